@@ -1,0 +1,59 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+/// How a tool ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All was done.
+    Done,
+    /// It failed; a message says why.
+    Failed,
+    /// It was called wrongly; a message says how.
+    Usage,
+    /// It finished, but some predictions could not be reconstructed.
+    Unsolved,
+}
+
+impl Exit {
+    /// The code that the shell sees. Ends by signal are 128 plus the signal's number, given by the
+    /// system.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unsolved => 3,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// A combination of options that makes no sense: an error that ends a tool with [`Exit::Usage`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+impl Usage {
+    /// A usage error as the error type of a tool.
+    pub fn error(message: impl Into<String>) -> anyhow::Error {
+        Self(message.into()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit;
+
+    #[test]
+    fn codes_are_those_of_the_manual() {
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unsolved].map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Opening streams to read: a path, or `-` for standard input.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use parm::mask::MaskReader;
+use parm::npy::{RowReader, Window, decompress};
+
+use crate::exit::Usage;
+use crate::io::Io;
+
+/// Bytes of a stream, decompressed where needed.
+pub type Source = Box<dyn Read + Send>;
+
+/// The name of a stream to read: a path, or `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `-`
+    Stdin,
+    /// Anything else.
+    Path(PathBuf),
+}
+
+impl FromStr for Input {
+    type Err = std::convert::Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(if name == "-" { Self::Stdin } else { Self::Path(name.into()) })
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Input {
+    /// Opens the bytes of the stream, decompressed if they are zstd.
+    ///
+    /// # Errors
+    /// A file that cannot be opened; standard input twice, or from a terminal.
+    pub fn bytes(&self, io: &mut Io, window: Window) -> Result<Source> {
+        let source: Source = match self {
+            Self::Stdin if io.stdin_terminal => {
+                return Err(Usage::error(
+                    "standard input is a terminal: expected a file, or a pipe from another tool",
+                ));
+            }
+            Self::Stdin => io.take_stdin().ok_or_else(|| {
+                Usage::error("'-' (standard input) is named twice: only one input can be read from it")
+            })?,
+            Self::Path(path) => Box::new(open(path)?),
+        };
+        decompress(source, window).with_context(|| format!("{self}: cannot read"))
+    }
+
+    /// Opens a stream of rows.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes), or a first header that is refused.
+    pub fn rows(&self, io: &mut Io, window: Window) -> Result<RowReader<Source>> {
+        Ok(RowReader::new(self.bytes(io, window)?, self.to_string())?)
+    }
+
+    /// Opens a mask.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows), or a stream that is not a mask.
+    pub fn mask(&self, io: &mut Io, window: Window) -> Result<MaskReader<Source>> {
+        Ok(MaskReader::new(self.bytes(io, window)?, self.to_string())?)
+    }
+}
+
+/// Opens a file to read; a directory is an error here and not at the first read.
+fn open(path: &Path) -> Result<File> {
+    let file = File::open(path).with_context(|| format!("{}: cannot open", path.display()))?;
+    if file.metadata().is_ok_and(|data| data.is_dir()) {
+        bail!("{}: found a directory, expected a file", path.display());
+    }
+    Ok(file)
+}

@@ -1,0 +1,23 @@
+//! What the parm tools share on the command line.
+//!
+//! [`tools`] holds the options of every tool, [`options`] the blocks that they have in common,
+//! [`run`] the way from `main` to an exit code, [`Io`] the standard streams as values, [`input`] and
+//! [`output`] the opening of streams by name, [`progress`] the bar. A tool is `parse, call, exit`:
+//! its work is a function of its options and an [`Io`] that tests and benches call in-process.
+
+pub mod exit;
+pub mod input;
+pub mod io;
+pub mod options;
+pub mod output;
+pub mod progress;
+pub mod run;
+pub mod signals;
+pub mod tools;
+
+pub use exit::{Exit, Usage};
+pub use input::Input;
+pub use io::Io;
+pub use output::Output;
+pub use progress::Progress;
+pub use run::run;

@@ -1,0 +1,306 @@
+//! Blocks of options that tools share; the same thing is spelled the same way in all of them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use clap::{Args, ColorChoice, ValueEnum};
+use nalgebra::DMatrix;
+use parm::npy::{RowBuffer, Window};
+use parm::{CodeFile, LinearCode, Tail};
+
+use crate::exit::Usage;
+use crate::input::Input;
+use crate::io::Io;
+use crate::output::Compression;
+
+/// When to do something that depends on a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// At a terminal.
+    #[default]
+    Auto,
+    /// In any case.
+    Always,
+    /// In no case.
+    Never,
+}
+
+impl From<When> for ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+/// The options that all tools have.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Messages")]
+pub struct Common {
+    /// Say nothing but errors
+    ///
+    /// Warnings, notes and progress bars are left out.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what was done
+    ///
+    /// Ends with a line on standard error that counts what was read and written.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// When to show a progress bar on standard error
+    ///
+    /// With 'auto', at a terminal and only from the last program of a pipe.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub progress: When,
+
+    /// When to color messages
+    ///
+    /// With 'auto', at a terminal, unless the environment variable `NO_COLOR` is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+}
+
+impl Common {
+    /// Writes a warning to standard error, unless --quiet.
+    pub fn warn(&self, io: &mut Io, tool: &str, message: &str) {
+        if !self.quiet {
+            // Nothing is left to do when standard error is closed.
+            let _ = writeln!(io.stderr, "{tool}: warning: {message}");
+        }
+    }
+
+    /// Writes a note to standard error, unless --quiet.
+    pub fn note(&self, io: &mut Io, tool: &str, message: &str) {
+        if !self.quiet {
+            let _ = writeln!(io.stderr, "{tool}: note: {message}");
+        }
+    }
+
+    /// Writes the count line to standard error, if --verbose.
+    pub fn count(&self, io: &mut Io, tool: &str, message: &str) {
+        if self.verbose {
+            let _ = writeln!(io.stderr, "{tool}: {message}");
+        }
+    }
+}
+
+/// How streams are read.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Streams")]
+pub struct ReadOptions {
+    /// Allow compressed input that needs more than 8 MiB of memory
+    ///
+    /// Input that is compressed with zstd is detected by its first bytes. Streams that were
+    /// compressed with 'zstd --ultra' or 'zstd --long' need this option, and up to 2 GiB.
+    #[arg(long)]
+    pub long: bool,
+}
+
+impl ReadOptions {
+    /// The largest window a compressed stream may ask for.
+    #[must_use]
+    pub fn window(self) -> Window {
+        if self.long { Window::Long } else { Window::Normal }
+    }
+}
+
+/// How streams are written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Streams")]
+pub struct WriteOptions {
+    /// Compress the output with zstd
+    ///
+    /// LEVEL is 1 (fast) to 19 (small). Output files whose name ends in '.zst' are compressed in
+    /// any case.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "3",
+        value_parser = clap::value_parser!(i32).range(1..=19)
+    )]
+    pub zstd: Option<i32>,
+}
+
+impl WriteOptions {
+    /// Whether an output is compressed.
+    #[must_use]
+    pub fn compression(self) -> Compression {
+        self.zstd.map_or(Compression::ByName(3), Compression::Zstd)
+    }
+}
+
+/// A device to compute on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// A GPU if there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this index.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => name
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+/// Where models run.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Computing")]
+pub struct Compute {
+    /// The device to compute on: auto, cpu, cuda or cuda:N
+    ///
+    /// With 'auto', the first GPU if there is a usable one, else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Device,
+
+    /// CPU threads for one operation of a model [default: one per core]
+    ///
+    /// Small models are fastest with 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+}
+
+/// What becomes of the last rows when k does not divide their number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TailOption {
+    /// It is an error
+    #[default]
+    Error,
+    /// The last row is repeated until the group is full
+    Pad,
+    /// They get no parity query
+    Drop,
+}
+
+impl From<TailOption> for Tail {
+    fn from(tail: TailOption) -> Self {
+        match tail {
+            TailOption::Error => Self::Error,
+            TailOption::Pad => Self::Pad,
+            TailOption::Drop => Self::Drop,
+        }
+    }
+}
+
+/// Which code to use.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Code")]
+pub struct CodeOptions {
+    /// The code: sum, replicate or none, or the directory of a trained code
+    ///
+    /// 'sum' adds the k queries of a group with weights. 'replicate' (a baseline) asks r of the k
+    /// queries a second time. 'none' (a baseline) has no parity queries. A directory that
+    /// parm-train made brings its own k, r and weights.
+    #[arg(long, value_name = "NAME|DIR")]
+    pub code: String,
+
+    /// Queries of a coding group
+    ///
+    /// Needed with the name of a code; with a directory it must agree.
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub k: Option<u32>,
+
+    /// Parity queries of a coding group [default: 1; with 'none' 0]
+    #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(0..=4096))]
+    pub r: Option<u32>,
+
+    /// A file of weights [r, k] in place of the default (i+1)^j of parity j, slot i
+    #[arg(long, value_name = "W.npy")]
+    pub weights: Option<PathBuf>,
+}
+
+/// A code chosen on the command line.
+#[derive(Clone, Debug)]
+pub struct ChosenCode {
+    /// The code.
+    pub linear: LinearCode,
+    /// The directory's description, if it came from one.
+    pub file: Option<CodeFile>,
+}
+
+impl CodeOptions {
+    /// Makes the code that the options describe.
+    ///
+    /// # Errors
+    /// Options that contradict each other, a code directory or a file of weights that is refused.
+    pub fn choose(&self, io: &mut Io) -> Result<ChosenCode> {
+        let k = self.k.map(|k| k as usize);
+        let r = self.r.map(|r| r as usize);
+        let named = |make: &dyn Fn(usize, usize) -> Result<LinearCode, parm::codes::CodeError>, default_r| {
+            let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.code)))?;
+            Ok(ChosenCode { linear: make(k, r.unwrap_or(default_r))?, file: None })
+        };
+        if self.weights.is_some() && self.code != "sum" {
+            return Err(Usage::error(format!(
+                "--weights goes with --code sum, not with --code {}",
+                self.code
+            )));
+        }
+        match (self.code.as_str(), &self.weights) {
+            ("sum", Some(path)) => self.weighted(io, path),
+            ("sum", None) => named(&LinearCode::sum, 1),
+            ("replicate", _) => named(&LinearCode::replicate, 1),
+            ("none", _) if r.is_some_and(|r| r > 0) => {
+                Err(Usage::error("--code none has no parity queries: leave out -r"))
+            }
+            ("none", _) => named(&|k, _| LinearCode::none(k), 0),
+            (directory, _) => self.trained(Path::new(directory)),
+        }
+    }
+
+    fn weighted(&self, io: &mut Io, path: &Path) -> Result<ChosenCode> {
+        let mut rows = Input::Path(path.to_owned()).rows(io, Window::Normal)?;
+        let [columns] = rows.layout().shape[..] else {
+            let found = rows.layout();
+            anyhow::bail!("{}: found rows of {found}, expected weights [r, k]", path.display());
+        };
+        let mut values = RowBuffer::<f64>::default();
+        let count = rows.read(4097, &mut values)?;
+        let weights = DMatrix::from_row_slice(count, columns, &values.values()[..count * columns]);
+        let (r, k) = (self.r.map_or(count, |r| r as usize), self.k.map_or(columns, |k| k as usize));
+        if (count, columns) != (r, k) {
+            anyhow::bail!("{}: found weights of {count}x{columns}, expected r x k = {r}x{k}", path.display());
+        }
+        let linear = LinearCode::weighted(k, weights).with_context(|| path.display().to_string())?;
+        Ok(ChosenCode { linear, file: None })
+    }
+
+    fn trained(&self, directory: &Path) -> Result<ChosenCode> {
+        if !directory.exists() {
+            return Err(Usage::error(format!(
+                "--code {}: found neither a code of that name (sum, replicate, none) nor a directory",
+                self.code
+            )));
+        }
+        let file = CodeFile::load(directory)?;
+        for (flag, asked, has) in [("-k", self.k, file.k), ("-r", self.r, file.r)] {
+            if let Some(asked) = asked.filter(|&asked| asked as usize != has) {
+                anyhow::bail!("{}: the code has {flag} {has}, but {flag} {asked} was asked for", self.code);
+            }
+        }
+        Ok(ChosenCode { linear: file.linear()?, file: Some(file) })
+    }
+}

@@ -1,0 +1,63 @@
+//! From `main` to an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::{Exit, Usage};
+use crate::io::Io;
+use crate::options::{Common, When};
+use crate::signals;
+
+/// A tool's options, as [`run`] needs to see them.
+pub trait Tool: Parser {
+    /// The tool's name: the prefix of its messages.
+    const NAME: &'static str;
+
+    /// The options that all tools have.
+    fn common(&self) -> &Common;
+}
+
+/// Parses the command line, calls the tool and turns its result into an exit code.
+///
+/// Messages go to standard error, on one line with the chain of causes, after the tool's name. A
+/// closed standard output ends the tool silently with 0.
+pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> ExitCode {
+    let options = T::parse();
+    // Without the handler a signal still ends the process; only temporary files would stay.
+    let _ = signals::handle();
+    let mut io = match Io::process() {
+        Ok(io) => io,
+        Err(error) => {
+            eprintln!("{}: a standard stream is closed: {error}", T::NAME);
+            return Exit::Failed.into();
+        }
+    };
+    match tool(&options, &mut io) {
+        Ok(exit) => exit.into(),
+        Err(error) => report(T::NAME, &error, options.common(), &mut io).into(),
+    }
+}
+
+/// Writes the message of an error and says how the tool ends.
+fn report(name: &str, error: &anyhow::Error, common: &Common, io: &mut Io) -> Exit {
+    if is_closed_pipe(error) {
+        return Exit::Done;
+    }
+    let message = format!("{error:#}").replace('\n', " ");
+    let color = match common.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => io.stderr_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let (on, off) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    // Nothing is left to do when standard error is closed as well.
+    let _ = writeln!(io.stderr, "{on}{name}:{off} {message}");
+    if error.chain().any(|cause| cause.is::<Usage>()) { Exit::Usage } else { Exit::Failed }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io_errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    io_errors.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,54 @@
+//! What a signal leaves behind: nothing. Temporary files are removed before the tool ends by it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// The temporary files that exist now. Signals belong to the process, so this does too.
+static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes a temporary file for as long as it lives.
+#[derive(Debug)]
+pub struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// From now on, a signal that ends the process removes this file.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        temporary().push(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        temporary().retain(|path| *path != self.0);
+    }
+}
+
+/// Removes temporary files when SIGINT, SIGTERM or SIGHUP comes, and then lets it do what it does.
+///
+/// # Errors
+/// The system's.
+pub fn handle() -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            // Held until the process is gone, so that no file is renamed or made meanwhile.
+            let files = temporary();
+            for path in files.iter() {
+                let _ = fs::remove_file(path);
+            }
+            let _ = emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! `parm-decode`: predictions, parity outputs and what is missing, to predictions.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+
+use crate::input::Input;
+use crate::options::{CodeOptions, Common, ReadOptions, TailOption, WriteOptions};
+use crate::output::Target;
+
+/// Rebuild the predictions that are missing
+///
+/// Reads a stream of predictions, a mask that says which of them are available, and the outputs of
+/// the parity models; writes all predictions, with reconstructions in the places of the missing
+/// ones. The float type of the predictions is kept.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "parm-decode", version, max_term_width = 100)]
+pub struct Decode {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub code: CodeOptions,
+
+    /// What to do with the last rows if k does not divide their number
+    #[arg(long, value_name = "HOW", default_value = "error", help_heading = "Code")]
+    pub tail: TailOption,
+
+    /// The outputs of a parity model, one row per group; repeated, in the order of parities
+    #[arg(long, value_name = "P.npy", help_heading = "Code")]
+    pub parity: Vec<Input>,
+
+    /// A mask [N]: which predictions are available
+    #[arg(long, value_name = "MASK.npy", required_unless_present = "erase", conflicts_with = "erase")]
+    pub available: Option<Input>,
+
+    /// A mask [groups]: which outputs of a parity model are available; repeated like --parity
+    #[arg(long, value_name = "MASK.npy")]
+    pub parity_available: Vec<Input>,
+
+    /// What stands for a prediction that nothing can rebuild: keep, zero, uniform or a file
+    ///
+    /// 'keep' leaves the row as it came in, 'zero' writes zeros, 'uniform' writes the same score 1/C
+    /// for each of C classes, and a file holds one row to write.
+    #[arg(long, value_name = "WHAT", default_value = "keep")]
+    pub default: DefaultPrediction,
+
+    /// Write a mask [N]: false where a prediction is missing and nothing could rebuild it
+    #[arg(long, value_name = "FILE")]
+    pub solved: Option<Target>,
+
+    /// End with exit code 0 even if some predictions could not be rebuilt
+    #[arg(long)]
+    pub allow_unsolved: bool,
+
+    /// For experiments, draw the losses: one, each or p=P
+    ///
+    /// 'one' loses one prediction of every group; 'each' writes k copies of the stream, the copy of
+    /// index i having lost slot i of every group; 'p=0.1' loses each prediction with probability 0.1.
+    #[arg(long, value_name = "WHAT", help_heading = "Experiments")]
+    pub erase: Option<EraseOption>,
+
+    /// The seed of drawn losses
+    #[arg(long, value_name = "N", default_value = "0", requires = "erase", help_heading = "Experiments")]
+    pub seed: u64,
+
+    /// Write the mask of the drawn losses
+    #[arg(long, value_name = "FILE", requires = "erase", help_heading = "Experiments")]
+    pub erased_out: Option<Target>,
+
+    /// The predictions; rows that are missing may hold anything
+    #[arg(value_name = "PREDICTIONS.npy", default_value = "-")]
+    pub input: Input,
+
+    /// Where to write the predictions
+    #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
+    pub output: Target,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub write: WriteOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+super::tool!(Decode, "parm-decode");
+
+/// What stands for a prediction that nothing can rebuild.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultPrediction {
+    /// The row as it came in.
+    Keep,
+    /// Zeros.
+    Zero,
+    /// The same score for each class.
+    Uniform,
+    /// The row in this file.
+    File(PathBuf),
+}
+
+impl FromStr for DefaultPrediction {
+    type Err = std::convert::Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(match name {
+            "keep" => Self::Keep,
+            "zero" => Self::Zero,
+            "uniform" => Self::Uniform,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+/// How losses are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EraseOption {
+    /// One prediction of every group.
+    One,
+    /// Each slot in turn, in k copies of the stream.
+    Each,
+    /// Each prediction with this probability.
+    Probability(f64),
+}
+
+impl FromStr for EraseOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "one" => Ok(Self::One),
+            "each" => Ok(Self::Each),
+            _ => text
+                .strip_prefix("p=")
+                .and_then(|p| p.parse().ok())
+                .filter(|p| (0.0..=1.0).contains(p))
+                .map(Self::Probability)
+                .ok_or_else(|| "expected one, each or p=P with P from 0 to 1".into()),
+        }
+    }
+}

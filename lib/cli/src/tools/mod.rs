@@ -1,0 +1,37 @@
+//! The options of every tool. Man pages and completions are made from these definitions.
+
+pub mod data;
+pub mod decode;
+pub mod encode;
+pub mod infer;
+pub mod score;
+pub mod train;
+
+use clap::{Command, CommandFactory};
+
+/// The definitions of all tools, for man pages, completions and the test of their help.
+#[must_use]
+pub fn all() -> Vec<Command> {
+    vec![
+        encode::Encode::command(),
+        infer::Infer::command(),
+        decode::Decode::command(),
+        train::Train::command(),
+        score::Score::command(),
+        data::Data::command(),
+    ]
+}
+
+/// Implements [`crate::run::Tool`] for a parser with a field `common`.
+macro_rules! tool {
+    ($options:ty, $name:literal) => {
+        impl $crate::run::Tool for $options {
+            const NAME: &'static str = $name;
+
+            fn common(&self) -> &$crate::options::Common {
+                &self.common
+            }
+        }
+    };
+}
+use tool;

@@ -1,0 +1,74 @@
+//! `parm-score`: predictions and the truth, to scores.
+
+use clap::Parser;
+
+use crate::input::Input;
+use crate::options::{Common, ReadOptions};
+
+/// Score predictions and reconstructions
+///
+/// Prints A_a, the accuracy of available predictions, A_d, that of reconstructions, A_o, the overall
+/// accuracy (1-f)A_a + f A_d at unavailable fraction f, and the agreement: the share of
+/// reconstructions whose top-1 is the deployed model's own.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "parm-score", version, max_term_width = 100)]
+pub struct Score {
+    /// The true labels [N], integers
+    #[arg(long, value_name = "LABELS.npy", required_unless_present = "reference")]
+    pub labels: Option<Input>,
+
+    /// A mask [N]: which predictions were available; without it all were
+    ///
+    /// All others count as reconstructions, whatever they hold.
+    #[arg(long, value_name = "MASK.npy")]
+    pub available: Option<Input>,
+
+    /// The deployed model's own predictions of all rows, for the agreement
+    #[arg(long, value_name = "PREDICTIONS.npy", requires = "available")]
+    pub reference: Option<Input>,
+
+    /// A mask [N] that parm-decode wrote: false where nothing could rebuild a prediction
+    ///
+    /// Such rows are counted apart: they do not enter A_d, and are wrong in A_o.
+    #[arg(long, value_name = "MASK.npy", requires = "available")]
+    pub solved: Option<Input>,
+
+    /// The unavailable fraction f of A_o
+    #[arg(short = 'f', long, value_name = "F", default_value = "0.1", value_parser = fraction)]
+    pub unavailable_fraction: f64,
+
+    /// Count an answer as right if the label is among the top n, for each n
+    ///
+    /// An n above the number of classes is left out.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,5,10,20")]
+    pub top: Vec<u32>,
+
+    /// The predictions and masks are this many copies of the labelled rows
+    ///
+    /// As 'parm-decode --erase each' writes them: k copies.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub copies: u32,
+
+    /// Print JSON in place of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// The predictions and reconstructions
+    #[arg(value_name = "PREDICTIONS.npy", default_value = "-")]
+    pub input: Input,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+super::tool!(Score, "parm-score");
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number")?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 1".into()) }
+}

@@ -1,0 +1,197 @@
+//! `parm-train`: data to models and codes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::input::Input;
+use crate::options::{CodeOptions, Common, Compute, ReadOptions};
+
+/// Train deployed models and parity models
+#[derive(Parser, Clone, Debug)]
+#[command(name = "parm-train", version, max_term_width = 100, subcommand_required = true)]
+pub struct Train {
+    /// What to train.
+    #[command(subcommand)]
+    pub what: What,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+super::tool!(Train, "parm-train");
+
+/// What `parm-train` trains.
+#[derive(Subcommand, Clone, Debug)]
+pub enum What {
+    /// Train a deployed model: a classifier of the rows
+    Base(Base),
+    /// Train the parity models of a code for a deployed model
+    ///
+    /// Groups of k rows are drawn anew each epoch; parity model j learns to answer the parity query
+    /// Σ w_ji X_i with Σ w_ji F(X_i), the sum of the deployed model's predictions.
+    Parity(Parity),
+}
+
+/// `parm-train base`
+#[derive(Args, Clone, Debug)]
+pub struct Base {
+    /// The rows to learn from
+    #[arg(long, value_name = "DATA.npy")]
+    pub data: Input,
+
+    /// Their labels [N], integers from 0
+    #[arg(long, value_name = "LABELS.npy")]
+    pub labels: Input,
+
+    /// Widths of the hidden layers
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "200,100")]
+    pub hidden: Vec<u32>,
+
+    /// Where to write the model; checkpoints and metrics go to a folder beside it
+    ///
+    /// Beside MODEL.safetensors stands MODEL.run/ with checkpoint.safetensors (the newest epoch),
+    /// best.safetensors and metrics.jsonl.
+    #[arg(short, long, value_name = "MODEL.safetensors", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: Recipe,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: Compute,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub read: ReadOptions,
+}
+
+/// `parm-train parity`
+#[derive(Args, Clone, Debug)]
+pub struct Parity {
+    /// The deployed model: safetensors or TorchScript
+    #[arg(long, value_name = "MODEL", required_unless_present = "targets", conflicts_with = "targets")]
+    pub base: Option<PathBuf>,
+
+    /// Recorded predictions of the rows, in place of the deployed model
+    #[arg(long, value_name = "PREDICTIONS.npy")]
+    pub targets: Option<Input>,
+
+    /// The rows to learn from
+    #[arg(long, value_name = "DATA.npy")]
+    pub data: Input,
+
+    /// Their labels [N]; only the scores A_a and A_d need them
+    #[arg(long, value_name = "LABELS.npy")]
+    pub labels: Option<Input>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub code: CodeOptions,
+
+    /// Widths of the parity model's hidden layers [default: the deployed model's]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub hidden: Option<Vec<u32>>,
+
+    /// Weights to begin with
+    #[arg(long, value_name = "HOW", default_value = "random")]
+    pub init: Init,
+
+    /// The code directory to write; code.json comes last
+    ///
+    /// DIR/run/parity-J/ holds checkpoint.safetensors (the newest epoch), best.safetensors and
+    /// metrics.jsonl of parity J.
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub recipe: Recipe,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: Compute,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub read: ReadOptions,
+}
+
+/// Weights that a parity model begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Init {
+    /// Random ones
+    #[default]
+    Random,
+    /// The deployed model's
+    Base,
+}
+
+/// How the learning rate goes over the epochs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    /// It stays
+    #[default]
+    Constant,
+    /// It falls to 0 along half a cosine
+    Cosine,
+}
+
+/// How to train.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Recipe")]
+pub struct Recipe {
+    /// Passes over the rows
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+
+    /// Rows (base) or groups (parity) of a minibatch
+    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+
+    /// The learning rate of Adam
+    #[arg(long, value_name = "X", default_value = "0.001", value_parser = positive)]
+    pub lr: f64,
+
+    /// The weight decay of Adam, added to the gradient
+    #[arg(long, value_name = "X", default_value = "0.00001", value_parser = not_negative)]
+    pub weight_decay: f64,
+
+    /// How the learning rate goes over the epochs
+    #[arg(long, value_name = "HOW", default_value = "constant")]
+    pub schedule: Schedule,
+
+    /// Rows kept for validation, taken from the end: a number, or a fraction below 1
+    #[arg(long, value_name = "N|F", default_value = "0.1", value_parser = not_negative)]
+    pub validation: f64,
+
+    /// The seed of initial weights and of the order of rows
+    ///
+    /// On one CPU thread of one machine, the same seed gives the same bytes.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
+
+    /// Epochs between checkpoints
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub checkpoint_cycle: u32,
+
+    /// Go on from the newest checkpoint, if there is one
+    #[arg(long)]
+    pub resume: bool,
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| "expected a number".into())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text)
+        .and_then(|value| if value > 0.0 { Ok(value) } else { Err("expected a number above 0".into()) })
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text).and_then(|value| if value >= 0.0 { Ok(value) } else { Err("expected 0 or more".into()) })
+}

@@ -1,0 +1,15 @@
+//! Codes: an encoder with its decoder and their parameters.
+//!
+//! A linear code is a fixed matrix on the queries of a group and, for each pattern of losses, a
+//! fixed matrix on the answers that arrived. [`LinearCode`] makes both in f64; [`combine`] applies
+//! their rows to rows of queries or answers in the rows' own float type.
+
+mod kernel;
+mod linear;
+
+pub use kernel::{combine, combine_naive};
+pub use linear::{CodeError, Decoder, Decoding, LinearCode, Reconstruction};
+
+/// Above this condition number of the solved system, reconstructions amplify errors so much that
+/// tools warn.
+pub const ILL_CONDITIONED: f64 = 1e5;

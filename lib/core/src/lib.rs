@@ -1,0 +1,24 @@
+//! The core of coded inference: tensor streams, masks, coding groups, codes and scores.
+//!
+//! One row's path through a tool is one module's path through this crate: [`npy`] turns bytes into
+//! rows and back, [`group`] counts rows into coding groups, [`codes`] turns a group into parity
+//! queries and answers into reconstructions, [`mask`] and [`erase`] say which predictions are
+//! available, [`score`] compares the result with the truth, and [`code_dir`] is the file that a
+//! trained code is handed around as.
+//!
+//! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
+//! environment or a random source that was not passed in.
+
+pub mod code_dir;
+pub mod codes;
+pub mod dtype;
+pub mod erase;
+pub mod group;
+pub mod mask;
+pub mod npy;
+pub mod score;
+
+pub use code_dir::CodeFile;
+pub use codes::LinearCode;
+pub use dtype::{Dtype, Float};
+pub use group::Tail;

@@ -1,0 +1,164 @@
+//! The guarded reading of one item's header.
+
+use std::io::{self, Read};
+
+use ndarray_npy::npy::header::{Header, Layout, ReadHeaderError};
+use py_literal::Value;
+
+use super::{RowLayout, StreamErrorKind};
+use crate::dtype::{ByteOrder, Dtype};
+
+/// The longest header that is read, in characters: `NumPy`'s own limit.
+pub const MAX_HEADER: usize = 10_000;
+
+/// The most dimensions that an item may have: `NumPy`'s own limit.
+pub const MAX_DIMENSIONS: usize = 64;
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// The order of an item's elements in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The last axis varies fastest; rows are contiguous.
+    C,
+    /// The first axis varies fastest; rows are interleaved.
+    Fortran,
+}
+
+/// The checked header of one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemHeader {
+    /// Rows of the item: the length of axis 0.
+    pub rows: u64,
+    /// The element type and the shape of a row.
+    pub layout: RowLayout,
+    /// The byte order of the elements.
+    pub byte_order: ByteOrder,
+    /// The order of the elements.
+    pub order: Order,
+}
+
+impl ItemHeader {
+    /// Bytes of data that follow the header.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        self.rows * self.layout.bytes() as u64
+    }
+
+    /// Reads a header and nothing beyond it; `None` at the end of the stream.
+    pub(super) fn read(source: &mut impl Read) -> Result<Option<Self>, StreamErrorKind> {
+        let mut bytes = vec![0; 8];
+        match read_full(source, &mut bytes)? {
+            0 => return Ok(None),
+            found if !bytes.starts_with(&MAGIC[..found.min(6)]) => {
+                return Err(magic_error(&bytes[..found.min(6)]));
+            }
+            8 => {}
+            found => return Err(StreamErrorKind::TruncatedHeader { found, expected: 8 }),
+        }
+        let length_bytes = match (bytes[6], bytes[7]) {
+            (1, 0) => 2,
+            (2 | 3, 0) => 4,
+            (major, minor) => return Err(StreamErrorKind::Version { major, minor }),
+        };
+        read_more(source, &mut bytes, length_bytes)?;
+        let mut length = [0; 4];
+        length[..length_bytes].copy_from_slice(&bytes[8..]);
+        let length = u32::from_le_bytes(length);
+        match usize::try_from(length) {
+            Ok(length) if length <= MAX_HEADER => read_more(source, &mut bytes, length)?,
+            _ => return Err(StreamErrorKind::HeaderTooLong { found: u64::from(length) }),
+        }
+        let header = Header::from_reader(&mut bytes.as_slice()).map_err(|error| match error {
+            ReadHeaderError::Io(error) => StreamErrorKind::Io(error),
+            ReadHeaderError::Parse(error) => StreamErrorKind::Header(one_line(&error.to_string())),
+        })?;
+        Self::check(&header).map(Some)
+    }
+
+    fn check(header: &Header) -> Result<Self, StreamErrorKind> {
+        let (dtype, byte_order) = match &header.type_descriptor {
+            Value::String(descr) => Dtype::parse(descr)
+                .map_err(|what| StreamErrorKind::Dtype { found: format!("'{}'", one_line(descr)), what })?,
+            other => {
+                let found = one_line(&other.to_string());
+                return Err(StreamErrorKind::Dtype { found, what: "structured records" });
+            }
+        };
+        let shape = &header.shape;
+        if shape.len() > MAX_DIMENSIONS {
+            return Err(StreamErrorKind::Dimensions { found: shape.len() });
+        }
+        let (rows, row_shape) = shape.split_first().ok_or(StreamErrorKind::NoRows)?;
+        if row_shape.contains(&0) {
+            return Err(StreamErrorKind::EmptyRows { found: shape.clone() });
+        }
+        // An item may have 0 rows, but each row must still fit.
+        row_shape
+            .iter()
+            .chain([rows.max(&1)])
+            .try_fold(dtype.size(), |bytes, &axis| bytes.checked_mul(axis))
+            .filter(|&bytes| isize::try_from(bytes).is_ok())
+            .ok_or_else(|| StreamErrorKind::Overflow { found: shape.clone() })?;
+        let order = match header.layout {
+            // With one axis the two orders are the same.
+            Layout::Fortran if !row_shape.is_empty() => Order::Fortran,
+            _ => Order::C,
+        };
+        Ok(Self { rows: *rows as u64, layout: RowLayout::new(dtype, row_shape), byte_order, order })
+    }
+}
+
+/// The header of an item as it is written: version 1.0, little-endian, C order.
+pub(super) fn header_bytes(rows: u64, layout: &RowLayout) -> io::Result<Vec<u8>> {
+    let rows = usize::try_from(rows).map_err(io::Error::other)?;
+    let shape = std::iter::once(rows).chain(layout.shape.iter().copied()).collect();
+    Header { type_descriptor: Value::String(layout.dtype.descr()), layout: Layout::Standard, shape }
+        .to_bytes()
+        .map_err(io::Error::other)
+}
+
+/// Appends `count` bytes of the header to what was read so far.
+fn read_more(source: &mut impl Read, bytes: &mut Vec<u8>, count: usize) -> Result<(), StreamErrorKind> {
+    let begin = bytes.len();
+    let expected = begin + count;
+    bytes.resize(expected, 0);
+    let found = begin + read_full(source, &mut bytes[begin..])?;
+    if found < expected { Err(StreamErrorKind::TruncatedHeader { found, expected }) } else { Ok(()) }
+}
+
+/// Reads until the buffer is full or the source ends; a pipe may give a byte at a time.
+pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn magic_error(found: &[u8]) -> StreamErrorKind {
+    let hint = match found {
+        [b'P', b'K', ..] => "; this looks like an .npz archive: extract its arrays first",
+        [0x1f, 0x8b, ..] => "; this looks like gzip: decompress it first",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "; this looks like zstd after a plain item: compress all or none",
+        _ => "",
+    };
+    let found = found.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    StreamErrorKind::Magic { found, hint }
+}
+
+/// The text of a hostile header, cut and cleaned for a one-line message.
+fn one_line(text: &str) -> String {
+    let mut line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect::<String>();
+    line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().nth(120).is_some() {
+        line.push('…');
+    }
+    line
+}
