@@ -36,6 +36,11 @@ impl Progress {
         Self(bar)
     }
 
+    /// Adds to the total, when more is known to come.
+    pub fn expect(&self, more: u64) {
+        self.0.inc_length(more);
+    }
+
     /// Counts on.
     pub fn advance(&self, by: u64) {
         self.0.inc(by);

@@ -66,6 +66,7 @@ pub enum Fate {
 #[derive(Clone, Debug)]
 pub struct Scorer {
     tops: Vec<usize>,
+    lost: u64,
     /// Rows that arrived.
     pub available: Tally,
     /// Rows that were rebuilt.
@@ -83,7 +84,15 @@ impl Scorer {
     #[must_use]
     pub fn new(tops: Vec<usize>) -> Self {
         let empty = Tally { rows: 0, right: vec![0; tops.len()] };
-        Self { tops, available: empty.clone(), reconstructed: empty, unsolved: 0, compared: 0, agreed: 0 }
+        Self {
+            tops,
+            lost: 0,
+            available: empty.clone(),
+            reconstructed: empty,
+            unsolved: 0,
+            compared: 0,
+            agreed: 0,
+        }
     }
 
     /// The n of each top n.
@@ -108,17 +117,24 @@ impl Scorer {
         Some(())
     }
 
-    /// Compares a row's top-1 with that of the deployed model, if it is a reconstruction.
-    pub fn reference<T: Float>(&mut self, fate: Fate, row: &[T], reference: &[T]) {
+    /// Compares a row's top-1 with the deployed model's, if it is a reconstruction.
+    pub fn reference<T: Float>(&mut self, fate: Fate, row: &[T], deployed_top1: usize) {
         if fate == Fate::Reconstructed {
             self.compared += 1;
-            self.agreed += u64::from(top1(row) == top1(reference));
+            self.agreed += u64::from(top1(row) == Some(deployed_top1));
         }
     }
 
-    /// Notes a row that nothing could rebuild.
-    pub fn count_unsolved(&mut self) {
-        self.unsolved += 1;
+    /// Notes what became of a row.
+    pub fn count(&mut self, fate: Fate) {
+        self.lost += u64::from(fate != Fate::Available);
+        self.unsolved += u64::from(fate == Fate::Unsolved);
+    }
+
+    /// Rows that did not arrive, whether they were rebuilt or not.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// The share of reconstructions with the deployed model's own top-1.
@@ -182,8 +198,8 @@ mod tests {
         assert_eq!(scorer.reconstructed.accuracy(0), Some(0.5));
         assert_eq!(scorer.reconstructed.accuracy(1), Some(1.0));
         assert_eq!(scorer.overall(0, 0.1), Some(0.9 * 0.75 + 0.1 * 0.5));
-        scorer.count_unsolved();
-        scorer.count_unsolved();
+        scorer.count(Fate::Unsolved);
+        scorer.count(Fate::Unsolved);
         assert_eq!(scorer.overall(0, 0.1), Some(0.9 * 0.75 + 0.1 * 0.25));
         assert_eq!(scorer.label(Fate::Available, &right, 2), None);
     }

@@ -29,6 +29,19 @@ pub fn combine<T: Float>(weights: &[T], rows: &[&[T]], out: &mut [T]) {
     }
 }
 
+/// Encodes whole groups of k = `weights.len()` rows: `queries` is `[groups, k, elements]`, and `out`
+/// becomes `[groups, elements]`.
+pub fn encode_groups<T: Float>(weights: &[T], queries: &[T], elements: usize, out: &mut Vec<T>) {
+    let groups = queries.chunks_exact(weights.len() * elements);
+    out.resize(groups.len() * elements, T::zeroed());
+    let mut rows = Vec::with_capacity(weights.len());
+    for (group, out) in groups.zip(out.chunks_exact_mut(elements)) {
+        rows.clear();
+        rows.extend(group.chunks_exact(elements));
+        combine(weights, &rows, out);
+    }
+}
+
 /// What [`combine`] computes, as the formula stands: its specification.
 pub fn combine_naive<T: Float>(weights: &[T], rows: &[&[T]], out: &mut [T]) {
     for (i, out) in out.iter_mut().enumerate() {

@@ -7,7 +7,7 @@
 mod kernel;
 mod linear;
 
-pub use kernel::{combine, combine_naive};
+pub use kernel::{combine, combine_naive, encode_groups};
 pub use linear::{CodeError, Decoder, Decoding, LinearCode, Reconstruction};
 
 /// Above this condition number of the solved system, reconstructions amplify errors so much that

@@ -32,10 +32,15 @@ pub struct RowReader<R> {
 /// Values of a block of rows, and room for their bytes while they are converted.
 ///
 /// Reused from block to block; it only ever grows.
-#[derive(Default)]
 pub struct RowBuffer<T> {
     values: Vec<T>,
     bytes: Vec<u8>,
+}
+
+impl<T> Default for RowBuffer<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), bytes: Vec::new() }
+    }
 }
 
 impl<T> RowBuffer<T> {
@@ -43,6 +48,11 @@ impl<T> RowBuffer<T> {
     #[must_use]
     pub fn values(&self) -> &[T] {
         &self.values
+    }
+
+    /// The same values, to change them in place.
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
     }
 }
 
@@ -131,17 +141,36 @@ impl<R: Read> RowReader<R> {
     /// # Errors
     /// Anything of [`StreamErrorKind`].
     pub fn skip_rest(&mut self) -> Result<u64, StreamError> {
-        let mut buffer = Vec::new();
-        let mut rows = 0;
-        loop {
-            match self.read_raw(self.layout.rows_per_block(), &mut buffer)? {
-                0 => return Ok(rows),
-                read => rows += read as u64,
-            }
+        let mut rows = self.skip_item()?;
+        while self.next_item()? {
+            rows += self.skip_item()?;
         }
+        Ok(rows)
     }
 
-    /// Goes to the next item if the current one has no row left; false at the end of the stream.
+    /// Reads and forgets the rest of the current item; returns the number of rows passed over.
+    ///
+    /// # Errors
+    /// A source that fails or ends too early.
+    pub fn skip_item(&mut self) -> Result<u64, StreamError> {
+        let rows = self.rows_left;
+        if self.buffered.is_none() {
+            let wanted = rows * self.layout.bytes() as u64;
+            let found = io::copy(&mut self.source.by_ref().take(wanted), &mut io::sink())
+                .map_err(|error| self.error(error.into()))?;
+            if found < wanted {
+                let before = self.header.data_bytes() - wanted;
+                return Err(self.error(StreamErrorKind::Truncated {
+                    found: before + found,
+                    expected: self.header.data_bytes(),
+                }));
+            }
+        }
+        self.rows_left = 0;
+        Ok(rows)
+    }
+
+    /// Goes to the next item, when the current one has no row left; false at the end of the stream.
     ///
     /// # Errors
     /// A header that is refused, or whose rows are not those of the first item.

@@ -1,0 +1,225 @@
+//! What is done to streams as streams. Each function returns the line that --verbose prints.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
+
+use anyhow::{Context, Result, bail};
+use parm::dtype::ByteOrder;
+use parm::npy::{Order, RowReader, RowWriter, Window};
+use parm_cli::input::Source;
+use parm_cli::output::commit;
+use parm_cli::tools::data::{Cat, Info, Shuffle, Slice};
+use parm_cli::{Input, Io, Output, Usage};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+/// Describes the items of streams.
+pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
+    let mut text = Vec::new();
+    for input in &options.inputs {
+        let mut rows = input.rows(io, options.read.window())?;
+        let layout = rows.layout().clone();
+        let mut items = Vec::new();
+        loop {
+            items.push(rows.header().clone());
+            rows.skip_item()?;
+            if !rows.next_item()? {
+                break;
+            }
+        }
+        let total: u64 = items.iter().map(|item| item.rows).sum();
+        let order = |order| if order == Order::C { "C" } else { "Fortran" };
+        let byte_order = |order| if order == ByteOrder::Little { "little" } else { "big" };
+        if options.json {
+            let items: Vec<_> = items
+                .iter()
+                .map(|item| {
+                    let (order, byte_order) = (order(item.order), byte_order(item.byte_order));
+                    json!({"rows": item.rows, "order": order, "byte_order": byte_order})
+                })
+                .collect();
+            let description = json!({
+                "stream": input.to_string(),
+                "rows": total,
+                "dtype": layout.dtype.name(),
+                "shape": layout.shape,
+                "items": items,
+            });
+            writeln!(text, "{description}")?;
+        } else {
+            writeln!(text, "{input}: {total} rows of {layout}, {} items", items.len())?;
+            for (index, item) in items.iter().enumerate() {
+                let (order, byte_order) = (order(item.order), byte_order(item.byte_order));
+                writeln!(
+                    text,
+                    "  item {}: {} rows, {order} order, {byte_order}-endian",
+                    index + 1,
+                    item.rows
+                )?;
+            }
+        }
+    }
+    let mut stdout = io.take_stdout().context("standard output is closed")?;
+    stdout.write_all(&text).and_then(|()| stdout.flush()).context("standard output: cannot write")?;
+    Ok(format!("described {} streams", options.inputs.len()))
+}
+
+/// Joins streams into one item.
+pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
+    let window = options.read.window();
+    let mut inputs = Vec::new();
+    let mut total = 0;
+    for input in &options.inputs {
+        let mut twice = Twice::new(input, io, window)?;
+        total += twice.open(io, window)?.skip_rest()?;
+        inputs.push(twice);
+    }
+    let mut output: Option<RowWriter<Output>> = None;
+    let mut buffer = Vec::new();
+    for mut twice in inputs {
+        let mut rows = twice.open(io, window)?;
+        let output = match &mut output {
+            Some(output) if output.layout() != rows.layout() => bail!(
+                "{}: found rows of {}, expected {} as in {}",
+                rows.name(),
+                rows.layout(),
+                output.layout(),
+                options.inputs[0]
+            ),
+            Some(output) => output,
+            None => {
+                let mut new = options.output.rows(io, options.write.compression(), rows.layout().clone())?;
+                new.announce(total);
+                output.insert(new)
+            }
+        };
+        copy_rows(&mut rows, u64::MAX, Some(output), &mut buffer)?;
+    }
+    let output = output.context("no stream to join")?;
+    commit(output)?;
+    Ok(format!("joined {} streams of {total} rows", options.inputs.len()))
+}
+
+/// A stream that is read twice: a regular file, or a copy of anything else in a temporary file
+/// that has no name.
+struct Twice {
+    input: Input,
+    copy: Option<File>,
+}
+
+impl Twice {
+    fn new(input: &Input, io: &mut Io, window: Window) -> Result<Self> {
+        let regular =
+            matches!(input, Input::Path(path) if fs::metadata(path).is_ok_and(|data| data.is_file()));
+        let copy = if regular {
+            None
+        } else {
+            let mut bytes = input.bytes(io, window)?;
+            let mut copy = tempfile::tempfile().context("cannot create a temporary file")?;
+            io::copy(&mut bytes, &mut copy).with_context(|| format!("{input}: cannot copy"))?;
+            Some(copy)
+        };
+        Ok(Self { input: input.clone(), copy })
+    }
+
+    fn open(&mut self, io: &mut Io, window: Window) -> Result<RowReader<Source>> {
+        match &mut self.copy {
+            None => self.input.rows(io, window),
+            Some(copy) => {
+                copy.seek(SeekFrom::Start(0))?;
+                Ok(RowReader::new(Box::new(copy.try_clone()?) as Source, self.input.to_string())?)
+            }
+        }
+    }
+}
+
+/// Copies up to `count` rows to an output, or nowhere; returns how many there were.
+fn copy_rows(
+    rows: &mut RowReader<Source>,
+    count: u64,
+    mut output: Option<&mut RowWriter<Output>>,
+    buffer: &mut Vec<u8>,
+) -> Result<u64> {
+    let (row_bytes, block_rows) = (rows.layout().bytes(), rows.layout().rows_per_block());
+    let mut copied = 0;
+    while copied < count {
+        let wanted = (block_rows as u64).min(count - copied) as usize;
+        let read = rows.read_raw(wanted, buffer)?;
+        if let Some(output) = &mut output {
+            output.write_raw(&buffer[..read * row_bytes])?;
+        }
+        copied += read as u64;
+        if read < wanted {
+            break;
+        }
+    }
+    Ok(copied)
+}
+
+/// Takes a range of rows. Items of the output follow those of the input.
+pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
+    let mut rows = options.input.rows(io, options.read.window())?;
+    let layout = rows.layout().clone();
+    let (start, stop) = (options.rows.start, options.rows.stop.unwrap_or(u64::MAX));
+    let mut output = options.output.rows(io, options.write.compression(), layout.clone())?;
+    let mut buffer = Vec::new();
+    let (mut position, mut taken) = (0, 0);
+    // Item by item, so that each part can be announced before its rows.
+    while position < stop {
+        let end = position + rows.header().rows;
+        let (from, to) = (start.clamp(position, end), stop.clamp(position, end));
+        output.announce(to.saturating_sub(from));
+        copy_rows(&mut rows, from - position, None, &mut buffer)?;
+        taken += copy_rows(&mut rows, to.saturating_sub(from), Some(&mut output), &mut buffer)?;
+        // Rows after the range are not even read, unless the range goes on behind them.
+        if to < end || !rows.next_item()? {
+            break;
+        }
+        position = end;
+    }
+    commit(output)?;
+    Ok(format!("took {taken} rows"))
+}
+
+/// Puts streams of the same number of rows into the same random order.
+pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
+    if options.inputs.len() != options.output.len() {
+        return Err(Usage::error(format!(
+            "found {} streams and {} outputs, expected an --output for each stream",
+            options.inputs.len(),
+            options.output.len()
+        )));
+    }
+    let mut order: Option<Vec<usize>> = None;
+    let mut outputs = Vec::new();
+    for (input, target) in options.inputs.iter().zip(&options.output) {
+        let mut rows = input.rows(io, options.read.window())?;
+        let layout = rows.layout().clone();
+        let mut data = Vec::new();
+        let count = rows.read_raw(usize::MAX, &mut data)?;
+        let order = order.get_or_insert_with(|| {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
+            order
+        });
+        if order.len() != count {
+            bail!("{input}: found {count} rows, expected {} as in {}", order.len(), options.inputs[0]);
+        }
+        let mut output = target.rows(io, options.write.compression(), layout.clone())?;
+        output.announce(count as u64);
+        let row_bytes = layout.bytes();
+        let mut block = Vec::new();
+        for rows in order.chunks(layout.rows_per_block()) {
+            block.clear();
+            rows.iter().for_each(|row| block.extend_from_slice(&data[row * row_bytes..][..row_bytes]));
+            output.write_raw(&block)?;
+        }
+        outputs.push(output);
+    }
+    // Only now, so that a stream that does not fit leaves no output at all.
+    outputs.into_iter().try_for_each(commit)?;
+    let rows = order.map_or(0, |order| order.len());
+    Ok(format!("shuffled {} streams of {rows} rows", options.inputs.len()))
+}

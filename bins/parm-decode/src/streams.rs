@@ -1,0 +1,183 @@
+//! The streams that are read side by side: predictions, their mask, parity outputs, their masks.
+
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use parm::Float;
+use parm::mask::MaskReader;
+use parm::npy::{RowBuffer, RowReader};
+use parm_cli::input::Source;
+use parm_cli::tools::decode::Decode;
+use parm_cli::{Input, Io};
+
+/// All streams, at the same group.
+pub(crate) struct Streams {
+    pub(crate) predictions: RowReader<Source>,
+    available: Option<MaskReader<Source>>,
+    parities: Vec<RowReader<Source>>,
+    parity_available: Vec<MaskReader<Source>>,
+}
+
+/// The rows of a block of groups, reused from block to block.
+pub(crate) struct Block<T> {
+    pub(crate) predictions: RowBuffer<T>,
+    /// One per prediction.
+    pub(crate) available: Vec<bool>,
+    /// One row per group, by parity.
+    pub(crate) parities: Vec<RowBuffer<T>>,
+    /// One per group, by parity.
+    pub(crate) parity_available: Vec<Vec<bool>>,
+}
+
+impl<T> Default for Block<T> {
+    fn default() -> Self {
+        let predictions = RowBuffer::default();
+        Self { predictions, available: Vec::new(), parities: Vec::new(), parity_available: Vec::new() }
+    }
+}
+
+impl Streams {
+    pub(crate) fn open(options: &Decode, io: &mut Io) -> Result<Self> {
+        Self::open_with(options, |input| input.bytes(io, options.read.window()))
+    }
+
+    fn open_with(options: &Decode, mut bytes: impl FnMut(&Input) -> Result<Source>) -> Result<Self> {
+        let predictions = RowReader::new(bytes(&options.input)?, options.input.to_string())?;
+        check_float(&predictions, "predictions")?;
+        let mut mask = |input: &Input| anyhow::Ok(MaskReader::new(bytes(input)?, input.to_string())?);
+        let available = options.available.as_ref().map(&mut mask).transpose()?;
+        let parity_available = options.parity_available.iter().map(mask).collect::<Result<_>>()?;
+        let mut parities = Vec::new();
+        for input in &options.parity {
+            let parity = RowReader::new(bytes(input)?, input.to_string())?;
+            check_float(&parity, "parity outputs")?;
+            let (found, expected) = (&parity.layout().shape, &predictions.layout().shape);
+            if found != expected {
+                bail!(
+                    "{input}: found parity outputs of shape {found:?}, expected {expected:?} as the predictions in {}",
+                    predictions.name()
+                );
+            }
+            parities.push(parity);
+        }
+        Ok(Self { predictions, available, parities, parity_available })
+    }
+
+    /// Reads the predictions of a block and which of them are available.
+    pub(crate) fn read_predictions<T: Float>(
+        &mut self,
+        max_rows: usize,
+        block: &mut Block<T>,
+    ) -> Result<usize> {
+        let rows = self.predictions.read(max_rows, &mut block.predictions)?;
+        block.available.clear();
+        match &mut self.available {
+            None => block.available.resize(rows, true),
+            Some(mask) => {
+                if mask.read(rows, &mut block.available)? < rows {
+                    bail!(
+                        "{}: found fewer entries than {} has predictions",
+                        mask.name(),
+                        self.predictions.name()
+                    );
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads the parity outputs of a block and which of them are available.
+    pub(crate) fn read_parities<T: Float>(&mut self, groups: usize, block: &mut Block<T>) -> Result<()> {
+        block.parities.resize_with(self.parities.len(), RowBuffer::default);
+        block.parity_available.resize_with(self.parities.len(), Vec::new);
+        for (parity, rows) in self.parities.iter_mut().zip(&mut block.parities) {
+            if parity.read(groups, rows)? < groups {
+                bail!(
+                    "{}: found fewer rows than {} has coding groups, expected one row per group",
+                    parity.name(),
+                    self.predictions.name()
+                );
+            }
+        }
+        for (parity, available) in block.parity_available.iter_mut().enumerate() {
+            available.clear();
+            match self.parity_available.get_mut(parity) {
+                None => available.resize(groups, true),
+                Some(mask) => {
+                    if mask.read(groups, available)? < groups {
+                        bail!("{}: found fewer entries than there are coding groups", mask.name());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of predictions; reads them all.
+    pub(crate) fn count_rows(mut self) -> Result<u64> {
+        Ok(self.predictions.skip_rest()?)
+    }
+
+    /// Makes sure that no stream has rows left when the predictions have ended.
+    pub(crate) fn check_ends(mut self, rows: u64) -> Result<()> {
+        let mut values = RowBuffer::<f32>::default();
+        for parity in &mut self.parities {
+            if parity.read(1, &mut values)? > 0 {
+                bail!(
+                    "{}: found more rows than the {rows} predictions in {} have coding groups",
+                    parity.name(),
+                    self.predictions.name()
+                );
+            }
+        }
+        let mut entries = Vec::new();
+        for mask in self.available.iter_mut().chain(&mut self.parity_available) {
+            if mask.read(1, &mut entries)? > 0 {
+                bail!(
+                    "{}: found more entries than the {rows} predictions in {} ask for",
+                    mask.name(),
+                    self.predictions.name()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_float(rows: &RowReader<Source>, what: &str) -> Result<()> {
+    if !rows.layout().dtype.is_float() {
+        bail!("{}: found rows of {}, expected {what} of type f2, f4 or f8", rows.name(), rows.layout());
+    }
+    Ok(())
+}
+
+/// The streams in memory, to be read any number of times.
+pub(crate) struct Recorded {
+    options: Decode,
+    bytes: Vec<(Input, Arc<[u8]>)>,
+}
+
+impl Recorded {
+    pub(crate) fn read(options: &Decode, io: &mut Io) -> Result<Self> {
+        let masks = options.available.iter().chain(&options.parity_available);
+        let mut bytes = Vec::new();
+        for input in std::iter::once(&options.input).chain(masks).chain(&options.parity) {
+            let mut content = Vec::new();
+            input
+                .bytes(io, options.read.window())?
+                .read_to_end(&mut content)
+                .with_context(|| format!("{input}: cannot read"))?;
+            bytes.push((input.clone(), content.into()));
+        }
+        Ok(Self { options: options.clone(), bytes })
+    }
+
+    pub(crate) fn streams(&self) -> Result<Streams> {
+        Streams::open_with(&self.options, |input| {
+            let known = self.bytes.iter().find(|(name, _)| name == input);
+            let (_, bytes) = known.with_context(|| format!("{input}: not recorded"))?;
+            Ok(Box::new(Cursor::new(Arc::clone(bytes))))
+        })
+    }
+}
