@@ -1,0 +1,105 @@
+# parm: coded inference. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+PYTHON  ?= python3
+CARGO   ?= cargo
+
+TOOLS := encode infer decode train score data
+BIN   := target/release
+
+# The libtorch that tch 0.24 binds. The wheel's CPU library needs two small CUDA libraries to load;
+# with CUDA=1 all of them come along.
+TORCH := torch==2.11.0
+TORCH_CPU_NEEDS := nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+
+OWN_LIBTORCH := $(CURDIR)/.libtorch/torch
+ifeq ($(origin LIBTORCH),undefined)
+LIBTORCH := $(OWN_LIBTORCH)
+endif
+export LIBTORCH
+
+.PHONY: all
+all: libtorch ## Build all tools (installs libtorch under .libtorch/ unless LIBTORCH is set)
+	$(CARGO) build --release --workspace --locked
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: libtorch
+libtorch: ## Install libtorch under .libtorch/; with CUDA=1 also its CUDA libraries
+ifeq ($(LIBTORCH),$(OWN_LIBTORCH))
+libtorch: .libtorch/installed$(if $(CUDA),-cuda)
+else
+	@test -e "$(LIBTORCH)/lib/libtorch_cpu.so" || \
+	  { echo "make: LIBTORCH=$(LIBTORCH): found no lib/libtorch_cpu.so there, expected libtorch 2.11" >&2; exit 1; }
+endif
+
+.libtorch/installed:
+	rm -rf .libtorch
+	$(PYTHON) -m pip install --quiet --no-deps --target .libtorch $(TORCH) $(TORCH_CPU_NEEDS)
+	touch $@
+
+.libtorch/installed-cuda:
+	rm -rf .libtorch
+	$(PYTHON) -m pip install --quiet --target .libtorch $(TORCH)
+	touch .libtorch/installed $@
+
+.PHONY: demo
+demo: all ## Train, encode, infer, lose, decode and score on handwritten digits
+	PATH="$(CURDIR)/$(BIN):$$PATH" testdata/digits/demo.sh target/demo
+
+.PHONY: test
+test: all ## Run all tests
+	$(CARGO) test --release --workspace --locked
+
+.PHONY: soak
+soak: all ## Read 10 million mutated streams
+	PARM_SOAK=10000000 $(CARGO) test --release --locked -p parm --test hostile -- --nocapture
+
+.PHONY: lint
+lint: libtorch ## Check format, lints, documentation and man pages
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --locked --quiet
+	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
+	diff -r -x '*.inc' -x completions -x '*.md' -x '*.7' -x '*.5' man target/pages/man
+	mandoc -T lint -W warning man/*.[157]
+
+.PHONY: man
+man: ## Make the man pages of the tools anew
+	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
+	cp target/pages/man/*.1 man/
+
+.PHONY: install
+install: all ## Install under $(DESTDIR)$(PREFIX); LINK_LIBTORCH=1 links libtorch in place of copying it
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm"
+	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
+	.ci/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \
+	  $(if $(LINK_LIBTORCH),ln -sf,cp -L) "$$file" "$(DESTDIR)$(PREFIX)/lib/parm/"; done
+	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
+	for section in 1 5 7; do \
+	  install -d "$(DESTDIR)$(PREFIX)/share/man/man$$section"; \
+	  install -m 644 man/*.$$section "$(DESTDIR)$(PREFIX)/share/man/man$$section"; done
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+	  "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	for tool in $(TOOLS); do \
+	  install -m 644 target/pages/completions/parm-$$tool.bash \
+	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/parm-$$tool"; done
+	install -m 644 target/pages/completions/_parm-* "$(DESTDIR)$(PREFIX)/share/zsh/site-functions"
+	install -m 644 target/pages/completions/*.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+
+.PHONY: bench
+bench: all ## Measure kernels and tools against their peers, as ratios within one run
+	$(CARGO) bench --locked -p parm --bench kernels
+	testdata/bench/run "$(CURDIR)/$(BIN)"
+
+.PHONY: clean
+clean: ## Remove what was built (libtorch stays; remove .libtorch by hand)
+	$(CARGO) clean
