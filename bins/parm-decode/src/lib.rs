@@ -251,7 +251,7 @@ impl<T: Float> Rebuilder<T> {
                 break;
             }
         }
-        count.finish()?;
+        count.finish().with_context(|| streams.predictions.name().to_owned())?;
         streams.check_ends(count.rows())
     }
 

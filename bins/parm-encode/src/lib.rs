@@ -1,6 +1,6 @@
 //! Queries to parity queries: reads whole coding groups, writes one row per group and parity.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use parm::codes::encode_groups;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
@@ -106,7 +106,7 @@ fn encode<T: Float>(
             break;
         }
     }
-    let groups = count.finish()?;
+    let groups = count.finish().with_context(|| input.name().to_owned())?;
     for (_, output) in outputs {
         commit(output)?;
     }

@@ -1,1 +1,6 @@
-//! Support for tests.
+//! Support for tests: `.npy` bytes made without the code under test, and the tools run as processes.
+
+pub mod npy;
+pub mod tool;
+
+pub use tool::{Outcome, Tool};

@@ -1,0 +1,128 @@
+//! The tools as processes: input from a thread of its own, and an end even if they hang.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// How long a tool may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A call of one of the tools.
+pub struct Tool {
+    command: Command,
+    stdin: Vec<u8>,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code; 128 plus the signal's number if one ended it.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+/// The folder of the tools that belong to the running test.
+///
+/// # Panics
+/// If the test does not run where cargo puts tests.
+#[must_use]
+pub fn folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").to_owned()
+}
+
+impl Tool {
+    /// A call of the tool of this name, as `parm-encode`.
+    ///
+    /// # Panics
+    /// If it was not built.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let path = folder().join(name);
+        assert!(path.exists(), "{} is not built: run `make` first", path.display());
+        let mut command = Command::new(path);
+        command.env_remove("NO_COLOR");
+        Self { command, stdin: Vec::new() }
+    }
+
+    /// Adds arguments, separated by white space.
+    #[must_use]
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.command.args(arguments.split_whitespace());
+        self
+    }
+
+    /// Adds one argument as it is.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Runs it in this folder.
+    #[must_use]
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Gives it this input.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started, or hangs.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the tool starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        let input = self.stdin;
+        // The tool may end without reading all of its input.
+        thread::spawn(move || drop(stdin.write_all(&input)));
+        let stdout = collect(child.stdout.take().expect("piped"));
+        let stderr = collect(child.stderr.take().expect("piped"));
+        let outputs = stdout.recv_timeout(PATIENCE).and_then(|out| Ok((out, stderr.recv_timeout(PATIENCE)?)));
+        let Ok((stdout, stderr)) = outputs else {
+            let _ = child.kill();
+            panic!("{:?} hangs", self.command);
+        };
+        let status = child.wait().expect("the tool can be waited for");
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or_default();
+        let code = status.code().unwrap_or(128 + signal);
+        Outcome { code, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
+    }
+}
+
+impl Outcome {
+    /// Makes sure that the call went well and said nothing; returns its output.
+    ///
+    /// # Panics
+    /// If not.
+    #[must_use]
+    pub fn output(self) -> Vec<u8> {
+        assert_eq!((self.code, self.stderr.as_str()), (0, ""), "expected success in silence");
+        self.stdout
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = sender.send(bytes);
+    });
+    receiver
+}

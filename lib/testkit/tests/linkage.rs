@@ -1,0 +1,61 @@
+//! What the programs are linked with, and how fast they start.
+
+use std::time::{Duration, Instant};
+
+use object::read::elf::{Dyn, ElfFile64, FileHeader};
+use object::{Endianness, elf};
+use parm_testkit::{Tool, tool};
+
+/// The tools that must start without libtorch.
+const LIGHT: [&str; 4] = ["parm-encode", "parm-decode", "parm-data", "parm-score"];
+
+/// The libraries that an ELF file asks the loader for.
+fn needed(tool: &str) -> Vec<String> {
+    let bytes = std::fs::read(tool::folder().join(tool)).expect("the tool is built");
+    let file = ElfFile64::<Endianness>::parse(&*bytes).expect("an ELF file");
+    let (endian, data) = (file.endian(), &*bytes);
+    let sections = file.elf_header().sections(endian, data).expect("sections");
+    let (entries, link) = sections.dynamic(endian, data).expect("readable").expect("dynamically linked");
+    let strings = sections.strings(endian, data, link).expect("its strings");
+    let needed = entries.iter().filter(|entry| entry.d_tag(endian) == elf::DT_NEEDED);
+    let name = |entry: &elf::Dyn64<Endianness>| entry.string(endian, strings).expect("a name").to_vec();
+    needed.map(|entry| String::from_utf8_lossy(&name(entry)).into_owned()).collect()
+}
+
+fn is_libtorch(library: &String) -> bool {
+    ["torch", "c10", "cuda"].iter().any(|part| library.contains(part))
+}
+
+#[test]
+fn light_tools_do_not_link_libtorch() {
+    for tool in LIGHT {
+        let libraries = needed(tool);
+        assert!(!libraries.is_empty(), "{tool}: the test reads the wrong place");
+        assert!(!libraries.iter().any(is_libtorch), "{tool} needs {libraries:?}");
+    }
+    assert!(needed("parm-infer").iter().any(is_libtorch), "the test would not notice libtorch");
+}
+
+#[test]
+fn torch_tools_link_nothing_of_cuda() {
+    for tool in ["parm-infer", "parm-train"] {
+        let libraries = needed(tool);
+        assert!(!libraries.iter().any(|library| library.contains("cuda")), "{tool} needs {libraries:?}");
+    }
+}
+
+#[test]
+fn light_tools_answer_at_once() {
+    for tool in LIGHT {
+        // The best of several: the machine may be busy, the tool may not be slow.
+        let best = (0..10)
+            .map(|_| {
+                let begin = Instant::now();
+                let outcome = Tool::new(tool).arg("--version").run();
+                assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+                begin.elapsed()
+            })
+            .min();
+        assert!(best < Some(Duration::from_millis(20)), "{tool} --version took {best:?}");
+    }
+}
