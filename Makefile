@@ -78,7 +78,11 @@ man: ## Make the man pages of the tools anew
 	cp target/pages/man/*.1 man/
 
 .PHONY: install
-install: all ## Install under $(DESTDIR)$(PREFIX); LINK_LIBTORCH=1 links libtorch in place of copying it
+install: all install-files ## Install under $(DESTDIR)$(PREFIX); LINK_LIBTORCH=1 links libtorch in place of copying it
+
+# Without building first: what the test of the installation calls.
+.PHONY: install-files
+install-files:
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm"
 	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
 	.ci/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \

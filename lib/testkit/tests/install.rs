@@ -1,0 +1,81 @@
+//! `make install`: what is installed runs from anywhere, without the build tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
+}
+
+#[test]
+fn installed_tools_run_without_the_build_tree() {
+    let folder = tempfile::tempdir().unwrap();
+    let libtorch = std::env::var("LIBTORCH").map_or_else(|_| root().join(".libtorch/torch"), PathBuf::from);
+    // `make -n` of the real target would not copy, and building twice takes the lock of the running
+    // build: so the files are given to a rule of their own.
+    let install = |destination: &str, link: &str| {
+        let output = Command::new("make")
+            .args(["install-files", "PREFIX=/usr", &format!("DESTDIR={destination}"), link])
+            .current_dir(root())
+            .env("LIBTORCH", &libtorch)
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let destination = folder.path().join("stage");
+    install(&destination.display().to_string(), "");
+    for file in [
+        "usr/share/man/man1/parm-encode.1",
+        "usr/share/man/man7/parm.7",
+        "usr/share/man/man5/parm-formats.5",
+        "usr/share/bash-completion/completions/parm-train",
+        "usr/share/zsh/site-functions/_parm-infer",
+        "usr/share/fish/vendor_completions.d/parm-score.fish",
+    ] {
+        assert!(destination.join(file).exists(), "{file}");
+    }
+
+    // In a namespace of its own the build tree and libtorch are gone; without the right to make one,
+    // the libraries that the loader takes tell as much.
+    let binaries = destination.join("usr/bin");
+    let ldd = Command::new("ldd").arg(binaries.join("parm-infer")).output().unwrap();
+    let ldd = String::from_utf8_lossy(&ldd.stdout).into_owned();
+    let torch: Vec<_> = ldd.lines().filter(|line| line.contains("torch") || line.contains("c10")).collect();
+    assert!(!torch.is_empty(), "{ldd}");
+    let inside = fs::canonicalize(&destination).unwrap().display().to_string();
+    for line in torch {
+        let path = line.split("=> ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        let real = fs::canonicalize(path).unwrap_or_default().display().to_string();
+        assert!(real.starts_with(&inside), "{line}");
+    }
+
+    // A pipe, from another folder and after a move of the whole installation.
+    let moved = folder.path().join("elsewhere");
+    fs::rename(&destination, &moved).unwrap();
+    let digits = root().join("testdata/digits");
+    let script = format!(
+        "parm-train base --data {0}/train.npy --labels {0}/train-labels.npy --epochs 1 --threads 1 -o m.safetensors && \
+         parm-encode --code sum -k 2 {0}/test.npy | parm-infer -m m.safetensors | parm-data info",
+        digits.display()
+    );
+    let run = |binaries: &Path| {
+        let output = Command::new("bash")
+            .args(["-eu", "-o", "pipefail", "-c", &script])
+            .current_dir(folder.path())
+            .env("PATH", format!("{}:/usr/bin:/bin", binaries.display()))
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.contains("240 rows of f4[10]"), "{out}{err}");
+    };
+    run(&moved.join("usr/bin"));
+
+    let linked = folder.path().join("linked");
+    install(&linked.display().to_string(), "LINK_LIBTORCH=1");
+    assert!(fs::symlink_metadata(linked.join("usr/lib/parm/libtorch_cpu.so")).unwrap().is_symlink());
+    run(&linked.join("usr/bin"));
+}
