@@ -1,0 +1,316 @@
+//! `parm-train`: data to deployed models, and deployed models to the parity models of a code.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use parm::code_dir::{self, Deployed, MadeBy, RunsOn, Scores};
+use parm::npy::{RowBuffer, Window};
+use parm::{CodeFile, Dtype};
+use parm_cli::options::{self, Common, Compute};
+use parm_cli::tools::train::{self as arguments, Base, Init, Parity, Train, What};
+use parm_cli::{Exit, Input, Io, Progress, Usage};
+use parm_torch::checkpoint::Description;
+use parm_torch::device::{self, Choice};
+use parm_torch::train::{self, Epoch, Recipe, Rows, Schedule, Surroundings};
+use parm_torch::{Device, Mlp, Model};
+
+const NAME: &str = "parm-train";
+
+/// Widths of hidden layers where neither an option nor a deployed model gives them: the papers'.
+const HIDDEN: [usize; 2] = [200, 100];
+
+/// Runs the tool.
+///
+/// # Errors
+/// Anything that keeps it from writing the model or the code; see the messages.
+pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
+    match &options.what {
+        What::Base(base) => train_base(base, &options.common, io)?,
+        What::Parity(parity) => train_parity(parity, &options.common, io)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn train_base(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
+    let hidden = widths(&options.hidden)?;
+    let device = prepare(options.compute, common, io)?;
+    let window = options.read.window();
+    let queries = rows(&options.data, device, window, io)?;
+    let labels = labels(&options.labels, window, io)?;
+    let recipe = recipe(&options.recipe, queries.count())?;
+    let progress = Progress::new(common, io, "epochs", Some(u64::from(recipe.epochs)));
+    let mut last = None;
+    let mut watch = |epoch: &Epoch| {
+        progress.advance(1);
+        progress.note(summary(epoch));
+        last = Some(epoch.clone());
+    };
+    let start = Instant::now();
+    let mut around = Surroundings {
+        folder: options.output.with_extension("run"),
+        clock: &|| start.elapsed().as_secs_f64(),
+        watch: &mut watch,
+    };
+    let model = train::base(&queries, &labels, &hidden, device, &recipe, &mut around)
+        .with_context(|| options.data.to_string())?;
+    model.save(&options.output)?;
+    drop(progress);
+    common.count(io, NAME, &format!("{}: {}", options.output.display(), done(&recipe, last.as_ref())));
+    Ok(())
+}
+
+fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
+    if options.code.code != "sum" {
+        return Err(Usage::error(format!(
+            "--code {}: found no code that parity models can be trained for, expected sum",
+            options.code.code
+        )));
+    }
+    let code = options.code.choose(io)?.linear;
+    if code.r() == 0 {
+        return Err(Usage::error("-r 0: found a code without parity queries, expected at least 1"));
+    }
+    let hidden = options.hidden.as_deref().map(widths).transpose()?;
+    let device = prepare(options.compute, common, io)?;
+    let window = options.read.window();
+    let queries = rows(&options.data, device, window, io)?;
+    let labels = options.labels.as_ref().map(|input| labels(input, window, io)).transpose()?;
+    let recipe = recipe(&options.recipe, queries.count())?;
+    let Teacher { predictions, deployed, model } = teacher(options, &queries, device, io)?;
+    if options.init == Init::Base && model.is_none() {
+        return Err(Usage::error("--init base needs --base with a native model, whose weights can be taken"));
+    }
+    let hidden = hidden.or_else(|| model.as_ref().map(|model| model.hidden().to_vec()));
+    let parity = train::Parity {
+        queries: &queries,
+        predictions: &predictions,
+        deployed: &deployed.sha256,
+        labels: labels.as_deref(),
+        code: &code,
+        hidden: hidden.as_deref().unwrap_or(&HIDDEN),
+        initial: model.as_ref().filter(|_| options.init == Init::Base),
+        device,
+    };
+    retract(&options.output)?;
+
+    let start = Instant::now();
+    let (mut models, mut names) = (Vec::new(), Vec::new());
+    let total = u64::from(recipe.epochs) * code.r() as u64;
+    let progress = Progress::new(common, io, "epochs", Some(total));
+    let mut last = None;
+    for j in 0..code.r() {
+        let mut watch = |epoch: &Epoch| {
+            progress.advance(1);
+            progress.note(format!("parity {j}: {}", summary(epoch)));
+            last = Some(epoch.clone());
+        };
+        let mut around = Surroundings {
+            folder: options.output.join("run").join(format!("parity-{j}")),
+            clock: &|| start.elapsed().as_secs_f64(),
+            watch: &mut watch,
+        };
+        models.push(parity.train(j, &recipe, &mut around).with_context(|| options.data.to_string())?);
+    }
+    for (j, model) in models.iter().enumerate() {
+        let name = format!("parity-{j}.safetensors");
+        model.save(&options.output.join(&name))?;
+        names.push(name);
+    }
+    let scores = parity.score(&models, &recipe)?;
+    let scores = Scores {
+        available: scores.available,
+        degraded: scores.degraded,
+        agreement: scores.agreement,
+        n: scores.reconstructions,
+    };
+    let file = CodeFile {
+        format: code_dir::FORMAT,
+        code: "sum".into(),
+        k: code.k(),
+        r: code.r(),
+        weights: (0..code.r()).map(|j| code.weights(j)).collect(),
+        query_shape: queries.shape().to_vec(),
+        prediction_shape: predictions.shape().to_vec(),
+        output: Description::mlp(queries.shape(), &HIDDEN, predictions.shape()).output,
+        runs_on: RunsOn::Parity,
+        parity: names,
+        encoder: None,
+        decoder: None,
+        deployed,
+        scores,
+        made_by: MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: command() },
+    };
+    file.save(&options.output)?;
+    drop(progress);
+    common.count(io, NAME, &format!("{}: {}", options.output.display(), done(&recipe, last.as_ref())));
+    Ok(())
+}
+
+/// What parity models learn from.
+struct Teacher {
+    predictions: Rows,
+    deployed: Deployed,
+    /// The deployed model, if it is native.
+    model: Option<Mlp>,
+}
+
+fn teacher(options: &Parity, queries: &Rows, device: Device, io: &mut Io) -> Result<Teacher> {
+    let named = |path: &Path, sha256| {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Deployed { sha256, name }
+    };
+    match (&options.base, &options.targets) {
+        (Some(path), _) => {
+            let deployed = named(path, train::sha256(path)?);
+            let model = Model::load(path, device)?;
+            let on = || format!("{} on {}", path.display(), options.data);
+            let predictions = queries.predict(&model).with_context(on)?;
+            let model = match model {
+                Model::Native(model) => Some(model),
+                Model::Script(_) => None,
+            };
+            Ok(Teacher { predictions, deployed, model })
+        }
+        (None, Some(input)) => {
+            let (predictions, sha256) = recorded(input, device, options.read.window(), io)?;
+            ensure!(
+                predictions.count() == queries.count(),
+                "{input}: found {} predictions, expected {}: one for each row of {}",
+                predictions.count(),
+                queries.count(),
+                options.data
+            );
+            let deployed = match input {
+                Input::Stdin => Deployed { sha256, name: "-".into() },
+                Input::Path(path) => named(path, sha256),
+            };
+            Ok(Teacher { predictions, deployed, model: None })
+        }
+        (None, None) => {
+            Err(Usage::error("a deployed model (--base) or recorded predictions (--targets) needed"))
+        }
+    }
+}
+
+/// Reads recorded predictions and hashes the bytes that they came as.
+fn recorded(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<(Rows, String)> {
+    let predictions = rows(input, device, window, io)?;
+    let sha256 = match input {
+        // A file's hash is that of sha256sum; what came through a pipe is known by its rows.
+        Input::Path(path) if path.is_file() => train::sha256(path)?,
+        _ => predictions.sha256().to_owned(),
+    };
+    Ok((predictions, sha256))
+}
+
+/// Removes the mark of a finished code: what follows is unfinished.
+fn retract(directory: &Path) -> Result<()> {
+    let path = directory.join(code_dir::FILE_NAME);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot replace", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prepare(compute: Compute, common: &Common, io: &mut Io) -> Result<Device> {
+    let choice = match compute.device {
+        options::Device::Auto => Choice::Auto,
+        options::Device::Cpu => Choice::Cpu,
+        options::Device::Cuda(index) => Choice::Cuda(index),
+    };
+    let chosen = device::prepare(choice, compute.threads)?;
+    if let Some(note) = &chosen.note {
+        common.note(io, NAME, note);
+    }
+    Ok(chosen.device)
+}
+
+/// Reads a whole stream of rows.
+fn rows(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<Rows> {
+    let mut reader = input.rows(io, window)?;
+    let mut buffer = RowBuffer::<f32>::default();
+    let count = reader.read(usize::MAX, &mut buffer)?;
+    ensure!(count > 0, "{input}: found no rows, expected at least 1");
+    Rows::new(buffer.values(), count, &reader.layout().shape, device).with_context(|| input.to_string())
+}
+
+/// Reads labels: integers from 0, one a row.
+fn labels(input: &Input, window: Window, io: &mut Io) -> Result<Vec<i64>> {
+    let mut reader = input.rows(io, window)?;
+    let layout = reader.layout().clone();
+    if !layout.shape.is_empty() || layout.dtype.is_float() || layout.dtype == Dtype::Bool {
+        bail!("{input}: found rows of {layout}, expected labels: integers i1 to i8 or u1 to u8, one a row");
+    }
+    let mut bytes = Vec::new();
+    let count = reader.read_raw(usize::MAX, &mut bytes)?;
+    let size = layout.dtype.size();
+    let signed = matches!(layout.dtype, Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64);
+    let labels = bytes[..count * size].chunks_exact(size).enumerate().map(|(row, bytes)| {
+        let negative = signed && bytes.last().is_some_and(|&byte| byte >= 0x80);
+        let mut wide = [if negative { 0xff } else { 0 }; 8];
+        wide[..size].copy_from_slice(bytes);
+        let label = i64::from_le_bytes(wide);
+        ensure!(label >= 0, "{input}: found label {label} at row {row}, expected 0 or more");
+        Ok(label)
+    });
+    labels.collect()
+}
+
+fn widths(hidden: &[u32]) -> Result<Vec<usize>> {
+    if hidden.contains(&0) {
+        return Err(Usage::error("--hidden: found a layer of width 0, expected widths above 0"));
+    }
+    Ok(hidden.iter().map(|&width| width as usize).collect())
+}
+
+fn recipe(options: &arguments::Recipe, rows: usize) -> Result<Recipe> {
+    let share = options.validation;
+    let validation = if share < 1.0 { (share * rows as f64).floor() } else { share };
+    if validation.fract() != 0.0 {
+        return Err(Usage::error(format!(
+            "--validation {share}: expected whole rows, or a fraction below 1"
+        )));
+    }
+    ensure!(validation < rows as f64, "--validation {share}: found {rows} rows in all, expected more");
+    Ok(Recipe {
+        epochs: options.epochs,
+        batch: options.batch as usize,
+        rate: options.lr,
+        decay: options.weight_decay,
+        schedule: match options.schedule {
+            arguments::Schedule::Constant => Schedule::Constant,
+            arguments::Schedule::Cosine => Schedule::Cosine,
+        },
+        validation: validation as usize,
+        seed: options.seed,
+        checkpoint_cycle: options.checkpoint_cycle,
+        resume: options.resume,
+    })
+}
+
+/// An epoch beside the progress bar.
+fn summary(epoch: &Epoch) -> String {
+    let score = epoch
+        .accuracy
+        .map(|score| format!(", accuracy {score:.4}"))
+        .or_else(|| epoch.agreement.map(|score| format!(", agreement {score:.4}")));
+    format!("loss {:.4}{}", epoch.train_loss, score.unwrap_or_default())
+}
+
+fn done(recipe: &Recipe, last: Option<&Epoch>) -> String {
+    last.map_or_else(
+        || format!("all {} epochs were done before", recipe.epochs),
+        |epoch| format!("{} epochs done, the last with {}", epoch.epoch, summary(epoch)),
+    )
+}
+
+/// The command line, for the record in code.json.
+fn command() -> String {
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    std::iter::once(NAME.to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}

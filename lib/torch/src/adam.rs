@@ -1,0 +1,107 @@
+//! Adam (Kingma and Ba, ICLR 2015, algorithm 1) with L2 weight decay, as `torch.optim.Adam`.
+//!
+//! tch's own optimisers do not give out their state, which a checkpoint needs.
+
+use tch::{TchError, Tensor};
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+/// The optimiser of one flat tensor of parameters.
+#[derive(Debug)]
+pub struct Adam {
+    /// Steps made.
+    step: u64,
+    /// The running mean of the gradient.
+    mean: Tensor,
+    /// The running mean of its square.
+    square: Tensor,
+}
+
+impl Adam {
+    /// An optimiser that has made no step, for parameters like these.
+    pub(crate) fn new(parameters: &Tensor) -> Result<Self, TchError> {
+        Self::restore(0, &parameters.f_zeros_like()?, &parameters.f_zeros_like()?)
+    }
+
+    /// An optimiser in a state that [`state`](Self::state) gave; it is copied.
+    pub(crate) fn restore(step: u64, mean: &Tensor, square: &Tensor) -> Result<Self, TchError> {
+        Ok(Self { step, mean: mean.f_detach_copy()?, square: square.f_detach_copy()? })
+    }
+
+    /// Steps made, the mean of the gradient and that of its square.
+    pub(crate) fn state(&self) -> (u64, &Tensor, &Tensor) {
+        (self.step, &self.mean, &self.square)
+    }
+
+    /// Makes a step: changes `parameters` against `gradient`, to which `decay` times the parameters
+    /// is added first.
+    pub(crate) fn step(
+        &mut self,
+        parameters: &Tensor,
+        gradient: Tensor,
+        rate: f64,
+        decay: f64,
+    ) -> Result<(), TchError> {
+        tch::no_grad(|| {
+            self.step += 1;
+            let steps = self.step as f64;
+            let (bias1, bias2) = (1.0 - BETA1.powf(steps), (1.0 - BETA2.powf(steps)).sqrt());
+            let gradient =
+                if decay == 0.0 { gradient } else { gradient.f_add(&parameters.f_mul_scalar(decay)?)? };
+            let _ = self.mean.f_lerp_(&gradient, 1.0 - BETA1)?;
+            let _ = self.square.f_lerp_(&gradient.f_square()?, 1.0 - BETA2)?;
+            // rate/bias1 · mean / (√square/bias2 + ε), with bias2 moved out of the denominator
+            let mut denominator = self.square.f_sqrt()?;
+            let mut denominator = denominator.f_add_scalar_(EPSILON * bias2)?;
+            let mut change = self.mean.f_mul_scalar(rate * bias2 / bias1)?;
+            let change = change.f_divide_(&mut denominator)?;
+            let _ = parameters.shallow_clone().f_sub_(&change)?;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One parameter, as the algorithm stands.
+    fn naive(parameter: &mut f64, gradients: &[f64], rate: f64, decay: f64) {
+        let (mut mean, mut square) = (0.0, 0.0);
+        for (t, gradient) in (1..).zip(gradients) {
+            let gradient = gradient + decay * *parameter;
+            mean = BETA1 * mean + (1.0 - BETA1) * gradient;
+            square = BETA2 * square + (1.0 - BETA2) * gradient * gradient;
+            let corrected_mean = mean / (1.0 - BETA1.powi(t));
+            let corrected_square = square / (1.0 - BETA2.powi(t));
+            *parameter -= rate * corrected_mean / (corrected_square.sqrt() + EPSILON);
+        }
+    }
+
+    #[test]
+    fn steps_are_those_of_the_algorithm() {
+        let start = [0.5_f64, -2.0, 0.0, 3.0];
+        let gradients: Vec<Vec<f64>> =
+            (0..50).map(|t| (0..4).map(|i| f64::sin(f64::from(t * 7 + i))).collect()).collect();
+        for decay in [0.0, 1e-2] {
+            let parameters = Tensor::from_slice(&start);
+            let mut adam = Adam::new(&parameters).unwrap();
+            for (t, gradient) in gradients.iter().enumerate() {
+                if t == 20 {
+                    let (step, mean, square) = adam.state();
+                    adam = Adam::restore(step, mean, square).unwrap();
+                }
+                adam.step(&parameters, Tensor::from_slice(gradient), 1e-2, decay).unwrap();
+            }
+            for (i, &start) in start.iter().enumerate() {
+                let mut expected = start;
+                let own: Vec<f64> = gradients.iter().map(|gradient| gradient[i]).collect();
+                naive(&mut expected, &own, 1e-2, decay);
+                let found = parameters.double_value(&[i as i64]);
+                assert!((found - expected).abs() < 1e-12, "{i}: {found} {expected}");
+            }
+        }
+    }
+}

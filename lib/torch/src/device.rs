@@ -1,0 +1,164 @@
+//! Where models run, and the settings of libtorch that belong to a process.
+
+use std::path::Path;
+use std::sync::Once;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+/// The library that carries libtorch's GPU code. It is not linked, so that one binary serves
+/// machines with and without a GPU; it is found beside the linked ones, by the rpath.
+const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+
+/// What the driver of a GPU puts into place.
+const DRIVER_FILES: [&str; 2] = ["/dev/nvidiactl", "/proc/driver/nvidia/version"];
+
+/// The device that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The first GPU if there is a usable one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this index.
+    Cuda(usize),
+}
+
+/// A device that models can run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device(pub(crate) tch::Device);
+
+impl Device {
+    /// The CPU.
+    pub const CPU: Self = Self(tch::Device::Cpu);
+}
+
+/// The device that was found for a [`Choice`].
+#[derive(Debug)]
+pub struct Chosen {
+    /// The device.
+    pub device: Device,
+    /// Why [`Choice::Auto`] did not take the GPU that the machine has.
+    pub note: Option<String>,
+}
+
+/// A GPU that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// libtorch's GPU code, or a library of CUDA that it needs, is not installed.
+    #[error("found no usable {CUDA_LIBRARY} ({0}), expected libtorch with its CUDA libraries")]
+    Library(String),
+    /// The library is there, but no GPU.
+    #[error("found no GPU that libtorch can use, expected one with NVIDIA's driver")]
+    NoGpu,
+    /// An index beyond the GPUs of this machine.
+    #[error("found {found} GPUs, expected GPU {index} to be one of them (they count from 0)")]
+    Index {
+        /// The GPU that was asked for.
+        index: usize,
+        /// How many there are.
+        found: usize,
+    },
+}
+
+/// Finds the device and sets what libtorch keeps per process: the threads of one operation, and
+/// denormal numbers as zero. Call it before anything else here, on the thread that will start the
+/// others: they inherit the second setting.
+///
+/// # Errors
+/// A GPU that was asked for and cannot be used.
+pub fn prepare(choice: Choice, threads: Option<u32>) -> Result<Chosen, DeviceError> {
+    flush_denormals();
+    let chosen = match choice {
+        Choice::Cpu => Chosen { device: Device::CPU, note: None },
+        Choice::Cuda(index) => Chosen { device: cuda(index)?, note: None },
+        // Loading the GPU code takes a second: only where there may be a GPU.
+        Choice::Auto if !DRIVER_FILES.iter().any(|file| Path::new(file).exists()) => {
+            Chosen { device: Device::CPU, note: None }
+        }
+        Choice::Auto => match cuda(0) {
+            Ok(device) => Chosen { device, note: None },
+            Err(error) => {
+                Chosen { device: Device::CPU, note: Some(format!("computing on the CPU: {error}")) }
+            }
+        },
+    };
+    if let Some(threads) = threads {
+        let threads = i32::try_from(threads).unwrap_or(i32::MAX);
+        tch::set_num_threads(threads);
+        // libtorch takes this number once, before it starts that pool.
+        static INTEROP: Once = Once::new();
+        INTEROP.call_once(|| tch::set_num_interop_threads(threads));
+    }
+    Ok(chosen)
+}
+
+fn cuda(index: usize) -> Result<Device, DeviceError> {
+    load_cuda()?;
+    let found = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
+    match found {
+        0 => Err(DeviceError::NoGpu),
+        _ if index >= found => Err(DeviceError::Index { index, found }),
+        _ => Ok(Device(tch::Device::Cuda(index))),
+    }
+}
+
+fn load_cuda() -> Result<(), DeviceError> {
+    // SAFETY: the library is the part of the linked libtorch that belongs to the same build; its
+    // initialisers register GPU kernels and nothing else. libtorch asks for it to be global.
+    let library = unsafe { Library::open(Some(CUDA_LIBRARY), RTLD_NOW | RTLD_GLOBAL) };
+    let library = library.map_err(|error| DeviceError::Library(crate::one_line(&error.to_string())))?;
+    // It registered itself with libtorch, so it must stay.
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// Treats denormal numbers as zero on this thread and those that it starts. They double the time of
+/// late training epochs.
+#[cfg(target_arch = "x86_64")]
+fn flush_denormals() {
+    const DENORMALS_ARE_ZERO: u32 = 1 << 6;
+    const FLUSH_TO_ZERO: u32 = 1 << 15;
+    let mut status: u32 = 0;
+    // SAFETY: both instructions move one u32 between the register and memory that is ours; the bits
+    // that change mask no exception and are defined on every x86-64 processor.
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut status, options(nostack));
+        status |= DENORMALS_ARE_ZERO | FLUSH_TO_ZERO;
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const status, options(nostack));
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn flush_denormals() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn denormals_are_zero_here_and_in_threads_started_later() {
+        prepare(Choice::Cpu, Some(1)).unwrap();
+        let halved = || std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5);
+        assert_eq!(halved(), 0.0);
+        assert_eq!(std::thread::spawn(halved).join().unwrap(), 0.0);
+    }
+
+    #[test]
+    fn a_missing_gpu_is_an_error_that_says_what_was_expected() {
+        if DRIVER_FILES.iter().any(|file| Path::new(file).exists()) {
+            return;
+        }
+        let error = prepare(Choice::Cuda(0), Some(1)).unwrap_err().to_string();
+        assert!(error.contains("expected") && !error.contains('\n'), "{error}");
+        assert_eq!(prepare(Choice::Auto, Some(1)).unwrap().device, Device::CPU);
+    }
+
+    #[test]
+    fn an_index_beyond_the_gpus_is_named() {
+        let error = DeviceError::Index { index: 3, found: 2 }.to_string();
+        assert!(error.contains("found 2 GPUs") && error.contains("GPU 3"), "{error}");
+        assert!(DeviceError::NoGpu.to_string().contains("driver"));
+    }
+}

@@ -1,0 +1,152 @@
+//! Running a model on blocks of rows.
+
+use bytemuck::cast_slice;
+use parm::Dtype;
+use parm::npy::RowLayout;
+use tch::{Kind, TchError, Tensor};
+
+use crate::device::Device;
+use crate::model::Model;
+
+/// A model and a stream that it answers.
+#[derive(Debug)]
+pub struct Session {
+    model: Model,
+    device: Device,
+    /// The shape of one query.
+    shape: Vec<usize>,
+    /// The outputs, once they are known.
+    output: Option<RowLayout>,
+}
+
+/// Rows that a model cannot answer, or outputs that make no rows.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Rows that are not the model's queries.
+    #[error("found rows of shape {found:?}, expected {expected:?} as the model asks for")]
+    QueryShape {
+        /// The shape of the stream's rows.
+        found: Vec<usize>,
+        /// The model's.
+        expected: Vec<usize>,
+    },
+    /// libtorch refused to compute.
+    #[error("the model refuses rows of shape {shape:?}: {message}")]
+    Refused {
+        /// The shape of the stream's rows.
+        shape: Vec<usize>,
+        /// libtorch's reason.
+        message: String,
+    },
+    /// Outputs that have no row for each query.
+    #[error("found outputs of shape {found:?} for {rows} queries, expected one row each along axis 0")]
+    OutputRows {
+        /// The shape of the outputs.
+        found: Vec<i64>,
+        /// Queries that were asked.
+        rows: usize,
+    },
+    /// Outputs of a type that streams do not carry.
+    #[error("found outputs of type {0}, expected f2 f4 f8, i1 to i8, u1 or b1")]
+    OutputType(String),
+    /// Outputs that change from batch to batch.
+    #[error("found outputs of {found}, expected {expected} as for the first batch")]
+    OutputLayout {
+        /// The outputs of this batch.
+        found: RowLayout,
+        /// The outputs of the first.
+        expected: RowLayout,
+    },
+}
+
+impl Session {
+    /// Makes ready to answer rows of this shape.
+    ///
+    /// # Errors
+    /// [`SessionError::QueryShape`] if the model says that it takes others.
+    pub fn new(model: Model, device: Device, shape: &[usize]) -> Result<Self, SessionError> {
+        match model.query_shape() {
+            Some(expected) if expected != shape => {
+                Err(SessionError::QueryShape { found: shape.into(), expected: expected.into() })
+            }
+            _ => Ok(Self { model, device, shape: shape.into(), output: None }),
+        }
+    }
+
+    /// What the outputs look like; where no row was answered yet, a query of zeros tells.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn output(&mut self) -> Result<&RowLayout, SessionError> {
+        if self.output.is_none() {
+            let zeros = vec![0.0; self.shape.iter().product()];
+            self.run(1, &zeros, &mut Vec::new())?;
+        }
+        Ok(self.output.get_or_insert_with(|| RowLayout::new(Dtype::F32, [])))
+    }
+
+    /// Answers rows: `queries` holds at least `rows` of them; `outputs` becomes the little-endian
+    /// bytes of as many output rows. Returns what these look like.
+    ///
+    /// # Errors
+    /// [`SessionError`], by kind.
+    pub fn run(
+        &mut self,
+        rows: usize,
+        queries: &[f32],
+        outputs: &mut Vec<u8>,
+    ) -> Result<&RowLayout, SessionError> {
+        let result = self.predict(rows, queries).map_err(|error| self.refused(&error))?;
+        let dtype = dtype(result.kind());
+        let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", result.kind())))?;
+        let size = result.size();
+        let shape = match size.split_first() {
+            Some((&first, shape)) if first == rows as i64 && !shape.contains(&0) => shape,
+            _ => return Err(SessionError::OutputRows { found: size, rows }),
+        };
+        let found = RowLayout::new(dtype, shape.iter().map(|&axis| axis as usize).collect::<Vec<_>>());
+        let expected = self.output.get_or_insert_with(|| found.clone());
+        if *expected != found {
+            return Err(SessionError::OutputLayout { found, expected: expected.clone() });
+        }
+        outputs.resize(rows * found.bytes(), 0);
+        let copied = result.f_copy_data_u8(outputs, rows * found.elements());
+        copied.map_err(|error| self.refused(&error))?;
+        Ok(self.output.get_or_insert(found))
+    }
+
+    /// Outputs on the CPU, contiguous, of a type that streams carry where there is a near one.
+    fn predict(&self, rows: usize, queries: &[f32]) -> Result<Tensor, TchError> {
+        let elements: usize = self.shape.iter().product();
+        let queries = queries
+            .get(..rows * elements)
+            .ok_or_else(|| TchError::Shape(format!("{} numbers for {rows} rows", queries.len())))?;
+        let size: Vec<i64> =
+            std::iter::once(rows).chain(self.shape.iter().copied()).map(|axis| axis as i64).collect();
+        let queries = Tensor::f_from_data_size(cast_slice(queries), &size, Kind::Float)?;
+        let outputs = self.model.predict(&queries.f_to_device(self.device.0)?)?;
+        let outputs = outputs.f_to_device(tch::Device::Cpu)?;
+        let outputs =
+            if outputs.kind() == Kind::BFloat16 { outputs.f_to_kind(Kind::Float)? } else { outputs };
+        outputs.f_contiguous()
+    }
+
+    fn refused(&self, error: &TchError) -> SessionError {
+        SessionError::Refused { shape: self.shape.clone(), message: crate::one_line(&error.to_string()) }
+    }
+}
+
+fn dtype(kind: Kind) -> Option<Dtype> {
+    Some(match kind {
+        Kind::Bool => Dtype::Bool,
+        Kind::Uint8 => Dtype::U8,
+        Kind::Int8 => Dtype::I8,
+        Kind::Int16 => Dtype::I16,
+        Kind::Int => Dtype::I32,
+        Kind::Int64 => Dtype::I64,
+        Kind::Half => Dtype::F16,
+        Kind::Float => Dtype::F32,
+        Kind::Double => Dtype::F64,
+        _ => return None,
+    })
+}
