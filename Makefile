@@ -85,7 +85,7 @@ install: all install-files ## Install under $(DESTDIR)$(PREFIX); LINK_LIBTORCH=1
 install-files:
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm"
 	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
-	.ci/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \
+	lib/torch/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \
 	  $(if $(LINK_LIBTORCH),ln -sf,cp -L) "$$file" "$(DESTDIR)$(PREFIX)/lib/parm/"; done
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	for section in 1 5 7; do \

@@ -6,7 +6,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use anyhow::{Context, Result, bail};
 use parm::dtype::ByteOrder;
 use parm::npy::{Order, RowReader, RowWriter, Window};
-use parm_cli::input::Source;
+use parm_cli::input::{Source, check_stdin};
 use parm_cli::output::commit;
 use parm_cli::tools::data::{Cat, Info, Shuffle, Slice};
 use parm_cli::{Input, Io, Output, Usage};
@@ -17,6 +17,7 @@ use serde_json::json;
 
 /// Describes the items of streams.
 pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
+    check_stdin(&options.inputs)?;
     let mut text = Vec::new();
     for input in &options.inputs {
         let mut rows = input.rows(io, options.read.window())?;
@@ -68,6 +69,7 @@ pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
 
 /// Joins streams into one item.
 pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
+    check_stdin(&options.inputs)?;
     let window = options.read.window();
     let mut inputs = Vec::new();
     let mut total = 0;
@@ -185,6 +187,7 @@ pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
 
 /// Puts streams of the same number of rows into the same random order.
 pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
+    check_stdin(&options.inputs)?;
     if options.inputs.len() != options.output.len() {
         return Err(Usage::error(format!(
             "found {} streams and {} outputs, expected an --output for each stream",

@@ -10,6 +10,7 @@ use parm::erase::Erase;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowWriter, Window};
 use parm::{Dtype, Float, LinearCode, Tail};
+use parm_cli::input::check_stdin;
 use parm_cli::output::commit;
 use parm_cli::tools::decode::{Decode, DefaultPrediction, EraseOption};
 use parm_cli::{Exit, Input, Io, Output, Progress, Usage};
@@ -26,6 +27,7 @@ use crate::streams::{Block, Recorded, Streams};
 pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
     let chosen = options.code.choose(io)?;
     check_counts(options, chosen.linear.r())?;
+    check_stdin(options.inputs())?;
     let (mut passes, first) = match options.erase {
         Some(EraseOption::Each) => {
             let recorded = Recorded::read(options, io)?;

@@ -160,9 +160,8 @@ pub(crate) struct Recorded {
 
 impl Recorded {
     pub(crate) fn read(options: &Decode, io: &mut Io) -> Result<Self> {
-        let masks = options.available.iter().chain(&options.parity_available);
         let mut bytes = Vec::new();
-        for input in std::iter::once(&options.input).chain(masks).chain(&options.parity) {
+        for input in options.inputs() {
             let mut content = Vec::new();
             input
                 .bytes(io, options.read.window())?

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use parm::npy::{RowBuffer, RowReader, Window};
 use parm::score::{Fate, Scorer, Tally, top1};
 use parm::{Dtype, Float};
-use parm_cli::input::Source;
+use parm_cli::input::{Source, check_stdin};
 use parm_cli::tools::score::Score;
 use parm_cli::{Exit, Input, Io};
 use serde_json::json;
@@ -17,6 +17,7 @@ use serde_json::json;
 /// # Errors
 /// Streams that are refused or do not fit each other, labels that are no classes.
 pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
+    check_stdin(options.inputs())?;
     let window = options.read.window();
     let predictions = options.input.rows(io, window)?;
     let layout = predictions.layout();

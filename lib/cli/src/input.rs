@@ -54,9 +54,7 @@ impl Input {
                     "standard input is a terminal: expected a file, or a pipe from another tool",
                 ));
             }
-            Self::Stdin => io.take_stdin().ok_or_else(|| {
-                Usage::error("'-' (standard input) is named twice: only one input can be read from it")
-            })?,
+            Self::Stdin => io.take_stdin().context("standard input is already in use")?,
             Self::Path(path) => Box::new(open(path)?),
         };
         decompress(source, window).with_context(|| format!("{self}: cannot read"))
@@ -77,6 +75,17 @@ impl Input {
     pub fn mask(&self, io: &mut Io, window: Window) -> Result<MaskReader<Source>> {
         Ok(MaskReader::new(self.bytes(io, window)?, self.to_string())?)
     }
+}
+
+/// Makes sure that standard input is named at most once, before any of it is read.
+///
+/// # Errors
+/// A usage error.
+pub fn check_stdin<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> Result<()> {
+    if inputs.into_iter().filter(|&input| *input == Input::Stdin).count() > 1 {
+        return Err(Usage::error("'-' (standard input) is named twice: only one input can be read from it"));
+    }
+    Ok(())
 }
 
 /// Opens a file to read; a directory is an error here and not at the first read.

@@ -12,11 +12,10 @@ fn root() -> PathBuf {
 fn installed_tools_run_without_the_build_tree() {
     let folder = tempfile::tempdir().unwrap();
     let libtorch = std::env::var("LIBTORCH").map_or_else(|_| root().join(".libtorch/torch"), PathBuf::from);
-    // `make -n` of the real target would not copy, and building twice takes the lock of the running
-    // build: so the files are given to a rule of their own.
-    let install = |destination: &str, link: &str| {
+    let install = |destination: &Path, link: &str| {
         let output = Command::new("make")
-            .args(["install-files", "PREFIX=/usr", &format!("DESTDIR={destination}"), link])
+            .args(["install-files", "PREFIX=/usr", &format!("DESTDIR={}", destination.display())])
+            .arg(format!("LINK_LIBTORCH={link}"))
             .current_dir(root())
             .env("LIBTORCH", &libtorch)
             .env_remove("MAKEFLAGS")
@@ -26,7 +25,7 @@ fn installed_tools_run_without_the_build_tree() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     let destination = folder.path().join("stage");
-    install(&destination.display().to_string(), "");
+    install(&destination, "");
     for file in [
         "usr/share/man/man1/parm-encode.1",
         "usr/share/man/man7/parm.7",
@@ -38,8 +37,7 @@ fn installed_tools_run_without_the_build_tree() {
         assert!(destination.join(file).exists(), "{file}");
     }
 
-    // In a namespace of its own the build tree and libtorch are gone; without the right to make one,
-    // the libraries that the loader takes tell as much.
+    // The loader takes libtorch from what was installed, not from where it was built.
     let binaries = destination.join("usr/bin");
     let ldd = Command::new("ldd").arg(binaries.join("parm-infer")).output().unwrap();
     let ldd = String::from_utf8_lossy(&ldd.stdout).into_owned();
@@ -52,7 +50,8 @@ fn installed_tools_run_without_the_build_tree() {
         assert!(real.starts_with(&inside), "{line}");
     }
 
-    // A pipe, from another folder and after a move of the whole installation.
+    // A pipe, from another folder and after a move of the whole installation; with the build tree and
+    // its libtorch hidden, where this process may do that.
     let moved = folder.path().join("elsewhere");
     fs::rename(&destination, &moved).unwrap();
     let digits = root().join("testdata/digits");
@@ -61,9 +60,14 @@ fn installed_tools_run_without_the_build_tree() {
          parm-encode --code sum -k 2 {0}/test.npy | parm-infer -m m.safetensors | parm-data info",
         digits.display()
     );
-    let run = |binaries: &Path| {
-        let output = Command::new("bash")
-            .args(["-eu", "-o", "pipefail", "-c", &script])
+    let run = |binaries: &Path, hidden: &[PathBuf]| {
+        let hide: String =
+            hidden.iter().map(|path| format!("mount -t tmpfs none '{}' && ", path.display())).collect();
+        let may_hide = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+        let mut shell = Command::new(if may_hide { "unshare" } else { "env" });
+        let output = shell
+            .args(if may_hide { ["-m", "bash"].as_slice() } else { ["bash"].as_slice() })
+            .args(["-eu", "-o", "pipefail", "-c", &(if may_hide { hide } else { String::new() } + &script)])
             .current_dir(folder.path())
             .env("PATH", format!("{}:/usr/bin:/bin", binaries.display()))
             .env_remove("LD_LIBRARY_PATH")
@@ -72,10 +76,10 @@ fn installed_tools_run_without_the_build_tree() {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && out.contains("240 rows of f4[10]"), "{out}{err}");
     };
-    run(&moved.join("usr/bin"));
+    run(&moved.join("usr/bin"), &[root().join("target"), libtorch.clone()]);
 
     let linked = folder.path().join("linked");
-    install(&linked.display().to_string(), "LINK_LIBTORCH=1");
+    install(&linked, "1");
     assert!(fs::symlink_metadata(linked.join("usr/lib/parm/libtorch_cpu.so")).unwrap().is_symlink());
-    run(&linked.join("usr/bin"));
+    run(&linked.join("usr/bin"), &[root().join("target")]);
 }

@@ -90,6 +90,14 @@ pub struct Decode {
 
 super::tool!(Decode, "parm-decode");
 
+impl Decode {
+    /// All streams that are read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Input> {
+        let masks = self.available.iter().chain(&self.parity_available);
+        std::iter::once(&self.input).chain(masks).chain(&self.parity)
+    }
+}
+
 /// What stands for a prediction that nothing can rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DefaultPrediction {

@@ -68,6 +68,14 @@ pub struct Score {
 
 super::tool!(Score, "parm-score");
 
+impl Score {
+    /// All streams that are read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Input> {
+        let truth = self.labels.iter().chain(&self.reference);
+        std::iter::once(&self.input).chain(truth).chain(&self.available).chain(&self.solved)
+    }
+}
+
 fn fraction(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "expected a number")?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 1".into()) }

@@ -1,0 +1,94 @@
+"""Whole-process times of the tools beside their peers, interleaved: tools.py BIN_FOLDER SCRATCH_FOLDER
+
+Each line is a ratio of medians within this run; absolute times are of this machine at this time.
+"""
+
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+BIN, SCRATCH = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+HERE = pathlib.Path(__file__).parent
+ROUNDS = 9
+
+
+def seconds(command):
+    begin = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begin
+
+
+def compare(what, ours, peer, target):
+    """Runs both in turn. `target` is what the ratio of times, peer over ours, should reach."""
+    pairs = [(seconds(ours), seconds(peer)) for _ in range(ROUNDS + 1)][1:]
+    a, b = (statistics.median(times) for times in zip(*pairs))
+    verdict = "reached" if b / a >= target else "MISSED"
+    print(f"{what:<58} {a:8.3f} s {b:8.3f} s {b / a:7.2f}x {target:7.2f}x  {verdict}", flush=True)
+
+
+def queries(name, rows, shape):
+    path = SCRATCH / name
+    if not path.exists():
+        block = np.random.default_rng(0).random((min(rows, 4096), *shape), dtype="f4")
+        with open(path, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for begin in range(0, rows, len(block)):
+                file.write(block[: rows - begin].tobytes())
+    return path
+
+
+def model(name, widths):
+    layers = [torch.nn.Flatten()]
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
+    path = SCRATCH / name
+    torch.manual_seed(0)
+    torch.jit.script(torch.nn.Sequential(*layers[:-1])).save(str(path))
+    return path
+
+
+print(f"{'':<58} {'ours':>10} {'peer':>10} {'ratio':>8} {'target':>8}")
+
+PICTURES = (1, 28, 28)
+large = queries("1g.npy", (1 << 30) // 3136 // 2 * 2, PICTURES)
+small = queries("100m.npy", 100_000_000 // 3136 // 2 * 2, PICTURES)
+encode = [BIN / "parm-encode", "--code", "sum", "-k", "2"]
+compare("encode 1 GiB: cat FILE > /dev/null", [*encode, large], ["cat", large], 1 / 1.5)
+for size, file in [("1 GiB", large), ("100 MB", small)]:
+    numpy = [sys.executable, HERE / "encode.py", file]
+    compare(f"encode {size}: NumPy, start-up included", [*encode, file], numpy, 3.0)
+
+mlp = model("mlp.pt", [784, 200, 100, 10])
+wide = model("wide.pt", [784, 2048, 2048, 10])
+few = queries("1000.npy", 1000, PICTURES)
+
+
+def infer(model, file, batch, threads):
+    ours = [BIN / "parm-infer", "-m", model, "--batch", batch, "--threads", threads, "--device", "cpu", file]
+    return ours, [sys.executable, HERE / "infer.py", model, file, batch, threads]
+
+
+compare("infer 1000 rows, MLP: python infer.py, start-up included", *infer(mlp, few, "256", "1"), 3.0)
+for threads in ("1", "2"):
+    many = queries("50000.npy", 50_000, PICTURES)
+    what = f"infer 50 000 rows, wide MLP, {threads} threads: python infer.py"
+    compare(what, *infer(wide, many, "256", threads), 1.0)
+
+# Rows per second without start-up: the difference of two lengths, so that what is done once cancels.
+LONG, SHORT = queries("50000.npy", 50_000, PICTURES), queries("10000.npy", 10_000, PICTURES)
+for name, path in [("MLP", mlp), ("wide MLP", wide)]:
+    rates = []
+    calls = [infer(path, file, "256", "1") for file in (SHORT, LONG)]
+    for _ in range(ROUNDS):
+        (our_short, peer_short), (our_long, peer_long) = [tuple(map(seconds, call)) for call in calls]
+        rates.append((our_long - our_short, peer_long - peer_short))
+    a, b = (statistics.median(times) / 40_000 for times in zip(*rates))
+    verdict = "reached" if b >= a else "MISSED"
+    what = f"infer, rows a second, {name}, 1 thread: PyTorch"
+    print(f"{what:<58} {1 / a:8.0f}/s {1 / b:8.0f}/s {b / a:7.2f}x {1:7.2f}x  {verdict}", flush=True)
