@@ -216,7 +216,9 @@ pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
         let mut block = Vec::new();
         for rows in order.chunks(layout.rows_per_block()) {
             block.clear();
-            rows.iter().for_each(|row| block.extend_from_slice(&data[row * row_bytes..][..row_bytes]));
+            for row in rows {
+                block.extend_from_slice(&data[row * row_bytes..][..row_bytes]);
+            }
             output.write_raw(&block)?;
         }
         outputs.push(output);

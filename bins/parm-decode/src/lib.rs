@@ -28,13 +28,11 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
     let chosen = options.code.choose(io)?;
     check_counts(options, chosen.linear.r())?;
     check_stdin(options.inputs())?;
-    let (mut passes, first) = match options.erase {
-        Some(EraseOption::Each) => {
-            let recorded = Recorded::read(options, io)?;
-            let first = recorded.streams()?;
-            (Passes::Each { recorded, k: chosen.linear.k() }, first)
-        }
-        _ => (Passes::Once, Streams::open(options, io)?),
+    let each = options.erase == Some(EraseOption::Each);
+    let recorded = each.then(|| Recorded::read(options, io)).transpose()?;
+    let first = match &recorded {
+        Some(recorded) => recorded.streams()?,
+        None => Streams::open(options, io)?,
     };
     let layout = first.predictions.layout().clone();
     if let Some(file) = chosen.file.filter(|file| file.prediction_shape != layout.shape) {
@@ -55,8 +53,8 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
     };
     let progress = Progress::new(&options.common, io, "predictions", Some(0));
     let report = match layout.dtype {
-        Dtype::F64 => decode::<f64>(options, io, chosen.linear, first, &mut passes, outputs, &progress),
-        _ => decode::<f32>(options, io, chosen.linear, first, &mut passes, outputs, &progress),
+        Dtype::F64 => decode::<f64>(options, io, chosen.linear, first, recorded.as_ref(), outputs, &progress),
+        _ => decode::<f32>(options, io, chosen.linear, first, recorded.as_ref(), outputs, &progress),
     }?;
     drop(progress);
     if report.worst_condition > ILL_CONDITIONED {
@@ -94,16 +92,6 @@ fn check_counts(options: &Decode, r: usize) -> Result<()> {
     Ok(())
 }
 
-/// How often the streams are read.
-enum Passes {
-    Once,
-    /// k times from memory: pass i loses slot i.
-    Each {
-        recorded: Recorded,
-        k: usize,
-    },
-}
-
 struct Outputs {
     predictions: RowWriter<Output>,
     solved: Option<RowWriter<Output>>,
@@ -136,31 +124,34 @@ fn decode<T: Float>(
     io: &mut Io,
     code: LinearCode,
     first: Streams,
-    passes: &mut Passes,
+    recorded: Option<&Recorded>,
     mut outputs: Outputs,
     progress: &Progress,
 ) -> Result<Report> {
     let default = default_row::<T>(options, io, first.predictions.layout().shape.as_slice())?;
+    let k = code.k();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let mut rebuilder = Rebuilder::<T>::new(code, options.tail.into(), default);
-    match passes {
-        Passes::Once => {
-            let erase = match options.erase {
-                Some(EraseOption::One) => Some(Erase::One),
-                Some(EraseOption::Probability(p)) => Some(Erase::Probability(p)),
-                _ => None,
-            };
-            let announce = |outputs: &mut Outputs, rows| outputs.announce(rows);
-            rebuilder.pass(first, erase.map(|erase| (erase, &mut rng)), &mut outputs, announce, progress)?;
+    if let Some(recorded) = recorded {
+        // One item holds all copies, so that it can be loaded whole.
+        outputs.announce(first.count_rows()? * k as u64);
+        for slot in 0..k {
+            let lose = Some((Erase::Slot(slot), &mut rng));
+            rebuilder.pass(recorded.streams()?, lose, &mut outputs, |_, _| (), progress)?;
         }
-        Passes::Each { recorded, k } => {
-            // One item holds all copies, so that it can be loaded whole.
-            outputs.announce(first.count_rows()? * *k as u64);
-            for slot in 0..*k {
-                let lose = Some((Erase::Slot(slot), &mut rng));
-                rebuilder.pass(recorded.streams()?, lose, &mut outputs, |_, _| (), progress)?;
-            }
-        }
+    } else {
+        let erase = match options.erase {
+            Some(EraseOption::One) => Some(Erase::One),
+            Some(EraseOption::Probability(p)) => Some(Erase::Probability(p)),
+            _ => None,
+        };
+        rebuilder.pass(
+            first,
+            erase.map(|erase| (erase, &mut rng)),
+            &mut outputs,
+            Outputs::announce,
+            progress,
+        )?;
     }
     outputs.commit()?;
     Ok(rebuilder.report)

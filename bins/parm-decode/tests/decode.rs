@@ -213,7 +213,7 @@ fn replicate_returns_copies_and_none_guesses() {
 fn an_ill_conditioned_system_is_named() {
     let folder = stage("--code sum -k 7 -r 7", 7);
     write_lost(folder.path(), &[false; 7]);
-    let parities: String = (0..7).map(|parity| format!("--parity p{parity}.npy ")).collect();
+    let parities = (0..7).map(|parity| format!("--parity p{parity}.npy")).collect::<Vec<_>>().join(" ");
     let outcome =
         decode(folder.path(), &format!("--code sum -k 7 -r 7 {parities} --available have.npy lost.npy"));
     assert_eq!(outcome.code, 0);

@@ -89,7 +89,9 @@ fn encode<T: Float>(
         for item_rows in input.take_opened() {
             progress.expect(item_rows);
             let groups = count.open_item(item_rows);
-            outputs.iter_mut().for_each(|(_, output)| output.announce(groups));
+            for (_, output) in &mut outputs {
+                output.announce(groups);
+            }
         }
         let (whole, left_over) = queries.values()[..rows * elements].split_at(rows / k * k * elements);
         for ((parity, output), weights_of_group) in outputs.iter_mut().zip(&full_weights) {

@@ -49,7 +49,7 @@ impl Input {
     /// A file that cannot be opened; standard input twice, or from a terminal.
     pub fn bytes(&self, io: &mut Io, window: Window) -> Result<Source> {
         let source: Source = match self {
-            Self::Stdin if io.stdin_terminal => {
+            Self::Stdin if io.terminals.stdin => {
                 return Err(Usage::error(
                     "standard input is a terminal: expected a file, or a pipe from another tool",
                 ));

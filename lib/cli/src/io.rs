@@ -11,14 +11,19 @@ pub struct Io {
     stdout: Option<Box<dyn Write + Send>>,
     /// Where messages go.
     pub stderr: Box<dyn Write + Send>,
-    /// Standard input is a terminal.
-    pub stdin_terminal: bool,
-    /// Standard output is a terminal.
-    pub stdout_terminal: bool,
+    /// Which of them are terminals.
+    pub terminals: Terminals,
     /// Standard output is a pipe: another program comes after this one.
     pub stdout_pipe: bool,
-    /// Standard error is a terminal.
-    pub stderr_terminal: bool,
+}
+
+/// Which standard streams are terminals.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Terminals {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
 }
 
 impl Io {
@@ -36,10 +41,12 @@ impl Io {
             stdin: Some(Box::new(input)),
             stdout: Some(Box::new(output)),
             stderr: Box::new(io::stderr()),
-            stdin_terminal: stdin.is_terminal(),
-            stdout_terminal: stdout.is_terminal(),
+            terminals: Terminals {
+                stdin: stdin.is_terminal(),
+                stdout: stdout.is_terminal(),
+                stderr: io::stderr().is_terminal(),
+            },
             stdout_pipe,
-            stderr_terminal: io::stderr().is_terminal(),
         })
     }
 
@@ -53,10 +60,8 @@ impl Io {
             stdin: Some(Box::new(stdin)),
             stdout: Some(Box::new(stdout)),
             stderr: Box::new(stderr),
-            stdin_terminal: false,
-            stdout_terminal: false,
+            terminals: Terminals::default(),
             stdout_pipe: false,
-            stderr_terminal: false,
         }
     }
 

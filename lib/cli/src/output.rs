@@ -77,7 +77,7 @@ impl Target {
     pub fn create(&self, io: &mut Io, compression: Compression) -> Result<Output> {
         let (place, level) = match self {
             Self::Stdout => {
-                if io.stdout_terminal {
+                if io.terminals.stdout {
                     return Err(Usage::error(
                         "standard output is a terminal: redirect it, or name a file with --output",
                     ));

@@ -18,7 +18,7 @@ impl Progress {
         let shown = match common.progress {
             When::Always => true,
             When::Never => false,
-            When::Auto => !common.quiet && io.stderr_terminal && !io.stdout_pipe,
+            When::Auto => !common.quiet && io.terminals.stderr && !io.stdout_pipe,
         };
         if !shown {
             return Self(ProgressBar::hidden());

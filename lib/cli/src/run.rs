@@ -49,12 +49,14 @@ fn report(name: &str, error: &anyhow::Error, common: &Common, io: &mut Io) -> Ex
     let color = match common.color {
         When::Always => true,
         When::Never => false,
-        When::Auto => io.stderr_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        When::Auto => {
+            io.terminals.stderr && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
     };
     let (on, off) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     // Nothing is left to do when standard error is closed as well.
     let _ = writeln!(io.stderr, "{on}{name}:{off} {message}");
-    if error.chain().any(|cause| cause.is::<Usage>()) { Exit::Usage } else { Exit::Failed }
+    if error.chain().any(<dyn std::error::Error>::is::<Usage>) { Exit::Usage } else { Exit::Failed }
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -3,7 +3,9 @@
 /// An item of version 1.0 with the given type descriptor, shape and data.
 #[must_use]
 pub fn item(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
-    let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
+    let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    // A tuple of one needs its comma.
+    let axes = axes.join(", ") + if shape.len() == 1 { "," } else { "" };
     let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({axes}), }}");
     let padded = (10 + dictionary.len() + 1).next_multiple_of(64) - 10;
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -14,6 +16,9 @@ pub fn item(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
 }
 
 /// An f4 item.
+///
+/// # Panics
+/// If there are not as many values as the shape asks for.
 #[must_use]
 pub fn f4(shape: &[usize], values: &[f32]) -> Vec<u8> {
     assert_eq!(shape.iter().product::<usize>(), values.len(), "as many values as the shape asks for");

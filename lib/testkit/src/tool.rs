@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a tool may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A call of one of the tools.
 pub struct Tool {

@@ -61,9 +61,10 @@ fn installed_tools_run_without_the_build_tree() {
         digits.display()
     );
     let run = |binaries: &Path, hidden: &[PathBuf]| {
-        let hide: String =
-            hidden.iter().map(|path| format!("mount -t tmpfs none '{}' && ", path.display())).collect();
-        let may_hide = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+        let hide = |path: &PathBuf| format!("mount -t tmpfs none '{}' && ", path.display());
+        let hide = hidden.iter().map(hide).collect::<Vec<_>>().concat();
+        let may_hide =
+            Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
         let mut shell = Command::new(if may_hide { "unshare" } else { "env" });
         let output = shell
             .args(if may_hide { ["-m", "bash"].as_slice() } else { ["bash"].as_slice() })
