@@ -4,6 +4,7 @@
 //! fixed matrix on the answers that arrived. [`LinearCode`] makes both in f64; [`combine`] applies
 //! their rows to rows of queries or answers in the rows' own float type.
 
+pub mod geometry;
 mod kernel;
 mod linear;
 
