@@ -1,0 +1,295 @@
+//! `parm-infer` as a process.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};
+use parm_testkit::{Tool, safetensors, tool};
+
+const THREE: &str = "linear.pt";
+
+/// A TorchScript model of testdata/models.
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models").join(name)
+}
+
+fn infer(model: &Path) -> Tool {
+    Tool::new("parm-infer").args("--threads 1 --model").arg(model)
+}
+
+/// A folder with `linear.safetensors`: queries [2, 2] to their sum, their first number and ten times
+/// their last, as `linear.pt`.
+fn models() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("linear.safetensors");
+    let weights = [1., 1., 1., 1., 1., 0., 0., 0., 0., 0., 0., 10.];
+    fs::write(&path, safetensors::linear(&[2, 2], 3, &weights)).unwrap();
+    (folder, path)
+}
+
+/// Queries [rows, 2, 2] that begin at `first`, and what the models answer.
+fn queries(first: usize, rows: usize) -> (Vec<u8>, Vec<f32>) {
+    let values: Vec<f32> = (first * 4..(first + rows) * 4).map(|value| value as f32).collect();
+    let answers = values.chunks(4).flat_map(|x| [x.iter().sum(), x[0], 10.0 * x[3]]).collect();
+    (f4(&[rows, 2, 2], &values), answers)
+}
+
+#[test]
+fn every_batch_size_gives_the_answers_in_the_order_of_the_queries() {
+    let (_folder, native) = models();
+    let (input, answers) = queries(0, 600);
+    for model in [native, script(THREE)] {
+        for batch in ["1", "7", "256", "4000000000"] {
+            let output = infer(&model).args("--batch").arg(batch).stdin(input.clone()).run().output();
+            assert!(shape(&output) == [600, 3] && f4_values(&output) == answers, "{batch}");
+        }
+    }
+}
+
+#[test]
+fn the_items_of_the_output_are_those_of_the_input() {
+    let (_folder, native) = models();
+    let parts = [queries(0, 5), queries(5, 0), queries(5, 300), queries(305, 1)];
+    let input: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+    let answers: Vec<f32> = parts.iter().flat_map(|(_, answers)| answers.clone()).collect();
+    for batch in ["1", "7", "256"] {
+        let output = infer(&native).args("--batch").arg(batch).stdin(input.clone()).run().output();
+        assert!(f4_values(&output) == answers, "{batch}");
+        // Items without rows are left out.
+        let mut item = output.as_slice();
+        for rows in [5, 300, 1] {
+            assert_eq!(shape(item), [rows, 3], "{batch}");
+            item = &item[item.len() - data(item).len() + rows * 12..];
+        }
+        assert!(item.is_empty());
+    }
+}
+
+#[test]
+fn no_queries_give_no_answers_of_the_right_type_and_shape() {
+    let (_folder, native) = models();
+    for model in [native, script(THREE)] {
+        let output = infer(&model).stdin(f4(&[0, 2, 2], &[])).run().output();
+        assert_eq!((descr(&output).as_str(), shape(&output)), ("<f4", vec![0, 3]));
+    }
+    let output = infer(&script("to-i2.pt")).stdin(f4(&[0, 5], &[])).run().output();
+    assert_eq!((descr(&output).as_str(), shape(&output)), ("<i2", vec![0, 5]));
+}
+
+#[test]
+fn queries_of_every_type_are_read() {
+    let (_folder, native) = models();
+    let halves = [0x3c00_u16, 0x4000, 0x4200, 0x4400].map(u16::to_le_bytes).concat();
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("|u1", vec![1, 2, 3, 4]),
+        ("<f2", halves),
+        ("<f8", [1_f64, 2., 3., 4.].map(f64::to_le_bytes).concat()),
+        (">f8", [1_f64, 2., 3., 4.].map(f64::to_be_bytes).concat()),
+        ("<i8", [1_i64, 2, 3, 4].map(i64::to_le_bytes).concat()),
+        (">u2", [1_u16, 2, 3, 4].map(u16::to_be_bytes).concat()),
+    ];
+    for (descr, bytes) in cases {
+        let output = infer(&native).stdin(item(descr, &[1, 2, 2], &bytes)).run().output();
+        assert_eq!(f4_values(&output), [10., 1., 40.], "{descr}");
+    }
+}
+
+#[test]
+fn answers_keep_the_type_that_the_model_gives_them() {
+    let input = f4(&[2], &[1., 0.]);
+    let one = |name: &str| match name {
+        "f2" => vec![0x00, 0x3c],
+        "f8" => 1_f64.to_le_bytes().to_vec(),
+        "f4" => 1_f32.to_le_bytes().to_vec(),
+        other => {
+            let mut bytes = vec![0; usize::from(other.as_bytes()[1] - b'0')];
+            bytes[0] = 1;
+            bytes
+        }
+    };
+    for name in ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"] {
+        let output = infer(&script(&format!("to-{name}.pt"))).stdin(input.clone()).run().output();
+        assert_eq!(&descr(&output)[1..], name);
+        let one = one(name);
+        assert_eq!(data(&output), [one.clone(), vec![0; one.len()]].concat(), "{name}");
+    }
+    let output = infer(&script("to-bf16.pt")).stdin(input).run().output();
+    assert_eq!((descr(&output).as_str(), f4_values(&output)), ("<f4", vec![1., 0.]));
+}
+
+#[test]
+fn answers_go_to_a_file_and_the_count_to_standard_error() {
+    let (folder, native) = models();
+    let (input, answers) = queries(0, 3);
+    fs::write(folder.path().join("in.npy"), input).unwrap();
+    let ended = infer(&native).within(folder.path()).args("-v in.npy -o out.npy").run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, "parm-infer: 3 rows answered\n"));
+    assert_eq!(f4_values(&fs::read(folder.path().join("out.npy")).unwrap()), answers);
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_with_one_line_that_names_both_sides() {
+    let (folder, native) = models();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let good = fs::read(&native).unwrap();
+    let described = |metadata: &str| safetensors::file(metadata, &[]);
+    let mlp = safetensors::mlp(&[4, 3], &[2, 2], &[3]);
+    let bias: (&str, &[usize], &[f32]) = ("nn.0.bias", &[3], &[0.; 3]);
+    let weight: (&str, &[usize], &[f32]) = ("nn.0.weight", &[3, 4], &[0.; 12]);
+    let wide: (&str, &[usize], &[f32]) = ("nn.0.weight", &[4, 3], &[0.; 12]);
+    let other: (&str, &[usize], &[f32]) = ("other", &[1], &[0.]);
+    let pk = write("pk.pt", b"PK\x03\x04 and no archive");
+    let (fits, _) = queries(0, 10);
+    let flat = f4(&[2, 4], &[0.; 8]);
+    let numbers = f4(&[10], &[0.; 10]);
+    let cases: Vec<(PathBuf, &[u8], &str, &str)> = vec![
+        (folder.path().join("none.pt"), &fits, "none.pt", "No such file"),
+        (folder.path().to_owned(), &fits, "directory", ""),
+        (write("empty", b""), &fits, "found no safetensors", "expected a model"),
+        (write("text", b"weights, weights, weights"), &fits, "found no safetensors", "expected a model"),
+        (write("cut", &good[..good.len() - 1]), &fits, "found no safetensors", "expected a model"),
+        (pk, &fits, "pk.pt: found TorchScript that cannot be loaded", ""),
+        (
+            write("foreign", &described("\"format\":\"pt\"")),
+            &fits,
+            "without the metadata entry 'parm'",
+            "expected",
+        ),
+        (write("json", &described("\"parm\":\"{\"")), &fits, "malformed", "expected architecture"),
+        (
+            write("kind", &described(&mlp.replace("mlp", "rnn"))),
+            &fits,
+            "architecture 'rnn'",
+            "expected 'mlp'",
+        ),
+        (write("few", &described(&safetensors::mlp(&[4], &[4], &[4]))), &fits, "layers [4]", "at least two"),
+        (
+            write("sizes", &described(&safetensors::mlp(&[4, 3], &[2, 3], &[3]))),
+            &fits,
+            "layers [4, 3] for queries [2, 3]",
+            "expected widths",
+        ),
+        (
+            write("huge", &described(&safetensors::mlp(&[1 << 40, 1 << 40], &[1 << 40], &[1 << 40]))),
+            &fits,
+            "found none",
+            "expected tensor nn.0.weight of Float[1099511627776, 1099511627776]",
+        ),
+        (
+            write("part", &safetensors::file(&mlp, &[weight])),
+            &fits,
+            "found none",
+            "expected tensor nn.0.bias",
+        ),
+        (
+            write("shape", &safetensors::file(&mlp, &[wide, bias])),
+            &fits,
+            "found Float[4, 3]",
+            "expected tensor nn.0.weight of Float[3, 4]",
+        ),
+        (
+            write("more", &safetensors::file(&mlp, &[weight, bias, other])),
+            &fits,
+            "found tensor other",
+            "expected no more",
+        ),
+        (
+            native.clone(),
+            &flat,
+            "linear.safetensors on standard input: found rows of shape [4]",
+            "expected [2, 2]",
+        ),
+        (script(THREE), &numbers, "the model refuses rows of shape []", ""),
+        (script("total.pt"), &fits, "found outputs of shape [] for 8 queries", "expected one row each"),
+        (script("pair.pt"), &fits, "the model refuses rows", ""),
+        (script("ragged.pt"), &fits, "found outputs of f4[2]", "expected f4[8] as for the first batch"),
+        (script("to-c8.pt"), &fits, "found outputs of type ComplexFloat", "expected f2 f4 f8"),
+        (native.clone(), &fits[..fits.len() - 5], "item 1: truncated", "155 of 160"),
+        (native.clone(), b"", "standard input", "expected an .npy item"),
+    ];
+    for (model, input, found, expected) in cases {
+        let ended = infer(&model).args("--batch 8 -o").arg(folder.path().join("out.npy")).stdin(input).run();
+        let line = &ended.stderr;
+        assert!(line.contains(found) && line.contains(expected), "{}: {line}", model.display());
+        assert_eq!((ended.code, line.lines().count()), (1, 1), "{line}");
+        assert!(line.starts_with("parm-infer: ") && !line.contains("panicked"), "{line}");
+        assert!(!folder.path().join("out.npy").exists(), "no partial output: {}", model.display());
+    }
+    let hidden = fs::read_dir(folder.path()).unwrap().filter_map(Result::ok);
+    let left: Vec<_> = hidden
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn options_that_make_no_sense_are_usage_errors() {
+    for arguments in ["--threads 0", "--batch 0", "--device gpu", "--batch x"] {
+        let ended = infer(&script(THREE)).args(arguments).run();
+        assert_eq!((ended.code, ended.stdout.len()), (2, 0), "{arguments}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_missing_gpu_is_an_error_for_cuda_and_none_for_auto() {
+    if Path::new("/dev/nvidiactl").exists() {
+        return;
+    }
+    let (input, _) = queries(0, 1);
+    let ended = infer(&script(THREE)).args("--device cuda").stdin(input.clone()).run();
+    assert_eq!((ended.code, ended.stderr.lines().count()), (1, 1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("expected"), "{}", ended.stderr);
+    assert_eq!(shape(&infer(&script(THREE)).args("--device auto").stdin(input).run().output()), [1, 3]);
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let (folder, native) = models();
+    let (input, _) = queries(0, 100_000);
+    let ended = infer(&native).args("-o /dev/full").stdin(input.clone()).run();
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("/dev/full") && ended.stderr.contains("No space left"), "{}", ended.stderr);
+    let path = folder.path().join("in.npy");
+    fs::write(&path, input).unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = command(&native).arg(path).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
+fn a_closed_output_ends_it_silently_even_while_it_waits_for_input() {
+    let (_folder, native) = models();
+    let (input, _) = queries(0, 100_000);
+    let mut child = command(&native)
+        .args(["--batch", "1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().unwrap();
+    // It may end before it has read all of this; the pipe stays open in any case.
+    let _ = stdin.write_all(&input[..input.len() / 2]);
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+fn command(model: &Path) -> Command {
+    let mut command = Command::new(tool::folder().join("parm-infer"));
+    command.args(["--threads", "1", "--model"]).arg(model);
+    command
+}

@@ -1,0 +1,275 @@
+//! `parm-train` as a process.
+
+use std::fs;
+use std::path::Path;
+
+use parm::CodeFile;
+use parm_testkit::npy::{f4, item, u1};
+use parm_testkit::{Outcome, Tool, safetensors};
+
+const ROWS: usize = 120;
+
+/// A folder with data of three classes, `x.npy` [120, 2, 2] and `y.npy`: a row of class c has a
+/// large number in place c.
+fn data() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let noise = |i: usize| ((i * 7919) % 101) as f32 / 101.0;
+    let values: Vec<f32> =
+        (0..ROWS * 4).map(|i| noise(i) + if i % 4 == (i / 4) % 3 { 2.0 } else { 0.0 }).collect();
+    let labels: Vec<u8> = (0..ROWS).map(|row| (row % 3) as u8).collect();
+    fs::write(folder.path().join("x.npy"), f4(&[ROWS, 2, 2], &values)).unwrap();
+    fs::write(folder.path().join("y.npy"), u1(&[ROWS], &labels)).unwrap();
+    folder
+}
+
+fn train(folder: &Path, arguments: &str) -> Outcome {
+    Tool::new("parm-train").args(arguments).args("--threads 1").within(folder).run()
+}
+
+fn done(folder: &Path, arguments: &str) {
+    assert_eq!(train(folder, arguments).output(), b"", "{arguments}");
+}
+
+const BASE: &str = "base --data x.npy --labels y.npy --hidden 8 --batch 8 --lr 0.01";
+const PARITY: &str = "parity --base b.safetensors --data x.npy --labels y.npy --code sum --batch 8 --lr 0.01";
+
+fn base(folder: &Path) {
+    done(folder, &format!("{BASE} --epochs 20 -o b.safetensors"));
+}
+
+fn same(folder: &Path, one: &str, other: &str) {
+    let [one, other] = [one, other].map(|name| fs::read(folder.join(name)).unwrap());
+    assert!(one == other, "the files are not equal");
+}
+
+/// The metrics without the time that epochs took.
+fn metrics(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split(",\"seconds\"").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
+    let folder = data();
+    let path = folder.path();
+    for (name, seed) in [("a", 1), ("b", 1), ("c", 2)] {
+        done(path, &format!("{BASE} --epochs 3 --seed {seed} -o {name}.safetensors"));
+    }
+    same(path, "a.safetensors", "b.safetensors");
+    same(path, "a.run/checkpoint.safetensors", "b.run/checkpoint.safetensors");
+    assert_ne!(fs::read(path.join("a.safetensors")).unwrap(), fs::read(path.join("c.safetensors")).unwrap());
+    done(path, &format!("{PARITY} -k 2 -r 2 --epochs 3 -o p"));
+    done(path, &format!("{PARITY} -k 2 -r 2 --epochs 3 -o q"));
+    for name in ["parity-0.safetensors", "parity-1.safetensors"] {
+        same(path, &format!("p/{name}"), &format!("q/{name}"));
+    }
+}
+
+#[test]
+fn a_resumed_training_gives_the_bytes_of_an_unbroken_one() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    for (kind, model) in [(BASE.to_owned(), ""), (format!("{PARITY} -k 3"), "/parity-0")] {
+        let (out, run) = if model.is_empty() { (".safetensors", ".run") } else { ("", "/run/parity-0") };
+        done(path, &format!("{kind} --epochs 6 -o whole{out}"));
+        // Without a checkpoint there is nothing to resume, and that is no error.
+        done(path, &format!("{kind} --epochs 3 --resume -o part{out}"));
+        let lines = path.join(format!("part{run}/metrics.jsonl"));
+        let text = fs::read_to_string(&lines).unwrap();
+        // As if it had been killed while it wrote a line beyond its last checkpoint.
+        fs::write(&lines, format!("{text}{}\n{{\"epo", text.lines().last().unwrap().replace(":3,", ":4,")))
+            .unwrap();
+        fs::write(path.join(format!("part{run}/best.safetensors")), b"of a later epoch").unwrap();
+        done(path, &format!("{kind} --epochs 6 --resume -o part{out}"));
+        for name in [format!("{model}{}", if model.is_empty() { out } else { ".safetensors" })]
+            .into_iter()
+            .chain(["checkpoint.safetensors", "best.safetensors"].map(|name| format!("{run}/{name}")))
+        {
+            same(path, &format!("whole{name}"), &format!("part{name}"));
+        }
+        assert_eq!(metrics(&lines), metrics(&path.join(format!("whole{run}/metrics.jsonl"))));
+        assert_eq!(metrics(&lines).len(), 6);
+        // Nothing is left to do, and the result is the same again.
+        done(path, &format!("{kind} --epochs 6 --resume -o part{out}"));
+        assert_eq!(metrics(&lines).len(), 6);
+    }
+}
+
+#[test]
+fn fewer_checkpoints_change_nothing_of_the_model() {
+    let folder = data();
+    done(folder.path(), &format!("{BASE} --epochs 5 -o a.safetensors"));
+    done(folder.path(), &format!("{BASE} --epochs 5 --checkpoint-cycle 2 -o b.safetensors"));
+    same(folder.path(), "a.safetensors", "b.safetensors");
+    same(folder.path(), "a.run/checkpoint.safetensors", "b.run/checkpoint.safetensors");
+}
+
+#[test]
+fn a_code_is_learnt_and_described() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    done(path, &format!("{PARITY} -k 2 -r 2 --epochs 40 --validation 24 -o code"));
+    let code = CodeFile::load(&path.join("code")).unwrap();
+    assert_eq!((code.k, code.r, code.weights.clone()), (2, 2, vec![vec![1.0, 1.0], vec![1.0, 2.0]]));
+    assert_eq!(
+        (code.query_shape.as_slice(), code.prediction_shape.as_slice()),
+        ([2, 2].as_slice(), [3].as_slice())
+    );
+    assert_eq!(
+        (code.deployed.name.as_str(), code.deployed.sha256.len(), code.scores.n),
+        ("b.safetensors", 64, 24)
+    );
+    let scores = [code.scores.available, code.scores.degraded, code.scores.agreement];
+    assert!(scores.iter().all(|score| score.is_some_and(|score| (0.9..=1.0).contains(&score))), "{scores:?}");
+    assert_eq!(metrics(&path.join("code/run/parity-1/metrics.jsonl")).len(), 40);
+
+    // Without labels and validation rows there is nothing to score.
+    let few = "parity --base b.safetensors --data x.npy --code sum -k 2 --epochs 1";
+    done(path, &format!("{few} --validation 0 -o plain"));
+    let scores = CodeFile::load(&path.join("plain")).unwrap().scores;
+    assert_eq!((scores.available, scores.degraded, scores.agreement, scores.n), (None, None, None, 0));
+}
+
+#[test]
+fn recorded_predictions_stand_for_the_model() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    let recorded =
+        Tool::new("parm-infer").args("-m b.safetensors --threads 1 x.npy").within(path).run().output();
+    fs::write(path.join("f.npy"), recorded).unwrap();
+    let recorded = PARITY.replace("--base b.safetensors", "--targets f.npy");
+    done(path, &format!("{PARITY} -k 2 --epochs 2 -o model"));
+    done(path, &format!("{recorded} -k 2 --epochs 2 --hidden 8 -o recorded"));
+    same(path, "model/parity-0.safetensors", "recorded/parity-0.safetensors");
+    assert_eq!(CodeFile::load(&path.join("recorded")).unwrap().deployed.name, "f.npy");
+    // TorchScript is a deployed model as well.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
+    let from_script = PARITY.replace("b.safetensors", script.to_str().unwrap());
+    done(path, &format!("{from_script} -k 2 --epochs 1 -o script"));
+    assert_eq!(CodeFile::load(&path.join("script")).unwrap().prediction_shape, [3]);
+}
+
+#[test]
+fn weights_come_from_a_file_and_models_begin_where_they_are_told() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    let weights = [0.5_f64, -1.0, 2.0].map(f64::to_le_bytes).concat();
+    fs::write(path.join("w.npy"), item("<f8", &[1, 3], &weights)).unwrap();
+    done(path, &format!("{PARITY} --weights w.npy --epochs 1 --init base --schedule cosine -o code"));
+    assert_eq!(CodeFile::load(&path.join("code")).unwrap().weights, [[0.5, -1.0, 2.0]]);
+    assert!(metrics(&path.join("code/run/parity-0/metrics.jsonl"))[0].contains("\"lr\":0.01"));
+}
+
+#[test]
+fn labels_of_any_integer_type_are_the_same() {
+    let folder = data();
+    let path = folder.path();
+    done(path, &format!("{BASE} --epochs 1 -o a.safetensors"));
+    let labels = (0..ROWS as i64).flat_map(|row| (row % 3).to_be_bytes()).collect::<Vec<_>>();
+    fs::write(path.join("y.npy"), item(">i8", &[ROWS], &labels)).unwrap();
+    done(path, &format!("{BASE} --epochs 1 -o b.safetensors"));
+    same(path, "a.safetensors", "b.safetensors");
+}
+
+#[test]
+fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    let write = |name: &str, bytes: Vec<u8>| fs::write(path.join(name), bytes).unwrap();
+    write("short.npy", u1(&[3], &[0, 1, 2]));
+    write("float.npy", f4(&[ROWS], &[0.0; ROWS]));
+    write("minus.npy", item("|i1", &[ROWS], &[0xff; ROWS]));
+    write("nine.npy", u1(&[ROWS], &[9; ROWS]));
+    write("huge.npy", item("<i8", &[ROWS], &[0x7f; ROWS * 8]));
+    write("flat.npy", f4(&[ROWS, 4], &[0.0; ROWS * 4]));
+    write("none.npy", f4(&[0, 2, 2], &[]));
+    write("two.npy", f4(&[2, 2, 2], &[0.0; 8]));
+    write("f.npy", f4(&[5, 3], &[0.0; 15]));
+    write("cut.npy", f4(&[2, 2, 2], &[0.0; 8])[..150].to_vec());
+    write("bad.safetensors", safetensors::file("\"parm\":\"{}\"", &[]));
+    let with =
+        |options: &str, from: &str, to: &str| options.replace(from, to) + " --epochs 1 -o new.safetensors";
+    let parity = |from: &str, to: &str| format!("{PARITY} -k 2").replace(from, to) + " --epochs 1 -o new";
+    let cases = [
+        (with(BASE, "y.npy", "short.npy"), 1, "x.npy: found 3 labels", "expected 120"),
+        (with(BASE, "y.npy", "float.npy"), 1, "float.npy: found rows of f4[]", "expected labels"),
+        (with(BASE, "y.npy", "minus.npy"), 1, "minus.npy: found label -1 at row 0", "expected 0 or more"),
+        (with(BASE, "y.npy", "huge.npy"), 1, "found label 9187201950435737471", "expected 0 to 1048575"),
+        (with(BASE, "x.npy", "none.npy"), 1, "none.npy: found no rows", "expected at least 1"),
+        (with(BASE, "x.npy", "cut.npy"), 1, "cut.npy: item 1: truncated", "of 32"),
+        (with(BASE, "x.npy", "missing.npy"), 1, "missing.npy", "No such file"),
+        (with(BASE, "--batch 8", "--validation 120"), 1, "--validation 120: found 120 rows", "expected more"),
+        (with(BASE, "--batch 8", "--validation 2.5"), 2, "--validation 2.5", "expected whole rows"),
+        (with(BASE, "--hidden 8", "--hidden 8,0"), 2, "found a layer of width 0", "expected"),
+        (with(BASE, "0.01", "1e30"), 1, "diverged: found a loss of", "epoch 1"),
+        (with(BASE, "--hidden 8", "--device cuda:7"), 1, "found", "expected"),
+        (parity("--code sum", "--code replicate"), 2, "--code replicate", "expected sum"),
+        (parity("-k 2", "-k 2 -r 0"), 2, "-r 0", "expected at least 1"),
+        (parity("-k 2", ""), 2, "needs -k", ""),
+        (parity("-k 2", "-k 200"), 1, "found 108 rows to learn from", "expected at least 200"),
+        (parity("b.safetensors", "bad.safetensors"), 1, "bad.safetensors: found a description", "expected"),
+        (parity("x.npy", "flat.npy"), 1, "found rows of shape [4]", "expected [2, 2]"),
+        (parity("y.npy", "nine.npy"), 1, "found label 9 at row 0", "expected 0 to 2"),
+        (parity("--base b.safetensors", "--targets f.npy"), 1, "f.npy: found 5 predictions", "expected 120"),
+        (parity("--base b.safetensors", "--init base --targets x.npy"), 2, "--init base", "native"),
+        (parity("-k 2", "-k 2 --init base --hidden 5"), 1, "found layers [4, 8, 3]", "expected [4, 5, 3]"),
+    ];
+    for (arguments, code, found, expected) in cases {
+        if arguments.contains("cuda") && Path::new("/dev/nvidiactl").exists() {
+            continue;
+        }
+        let ended = train(path, &arguments);
+        let line = &ended.stderr;
+        assert!(line.contains(found) && line.contains(expected), "{arguments}: {line}");
+        assert_eq!((ended.code, line.lines().count()), (code, 1), "{arguments}: {line}");
+        assert!(line.starts_with("parm-train: ") && !line.contains("panicked"), "{line}");
+        assert!(
+            !path.join("new.safetensors").exists() && !path.join("new/code.json").exists(),
+            "{arguments}"
+        );
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_training_is_refused() {
+    let folder = data();
+    let path = folder.path();
+    done(path, &format!("{BASE} --epochs 2 -o a.safetensors"));
+    for (from, to, found) in [
+        ("--batch 8", "--batch 8 --seed 7", "seed = 0, expected 7"),
+        ("--batch 8", "--batch 9", "batch = 8, expected 9"),
+        ("--hidden 8", "--hidden 9", "layers = [4, 8, 3], expected [4, 9, 3]"),
+        ("0.01", "0.02", "lr = 0.01, expected 0.02"),
+        ("--epochs 2", "--epochs 1", "epoch = 2, expected at most --epochs 1"),
+        ("--batch 8", "--batch 8 --schedule cosine", "schedule = constant, expected cosine over 2 epochs"),
+    ] {
+        let arguments = format!("{BASE} --epochs 2 --resume -o a.safetensors").replace(from, to);
+        let ended = train(path, &arguments);
+        assert_eq!(ended.code, 1, "{arguments}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("a.run/checkpoint.safetensors") && ended.stderr.contains(found),
+            "{}",
+            ended.stderr
+        );
+    }
+    fs::write(path.join("a.run/checkpoint.safetensors"), b"half").unwrap();
+    let ended = train(path, &format!("{BASE} --epochs 2 --resume -o a.safetensors"));
+    assert!(ended.code == 1 && ended.stderr.contains("expected a model"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_training_that_fails_leaves_no_mark_of_a_finished_code() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    done(path, &format!("{PARITY} -k 2 --epochs 1 -o code"));
+    assert!(path.join("code/code.json").exists());
+    let ended = train(path, &format!("{PARITY} -k 2 --epochs 1 -o code").replace("0.01", "1e30"));
+    assert!(ended.code == 1 && ended.stderr.contains("diverged"), "{}", ended.stderr);
+    assert!(!path.join("code/code.json").exists());
+}

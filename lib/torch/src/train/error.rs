@@ -1,0 +1,109 @@
+//! What can keep a training from beginning, going on or ending.
+
+use std::io;
+use std::path::PathBuf;
+
+use parm::codes::CodeError;
+use tch::TchError;
+
+use crate::checkpoint::CheckpointError;
+
+/// A training that cannot begin, go on or end.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Rows of other numbers than there are queries.
+    #[error("found {found} {what}, expected {expected}: one for each row of data")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// Rows of data.
+        expected: usize,
+    },
+    /// Nothing to learn from.
+    #[error(
+        "found {found} rows to learn from and {validation} for validation, expected at least {expected} of each"
+    )]
+    TooFew {
+        /// Rows that are left to learn from.
+        found: usize,
+        /// Rows kept for validation.
+        validation: usize,
+        /// Rows of one group.
+        expected: usize,
+    },
+    /// A label beyond any class.
+    #[error("found label {found} at row {row}, expected 0 to {}", classes - 1)]
+    Label {
+        /// The label.
+        found: i64,
+        /// Its row, from 0.
+        row: usize,
+        /// Classes of the predictions.
+        classes: i64,
+    },
+    /// A deployed model whose queries are others.
+    #[error("found rows of shape {found:?}, expected {expected:?} as the deployed model asks for")]
+    QueryShape {
+        /// The shape of a row of data.
+        found: Vec<usize>,
+        /// The deployed model's.
+        expected: Vec<usize>,
+    },
+    /// Predictions without a row for each query, or of changing shape.
+    #[error("found predictions of shape {found:?} for {rows} rows, expected one row each along axis 0")]
+    Predictions {
+        /// The shape found.
+        found: Vec<i64>,
+        /// Rows asked.
+        rows: i64,
+    },
+    /// Weights to begin with that belong to other layers.
+    #[error("found layers {found:?} to begin with, expected {expected:?}")]
+    Initial {
+        /// Layers of the model to begin with.
+        found: Vec<usize>,
+        /// Layers of the model to train.
+        expected: Vec<usize>,
+    },
+    /// A checkpoint of a training of something else.
+    #[error("{}: found a checkpoint with {name} = {found}, expected {expected}: it cannot be resumed", path.display())]
+    Settings {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The setting that differs.
+        name: String,
+        /// Its value in the checkpoint.
+        found: String,
+        /// Its value now.
+        expected: String,
+    },
+    /// A loss that is infinite or not a number.
+    #[error(
+        "the training diverged: found a loss of {loss} in epoch {epoch}, expected a finite one; a smaller --lr may help"
+    )]
+    Diverged {
+        /// The epoch.
+        epoch: u32,
+        /// The loss.
+        loss: f64,
+    },
+    /// A model file that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run's folder cannot be used.
+    #[error("{}: {error}", path.display())]
+    Folder {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Weights that make no code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// libtorch refused to compute.
+    #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
+    Torch(#[from] TchError),
+}

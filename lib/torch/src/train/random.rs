@@ -1,0 +1,38 @@
+//! Everything random, keyed by seed, model and epoch.
+
+use bytemuck::cast_slice;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, TchError, Tensor};
+
+use crate::device::Device;
+
+/// Shuffles rows into groups `[groups, k]`; what is left over belongs to none.
+pub(super) fn groups(
+    rows: std::ops::Range<usize>,
+    k: usize,
+    rng: &mut ChaCha8Rng,
+    device: Device,
+) -> Result<Tensor, TchError> {
+    let mut order: Vec<i64> = rows.map(|row| row as i64).collect();
+    order.shuffle(rng);
+    let groups = order.len() / k;
+    let bytes: &[u8] = cast_slice(&order[..groups * k]);
+    Tensor::f_from_data_size(bytes, &[groups as i64, k as i64], Kind::Int64)?.f_to_device(device.0)
+}
+
+/// The key of what is random in the training of one model.
+pub(super) fn rng_key(seed: u64, stream: u64) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&stream.to_le_bytes());
+    key
+}
+
+/// Random numbers of one epoch; 0 is before the first.
+pub(super) fn rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::from_seed(rng_key(seed, stream));
+    rng.set_stream(epoch);
+    rng
+}

@@ -1,0 +1,151 @@
+//! The rows that a training learns from, and the hashes that tell them apart.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use bytemuck::cast_slice;
+use sha2::{Digest, Sha256};
+use tch::{Kind, TchError, Tensor};
+
+use super::{BLOCK, TrainError};
+use crate::device::Device;
+use crate::model::Model;
+
+/// Rows on a device, and the hash of their bytes and shape.
+#[derive(Debug)]
+pub struct Rows {
+    /// `[rows, elements]`
+    pub(super) tensor: Tensor,
+    shape: Vec<usize>,
+    sha256: String,
+}
+
+impl Rows {
+    /// Takes over rows: `values` holds at least `count` of this shape.
+    ///
+    /// # Errors
+    /// libtorch's, if memory is short; fewer values than rows.
+    pub fn new(values: &[f32], count: usize, shape: &[usize], device: Device) -> Result<Self, TrainError> {
+        let elements: usize = shape.iter().product();
+        let missing =
+            || TrainError::Count { what: "values", found: values.len(), expected: count * elements };
+        let values = values.get(..count * elements).ok_or_else(missing)?;
+        let bytes: &[u8] = cast_slice(values);
+        let size = [count as i64, elements as i64];
+        let tensor = Tensor::f_from_data_size(bytes, &size, Kind::Float)?.f_to_device(device.0)?;
+        Ok(Self { tensor, shape: shape.into(), sha256: hash(&[format!("{shape:?}").as_bytes(), bytes]) })
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tensor.size().first().map_or(0, |&rows| rows as usize)
+    }
+
+    /// The shape of one row.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// SHA-256 of the shape and the values, in hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// A deployed model's predictions of these rows.
+    ///
+    /// # Errors
+    /// [`TrainError::QueryShape`], [`TrainError::Predictions`]; libtorch's.
+    pub fn predict(&self, model: &Model) -> Result<Self, TrainError> {
+        if let Some(expected) = model.query_shape().filter(|&shape| shape != self.shape) {
+            return Err(TrainError::QueryShape { found: self.shape.clone(), expected: expected.into() });
+        }
+        let mut blocks: Vec<Tensor> = Vec::new();
+        let mut shape = Vec::new();
+        for block in self.tensor.split(BLOCK, 0) {
+            let rows = block.size()[0];
+            let size: Vec<i64> =
+                std::iter::once(rows).chain(self.shape.iter().map(|&axis| axis as i64)).collect();
+            let outputs = model.predict(&block.f_view(size.as_slice())?)?;
+            let size = outputs.size();
+            match size.split_first() {
+                Some((&first, row)) if first == rows && (blocks.is_empty() || row == shape) => {
+                    shape = row.to_vec()
+                }
+                _ => return Err(TrainError::Predictions { found: size, rows }),
+            }
+            blocks.push(outputs.f_to_kind(Kind::Float)?.f_view([rows, -1])?);
+        }
+        let shape = shape.into_iter().map(|axis| axis as usize).collect();
+        // The model's own hash names them: those of different machines differ in the last bit.
+        Ok(Self { tensor: Tensor::f_cat(&blocks, 0)?, shape, sha256: String::new() })
+    }
+}
+
+/// Σ weights\[i\]·rows\[index\[g, i\]\] for each group g: `[groups, elements]`.
+pub(super) fn combine(rows: &Tensor, index: &Tensor, weights: &[f64]) -> Result<Tensor, TchError> {
+    let mut sum: Option<Tensor> = None;
+    for (slot, &weight) in weights.iter().enumerate() {
+        let slot = rows.f_index_select(0, &index.f_select(1, slot as i64)?)?;
+        let part = if weight == 1.0 { slot } else { slot.f_mul_scalar(weight)? };
+        sum = Some(match sum {
+            None => part,
+            Some(mut sum) => sum.f_add_(&part)?,
+        });
+    }
+    sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
+}
+
+pub(super) fn labels_tensor(
+    labels: &[i64],
+    queries: &Rows,
+    classes: i64,
+    device: Device,
+) -> Result<Tensor, TrainError> {
+    if labels.len() != queries.count() {
+        return Err(TrainError::Count { what: "labels", found: labels.len(), expected: queries.count() });
+    }
+    match labels.iter().enumerate().find(|&(_, label)| !(0..classes).contains(label)) {
+        Some((row, &found)) => Err(TrainError::Label { found, row, classes }),
+        None => Ok(Tensor::from_slice(labels).f_to_device(device.0)?),
+    }
+}
+
+pub(super) fn hash(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hex(&hasher.finalize())
+}
+
+pub(super) fn hash_tensor(tensor: &Tensor) -> String {
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.to_device(tch::Device::Cpu).copy_data_u8(&mut bytes, tensor.numel());
+    hash(&[&bytes])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// The file system's.
+pub fn sha256(path: &Path) -> Result<String, TrainError> {
+    let error = |error| TrainError::Folder { path: path.into(), error };
+    let mut hasher = Sha256::new();
+    let read = File::open(path).and_then(|mut file| {
+        let mut block = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut block)? {
+                0 => return Ok(()),
+                read => hasher.update(&block[..read]),
+            }
+        }
+    });
+    read.map_err(error)?;
+    Ok(hex(&hasher.finalize()))
+}

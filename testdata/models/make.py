@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Makes the TorchScript models of the tests (PyTorch 2.11; no randomness)."""
+import os
+
+import torch
+from torch import nn, Tensor
+
+
+class Linear(nn.Module):
+    """Queries [2, 2] to 3 outputs: their sum, their first number, ten times their last."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 10]]))
+            self.layer.bias.zero_()
+        self.dropout = nn.Dropout(0.5)  # left in training mode: to be switched off when loaded
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.layer(x.flatten(1)))
+
+
+class Cast(nn.Module):
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+
+class Total(nn.Module):
+    """One number for all queries."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum()
+
+
+class Pair(nn.Module):
+    """Two tensors."""
+
+    def forward(self, x: Tensor):
+        return x, x
+
+
+class Ragged(nn.Module):
+    """As many outputs a row as there are rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :1].repeat(1, x.shape[0])
+
+
+models = {"linear": Linear(), "total": Total(), "pair": Pair(), "ragged": Ragged()}
+types = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64, "i1": torch.int8, "i2": torch.int16,
+         "i4": torch.int32, "i8": torch.int64, "u1": torch.uint8, "b1": torch.bool, "bf16": torch.bfloat16,
+         "c8": torch.complex64}
+models.update({f"to-{name}": Cast(dtype) for name, dtype in types.items()})
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
+for name, model in models.items():
+    torch.jit.save(torch.jit.script(model), f"{name}.pt")
