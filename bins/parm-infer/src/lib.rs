@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
-use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
+use anyhow::{Context, Result, anyhow, bail};
+use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm_cli::input::Source;
 use parm_cli::options::{Compute, Device};
 use parm_cli::tools::infer::Infer;
-use parm_cli::{Exit, Io, Progress, output};
+use parm_cli::{Exit, Io, Output, Progress, output};
 use parm_torch::device::{self, Choice};
 use parm_torch::{Model, Session};
 
@@ -36,6 +36,8 @@ struct Outputs {
     bytes: Vec<u8>,
     layout: RowLayout,
     items: Vec<u64>,
+    /// Nothing comes after this block, which has no rows.
+    last: bool,
 }
 
 /// Runs the tool.
@@ -53,57 +55,26 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let session = Session::new(model, chosen.device, &reader.layout().shape).with_context(|| job.clone())?;
     let session = Arc::new(Mutex::new(session));
 
-    let (blocks, computed) = start(job.clone(), reader, &session, options.batch as usize);
+    let (blocks, computed) = start(job, reader, &session, options.batch as usize);
     let progress = Progress::new(&options.common, io, "rows", None);
-    let mut writer: Option<RowWriter<output::Output>> = None;
-    let mut rows = 0;
-    let written = (|| {
-        for outputs in computed {
-            let Some(mut outputs) = outputs? else {
-                let writer = match writer.take() {
-                    Some(writer) => writer,
-                    // No rows: the output has none either, of the right type and shape.
-                    None => {
-                        let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-                        let layout = session.output().with_context(|| job.clone())?.clone();
-                        options.output.rows(io, options.write.compression(), layout)?
-                    }
-                };
-                return output::commit(writer);
-            };
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                none => {
-                    let layout = outputs.layout.clone();
-                    none.insert(options.output.rows(io, options.write.compression(), layout)?)
-                }
-            };
-            outputs.items.drain(..).for_each(|rows| writer.announce(rows));
-            writer.write_raw(&outputs.bytes)?;
-            rows += outputs.rows as u64;
-            progress.advance(outputs.rows as u64);
-            // At the end of the stream nobody takes blocks back.
-            let _ = blocks.send(outputs.bytes);
-        }
-        Err(anyhow!("{job}: the computation ended early"))
-    })();
+    let written = write(options, io, &computed, &blocks, &progress);
     // The process may end while the computer still waits for a reader that waits for its source.
     // Holding the session keeps it from libtorch while libtorch is taken down.
     std::mem::forget(session.lock().unwrap_or_else(PoisonError::into_inner));
     drop(progress);
-    written?;
+    let rows = written?;
     options.common.count(io, NAME, &format!("{rows} rows answered"));
     Ok(Exit::Done)
 }
 
-/// Starts the reader and the computer; `job` names their work in messages. Returns where to give blocks back and where outputs come
-/// from: `None` after the last.
+/// Starts the reader and the computer; `job` names their work in messages. Returns where to give
+/// blocks back and where outputs come from.
 fn start(
     job: String,
     reader: RowReader<Source>,
     session: &Arc<Mutex<Session>>,
     batch: usize,
-) -> (SyncSender<Vec<u8>>, Receiver<Result<Option<Outputs>>>) {
+) -> (SyncSender<Vec<u8>>, Receiver<Result<Outputs>>) {
     // There is always room for all blocks, so giving one back never waits.
     let (to_reader, free) = sync_channel(BLOCKS);
     let (to_computer, queries) = sync_channel(1);
@@ -116,11 +87,44 @@ fn start(
     thread::spawn(move || read(reader, batch, &free, &to_computer));
     let session = Arc::clone(session);
     thread::spawn(move || {
-        let end = compute(&job, &session, &queries, &to_reader, &free_bytes, &to_writer);
+        let last = compute(&job, &session, &queries, &to_reader, &free_bytes, &to_writer);
         // The writer may be gone; then nobody wants to know.
-        let _ = to_writer.send(end.map(|()| None));
+        let _ = to_writer.send(last);
     });
     (to_caller, outputs)
+}
+
+/// Writes outputs until the last; returns their rows.
+fn write(
+    options: &Infer,
+    io: &mut Io,
+    computed: &Receiver<Result<Outputs>>,
+    blocks: &SyncSender<Vec<u8>>,
+    progress: &Progress,
+) -> Result<u64> {
+    let mut open: Option<RowWriter<Output>> = None;
+    let mut rows = 0;
+    for outputs in computed {
+        let outputs = outputs?;
+        let mut writer = match open.take() {
+            Some(writer) => writer,
+            None => options.output.rows(io, options.write.compression(), outputs.layout)?,
+        };
+        if outputs.last {
+            output::commit(writer)?;
+            return Ok(rows);
+        }
+        for rows in outputs.items {
+            writer.announce(rows);
+        }
+        writer.write_raw(&outputs.bytes)?;
+        rows += outputs.rows as u64;
+        progress.advance(outputs.rows as u64);
+        // At the end of the stream nobody takes blocks back.
+        let _ = blocks.send(outputs.bytes);
+        open = Some(writer);
+    }
+    bail!("{}: the computation ended early", options.model.display())
 }
 
 /// Reads blocks until the stream or its takers end.
@@ -128,51 +132,48 @@ fn read(
     mut reader: RowReader<Source>,
     batch: usize,
     free: &Receiver<Queries>,
-    to_computer: &SyncSender<Result<Queries>>,
+    to_computer: &SyncSender<Result<Queries, StreamError>>,
 ) {
     for mut block in free {
         let read = reader.read(batch, &mut block.values);
         block.items.clear();
         block.items.extend(reader.take_opened());
         let end = !matches!(read, Ok(rows) if rows == batch);
-        let read = read.map(|rows| Queries { rows, ..block }).map_err(Into::into);
+        let read = read.map(|rows| Queries { rows, ..block });
         if to_computer.send(read).is_err() || end {
             return;
         }
     }
 }
 
-/// Answers blocks until there are no more.
+/// Answers blocks until there are no more; returns the last.
 fn compute(
     job: &str,
     session: &Mutex<Session>,
-    queries: &Receiver<Result<Queries>>,
+    queries: &Receiver<Result<Queries, StreamError>>,
     to_reader: &SyncSender<Queries>,
     free: &Receiver<Vec<u8>>,
-    to_writer: &SyncSender<Result<Option<Outputs>>>,
-) -> Result<()> {
+    to_writer: &SyncSender<Result<Outputs>>,
+) -> Result<Outputs> {
+    let session = || session.lock().unwrap_or_else(PoisonError::into_inner);
     for block in queries {
         let mut block = block?;
         if block.rows == 0 {
             continue;
         }
-        let Ok(mut bytes) = free.recv() else { return Ok(()) };
-        let layout = {
-            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-            session
-                .run(block.rows, block.values.values(), &mut bytes)
-                .with_context(|| job.to_owned())?
-                .clone()
-        };
+        let mut bytes = free.recv()?;
+        let layout = session()
+            .run(block.rows, block.values.values(), &mut bytes)
+            .with_context(|| job.to_owned())?
+            .clone();
         let items = std::mem::take(&mut block.items);
-        let outputs = Outputs { rows: block.rows, bytes, layout, items };
+        let outputs = Outputs { rows: block.rows, bytes, layout, items, last: false };
         // The reader is gone once it has read everything.
         let _ = to_reader.send(block);
-        if to_writer.send(Ok(Some(outputs))).is_err() {
-            return Ok(());
-        }
+        to_writer.send(Ok(outputs)).map_err(|_| anyhow!("the writer is gone"))?;
     }
-    Ok(())
+    let layout = session().output().with_context(|| job.to_owned())?.clone();
+    Ok(Outputs { rows: 0, bytes: Vec::new(), layout, items: Vec::new(), last: true })
 }
 
 fn choice(compute: Compute) -> Choice {

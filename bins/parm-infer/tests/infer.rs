@@ -281,7 +281,7 @@ fn a_closed_output_ends_it_silently_even_while_it_waits_for_input() {
     let _ = stdin.write_all(&input[..input.len() / 2]);
     let begin = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "it hangs");
+        assert!(begin.elapsed() < Duration::from_mins(1), "it hangs");
         std::thread::sleep(Duration::from_millis(5));
     }
     let ended = child.wait_with_output().unwrap();

@@ -8,9 +8,9 @@ pub fn file(metadata: &str, tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
         let begin = data.len();
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         let end = data.len();
-        entries += &format!(
-            ",\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{begin},{end}]}}"
-        );
+        let entry =
+            format!(",\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{begin},{end}]}}");
+        entries += &entry;
     }
     let header = format!("{{{entries}}}");
     let padded = header.len().next_multiple_of(8);

@@ -54,9 +54,9 @@ impl Adam {
             let _ = self.square.f_lerp_(&gradient.f_square()?, 1.0 - BETA2)?;
             // rate/bias1 · mean / (√square/bias2 + ε), with bias2 moved out of the denominator
             let mut denominator = self.square.f_sqrt()?;
-            let mut denominator = denominator.f_add_scalar_(EPSILON * bias2)?;
+            let denominator = denominator.f_add_scalar_(EPSILON * bias2)?;
             let mut change = self.mean.f_mul_scalar(rate * bias2 / bias1)?;
-            let change = change.f_divide_(&mut denominator)?;
+            let change = change.f_divide_(&denominator)?;
             let _ = parameters.shallow_clone().f_sub_(&change)?;
             Ok(())
         })

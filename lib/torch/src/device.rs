@@ -1,5 +1,6 @@
 //! Where models run, and the settings of libtorch that belong to a process.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Once;
 
@@ -86,12 +87,13 @@ pub fn prepare(choice: Choice, threads: Option<u32>) -> Result<Chosen, DeviceErr
     if let Some(threads) = threads {
         let threads = i32::try_from(threads).unwrap_or(i32::MAX);
         tch::set_num_threads(threads);
-        // libtorch takes this number once, before it starts that pool.
-        static INTEROP: Once = Once::new();
         INTEROP.call_once(|| tch::set_num_interop_threads(threads));
     }
     Ok(chosen)
 }
+
+/// libtorch takes the number of its other pool once, before it starts that.
+static INTEROP: Once = Once::new();
 
 fn cuda(index: usize) -> Result<Device, DeviceError> {
     load_cuda()?;
@@ -107,7 +109,11 @@ fn load_cuda() -> Result<(), DeviceError> {
     // SAFETY: the library is the part of the linked libtorch that belongs to the same build; its
     // initialisers register GPU kernels and nothing else. libtorch asks for it to be global.
     let library = unsafe { Library::open(Some(CUDA_LIBRARY), RTLD_NOW | RTLD_GLOBAL) };
-    let library = library.map_err(|error| DeviceError::Library(crate::one_line(&error.to_string())))?;
+    let library = library.map_err(|error| {
+        // The loader's own words stand behind those of libloading.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        DeviceError::Library(crate::one_line(&reason))
+    })?;
     // It registered itself with libtorch, so it must stay.
     std::mem::forget(library);
     Ok(())

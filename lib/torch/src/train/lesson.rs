@@ -24,6 +24,18 @@ pub(super) struct Lesson<'a> {
     pub(super) labels: Option<Tensor>,
 }
 
+/// The model that learns.
+pub(super) struct Student<'a> {
+    /// Its layers and shapes.
+    pub(super) description: Description,
+    /// A model whose weights it begins with.
+    pub(super) initial: Option<&'a Mlp>,
+    /// What must be the same for its training to go on.
+    pub(super) settings: BTreeMap<String, String>,
+    /// Keeps its random numbers apart from those of other models of the same seed.
+    pub(super) stream: u64,
+}
+
 pub(super) enum Goal<'a> {
     /// The labels, under the cross-entropy.
     Labels,
@@ -92,17 +104,15 @@ impl Lesson<'_> {
         Ok((outputs, loss))
     }
 
-    #[allow(clippy::too_many_arguments)] // one call each for base and parity
     pub(super) fn train(
         &self,
-        description: &Description,
-        initial: Option<&Mlp>,
-        settings: BTreeMap<String, String>,
-        stream: u64,
+        student: &Student<'_>,
         device: Device,
         recipe: &Recipe,
         around: &mut Surroundings<'_>,
     ) -> Result<Mlp, TrainError> {
+        let Student { description, initial, settings, stream } = student;
+        let stream = *stream;
         let k = self.k();
         let rows = self.queries.count().saturating_sub(recipe.validation);
         if rows < k || (1..k).contains(&recipe.validation) || recipe.validation > self.queries.count() {
@@ -111,10 +121,10 @@ impl Lesson<'_> {
         let folder = Folder { path: around.folder.clone() };
         folder.create()?;
         let resumed =
-            if recipe.resume { folder.resume(description, &settings, recipe, device)? } else { None };
+            if recipe.resume { folder.resume(description, settings, recipe, device)? } else { None };
         let State { model, mut adam, mut epoch, mut best } = match resumed {
             Some(state) => state,
-            None => State::new(description, initial, rng_key(recipe.seed, stream), device)?,
+            None => State::new(description, *initial, rng_key(recipe.seed, stream), device)?,
         };
         let mut metrics = folder.metrics(epoch)?;
         let validation = self.validation_groups(recipe, device)?;
@@ -153,7 +163,7 @@ impl Lesson<'_> {
             folder.append(&mut metrics, &line)?;
             let due = epoch == recipe.epochs || epoch.is_multiple_of(recipe.checkpoint_cycle);
             if let Some(best) = best.as_ref().filter(|_| due) {
-                folder.save(&model, &adam, epoch, best, &settings)?;
+                folder.save(&model, &adam, epoch, best, settings)?;
             }
             (around.watch)(&line);
         }

@@ -1,6 +1,6 @@
 //! Training: deployed models (*base*) and parity models, as in ParM (SOSP 2019, section 4.2).
 //!
-//! A parity model learns to answer the parity query Σ w_i·X_i with Σ w_i·F(X_i), F the deployed
+//! A parity model learns to answer the parity query `Σ w_i·X_i` with `Σ w_i·F(X_i)`, F the deployed
 //! model, under the mean squared error. A deployed model is the same with groups of one row, and
 //! labels and the cross-entropy in place of sums. Both are one loop.
 //!
@@ -31,7 +31,7 @@ use tch::{TchError, Tensor};
 use crate::checkpoint::Description;
 use crate::device::Device;
 use crate::mlp::Mlp;
-use lesson::{Goal, Lesson, Sums, read};
+use lesson::{Goal, Lesson, Student, Sums, read};
 use rows::{combine, hash, hash_tensor, labels_tensor};
 
 /// Rows or groups that are answered at a time where nothing is learnt.
@@ -164,7 +164,8 @@ pub fn base(
     let description = Description::mlp(queries.shape(), hidden, &[classes as usize]);
     let own = [("task", "base".into()), ("labels", hash(&[bytes]))];
     let settings = settings(&own, queries, &description, recipe);
-    lesson.train(&description, None, settings, 0, device, recipe, around)
+    let student = Student { description, initial: None, settings, stream: 0 };
+    lesson.train(&student, device, recipe, around)
 }
 
 /// A code to train parity models for, and what it is trained on.
@@ -205,7 +206,8 @@ impl Parity<'_> {
             ("initial", self.initial.map_or("random".into(), |model| hash_tensor(model.flat()))),
         ];
         let settings = settings(&own, self.queries, &description, recipe);
-        lesson.train(&description, self.initial, settings, j as u64 + 1, self.device, recipe, around)
+        let student = Student { description, initial: self.initial, settings, stream: j as u64 + 1 };
+        lesson.train(&student, self.device, recipe, around)
     }
 
     /// Scores the whole code on the validation rows, every single loss simulated.
@@ -289,4 +291,116 @@ fn settings(
 /// The code with one parity of these weights.
 fn single(weights: &[f64]) -> Result<LinearCode, CodeError> {
     LinearCode::weighted(weights.len(), DMatrix::from_row_slice(1, weights.len(), weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of three numbers, all different.
+    fn rows(count: usize) -> Rows {
+        let values: Vec<f32> = (0..count * 3).map(|i| ((i * 7919) % 1009) as f32 / 100.0 - 5.0).collect();
+        Rows::new(&values, count, &[3], Device::CPU).unwrap()
+    }
+
+    /// F(X) = W·X: with it as its own parity model every linear code rebuilds exactly.
+    fn linear() -> Mlp {
+        let parameters = tch::Tensor::from_slice(&[1_f32, -2., 0.5, 0.25, 1., -1., 0., 0.]);
+        Mlp::new(Description::mlp(&[3], &[], &[2]), &parameters, tch::Device::Cpu).unwrap()
+    }
+
+    fn recipe(validation: usize) -> Recipe {
+        Recipe {
+            epochs: 4,
+            batch: 4,
+            rate: 1e-3,
+            decay: 0.0,
+            schedule: Schedule::Cosine,
+            validation,
+            seed: 3,
+            checkpoint_cycle: 1,
+            resume: false,
+        }
+    }
+
+    #[test]
+    fn a_linear_model_is_rebuilt_exactly_by_every_code() {
+        let queries = rows(60);
+        let predictions = queries.predict(&crate::Model::Native(linear())).unwrap();
+        let labels = vec![1; 60];
+        for (k, r) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3)] {
+            let code = LinearCode::sum(k, r).unwrap();
+            let parity = Parity {
+                queries: &queries,
+                predictions: &predictions,
+                deployed: "",
+                labels: Some(&labels),
+                code: &code,
+                hidden: &[],
+                initial: None,
+                device: Device::CPU,
+            };
+            let models: Vec<Mlp> = (0..r).map(|_| linear()).collect();
+            let scores = parity.score(&models, &recipe(31)).unwrap();
+            assert_eq!(
+                (scores.agreement, scores.reconstructions),
+                (Some(1.0), (31 / k * k) as u64),
+                "{k} {r}"
+            );
+            assert_eq!(scores.degraded, scores.available);
+            assert!(scores.available.is_some_and(|accuracy| accuracy > 0.0 && accuracy < 1.0));
+        }
+    }
+
+    #[test]
+    fn a_code_with_weights_of_zero_scores_the_slots_that_it_holds() {
+        let queries = rows(20);
+        let predictions = queries.predict(&crate::Model::Native(linear())).unwrap();
+        let code = single(&[0.0, 2.0]).unwrap();
+        let parity = Parity {
+            queries: &queries,
+            predictions: &predictions,
+            deployed: "",
+            labels: None,
+            code: &code,
+            hidden: &[],
+            initial: None,
+            device: Device::CPU,
+        };
+        let scores = parity.score(&[linear()], &recipe(20)).unwrap();
+        assert_eq!((scores.agreement, scores.available, scores.reconstructions), (Some(1.0), None, 10));
+    }
+
+    #[test]
+    fn the_cosine_falls_from_the_full_rate() {
+        let rates = [0, 1, 2, 3].map(|done| recipe(0).rate_of(done) / 1e-3);
+        assert_eq!(rates[0], 1.0);
+        assert!((rates[2] - 0.5).abs() < 1e-12 && rates[1] > rates[2] && rates[3] > 0.0, "{rates:?}");
+    }
+
+    #[test]
+    fn groups_are_a_shuffle_without_what_is_left_over() {
+        let draw = |epoch| {
+            let groups = random::groups(5..16, 3, &mut random::rng(1, 2, epoch), Device::CPU).unwrap();
+            assert_eq!(groups.size(), [3, 3]);
+            Vec::<i64>::try_from(groups.flatten(0, -1)).unwrap()
+        };
+        let (first, second) = (draw(1), draw(2));
+        assert_eq!(first, draw(1));
+        assert_ne!(first, second);
+        let mut sorted = first;
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert!(sorted.len() == 9 && sorted.iter().all(|row| (5..16).contains(row)));
+    }
+
+    #[test]
+    fn predictions_without_a_row_each_are_refused() {
+        let total = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/models/total.pt");
+        let model = crate::Model::load(std::path::Path::new(total), Device::CPU).unwrap();
+        let error = rows(5).predict(&model).unwrap_err().to_string();
+        assert!(error.contains("shape [] for 5 rows"), "{error}");
+        let few = Rows::new(&[0.0; 5], 2, &[3], Device::CPU).unwrap_err().to_string();
+        assert!(few.contains("found 5 values, expected 6"), "{few}");
+    }
 }

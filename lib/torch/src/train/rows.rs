@@ -73,7 +73,7 @@ impl Rows {
             let size = outputs.size();
             match size.split_first() {
                 Some((&first, row)) if first == rows && (blocks.is_empty() || row == shape) => {
-                    shape = row.to_vec()
+                    shape = row.to_vec();
                 }
                 _ => return Err(TrainError::Predictions { found: size, rows }),
             }
@@ -116,7 +116,9 @@ pub(super) fn labels_tensor(
 
 pub(super) fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
-    parts.iter().for_each(|part| hasher.update(part));
+    for part in parts {
+        hasher.update(part);
+    }
     hex(&hasher.finalize())
 }
 
@@ -127,7 +129,7 @@ pub(super) fn hash_tensor(tensor: &Tensor) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// SHA-256 of a file, in hexadecimal.
