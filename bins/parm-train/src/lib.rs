@@ -100,12 +100,10 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     let (mut models, mut names) = (Vec::new(), Vec::new());
     let total = u64::from(recipe.epochs) * code.r() as u64;
     let progress = Progress::new(common, io, "epochs", Some(total));
-    let mut last = None;
     for j in 0..code.r() {
         let mut watch = |epoch: &Epoch| {
             progress.advance(1);
             progress.note(format!("parity {j}: {}", summary(epoch)));
-            last = Some(epoch.clone());
         };
         let mut around = Surroundings {
             folder: options.output.join("run").join(format!("parity-{j}")),
@@ -145,7 +143,7 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     };
     file.save(&options.output)?;
     drop(progress);
-    common.count(io, NAME, &format!("{}: {}", options.output.display(), done(&recipe, last.as_ref())));
+    common.count(io, NAME, &format!("{}: {}", options.output.display(), scored(&file.scores)));
     Ok(())
 }
 
@@ -223,7 +221,8 @@ fn prepare(compute: Compute, common: &Common, io: &mut Io) -> Result<Device> {
         options::Device::Cpu => Choice::Cpu,
         options::Device::Cuda(index) => Choice::Cuda(index),
     };
-    let chosen = device::prepare(choice, compute.threads)?;
+    // Minibatches of small models lose more by waking threads than they win.
+    let chosen = device::prepare(choice, Some(compute.threads.unwrap_or(1)))?;
     if let Some(note) = &chosen.note {
         common.note(io, NAME, note);
     }
@@ -300,6 +299,12 @@ fn summary(epoch: &Epoch) -> String {
         .map(|score| format!(", accuracy {score:.4}"))
         .or_else(|| epoch.agreement.map(|score| format!(", agreement {score:.4}")));
     format!("loss {:.4}{}", epoch.train_loss, score.unwrap_or_default())
+}
+
+fn scored(scores: &Scores) -> String {
+    let values = [("A_a", scores.available), ("A_d", scores.degraded), ("agreement", scores.agreement)];
+    let known = values.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value:.4}, ")));
+    format!("{}{} reconstructions scored", known.collect::<String>(), scores.n)
 }
 
 fn done(recipe: &Recipe, last: Option<&Epoch>) -> String {

@@ -176,9 +176,9 @@ pub struct Compute {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
 
-    /// CPU threads for one operation of a model [default: one per core]
+    /// CPU threads for one operation of a model [default: one per core; parm-train: 1]
     ///
-    /// Small models are fastest with 1.
+    /// Small models are fastest with 1, and only with 1 does a training repeat itself to the bit.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 }

@@ -64,7 +64,7 @@ pub enum DeviceError {
 
 /// Finds the device and sets what libtorch keeps per process: the threads of one operation, and
 /// denormal numbers as zero. Call it before anything else here, on the thread that will start the
-/// others: they inherit the second setting.
+/// others: they inherit the second setting. GPUs compute in full f32, without TF32.
 ///
 /// # Errors
 /// A GPU that was asked for and cannot be used.
@@ -106,6 +106,10 @@ fn cuda(index: usize) -> Result<Device, DeviceError> {
 }
 
 fn load_cuda() -> Result<(), DeviceError> {
+    // NVIDIA's libraries read it when they start. In TF32 a convolution keeps 10 bits of a number.
+    // SAFETY: called from `prepare`, before the threads of libtorch exist; the others of a tool do not
+    // read the environment.
+    unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
     // SAFETY: the library is the part of the linked libtorch that belongs to the same build; its
     // initialisers register GPU kernels and nothing else. libtorch asks for it to be global.
     let library = unsafe { Library::open(Some(CUDA_LIBRARY), RTLD_NOW | RTLD_GLOBAL) };
