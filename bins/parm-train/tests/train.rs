@@ -165,6 +165,18 @@ fn weights_come_from_a_file_and_models_begin_where_they_are_told() {
 }
 
 #[test]
+fn what_was_done_is_said_when_asked() {
+    let folder = data();
+    let ended = train(folder.path(), &format!("{BASE} --epochs 2 -o b.safetensors -v"));
+    let line = "parm-train: b.safetensors: 2 epochs done, the last with loss ";
+    assert!(ended.code == 0 && ended.stderr.starts_with(line), "{}", ended.stderr);
+    let ended = train(folder.path(), &format!("{PARITY} -k 2 --epochs 1 -o code -v"));
+    assert!(ended.stderr.ends_with(", 12 reconstructions scored\n"), "{}", ended.stderr);
+    let ended = train(folder.path(), &format!("{BASE} --epochs 2 -o b.safetensors -v --resume"));
+    assert!(ended.stderr.ends_with("all 2 epochs were done before\n"), "{}", ended.stderr);
+}
+
+#[test]
 fn labels_of_any_integer_type_are_the_same() {
     let folder = data();
     let path = folder.path();
@@ -208,6 +220,7 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
         (with(BASE, "--hidden 8", "--hidden 8,0"), 2, "found a layer of width 0", "expected"),
         (with(BASE, "0.01", "1e30"), 1, "diverged: found a loss of", "epoch 1"),
         (with(BASE, "--hidden 8", "--device cuda:7"), 1, "found", "expected"),
+        (format!("{BASE} --epochs 1 -o x.npy/m.safetensors"), 1, "x.npy/m.run", "Not a directory"),
         (parity("--code sum", "--code replicate"), 2, "--code replicate", "expected sum"),
         (parity("-k 2", "-k 2 -r 0"), 2, "-r 0", "expected at least 1"),
         (parity("-k 2", ""), 2, "needs -k", ""),
