@@ -18,6 +18,7 @@ impl Erase {
     /// `available` has one entry per real row of the group.
     pub fn draw(self, available: &mut [bool], rng: &mut impl Rng) {
         match self {
+            Self::One if available.is_empty() => {}
             Self::One => {
                 let slot = rng.random_range(0..available.len());
                 available[slot] = false;

@@ -57,6 +57,8 @@ impl<R: Read> MaskReader<R> {
     /// What [`RowReader`] refuses.
     pub fn read(&mut self, max_rows: usize, mask: &mut Vec<bool>) -> Result<usize, MaskError> {
         let rows = self.rows.read_raw(max_rows, &mut self.bytes)?;
+        // Nothing follows a mask's items; over a long stream the list would only grow.
+        self.rows.take_opened().for_each(drop);
         mask.extend(self.bytes[..rows].iter().map(|&byte| byte != 0));
         Ok(rows)
     }

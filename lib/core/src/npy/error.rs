@@ -56,7 +56,7 @@ pub enum StreamErrorKind {
         expected: usize,
     },
     /// A header that is not the dictionary that the format asks for.
-    #[error("malformed header: {0}; expected a dictionary of 'descr', 'fortran_order' and 'shape'")]
+    #[error("malformed header: {0}")]
     Header(String),
     /// An element type that tensor streams do not carry.
     #[error("found elements of type {found} ({what}), expected f2 f4 f8, i1 to i8, u1 to u8 or b1")]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use ndarray_npy::npy::header::{Header, Layout, ReadHeaderError};
+use ndarray_npy::npy::header::{Header, Layout, ParseHeaderError, ReadHeaderError};
 use py_literal::Value;
 
 use super::{RowLayout, StreamErrorKind};
@@ -13,6 +13,14 @@ pub const MAX_HEADER: usize = 10_000;
 
 /// The most dimensions that an item may have: `NumPy`'s own limit.
 pub const MAX_DIMENSIONS: usize = 64;
+
+/// Brackets within brackets that a header may have. A stream's own has two, a structured type's
+/// four. The parser behind the guard recurses, and where a list lacks its last comma it tries each
+/// level twice: without a limit 10 000 characters overflow the stack, and 80 run for hours.
+const MAX_NESTING: usize = 4;
+
+/// What a header must be, for messages.
+const DICTIONARY: &str = "a dictionary of 'descr', 'fortran_order' and 'shape'";
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -69,9 +77,14 @@ impl ItemHeader {
             Ok(length) if length <= MAX_HEADER => read_more(source, &mut bytes, length)?,
             _ => return Err(StreamErrorKind::HeaderTooLong { found: u64::from(length) }),
         }
+        let prefix = 8 + length_bytes;
+        if nesting(&bytes[prefix..]) > MAX_NESTING {
+            let error = format!("found brackets nested over {MAX_NESTING} deep, expected {DICTIONARY}");
+            return Err(StreamErrorKind::Header(error));
+        }
         let header = Header::from_reader(&mut bytes.as_slice()).map_err(|error| match error {
             ReadHeaderError::Io(error) => StreamErrorKind::Io(error),
-            ReadHeaderError::Parse(error) => StreamErrorKind::Header(one_line(&error.to_string())),
+            ReadHeaderError::Parse(error) => StreamErrorKind::Header(parse_error(&error, &bytes[prefix..])),
         })?;
         Self::check(&header).map(Some)
     }
@@ -81,8 +94,9 @@ impl ItemHeader {
             Value::String(descr) => Dtype::parse(descr)
                 .map_err(|what| StreamErrorKind::Dtype { found: format!("'{}'", one_line(descr)), what })?,
             other => {
-                let found = one_line(&other.to_string());
-                return Err(StreamErrorKind::Dtype { found, what: "structured records" });
+                let what =
+                    if matches!(other, Value::List(_)) { "structured records" } else { "an unknown type" };
+                return Err(StreamErrorKind::Dtype { found: one_line(&other.to_string()), what });
             }
         };
         let shape = &header.shape;
@@ -141,11 +155,44 @@ pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
+/// The depth of brackets, those within strings included: too many is safe, too few would not be.
+fn nesting(header: &[u8]) -> usize {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    for byte in header {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            // Without an opening one the parser stops here.
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// What a header holds and what it should hold.
+fn parse_error(error: &ParseHeaderError, header: &[u8]) -> String {
+    match error {
+        ParseHeaderError::IllegalValue { key, value } => {
+            let expected = if key == "shape" { "a tuple of lengths below 2^64" } else { "True or False" };
+            format!("found {key} {}, expected {expected}", one_line(&value.to_string()))
+        }
+        // The parser's own error draws the header and an arrow, on five lines.
+        ParseHeaderError::DictParse(_) => {
+            format!("found '{}', expected {DICTIONARY}", one_line(&String::from_utf8_lossy(header)))
+        }
+        other => format!("{}; expected {DICTIONARY}", one_line(&other.to_string())),
+    }
+}
+
 fn magic_error(found: &[u8]) -> StreamErrorKind {
     let hint = match found {
         [b'P', b'K', ..] => "; this looks like an .npz archive: extract its arrays first",
         [0x1f, 0x8b, ..] => "; this looks like gzip: decompress it first",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "; this looks like zstd after a plain item: compress all or none",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            "; this looks like zstd within a stream: compress the whole stream, once"
+        }
         _ => "",
     };
     let found = found.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");

@@ -19,7 +19,7 @@ mod header;
 mod reader;
 mod writer;
 
-pub use compress::{Compressor, Window, decompress};
+pub use compress::{Compressor, Window, ZstdError, decompress};
 pub use error::{StreamError, StreamErrorKind};
 pub use header::{ItemHeader, MAX_DIMENSIONS, MAX_HEADER, Order};
 pub use reader::{RowBuffer, RowReader};

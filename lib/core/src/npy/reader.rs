@@ -130,7 +130,7 @@ impl<R: Read> RowReader<R> {
         let rows = self.read_pod(max_rows, &mut buffer.bytes)?;
         let elements = rows * self.layout.elements();
         if buffer.values.len() < elements {
-            buffer.values.resize(elements, T::zeroed());
+            resize_exact(&mut buffer.values, elements);
         }
         T::decode(self.layout.dtype, &buffer.bytes, &mut buffer.values[..elements]);
         Ok(rows)
@@ -144,6 +144,8 @@ impl<R: Read> RowReader<R> {
         let mut rows = self.skip_item()?;
         while self.next_item()? {
             rows += self.skip_item()?;
+            // Nothing follows these items; over a long stream the list would only grow.
+            self.opened.clear();
         }
         Ok(rows)
     }
@@ -170,12 +172,14 @@ impl<R: Read> RowReader<R> {
         Ok(rows)
     }
 
-    /// Goes to the next item, when the current one has no row left; false at the end of the stream.
+    /// Goes to the next item unless the current one has rows left; false at the end of the stream.
     ///
     /// # Errors
     /// A header that is refused, or whose rows are not those of the first item.
     pub fn next_item(&mut self) -> Result<bool, StreamError> {
-        debug_assert_eq!(self.rows_left, 0, "an item is left only when it was read");
+        if self.rows_left > 0 {
+            return Ok(true);
+        }
         self.buffered = None;
         self.item += 1;
         match ItemHeader::read(&mut self.source) {
@@ -268,7 +272,7 @@ impl<R: Read> RowReader<R> {
         let size = self.layout.dtype.size();
         let end = filled + take * self.layout.bytes();
         if buffer.len() * size_of::<P>() < end {
-            buffer.resize(end.div_ceil(size_of::<P>()), P::zeroed());
+            resize_exact(buffer, end.div_ceil(size_of::<P>()));
         }
         let first = item_rows - self.rows_left as usize;
         let out = cast_slice_mut::<P, u8>(buffer)[filled..end].chunks_exact_mut(size);
@@ -307,8 +311,7 @@ fn read_growing<P: Pod>(
     while at < end {
         if at >= size_of_val(buffer.as_slice()) {
             let grown = at.saturating_mul(2).max(GROWTH).min(end).div_ceil(size_of::<P>());
-            buffer.reserve_exact(grown - buffer.len());
-            buffer.resize(grown, P::zeroed());
+            resize_exact(buffer, grown);
         }
         let room = cast_slice_mut::<P, u8>(buffer);
         let until = end.min(room.len());
@@ -318,6 +321,12 @@ fn read_growing<P: Pod>(
         }
     }
     Ok(wanted)
+}
+
+/// Grows a buffer to this many elements and not, as `resize` would, to up to twice as many.
+fn resize_exact<P: Pod>(buffer: &mut Vec<P>, elements: usize) {
+    buffer.reserve_exact(elements - buffer.len());
+    buffer.resize(elements, P::zeroed());
 }
 
 /// The offsets, in elements, of the elements of row 0 in an item in Fortran order, in C order of

@@ -58,9 +58,12 @@ impl<W: Write> RowWriter<W> {
     ///
     /// # Errors
     /// The sink's, or rows that were not announced.
+    ///
+    /// # Panics
+    /// If `rows` ends within a row.
     pub fn write_raw(&mut self, mut rows: &[u8]) -> Result<(), WriteError> {
         let row_bytes = self.layout.bytes();
-        debug_assert_eq!(rows.len() % row_bytes, 0, "only whole rows are written");
+        assert_eq!(rows.len() % row_bytes, 0, "only whole rows are written");
         while !rows.is_empty() {
             if self.left == 0 {
                 self.left = self.announced.pop_front().ok_or(WriteError::Unannounced)?;
@@ -79,6 +82,9 @@ impl<W: Write> RowWriter<W> {
     ///
     /// # Errors
     /// The sink's, or rows that were not announced.
+    ///
+    /// # Panics
+    /// If `rows` ends within a row, or the stream's type is no float type.
     pub fn write<T: Float>(&mut self, rows: &[T]) -> Result<(), WriteError> {
         if self.layout.dtype == T::DTYPE && cfg!(target_endian = "little") {
             return self.write_raw(bytemuck::cast_slice(rows));
