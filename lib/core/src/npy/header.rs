@@ -15,8 +15,9 @@ pub const MAX_HEADER: usize = 10_000;
 pub const MAX_DIMENSIONS: usize = 64;
 
 /// Brackets within brackets that a header may have. A stream's own has two, a structured type's
-/// four. The parser behind the guard recurses, and where a list lacks its last comma it tries each
-/// level twice: without a limit 10 000 characters overflow the stack, and 80 run for hours.
+/// four, and braces are only the outermost. The parser behind the guard recurses, tries what a list
+/// without a last comma holds twice, and what braces hold three times (a dictionary's key, again, a
+/// set's element): without a limit 10 000 characters overflow the stack, and 80 run for hours.
 const MAX_NESTING: usize = 4;
 
 /// What a header must be, for messages.
@@ -78,8 +79,9 @@ impl ItemHeader {
             _ => return Err(StreamErrorKind::HeaderTooLong { found: u64::from(length) }),
         }
         let prefix = 8 + length_bytes;
-        if nesting(&bytes[prefix..]) > MAX_NESTING {
-            let error = format!("found brackets nested over {MAX_NESTING} deep, expected {DICTIONARY}");
+        if is_nested_deeply(&bytes[prefix..]) {
+            let error =
+                format!("found nested braces, or brackets over {MAX_NESTING} deep; expected {DICTIONARY}");
             return Err(StreamErrorKind::Header(error));
         }
         let header = Header::from_reader(&mut bytes.as_slice()).map_err(|error| match error {
@@ -155,20 +157,23 @@ pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result
     Ok(filled)
 }
 
-/// The depth of brackets, those within strings included: too many is safe, too few would not be.
-fn nesting(header: &[u8]) -> usize {
+/// Whether the parser must not see this header ([`MAX_NESTING`]). Brackets within strings count:
+/// too many is safe, too few would not be.
+fn is_nested_deeply(header: &[u8]) -> bool {
     let mut depth = 0_usize;
-    let mut deepest = 0;
     for byte in header {
         match byte {
+            b'{' if depth > 0 => return true,
             b'(' | b'[' | b'{' => depth += 1,
             // Without an opening one the parser stops here.
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        deepest = deepest.max(depth);
+        if depth > MAX_NESTING {
+            return true;
+        }
     }
-    deepest
+    false
 }
 
 /// What a header holds and what it should hold.
