@@ -15,9 +15,9 @@ pub const MAX_HEADER: usize = 10_000;
 pub const MAX_DIMENSIONS: usize = 64;
 
 /// Brackets within brackets that a header may have. A stream's own has two, a structured type's
-/// four, and braces are only the outermost. The parser behind the guard recurses, tries what a list
-/// without a last comma holds twice, and what braces hold three times (a dictionary's key, again, a
-/// set's element): without a limit 10 000 characters overflow the stack, and 80 run for hours.
+/// four, and braces are only the outermost. The parser behind the guard tries what a list without a
+/// last comma holds twice, and what braces hold three times (a dictionary's key, again, a set's
+/// element): 14 nested braces take it 13 s, and each pair more takes nine times as long.
 const MAX_NESTING: usize = 4;
 
 /// What a header must be, for messages.
