@@ -61,6 +61,22 @@ mod tests {
     }
 
     #[test]
+    fn a_group_without_rows_loses_none() {
+        for erase in [Erase::One, Erase::Slot(0), Erase::Probability(1.0)] {
+            assert!(losses(erase, 3, 0).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_lost_already_stays_lost() {
+        let mut available = [false, true, false];
+        Erase::Probability(0.0).draw(&mut available, &mut ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(available, [false, true, false]);
+        Erase::Probability(1.0).draw(&mut available, &mut ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(available, [false; 3]);
+    }
+
+    #[test]
     fn slot_loses_that_slot_and_spares_short_groups() {
         assert_eq!(losses(Erase::Slot(2), 10, 4), [0, 0, 10, 0]);
         assert_eq!(losses(Erase::Slot(2), 10, 2), [0, 0]);

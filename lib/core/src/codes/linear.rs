@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 
-/// Singular values below this share of the largest one count as zero.
-const RANK_TOLERANCE: f64 = 1e-10;
+use super::pseudo_inverse::{PseudoInverse, pseudo_inverse};
 
 /// Loss patterns whose decoding matrices are kept. More than real losses show; a bound all the
 /// same, since k + r of 60 would allow 2^60.
@@ -202,7 +201,10 @@ impl LinearCode {
             }
             let predictions = present.iter().enumerate().map(|(i, &at)| (at, from_known[(row, i)]));
             let outputs = used.iter().enumerate().map(|(i, &at)| (self.k + at, inverse[(row, i)]));
-            let terms = predictions.chain(outputs).filter(|&(_, c)| c != 0.0).collect();
+            let mut terms: Vec<_> = predictions.chain(outputs).collect();
+            // What is zero but for rounding must not let an answer that is not a number in.
+            let largest = terms.iter().fold(0.0_f64, |largest, (_, c)| largest.max(c.abs()));
+            terms.retain(|(_, c)| c.abs() > largest * condition * 64.0 * f64::EPSILON);
             decoding.rebuilt.push(Reconstruction { slot, terms });
         }
         decoding
@@ -229,16 +231,9 @@ fn solve(system: &DMatrix<f64>) -> Option<Solved> {
             condition: 1.0,
         });
     }
-    let svd = system.clone().svd(true, true);
-    let largest = svd.singular_values.max();
-    let cut = largest * RANK_TOLERANCE;
-    let smallest = svd.singular_values.iter().copied().filter(|&s| s > cut).fold(f64::INFINITY, f64::min);
-    if largest == 0.0 {
-        return None;
-    }
-    let inverse = svd.pseudo_inverse(cut).ok()?;
+    let PseudoInverse { matrix: inverse, condition } = pseudo_inverse(system)?;
     let projector = &inverse * system;
-    Some(Solved { inverse, projector, condition: largest / smallest })
+    Some(Solved { inverse, projector, condition })
 }
 
 /// A code with the decodings of the loss patterns it has met.

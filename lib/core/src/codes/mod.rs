@@ -7,6 +7,7 @@
 pub mod geometry;
 mod kernel;
 mod linear;
+mod pseudo_inverse;
 
 pub use kernel::{combine, combine_naive, encode_groups};
 pub use linear::{CodeError, Decoder, Decoding, LinearCode, Reconstruction};
