@@ -215,6 +215,22 @@ proptest! {
     }
 
     #[test]
+    fn rows_that_are_skipped_are_counted(stream in streams(dtypes()), read in 0_usize..12, most in 1_usize..40, seed: u64) {
+        let bytes = stream.foreign();
+        let mut reader = RowReader::new(Trickle::new(bytes.as_slice(), most, seed), "stream").unwrap();
+        let read = reader.read_raw(read, &mut Vec::new()).unwrap();
+        prop_assert_eq!(reader.skip_rest().unwrap() as usize, stream.count() - read);
+        prop_assert_eq!(reader.skip_rest().unwrap(), 0);
+        // A stream that lacks its last byte is refused as it is when its rows are read.
+        if stream.items.last() != Some(&0) {
+            let cut = &bytes[..bytes.len() - 1];
+            let mut reader = RowReader::new(cut, "stream").unwrap();
+            let skipped = reader.read_raw(read.min(stream.count() - 1), &mut Vec::new()).and_then(|_| reader.skip_rest());
+            prop_assert_eq!(skipped.unwrap_err().to_string(), read_all(cut, usize::MAX).unwrap_err().to_string());
+        }
+    }
+
+    #[test]
     fn nothing_beyond_the_rows_asked_for_is_consumed(stream in streams(dtypes()), asked in 1_usize..30) {
         let bytes = stream.foreign();
         let mut source = Cursor::new(&bytes);
