@@ -205,6 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn only_reconstructions_are_compared_and_unsolved_rows_are_apart() {
+        let mut scorer = Scorer::new(vec![1]);
+        assert_eq!(scorer.tops(), [1]);
+        let row = [0.0_f32, 1.0];
+        for (fate, deployed) in [
+            (Fate::Available, 1),
+            (Fate::Reconstructed, 1),
+            (Fate::Reconstructed, 0),
+            (Fate::Reconstructed, 1),
+            (Fate::Unsolved, 1),
+        ] {
+            scorer.count(fate);
+            scorer.reference(fate, &row, deployed);
+            assert_eq!(scorer.label(fate, &row, 1), Some(()));
+        }
+        assert_eq!(scorer.agreement(), Some(2.0 / 3.0));
+        assert_eq!((scorer.lost(), scorer.unsolved, scorer.compared), (4, 1, 3));
+        assert_eq!((scorer.available.rows, scorer.reconstructed.rows), (1, 3));
+        assert_eq!(scorer.overall(0, 1.0), Some(0.75));
+        assert_eq!(scorer.overall(0, 0.0), Some(1.0));
+    }
+
+    #[test]
     fn scores_without_rows_are_none() {
         let scorer = Scorer::new(vec![1]);
         assert_eq!(scorer.available.accuracy(0), None);
