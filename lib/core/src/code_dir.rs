@@ -21,6 +21,12 @@ pub const FORMAT: u32 = 1;
 /// The most queries or parities that a code file may ask for; a guard, far above any real code.
 const MAX_WIDTH: usize = 4096;
 
+/// What `code.json` has in every format.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
 /// The content of `code.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,10 +196,6 @@ impl CodeFile {
             _ => CodeDirError::Io { path: path.clone(), error },
         })?;
         // The format comes first: another one may have other fields.
-        #[derive(Deserialize)]
-        struct Versioned {
-            format: u32,
-        }
         let json = |error| CodeDirError::Json { path: path.clone(), error };
         let Versioned { format } = serde_json::from_slice(&text).map_err(json)?;
         if format != FORMAT {

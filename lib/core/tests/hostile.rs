@@ -71,26 +71,26 @@ static COUNTING: Counting = Counting;
 // account is const and has no destructor) nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        count(layout.size().cast_signed());
         // SAFETY: the caller's promises are those that the system's allocator asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        count(layout.size().cast_signed());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
+        count(-(layout.size().cast_signed()));
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     /// Counts the growth: large blocks are moved by remapping, not copied.
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
+        count(size.cast_signed() - layout.size().cast_signed());
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -100,7 +100,7 @@ unsafe impl GlobalAlloc for Counting {
 fn account<T>(factor: usize, read: impl FnOnce() -> T) -> (T, isize) {
     let before = ACCOUNT.with(|account| {
         account.arrived.set(0);
-        account.factor.set(factor as isize);
+        account.factor.set(factor.cast_signed());
         account.excess.set(account.live.get());
         account.live.get()
     });
@@ -114,7 +114,7 @@ struct Arriving<R>(R);
 impl<R: Read> Read for Arriving<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.0.read(buffer)?;
-        ACCOUNT.with(|account| account.arrived.set(account.arrived.get() + read as isize));
+        ACCOUNT.with(|account| account.arrived.set(account.arrived.get() + read.cast_signed()));
         Ok(read)
     }
 }

@@ -54,7 +54,7 @@ mod naive {
     /// An item of rows given as little-endian, C-ordered bytes.
     pub(super) fn write(layout: &RowLayout, rows: &[u8], form: Form) -> Vec<u8> {
         let shape = [vec![rows.len() / layout.bytes()], layout.shape.clone()].concat();
-        let lengths: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
+        let lengths = shape.iter().map(|axis| format!("{axis},")).collect::<Vec<_>>().join(" ");
         let order = if form.big { '>' } else { '<' };
         let fortran = if form.fortran { "True" } else { "False" };
         let header = format!(
@@ -304,6 +304,7 @@ proptest! {
     }
 }
 
+#[allow(clippy::cast_lossless)] // one cast for twelve types
 fn element(dtype: Dtype, bytes: &[u8]) -> f64 {
     macro_rules! of {
         ($element:ty) => {

@@ -255,19 +255,18 @@ impl<R: Read> RowReader<R> {
     /// call for an item reads all of it.
     fn gather<P: Pod>(&mut self, buffer: &mut Vec<P>, filled: usize, take: usize) -> Result<(), StreamError> {
         let item_rows = self.header.rows as usize; // the header's check made sure that it fits
-        let data = match self.buffered.take() {
-            Some(data) => data,
-            None => {
-                let wanted = item_rows * self.layout.bytes();
-                let mut data: Vec<u8> = Vec::new();
-                let found = read_growing(&mut self.source, &mut data, 0, wanted)
-                    .map_err(|error| self.error(error.into()))?;
-                if found < wanted {
-                    return Err(self.truncated(0, found));
-                }
-                self.to_little_endian(&mut data);
-                data
+        let data = if let Some(data) = self.buffered.take() {
+            data
+        } else {
+            let wanted = item_rows * self.layout.bytes();
+            let mut data: Vec<u8> = Vec::new();
+            let found = read_growing(&mut self.source, &mut data, 0, wanted)
+                .map_err(|error| self.error(error.into()))?;
+            if found < wanted {
+                return Err(self.truncated(0, found));
             }
+            self.to_little_endian(&mut data);
+            data
         };
         let size = self.layout.dtype.size();
         let end = filled + take * self.layout.bytes();
@@ -293,7 +292,9 @@ impl<R: Read> RowReader<R> {
         }
         if self.layout.dtype == Dtype::Bool {
             // Any other value would be no valid b1 once it is written again.
-            bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+            for byte in bytes {
+                *byte = u8::from(*byte != 0);
+            }
         }
     }
 }
