@@ -203,7 +203,7 @@ def bad():
     add("bad/not-ascii.npy", shaped((3, 2, 2), descr="'<f\xe9'"))
     add("bad/not-utf8.npy", shaped((3, 2, 2), descr="'<f\xe9'", version=3))
     add("bad/control-characters.npy", shaped((3, 2, 2), descr="'\\x1b[31mred\\n'"))
-    # Nesting at which a recursive parser runs out of stack, or tries 3^n ways.
+    # Nesting that a parser with backtracking tries 3^n ways.
     add("bad/nested-tuples.npy", raw("(" * 9000, data))
     add("bad/nested-lists.npy", raw("{'descr': " + "[" * 40 + "0" + "]" * 40 + "}", data))
     add("bad/nested-sets.npy", raw("{" * 40 + "0" + "}" * 40, data))

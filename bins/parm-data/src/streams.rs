@@ -92,7 +92,7 @@ pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
             ),
             Some(output) => output,
             None => {
-                let mut new = options.output.rows(io, options.write.compression(), rows.layout().clone())?;
+                let mut new = options.write.rows(io, rows.layout().clone())?;
                 new.announce(total);
                 output.insert(new)
             }
@@ -165,7 +165,7 @@ pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
     let mut rows = options.input.rows(io, options.read.window())?;
     let layout = rows.layout().clone();
     let (start, stop) = (options.rows.start, options.rows.stop.unwrap_or(u64::MAX));
-    let mut output = options.output.rows(io, options.write.compression(), layout.clone())?;
+    let mut output = options.write.rows(io, layout.clone())?;
     let mut buffer = Vec::new();
     let (mut position, mut taken) = (0, 0);
     // Item by item, so that each part can be announced before its rows.
@@ -210,7 +210,7 @@ pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
         if order.len() != count {
             bail!("{input}: found {count} rows, expected {} as in {}", order.len(), options.inputs[0]);
         }
-        let mut output = target.rows(io, options.write.compression(), layout.clone())?;
+        let mut output = target.rows(io, options.compress.compression(), layout.clone())?;
         output.announce(count as u64);
         let row_bytes = layout.bytes();
         let mut block = Vec::new();

@@ -44,10 +44,10 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
             file.prediction_shape
         );
     }
-    let compression = options.write.compression();
+    let compression = options.write.compress.compression();
     let mask_layout = parm::mask::layout;
     let outputs = Outputs {
-        predictions: options.output.rows(io, compression, layout.clone())?,
+        predictions: options.write.rows(io, layout.clone())?,
         solved: options.solved.as_ref().map(|to| to.rows(io, compression, mask_layout())).transpose()?,
         erased: options.erased_out.as_ref().map(|to| to.rows(io, compression, mask_layout())).transpose()?,
     };

@@ -35,7 +35,7 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
     let parity_layout = RowLayout::new(layout.dtype.encoded(), layout.shape.clone());
     let mut outputs = Vec::new();
     for (parity, target) in targets {
-        let output = target.rows(io, options.write.compression(), parity_layout.clone())?;
+        let output = target.rows(io, options.compress.compression(), parity_layout.clone())?;
         outputs.push((parity, output));
     }
     let progress = Progress::new(&options.common, io, "queries", Some(0));

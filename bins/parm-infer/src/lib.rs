@@ -11,10 +11,9 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm_cli::input::Source;
-use parm_cli::options::{Compute, Device};
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, output};
-use parm_torch::device::{self, Choice};
+use parm_torch::device;
 use parm_torch::{Model, Session};
 
 const NAME: &str = "parm-infer";
@@ -45,7 +44,7 @@ struct Outputs {
 /// # Errors
 /// Anything that keeps it from writing one output for each query; see the messages.
 pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
-    let chosen = device::prepare(choice(options.compute), options.compute.threads)?;
+    let chosen = device::prepare(options.compute.device, options.compute.threads)?;
     if let Some(note) = &chosen.note {
         options.common.note(io, NAME, note);
     }
@@ -108,7 +107,7 @@ fn write(
         let outputs = outputs?;
         let mut writer = match open.take() {
             Some(writer) => writer,
-            None => options.output.rows(io, options.write.compression(), outputs.layout)?,
+            None => options.write.rows(io, outputs.layout)?,
         };
         if outputs.last {
             output::commit(writer)?;
@@ -174,12 +173,4 @@ fn compute(
     }
     let layout = session().output().with_context(|| job.to_owned())?.clone();
     Ok(Outputs { rows: 0, bytes: Vec::new(), layout, items: Vec::new(), last: true })
-}
-
-fn choice(compute: Compute) -> Choice {
-    match compute.device {
-        Device::Auto => Choice::Auto,
-        Device::Cpu => Choice::Cpu,
-        Device::Cuda(index) => Choice::Cuda(index),
-    }
 }

@@ -126,27 +126,13 @@ fn score<T: Float>(
     Ok((rows, scorer))
 }
 
-/// Reads labels: integers that are classes.
+/// Reads labels that are classes.
 fn labels(input: &Input, io: &mut Io, window: Window, classes: usize) -> Result<(String, Vec<usize>)> {
-    let mut rows = input.rows(io, window)?;
-    let layout = rows.layout().clone();
-    if layout.dtype.is_float() || layout.dtype == Dtype::Bool || !layout.shape.is_empty() {
-        bail!("{input}: found rows of {layout}, expected labels: one integer a row");
+    let labels = input.labels(io, window)?.into_iter().map(|label| label as usize).collect::<Vec<_>>();
+    if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
+        bail!("{input}: row {row}: found label {label}, expected 0 to {}", classes - 1);
     }
-    let mut labels = Vec::new();
-    let mut values = RowBuffer::<f64>::default();
-    loop {
-        let read = rows.read(layout.rows_per_block(), &mut values)?;
-        for &label in &values.values()[..read] {
-            if !(0.0..classes as f64).contains(&label) {
-                bail!("{input}: row {}: found label {label}, expected 0 to {}", labels.len(), classes - 1);
-            }
-            labels.push(label as usize);
-        }
-        if read < layout.rows_per_block() {
-            return Ok((input.to_string(), labels));
-        }
-    }
+    Ok((input.to_string(), labels))
 }
 
 /// Reads the deployed model's predictions and keeps their top-1.

@@ -5,15 +5,16 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use parm::CodeFile;
 use parm::code_dir::{self, Deployed, MadeBy, RunsOn, Scores};
 use parm::npy::{RowBuffer, Window};
-use parm::{CodeFile, Dtype};
-use parm_cli::options::{self, Common, Compute};
+use parm_cli::input::check_stdin;
+use parm_cli::options::{Common, Compute};
 use parm_cli::tools::train::{self as arguments, Base, Init, Parity, Train, What};
 use parm_cli::{Exit, Input, Io, Progress, Usage};
 use parm_torch::checkpoint::Description;
-use parm_torch::device::{self, Choice};
+use parm_torch::device;
 use parm_torch::train::{self, Epoch, Recipe, Rows, Schedule, Surroundings};
 use parm_torch::{Device, Mlp, Model};
 
@@ -35,11 +36,12 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
 }
 
 fn train_base(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
+    check_stdin([&options.data, &options.labels])?;
     let hidden = widths(&options.hidden)?;
     let device = prepare(options.compute, common, io)?;
     let window = options.read.window();
     let queries = rows(&options.data, device, window, io)?;
-    let labels = labels(&options.labels, window, io)?;
+    let labels = labels(&options.labels, &queries, &options.data, io, window)?;
     let recipe = recipe(&options.recipe, queries.count())?;
     let progress = Progress::new(common, io, "epochs", Some(u64::from(recipe.epochs)));
     let mut last = None;
@@ -73,11 +75,16 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     if code.r() == 0 {
         return Err(Usage::error("-r 0: found a code without parity queries, expected at least 1"));
     }
+    check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.targets))?;
     let hidden = options.hidden.as_deref().map(widths).transpose()?;
     let device = prepare(options.compute, common, io)?;
     let window = options.read.window();
     let queries = rows(&options.data, device, window, io)?;
-    let labels = options.labels.as_ref().map(|input| labels(input, window, io)).transpose()?;
+    let labels = options
+        .labels
+        .as_ref()
+        .map(|input| labels(input, &queries, &options.data, io, window))
+        .transpose()?;
     let recipe = recipe(&options.recipe, queries.count())?;
     let Teacher { predictions, deployed, model } = teacher(options, &queries, device, io)?;
     if options.init == Init::Base && model.is_none() {
@@ -139,7 +146,7 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
         decoder: None,
         deployed,
         scores,
-        made_by: MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: command() },
+        made_by: MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: io.command.clone() },
     };
     file.save(&options.output)?;
     drop(progress);
@@ -216,13 +223,8 @@ fn retract(directory: &Path) -> Result<()> {
 }
 
 fn prepare(compute: Compute, common: &Common, io: &mut Io) -> Result<Device> {
-    let choice = match compute.device {
-        options::Device::Auto => Choice::Auto,
-        options::Device::Cpu => Choice::Cpu,
-        options::Device::Cuda(index) => Choice::Cuda(index),
-    };
     // Minibatches of small models lose more by waking threads than they win.
-    let chosen = device::prepare(choice, Some(compute.threads.unwrap_or(1)))?;
+    let chosen = device::prepare(compute.device, Some(compute.threads.unwrap_or(1)))?;
     if let Some(note) = &chosen.note {
         common.note(io, NAME, note);
     }
@@ -238,26 +240,15 @@ fn rows(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<Ro
     Rows::new(buffer.values(), count, &reader.layout().shape, device).with_context(|| input.to_string())
 }
 
-/// Reads labels: integers from 0, one a row.
-fn labels(input: &Input, window: Window, io: &mut Io) -> Result<Vec<i64>> {
-    let mut reader = input.rows(io, window)?;
-    let layout = reader.layout().clone();
-    if !layout.shape.is_empty() || layout.dtype.is_float() || layout.dtype == Dtype::Bool {
-        bail!("{input}: found rows of {layout}, expected labels: integers i1 to i8 or u1 to u8, one a row");
-    }
-    let mut bytes = Vec::new();
-    let count = reader.read_raw(usize::MAX, &mut bytes)?;
-    let size = layout.dtype.size();
-    let signed = matches!(layout.dtype, Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64);
-    let labels = bytes[..count * size].chunks_exact(size).enumerate().map(|(row, bytes)| {
-        let negative = signed && bytes.last().is_some_and(|&byte| byte >= 0x80);
-        let mut wide = [if negative { 0xff } else { 0 }; 8];
-        wide[..size].copy_from_slice(bytes);
-        let label = i64::from_le_bytes(wide);
-        ensure!(label >= 0, "{input}: found label {label} at row {row}, expected 0 or more");
-        Ok(label)
-    });
-    labels.collect()
+/// Reads one label for each row of the data.
+fn labels(input: &Input, queries: &Rows, data: &Input, io: &mut Io, window: Window) -> Result<Vec<i64>> {
+    let labels = input.labels(io, window)?;
+    let (found, expected) = (labels.len(), queries.count());
+    ensure!(
+        found == expected,
+        "{input}: found {found} labels, expected {expected}: one for each row of {data}"
+    );
+    Ok(labels)
 }
 
 fn widths(hidden: &[u32]) -> Result<Vec<usize>> {
@@ -312,10 +303,4 @@ fn done(recipe: &Recipe, last: Option<&Epoch>) -> String {
         || format!("all {} epochs were done before", recipe.epochs),
         |epoch| format!("{} epochs done, the last with {}", epoch.epoch, summary(epoch)),
     )
-}
-
-/// The command line, for the record in code.json.
-fn command() -> String {
-    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    std::iter::once(NAME.to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }

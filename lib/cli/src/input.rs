@@ -6,7 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use parm::Dtype;
 use parm::mask::MaskReader;
 use parm::npy::{RowReader, Window, decompress};
 
@@ -66,6 +67,31 @@ impl Input {
     /// As [`bytes`](Self::bytes), or a first header that is refused.
     pub fn rows(&self, io: &mut Io, window: Window) -> Result<RowReader<Source>> {
         Ok(RowReader::new(self.bytes(io, window)?, self.to_string())?)
+    }
+
+    /// Reads a stream of labels: one integer a row, from 0.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows), or a stream that holds anything else.
+    pub fn labels(&self, io: &mut Io, window: Window) -> Result<Vec<i64>> {
+        let mut rows = self.rows(io, window)?;
+        let layout = rows.layout().clone();
+        if layout.dtype.is_float() || layout.dtype == Dtype::Bool || !layout.shape.is_empty() {
+            bail!("{self}: found rows of {layout}, expected labels: one integer a row");
+        }
+        let mut bytes = Vec::new();
+        let count = rows.read_raw(usize::MAX, &mut bytes)?;
+        let size = layout.dtype.size();
+        let signed = layout.dtype.name().starts_with('i');
+        let label = |(row, bytes): (usize, &[u8])| {
+            let negative = signed && bytes.last().is_some_and(|&byte| byte >= 0x80);
+            let mut wide = [if negative { 0xff } else { 0 }; 8];
+            wide[..size].copy_from_slice(bytes);
+            let label = i64::from_le_bytes(wide);
+            ensure!(label >= 0, "{self}: row {row}: found label {label}, expected 0 or more");
+            Ok(label)
+        };
+        bytes[..count * size].chunks_exact(size).enumerate().map(label).collect()
     }
 
     /// Opens a mask.

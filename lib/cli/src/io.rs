@@ -9,6 +9,8 @@ use std::os::unix::fs::FileTypeExt;
 pub struct Io {
     stdin: Option<Box<dyn Read + Send>>,
     stdout: Option<Box<dyn Write + Send>>,
+    /// The command line, for records of what made a file.
+    pub command: String,
     /// Where messages go.
     pub stderr: Box<dyn Write + Send>,
     /// Which of them are terminals.
@@ -37,7 +39,9 @@ impl Io {
         let unbuffered = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
         let (input, output) = (unbuffered(stdin.as_fd())?, unbuffered(stdout.as_fd())?);
         let stdout_pipe = output.metadata().is_ok_and(|data| data.file_type().is_fifo());
+        let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         Ok(Self {
+            command: words.join(" "),
             stdin: Some(Box::new(input)),
             stdout: Some(Box::new(output)),
             stderr: Box::new(io::stderr()),
@@ -57,6 +61,7 @@ impl Io {
         stderr: impl Write + Send + 'static,
     ) -> Self {
         Self {
+            command: String::new(),
             stdin: Some(Box::new(stdin)),
             stdout: Some(Box::new(stdout)),
             stderr: Box::new(stderr),

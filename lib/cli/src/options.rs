@@ -2,18 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
-use parm::npy::{RowBuffer, Window};
-use parm::{CodeFile, LinearCode, Tail};
+use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
+use parm::{CodeFile, DeviceChoice, LinearCode, Tail};
 
 use crate::exit::Usage;
 use crate::input::Input;
 use crate::io::Io;
-use crate::output::Compression;
+use crate::output::{Compression, Output, Target};
 
 /// When to do something that depends on a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -110,10 +109,33 @@ impl ReadOptions {
     }
 }
 
-/// How streams are written.
-#[derive(Args, Clone, Copy, Debug, Default)]
+/// Where and how a stream is written.
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Streams")]
 pub struct WriteOptions {
+    /// Where to write
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: Target,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compress: CompressOptions,
+}
+
+impl WriteOptions {
+    /// Opens the output as a stream of rows.
+    ///
+    /// # Errors
+    /// As [`Target::create`].
+    pub fn rows(&self, io: &mut Io, layout: RowLayout) -> Result<RowWriter<Output>> {
+        self.output.rows(io, self.compress.compression(), layout)
+    }
+}
+
+/// Whether streams are compressed.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Streams")]
+pub struct CompressOptions {
     /// Compress the output with zstd
     ///
     /// LEVEL is 1 (fast) to 19 (small). Output files whose name ends in '.zst' are compressed in
@@ -129,40 +151,11 @@ pub struct WriteOptions {
     pub zstd: Option<i32>,
 }
 
-impl WriteOptions {
+impl CompressOptions {
     /// Whether an output is compressed.
     #[must_use]
     pub fn compression(self) -> Compression {
         self.zstd.map_or(Compression::ByName(3), Compression::Zstd)
-    }
-}
-
-/// A device to compute on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// A GPU if there is one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The GPU of this index.
-    Cuda(usize),
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => name
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into()),
-        }
     }
 }
 
@@ -174,7 +167,7 @@ pub struct Compute {
     ///
     /// With 'auto', the first GPU if there is a usable one, else the CPU.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Device,
+    pub device: DeviceChoice,
 
     /// CPU threads for one operation of a model [default: one per core; parm-train: 1]
     ///

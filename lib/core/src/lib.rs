@@ -11,6 +11,7 @@
 
 pub mod code_dir;
 pub mod codes;
+pub mod device;
 pub mod dtype;
 pub mod erase;
 pub mod group;
@@ -20,5 +21,6 @@ pub mod score;
 
 pub use code_dir::CodeFile;
 pub use codes::LinearCode;
+pub use device::DeviceChoice;
 pub use dtype::{Dtype, Float};
 pub use group::Tail;

@@ -416,7 +416,7 @@ fn the_longest_headers_are_parsed_in_bounded_time_and_memory() {
         let (_, excess) = account(2, || read(&item(&header), As::Bytes, 1));
         let (milliseconds, kept) = (begin.elapsed().as_millis(), &header[..60]);
         eprintln!("{milliseconds:4} ms {excess:8} bytes {kept}");
-        // Hundredths of a second on an idle machine; a missing guard takes hours.
+        // Hundredths of a second on an idle machine; without the guard some take hours.
         assert!(milliseconds < 5000, "{milliseconds} ms for {kept}");
         assert!(excess <= CONSTANT, "{excess} bytes for {kept}");
     }

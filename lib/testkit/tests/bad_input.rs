@@ -270,7 +270,6 @@ const MODELS: &[Case] = &[
         1,
         &["short.npy", "19", "40"],
     ),
-    ("parm-train parity --targets predictions.npy --code sum -k 2 --data x.npy", 2, &["--hidden"]),
     ("parm-train parity --code sum -k 2 --data x.npy", 2, &["--base"]),
     ("parm-train base --data x.npy --labels labels.npy --validation 40", 1, &["40"]),
 ];

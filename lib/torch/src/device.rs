@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Once;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use parm::DeviceChoice;
 
 /// The library that carries libtorch's GPU code. It is not linked, so that one binary serves
 /// machines with and without a GPU; it is found beside the linked ones, by the rpath.
@@ -12,18 +13,6 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
 /// What the driver of a GPU puts into place.
 const DRIVER_FILES: [&str; 2] = ["/dev/nvidiactl", "/proc/driver/nvidia/version"];
-
-/// The device that is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// The first GPU if there is a usable one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The GPU of this index.
-    Cuda(usize),
-}
 
 /// A device that models can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +23,12 @@ impl Device {
     pub const CPU: Self = Self(tch::Device::Cpu);
 }
 
-/// The device that was found for a [`Choice`].
+/// The device that was found for a [`DeviceChoice`].
 #[derive(Debug)]
 pub struct Chosen {
     /// The device.
     pub device: Device,
-    /// Why [`Choice::Auto`] did not take the GPU that the machine has.
+    /// Why [`DeviceChoice::Auto`] did not take the GPU that the machine has.
     pub note: Option<String>,
 }
 
@@ -68,16 +57,16 @@ pub enum DeviceError {
 ///
 /// # Errors
 /// A GPU that was asked for and cannot be used.
-pub fn prepare(choice: Choice, threads: Option<u32>) -> Result<Chosen, DeviceError> {
+pub fn prepare(choice: DeviceChoice, threads: Option<u32>) -> Result<Chosen, DeviceError> {
     flush_denormals();
     let chosen = match choice {
-        Choice::Cpu => Chosen { device: Device::CPU, note: None },
-        Choice::Cuda(index) => Chosen { device: cuda(index)?, note: None },
+        DeviceChoice::Cpu => Chosen { device: Device::CPU, note: None },
+        DeviceChoice::Cuda(index) => Chosen { device: cuda(index)?, note: None },
         // Loading the GPU code takes a second: only where there may be a GPU.
-        Choice::Auto if !DRIVER_FILES.iter().any(|file| Path::new(file).exists()) => {
+        DeviceChoice::Auto if !DRIVER_FILES.iter().any(|file| Path::new(file).exists()) => {
             Chosen { device: Device::CPU, note: None }
         }
-        Choice::Auto => match cuda(0) {
+        DeviceChoice::Auto => match cuda(0) {
             Ok(device) => Chosen { device, note: None },
             Err(error) => {
                 Chosen { device: Device::CPU, note: Some(format!("computing on the CPU: {error}")) }
@@ -149,7 +138,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn denormals_are_zero_here_and_in_threads_started_later() {
-        prepare(Choice::Cpu, Some(1)).unwrap();
+        prepare(DeviceChoice::Cpu, Some(1)).unwrap();
         let halved = || std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5);
         assert_eq!(halved(), 0.0);
         assert_eq!(std::thread::spawn(halved).join().unwrap(), 0.0);
@@ -160,9 +149,9 @@ mod tests {
         if DRIVER_FILES.iter().any(|file| Path::new(file).exists()) {
             return;
         }
-        let error = prepare(Choice::Cuda(0), Some(1)).unwrap_err().to_string();
+        let error = prepare(DeviceChoice::Cuda(0), Some(1)).unwrap_err().to_string();
         assert!(error.contains("expected") && !error.contains('\n'), "{error}");
-        assert_eq!(prepare(Choice::Auto, Some(1)).unwrap().device, Device::CPU);
+        assert_eq!(prepare(DeviceChoice::Auto, Some(1)).unwrap().device, Device::CPU);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod model;
 pub mod session;
 pub mod train;
 
-pub use device::{Choice, Device};
+pub use device::Device;
 pub use mlp::Mlp;
 pub use model::Model;
 pub use session::Session;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::input::Input;
-use crate::options::{Common, ReadOptions, WriteOptions};
+use crate::options::{Common, CompressOptions, ReadOptions, WriteOptions};
 use crate::output::Target;
 
 /// Inspect, join, cut and shuffle streams, and read data sets
@@ -54,7 +54,7 @@ pub enum Action {
 #[derive(Args, Clone, Debug)]
 pub struct Info {
     /// The streams
-    #[arg(value_name = "STREAM.npy", default_value = "-")]
+    #[arg(value_name = "STREAM.npy", default_value = "-", help_heading = "Streams")]
     pub inputs: Vec<Input>,
 
     /// Print one JSON object per stream
@@ -70,12 +70,8 @@ pub struct Info {
 #[derive(Args, Clone, Debug)]
 pub struct Cat {
     /// The streams, in order
-    #[arg(value_name = "STREAM.npy", default_value = "-")]
+    #[arg(value_name = "STREAM.npy", default_value = "-", help_heading = "Streams")]
     pub inputs: Vec<Input>,
-
-    /// Where to write the joined item
-    #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
-    pub output: Target,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -94,12 +90,8 @@ pub struct Slice {
     pub rows: RowRange,
 
     /// The stream
-    #[arg(value_name = "STREAM.npy", default_value = "-")]
+    #[arg(value_name = "STREAM.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
-
-    /// Where to write the rows
-    #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
-    pub output: Target,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -114,7 +106,7 @@ pub struct Slice {
 #[derive(Args, Clone, Debug)]
 pub struct Shuffle {
     /// The streams
-    #[arg(value_name = "STREAM.npy", default_value = "-")]
+    #[arg(value_name = "STREAM.npy", default_value = "-", help_heading = "Streams")]
     pub inputs: Vec<Input>,
 
     /// Where to write: as often as there are streams, in their order
@@ -131,7 +123,7 @@ pub struct Shuffle {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub write: WriteOptions,
+    pub compress: CompressOptions,
 }
 
 /// `parm-data idx`

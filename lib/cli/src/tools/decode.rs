@@ -30,26 +30,32 @@ pub struct Decode {
     pub parity: Vec<Input>,
 
     /// A mask [N]: which predictions are available
-    #[arg(long, value_name = "MASK.npy", required_unless_present = "erase", conflicts_with = "erase")]
+    #[arg(
+        long,
+        value_name = "MASK.npy",
+        required_unless_present = "erase",
+        conflicts_with = "erase",
+        help_heading = "Losses"
+    )]
     pub available: Option<Input>,
 
     /// A mask [groups]: which outputs of a parity model are available; repeated like --parity
-    #[arg(long, value_name = "MASK.npy")]
+    #[arg(long, value_name = "MASK.npy", help_heading = "Losses")]
     pub parity_available: Vec<Input>,
 
     /// What stands for a prediction that nothing can rebuild: keep, zero, uniform or a file
     ///
     /// 'keep' leaves the row as it came in, 'zero' writes zeros, 'uniform' writes the same score 1/C
     /// for each of C classes, and a file holds one row to write.
-    #[arg(long, value_name = "WHAT", default_value = "keep")]
+    #[arg(long, value_name = "WHAT", default_value = "keep", help_heading = "Losses")]
     pub default: DefaultPrediction,
 
     /// Write a mask [N]: false where a prediction is missing and nothing could rebuild it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub solved: Option<Target>,
 
     /// End with exit code 0 even if some predictions could not be rebuilt
-    #[arg(long)]
+    #[arg(long, help_heading = "Losses")]
     pub allow_unsolved: bool,
 
     /// For experiments, draw the losses: one, each or p=P
@@ -68,12 +74,8 @@ pub struct Decode {
     pub erased_out: Option<Target>,
 
     /// The predictions; rows that are missing may hold anything
-    #[arg(value_name = "PREDICTIONS.npy", default_value = "-")]
+    #[arg(value_name = "PREDICTIONS.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
-
-    /// Where to write the predictions
-    #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
-    pub output: Target,
 
     #[command(flatten)]
     #[allow(missing_docs)]

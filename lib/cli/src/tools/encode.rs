@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, ReadOptions, TailOption, WriteOptions};
+use crate::options::{CodeOptions, Common, CompressOptions, ReadOptions, TailOption};
 use crate::output::Target;
 
 /// Encode queries into parity queries
@@ -26,7 +26,7 @@ pub struct Encode {
     pub parity_index: Option<usize>,
 
     /// The queries
-    #[arg(value_name = "QUERIES.npy", default_value = "-")]
+    #[arg(value_name = "QUERIES.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
 
     /// Where to write the parity queries
@@ -41,7 +41,7 @@ pub struct Encode {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub write: WriteOptions,
+    pub compress: CompressOptions,
 
     #[command(flatten)]
     #[allow(missing_docs)]

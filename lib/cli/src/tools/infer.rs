@@ -6,7 +6,6 @@ use clap::Parser;
 
 use crate::input::Input;
 use crate::options::{Common, Compute, ReadOptions, WriteOptions};
-use crate::output::Target;
 
 /// Run a model on a stream of tensors
 ///
@@ -34,12 +33,8 @@ pub struct Infer {
     pub compute: Compute,
 
     /// The queries
-    #[arg(value_name = "QUERIES.npy", default_value = "-")]
+    #[arg(value_name = "QUERIES.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
-
-    /// Where to write the outputs
-    #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
-    pub output: Target,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -54,7 +54,7 @@ pub struct Score {
     pub json: bool,
 
     /// The predictions and reconstructions
-    #[arg(value_name = "PREDICTIONS.npy", default_value = "-")]
+    #[arg(value_name = "PREDICTIONS.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
 
     #[command(flatten)]

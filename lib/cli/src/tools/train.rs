@@ -92,12 +92,12 @@ pub struct Parity {
     #[allow(missing_docs)]
     pub code: CodeOptions,
 
-    /// Widths of the parity model's hidden layers [default: the deployed model's]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    /// Widths of the parity model's hidden layers [default: the deployed model's, else 200,100]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Recipe")]
     pub hidden: Option<Vec<u32>>,
 
     /// Weights to begin with
-    #[arg(long, value_name = "HOW", default_value = "random")]
+    #[arg(long, value_name = "HOW", default_value = "random", help_heading = "Recipe")]
     pub init: Init,
 
     /// The code directory to write; code.json comes last
