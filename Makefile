@@ -68,12 +68,14 @@ lint: libtorch ## Check format, lints, documentation and man pages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --locked --quiet
+	rm -rf target/pages
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	diff -r -x '*.inc' -x completions -x '*.md' -x '*.7' -x '*.5' man target/pages/man
 	mandoc -T lint -W warning man/*.[157]
 
 .PHONY: man
 man: ## Make the man pages of the tools anew
+	rm -rf target/pages
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	cp target/pages/man/*.1 man/
 
@@ -87,6 +89,7 @@ install-files:
 	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
 	lib/torch/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \
 	  $(if $(LINK_LIBTORCH),ln -sf,cp -L) "$$file" "$(DESTDIR)$(PREFIX)/lib/parm/"; done
+	rm -rf target/pages
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	for section in 1 5 7; do \
 	  install -d "$(DESTDIR)$(PREFIX)/share/man/man$$section"; \
