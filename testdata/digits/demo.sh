@@ -18,7 +18,7 @@ parm-infer -m base.safetensors "$digits/test.npy" > predictions.npy
 
 # Scores a stream in which each prediction was lost once: one line of the table.
 line() { # NAME K HAVE.npy REBUILT.npy
-  parm-score --labels "$digits/test-labels.npy" --reference predictions.npy \
+  parm-score -k "$2" --labels "$digits/test-labels.npy" --reference predictions.npy \
     --available "$3" --copies "$2" "$4" |
     awk -v name="$1" -v k="$2" '$1 == "A_a" || /^A_o/ || $1 == "A_d" || $1 == "agreement" {v[$1] = $3}
       END {printf "%-10s %2d %8.1f%% %8s %8s %10s %11s\n",

@@ -1,16 +1,17 @@
 //! Predictions and the truth to scores, as a table or JSON.
 
-use std::fmt::Write as _;
+mod report;
+
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::{Context, Result, bail};
 use parm::npy::{RowBuffer, RowReader, Window};
-use parm::score::{Fate, Scorer, Tally, top1};
+use parm::score::{Fate, Row, Scorer, rank, top1};
 use parm::{Dtype, Float};
 use parm_cli::input::{Source, check_stdin};
 use parm_cli::tools::score::Score;
 use parm_cli::{Exit, Input, Io};
-use serde_json::json;
 
 /// Scores a stream of predictions and prints the result.
 ///
@@ -25,193 +26,239 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         bail!("{}: found rows of {layout}, expected predictions: floats [classes]", predictions.name());
     }
     let classes = layout.elements();
+    let labels = options.labels.as_ref().map(|input| labels(input, io, window, classes)).transpose()?;
+    let known = labels.as_ref().map(|labels| labels.rows.as_slice());
+    let reference = options.reference.as_ref();
     let truth = Truth {
-        labels: options.labels.as_ref().map(|input| labels(input, io, window, classes)).transpose()?,
-        reference: options
-            .reference
-            .as_ref()
-            .map(|input| reference(input, io, window, classes))
-            .transpose()?,
+        reference: reference.map(|input| reference_rows(input, io, window, classes, known)).transpose()?,
+        labels,
     };
     let masks = Masks {
         available: options.available.as_ref().map(|input| mask(input, io, window)).transpose()?,
         solved: options.solved.as_ref().map(|input| mask(input, io, window)).transpose()?,
     };
     let tops = options.top.iter().map(|&n| n as usize).filter(|&n| (1..=classes).contains(&n)).collect();
-    let copies = options.copies as usize;
-    let (rows, scorer) = match layout.dtype {
-        Dtype::F64 => score::<f64>(predictions, &truth, &masks, copies, Scorer::new(tops)),
-        _ => score::<f32>(predictions, &truth, &masks, copies, Scorer::new(tops)),
+    let scores = Scores::new(tops, &truth, options, classes);
+    let scores = match layout.dtype {
+        Dtype::F64 => score::<f64>(predictions, &truth, &masks, scores),
+        _ => score::<f32>(predictions, &truth, &masks, scores),
     }?;
-    let text = if options.json { as_json(&scorer, options, rows) } else { as_table(&scorer, options) };
+    let text = report::text(&scores, options);
     let mut stdout = io.take_stdout().context("standard output is closed")?;
     stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .context("standard output: cannot write")?;
-    options.common.count(io, "parm-score", &format!("scored {rows} predictions"));
+    options.common.count(io, "parm-score", &format!("scored {} predictions", scores.rows));
     Ok(Exit::Done)
 }
 
-/// What predictions are compared with, by row of one copy; each with its stream's name.
-struct Truth {
-    labels: Option<(String, Vec<usize>)>,
-    /// The deployed model's own top-1.
-    reference: Option<(String, Vec<usize>)>,
+/// A stream that was read whole, with its name for messages.
+struct Known<T> {
+    name: String,
+    rows: Vec<T>,
 }
 
-/// The masks, by row; each with its stream's name.
+/// What predictions are compared with, by row of one copy.
+struct Truth {
+    labels: Option<Known<usize>>,
+    reference: Option<Known<Reference>>,
+}
+
+/// What is kept of the deployed model's own prediction.
+#[derive(Clone, Copy)]
+struct Reference {
+    top1: usize,
+    /// The rank of the label, if that is known.
+    rank: Option<usize>,
+}
+
 struct Masks {
-    available: Option<(String, Vec<bool>)>,
-    solved: Option<(String, Vec<bool>)>,
+    available: Option<Known<bool>>,
+    solved: Option<Known<bool>>,
+}
+
+/// Everything that is counted.
+struct Scores {
+    rows: usize,
+    classes: usize,
+    /// Queries of a group.
+    k: usize,
+    /// Spare workers of a group.
+    r: usize,
+    /// Rows of one copy.
+    copy_rows: usize,
+    copies: usize,
+    all: Scorer,
+    /// Groups by the number of predictions that they lost.
+    by_lost: BTreeMap<usize, Scorer>,
+    /// What the same losses leave of `none` and of `replicate`, if the deployed model's predictions are
+    /// known.
+    baselines: Option<[Scorer; 2]>,
+}
+
+impl Scores {
+    fn new(tops: Vec<usize>, truth: &Truth, options: &Score, classes: usize) -> Self {
+        let labels = truth.labels.iter().map(|labels| labels.rows.len());
+        let reference = truth.reference.iter().map(|reference| reference.rows.len());
+        // What does not fit the predictions is found when these have ended.
+        let copy_rows = labels.chain(reference).min().unwrap_or(0);
+        let k = options.k as usize;
+        let all = Scorer::new(tops, copy_rows.div_ceil(k));
+        let comparable = k > 1 && truth.labels.is_some() && truth.reference.is_some();
+        Self {
+            rows: 0,
+            classes,
+            k,
+            r: options.r as usize,
+            copy_rows,
+            copies: options.copies as usize,
+            baselines: comparable.then(|| [all.clone(), all.clone()]),
+            all,
+            by_lost: BTreeMap::new(),
+        }
+    }
+
+    /// Counts the rows of one group.
+    fn count(&mut self, group: usize, rows: &[(Row, Option<Reference>)]) {
+        let lost = rows.iter().filter(|(row, _)| row.fate != Fate::Available).count();
+        let empty = || Scorer::new(self.all.tops().to_vec(), self.copy_rows.div_ceil(self.k));
+        let by_lost = (self.k > 1).then(|| self.by_lost.entry(lost).or_insert_with(empty));
+        for scorer in by_lost.into_iter().chain([&mut self.all]) {
+            for &(row, _) in rows {
+                scorer.count(group, row);
+            }
+        }
+        let Some([none, replicate]) = &mut self.baselines else { return };
+        for (slot, &(row, reference)) in rows.iter().enumerate() {
+            let unsolved = Row { fate: Fate::Unsolved, ..row };
+            let (guessed, copied) = match row.fate {
+                Fate::Available => (row, row),
+                // The spare workers have the first r queries, as dealing them round-robin gives.
+                _ if slot < self.r => {
+                    let rank = reference.and_then(|reference| reference.rank);
+                    (unsolved, Row { fate: Fate::Reconstructed, rank, agrees: None })
+                }
+                _ => (unsolved, unsolved),
+            };
+            none.count(group, guessed);
+            replicate.count(group, copied);
+        }
+    }
 }
 
 fn score<T: Float>(
     mut predictions: RowReader<Source>,
     truth: &Truth,
     masks: &Masks,
-    copies: usize,
-    mut scorer: Scorer,
-) -> Result<(usize, Scorer)> {
+    mut scores: Scores,
+) -> Result<Scores> {
     let (elements, block_rows) = (predictions.layout().elements(), predictions.layout().rows_per_block());
     let mut values = RowBuffer::<T>::default();
-    let name = predictions.name().to_owned();
-    let mut rows = 0;
-    let at = |mask: &Option<(String, Vec<bool>)>, row: usize| match mask {
-        Some((_, mask)) => mask.get(row).copied(),
+    let at = |mask: &Option<Known<bool>>, row: usize| match mask {
+        Some(mask) => mask.rows.get(row).copied(),
         None => Some(true),
     };
-    // Rows of one copy: checked against the number of predictions when these have ended.
-    let copy_rows =
-        truth.labels.iter().chain(&truth.reference).map(|(_, rows)| rows.len()).min().unwrap_or(0);
+    let mut group = Vec::with_capacity(scores.k);
     loop {
         let read = predictions.read(block_rows, &mut values)?;
-        for row in values.values()[..read * elements].chunks_exact(elements) {
-            if let (Some(available), Some(solved)) = (at(&masks.available, rows), at(&masks.solved, rows))
-                && copy_rows > 0
-            {
-                let fate = match (available, solved) {
-                    (true, _) => Fate::Available,
-                    (false, true) => Fate::Reconstructed,
-                    (false, false) => Fate::Unsolved,
-                };
-                scorer.count(fate);
-                if let Some((_, labels)) = &truth.labels {
-                    scorer.label(fate, row, labels[rows % copy_rows]);
-                }
-                if let Some((_, reference)) = &truth.reference {
-                    scorer.reference(fate, row, reference[rows % copy_rows]);
-                }
+        for values in values.values()[..read * elements].chunks_exact(elements) {
+            let row = scores.rows;
+            scores.rows += 1;
+            let (Some(available), Some(solved)) = (at(&masks.available, row), at(&masks.solved, row)) else {
+                continue;
+            };
+            let fate = match (available, solved) {
+                (true, _) => Fate::Available,
+                (false, true) => Fate::Reconstructed,
+                (false, false) => Fate::Unsolved,
+            };
+            if scores.copy_rows == 0 {
+                continue;
             }
-            rows += 1;
+            let of_copy = row % scores.copy_rows;
+            let label = truth.labels.as_ref().map(|labels| labels.rows[of_copy]);
+            let reference = truth.reference.as_ref().map(|reference| reference.rows[of_copy]);
+            let rank = label.and_then(|label| rank(values, label));
+            let agrees = reference.map(|reference| top1(values) == Some(reference.top1));
+            group.push((Row { fate, rank, agrees }, reference));
+            // A group ends with its last slot, or with its copy.
+            if (of_copy + 1).is_multiple_of(scores.k) || of_copy + 1 == scores.copy_rows {
+                scores.count(of_copy / scores.k, &group);
+                group.clear();
+            }
         }
         if read < block_rows {
             break;
         }
     }
-    for (mask, found) in masks.available.iter().chain(&masks.solved).map(|(mask, rows)| (mask, rows.len())) {
+    check_rows(predictions.name(), truth, masks, &scores)?;
+    Ok(scores)
+}
+
+/// Makes sure that all streams have the rows that the predictions ask for.
+fn check_rows(predictions: &str, truth: &Truth, masks: &Masks, scores: &Scores) -> Result<()> {
+    let Scores { rows, copies, .. } = *scores;
+    for mask in masks.available.iter().chain(&masks.solved) {
+        let found = mask.rows.len();
         if found != rows {
-            bail!("{mask}: found {found} entries, expected {rows} as {name} has rows");
+            bail!("{}: found {found} entries, expected {rows} as {predictions} has rows", mask.name);
         }
     }
-    for (stream, found) in truth.labels.iter().chain(&truth.reference).map(|(name, rows)| (name, rows.len()))
-    {
-        if found * copies != rows {
-            let hint = if copies > 1 { format!(" / {copies} copies") } else { String::new() };
-            let several = found > 0 && rows.is_multiple_of(found) && copies == 1 && rows > found;
-            let flag = if several { "; for copies of the labelled rows see --copies" } else { "" };
-            bail!("{stream}: found {found} rows, expected as many as {name} has: {rows}{hint}{flag}");
-        }
+    let labels = truth.labels.iter().map(|labels| (&labels.name, labels.rows.len()));
+    let reference = truth.reference.iter().map(|reference| (&reference.name, reference.rows.len()));
+    for (name, found) in labels.chain(reference).filter(|&(_, found)| found * copies != rows) {
+        let several = found > 0 && rows > found && rows.is_multiple_of(found) && copies == 1;
+        let hint = match copies {
+            1 if several => "; for copies of the labelled rows see --copies".into(),
+            1 => String::new(),
+            _ => format!(" / {copies} copies"),
+        };
+        bail!("{name}: found {found} rows, expected as many as {predictions} has: {rows}{hint}");
     }
-    Ok((rows, scorer))
+    Ok(())
 }
 
 /// Reads labels that are classes.
-fn labels(input: &Input, io: &mut Io, window: Window, classes: usize) -> Result<(String, Vec<usize>)> {
-    let labels = input.labels(io, window)?.into_iter().map(|label| label as usize).collect::<Vec<_>>();
-    if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
+fn labels(input: &Input, io: &mut Io, window: Window, classes: usize) -> Result<Known<usize>> {
+    let rows = input.labels(io, window)?.into_iter().map(|label| label as usize).collect::<Vec<_>>();
+    if let Some((row, label)) = rows.iter().enumerate().find(|&(_, &label)| label >= classes) {
         bail!("{input}: row {row}: found label {label}, expected 0 to {}", classes - 1);
     }
-    Ok((input.to_string(), labels))
+    Ok(Known { name: input.to_string(), rows })
 }
 
-/// Reads the deployed model's predictions and keeps their top-1.
-fn reference(input: &Input, io: &mut Io, window: Window, classes: usize) -> Result<(String, Vec<usize>)> {
-    let mut rows = input.rows(io, window)?;
-    let layout = rows.layout().clone();
+/// Reads the deployed model's predictions and keeps what scores need of them.
+fn reference_rows(
+    input: &Input,
+    io: &mut Io,
+    window: Window,
+    classes: usize,
+    labels: Option<&[usize]>,
+) -> Result<Known<Reference>> {
+    let mut stream = input.rows(io, window)?;
+    let layout = stream.layout().clone();
     if !layout.dtype.is_float() || layout.shape != [classes] {
         bail!("{input}: found rows of {layout}, expected predictions of {classes} classes");
     }
-    let mut tops = Vec::new();
+    let mut rows = Vec::new();
     let mut values = RowBuffer::<f64>::default();
     loop {
-        let read = rows.read(layout.rows_per_block(), &mut values)?;
-        tops.extend(values.values()[..read * classes].chunks_exact(classes).filter_map(top1));
+        let read = stream.read(layout.rows_per_block(), &mut values)?;
+        for values in values.values()[..read * classes].chunks_exact(classes) {
+            let label = labels.and_then(|labels| labels.get(rows.len()).copied());
+            let rank = label.and_then(|label| rank(values, label));
+            rows.push(Reference { top1: top1(values).unwrap_or_default(), rank });
+        }
         if read < layout.rows_per_block() {
-            return Ok((input.to_string(), tops));
+            return Ok(Known { name: input.to_string(), rows });
         }
     }
 }
 
-fn mask(input: &Input, io: &mut Io, window: Window) -> Result<(String, Vec<bool>)> {
+fn mask(input: &Input, io: &mut Io, window: Window) -> Result<Known<bool>> {
     let mut mask = input.mask(io, window)?;
-    let mut entries = Vec::new();
-    while mask.read(parm::npy::BLOCK_BYTES, &mut entries)? == parm::npy::BLOCK_BYTES {}
-    Ok((input.to_string(), entries))
-}
-
-fn as_json(scorer: &Scorer, options: &Score, rows: usize) -> String {
-    let f = options.unavailable_fraction;
-    let top = |(at, n): (usize, &usize)| {
-        json!({
-            "n": n,
-            "A_a": scorer.available.accuracy(at),
-            "A_d": scorer.reconstructed.accuracy(at),
-            "A_o": scorer.overall(at, f),
-        })
-    };
-    let labelled = options.labels.is_some();
-    let tops = if labelled { scorer.tops().iter().enumerate().map(top).collect() } else { Vec::new() };
-    let report = json!({
-        "rows": rows,
-        "available": rows as u64 - scorer.lost(),
-        "reconstructed": scorer.lost() - scorer.unsolved,
-        "unsolved": scorer.unsolved,
-        "f": f,
-        "top": tops,
-        "agreement": scorer.agreement(),
-    });
-    format!("{report}\n")
-}
-
-fn as_table(scorer: &Scorer, options: &Score) -> String {
-    let mut table = format!("{:<12}{:>9}", "", "rows");
-    // Writing to a string cannot fail.
-    for n in scorer.tops() {
-        let _ = write!(table, "{:>9}", format!("top-{n}"));
-    }
-    table.push('\n');
-    let mut line = |name: &str, rows: Option<u64>, values: &[Option<f64>]| {
-        let _ = write!(table, "{name:<12}{:>9}", rows.map_or("-".into(), |rows| rows.to_string()));
-        for value in values {
-            let _ = write!(table, "{:>9}", value.map_or("-".into(), |value| format!("{value:.4}")));
-        }
-        table.push('\n');
-    };
-    let tops = || 0..scorer.tops().len();
-    let accuracies = |tally: &Tally| tops().map(|at| tally.accuracy(at)).collect::<Vec<_>>();
-    if options.labels.is_some() {
-        line("A_a", Some(scorer.available.rows), &accuracies(&scorer.available));
-        line("A_d", Some(scorer.reconstructed.rows), &accuracies(&scorer.reconstructed));
-        let f = options.unavailable_fraction;
-        let overall: Vec<_> = tops().map(|at| scorer.overall(at, f)).collect();
-        line(&format!("A_o({f})"), None, &overall);
-    }
-    if options.reference.is_some() {
-        line("agreement", Some(scorer.compared), &[scorer.agreement()]);
-    }
-    if options.solved.is_some() {
-        line("unsolved", Some(scorer.unsolved), &[]);
-    }
-    table
+    let mut rows = Vec::new();
+    while mask.read(parm::npy::BLOCK_BYTES, &mut rows)? == parm::npy::BLOCK_BYTES {}
+    Ok(Known { name: input.to_string(), rows })
 }

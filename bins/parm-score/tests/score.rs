@@ -31,20 +31,33 @@ fn json(folder: &Path, arguments: &str) -> Value {
     serde_json::from_slice(&output).expect("JSON")
 }
 
+/// One score of a report in JSON.
+fn value<'a>(report: &'a Value, score: &str, top: u64) -> &'a Value {
+    let scores = report["scores"].as_array().unwrap();
+    let found = scores
+        .iter()
+        .find(|entry| entry["score"] == score && (entry["top"] == top || entry["top"].is_null()));
+    &found.unwrap_or_else(|| panic!("no {score} top {top}"))["value"]
+}
+
 #[test]
 fn all_scores_as_json() {
     let folder = stage();
     let report =
         json(folder.path(), "--labels labels.npy --available have.npy --reference reference.npy y.npy");
     let third = 1.0 / 3.0;
-    assert_eq!(report["available"], json!(2));
-    assert_eq!(report["reconstructed"], json!(3));
-    assert_eq!(report["agreement"], json!(third));
-    assert_eq!(report["top"].as_array().map(Vec::len), Some(2), "top 5 to 20 of three classes say nothing");
-    let top1 = &report["top"][0];
-    assert_eq!((&top1["n"], &top1["A_a"], &top1["A_d"]), (&json!(1), &json!(1.0), &json!(third)));
-    assert!((top1["A_o"].as_f64().unwrap() - (0.9 + 0.1 * third)).abs() < 1e-12);
-    assert_eq!(report["top"][1]["A_d"], json!(2.0 * third));
+    assert_eq!(
+        (&report["format"], &report["available"], &report["reconstructed"]),
+        (&json!(1), &json!(2), &json!(3))
+    );
+    assert_eq!(value(&report, "agreement", 1), &json!(third));
+    assert_eq!(value(&report, "A_a", 1), &json!(1.0));
+    assert_eq!(value(&report, "A_d", 1), &json!(third));
+    assert_eq!(value(&report, "A_d", 2), &json!(2.0 * third));
+    assert_eq!(value(&report, "A_all", 1), &json!(0.6));
+    assert!((value(&report, "A_o(0.1)", 1).as_f64().unwrap() - (0.9 + 0.1 * third)).abs() < 1e-12);
+    let tops = report["scores"].as_array().unwrap().iter().filter_map(|entry| entry["top"].as_u64()).max();
+    assert_eq!(tops, Some(2), "top 5 to 20 of three classes say nothing");
 }
 
 #[test]
@@ -53,8 +66,9 @@ fn unsolved_rows_are_counted_apart_and_wrong_in_overall() {
     let call = "--labels labels.npy --available have.npy --solved solved.npy -f 0.5 y.npy";
     let report = json(folder.path(), call);
     assert_eq!((&report["unsolved"], &report["reconstructed"]), (&json!(1), &json!(2)));
-    assert_eq!(report["top"][0]["A_d"], json!(0.5));
-    assert!((report["top"][0]["A_o"].as_f64().unwrap() - (0.5 + 0.5 / 3.0)).abs() < 1e-12);
+    assert_eq!(value(&report, "A_d", 1), &json!(0.5));
+    assert!((value(&report, "A_o(0.5)", 1).as_f64().unwrap() - (0.5 + 0.5 / 3.0)).abs() < 1e-12);
+    assert_eq!(value(&report, "A_all", 1), &json!(0.6));
 }
 
 #[test]
@@ -62,29 +76,63 @@ fn the_table_has_a_line_per_score() {
     let folder = stage();
     let call = "--labels labels.npy --available have.npy --solved solved.npy --reference reference.npy --top 1,2 y.npy";
     let table = String::from_utf8(score(folder.path(), call).output()).unwrap();
-    let expected = "                 rows    top-1    top-2\n\
-                    A_a                 2   1.0000   1.0000\n\
-                    A_d                 2   0.5000   1.0000\n\
-                    A_o(0.1)            -   0.9333   0.9667\n\
-                    agreement           2   0.5000\n\
-                    unsolved            1\n";
-    assert_eq!(table, expected);
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["rows", "top-1", "95", "%", "interval", "top-2"]);
+    let expected = [
+        ("A_a", "2", "1.0000", Some("1.0000")),
+        ("A_d", "2", "0.5000", Some("1.0000")),
+        ("A_o(0.1)", "-", "0.9333", Some("0.9667")),
+        ("A_all", "5", "0.6000", Some("0.8000")),
+        ("agreement", "2", "0.5000", None),
+    ];
+    for (words, (name, rows, top1, top2)) in words[1..].iter().zip(expected) {
+        assert_eq!((words[0], words[1], words[2], words.get(4).copied()), (name, rows, top1, top2));
+    }
+    assert_eq!(words[6], ["unsolved", "1"]);
+}
+
+#[test]
+fn groups_give_losses_intervals_and_baselines() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes| fs::write(folder.path().join(name), bytes).unwrap();
+    // Four groups of two, all deployed predictions right; groups 0 and 1 lose slot 0, group 2 both.
+    let right = [1.0_f32, 0.0].repeat(8);
+    let mut rebuilt = right.clone();
+    rebuilt[4..6].copy_from_slice(&[0.0, 1.0]);
+    write("y.npy", f4(&[8, 2], &rebuilt));
+    write("deployed.npy", f4(&[8, 2], &right));
+    write("labels.npy", u1(&[8], &[0; 8]));
+    write("have.npy", mask(&[false, true, false, true, false, false, true, true]));
+    write("solved.npy", mask(&[true, true, true, true, false, false, true, true]));
+    let call =
+        "-k 2 --labels labels.npy --available have.npy --solved solved.npy --reference deployed.npy y.npy";
+    let report = json(folder.path(), call);
+    assert_eq!(value(&report, "A_all, 0 lost", 1), &json!(1.0));
+    assert_eq!(value(&report, "A_all, 1 lost", 1), &json!(0.75));
+    assert_eq!(value(&report, "A_all, 2 lost", 1), &json!(0.0));
+    // Of four lost predictions `none` guesses all, one of two right; a spare worker has three of them.
+    assert_eq!(value(&report, "A_all, none", 1), &json!((4.0 + 0.5 * 4.0) / 8.0));
+    assert_eq!(value(&report, "A_all, replicate", 1), &json!((7.0 + 0.5) / 8.0));
+    let interval =
+        report["scores"].as_array().unwrap().iter().find(|entry| entry["score"] == "A_all").unwrap();
+    let [low, value, high] = ["low", "value", "high"].map(|key| interval[key].as_f64().unwrap());
+    assert!(low < value && value < high, "{interval}");
 }
 
 #[test]
 fn labels_alone_score_available_predictions() {
     let folder = stage();
     let report = json(folder.path(), "--labels labels.npy y.npy");
-    assert_eq!((&report["available"], &report["top"][0]["A_a"]), (&json!(5), &json!(0.6)));
-    assert_eq!((&report["top"][0]["A_d"], &report["agreement"]), (&Value::Null, &Value::Null));
+    assert_eq!((&report["available"], value(&report, "A_a", 1)), (&json!(5), &json!(0.6)));
+    assert_eq!(value(&report, "A_d", 1), &Value::Null);
 }
 
 #[test]
 fn agreement_needs_no_labels() {
     let folder = stage();
     let report = json(folder.path(), "--reference reference.npy --available have.npy y.npy");
-    assert_eq!(report["top"], json!([]));
-    assert!(report["agreement"].is_number());
+    assert_eq!(report["scores"].as_array().map(Vec::len), Some(1));
+    assert!(value(&report, "agreement", 1).is_number());
 }
 
 #[test]
@@ -97,7 +145,7 @@ fn copies_are_scored_against_the_same_labels() {
     twice("y.npy");
     twice("have.npy");
     let report = json(folder.path(), "--labels labels.npy --available 2have.npy --copies 2 2y.npy");
-    assert_eq!((&report["rows"], &report["top"][0]["A_a"]), (&json!(10), &json!(1.0)));
+    assert_eq!((&report["rows"], value(&report, "A_a", 1)), (&json!(10), &json!(1.0)));
     let refused = score(folder.path(), "--labels labels.npy 2y.npy");
     assert_eq!(refused.code, 1);
     assert!(

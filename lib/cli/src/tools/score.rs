@@ -8,8 +8,9 @@ use crate::options::{Common, ReadOptions};
 /// Score predictions and reconstructions
 ///
 /// Prints A_a, the accuracy of available predictions, A_d, that of reconstructions, A_o, the overall
-/// accuracy (1-f)A_a + f A_d at unavailable fraction f, and the agreement: the share of
-/// reconstructions whose top-1 is the deployed model's own.
+/// accuracy (1-f)A_a + f A_d at unavailable fraction f, A_all, that of all predictions as they stand,
+/// and the agreement: the share of reconstructions whose top-1 is the deployed model's own. Each comes
+/// with its 95 % interval, by bootstrap over coding groups.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-score", version, max_term_width = 100)]
 pub struct Score {
@@ -48,6 +49,21 @@ pub struct Score {
     /// As 'parm-decode --erase each' writes them: k copies.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub copies: u32,
+
+    /// Queries of a coding group
+    ///
+    /// Rows of one group are right or wrong together, so intervals need it. It also gives A_all for
+    /// each number of lost predictions in a group, and the baselines.
+    #[arg(short, value_name = "K", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: u32,
+
+    /// Spare workers of a group, which the baseline 'replicate' deals round-robin over its queries
+    #[arg(short, value_name = "R", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub r: u32,
+
+    /// The seed of the bootstrap
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
 
     /// Print JSON in place of a table
     #[arg(long)]
