@@ -15,6 +15,7 @@ pub mod options;
 pub mod output;
 pub mod progress;
 pub mod run;
+pub mod sibling;
 pub mod signals;
 pub mod tools;
 

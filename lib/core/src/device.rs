@@ -1,5 +1,6 @@
 //! The name of a device to compute on: what the command line reads and libtorch is asked for.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// A device to compute on.
@@ -31,6 +32,16 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::DeviceChoice;
@@ -44,6 +55,7 @@ mod tests {
             ("cuda:3", DeviceChoice::Cuda(3)),
         ] {
             assert_eq!(name.parse(), Ok(choice));
+            assert_eq!(choice.to_string().parse(), Ok(choice));
         }
         for name in ["", "gpu", "cuda:", "cuda:-1", "CPU"] {
             assert!(name.parse::<DeviceChoice>().is_err(), "{name}");

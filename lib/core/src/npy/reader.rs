@@ -50,6 +50,12 @@ impl<T> RowBuffer<T> {
         &self.values
     }
 
+    /// The same values, to keep.
+    #[must_use]
+    pub fn into_values(self) -> Vec<T> {
+        self.values
+    }
+
     /// The same values, to change them in place.
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
