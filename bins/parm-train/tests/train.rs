@@ -208,9 +208,9 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
         |options: &str, from: &str, to: &str| options.replace(from, to) + " --epochs 1 -o new.safetensors";
     let parity = |from: &str, to: &str| format!("{PARITY} -k 2").replace(from, to) + " --epochs 1 -o new";
     let cases = [
-        (with(BASE, "y.npy", "short.npy"), 1, "x.npy: found 3 labels", "expected 120"),
+        (with(BASE, "y.npy", "short.npy"), 1, "short.npy: found 3 labels", "expected 120"),
         (with(BASE, "y.npy", "float.npy"), 1, "float.npy: found rows of f4[]", "expected labels"),
-        (with(BASE, "y.npy", "minus.npy"), 1, "minus.npy: found label -1 at row 0", "expected 0 or more"),
+        (with(BASE, "y.npy", "minus.npy"), 1, "minus.npy: row 0: found label -1", "expected 0 or more"),
         (with(BASE, "y.npy", "huge.npy"), 1, "found label 9187201950435737471", "expected 0 to 1048575"),
         (with(BASE, "x.npy", "none.npy"), 1, "none.npy: found no rows", "expected at least 1"),
         (with(BASE, "x.npy", "cut.npy"), 1, "cut.npy: item 1: truncated", "of 32"),
