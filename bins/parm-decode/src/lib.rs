@@ -1,17 +1,18 @@
 //! Predictions, parity outputs and masks to predictions in which what was lost is rebuilt.
 
+mod interpolate;
 mod streams;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use parm::codes::{Decoder, Decoding, ILL_CONDITIONED, combine};
+use parm::codes::{Decoder, Decoding, ILL_CONDITIONED, combine, confidence};
 use parm::erase::Erase;
 use parm::group::GroupCount;
-use parm::npy::{RowBuffer, RowWriter, Window};
+use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
 use parm::{Dtype, Float, LinearCode, Tail};
-use parm_cli::input::check_stdin;
-use parm_cli::output::commit;
+use parm_cli::options::{AnyCode, ChosenCode};
+use parm_cli::output::{Target, commit};
 use parm_cli::tools::decode::{Decode, DefaultPrediction, EraseOption};
 use parm_cli::{Exit, Input, Io, Output, Progress, Usage};
 use rand::SeedableRng;
@@ -25,15 +26,17 @@ use crate::streams::{Block, Recorded, Streams};
 /// Options that contradict each other, a code or a stream that is refused, streams that do not have
 /// the rows that each other ask for, an output that cannot be written.
 pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
-    let chosen = options.code.choose(io)?;
+    match options.curve.choose(&options.code, io)? {
+        AnyCode::Systematic(chosen) => run_systematic(options, io, chosen),
+        AnyCode::Interpolating(code) => interpolate::run(options, io, code),
+    }
+}
+
+fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<Exit> {
+    check_options(options)?;
     check_counts(options, chosen.linear.r())?;
-    check_stdin(options.inputs())?;
-    let each = options.erase == Some(EraseOption::Each);
-    let recorded = each.then(|| Recorded::read(options, io)).transpose()?;
-    let first = match &recorded {
-        Some(recorded) => recorded.streams()?,
-        None => Streams::open(options, io)?,
-    };
+    let recorded = Recorded::for_each_loss(options, io)?;
+    let first = Streams::first(options, io, recorded.as_ref())?;
     let layout = first.predictions.layout().clone();
     if let Some(file) = chosen.file.filter(|file| file.prediction_shape != layout.shape) {
         bail!(
@@ -44,36 +47,62 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
             file.prediction_shape
         );
     }
-    let compression = options.write.compress.compression();
-    let mask_layout = parm::mask::layout;
-    let outputs = Outputs {
-        predictions: options.write.rows(io, layout.clone())?,
-        solved: options.solved.as_ref().map(|to| to.rows(io, compression, mask_layout())).transpose()?,
-        erased: options.erased_out.as_ref().map(|to| to.rows(io, compression, mask_layout())).transpose()?,
-    };
+    let outputs = Outputs::open(options, io, &layout)?;
     let progress = Progress::new(&options.common, io, "predictions", Some(0));
     let report = match layout.dtype {
         Dtype::F64 => decode::<f64>(options, io, chosen.linear, first, recorded.as_ref(), outputs, &progress),
         _ => decode::<f32>(options, io, chosen.linear, first, recorded.as_ref(), outputs, &progress),
     }?;
     drop(progress);
+    warn_condition(options, io, &report, "weights that differ less, or fewer losses,");
+    let exit = report_unsolved(options, io, &report, "missing ");
+    let Report { rows, rebuilt, unsolved, .. } = report;
+    let line = format!("wrote {rows} predictions: {rebuilt} rebuilt, {unsolved} unsolved");
+    options.common.count(io, "parm-decode", &line);
+    Ok(exit)
+}
+
+fn warn_condition(options: &Decode, io: &mut Io, report: &Report, help: &str) {
     if report.worst_condition > ILL_CONDITIONED {
         let message = format!(
-            "a system with condition number {:.1e} was solved: its reconstructions amplify errors; \
-             weights that differ less, or fewer losses, would help",
+            "a system with condition number {:.1e} was solved: its reconstructions amplify errors; {help} \
+             would help",
             report.worst_condition
         );
         options.common.warn(io, "parm-decode", &message);
     }
-    let Report { rows, rebuilt, unsolved, .. } = report;
-    if unsolved > 0 && !options.allow_unsolved {
-        let message =
-            format!("{unsolved} of {} missing predictions could not be rebuilt", rebuilt + unsolved);
-        options.common.warn(io, "parm-decode", &message);
+}
+
+/// Warns of predictions that could not be rebuilt, unless they are allowed.
+fn report_unsolved(options: &Decode, io: &mut Io, report: &Report, missing: &str) -> Exit {
+    let Report { rebuilt, unsolved, .. } = report;
+    if *unsolved == 0 || options.allow_unsolved {
+        return Exit::Done;
     }
-    let line = format!("wrote {rows} predictions: {rebuilt} rebuilt, {unsolved} unsolved");
-    options.common.count(io, "parm-decode", &line);
-    Ok(if unsolved > 0 && !options.allow_unsolved { Exit::Unsolved } else { Exit::Done })
+    let message = format!("{unsolved} of {} {missing}predictions could not be rebuilt", rebuilt + unsolved);
+    options.common.warn(io, "parm-decode", &message);
+    Exit::Unsolved
+}
+
+/// Refuses what only interpolating codes have.
+fn check_options(options: &Decode) -> Result<()> {
+    let name = &options.code.code;
+    let given = [("--rows", options.rows.is_some()), ("--strict", options.strict)];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            Err(Usage::error(format!("{flag} goes with interpolating codes, not with --code {name}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The losses to draw, where not each in turn.
+fn each_or_drawn(options: &Decode) -> Option<Erase> {
+    match options.erase? {
+        EraseOption::One => Some(Erase::One),
+        EraseOption::Probability(p) => Some(Erase::Probability(p)),
+        EraseOption::Each => None,
+    }
 }
 
 fn check_counts(options: &Decode, r: usize) -> Result<()> {
@@ -95,19 +124,67 @@ fn check_counts(options: &Decode, r: usize) -> Result<()> {
 struct Outputs {
     predictions: RowWriter<Output>,
     solved: Option<RowWriter<Output>>,
+    confidence: Option<RowWriter<Output>>,
     erased: Option<RowWriter<Output>>,
+    kept: Option<RowWriter<Output>>,
 }
 
 impl Outputs {
+    fn open(options: &Decode, io: &mut Io, layout: &RowLayout) -> Result<Self> {
+        let classes = matches!(layout.shape[..], [classes] if classes > 1);
+        if options.confidence.is_some() && !classes {
+            bail!("--confidence: found predictions of {layout}, expected scores of two classes or more");
+        }
+        let compression = options.write.compress.compression();
+        let mut open = |to: &Option<Target>, layout: RowLayout| {
+            to.as_ref().map(|to| to.rows(io, compression, layout)).transpose()
+        };
+        Ok(Self {
+            solved: open(&options.solved, parm::mask::layout())?,
+            confidence: open(&options.confidence, RowLayout::new(Dtype::F32, []))?,
+            erased: open(&options.erased_out, parm::mask::layout())?,
+            kept: open(&options.kept, parm::mask::layout())?,
+            predictions: options.write.rows(io, layout.clone())?,
+        })
+    }
+
+    /// Announces an item of predictions, and of what accompanies them.
     fn announce(&mut self, rows: u64) {
         self.predictions.announce(rows);
-        self.solved.iter_mut().chain(&mut self.erased).for_each(|mask| mask.announce(rows));
+        self.solved.iter_mut().chain(&mut self.confidence).for_each(|rows_of| rows_of.announce(rows));
+    }
+
+    /// Announces an item of the masks of what came in.
+    fn announce_answers(&mut self, rows: u64) {
+        self.erased.iter_mut().chain(&mut self.kept).for_each(|mask| mask.announce(rows));
+    }
+
+    fn write_solved(&mut self, solved: &[u8]) -> Result<()> {
+        Ok(self.solved.as_mut().map_or(Ok(()), |mask| mask.write_raw(solved))?)
+    }
+
+    fn write_confidence(&mut self, scores: &[f32]) -> Result<()> {
+        Ok(self.confidence.as_mut().map_or(Ok(()), |rows| rows.write(scores))?)
+    }
+
+    fn write_erased(&mut self, available: &[bool]) -> Result<()> {
+        write_mask(self.erased.as_mut(), available)
+    }
+
+    fn write_kept(&mut self, available: &[bool]) -> Result<()> {
+        write_mask(self.kept.as_mut(), available)
     }
 
     fn commit(self) -> Result<()> {
         commit(self.predictions)?;
-        self.solved.into_iter().chain(self.erased).try_for_each(commit)
+        [self.solved, self.confidence, self.erased, self.kept].into_iter().flatten().try_for_each(commit)
     }
+}
+
+fn write_mask(to: Option<&mut RowWriter<Output>>, available: &[bool]) -> Result<()> {
+    let bytes =
+        |available: &[bool]| available.iter().map(|&available| u8::from(available)).collect::<Vec<_>>();
+    Ok(to.map_or(Ok(()), |mask| mask.write_raw(&bytes(available)))?)
 }
 
 /// What was done.
@@ -134,24 +211,20 @@ fn decode<T: Float>(
     let mut rebuilder = Rebuilder::<T>::new(code, options.tail.into(), default);
     if let Some(recorded) = recorded {
         // One item holds all copies, so that it can be loaded whole.
-        outputs.announce(first.count_rows()? * k as u64);
+        let rows = first.count_rows()? * k as u64;
+        outputs.announce(rows);
+        outputs.announce_answers(rows);
         for slot in 0..k {
             let lose = Some((Erase::Slot(slot), &mut rng));
             rebuilder.pass(recorded.streams()?, lose, &mut outputs, |_, _| (), progress)?;
         }
     } else {
-        let erase = match options.erase {
-            Some(EraseOption::One) => Some(Erase::One),
-            Some(EraseOption::Probability(p)) => Some(Erase::Probability(p)),
-            _ => None,
+        let lose = each_or_drawn(options).map(|erase| (erase, &mut rng));
+        let announce = |outputs: &mut Outputs, rows| {
+            outputs.announce(rows);
+            outputs.announce_answers(rows);
         };
-        rebuilder.pass(
-            first,
-            erase.map(|erase| (erase, &mut rng)),
-            &mut outputs,
-            Outputs::announce,
-            progress,
-        )?;
+        rebuilder.pass(first, lose, &mut outputs, announce, progress)?;
     }
     outputs.commit()?;
     Ok(rebuilder.report)
@@ -186,7 +259,7 @@ fn default_file<T: Float>(path: &Path, io: &mut Io, shape: &[usize]) -> Result<V
 
 /// Rebuilds group by group.
 struct Rebuilder<T> {
-    decoder: Decoder,
+    decoder: Decoder<LinearCode>,
     tail: Tail,
     default: Option<Vec<T>>,
     report: Report,
@@ -211,7 +284,7 @@ impl<T: Float> Rebuilder<T> {
         let (elements, block_rows) = (layout.elements(), (layout.rows_per_block() / k).max(1) * k);
         let mut count = GroupCount::new(k, self.tail);
         let mut block = Block::<T>::default();
-        let mut solved = Vec::new();
+        let (mut solved, mut scores) = (Vec::new(), Vec::new());
         loop {
             let rows = streams.read_predictions(block_rows, &mut block)?;
             for item_rows in streams.predictions.take_opened() {
@@ -226,18 +299,15 @@ impl<T: Float> Rebuilder<T> {
             streams.read_parities(rows / k + padded, &mut block)?;
             solved.clear();
             solved.resize(rows, 1);
+            scores.clear();
+            scores.resize(rows, 1.0);
             for group in 0..rows.div_ceil(k) {
-                self.rebuild(group, elements, &mut block, &mut solved);
+                self.rebuild(group, elements, &mut block, &mut solved, &mut scores);
             }
             outputs.predictions.write(&block.predictions.values()[..rows * elements])?;
-            if let Some(mask) = &mut outputs.solved {
-                mask.write_raw(&solved)?;
-            }
-            if let Some(mask) = &mut outputs.erased {
-                mask.write_raw(
-                    &block.available.iter().map(|&available| u8::from(available)).collect::<Vec<_>>(),
-                )?;
-            }
+            outputs.write_solved(&solved)?;
+            outputs.write_confidence(&scores)?;
+            outputs.write_erased(&block.available)?;
             self.report.rows += rows as u64;
             progress.advance(rows as u64);
             if rows < block_rows {
@@ -249,7 +319,14 @@ impl<T: Float> Rebuilder<T> {
     }
 
     /// Rebuilds the lost rows of one group in place.
-    fn rebuild(&mut self, group: usize, elements: usize, block: &mut Block<T>, solved: &mut [u8]) {
+    fn rebuild(
+        &mut self,
+        group: usize,
+        elements: usize,
+        block: &mut Block<T>,
+        solved: &mut [u8],
+        scores: &mut [f32],
+    ) {
         let k = self.decoder.code().k();
         let first_row = group * k;
         let Block { predictions, available, parities, parity_available } = block;
@@ -282,10 +359,14 @@ impl<T: Float> Rebuilder<T> {
             let mut row = vec![T::zeroed(); elements];
             combine(&coefficients, &answers, &mut row);
             let slot = first_row + reconstruction.slot;
+            if !reconstruction.is_answer() {
+                scores[slot] = confidence(&row, reconstruction.amplification());
+            }
             predictions.values_mut()[slot * elements..][..elements].copy_from_slice(&row);
         }
         for &slot in unsolved {
             solved[first_row + slot] = 0;
+            scores[first_row + slot] = 0.0;
             if let Some(default) = &self.default {
                 predictions.values_mut()[(first_row + slot) * elements..][..elements]
                     .copy_from_slice(default);

@@ -8,7 +8,8 @@ use parm::Float;
 use parm::mask::MaskReader;
 use parm::npy::{RowBuffer, RowReader};
 use parm_cli::input::Source;
-use parm_cli::tools::decode::Decode;
+use parm_cli::input::check_stdin;
+use parm_cli::tools::decode::{Decode, EraseOption};
 use parm_cli::{Input, Io};
 
 /// All streams, at the same group.
@@ -38,8 +39,12 @@ impl<T> Default for Block<T> {
 }
 
 impl Streams {
-    pub(crate) fn open(options: &Decode, io: &mut Io) -> Result<Self> {
-        Self::open_with(options, |input| input.bytes(io, options.read.window()))
+    /// The streams of the first pass over them.
+    pub(crate) fn first(options: &Decode, io: &mut Io, recorded: Option<&Recorded>) -> Result<Self> {
+        match recorded {
+            Some(recorded) => recorded.streams(),
+            None => Self::open_with(options, |input| input.bytes(io, options.read.window())),
+        }
     }
 
     fn open_with(options: &Decode, mut bytes: impl FnMut(&Input) -> Result<Source>) -> Result<Self> {
@@ -159,7 +164,13 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    pub(crate) fn read(options: &Decode, io: &mut Io) -> Result<Self> {
+    /// The streams in memory if each loss is to be simulated.
+    pub(crate) fn for_each_loss(options: &Decode, io: &mut Io) -> Result<Option<Self>> {
+        check_stdin(options.inputs())?;
+        (options.erase == Some(EraseOption::Each)).then(|| Self::read(options, io)).transpose()
+    }
+
+    fn read(options: &Decode, io: &mut Io) -> Result<Self> {
         let mut bytes = Vec::new();
         for input in options.inputs() {
             let mut content = Vec::new();

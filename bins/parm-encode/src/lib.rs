@@ -1,11 +1,13 @@
-//! Queries to parity queries: reads whole coding groups, writes one row per group and parity.
+//! Queries to parity queries: reads whole coding groups, writes one row per group and parity, or the
+//! n coded queries of each group.
 
 use anyhow::{Context, Result, bail};
-use parm::codes::encode_groups;
+use parm::codes::{Code, InterpolatingCode, apply, encode_groups, row_major};
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
 use parm::{Dtype, Float, LinearCode, Tail};
 use parm_cli::input::Source;
+use parm_cli::options::{AnyCode, ChosenCode};
 use parm_cli::output::{Target, commit};
 use parm_cli::tools::encode::Encode;
 use parm_cli::{Exit, Io, Output, Progress, Usage};
@@ -19,7 +21,16 @@ type ParityStream = (usize, RowWriter<Output>);
 /// Options that contradict each other, a code or a stream that is refused, rows that do not fill
 /// their groups, an output that cannot be written.
 pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
-    let chosen = options.code.choose(io)?;
+    let (rows, groups) = match options.curve.choose(&options.code, io)? {
+        AnyCode::Systematic(chosen) => run_systematic(options, io, chosen),
+        AnyCode::Interpolating(code) => run_interpolating(options, io, &code),
+    }?;
+    options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));
+    Ok(Exit::Done)
+}
+
+/// Returns the queries read and the groups written.
+fn run_systematic(options: &Encode, io: &mut Io, chosen: ChosenCode) -> Result<(u64, u64)> {
     let targets = targets(options, chosen.linear.r())?;
     let input = options.input.rows(io, options.read.window())?;
     let layout = input.layout();
@@ -40,12 +51,75 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
     }
     let progress = Progress::new(&options.common, io, "queries", Some(0));
     let tail = options.tail.into();
-    let (rows, groups) = match parity_layout.dtype {
+    match parity_layout.dtype {
         Dtype::F64 => encode::<f64>(input, &chosen.linear, tail, outputs, &progress),
         _ => encode::<f32>(input, &chosen.linear, tail, outputs, &progress),
-    }?;
-    options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));
-    Ok(Exit::Done)
+    }
+}
+
+/// Returns the queries read and the groups written.
+fn run_interpolating(options: &Encode, io: &mut Io, code: &InterpolatingCode) -> Result<(u64, u64)> {
+    if options.parity_index.is_some() {
+        return Err(Usage::error(format!(
+            "--parity-index goes with codes with parities, not with --code {}: it writes one stream",
+            options.code.code
+        )));
+    }
+    let input = options.input.rows(io, options.read.window())?;
+    let layout = RowLayout::new(input.layout().dtype.encoded(), input.layout().shape.clone());
+    let output = options.output.rows(io, options.compress.compression(), layout.clone())?;
+    let progress = Progress::new(&options.common, io, "queries", Some(0));
+    let tail = options.tail.into();
+    match layout.dtype {
+        Dtype::F64 => interpolate::<f64>(input, code, tail, output, &progress),
+        _ => interpolate::<f32>(input, code, tail, output, &progress),
+    }
+}
+
+/// Returns the queries read and the groups written.
+fn interpolate<T: Float>(
+    mut input: RowReader<Source>,
+    code: &InterpolatingCode,
+    tail: Tail,
+    mut output: RowWriter<Output>,
+    progress: &Progress,
+) -> Result<(u64, u64)> {
+    let (k, n, elements) = (code.k(), code.workers(), input.layout().elements());
+    let block_rows = (input.layout().rows_per_block() / n).max(1) * k;
+    let matrix: Vec<T> = row_major(&code.encoding());
+    let mut count = GroupCount::new(k, tail);
+    let mut queries = RowBuffer::<T>::default();
+    let (mut last, mut coded) = (Vec::new(), Vec::new());
+    loop {
+        let rows = input.read(block_rows, &mut queries)?;
+        for item_rows in input.take_opened() {
+            progress.expect(item_rows);
+            output.announce(count.open_item(item_rows) * n as u64);
+        }
+        let (whole, left_over) = queries.values()[..rows * elements].split_at(rows / k * k * elements);
+        coded.resize(rows / k * n * elements, T::zeroed());
+        let groups = whole.chunks_exact(k * elements);
+        for (group, coded) in groups.zip(coded.chunks_exact_mut(n * elements)) {
+            apply(&matrix, group, elements, coded);
+        }
+        output.write(&coded)?;
+        if tail == Tail::Pad && !left_over.is_empty() {
+            last.extend_from_slice(left_over);
+            while last.len() < k * elements {
+                last.extend_from_slice(&left_over[left_over.len() - elements..]);
+            }
+            coded.resize(n * elements, T::zeroed());
+            apply(&matrix, &last, elements, &mut coded);
+            output.write(&coded)?;
+        }
+        progress.advance(rows as u64);
+        if rows < block_rows {
+            break;
+        }
+    }
+    let groups = count.finish().with_context(|| input.name().to_owned())?;
+    commit(output)?;
+    Ok((count.rows(), groups))
 }
 
 /// Which parity goes where.

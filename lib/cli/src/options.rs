@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
+use parm::codes::geometry::Points;
+use parm::codes::{InterpolatingCode, Redundancy};
 use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
 use parm::{CodeFile, DeviceChoice, LinearCode, Tail};
 
@@ -202,11 +204,12 @@ impl From<TailOption> for Tail {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Code")]
 pub struct CodeOptions {
-    /// The code: sum, replicate or none, or the directory of a trained code
+    /// The code: sum, replicate, none, berrut, floater-hormann, spline, or the directory of a trained code
     ///
     /// 'sum' adds the k queries of a group with weights. 'replicate' (a baseline) asks r of the k
     /// queries a second time. 'none' (a baseline) has no parity queries. A directory that
-    /// parm-train made brings its own k, r and weights.
+    /// parm-train made brings its own k, r and weights. 'berrut', 'floater-hormann' and 'spline'
+    /// interpolate: they need no parity model, and all their coded queries run on the deployed one.
     #[arg(long, value_name = "NAME|DIR")]
     pub code: String,
 
@@ -260,6 +263,9 @@ impl CodeOptions {
                 Err(Usage::error("--code none has no parity queries: leave out -r"))
             }
             ("none", _) => named(&|k, _| LinearCode::none(k), 0),
+            (name, _) if INTERPOLATING.contains(&name) => {
+                Err(Usage::error(format!("--code {name} has no parity queries, and so no parity models")))
+            }
             (directory, _) => self.trained(Path::new(directory)),
         }
     }
@@ -284,7 +290,8 @@ impl CodeOptions {
     fn trained(&self, directory: &Path) -> Result<ChosenCode> {
         if !directory.exists() {
             return Err(Usage::error(format!(
-                "--code {}: found neither a code of that name (sum, replicate, none) nor a directory",
+                "--code {}: found neither a code of that name (sum, replicate, none, berrut, \
+                 floater-hormann, spline) nor a directory",
                 self.code
             )));
         }
@@ -295,5 +302,123 @@ impl CodeOptions {
             }
         }
         Ok(ChosenCode { linear: file.linear()?, file: Some(file) })
+    }
+}
+
+/// The codes whose coded queries all run on the deployed model.
+const INTERPOLATING: [&str; 3] = ["berrut", "floater-hormann", "spline"];
+
+/// Where workers stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PointsOption {
+    /// cos(i pi/n), as ApproxIFER's program has them
+    Approxifer,
+    /// Chebyshev's points of the first kind
+    Chebyshev1,
+    /// Chebyshev's points of the second kind
+    Chebyshev2,
+}
+
+impl From<PointsOption> for Points {
+    fn from(points: PointsOption) -> Self {
+        match points {
+            PointsOption::Approxifer => Self::ApproxIfer,
+            PointsOption::Chebyshev1 => Self::Chebyshev1,
+            PointsOption::Chebyshev2 => Self::Chebyshev2,
+        }
+    }
+}
+
+/// The parameters of interpolating codes.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Interpolating codes")]
+pub struct CurveOptions {
+    /// Workers of a group that may be late or lost [default: 1]
+    ///
+    /// A group of k queries has n = k + S workers; with --byzantine E > 0, n = 2k + 2E + S - 1.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(0..=4096))]
+    pub stragglers: Option<u32>,
+
+    /// Answers of a group that may be wrong [default: 0]
+    #[arg(long, value_name = "E", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub byzantine: Option<u32>,
+
+    /// The points of the workers [default: approxifer]
+    #[arg(long, value_name = "WHICH")]
+    pub points: Option<PointsOption>,
+
+    /// The blending degree of 'floater-hormann' [default: 1]
+    ///
+    /// 0 makes it 'berrut'.
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub degree: Option<u32>,
+
+    /// How smooth 'spline' makes the curve through the queries [default: 0]
+    ///
+    /// With 0 it goes through all of them.
+    #[arg(long, value_name = "X")]
+    pub lambda_e: Option<f64>,
+
+    /// How smooth 'spline' makes the curve through the answers [default: 1e-5]
+    #[arg(long, value_name = "X")]
+    pub lambda_d: Option<f64>,
+}
+
+/// Any code: one that keeps the queries and adds parities, or one that interpolates.
+#[derive(Clone, Debug)]
+pub enum AnyCode {
+    /// `sum`, `replicate`, `none`, or a trained code.
+    Systematic(ChosenCode),
+    /// `berrut`, `floater-hormann` or `spline`.
+    Interpolating(InterpolatingCode),
+}
+
+impl CurveOptions {
+    /// Makes the code that the options describe, together with those of the code.
+    ///
+    /// # Errors
+    /// As [`CodeOptions::choose`]; options that belong to another code.
+    pub fn choose(&self, code: &CodeOptions, io: &mut Io) -> Result<AnyCode> {
+        let name = code.code.as_str();
+        let interpolating = INTERPOLATING.contains(&name);
+        for (flag, given, belongs, owner) in [
+            (
+                "-r",
+                code.r.is_some(),
+                !interpolating,
+                "codes with parities, not interpolating ones (see --stragglers)",
+            ),
+            ("--weights", code.weights.is_some(), !interpolating, "--code sum"),
+            ("--stragglers", self.stragglers.is_some(), interpolating, "interpolating codes"),
+            ("--byzantine", self.byzantine.is_some(), interpolating, "interpolating codes"),
+            ("--points", self.points.is_some(), interpolating, "interpolating codes"),
+            ("--degree", self.degree.is_some(), name == "floater-hormann", "--code floater-hormann"),
+            ("--lambda-e", self.lambda_e.is_some(), name == "spline", "--code spline"),
+            ("--lambda-d", self.lambda_d.is_some(), name == "spline", "--code spline"),
+        ] {
+            if given && !belongs {
+                return Err(Usage::error(format!("{flag} goes with {owner}, not with --code {name}")));
+            }
+        }
+        if !interpolating {
+            return Ok(AnyCode::Systematic(code.choose(io)?));
+        }
+        let k = code.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))? as usize;
+        let redundancy = Redundancy {
+            stragglers: self.stragglers.unwrap_or(1) as usize,
+            byzantine: self.byzantine.unwrap_or(0) as usize,
+        };
+        let points = self.points.map_or_else(Points::default, Points::from);
+        let degree = match name {
+            "berrut" => 0,
+            _ => self.degree.unwrap_or(1) as usize,
+        };
+        let made = if name == "spline" {
+            let lambdas = [self.lambda_e.unwrap_or(0.0), self.lambda_d.unwrap_or(1e-5)];
+            InterpolatingCode::spline(k, redundancy, points, lambdas)
+        } else {
+            InterpolatingCode::floater_hormann(k, redundancy, points, degree)
+        };
+        Ok(AnyCode::Interpolating(made.map_err(|error| Usage::error(format!("--code {name}: {error}")))?))
     }
 }

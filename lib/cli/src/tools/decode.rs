@@ -3,23 +3,58 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+use parm::codes::Locate;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, ReadOptions, TailOption, WriteOptions};
+use crate::options::{CodeOptions, Common, CurveOptions, ReadOptions, TailOption, WriteOptions};
 use crate::output::Target;
 
 /// Rebuild the predictions that are missing
 ///
 /// Reads a stream of predictions, a mask that says which of them are available, and the outputs of
 /// the parity models; writes all predictions, with reconstructions in the places of the missing
-/// ones. The float type of the predictions is kept.
+/// ones. Of an interpolating code it reads the n answers of each group, in the order of the workers,
+/// and writes its k predictions, all of them rebuilt. The float type is kept.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-decode", version, max_term_width = 100)]
 pub struct Decode {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub code: CodeOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub curve: CurveOptions,
+
+    /// How many queries were encoded, to leave out what --tail pad repeated
+    ///
+    /// The answers do not tell: without it, all k predictions of the last group are written.
+    #[arg(long, value_name = "N", help_heading = "Interpolating codes")]
+    pub rows: Option<u64>,
+
+    /// Leave groups unsolved that have fewer than n - S answers
+    ///
+    /// Without it, any answer at all rebuilds its group, more or less well.
+    #[arg(long, help_heading = "Interpolating codes")]
+    pub strict: bool,
+
+    /// Find up to E (--byzantine) wrong answers in each group, and leave them out
+    #[arg(long, value_name = "HOW", requires = "byzantine", help_heading = "Wrong answers")]
+    pub locate: Option<LocateOption>,
+
+    /// How many times larger than usual the error of a wrong answer is
+    ///
+    /// An answer is left out if what the others say it should be is farther from it than X times the
+    /// median of its group. Leaving answers out costs accuracy, and small errors do less harm; 0 leaves
+    /// out E answers of every group.
+    #[arg(long, value_name = "X", default_value = "3", requires = "locate", help_heading = "Wrong answers")]
+    pub threshold: f64,
+
+    /// Write a mask [groups x n]: false where an answer was missing, or was found wrong
+    #[arg(long, value_name = "FILE", requires = "locate", help_heading = "Wrong answers")]
+    pub kept: Option<Target>,
 
     /// What to do with the last rows if k does not divide their number
     #[arg(long, value_name = "HOW", default_value = "error", help_heading = "Code")]
@@ -29,7 +64,7 @@ pub struct Decode {
     #[arg(long, value_name = "P.npy", help_heading = "Code")]
     pub parity: Vec<Input>,
 
-    /// A mask [N]: which predictions are available
+    /// A mask [N]: which predictions, or answers, are available
     #[arg(
         long,
         value_name = "MASK.npy",
@@ -46,13 +81,22 @@ pub struct Decode {
     /// What stands for a prediction that nothing can rebuild: keep, zero, uniform or a file
     ///
     /// 'keep' leaves the row as it came in, 'zero' writes zeros, 'uniform' writes the same score 1/C
-    /// for each of C classes, and a file holds one row to write.
+    /// for each of C classes, and a file holds one row to write. Of an interpolating code no row came in
+    /// for a prediction: 'keep' then writes zeros as well.
     #[arg(long, value_name = "WHAT", default_value = "keep", help_heading = "Losses")]
     pub default: DefaultPrediction,
 
     /// Write a mask [N]: false where a prediction is missing and nothing could rebuild it
     #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub solved: Option<Target>,
+
+    /// Write how far to trust each prediction: f4 [N], from 0 to 1
+    ///
+    /// 1 for predictions that arrived; m/(m + a) for those that were rebuilt, with the margin m between
+    /// their two largest scores (logits) and the amplification a of errors by the reconstruction; 0 for
+    /// those that could not be.
+    #[arg(long, value_name = "FILE", help_heading = "Losses")]
+    pub confidence: Option<Target>,
 
     /// End with exit code 0 even if some predictions could not be rebuilt
     #[arg(long, help_heading = "Losses")]
@@ -62,6 +106,7 @@ pub struct Decode {
     ///
     /// 'one' loses one prediction of every group; 'each' writes k copies of the stream, the copy of
     /// index i having lost slot i of every group; 'p=0.1' loses each prediction with probability 0.1.
+    /// Of an interpolating code the answers of its n workers are lost, and 'each' makes n copies.
     #[arg(long, value_name = "WHAT", help_heading = "Experiments")]
     pub erase: Option<EraseOption>,
 
@@ -73,7 +118,7 @@ pub struct Decode {
     #[arg(long, value_name = "FILE", requires = "erase", help_heading = "Experiments")]
     pub erased_out: Option<Target>,
 
-    /// The predictions; rows that are missing may hold anything
+    /// The predictions, or the answers; rows that are missing may hold anything
     #[arg(value_name = "PREDICTIONS.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
 
@@ -150,6 +195,27 @@ impl FromStr for EraseOption {
                 .filter(|p| (0.0..=1.0).contains(p))
                 .map(Self::Probability)
                 .ok_or_else(|| "expected one, each or p=P with P from 0 to 1".into()),
+        }
+    }
+}
+
+/// How wrong answers are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LocateOption {
+    /// By the vote of all classes, as ApproxIFER does
+    Vote,
+    /// By how far each is from the curve through the others
+    Residual,
+    /// By both
+    Both,
+}
+
+impl From<LocateOption> for Locate {
+    fn from(locate: LocateOption) -> Self {
+        match locate {
+            LocateOption::Vote => Self::Vote,
+            LocateOption::Residual => Self::Residual,
+            LocateOption::Both => Self::Both,
         }
     }
 }

@@ -3,19 +3,24 @@
 use clap::Parser;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, CompressOptions, ReadOptions, TailOption};
+use crate::options::{CodeOptions, Common, CompressOptions, CurveOptions, ReadOptions, TailOption};
 use crate::output::Target;
 
-/// Encode queries into parity queries
+/// Encode queries into parity queries, or coded queries
 ///
 /// Reads a stream of queries, one a row, takes them k at a time and writes one parity query per
-/// group: for the code 'sum' a weighted sum of the group. Integers and halves become f4; f8 stays f8.
+/// group: for the code 'sum' a weighted sum of the group. The interpolating codes write one stream of n
+/// coded queries per group, in the order of their workers. Integers and halves become f4; f8 stays f8.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-encode", version, max_term_width = 100)]
 pub struct Encode {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub code: CodeOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub curve: CurveOptions,
 
     /// What to do with the last rows if k does not divide their number
     #[arg(long, value_name = "HOW", default_value = "error", help_heading = "Code")]
@@ -29,7 +34,7 @@ pub struct Encode {
     #[arg(value_name = "QUERIES.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
 
-    /// Where to write the parity queries
+    /// Where to write the parity queries, or the coded queries
     ///
     /// With r > 1, a name with {} in it makes one file per parity, {} standing for its index.
     #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]

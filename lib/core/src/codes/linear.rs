@@ -4,16 +4,11 @@
 //! P_j = Σ_i w_ji·X_i and its parity model answers F_P(P_j) ≈ Σ_i w_ji·F(X_i). What is missing is
 //! the solution of those equations, with the predictions that arrived moved to the other side.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use nalgebra::{DMatrix, DVector};
 
+use super::decoder::{Code, Decoding, Reconstruction};
+use super::interpolating::MAX_WORKERS;
 use super::pseudo_inverse::{PseudoInverse, pseudo_inverse};
-
-/// Loss patterns whose decoding matrices are kept. More than real losses show; a bound all the
-/// same, since k + r of 60 would allow 2^60.
-const MAX_CACHED: usize = 4096;
 
 /// A code that keeps the k queries as they are and adds r parity queries P = W·X.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +36,24 @@ pub enum CodeError {
         /// Queries of a group.
         k: usize,
     },
+    /// Queries, stragglers or wrong answers of a number that makes no group of workers.
+    #[error(
+        "found {workers} workers for k = {k} queries, {stragglers} stragglers and {byzantine} wrong answers; \
+         expected at most {MAX_WORKERS}"
+    )]
+    Workers {
+        /// Workers of the group.
+        workers: usize,
+        /// Queries of the group.
+        k: usize,
+        /// Answers that may be missing.
+        stragglers: usize,
+        /// Answers that may be wrong.
+        byzantine: usize,
+    },
+    /// A weight of smoothness that is negative or not a number.
+    #[error("found lambda {0}; expected a finite number from 0")]
+    Lambda(f64),
     /// A weight that is infinite or not a number.
     #[error("found weight {value} for parity {parity}, slot {slot}; expected a finite number")]
     Weight {
@@ -51,27 +64,6 @@ pub enum CodeError {
         /// Its slot.
         slot: usize,
     },
-}
-
-/// How one lost prediction is rebuilt: Σ coefficients\[a\]·answer(a).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reconstruction {
-    /// The slot that is rebuilt.
-    pub slot: usize,
-    /// The answers that take part, 0..k the predictions by slot, k.. the parity outputs, with
-    /// their coefficients.
-    pub terms: Vec<(usize, f64)>,
-}
-
-/// What can be done about one pattern of losses.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoding {
-    /// The lost predictions that can be rebuilt, by slot.
-    pub rebuilt: Vec<Reconstruction>,
-    /// The slots of lost predictions that nothing determines.
-    pub unsolved: Vec<usize>,
-    /// The condition number of the system that is solved; 1 where nothing is lost.
-    pub condition: f64,
 }
 
 impl LinearCode {
@@ -178,10 +170,10 @@ impl LinearCode {
         let (present, lost) = (select(slots, true), select(slots, false));
         let used = select(parities, true);
         if lost.is_empty() {
-            return Decoding { rebuilt: Vec::new(), unsolved: Vec::new(), condition: 1.0 };
+            return Decoding::nothing(Vec::new());
         }
         if used.is_empty() {
-            return Decoding { rebuilt: Vec::new(), unsolved: lost, condition: 1.0 };
+            return Decoding::nothing(lost);
         }
         let rows = self.weights.select_rows(&used);
         let (system, known) = (rows.select_columns(&lost), rows.select_columns(&present));
@@ -211,6 +203,29 @@ impl LinearCode {
     }
 }
 
+impl Code for LinearCode {
+    fn k(&self) -> usize {
+        self.k()
+    }
+
+    /// k + r: the predictions by slot, then the parity outputs by index.
+    fn workers(&self) -> usize {
+        self.k + self.r()
+    }
+
+    /// The identity over W.
+    fn encoding(&self) -> DMatrix<f64> {
+        DMatrix::from_fn(self.workers(), self.k, |row, slot| match row.checked_sub(self.k) {
+            None => f64::from(u8::from(row == slot)),
+            Some(parity) => self.weights[(parity, slot)],
+        })
+    }
+
+    fn decoding(&self, available: &[bool]) -> Decoding {
+        self.decoding(available)
+    }
+}
+
 struct Solved {
     /// The pseudo-inverse A, `[m, a]`.
     inverse: DMatrix<f64>,
@@ -234,38 +249,4 @@ fn solve(system: &DMatrix<f64>) -> Option<Solved> {
     let PseudoInverse { matrix: inverse, condition } = pseudo_inverse(system)?;
     let projector = &inverse * system;
     Some(Solved { inverse, projector, condition })
-}
-
-/// A code with the decodings of the loss patterns it has met.
-#[derive(Debug)]
-pub struct Decoder {
-    code: LinearCode,
-    cache: HashMap<Vec<bool>, Arc<Decoding>>,
-}
-
-impl Decoder {
-    /// A decoder of the given code.
-    #[must_use]
-    pub fn new(code: LinearCode) -> Self {
-        Self { code, cache: HashMap::new() }
-    }
-
-    /// The code that is decoded.
-    #[must_use]
-    pub fn code(&self) -> &LinearCode {
-        &self.code
-    }
-
-    /// The decoding of one pattern of losses, solved once: see [`LinearCode::decoding`].
-    pub fn decoding(&mut self, available: &[bool]) -> Arc<Decoding> {
-        if let Some(known) = self.cache.get(available) {
-            return Arc::clone(known);
-        }
-        if self.cache.len() >= MAX_CACHED {
-            self.cache.clear();
-        }
-        let decoding = Arc::new(self.code.decoding(available));
-        self.cache.insert(available.to_vec(), Arc::clone(&decoding));
-        decoding
-    }
 }

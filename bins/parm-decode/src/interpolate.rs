@@ -1,0 +1,316 @@
+//! The answers of interpolating codes to predictions: group by group, n rows to k.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use parm::codes::{
+    Code, Decoder, Decoding, InterpolatingCode, Locator, apply, combine, confidence, row_major,
+};
+use parm::erase::Erase;
+use parm::group::GroupCount;
+use parm::{Dtype, Float, Tail};
+use parm_cli::tools::decode::Decode;
+use parm_cli::{Exit, Io, Progress, Usage};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::streams::{Block, Recorded, Streams};
+use crate::{Outputs, Report, default_row, each_or_drawn, report_unsolved, warn_condition};
+
+/// Rebuilds all predictions from the answers of a stream.
+pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Result<Exit> {
+    check_options(options, &code)?;
+    let code = if options.strict { code.strict() } else { code };
+    let recorded = Recorded::for_each_loss(options, io)?;
+    let first = Streams::first(options, io, recorded.as_ref())?;
+    let layout = first.predictions.layout().clone();
+    let outputs = Outputs::open(options, io, &layout)?;
+    let progress = Progress::new(&options.common, io, "answers", Some(0));
+    let (report, left_out) = match layout.dtype {
+        Dtype::F64 => decode::<f64>(options, io, code, first, recorded.as_ref(), outputs, &progress),
+        _ => decode::<f32>(options, io, code, first, recorded.as_ref(), outputs, &progress),
+    }?;
+    drop(progress);
+    warn_condition(options, io, &report, "answers that are many and near");
+    let exit = report_unsolved(options, io, &report, "");
+    let Report { rows, rebuilt, unsolved, .. } = report;
+    let mut line = format!("wrote {rows} predictions: {rebuilt} rebuilt, {unsolved} unsolved");
+    if options.locate.is_some() {
+        let by_worker: Vec<String> = (left_out.iter().enumerate())
+            .filter(|(_, count)| **count > 0)
+            .map(|(worker, count)| format!(", worker {worker}: {count}"))
+            .collect();
+        let total: u64 = left_out.iter().sum();
+        line += &format!("; left out {total} wrong answers{}", by_worker.concat());
+    }
+    options.common.count(io, "parm-decode", &line);
+    Ok(exit)
+}
+
+fn check_options(options: &Decode, code: &InterpolatingCode) -> Result<()> {
+    let name = &options.code.code;
+    for (flag, given) in [("--parity", &options.parity), ("--parity-available", &options.parity_available)] {
+        if !given.is_empty() {
+            return Err(Usage::error(format!(
+                "{flag} goes with codes with parities, not with --code {name}: all its answers are in one stream"
+            )));
+        }
+    }
+    if options.locate.is_some() && code.redundancy().byzantine == 0 {
+        return Err(Usage::error("--locate needs --byzantine E with E from 1"));
+    }
+    if !(options.threshold >= 0.0) {
+        return Err(Usage::error(format!(
+            "found --threshold {}, expected a number from 0",
+            options.threshold
+        )));
+    }
+    Ok(())
+}
+
+fn decode<T: Float>(
+    options: &Decode,
+    io: &mut Io,
+    code: InterpolatingCode,
+    first: Streams,
+    recorded: Option<&Recorded>,
+    mut outputs: Outputs,
+    progress: &Progress,
+) -> Result<(Report, Vec<u64>)> {
+    let shape = first.predictions.layout().shape.clone();
+    let default = default_row::<T>(options, io, &shape)?;
+    // No row came in that could be kept.
+    let default = default.unwrap_or_else(|| vec![T::zeroed(); shape.iter().product()]);
+    let n = code.workers();
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+    let mut interpolator = Interpolator::<T>::new(options, code, default);
+    if let Some(recorded) = recorded {
+        // One item holds all copies, so that it can be loaded whole.
+        let answers = first.count_rows()?;
+        outputs.announce_answers(answers * n as u64);
+        outputs.announce(interpolator.predictions(answers / n as u64) * n as u64);
+        for worker in 0..n {
+            let lose = Some((Erase::Slot(worker), &mut rng));
+            interpolator.pass(recorded.streams()?, lose, &mut outputs, false, progress)?;
+        }
+    } else {
+        let lose = each_or_drawn(options).map(|erase| (erase, &mut rng));
+        interpolator.pass(first, lose, &mut outputs, true, progress)?;
+    }
+    outputs.commit()?;
+    Ok((interpolator.report, interpolator.left_out))
+}
+
+/// Rebuilds group by group.
+struct Interpolator<T> {
+    decoder: Decoder<InterpolatingCode>,
+    locator: Option<Locator>,
+    default: Vec<T>,
+    /// The predictions that are wanted of a stream, where not all.
+    wanted: Option<u64>,
+    plan: Option<Plan<T>>,
+    /// Survivors' answers, one behind the other.
+    gathered: Vec<T>,
+    report: Report,
+    /// Wrong answers by worker.
+    left_out: Vec<u64>,
+}
+
+/// How groups of one pattern of losses are decoded.
+struct Plan<T> {
+    available: Vec<bool>,
+    decoding: Arc<Decoding>,
+    /// D_F in row order, if all answers take part in all predictions.
+    dense: Option<Vec<T>>,
+}
+
+/// What is written of a block.
+struct Written<T> {
+    predictions: Vec<T>,
+    solved: Vec<u8>,
+    confidence: Vec<f32>,
+}
+
+impl<T: Float> Interpolator<T> {
+    fn new(options: &Decode, code: InterpolatingCode, default: Vec<T>) -> Self {
+        let locator =
+            options.locate.map(|locate| Locator::new(code.clone(), locate.into(), options.threshold));
+        let left_out = vec![0; code.workers()];
+        Self {
+            decoder: Decoder::new(code),
+            locator,
+            default,
+            wanted: options.rows,
+            plan: None,
+            gathered: Vec::new(),
+            report: Report::default(),
+            left_out,
+        }
+    }
+
+    /// The predictions that are written for so many groups.
+    fn predictions(&self, groups: u64) -> u64 {
+        let all = groups * self.decoder.code().k() as u64;
+        self.wanted.map_or(all, |wanted| wanted.min(all))
+    }
+
+    /// Reads all streams once, block by block.
+    fn pass(
+        &mut self,
+        mut streams: Streams,
+        mut lose: Option<(Erase, &mut ChaCha8Rng)>,
+        outputs: &mut Outputs,
+        announce: bool,
+        progress: &Progress,
+    ) -> Result<()> {
+        let n = self.decoder.code().workers();
+        let layout = streams.predictions.layout();
+        let (elements, block_rows) = (layout.elements(), (layout.rows_per_block() / n).max(1) * n);
+        let mut count = GroupCount::new(n, Tail::Drop);
+        let mut block = Block::<T>::default();
+        let mut written = Written { predictions: Vec::new(), solved: Vec::new(), confidence: Vec::new() };
+        let (mut announced, mut done) = (0, 0);
+        loop {
+            let rows = streams.read_predictions(block_rows, &mut block)?;
+            for item_rows in streams.predictions.take_opened() {
+                progress.expect(item_rows);
+                count.open_item(item_rows);
+                if announce {
+                    outputs.announce_answers(item_rows);
+                }
+            }
+            let predictions = self.predictions(count.clone().finish()?);
+            if announce {
+                outputs.announce(predictions - announced);
+            }
+            announced = predictions;
+            if let Some((erase, rng)) = &mut lose {
+                block.available.chunks_mut(n).for_each(|group| erase.draw(group, *rng));
+            }
+            outputs.write_erased(&block.available)?;
+            written.clear();
+            let groups = block.predictions.values()[..rows * elements].chunks_exact(n * elements);
+            for (answers, available) in groups.zip(block.available.chunks_exact_mut(n)) {
+                self.locate(answers, elements, available);
+                self.rebuild(answers, elements, available, &mut written, outputs.confidence.is_some());
+            }
+            outputs.write_kept(&block.available)?;
+            // Beyond what is wanted are repeats.
+            let here = (written.solved.len() as u64).min(announced - done) as usize;
+            outputs.predictions.write(&written.predictions[..here * elements])?;
+            outputs.write_solved(&written.solved[..here])?;
+            outputs.write_confidence(&written.confidence[..here.min(written.confidence.len())])?;
+            done += here as u64;
+            progress.advance(rows as u64);
+            if rows < block_rows {
+                break;
+            }
+        }
+        self.report.rows += done;
+        self.check_rows(&streams, count.rows())?;
+        streams.check_ends(count.rows())
+    }
+
+    /// Makes sure that the answers fill their groups, and the groups what is wanted.
+    fn check_rows(&self, streams: &Streams, answers: u64) -> Result<()> {
+        let (code, name) = (self.decoder.code(), streams.predictions.name());
+        let (k, n) = (code.k() as u64, code.workers() as u64);
+        if !answers.is_multiple_of(n) {
+            bail!(
+                "{name}: found {answers} answers, which do not fill groups of n = {n} workers for k = {k} \
+                 queries ({} left over); expected a multiple of n",
+                answers % n
+            );
+        }
+        let groups = answers / n;
+        match self.wanted {
+            Some(wanted) if wanted.div_ceil(k) != groups => bail!(
+                "{name}: found {groups} groups of k = {k} queries, expected {} for --rows {wanted}",
+                wanted.div_ceil(k)
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks wrong answers as missing.
+    fn locate(&mut self, answers: &[T], elements: usize, available: &mut [bool]) {
+        let Some(locator) = &mut self.locator else { return };
+        for worker in locator.find(answers, elements, available) {
+            available[worker] = false;
+            self.left_out[worker] += 1;
+        }
+    }
+
+    /// Appends the predictions of one group.
+    fn rebuild(
+        &mut self,
+        answers: &[T],
+        elements: usize,
+        available: &[bool],
+        written: &mut Written<T>,
+        with_confidence: bool,
+    ) {
+        if self.plan.as_ref().is_none_or(|plan| plan.available != available) {
+            self.plan = Some(Plan::new(&mut self.decoder, available));
+        }
+        let Some(plan) = &self.plan else { return };
+        let k = self.decoder.code().k();
+        let first = written.predictions.len();
+        written.predictions.resize(first + k * elements, T::zeroed());
+        let out = &mut written.predictions[first..];
+        if let Some(dense) = &plan.dense {
+            self.gathered.clear();
+            for (row, _) in answers.chunks_exact(elements).zip(available).filter(|(_, available)| **available)
+            {
+                self.gathered.extend_from_slice(row);
+            }
+            apply(dense, &self.gathered, elements, out);
+        } else {
+            for rebuilt in &plan.decoding.rebuilt {
+                let row =
+                    |&(worker, c): &(usize, f64)| (T::from_f64(c), &answers[worker * elements..][..elements]);
+                let (coefficients, rows): (Vec<T>, Vec<&[T]>) = rebuilt.terms.iter().map(row).unzip();
+                combine(&coefficients, &rows, &mut out[rebuilt.slot * elements..][..elements]);
+            }
+        }
+        let Decoding { rebuilt, unsolved, condition } = &*plan.decoding;
+        for &slot in unsolved {
+            out[slot * elements..][..elements].copy_from_slice(&self.default);
+        }
+        let solved = written.solved.len();
+        written.solved.resize(solved + k, 1);
+        unsolved.iter().for_each(|&slot| written.solved[solved + slot] = 0);
+        if with_confidence {
+            written.confidence.resize(solved + k, 0.0);
+            for rebuilt in rebuilt {
+                let logits = &out[rebuilt.slot * elements..][..elements];
+                // An answer that is the prediction itself is as good as one that was never coded.
+                let score =
+                    if rebuilt.is_answer() { 1.0 } else { confidence(logits, rebuilt.amplification()) };
+                written.confidence[solved + rebuilt.slot] = score;
+            }
+        }
+        self.report.rebuilt += rebuilt.len() as u64;
+        self.report.unsolved += unsolved.len() as u64;
+        self.report.worst_condition = self.report.worst_condition.max(*condition);
+    }
+}
+
+impl<T: Float> Plan<T> {
+    fn new(decoder: &mut Decoder<InterpolatingCode>, available: &[bool]) -> Self {
+        let decoding = decoder.decoding(available);
+        let survivors: Vec<usize> = (0..available.len()).filter(|&worker| available[worker]).collect();
+        let full = decoding.unsolved.is_empty()
+            && decoding.rebuilt.iter().all(|rebuilt| rebuilt.terms.len() == survivors.len());
+        let dense = full.then(|| row_major(&decoder.code().decoding_matrix(&survivors)));
+        Self { available: available.to_vec(), decoding, dense }
+    }
+}
+
+impl<T> Written<T> {
+    fn clear(&mut self) {
+        self.predictions.clear();
+        self.solved.clear();
+        self.confidence.clear();
+    }
+}

@@ -1,0 +1,65 @@
+//! How far to trust a rebuilt prediction.
+
+use crate::dtype::Float;
+
+/// A score in [0, 1] of a rebuilt prediction: m/(m + a), with the margin m between the two largest
+/// of its logits and the [amplification](super::Reconstruction::amplification) a of its
+/// reconstruction. It grows with the margin, which is what tells right from wrong, and shrinks with
+/// the errors that the loss lets in; a margin as large as they are scores ½.
+///
+/// It orders reconstructions; it is no probability before it is calibrated. 0 where the logits are
+/// no numbers, or fewer than two.
+#[must_use]
+pub fn confidence<T: Float>(logits: &[T], amplification: f64) -> f32 {
+    let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    for value in logits.iter().map(|logit| logit.to_f64()) {
+        if value.is_nan() {
+            return 0.0;
+        }
+        if value > first {
+            (first, second) = (value, first);
+        } else {
+            second = second.max(value);
+        }
+    }
+    let margin = first - second;
+    // Infinite logits, or one class alone.
+    if !margin.is_finite() || margin <= 0.0 {
+        return 0.0;
+    }
+    (margin / (margin + amplification)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn confidence_grows_with_the_margin_and_shrinks_with_the_loss(
+            rest in prop::collection::vec(-9.0_f64..0.0, 1..6), margins in (0.0..20.0, 0.0..20.0),
+            amplifications in (0.1..50.0, 0.1..50.0),
+        ) {
+            let score = |margin: f64, amplification: f64| {
+                let mut logits = rest.clone();
+                logits.push(logits.iter().copied().fold(f64::MIN, f64::max) + margin);
+                confidence(&logits, amplification)
+            };
+            let score_of = score(margins.0, amplifications.0);
+            prop_assert!((0.0..=1.0).contains(&score_of));
+            prop_assert!((score(margins.1, amplifications.0) >= score_of) || margins.1 < margins.0);
+            prop_assert!((score(margins.0, amplifications.1) <= score_of) || amplifications.1 < amplifications.0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_trusted() {
+        for logits in
+            [&[f32::NAN, 1.0][..], &[1.0, f32::NAN], &[f32::INFINITY, 1.0], &[2.0, 2.0], &[3.0], &[]]
+        {
+            assert_eq!(confidence(logits, 1.0), 0.0, "{logits:?}");
+        }
+        assert_eq!(confidence(&[0.0_f32, 3.0, -1.0], 3.0), 0.5);
+    }
+}
