@@ -7,7 +7,7 @@ use object::{Endianness, elf};
 use parm_testkit::{Tool, tool};
 
 /// The tools that must start without libtorch.
-const LIGHT: [&str; 4] = ["parm-encode", "parm-decode", "parm-data", "parm-score"];
+const LIGHT: [&str; 5] = ["parm-encode", "parm-decode", "parm-data", "parm-score", "parm-compare"];
 
 /// The libraries that an ELF file asks the loader for.
 fn needed(tool: &str) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The options of every tool. Man pages and completions are made from these definitions.
 
+pub mod compare;
 pub mod data;
 pub mod decode;
 pub mod encode;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Command> {
         train::Train::command(),
         score::Score::command(),
         data::Data::command(),
+        compare::Compare::command(),
     ]
 }
 

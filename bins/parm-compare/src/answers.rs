@@ -1,0 +1,166 @@
+//! Every answer that any scheme needs, asked for once.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use parm::Dtype;
+use parm::codes::{apply, encode_groups, row_major};
+use parm::npy::{RowLayout, WriteError};
+use parm_cli::Progress;
+use parm_cli::sibling::{self, Predictions};
+use parm_cli::tools::compare::Compare;
+
+use crate::scheme::{Runs, Scheme};
+
+/// The user's queries: `[count, shape…]`.
+pub(crate) struct Queries {
+    pub(crate) values: Vec<f32>,
+    pub(crate) count: usize,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Queries {
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The rows of whole groups of k, and what they are in number.
+    fn groups(&self, k: usize) -> (&[f32], usize) {
+        let groups = self.count / k;
+        (&self.values[..groups * k * self.elements()], groups)
+    }
+}
+
+/// The answers of all workers of all groups.
+pub(crate) struct Answers {
+    queries: usize,
+    /// The deployed model's: the queries', then those of each scheme whose coded queries it answers.
+    deployed: Predictions,
+    /// By scheme.
+    own: Vec<Own>,
+}
+
+/// The answers that belong to one scheme.
+enum Own {
+    /// None but the queries' own.
+    Queries,
+    /// Of parity models, `[groups]` rows each.
+    Parities(Vec<Predictions>),
+    /// Rows of the deployed model's answers, from this one on, `[groups, n]`.
+    Coded(usize),
+}
+
+impl Answers {
+    /// Asks the models.
+    ///
+    /// # Errors
+    /// A model that cannot be run, parity models whose outputs are not those of the deployed model.
+    pub(crate) fn ask(
+        options: &Compare,
+        queries: &Queries,
+        schemes: &[Scheme],
+        progress: &Progress,
+    ) -> Result<Self> {
+        let layout = RowLayout::new(Dtype::F32, queries.shape.clone());
+        let mut own = Vec::new();
+        let mut total = queries.count;
+        for scheme in schemes {
+            own.push(match &scheme.runs {
+                Runs::Coded => {
+                    let first = total;
+                    total += queries.groups(scheme.k()).1 * scheme.code.workers();
+                    Own::Coded(first)
+                }
+                Runs::Parities(..) => Own::Parities(Vec::new()),
+                Runs::Copies => Own::Queries,
+            });
+        }
+        progress.expect(total as u64);
+        let deployed =
+            sibling::infer(&options.model, options.compute, layout.clone(), total as u64, |out| {
+                out.write(&queries.values[..queries.count * queries.elements()])?;
+                progress.advance(queries.count as u64);
+                schemes.iter().filter(|scheme| matches!(scheme.runs, Runs::Coded)).try_for_each(|scheme| {
+                    let (values, groups) = queries.groups(scheme.k());
+                    let (elements, workers) = (queries.elements(), scheme.code.workers());
+                    let matrix = row_major::<f32>(&scheme.code.encoding());
+                    let mut coded = vec![0.0; workers * elements];
+                    for group in values.chunks_exact(scheme.k() * elements) {
+                        apply(&matrix, group, elements, &mut coded);
+                        out.write(&coded)?;
+                    }
+                    progress.advance((groups * workers) as u64);
+                    Ok::<_, WriteError>(())
+                })
+            })?;
+        for (scheme, own) in schemes.iter().zip(&mut own) {
+            let (Runs::Parities(code, models), Own::Parities(answers)) = (&scheme.runs, own) else {
+                continue;
+            };
+            for (parity, model) in models.iter().enumerate() {
+                let weights: Vec<f32> = code.weights(parity).iter().map(|&weight| weight as f32).collect();
+                answers.push(parity_answers(options, model, queries, &weights, &deployed)?);
+            }
+        }
+        Ok(Self { queries: queries.count, deployed, own })
+    }
+
+    /// Classes of a prediction.
+    ///
+    /// # Errors
+    /// Predictions that are no classes.
+    pub(crate) fn classes(&self) -> Result<usize> {
+        let shape = &self.deployed.shape;
+        ensure!(shape.len() == 1, "found predictions of shape {shape:?}, expected [classes]");
+        Ok(shape[0])
+    }
+
+    /// Queries that were asked.
+    pub(crate) fn queries(&self) -> usize {
+        self.queries
+    }
+
+    /// The deployed model's own prediction of a query.
+    pub(crate) fn prediction(&self, query: usize) -> &[f32] {
+        self.deployed.row(query)
+    }
+
+    /// The answer of one worker of a group, by the scheme's index.
+    pub(crate) fn answer(&self, index: usize, scheme: &Scheme, group: usize, worker: usize) -> &[f32] {
+        let k = scheme.k();
+        match &self.own[index] {
+            Own::Coded(first) => self.deployed.row(first + group * scheme.code.workers() + worker),
+            Own::Parities(answers) if worker >= k => answers[worker - k].row(group),
+            // Spare workers are dealt round-robin over the queries.
+            Own::Parities(_) | Own::Queries => self.deployed.row(group * k + worker % k),
+        }
+    }
+}
+
+fn parity_answers(
+    options: &Compare,
+    model: &Path,
+    queries: &Queries,
+    weights: &[f32],
+    deployed: &Predictions,
+) -> Result<Predictions> {
+    let layout = RowLayout::new(Dtype::F32, queries.shape.clone());
+    let (values, groups) = queries.groups(weights.len());
+    let answers = sibling::infer(model, options.compute, layout, groups as u64, |out| {
+        let mut parity_queries = Vec::new();
+        let block = weights.len() * queries.elements() * 64;
+        values.chunks(block).try_for_each(|groups| {
+            encode_groups(weights, groups, queries.elements(), &mut parity_queries);
+            out.write(&parity_queries)
+        })
+    })?;
+    ensure!(
+        answers.shape == deployed.shape,
+        "{}: found outputs of shape {:?}, expected {:?} as {} has",
+        model.display(),
+        answers.shape,
+        deployed.shape,
+        options.model.display()
+    );
+    Ok(answers)
+}

@@ -1,0 +1,75 @@
+//! Every code on one's own model and data, in one table.
+//!
+//! Three steps: [`scheme`] lists what is compared, [`answers`] asks the models for every answer once,
+//! and [`evaluate`] loses workers, decodes and counts. All schemes of one k and number of extra
+//! workers see the same losses.
+
+mod answers;
+mod evaluate;
+mod report;
+mod scheme;
+
+use std::io::Write as _;
+
+use anyhow::{Context, Result, ensure};
+use parm::npy::RowBuffer;
+use parm_cli::input::check_stdin;
+use parm_cli::tools::compare::Compare;
+use parm_cli::{Exit, Io, Progress};
+
+use crate::answers::{Answers, Queries};
+
+/// Compares codes and prints the table.
+///
+/// # Errors
+/// Streams and codes that are refused or do not fit each other, a model that cannot be run.
+pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
+    check_stdin([&options.data, &options.labels])?;
+    let window = options.read.window();
+    let mut rows = options.data.rows(io, window)?;
+    let layout = rows.layout().clone();
+    let mut buffer = RowBuffer::<f32>::default();
+    let count = rows.read(usize::MAX, &mut buffer)?;
+    let queries = Queries { values: buffer.into_values(), count, shape: layout.shape };
+    let labels = options.labels.labels(io, window)?;
+    ensure!(
+        labels.len() == count,
+        "{}: found {} labels, expected {count}: one for each row of {}",
+        options.labels,
+        labels.len(),
+        options.data
+    );
+
+    let schemes = scheme::list(options, &queries)?;
+    let progress = Progress::new(&options.common, io, "answers", Some(0));
+    let answers = Answers::ask(options, &queries, &schemes, &progress)?;
+    let classes = answers.classes()?;
+    if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
+        anyhow::bail!("{}: row {row}: found label {label}, expected 0 to {}", options.labels, classes - 1);
+    }
+    let mut results = Vec::new();
+    for (index, scheme) in schemes.iter().enumerate() {
+        results.push(evaluate::evaluate(
+            index,
+            scheme,
+            &answers,
+            &labels,
+            options.draws as usize,
+            options.seed,
+        ));
+    }
+    drop(progress);
+
+    let text = if options.json { report::as_json(&results) } else { report::as_table(&results) };
+    let mut stdout = io.take_stdout().context("standard output is closed")?;
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("standard output: cannot write")?;
+    options.common.count(
+        io,
+        "parm-compare",
+        &format!("compared {} schemes on {count} queries", schemes.len()),
+    );
+    Ok(Exit::Done)
+}

@@ -1,0 +1,94 @@
+//! The table, its JSON, and the last line.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use crate::evaluate::Evaluation;
+
+/// The table for people.
+pub(crate) fn as_table(results: &[Evaluation]) -> String {
+    let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+    let mut table = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        table,
+        "{:<17}{:>4}{:>7}{:>6}{:>9}{:>9}{:>9}{:>16}{:>11}{:>11}",
+        "code", "k", "extra", "lost", "A_a", "A_d", "A_all", "95 % interval", "agreement", "decode"
+    );
+    let mut size = None;
+    for result in results {
+        let this = Some((result.k, result.extra));
+        if size.is_some() && size != this {
+            table.push('\n');
+        }
+        size = this;
+        let interval = result.interval.map(|interval| format!("{:.4}-{:.4}", interval.low, interval.high));
+        let _ = writeln!(
+            table,
+            "{:<17}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>11}{:>8.2} us",
+            result.name,
+            result.k,
+            100.0 * result.extra as f64 / result.k as f64,
+            result.extra,
+            number(result.available),
+            number(result.degraded),
+            number(result.all),
+            interval.unwrap_or_else(|| "-".into()),
+            number(result.agreement),
+            result.decode.as_secs_f64() * 1e6,
+        );
+    }
+    let _ = writeln!(table, "\n{}", recommendation(results));
+    table
+}
+
+/// The table for programs: what parm-plot reads.
+pub(crate) fn as_json(results: &[Evaluation]) -> String {
+    let row = |result: &Evaluation| {
+        json!({
+            "code": result.name,
+            "k": result.k,
+            "extra_workers": result.extra,
+            "lost": result.extra,
+            "A_a": result.available,
+            "A_d": result.degraded,
+            "A_all": result.all,
+            "low": result.interval.map(|interval| interval.low),
+            "high": result.interval.map(|interval| interval.high),
+            "agreement": result.agreement,
+            "decode_us": result.decode.as_secs_f64() * 1e6,
+        })
+    };
+    let rows: Vec<_> = results.iter().map(row).collect();
+    format!("{}\n", json!({"format": 1, "rows": rows, "recommendation": recommendation(results)}))
+}
+
+/// What to do: the code that gains most over the better baseline of its own size, if its gain is not
+/// chance (its interval lies above the baseline's); else nothing.
+fn recommendation(results: &[Evaluation]) -> String {
+    let gain = |result: &Evaluation| {
+        let size =
+            |other: &&Evaluation| other.is_baseline && (other.k, other.extra) == (result.k, result.extra);
+        let by_all = |a: &&Evaluation, b: &&Evaluation| {
+            a.all.unwrap_or_default().total_cmp(&b.all.unwrap_or_default())
+        };
+        let baseline = results.iter().filter(size).max_by(by_all)?;
+        let sure = result.interval?.low > baseline.interval?.high;
+        sure.then_some((result.all? - baseline.all?, baseline))
+    };
+    let codes = results.iter().filter(|result| !result.is_baseline);
+    let best = codes.filter_map(|code| Some((code, gain(code)?))).max_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    match best {
+        None => "recommended: do not code; no code is surely better than the baselines at equal cost".into(),
+        Some((code, (_, baseline))) => format!(
+            "recommended: {} with k = {} and {} extra workers a group: A_all {:.4}, where {} has {:.4}",
+            code.name,
+            code.k,
+            code.extra,
+            code.all.unwrap_or_default(),
+            baseline.name,
+            baseline.all.unwrap_or_default()
+        ),
+    }
+}

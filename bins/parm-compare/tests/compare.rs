@@ -1,0 +1,119 @@
+//! `parm-compare` as a process, on the digits.
+
+use std::path::{Path, PathBuf};
+
+use parm_testkit::{Outcome, Tool};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn digits(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/digits").join(name)
+}
+
+/// A deployed model and a code for pairs, trained for a moment.
+fn stage() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |what: &str| {
+        let call = Tool::new("parm-train").args(what).arg("--data").arg(digits("train.npy"));
+        call.arg("--labels").arg(digits("train-labels.npy")).within(folder.path()).run().output()
+    };
+    let _ = train("base --hidden 64 --epochs 15 --lr 0.01 -o base.safetensors");
+    let _ =
+        train("parity --base base.safetensors --init base --code sum -k 2 --epochs 40 --lr 0.003 -o pairs");
+    folder
+}
+
+fn compare(folder: &Path, arguments: &str) -> Outcome {
+    let call = Tool::new("parm-compare").args("-m base.safetensors --data").arg(digits("test.npy"));
+    call.arg("--labels").arg(digits("test-labels.npy")).args(arguments).within(folder).run()
+}
+
+#[test]
+fn codes_stand_beside_the_baselines_of_their_size() {
+    let folder = stage();
+    let call = "-k 2,4 --lost 1 --code-dir pairs --json --threads 1";
+    let output = compare(folder.path(), call).output();
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(report["format"], 1);
+    let rows = report["rows"].as_array().unwrap();
+    let names: Vec<_> =
+        rows.iter().map(|row| (row["code"].as_str().unwrap(), row["k"].as_u64().unwrap())).collect();
+    let of = |k| {
+        let trained = (k == 2).then_some(("sum (trained)", k));
+        let codes = [("berrut", k), ("floater-hormann", k), ("spline", k)];
+        [("none", k), ("replicate", k)].into_iter().chain(trained).chain(codes).collect::<Vec<_>>()
+    };
+    assert_eq!(names, [of(2), of(4)].concat());
+
+    let all = |name: &str| rows.iter().find(|row| row["code"] == name).unwrap()["A_all"].as_f64().unwrap();
+    assert!(all("none") < all("replicate") && all("replicate") < all("sum (trained)"), "{report}");
+    assert!(report["recommendation"].as_str().unwrap().starts_with("recommended: sum (trained) with k = 2"));
+    for row in rows {
+        let [low, value, high] = ["low", "A_all", "high"].map(|key| row[key].as_f64().unwrap());
+        assert!(low <= value && value <= high, "{row}");
+        assert_eq!(row["extra_workers"], row["lost"]);
+        // A copy is the prediction itself, and so is what arrived.
+        if row["code"] == "replicate" {
+            assert_eq!(row["agreement"], 1.0);
+        }
+        assert_eq!(
+            row["A_a"].is_null(),
+            ["berrut", "floater-hormann", "spline"].contains(&row["code"].as_str().unwrap())
+        );
+    }
+
+    let without_times = |output: &[u8]| {
+        let mut report: Value = serde_json::from_slice(output).unwrap();
+        for row in report["rows"].as_array_mut().unwrap() {
+            row.as_object_mut().unwrap().remove("decode_us");
+        }
+        report
+    };
+    let again = compare(folder.path(), call).output();
+    assert_eq!(without_times(&again), without_times(&output), "the seed decides");
+    let other = compare(folder.path(), &format!("{call} --seed 1")).output();
+    assert_ne!(without_times(&other), without_times(&output));
+}
+
+#[test]
+fn the_table_ends_with_a_recommendation_that_may_be_not_to_code() {
+    let folder = stage();
+    let output = compare(folder.path(), "-k 12 --lost 3 --codes floater-hormann --threads 1").output();
+    let table = String::from_utf8(output).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(lines[0])[..4], ["code", "k", "extra", "lost"]);
+    assert_eq!(words(lines[1])[..4], ["none", "12", "25.0%", "3"]);
+    assert!(lines.last().unwrap().starts_with("recommended: do not code"), "{table}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = stage();
+    let refused = |arguments: &str, message: &str| {
+        let outcome = compare(folder.path(), arguments);
+        assert_eq!((outcome.code, outcome.stdout.as_slice()), (1, b"".as_slice()), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+    };
+    refused("-k 256 --code-dir missing", "missing/code.json: No such file");
+    std::fs::write(folder.path().join("few.npy"), parm_testkit::npy::f4(&[2, 1, 8, 8], &[0.0; 128])).unwrap();
+    std::fs::write(folder.path().join("y.npy"), parm_testkit::npy::u1(&[2], &[0, 10])).unwrap();
+    let call = |arguments: &str| Tool::new("parm-compare").args(arguments).within(folder.path()).run();
+    let outcome = call("-m base.safetensors --data few.npy --labels y.npy -k 4");
+    assert!(
+        outcome.stderr.contains("few.npy: found 2 rows, expected at least one group of k = 4"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = call("-m base.safetensors --data few.npy --labels y.npy -k 2");
+    assert!(outcome.stderr.contains("y.npy: row 1: found label 10, expected 0 to 9"), "{}", outcome.stderr);
+    let outcome = call("-m missing.pt --data few.npy --labels y.npy -k 2");
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stderr.contains("missing.pt") && outcome.stderr.contains("parm-infer failed"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = call("-m base.safetensors --data few.npy --labels few.npy -k 2");
+    assert!(outcome.stderr.contains("expected labels: one integer a row"), "{}", outcome.stderr);
+}

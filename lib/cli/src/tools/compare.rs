@@ -1,0 +1,121 @@
+//! `parm-compare`: every code on one's own model and data, in one table.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::input::Input;
+use crate::options::{Common, Compute, PointsOption, ReadOptions};
+
+/// Compare codes on your own model and data
+///
+/// Runs the deployed model once on the data and on the coded queries of every code, loses workers at
+/// random, decodes, and prints one table: every code, k and number of lost workers, beside the two
+/// trivial baselines with the same number of workers. The last line recommends; it may say not to
+/// code.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "parm-compare", version, max_term_width = 100)]
+pub struct Compare {
+    /// The deployed model: safetensors that parm-train wrote, or TorchScript
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// The queries
+    #[arg(long, value_name = "DATA.npy")]
+    pub data: Input,
+
+    /// Their labels [N], integers from 0
+    #[arg(long, value_name = "LABELS.npy")]
+    pub labels: Input,
+
+    /// Codes that run on the deployed model
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "berrut,floater-hormann,spline",
+        help_heading = "Codes"
+    )]
+    pub codes: Vec<Interpolation>,
+
+    /// The directory of a trained code to compare as well; repeated
+    ///
+    /// It is compared at its own k, with its r parities as the extra workers.
+    #[arg(long, value_name = "DIR", help_heading = "Codes")]
+    pub code_dir: Vec<PathBuf>,
+
+    /// Queries of a coding group, one table part each
+    #[arg(
+        short,
+        value_name = "K,…",
+        value_delimiter = ',',
+        default_value = "2,4,8",
+        value_parser = clap::value_parser!(u32).range(1..=256),
+        help_heading = "Codes"
+    )]
+    pub k: Vec<u32>,
+
+    /// Lost workers of a group, as many as there are extra ones
+    #[arg(
+        long,
+        value_name = "L,…",
+        value_delimiter = ',',
+        default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=256),
+        help_heading = "Codes"
+    )]
+    pub lost: Vec<u32>,
+
+    /// Where the workers of interpolating codes stand
+    #[arg(long, value_name = "WHERE", default_value = "approxifer", help_heading = "Codes")]
+    pub points: PointsOption,
+
+    /// The blending degree of floater-hormann
+    #[arg(long, value_name = "D", default_value = "1", help_heading = "Codes")]
+    pub degree: usize,
+
+    /// The smoothness of spline's encoder
+    #[arg(long, value_name = "X", default_value = "0", help_heading = "Codes")]
+    pub lambda_e: f64,
+
+    /// The smoothness of spline's decoder
+    #[arg(long, value_name = "X", default_value = "0", help_heading = "Codes")]
+    pub lambda_d: f64,
+
+    /// Losses that are drawn for each group
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
+    pub draws: u32,
+
+    /// The seed of losses and of the bootstrap
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
+
+    /// Print JSON in place of a table
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: Compute,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+super::tool!(Compare, "parm-compare");
+
+/// A code that runs on the deployed model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Interpolation {
+    /// Berrut's rational interpolant
+    Berrut,
+    /// That of Floater and Hormann
+    FloaterHormann,
+    /// Smoothing splines
+    Spline,
+}
