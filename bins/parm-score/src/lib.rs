@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::{Context, Result, bail};
+use parm::calibration::{Calibration, Judged};
 use parm::npy::{RowBuffer, RowReader, Window};
 use parm::score::{Fate, Row, Scorer, rank, top1};
 use parm::{Dtype, Float};
 use parm_cli::input::{Source, check_stdin};
+use parm_cli::output::Compression;
 use parm_cli::tools::score::Score;
 use parm_cli::{Exit, Input, Io};
 
@@ -37,12 +39,20 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         available: options.available.as_ref().map(|input| mask(input, io, window)).transpose()?,
         solved: options.solved.as_ref().map(|input| mask(input, io, window)).transpose()?,
     };
+    let confidence = options.confidence.as_ref().map(|input| confidences(input, io, window)).transpose()?;
     let tops = options.top.iter().map(|&n| n as usize).filter(|&n| (1..=classes).contains(&n)).collect();
     let scores = Scores::new(tops, &truth, options, classes);
     let scores = match layout.dtype {
-        Dtype::F64 => score::<f64>(predictions, &truth, &masks, scores),
-        _ => score::<f32>(predictions, &truth, &masks, scores),
+        Dtype::F64 => score::<f64>(predictions, &truth, &masks, confidence.as_ref(), scores),
+        _ => score::<f32>(predictions, &truth, &masks, confidence.as_ref(), scores),
     }?;
+    if let Some(target) = &options.calibrate {
+        let calibration =
+            Calibration::fit(&scores.judged).context("--calibrate: found no reconstruction to judge")?;
+        let mut output = target.create(io, Compression::ByName(3))?;
+        output.write_all(format!("{}\n", serde_json::to_string(&calibration)?).as_bytes())?;
+        output.commit()?;
+    }
     let text = report::text(&scores, options);
     let mut stdout = io.take_stdout().context("standard output is closed")?;
     stdout
@@ -95,6 +105,8 @@ struct Scores {
     /// What the same losses leave of `none` and of `replicate`, if the deployed model's predictions are
     /// known.
     baselines: Option<[Scorer; 2]>,
+    /// The confidences of reconstructions, and whether these were right.
+    judged: Vec<Judged>,
 }
 
 impl Scores {
@@ -116,6 +128,7 @@ impl Scores {
             baselines: comparable.then(|| [all.clone(), all.clone()]),
             all,
             by_lost: BTreeMap::new(),
+            judged: Vec::new(),
         }
     }
 
@@ -151,6 +164,7 @@ fn score<T: Float>(
     mut predictions: RowReader<Source>,
     truth: &Truth,
     masks: &Masks,
+    confidence: Option<&Known<f32>>,
     mut scores: Scores,
 ) -> Result<Scores> {
     let (elements, block_rows) = (predictions.layout().elements(), predictions.layout().rows_per_block());
@@ -180,6 +194,10 @@ fn score<T: Float>(
             let label = truth.labels.as_ref().map(|labels| labels.rows[of_copy]);
             let reference = truth.reference.as_ref().map(|reference| reference.rows[of_copy]);
             let rank = label.and_then(|label| rank(values, label));
+            let judged = fate == Fate::Reconstructed || masks.available.is_none();
+            if let (Some(confidence), Some(rank), true) = (confidence, rank, judged) {
+                scores.judged.extend(confidence.rows.get(row).map(|&confidence| (confidence, rank == 0)));
+            }
             let agrees = reference.map(|reference| top1(values) == Some(reference.top1));
             group.push((Row { fate, rank, agrees }, reference));
             // A group ends with its last slot, or with its copy.
@@ -193,6 +211,10 @@ fn score<T: Float>(
         }
     }
     check_rows(predictions.name(), truth, masks, &scores)?;
+    if let Some(Known { name, rows }) = confidence.filter(|confidence| confidence.rows.len() != scores.rows) {
+        let (found, expected) = (rows.len(), scores.rows);
+        bail!("{name}: found {found} confidences, expected {expected} as {} has rows", predictions.name());
+    }
     Ok(scores)
 }
 
@@ -254,6 +276,22 @@ fn reference_rows(
             return Ok(Known { name: input.to_string(), rows });
         }
     }
+}
+
+/// Reads confidences: one number from 0 to 1 a row.
+fn confidences(input: &Input, io: &mut Io, window: Window) -> Result<Known<f32>> {
+    let mut stream = input.rows(io, window)?;
+    let layout = stream.layout().clone();
+    if !layout.dtype.is_float() || !layout.shape.is_empty() {
+        bail!("{input}: found rows of {layout}, expected confidences: one float a row");
+    }
+    let mut values = RowBuffer::<f32>::default();
+    let count = stream.read(usize::MAX, &mut values)?;
+    let rows = values.values()[..count].to_vec();
+    if let Some((row, value)) = rows.iter().enumerate().find(|(_, value)| !(0.0..=1.0).contains(*value)) {
+        bail!("{input}: row {row}: found confidence {value}, expected 0 to 1");
+    }
+    Ok(Known { name: input.to_string(), rows })
 }
 
 fn mask(input: &Input, io: &mut Io, window: Window) -> Result<Known<bool>> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use parm::calibration::auroc;
 use parm::score::{Interval, Measure, Scorer};
 use parm_cli::tools::score::Score;
 use rand::SeedableRng;
@@ -90,6 +91,10 @@ fn as_table(scores: &Scores, options: &Score, lines: &[Line]) -> String {
         }
         table.push('\n');
     }
+    if options.confidence.is_some() {
+        let auroc = or_dash(auroc(&scores.judged).map(|value| format!("{value:.4}")));
+        let _ = writeln!(table, "{:<18}{:>9}{auroc:>9}", "AUROC", scores.judged.len());
+    }
     if options.solved.is_some() {
         let _ = writeln!(table, "{:<18}{:>9}", "unsolved", scores.all.total().unsolved);
     }
@@ -122,6 +127,7 @@ fn as_json(scores: &Scores, options: &Score, lines: &[Line]) -> String {
         "k": scores.k,
         "extra_workers": scores.r,
         "f": options.unavailable_fraction,
+        "auroc": auroc(&scores.judged),
         "scores": entries,
     });
     format!("{report}\n")

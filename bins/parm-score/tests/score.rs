@@ -120,6 +120,26 @@ fn groups_give_losses_intervals_and_baselines() {
 }
 
 #[test]
+fn confidences_are_judged_and_calibrated() {
+    let folder = stage();
+    // Reconstructions are rows 2 to 4, of which row 2 is right.
+    fs::write(folder.path().join("c.npy"), f4(&[5], &[1.0, 1.0, 0.5, 0.25, 0.75])).unwrap();
+    let call = "--labels labels.npy --available have.npy --confidence c.npy --calibrate c.json y.npy";
+    assert_eq!(json(folder.path(), call)["auroc"], json!(0.5));
+    let fit: Value = serde_json::from_slice(&fs::read(folder.path().join("c.json")).unwrap()).unwrap();
+    assert_eq!(fit, json!({"format": 1, "points": [[0.25, 0.0], [0.625, 0.5]]}));
+    for (bytes, message) in [
+        (f4(&[4], &[0.5; 4]), "c.npy: found 4 confidences, expected 5"),
+        (f4(&[5], &[0.5, 0.5, 0.5, 0.5, 2.0]), "c.npy: row 4: found confidence 2, expected 0 to 1"),
+        (u1(&[5], &[0; 5]), "c.npy: found rows of u1[], expected confidences"),
+    ] {
+        fs::write(folder.path().join("c.npy"), bytes).unwrap();
+        let refused = score(folder.path(), call);
+        assert!(refused.code == 1 && refused.stderr.contains(message), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn labels_alone_score_available_predictions() {
     let folder = stage();
     let report = json(folder.path(), "--labels labels.npy y.npy");

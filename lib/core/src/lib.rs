@@ -9,6 +9,7 @@
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
 
+pub mod calibration;
 pub mod code_dir;
 pub mod codes;
 pub mod device;

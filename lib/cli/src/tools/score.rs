@@ -4,6 +4,7 @@ use clap::Parser;
 
 use crate::input::Input;
 use crate::options::{Common, ReadOptions};
+use crate::output::Target;
 
 /// Score predictions and reconstructions
 ///
@@ -65,6 +66,18 @@ pub struct Score {
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,
 
+    /// Confidences [N] that parm-decode wrote, for AUROC: do they tell right from wrong?
+    ///
+    /// Counted are reconstructions; without --available, all rows.
+    #[arg(long, value_name = "CONFIDENCE.npy", requires = "labels")]
+    pub confidence: Option<Input>,
+
+    /// Write the calibration of the confidences: which share of answers is right at which confidence
+    ///
+    /// 'parm-decode --calibration' reads it.
+    #[arg(long, value_name = "FILE.json", requires = "confidence")]
+    pub calibrate: Option<Target>,
+
     /// Print JSON in place of a table
     #[arg(long)]
     pub json: bool,
@@ -88,7 +101,11 @@ impl Score {
     /// All streams that are read.
     pub fn inputs(&self) -> impl Iterator<Item = &Input> {
         let truth = self.labels.iter().chain(&self.reference);
-        std::iter::once(&self.input).chain(truth).chain(&self.available).chain(&self.solved)
+        std::iter::once(&self.input)
+            .chain(truth)
+            .chain(&self.available)
+            .chain(&self.solved)
+            .chain(&self.confidence)
     }
 }
 
