@@ -4,17 +4,21 @@
 //! the computer into outputs, and the caller's thread writes. Blocks pass in order, so the outputs
 //! stand in the order of the queries, and empty blocks go back to be filled again.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
+use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
+use parm::{CodeFile, LinearCode};
 use parm_cli::input::Source;
+use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
-use parm_cli::{Exit, Io, Output, Progress, output};
-use parm_torch::device;
-use parm_torch::{Model, Session};
+use parm_cli::{Exit, Io, Output, Progress, Usage, output};
+use parm_torch::train::sha256;
+use parm_torch::{Model, Pass, Session, device};
 
 const NAME: &str = "parm-infer";
 
@@ -32,11 +36,21 @@ struct Queries {
 /// Outputs on their way to the writer.
 struct Outputs {
     rows: usize,
-    bytes: Vec<u8>,
-    layout: RowLayout,
+    /// The model's, then those of parity models.
+    bytes: Vec<Vec<u8>>,
+    layouts: Vec<RowLayout>,
     items: Vec<u64>,
     /// Nothing comes after this block, which has no rows.
     last: bool,
+}
+
+/// What the writer must know of coding groups.
+struct Coded {
+    /// The name of the queries.
+    name: String,
+    /// Where the outputs of each parity model go.
+    targets: Vec<Target>,
+    groups: GroupCount,
 }
 
 /// Runs the tool.
@@ -48,18 +62,34 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     if let Some(note) = &chosen.note {
         options.common.note(io, NAME, note);
     }
+    let code = options.code.as_deref().map(|directory| trained(directory, &options.model)).transpose()?;
     let model = Model::load(&options.model, chosen.device)?;
     let reader = options.input.rows(io, options.read.window())?;
     let job = format!("{} on {}", options.model.display(), reader.name());
-    let session = Session::new(model, chosen.device, &reader.layout().shape).with_context(|| job.clone())?;
-    let session = Arc::new(Mutex::new(session));
+    let session =
+        |model| Session::new(model, chosen.device, &reader.layout().shape).with_context(|| job.clone());
+    let deployed = session(model)?;
+    let pass = match &code {
+        None => Pass::plain(deployed)?,
+        Some((code, models)) => {
+            let models = models.iter().map(|path| session(Model::load(path, chosen.device)?));
+            Pass::coded(deployed, code.clone(), models.collect::<Result<_>>()?, options.tail.into())
+        }
+    };
+    let (k, r) = code.as_ref().map_or((1, 0), |(code, _)| (code.k(), code.r()));
+    let targets = parity_targets(options, r)?;
+    let pass = Arc::new(Mutex::new(pass));
 
-    let (blocks, computed) = start(job, reader, &session, options.batch as usize);
+    // Blocks hold whole groups.
+    let batch = (options.batch as usize).next_multiple_of(k);
+    let name = reader.name().to_owned();
+    let (blocks, computed) = start(job, reader, &pass, batch);
     let progress = Progress::new(&options.common, io, "rows", None);
-    let written = write(options, io, &computed, &blocks, &progress);
+    let coded = Coded { name, targets, groups: GroupCount::new(k, options.tail.into()) };
+    let written = write(options, io, coded, &computed, &blocks, &progress);
     // The process may end while the computer still waits for a reader that waits for its source.
     // Holding the session keeps it from libtorch while libtorch is taken down.
-    std::mem::forget(session.lock().unwrap_or_else(PoisonError::into_inner));
+    std::mem::forget(pass.lock().unwrap_or_else(PoisonError::into_inner));
     drop(progress);
     let rows = written?;
     options.common.count(io, NAME, &format!("{rows} rows answered"));
@@ -71,9 +101,9 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
 fn start(
     job: String,
     reader: RowReader<Source>,
-    session: &Arc<Mutex<Session>>,
+    pass: &Arc<Mutex<Pass>>,
     batch: usize,
-) -> (SyncSender<Vec<u8>>, Receiver<Result<Outputs>>) {
+) -> (SyncSender<Vec<Vec<u8>>>, Receiver<Result<Outputs>>) {
     // There is always room for all blocks, so giving one back never waits.
     let (to_reader, free) = sync_channel(BLOCKS);
     let (to_computer, queries) = sync_channel(1);
@@ -84,46 +114,97 @@ fn start(
         let _ = to_caller.send(Vec::new());
     }
     thread::spawn(move || read(reader, batch, &free, &to_computer));
-    let session = Arc::clone(session);
+    let pass = Arc::clone(pass);
     thread::spawn(move || {
-        let last = compute(&job, &session, &queries, &to_reader, &free_bytes, &to_writer);
+        let last = compute(&job, &pass, &queries, &to_reader, &free_bytes, &to_writer);
         // The writer may be gone; then nobody wants to know.
         let _ = to_writer.send(last);
     });
     (to_caller, outputs)
 }
 
+/// The code of a directory and its parity models, if it was trained for this model.
+fn trained(directory: &Path, model: &Path) -> Result<(LinearCode, Vec<PathBuf>)> {
+    let file = CodeFile::load(directory)?;
+    let sha256 = sha256(model)?;
+    if sha256 != file.deployed.sha256 {
+        bail!(
+            "{}: found the SHA-256 {sha256}, expected {} ({}), the model that {} was trained for",
+            model.display(),
+            file.deployed.sha256,
+            file.deployed.name,
+            directory.display()
+        );
+    }
+    Ok((file.linear()?, file.parity.iter().map(|name| directory.join(name)).collect()))
+}
+
+/// Where the outputs of each parity model go.
+fn parity_targets(options: &Infer, r: usize) -> Result<Vec<Target>> {
+    let Some(target) = &options.parity_out else { return Ok(Vec::new()) };
+    if r > 1 && target.numbered(0) == target.numbered(1) {
+        return Err(Usage::error(format!(
+            "r = {r} parities are {r} streams: name a file for each with --parity-out 'name-{{}}.npy'"
+        )));
+    }
+    Ok((0..r).map(|parity| target.numbered(parity)).collect())
+}
+
 /// Writes outputs until the last; returns their rows.
 fn write(
     options: &Infer,
     io: &mut Io,
+    mut coded: Coded,
     computed: &Receiver<Result<Outputs>>,
-    blocks: &SyncSender<Vec<u8>>,
+    blocks: &SyncSender<Vec<Vec<u8>>>,
     progress: &Progress,
 ) -> Result<u64> {
-    let mut open: Option<RowWriter<Output>> = None;
+    let mut open: Option<Vec<RowWriter<Output>>> = None;
     let mut rows = 0;
     for outputs in computed {
         let outputs = outputs?;
-        let mut writer = match open.take() {
-            Some(writer) => writer,
-            None => options.write.rows(io, outputs.layout)?,
+        let mut writers = match open.take() {
+            Some(writers) => writers,
+            None => create(options, io, &coded.targets, outputs.layouts)?,
         };
         if outputs.last {
-            output::commit(writer)?;
+            coded.groups.finish().with_context(|| coded.name)?;
+            writers.into_iter().try_for_each(output::commit)?;
             return Ok(rows);
         }
         for rows in outputs.items {
-            writer.announce(rows);
+            let groups = coded.groups.open_item(rows);
+            for (stream, writer) in writers.iter_mut().enumerate() {
+                writer.announce(if stream == 0 { rows } else { groups });
+            }
         }
-        writer.write_raw(&outputs.bytes)?;
+        for (writer, bytes) in writers.iter_mut().zip(&outputs.bytes) {
+            writer.write_raw(bytes)?;
+        }
         rows += outputs.rows as u64;
         progress.advance(outputs.rows as u64);
         // At the end of the stream nobody takes blocks back.
         let _ = blocks.send(outputs.bytes);
-        open = Some(writer);
+        open = Some(writers);
     }
     bail!("{}: the computation ended early", options.model.display())
+}
+
+/// Opens the outputs: the model's, then those of parity models.
+fn create(
+    options: &Infer,
+    io: &mut Io,
+    targets: &[Target],
+    layouts: Vec<RowLayout>,
+) -> Result<Vec<RowWriter<Output>>> {
+    let mut layouts = layouts.into_iter();
+    let own = layouts.next().map(|layout| options.write.rows(io, layout));
+    let compression = options.write.compress.compression();
+    let mut writers = own.into_iter().collect::<Result<Vec<_>>>()?;
+    for (target, layout) in targets.iter().zip(layouts) {
+        writers.push(target.rows(io, compression, layout)?);
+    }
+    Ok(writers)
 }
 
 /// Reads blocks until the stream or its takers end.
@@ -148,29 +229,27 @@ fn read(
 /// Answers blocks until there are no more; returns the last.
 fn compute(
     job: &str,
-    session: &Mutex<Session>,
+    pass: &Mutex<Pass>,
     queries: &Receiver<Result<Queries, StreamError>>,
     to_reader: &SyncSender<Queries>,
-    free: &Receiver<Vec<u8>>,
+    free: &Receiver<Vec<Vec<u8>>>,
     to_writer: &SyncSender<Result<Outputs>>,
 ) -> Result<Outputs> {
-    let session = || session.lock().unwrap_or_else(PoisonError::into_inner);
+    let pass = || pass.lock().unwrap_or_else(PoisonError::into_inner);
     for block in queries {
         let mut block = block?;
         if block.rows == 0 {
             continue;
         }
         let mut bytes = free.recv()?;
-        let layout = session()
-            .run(block.rows, block.values.values(), &mut bytes)
-            .with_context(|| job.to_owned())?
-            .clone();
+        pass().run(block.rows, block.values.values(), &mut bytes).with_context(|| job.to_owned())?;
+        let layouts = pass().layouts().with_context(|| job.to_owned())?;
         let items = std::mem::take(&mut block.items);
-        let outputs = Outputs { rows: block.rows, bytes, layout, items, last: false };
+        let outputs = Outputs { rows: block.rows, bytes, layouts, items, last: false };
         // The reader is gone once it has read everything.
         let _ = to_reader.send(block);
         to_writer.send(Ok(outputs)).map_err(|_| anyhow!("the writer is gone"))?;
     }
-    let layout = session().output().with_context(|| job.to_owned())?.clone();
-    Ok(Outputs { rows: 0, bytes: Vec::new(), layout, items: Vec::new(), last: true })
+    let layouts = pass().layouts().with_context(|| job.to_owned())?;
+    Ok(Outputs { rows: 0, bytes: Vec::new(), layouts, items: Vec::new(), last: true })
 }

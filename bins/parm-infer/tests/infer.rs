@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};
+use parm_testkit::npy::{data, descr, f4, f4_values, item, shape, u1};
 use parm_testkit::{Tool, safetensors, tool};
 
 const THREE: &str = "linear.pt";
@@ -292,4 +292,68 @@ fn command(model: &Path) -> Command {
     let mut command = Command::new(tool::folder().join("parm-infer"));
     command.args(["--threads", "1", "--model"]).arg(model);
     command
+}
+
+/// A deployed model and a code for groups of three with two parities, barely trained.
+fn coded() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let values: Vec<f32> = (0..80).map(|value| ((value * 37) % 101) as f32 / 50.0 - 1.0).collect();
+    fs::write(folder.path().join("x.npy"), f4(&[20, 2, 2], &values)).unwrap();
+    fs::write(folder.path().join("y.npy"), u1(&[20], &(0..20).map(|row| row % 3).collect::<Vec<u8>>()))
+        .unwrap();
+    let train = |call: &str| {
+        let call = format!("{call} --data x.npy --hidden 8 --epochs 2 --validation 0");
+        assert_eq!(Tool::new("parm-train").args(&call).within(folder.path()).run().output(), b"");
+    };
+    train("base --labels y.npy -o base.safetensors");
+    train("parity --base base.safetensors --code sum -k 3 -r 2 -o code");
+    folder
+}
+
+#[test]
+fn one_pass_is_the_separate_steps() {
+    let folder = coded();
+    let run = |tool: &str, call: &str| Tool::new(tool).args(call).within(folder.path()).run().output();
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    for tail in ["pad", "drop"] {
+        let predictions = run("parm-infer", "-m base.safetensors x.npy");
+        let _ = run("parm-encode", &format!("--code code --tail {tail} -o q{{}}.npy x.npy"));
+        for batch in [1, 4, 256] {
+            let call = format!(
+                "-m base.safetensors --code code --parity-out p{{}}.npy --tail {tail} --batch {batch} x.npy"
+            );
+            assert_eq!(run("parm-infer", &call), predictions);
+            for parity in 0..2 {
+                let separate =
+                    run("parm-infer", &format!("-m code/parity-{parity}.safetensors q{parity}.npy"));
+                let pass = read(&format!("p{parity}.npy"));
+                assert_eq!(shape(&pass), shape(&separate), "{tail}");
+                for (pass, separate) in f4_values(&pass).iter().zip(f4_values(&separate)) {
+                    assert!((pass - separate).abs() <= 1e-4 * separate.abs() + 1e-6, "{pass} {separate}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_pass_refuses_another_model_and_rows_that_do_not_fill_groups() {
+    let folder = coded();
+    fs::copy(folder.path().join("code/parity-0.safetensors"), folder.path().join("other.safetensors"))
+        .unwrap();
+    for (call, code, message) in [
+        (
+            "-m other.safetensors --code code --parity-out p{}.npy x.npy",
+            1,
+            "the model that code was trained for",
+        ),
+        ("-m base.safetensors --code code --parity-out p{}.npy x.npy", 1, "x.npy: found 20 rows"),
+        ("-m base.safetensors --code code --parity-out p.npy --tail pad x.npy", 2, "'name-{}.npy'"),
+        ("-m base.safetensors --code code x.npy", 2, "--parity-out"),
+        ("-m base.safetensors --parity-out p{}.npy x.npy", 2, "--code"),
+    ] {
+        let ended = Tool::new("parm-infer").args(call).args("-o out.npy").within(folder.path()).run();
+        assert!(ended.code == code && ended.stderr.contains(message), "{call}: {}", ended.stderr);
+        assert!(!folder.path().join("p0.npy").exists() && !folder.path().join("out.npy").exists(), "{call}");
+    }
 }

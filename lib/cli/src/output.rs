@@ -70,6 +70,15 @@ enum Place {
 }
 
 impl Target {
+    /// The same name, its {} replaced by the index of a parity.
+    #[must_use]
+    pub fn numbered(&self, parity: usize) -> Self {
+        match self {
+            Self::Path(path) => Self::Path(path.to_string_lossy().replace("{}", &parity.to_string()).into()),
+            Self::Stdout => Self::Stdout,
+        }
+    }
+
     /// Opens the stream to write.
     ///
     /// # Errors

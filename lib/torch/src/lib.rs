@@ -19,7 +19,7 @@ pub mod train;
 pub use device::Device;
 pub use mlp::Mlp;
 pub use model::Model;
-pub use session::Session;
+pub use session::{Pass, Session};
 
 /// The longest message of libtorch that is passed on, in characters.
 const MAX_MESSAGE: usize = 240;

@@ -1,8 +1,9 @@
 //! Running a model on blocks of rows.
 
 use bytemuck::cast_slice;
-use parm::Dtype;
+use parm::codes::CodeError;
 use parm::npy::RowLayout;
+use parm::{Dtype, LinearCode, Tail};
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
@@ -96,7 +97,18 @@ impl Session {
         queries: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let result = self.predict(rows, queries).map_err(|error| self.refused(&error))?;
+        let queries = self.upload(rows, queries).map_err(|error| self.refused(&error))?;
+        self.answer(rows, &queries, outputs)
+    }
+
+    /// As [`run`](Self::run), for rows on the device.
+    fn answer(
+        &mut self,
+        rows: usize,
+        queries: &Tensor,
+        outputs: &mut Vec<u8>,
+    ) -> Result<&RowLayout, SessionError> {
+        let result = self.predict(queries).map_err(|error| self.refused(&error))?;
         let dtype = dtype(result.kind());
         let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", result.kind())))?;
         let size = result.size();
@@ -115,16 +127,20 @@ impl Session {
         Ok(self.output.get_or_insert(found))
     }
 
-    /// Outputs on the CPU, contiguous, of a type that streams carry where there is a near one.
-    fn predict(&self, rows: usize, queries: &[f32]) -> Result<Tensor, TchError> {
+    /// Rows on the device: `[rows, shape…]`.
+    fn upload(&self, rows: usize, queries: &[f32]) -> Result<Tensor, TchError> {
         let elements: usize = self.shape.iter().product();
         let queries = queries
             .get(..rows * elements)
             .ok_or_else(|| TchError::Shape(format!("{} numbers for {rows} rows", queries.len())))?;
         let size: Vec<i64> =
             std::iter::once(rows).chain(self.shape.iter().copied()).map(|axis| axis as i64).collect();
-        let queries = Tensor::f_from_data_size(cast_slice(queries), &size, Kind::Float)?;
-        let outputs = self.model.predict(&queries.f_to_device(self.device.0)?)?;
+        Tensor::f_from_data_size(cast_slice(queries), &size, Kind::Float)?.f_to_device(self.device.0)
+    }
+
+    /// Outputs on the CPU, contiguous, of a type that streams carry where there is a near one.
+    fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        let outputs = self.model.predict(queries)?;
         let outputs = outputs.f_to_device(tch::Device::Cpu)?;
         let outputs =
             if outputs.kind() == Kind::BFloat16 { outputs.f_to_kind(Kind::Float)? } else { outputs };
@@ -134,6 +150,108 @@ impl Session {
     fn refused(&self, error: &TchError) -> SessionError {
         SessionError::Refused { shape: self.shape.clone(), message: crate::one_line(&error.to_string()) }
     }
+}
+
+/// One pass over queries: they go to the device once, the deployed model answers them, parity queries
+/// are encoded there, and the parity models answer these.
+#[derive(Debug)]
+pub struct Pass {
+    deployed: Session,
+    code: LinearCode,
+    parities: Vec<Session>,
+    tail: Tail,
+}
+
+impl Pass {
+    /// A pass without parity models.
+    ///
+    /// # Errors
+    /// None: a group of one query is a group.
+    pub fn plain(deployed: Session) -> Result<Self, CodeError> {
+        Ok(Self { deployed, code: LinearCode::none(1)?, parities: Vec::new(), tail: Tail::Error })
+    }
+
+    /// A pass with the parity models of a code, by parity.
+    ///
+    /// # Panics
+    /// If there is not one session for each parity.
+    #[must_use]
+    pub fn coded(deployed: Session, code: LinearCode, parities: Vec<Session>, tail: Tail) -> Self {
+        assert_eq!(parities.len(), code.r(), "one parity model for each parity");
+        Self { deployed, code, parities, tail }
+    }
+
+    /// Queries of a group: blocks but the last must hold whole groups.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.code.k()
+    }
+
+    /// What the outputs look like: the deployed model's, then each parity model's.
+    ///
+    /// # Errors
+    /// As [`Session::output`].
+    pub fn layouts(&mut self) -> Result<Vec<RowLayout>, SessionError> {
+        let sessions = std::iter::once(&mut self.deployed).chain(&mut self.parities);
+        sessions.map(|session| session.output().cloned()).collect()
+    }
+
+    /// Answers a block of rows: `outputs` holds the bytes of the deployed model's outputs, then those
+    /// of each parity model, one row per group. A group that the last block leaves short is padded, or
+    /// has no parity query, as the tail says.
+    ///
+    /// # Errors
+    /// [`SessionError`], by kind.
+    pub fn run(
+        &mut self,
+        rows: usize,
+        queries: &[f32],
+        outputs: &mut Vec<Vec<u8>>,
+    ) -> Result<(), SessionError> {
+        outputs.resize_with(1 + self.parities.len(), Vec::new);
+        let [own, of_parities @ ..] = outputs.as_mut_slice() else { return Ok(()) };
+        let queries = self.deployed.upload(rows, queries).map_err(|error| self.deployed.refused(&error))?;
+        self.deployed.answer(rows, &queries, own)?;
+        for (parity, session) in self.parities.iter_mut().enumerate() {
+            let encoded = encode(&self.code, parity, self.tail, rows, &queries);
+            let encoded = encoded.map_err(|error| session.refused(&error))?;
+            let groups = encoded.size().first().map_or(0, |&groups| groups as usize);
+            of_parities[parity].clear();
+            if groups > 0 {
+                session.answer(groups, &encoded, &mut of_parities[parity])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parity queries `[groups, …]` of one parity for rows `[rows, …]` on the device.
+fn encode(
+    code: &LinearCode,
+    parity: usize,
+    tail: Tail,
+    rows: usize,
+    queries: &Tensor,
+) -> Result<Tensor, TchError> {
+    let k = code.k();
+    let left_over = rows % k;
+    let sum = |first: usize, groups: usize, weights: Vec<f64>| {
+        let mut shape = queries.size();
+        shape.splice(..1, [groups as i64, weights.len() as i64]);
+        let part = queries.f_narrow(0, first as i64, (groups * weights.len()) as i64)?.f_view(&*shape)?;
+        let mut sum = part.f_select(1, 0)?.f_mul_scalar(weights[0])?;
+        for (slot, &weight) in weights.iter().enumerate().skip(1) {
+            let term = part.f_select(1, slot as i64)?.f_mul_scalar(weight)?;
+            sum = sum.f_add(&term)?;
+        }
+        Ok::<_, TchError>(sum)
+    };
+    let whole = sum(0, rows / k, code.weights(parity))?;
+    if left_over == 0 || tail != Tail::Pad {
+        return Ok(whole);
+    }
+    let padded = sum(rows - left_over, 1, code.padded(left_over).weights(parity))?;
+    Tensor::f_cat(&[whole, padded], 0)
 }
 
 fn dtype(kind: Kind) -> Option<Dtype> {
