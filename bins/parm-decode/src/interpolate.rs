@@ -201,6 +201,9 @@ impl<T: Float> Interpolator<T> {
             outputs.write_solved(&written.solved[..here])?;
             outputs.write_confidence(&written.confidence[..here.min(written.confidence.len())])?;
             done += here as u64;
+            let unsolved = written.solved[..here].iter().filter(|solved| **solved == 0).count();
+            self.report.unsolved += unsolved as u64;
+            self.report.rebuilt += (here - unsolved) as u64;
             progress.advance(rows as u64);
             if rows < block_rows {
                 break;
@@ -290,8 +293,6 @@ impl<T: Float> Interpolator<T> {
                 written.confidence[solved + rebuilt.slot] = score;
             }
         }
-        self.report.rebuilt += rebuilt.len() as u64;
-        self.report.unsolved += unsolved.len() as u64;
         self.report.worst_condition = self.report.worst_condition.max(*condition);
     }
 }

@@ -183,3 +183,105 @@ fn big_endian_and_fortran_order_are_read() {
     fortran[at..at + 6].copy_from_slice(b"True, ");
     assert_eq!(f4_values(&encode("--code sum -k 2").stdin(fortran).run().output()), [4., 6.]);
 }
+
+/// Berrut's weights of worker point z, as the formula stands.
+fn berrut(k: usize, z: f64) -> Vec<f64> {
+    let point = |j: usize| ((2 * j + 1) as f64 * std::f64::consts::PI / (2 * k) as f64).cos();
+    let term = |j: usize| (if j.is_multiple_of(2) { 1.0 } else { -1.0 }) / (z - point(j));
+    let sum: f64 = (0..k).map(term).sum();
+    (0..k).map(|j| term(j) / sum).collect()
+}
+
+#[test]
+fn berrut_writes_one_stream_of_coded_queries_in_worker_order() {
+    let values: Vec<f32> = (0..18).map(|value| ((value * 5) % 11) as f32).collect();
+    for (points, angle) in [
+        ("", &(|i, n| i / n) as &dyn Fn(f64, f64) -> f64),
+        ("--points approxifer", &|i, n| i / n),
+        ("--points chebyshev1", &|i, n| (2.0 * i + 1.0) / (2.0 * n)),
+        ("--points chebyshev2", &|i, n| i / (n - 1.0)),
+    ] {
+        let call = encode("--code berrut -k 3 --stragglers 1").args(points);
+        let coded = call.stdin(f4(&[6, 3], &values)).run().output();
+        assert_eq!(shape(&coded), [8, 3]);
+        for (i, found) in f4_values(&coded).into_iter().enumerate() {
+            let (group, worker, element) = (i / 12, i / 3 % 4, i % 3);
+            let weights = berrut(3, (angle(worker as f64, 4.0) * std::f64::consts::PI).cos());
+            let expected: f64 =
+                (0..3).map(|j| weights[j] * f64::from(values[(group * 3 + j) * 3 + element])).sum();
+            assert!((f64::from(found) - expected).abs() < 1e-5, "{points}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn interpolating_codes_count_their_workers() {
+    let queries = f8(&[8, 2], &[1.0; 16]);
+    for (call, workers) in [
+        ("--code berrut -k 4", 5),
+        ("--code berrut -k 4 --stragglers 0", 4),
+        ("--code floater-hormann -k 4 --stragglers 2 --degree 3", 6),
+        ("--code spline -k 4 --stragglers 3 --lambda-e 1e-4 --lambda-d 0.1", 7),
+        ("--code berrut -k 4 --byzantine 1", 10),
+        ("--code berrut -k 4 --byzantine 2 --stragglers 0", 11),
+    ] {
+        let coded = encode(call).stdin(queries.clone()).run().output();
+        assert_eq!((descr(&coded).as_str(), shape(&coded)), ("<f8", vec![2 * workers, 2]), "{call}");
+        // Every curve through equal queries is flat.
+        for value in data(&coded).as_chunks().0 {
+            assert!((f64::from_le_bytes(*value) - 1.0).abs() < 1e-12, "{call}");
+        }
+    }
+}
+
+#[test]
+fn tails_of_interpolating_codes_are_refused_padded_or_dropped() {
+    let queries = f4(&[5, 1], &[1., 2., 3., 4., 5.]);
+    let refused = encode("--code berrut -k 3").stdin(queries.clone()).run();
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("found 5 rows") && refused.stderr.contains("--tail pad"));
+    let padded = encode("--code berrut -k 3 --tail pad").stdin(queries.clone()).run().output();
+    let full = f4(&[6, 1], &[1., 2., 3., 4., 5., 5.]);
+    assert_eq!(padded, encode("--code berrut -k 3").stdin(full).run().output());
+    let dropped = encode("--code berrut -k 3 --tail drop").stdin(queries).run().output();
+    assert_eq!(dropped, encode("--code berrut -k 3").stdin(f4(&[3, 1], &[1., 2., 3.])).run().output());
+}
+
+#[test]
+fn splitting_a_stream_changes_no_coded_query() {
+    let values: Vec<f32> = (0..10).map(|value| value as f32).collect();
+    let call = || encode("--code floater-hormann -k 4 --stragglers 2 --tail pad");
+    let whole = call().stdin(f4(&[10, 1], &values)).run().output();
+    for cut in 0..=10 {
+        let (head, rest) = values.split_at(cut);
+        let split = [f4(&[cut, 1], head), f4(&[10 - cut, 1], rest)].concat();
+        assert_eq!(f4_values(&call().stdin(split).run().output()), f4_values(&whole), "cut at {cut}");
+    }
+}
+
+#[test]
+fn options_of_other_codes_are_refused() {
+    for (call, message) in [
+        ("--code sum -k 2 --stragglers 1", "--stragglers goes with interpolating codes, not with --code sum"),
+        ("--code sum -k 2 --byzantine 1", "--byzantine goes with interpolating codes"),
+        ("--code none -k 2 --points chebyshev1", "--points goes with interpolating codes"),
+        ("--code berrut -k 2 -r 1", "-r goes with codes with parities"),
+        ("--code berrut -k 2 --weights w.npy", "--weights goes with --code sum, not with --code berrut"),
+        (
+            "--code berrut -k 2 --degree 1",
+            "--degree goes with --code floater-hormann, not with --code berrut",
+        ),
+        ("--code berrut -k 2 --lambda-e 1", "--lambda-e goes with --code spline, not with --code berrut"),
+        ("--code floater-hormann -k 2 --lambda-d 1", "--lambda-d goes with --code spline"),
+        ("--code spline -k 2 --degree 1", "--degree goes with --code floater-hormann"),
+        ("--code spline -k 2 --lambda-d=-1", "found lambda -1; expected a finite number from 0"),
+        ("--code berrut", "--code berrut needs -k K"),
+        ("--code berrut -k 2 --parity-index 0", "--parity-index goes with codes with parities"),
+        ("--code berrut -k 2 --points equal", "invalid value 'equal'"),
+        ("--code lagrange -k 2", "sum, replicate, none, berrut, floater-hormann, spline"),
+    ] {
+        let outcome = encode(call).stdin(f4(&[2, 1], &[1., 2.])).run();
+        assert_eq!(outcome.code, 2, "{call}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{call}: {}", outcome.stderr);
+    }
+}
