@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
             .map(|(worker, count)| format!(", worker {worker}: {count}"))
             .collect();
         let total: u64 = left_out.iter().sum();
-        line += &format!("; left out {total} wrong answers{}", by_worker.concat());
+        line = format!("{line}; left out {total} wrong answers{}", by_worker.concat());
     }
     options.common.count(io, "parm-decode", &line);
     Ok(exit)
@@ -59,7 +59,7 @@ fn check_options(options: &Decode, code: &InterpolatingCode) -> Result<()> {
     if options.locate.is_some() && code.redundancy().byzantine == 0 {
         return Err(Usage::error("--locate needs --byzantine E with E from 1"));
     }
-    if !(options.threshold >= 0.0) {
+    if options.threshold.is_nan() || options.threshold < 0.0 {
         return Err(Usage::error(format!(
             "found --threshold {}, expected a number from 0",
             options.threshold
@@ -201,9 +201,9 @@ impl<T: Float> Interpolator<T> {
             outputs.write_solved(&written.solved[..here])?;
             outputs.write_confidence(&written.confidence[..here.min(written.confidence.len())])?;
             done += here as u64;
-            let unsolved = written.solved[..here].iter().filter(|solved| **solved == 0).count();
-            self.report.unsolved += unsolved as u64;
-            self.report.rebuilt += (here - unsolved) as u64;
+            let rebuilt: u64 = written.solved[..here].iter().map(|&solved| u64::from(solved)).sum();
+            self.report.rebuilt += rebuilt;
+            self.report.unsolved += here as u64 - rebuilt;
             progress.advance(rows as u64);
             if rows < block_rows {
                 break;
@@ -277,12 +277,12 @@ impl<T: Float> Interpolator<T> {
             }
         }
         let Decoding { rebuilt, unsolved, condition } = &*plan.decoding;
-        for &slot in unsolved {
-            out[slot * elements..][..elements].copy_from_slice(&self.default);
-        }
         let solved = written.solved.len();
         written.solved.resize(solved + k, 1);
-        unsolved.iter().for_each(|&slot| written.solved[solved + slot] = 0);
+        for &slot in unsolved {
+            out[slot * elements..][..elements].copy_from_slice(&self.default);
+            written.solved[solved + slot] = 0;
+        }
         if with_confidence {
             written.confidence.resize(solved + k, 0.0);
             for rebuilt in rebuilt {

@@ -27,7 +27,7 @@ use crate::streams::{Block, Recorded, Streams};
 /// the rows that each other ask for, an output that cannot be written.
 pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
     match options.curve.choose(&options.code, io)? {
-        AnyCode::Systematic(chosen) => run_systematic(options, io, chosen),
+        AnyCode::Systematic(chosen) => run_systematic(options, io, *chosen),
         AnyCode::Interpolating(code) => interpolate::run(options, io, code),
     }
 }

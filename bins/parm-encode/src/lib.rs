@@ -22,7 +22,7 @@ type ParityStream = (usize, RowWriter<Output>);
 /// their groups, an output that cannot be written.
 pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
     let (rows, groups) = match options.curve.choose(&options.code, io)? {
-        AnyCode::Systematic(chosen) => run_systematic(options, io, chosen),
+        AnyCode::Systematic(chosen) => run_systematic(options, io, *chosen),
         AnyCode::Interpolating(code) => run_interpolating(options, io, &code),
     }?;
     options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));

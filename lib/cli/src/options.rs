@@ -359,7 +359,7 @@ pub struct CurveOptions {
     #[arg(long, value_name = "X")]
     pub lambda_e: Option<f64>,
 
-    /// How smooth 'spline' makes the curve through the answers [default: 1e-5]
+    /// How smooth 'spline' makes the curve through the answers [default: 1e-6]
     #[arg(long, value_name = "X")]
     pub lambda_d: Option<f64>,
 }
@@ -368,7 +368,7 @@ pub struct CurveOptions {
 #[derive(Clone, Debug)]
 pub enum AnyCode {
     /// `sum`, `replicate`, `none`, or a trained code.
-    Systematic(ChosenCode),
+    Systematic(Box<ChosenCode>),
     /// `berrut`, `floater-hormann` or `spline`.
     Interpolating(InterpolatingCode),
 }
@@ -401,7 +401,7 @@ impl CurveOptions {
             }
         }
         if !interpolating {
-            return Ok(AnyCode::Systematic(code.choose(io)?));
+            return Ok(AnyCode::Systematic(Box::new(code.choose(io)?)));
         }
         let k = code.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))? as usize;
         let redundancy = Redundancy {
@@ -414,7 +414,7 @@ impl CurveOptions {
             _ => self.degree.unwrap_or(1) as usize,
         };
         let made = if name == "spline" {
-            let lambdas = [self.lambda_e.unwrap_or(0.0), self.lambda_d.unwrap_or(1e-5)];
+            let lambdas = [self.lambda_e.unwrap_or(0.0), self.lambda_d.unwrap_or(1e-6)];
             InterpolatingCode::spline(k, redundancy, points, lambdas)
         } else {
             InterpolatingCode::floater_hormann(k, redundancy, points, degree)

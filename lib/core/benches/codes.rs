@@ -59,7 +59,9 @@ fn decoding(rounds: usize) {
     for (name, code) in codes {
         let code = code.expect("k > 0");
         let mut available = vec![true; code.workers()];
-        [0, 4, 9].into_iter().for_each(|worker| available[worker] = false);
+        for worker in [0, 4, 9] {
+            available[worker] = false;
+        }
         let time = |act: &mut dyn FnMut()| {
             let mut times: Vec<f64> = (0..rounds)
                 .map(|_| {

@@ -307,9 +307,13 @@ fn few_and_far_answers_show_in_the_condition() {
     assert!((1.0..100.0).contains(&whole) && torn > 10.0 * whole, "{whole} {torn}");
 }
 
-/// Answers of smooth functions of the point, one a class, so that only planted errors stand out.
+/// Answers of functions of the point that are smooth but for a ripple, one a class, so that only
+/// planted errors stand out.
 fn smooth(points: &[f64], classes: usize) -> Vec<f64> {
-    let value = |z: &f64, class: usize| (z * (1.0 + 0.1 * class as f64)).sin() + 0.3 * class as f64;
+    let ripple = |z: &f64, class: usize| 0.05 * (40.0 * z + 3.0 * class as f64).cos();
+    let value = |z: &f64, class: usize| {
+        (z * (1.0 + 0.1 * class as f64)).sin() + 0.3 * class as f64 + ripple(z, class)
+    };
     points.iter().flat_map(|z| (0..classes).map(move |class| value(z, class))).collect()
 }
 
@@ -320,10 +324,12 @@ fn located(
     lost: &[usize],
     threshold: f64,
 ) -> Vec<usize> {
-    let code = InterpolatingCode::berrut(4, redundancy, Points::default()).unwrap();
+    let code = InterpolatingCode::berrut(8, redundancy, Points::default()).unwrap();
     let mut answers = smooth(code.worker_points(), 6);
     let mut available = vec![true; code.workers()];
-    lost.iter().for_each(|&worker| available[worker] = false);
+    for &worker in lost {
+        available[worker] = false;
+    }
     for &(worker, error) in spoil {
         for (class, value) in answers[worker * 6..][..6].iter_mut().enumerate() {
             *value += error * (1.0 + 0.2 * class as f64);
@@ -339,13 +345,13 @@ const WAYS: [Locate; 3] = [Locate::Vote, Locate::Residual, Locate::Both];
 #[test]
 fn planted_errors_are_found() {
     for locate in WAYS {
-        for worker in 0..9 {
+        for worker in 0..17 {
             let redundancy = Redundancy { stragglers: 0, byzantine: 1 };
             let found = located(locate, redundancy, &[(worker, 50.0)], &[], 2.0);
             assert_eq!(found, [worker], "{locate:?}");
         }
         let redundancy = Redundancy { stragglers: 2, byzantine: 2 };
-        let found = located(locate, redundancy, &[(1, 40.0), (8, -60.0)], &[3, 5], 2.0);
+        let found = located(locate, redundancy, &[(1, 40.0), (8, -60.0)], &[3, 5], 1.5);
         assert_eq!(found, [1, 8], "{locate:?}");
     }
 }
@@ -373,13 +379,13 @@ fn answers_that_are_no_numbers_are_wrong() {
 fn nothing_is_located_among_too_few_answers() {
     for locate in WAYS {
         let redundancy = Redundancy { stragglers: 7, byzantine: 1 };
-        let lost: Vec<usize> = (2..16).collect();
+        let lost: Vec<usize> = (2..24).collect();
         assert!(located(locate, redundancy, &[(0, 50.0)], &lost, 0.0).is_empty());
     }
     // The vote needs an answer for each coefficient, and does not guess.
     let redundancy = Redundancy { stragglers: 0, byzantine: 1 };
-    assert!(located(Locate::Vote, redundancy, &[(1, 50.0)], &[3], 2.0).is_empty());
-    assert_eq!(located(Locate::Residual, redundancy, &[(1, 50.0)], &[3], 2.0), [1]);
+    assert!(located(Locate::Vote, redundancy, &[(4, 50.0)], &[7], 2.0).is_empty());
+    assert_eq!(located(Locate::Residual, redundancy, &[(4, 50.0)], &[7], 2.0), [4]);
 }
 
 #[test]

@@ -49,7 +49,13 @@ pub struct Decode {
     /// An answer is left out if what the others say it should be is farther from it than X times the
     /// median of its group. Leaving answers out costs accuracy, and small errors do less harm; 0 leaves
     /// out E answers of every group.
-    #[arg(long, value_name = "X", default_value = "3", requires = "locate", help_heading = "Wrong answers")]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value = "2.5",
+        requires = "locate",
+        help_heading = "Wrong answers"
+    )]
     pub threshold: f64,
 
     /// Write a mask [groups x n]: false where an answer was missing, or was found wrong

@@ -137,12 +137,6 @@ impl InterpolatingCode {
         &self.workers
     }
 
-    /// The curve through the answers.
-    #[must_use]
-    pub fn curve(&self) -> Curve {
-        self.decode
-    }
-
     /// D_F, `[k, survivors]`, for the workers that answered, in ascending order.
     ///
     /// # Panics

@@ -43,6 +43,7 @@ fn combine_strip_avx2<T: Float>(weights: &[T], rows: &[&[T]], first: usize, out:
 
 /// Four rows are added at a time, in their order, so that `out` goes through the registers once for
 /// them.
+#[allow(clippy::inline_always)] // compiled once for each width of registers
 #[inline(always)]
 fn combine_strip_plain<T: Float>(weights: &[T], rows: &[&[T]], first: usize, out: &mut [T]) {
     let length = out.len();
@@ -159,6 +160,7 @@ fn apply_tiles_avx2<T: Float>(matrix: &[T], inputs: &[T], elements: usize, out: 
 /// All outputs of a few elements at a time: the inputs come from memory once, while sums are
 /// computed, and each sum stays in the registers until it is complete. The additions are those of
 /// [`combine`], in its order.
+#[allow(clippy::inline_always)] // compiled once for each width of registers
 #[inline(always)]
 fn apply_tiles_plain<T: Float>(matrix: &[T], inputs: &[T], elements: usize, out: &mut [T]) {
     let columns = inputs.len() / elements;
