@@ -1,7 +1,7 @@
 //! Every code on one's own model and data, in one table.
 //!
-//! Three steps: [`scheme`] lists what is compared, [`answers`] asks the models for every answer once,
-//! and [`evaluate`] loses workers, decodes and counts. All schemes of one k and number of extra
+//! Three steps: `scheme` lists what is compared, `answers` asks the models for every answer once,
+//! and `evaluate` loses workers, decodes and counts. All schemes of one k and number of extra
 //! workers see the same losses.
 
 mod answers;

@@ -229,7 +229,7 @@ fn check_rows(predictions: &str, truth: &Truth, masks: &Masks, scores: &Scores) 
     }
     let labels = truth.labels.iter().map(|labels| (&labels.name, labels.rows.len()));
     let reference = truth.reference.iter().map(|reference| (&reference.name, reference.rows.len()));
-    for (name, found) in labels.chain(reference).filter(|&(_, found)| found * copies != rows) {
+    if let Some((name, found)) = labels.chain(reference).find(|&(_, found)| found * copies != rows) {
         let several = found > 0 && rows > found && rows.is_multiple_of(found) && copies == 1;
         let hint = match copies {
             1 if several => "; for copies of the labelled rows see --copies".into(),

@@ -71,12 +71,12 @@ pub fn infer(
             writer.finish().map(drop)
         });
         let predictions = read_all(stdout);
-        let fed = feeding.join().map_err(|_| anyhow!("the writer of queries panicked"))?;
-        anyhow::Ok((predictions, fed))
+        let written = feeding.join().map_err(|_| anyhow!("the writer of queries panicked"))?;
+        anyhow::Ok((predictions, written))
     });
     check(&mut child, &program)?;
-    let (predictions, fed) = result?;
-    fed?;
+    let (predictions, written) = result?;
+    written?;
     predictions
 }
 
