@@ -3,9 +3,11 @@
 mod interpolate;
 mod streams;
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use parm::calibration::Calibration;
 use parm::codes::{Decoder, Decoding, ILL_CONDITIONED, combine, confidence};
 use parm::erase::Erase;
 use parm::group::GroupCount;
@@ -125,6 +127,7 @@ struct Outputs {
     predictions: RowWriter<Output>,
     solved: Option<RowWriter<Output>>,
     confidence: Option<RowWriter<Output>>,
+    calibration: Option<Calibration>,
     erased: Option<RowWriter<Output>>,
     kept: Option<RowWriter<Output>>,
 }
@@ -135,6 +138,7 @@ impl Outputs {
         if options.confidence.is_some() && !classes {
             bail!("--confidence: found predictions of {layout}, expected scores of two classes or more");
         }
+        let calibration = options.calibration.as_deref().map(read_calibration).transpose()?;
         let compression = options.write.compress.compression();
         let mut open = |to: &Option<Target>, layout: RowLayout| {
             to.as_ref().map(|to| to.rows(io, compression, layout)).transpose()
@@ -142,6 +146,7 @@ impl Outputs {
         Ok(Self {
             solved: open(&options.solved, parm::mask::layout())?,
             confidence: open(&options.confidence, RowLayout::new(Dtype::F32, []))?,
+            calibration,
             erased: open(&options.erased_out, parm::mask::layout())?,
             kept: open(&options.kept, parm::mask::layout())?,
             predictions: options.write.rows(io, layout.clone())?,
@@ -164,7 +169,12 @@ impl Outputs {
     }
 
     fn write_confidence(&mut self, scores: &[f32]) -> Result<()> {
-        Ok(self.confidence.as_mut().map_or(Ok(()), |rows| rows.write(scores))?)
+        let Some(rows) = &mut self.confidence else { return Ok(()) };
+        let Some(calibration) = &self.calibration else { return Ok(rows.write(scores)?) };
+        // What arrived is certain, and what nothing rebuilt is certainly no answer.
+        let calibrated =
+            |&score: &f32| if 0.0 < score && score < 1.0 { calibration.apply(score) } else { score };
+        Ok(rows.write(&scores.iter().map(calibrated).collect::<Vec<_>>())?)
     }
 
     fn write_erased(&mut self, available: &[bool]) -> Result<()> {
@@ -179,6 +189,15 @@ impl Outputs {
         commit(self.predictions)?;
         [self.solved, self.confidence, self.erased, self.kept].into_iter().flatten().try_for_each(commit)
     }
+}
+
+fn read_calibration(path: &Path) -> Result<Calibration> {
+    let name = || path.display().to_string();
+    let text = fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
+    let calibration: Calibration = serde_json::from_slice(&text)
+        .with_context(|| format!("{}: malformed calibration", path.display()))?;
+    calibration.check().with_context(name)?;
+    Ok(calibration)
 }
 
 fn write_mask(to: Option<&mut RowWriter<Output>>, available: &[bool]) -> Result<()> {

@@ -225,3 +225,31 @@ fn an_ill_conditioned_system_is_named() {
     let quiet = format!("-q --code sum -k 7 -r 7 {parities} --available have.npy lost.npy");
     assert_eq!(decode(folder.path(), &quiet).stderr, "");
 }
+
+#[test]
+fn calibrated_confidences_are_read_off_the_curve() {
+    let folder = stage("--code sum -k 2", 4);
+    write_lost(folder.path(), &[true, false, false, false]);
+    let call =
+        "--code sum -k 2 --parity p0.npy --available have.npy --confidence c.npy --allow-unsolved lost.npy";
+    let confidences = |options: &str| {
+        let _ = decode(folder.path(), &format!("{call} {options}")).output();
+        f4_values(&fs::read(folder.path().join("c.npy")).unwrap())
+    };
+    let raw = confidences("");
+    assert!(raw[0] == 1.0 && (0.01..0.99).contains(&raw[1]) && raw[2..] == [0.0, 0.0], "{raw:?}");
+    let curve = r#"{"format": 1, "points": [[0.0, 0.25], [1.0, 0.75]]}"#;
+    fs::write(folder.path().join("curve.json"), curve).unwrap();
+    let calibrated = confidences("--calibration curve.json");
+    assert!((calibrated[1] - (0.25 + raw[1] / 2.0)).abs() < 1e-6, "{calibrated:?}");
+    assert_eq!((calibrated[0], &calibrated[2..]), (1.0, &raw[2..]), "certain either way");
+    for (text, message) in [
+        ("{", "curve.json: malformed calibration"),
+        (r#"{"format": 2, "points": [[0.0, 0.25]]}"#, "curve.json: found format 2, expected 1"),
+        (r#"{"format": 1, "points": [[0.5, 0.5], [0.4, 0.6]]}"#, "curve.json: found points that do not rise"),
+    ] {
+        fs::write(folder.path().join("curve.json"), text).unwrap();
+        let refused = decode(folder.path(), &format!("{call} --calibration curve.json"));
+        assert!(refused.code == 1 && refused.stderr.contains(message), "{}", refused.stderr);
+    }
+}

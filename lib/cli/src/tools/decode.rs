@@ -104,6 +104,12 @@ pub struct Decode {
     #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub confidence: Option<Target>,
 
+    /// A calibration of confidences that parm-score wrote: they become probabilities of being right
+    ///
+    /// Predictions that arrived stay at 1, and those that could not be rebuilt at 0.
+    #[arg(long, value_name = "FILE.json", requires = "confidence", help_heading = "Losses")]
+    pub calibration: Option<PathBuf>,
+
     /// End with exit code 0 even if some predictions could not be rebuilt
     #[arg(long, help_heading = "Losses")]
     pub allow_unsolved: bool,
