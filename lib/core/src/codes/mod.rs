@@ -7,6 +7,7 @@
 //! type. [`Locator`] finds answers that are wrong, and [`confidence`] says how far to trust what
 //! was rebuilt.
 
+pub mod concat;
 mod confidence;
 mod decoder;
 pub mod geometry;
