@@ -1,19 +1,17 @@
-//! Queries to parity queries: reads whole coding groups, writes one row per group and parity, or the
-//! n coded queries of each group.
+//! Queries to coded queries: reads whole coding groups, and writes for each group one row per parity,
+//! or n rows that all run on the deployed model.
 
 use anyhow::{Context, Result, bail};
+use parm::codes::concat::Concat;
 use parm::codes::{Code, InterpolatingCode, apply, encode_groups, row_major};
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
 use parm::{Dtype, Float, LinearCode, Tail};
 use parm_cli::input::Source;
-use parm_cli::options::{AnyCode, ChosenCode};
+use parm_cli::options::{AnyCode, ChosenCode, Encoding};
 use parm_cli::output::{Target, commit};
 use parm_cli::tools::encode::Encode;
 use parm_cli::{Exit, Io, Output, Progress, Usage};
-
-/// A stream of parity queries, and the parity that it is of.
-type ParityStream = (usize, RowWriter<Output>);
 
 /// Encodes the queries of a stream.
 ///
@@ -21,20 +19,16 @@ type ParityStream = (usize, RowWriter<Output>);
 /// Options that contradict each other, a code or a stream that is refused, rows that do not fill
 /// their groups, an output that cannot be written.
 pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
-    let (rows, groups) = match options.curve.choose(&options.code, io)? {
-        AnyCode::Systematic(chosen) => run_systematic(options, io, *chosen),
-        AnyCode::Interpolating(code) => run_interpolating(options, io, &code),
-    }?;
-    options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));
-    Ok(Exit::Done)
-}
-
-/// Returns the queries read and the groups written.
-fn run_systematic(options: &Encode, io: &mut Io, chosen: ChosenCode) -> Result<(u64, u64)> {
-    let targets = targets(options, chosen.linear.r())?;
+    let code = options.curve.choose(&options.code, io)?;
+    let targets = match &code {
+        AnyCode::Systematic(chosen) => parities(options, chosen.linear.r())?,
+        AnyCode::Interpolating(_) => workers(options)?,
+    };
     let input = options.input.rows(io, options.read.window())?;
     let layout = input.layout();
-    if let Some(file) = chosen.file.filter(|file| file.query_shape != layout.shape) {
+    if let AnyCode::Systematic(chosen) = &code
+        && let Some(file) = chosen.file.as_ref().filter(|file| file.query_shape != layout.shape)
+    {
         bail!(
             "{}: found queries of shape {:?}, but the code {} was trained for {:?}",
             input.name(),
@@ -43,91 +37,17 @@ fn run_systematic(options: &Encode, io: &mut Io, chosen: ChosenCode) -> Result<(
             file.query_shape
         );
     }
-    let parity_layout = RowLayout::new(layout.dtype.encoded(), layout.shape.clone());
-    let mut outputs = Vec::new();
-    for (parity, target) in targets {
-        let output = target.rows(io, options.compress.compression(), parity_layout.clone())?;
-        outputs.push((parity, output));
-    }
-    let progress = Progress::new(&options.common, io, "queries", Some(0));
-    let tail = options.tail.into();
-    match parity_layout.dtype {
-        Dtype::F64 => encode::<f64>(input, &chosen.linear, tail, outputs, &progress),
-        _ => encode::<f32>(input, &chosen.linear, tail, outputs, &progress),
-    }
-}
-
-/// Returns the queries read and the groups written.
-fn run_interpolating(options: &Encode, io: &mut Io, code: &InterpolatingCode) -> Result<(u64, u64)> {
-    if options.parity_index.is_some() {
-        return Err(Usage::error(format!(
-            "--parity-index goes with codes with parities, not with --code {}: it writes one stream",
-            options.code.code
-        )));
-    }
-    let input = options.input.rows(io, options.read.window())?;
-    let layout = RowLayout::new(input.layout().dtype.encoded(), input.layout().shape.clone());
-    let output = options.output.rows(io, options.compress.compression(), layout.clone())?;
-    let progress = Progress::new(&options.common, io, "queries", Some(0));
-    let tail = options.tail.into();
-    match layout.dtype {
-        Dtype::F64 => interpolate::<f64>(input, code, tail, output, &progress),
-        _ => interpolate::<f32>(input, code, tail, output, &progress),
-    }
-}
-
-/// Returns the queries read and the groups written.
-fn interpolate<T: Float>(
-    mut input: RowReader<Source>,
-    code: &InterpolatingCode,
-    tail: Tail,
-    mut output: RowWriter<Output>,
-    progress: &Progress,
-) -> Result<(u64, u64)> {
-    let (k, n, elements) = (code.k(), code.workers(), input.layout().elements());
-    let block_rows = (input.layout().rows_per_block() / n).max(1) * k;
-    let matrix: Vec<T> = row_major(&code.encoding());
-    let mut count = GroupCount::new(k, tail);
-    let mut queries = RowBuffer::<T>::default();
-    let (mut last, mut coded) = (Vec::new(), Vec::new());
-    loop {
-        let rows = input.read(block_rows, &mut queries)?;
-        for item_rows in input.take_opened() {
-            progress.expect(item_rows);
-            output.announce(count.open_item(item_rows) * n as u64);
-        }
-        let (whole, left_over) = queries.values()[..rows * elements].split_at(rows / k * k * elements);
-        coded.resize(rows / k * n * elements, T::zeroed());
-        let groups = whole.chunks_exact(k * elements);
-        for (group, coded) in groups.zip(coded.chunks_exact_mut(n * elements)) {
-            apply(&matrix, group, elements, coded);
-        }
-        output.write(&coded)?;
-        if tail == Tail::Pad && !left_over.is_empty() {
-            last.extend_from_slice(left_over);
-            while last.len() < k * elements {
-                last.extend_from_slice(&left_over[left_over.len() - elements..]);
-            }
-            coded.resize(n * elements, T::zeroed());
-            apply(&matrix, &last, elements, &mut coded);
-            output.write(&coded)?;
-        }
-        progress.advance(rows as u64);
-        if rows < block_rows {
-            break;
-        }
-    }
-    let groups = count.finish().with_context(|| input.name().to_owned())?;
-    commit(output)?;
-    Ok((count.rows(), groups))
+    let (rows, groups) = match layout.dtype.encoded() {
+        Dtype::F64 => encode::<f64>(options, io, &code, &targets, input),
+        _ => encode::<f32>(options, io, &code, &targets, input),
+    }?;
+    options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));
+    Ok(Exit::Done)
 }
 
 /// Which parity goes where.
-fn targets(options: &Encode, r: usize) -> Result<Vec<(usize, Target)>> {
-    let numbered = |parity: usize| match &options.output {
-        Target::Path(path) => Target::Path(path.to_string_lossy().replace("{}", &parity.to_string()).into()),
-        Target::Stdout => Target::Stdout,
-    };
+fn parities(options: &Encode, r: usize) -> Result<Vec<(usize, Target)>> {
+    let numbered = |parity| options.output.numbered(parity);
     match (options.parity_index, r) {
         (_, 0) => Err(Usage::error("this code has no parity queries (r = 0): there is nothing to encode")),
         (Some(parity), _) if parity >= r => {
@@ -143,38 +63,104 @@ fn targets(options: &Encode, r: usize) -> Result<Vec<(usize, Target)>> {
     }
 }
 
+/// Where the one stream of a code goes whose coded queries all run on the deployed model.
+fn workers(options: &Encode) -> Result<Vec<(usize, Target)>> {
+    if options.parity_index.is_some() {
+        return Err(Usage::error(format!(
+            "--parity-index goes with codes with parities, not with --code {}: it writes one stream",
+            options.code.code
+        )));
+    }
+    Ok(vec![(0, options.output.clone())])
+}
+
+/// What makes one stream of whole groups of queries.
+enum Encoder<T> {
+    /// One weighted sum per group.
+    Sum(Vec<T>),
+    /// One image per group.
+    Tiles(Concat<T>),
+    /// n rows per group, by the matrix `[n, k]`.
+    Workers { matrix: Vec<T>, n: usize },
+}
+
+impl<T: Float> Encoder<T> {
+    fn of_parity(chosen: &ChosenCode, parity: usize, shape: &[usize]) -> Result<Self> {
+        Ok(match chosen.encoding {
+            Encoding::Weights => Self::Sum(weights(&chosen.linear, parity)),
+            Encoding::Tiles => Self::Tiles(Concat::new(chosen.linear.k(), shape)?),
+        })
+    }
+
+    fn of_workers(code: &InterpolatingCode) -> Self {
+        Self::Workers { matrix: row_major(&code.encoding()), n: code.workers() }
+    }
+
+    fn rows_per_group(&self) -> usize {
+        if let Self::Workers { n, .. } = self { *n } else { 1 }
+    }
+
+    /// Encodes `[groups, k, elements]` to `[groups, rows per group, elements]`.
+    fn encode(&self, queries: &[T], elements: usize, out: &mut Vec<T>) {
+        match self {
+            Self::Sum(weights) => encode_groups(weights, queries, elements, out),
+            Self::Tiles(tiles) => tiles.encode_groups(queries, out),
+            Self::Workers { matrix, n } => {
+                let k = matrix.len() / n;
+                let groups = queries.chunks_exact(k * elements);
+                out.resize(groups.len() * n * elements, T::zeroed());
+                for (group, out) in groups.zip(out.chunks_exact_mut(n * elements)) {
+                    apply(matrix, group, elements, out);
+                }
+            }
+        }
+    }
+}
+
+fn weights<T: Float>(code: &LinearCode, parity: usize) -> Vec<T> {
+    code.weights(parity).into_iter().map(T::from_f64).collect()
+}
+
 /// Returns the queries read and the groups written.
 fn encode<T: Float>(
+    options: &Encode,
+    io: &mut Io,
+    code: &AnyCode,
+    targets: &[(usize, Target)],
     mut input: RowReader<Source>,
-    code: &LinearCode,
-    tail: Tail,
-    mut outputs: Vec<ParityStream>,
-    progress: &Progress,
 ) -> Result<(u64, u64)> {
-    let (k, elements) = (code.k(), input.layout().elements());
-    let block_rows = (input.layout().rows_per_block() / k).max(1) * k;
-    let weights = |code: &LinearCode, parity| code.weights(parity).into_iter().map(T::from_f64).collect();
-    let full_weights: Vec<Vec<T>> = outputs.iter().map(|(parity, _)| weights(code, *parity)).collect();
+    let layout = RowLayout::new(T::DTYPE, input.layout().shape.clone());
+    let mut outputs: Vec<(Encoder<T>, RowWriter<Output>)> = Vec::new();
+    for (parity, target) in targets {
+        let encoder = match code {
+            AnyCode::Systematic(chosen) => {
+                Encoder::of_parity(chosen, *parity, &layout.shape).with_context(|| input.name().to_owned())?
+            }
+            AnyCode::Interpolating(code) => Encoder::of_workers(code),
+        };
+        outputs.push((encoder, target.rows(io, options.compress.compression(), layout.clone())?));
+    }
+    let progress = Progress::new(&options.common, io, "queries", Some(0));
+    let (k, tail, elements) = (code.k(), Tail::from(options.tail), layout.elements());
+    let block_rows = (layout.rows_per_block() / k).max(1) * k;
     let mut count = GroupCount::new(k, tail);
     let mut queries = RowBuffer::<T>::default();
-    let mut parity_queries = Vec::new();
+    let mut coded = Vec::new();
     loop {
         let rows = input.read(block_rows, &mut queries)?;
         for item_rows in input.take_opened() {
             progress.expect(item_rows);
             let groups = count.open_item(item_rows);
-            for (_, output) in &mut outputs {
-                output.announce(groups);
+            for (encoder, output) in &mut outputs {
+                output.announce(groups * encoder.rows_per_group() as u64);
             }
         }
         let (whole, left_over) = queries.values()[..rows * elements].split_at(rows / k * k * elements);
-        for ((parity, output), weights_of_group) in outputs.iter_mut().zip(&full_weights) {
-            encode_groups(weights_of_group, whole, elements, &mut parity_queries);
-            output.write(&parity_queries)?;
-            if tail == Tail::Pad && !left_over.is_empty() {
-                let short: Vec<T> = weights(&code.padded(rows % k), *parity);
-                encode_groups(&short, left_over, elements, &mut parity_queries);
-                output.write(&parity_queries)?;
+        let padded = (tail == Tail::Pad && !left_over.is_empty()).then(|| pad(left_over, k, elements));
+        for (encoder, output) in &mut outputs {
+            for groups in [Some(whole), padded.as_deref()].into_iter().flatten() {
+                encoder.encode(groups, elements, &mut coded);
+                output.write(&coded)?;
             }
         }
         progress.advance(rows as u64);
@@ -183,8 +169,16 @@ fn encode<T: Float>(
         }
     }
     let groups = count.finish().with_context(|| input.name().to_owned())?;
-    for (_, output) in outputs {
-        commit(output)?;
-    }
+    outputs.into_iter().try_for_each(|(_, output)| commit(output))?;
     Ok((count.rows(), groups))
+}
+
+/// A group whose last row is repeated until it has k.
+fn pad<T: Float>(rows: &[T], k: usize, elements: usize) -> Vec<T> {
+    let last = &rows[rows.len() - elements..];
+    let mut group = rows.to_vec();
+    while group.len() < k * elements {
+        group.extend_from_slice(last);
+    }
+    group
 }

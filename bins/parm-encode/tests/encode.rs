@@ -289,3 +289,26 @@ fn options_of_other_codes_are_refused() {
         assert!(outcome.stderr.contains(message), "{call}: {}", outcome.stderr);
     }
 }
+
+#[test]
+fn concat_tiles_images_channel_by_channel() {
+    // Two channels of 4×4, constant in each image.
+    let image = |value: f32| [[value; 16], [-value; 16]].concat();
+    let images = |count: usize| (1..=count).flat_map(|value| image(value as f32)).collect::<Vec<f32>>();
+    let two = encode("--code concat -k 2").stdin(f4(&[2, 2, 4, 4], &images(2))).run().output();
+    assert_eq!(shape(&two), [1, 2, 4, 4]);
+    let side_by_side = [1., 1., 2., 2.].repeat(4);
+    let negative: Vec<f32> = side_by_side.iter().map(|value| -value).collect();
+    assert_eq!(f4_values(&two), [side_by_side, negative].concat());
+    let four = encode("--code concat -k 4 --tail pad").stdin(f4(&[3, 2, 4, 4], &images(3))).run().output();
+    let quadrants = [[1., 1., 2., 2.].repeat(2), [3.; 8].to_vec()].concat();
+    assert_eq!(f4_values(&four)[..16], quadrants, "the last image is repeated");
+    for (call, rows, code, message) in [
+        ("--code concat -k 2", f4(&[2, 4], &[0.0; 8]), 1, "expected images: [channels, height, width]"),
+        ("--code concat -k 9", f4(&[9, 2, 2], &[0.0; 36]), 1, "pad each image to 3x3"),
+        ("--code concat -k 2 -r 2", f4(&[2, 2, 2], &[0.0; 8]), 2, "concat has one parity query"),
+    ] {
+        let refused = encode(call).stdin(rows).run();
+        assert!(refused.code == code && refused.stderr.contains(message), "{call}: {}", refused.stderr);
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
+use parm::codes::Code;
 use parm::codes::geometry::Points;
 use parm::codes::{InterpolatingCode, Redundancy};
 use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
@@ -204,9 +205,10 @@ impl From<TailOption> for Tail {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Code")]
 pub struct CodeOptions {
-    /// The code: sum, replicate, none, berrut, floater-hormann, spline, or the directory of a trained code
+    /// The code: sum, concat, replicate, none, berrut, floater-hormann, spline, or a trained code's directory
     ///
-    /// 'sum' adds the k queries of a group with weights. 'replicate' (a baseline) asks r of the k
+    /// 'sum' adds the k queries of a group with weights. 'concat' tiles k images into one; it is decoded
+    /// as 'sum' with r = 1. 'replicate' (a baseline) asks r of the k
     /// queries a second time. 'none' (a baseline) has no parity queries. A directory that
     /// parm-train made brings its own k, r and weights. 'berrut', 'floater-hormann' and 'spline'
     /// interpolate: they need no parity model, and all their coded queries run on the deployed one.
@@ -233,8 +235,19 @@ pub struct CodeOptions {
 pub struct ChosenCode {
     /// The code.
     pub linear: LinearCode,
+    /// How parity queries are made.
+    pub encoding: Encoding,
     /// The directory's description, if it came from one.
     pub file: Option<CodeFile>,
+}
+
+/// How parity queries are made of queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// As the code's weighted sums.
+    Weights,
+    /// As one image of k smaller ones.
+    Tiles,
 }
 
 impl CodeOptions {
@@ -247,7 +260,8 @@ impl CodeOptions {
         let r = self.r.map(|r| r as usize);
         let named = |make: &dyn Fn(usize, usize) -> Result<LinearCode, parm::codes::CodeError>, default_r| {
             let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.code)))?;
-            Ok(ChosenCode { linear: make(k, r.unwrap_or(default_r))?, file: None })
+            let encoding = if self.code == "concat" { Encoding::Tiles } else { Encoding::Weights };
+            Ok(ChosenCode { linear: make(k, r.unwrap_or(default_r))?, encoding, file: None })
         };
         if self.weights.is_some() && self.code != "sum" {
             return Err(Usage::error(format!(
@@ -258,6 +272,10 @@ impl CodeOptions {
         match (self.code.as_str(), &self.weights) {
             ("sum", Some(path)) => self.weighted(io, path),
             ("sum", None) => named(&LinearCode::sum, 1),
+            ("concat", _) if r.is_some_and(|r| r != 1) => {
+                Err(Usage::error("--code concat has one parity query: leave out -r"))
+            }
+            ("concat", _) => named(&LinearCode::sum, 1),
             ("replicate", _) => named(&LinearCode::replicate, 1),
             ("none", _) if r.is_some_and(|r| r > 0) => {
                 Err(Usage::error("--code none has no parity queries: leave out -r"))
@@ -284,14 +302,14 @@ impl CodeOptions {
             anyhow::bail!("{}: found weights of {count}x{columns}, expected r x k = {r}x{k}", path.display());
         }
         let linear = LinearCode::weighted(k, weights).with_context(|| path.display().to_string())?;
-        Ok(ChosenCode { linear, file: None })
+        Ok(ChosenCode { linear, encoding: Encoding::Weights, file: None })
     }
 
     fn trained(&self, directory: &Path) -> Result<ChosenCode> {
         if !directory.exists() {
             return Err(Usage::error(format!(
-                "--code {}: found neither a code of that name (sum, replicate, none, berrut, \
-                 floater-hormann, spline) nor a directory",
+                "--code {}: found neither a code of that name (sum, concat, replicate, none, \
+                 berrut, floater-hormann, spline) nor a directory",
                 self.code
             )));
         }
@@ -301,7 +319,8 @@ impl CodeOptions {
                 anyhow::bail!("{}: the code has {flag} {has}, but {flag} {asked} was asked for", self.code);
             }
         }
-        Ok(ChosenCode { linear: file.linear()?, file: Some(file) })
+        let encoding = if file.code == "concat" { Encoding::Tiles } else { Encoding::Weights };
+        Ok(ChosenCode { linear: file.linear()?, encoding, file: Some(file) })
     }
 }
 
@@ -367,10 +386,21 @@ pub struct CurveOptions {
 /// Any code: one that keeps the queries and adds parities, or one that interpolates.
 #[derive(Clone, Debug)]
 pub enum AnyCode {
-    /// `sum`, `replicate`, `none`, or a trained code.
+    /// `sum`, `concat`, `replicate`, `none`, or a trained code.
     Systematic(Box<ChosenCode>),
     /// `berrut`, `floater-hormann` or `spline`.
     Interpolating(InterpolatingCode),
+}
+
+impl AnyCode {
+    /// Queries of a group.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        match self {
+            Self::Systematic(chosen) => chosen.linear.k(),
+            Self::Interpolating(code) => code.k(),
+        }
+    }
 }
 
 impl CurveOptions {

@@ -33,7 +33,7 @@ struct Versioned {
 pub struct CodeFile {
     /// The version of this format: [`FORMAT`].
     pub format: u32,
-    /// The name of the code: `sum`.
+    /// The name of the code: `sum`, or `concat`, which is decoded as `sum` with r = 1.
     pub code: String,
     /// Queries of a group.
     pub k: usize,
@@ -144,7 +144,7 @@ pub enum CodeDirError {
         found: u32,
     },
     /// A code that this version does not know.
-    #[error("{}: found code '{found}', expected 'sum'", path.display())]
+    #[error("{}: found code '{found}', expected 'sum' or 'concat'", path.display())]
     UnknownCode {
         /// The file.
         path: PathBuf,
@@ -207,7 +207,7 @@ impl CodeFile {
     }
 
     fn check(&self, directory: &Path, path: PathBuf) -> Result<(), CodeDirError> {
-        if self.code != "sum" {
+        if !["sum", "concat"].contains(&self.code.as_str()) {
             return Err(CodeDirError::UnknownCode { path, found: self.code.clone() });
         }
         let count = |what, found: usize, expected: String| {

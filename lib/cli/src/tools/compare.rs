@@ -79,7 +79,7 @@ pub struct Compare {
     pub lambda_e: f64,
 
     /// The smoothness of spline's decoder
-    #[arg(long, value_name = "X", default_value = "0", help_heading = "Codes")]
+    #[arg(long, value_name = "X", default_value = "0.000001", help_heading = "Codes")]
     pub lambda_d: f64,
 
     /// Losses that are drawn for each group
