@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use parm::codes::{
-    Code, Decoder, Decoding, InterpolatingCode, Locator, apply, combine, confidence, row_major,
-};
+use parm::codes::{Code, Decoder, Decoding, InterpolatingCode, Locator, apply, combine, confidence};
 use parm::erase::Erase;
 use parm::group::GroupCount;
 use parm::{Dtype, Float, Tail};
@@ -300,10 +298,11 @@ impl<T: Float> Interpolator<T> {
 impl<T: Float> Plan<T> {
     fn new(decoder: &mut Decoder<InterpolatingCode>, available: &[bool]) -> Self {
         let decoding = decoder.decoding(available);
-        let survivors: Vec<usize> = (0..available.len()).filter(|&worker| available[worker]).collect();
+        let survivors = available.iter().filter(|available| **available).count();
         let full = decoding.unsolved.is_empty()
-            && decoding.rebuilt.iter().all(|rebuilt| rebuilt.terms.len() == survivors.len());
-        let dense = full.then(|| row_major(&decoder.code().decoding_matrix(&survivors)));
+            && decoding.rebuilt.iter().all(|rebuilt| rebuilt.terms.len() == survivors);
+        let weights = || decoding.rebuilt.iter().flat_map(|rebuilt| &rebuilt.terms);
+        let dense = full.then(|| weights().map(|&(_, c)| T::from_f64(c)).collect());
         Self { available: available.to_vec(), decoding, dense }
     }
 }

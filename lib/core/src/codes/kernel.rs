@@ -157,7 +157,7 @@ fn apply_tiles_avx2<T: Float>(matrix: &[T], inputs: &[T], elements: usize, out: 
     apply_tiles_plain(matrix, inputs, elements, out);
 }
 
-/// All outputs of a few elements at a time: the inputs come from memory once, while sums are
+/// Rows of at least [`TILE`] elements, all outputs of a few elements at a time: the inputs come from memory once, while sums are
 /// computed, and each sum stays in the registers until it is complete. The additions are those of
 /// [`combine`], in its order.
 #[allow(clippy::inline_always)] // compiled once for each width of registers
@@ -165,7 +165,9 @@ fn apply_tiles_avx2<T: Float>(matrix: &[T], inputs: &[T], elements: usize, out: 
 fn apply_tiles_plain<T: Float>(matrix: &[T], inputs: &[T], elements: usize, out: &mut [T]) {
     let columns = inputs.len() / elements;
     let whole = elements - elements % TILE;
-    for first in (0..whole).step_by(TILE) {
+    // The last tile overlaps the one before it: the same sums once more cost less than another way.
+    let last = (whole < elements).then_some(elements - TILE);
+    for first in (0..whole).step_by(TILE).chain(last) {
         for (weights, out) in matrix.chunks_exact(columns).zip(out.chunks_exact_mut(elements)) {
             let mut sums = [T::zeroed(); TILE];
             for (&w, input) in weights.iter().zip(inputs.chunks_exact(elements)) {
@@ -173,12 +175,6 @@ fn apply_tiles_plain<T: Float>(matrix: &[T], inputs: &[T], elements: usize, out:
                 sums.iter_mut().zip(input).for_each(|(sum, &x)| *sum += w * x);
             }
             out[first..][..TILE].copy_from_slice(&sums);
-        }
-    }
-    for (weights, out) in matrix.chunks_exact(columns).zip(out.chunks_exact_mut(elements)) {
-        for (element, out) in out.iter_mut().enumerate().skip(whole) {
-            let terms = weights.iter().zip(inputs[element..].iter().step_by(elements));
-            *out = terms.fold(T::zeroed(), |sum, (&w, &x)| sum + w * x);
         }
     }
 }
