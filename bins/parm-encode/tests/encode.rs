@@ -282,7 +282,7 @@ fn options_of_other_codes_are_refused() {
         ("--code berrut", "--code berrut needs -k K"),
         ("--code berrut -k 2 --parity-index 0", "--parity-index goes with codes with parities"),
         ("--code berrut -k 2 --points equal", "invalid value 'equal'"),
-        ("--code lagrange -k 2", "sum, replicate, none, berrut, floater-hormann, spline"),
+        ("--code lagrange -k 2", "sum, concat, replicate, none, berrut, floater-hormann, spline"),
     ] {
         let outcome = encode(call).stdin(f4(&[2, 1], &[1., 2.])).run();
         assert_eq!(outcome.code, 2, "{call}: {}", outcome.stderr);

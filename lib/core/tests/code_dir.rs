@@ -143,7 +143,10 @@ fn a_format_of_the_future_is_refused_before_its_fields_are() {
 fn a_code_of_another_name_is_unknown() {
     let error = changed("code", json!("turbo"));
     assert!(matches!(&error, CodeDirError::UnknownCode { found, .. } if found == "turbo"));
-    assert!(error.to_string().ends_with("code.json: found code 'turbo', expected 'sum' or 'concat'"), "{error}");
+    assert!(
+        error.to_string().ends_with("code.json: found code 'turbo', expected 'sum' or 'concat'"),
+        "{error}"
+    );
 }
 
 #[test]
