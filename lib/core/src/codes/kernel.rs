@@ -33,8 +33,7 @@ fn combine_strip<T: Float>(weights: &[T], rows: &[&[T]], first: usize, out: &mut
     combine_strip_plain(weights, rows, first, out);
 }
 
-/// The same for wider registers: 1.5 times as fast where the rows are in the caches
-/// (`cargo bench --bench codes`), and equal to the bit.
+/// The same for wider registers, and equal to the bit.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn combine_strip_avx2<T: Float>(weights: &[T], rows: &[&[T]], first: usize, out: &mut [T]) {
@@ -96,7 +95,7 @@ pub fn encode_groups<T: Float>(weights: &[T], queries: &[T], elements: usize, ou
 /// (`cargo bench --bench codes` shows all three ways).
 const FEW_WEIGHTS: usize = 256;
 
-/// With fewer inputs than this, [`combine`] is faster than tiles are.
+/// With fewer inputs than this, sums go output by output, as [`combine`] has them.
 const FEW_INPUTS: usize = 4;
 
 /// The weights of a matrix in row order and in the rows' own float type, for [`apply`].
