@@ -271,11 +271,10 @@ impl CodeOptions {
         }
         match (self.code.as_str(), &self.weights) {
             ("sum", Some(path)) => self.weighted(io, path),
-            ("sum", None) => named(&LinearCode::sum, 1),
             ("concat", _) if r.is_some_and(|r| r != 1) => {
                 Err(Usage::error("--code concat has one parity query: leave out -r"))
             }
-            ("concat", _) => named(&LinearCode::sum, 1),
+            ("sum" | "concat", _) => named(&LinearCode::sum, 1),
             ("replicate", _) => named(&LinearCode::replicate, 1),
             ("none", _) if r.is_some_and(|r| r > 0) => {
                 Err(Usage::error("--code none has no parity queries: leave out -r"))
