@@ -104,7 +104,7 @@ install-files:
 
 .PHONY: bench
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
-	$(CARGO) bench --locked -p parm --bench kernels
+	$(CARGO) bench --locked -p parm --bench kernels --bench codes
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 
 .PHONY: clean

@@ -64,6 +64,10 @@ for size, file in [("1 GiB", large), ("100 MB", small)]:
     numpy = [sys.executable, HERE / "encode.py", file]
     compare(f"encode {size}: NumPy, start-up included", [*encode, file], numpy, 3.0)
 
+berrut = [BIN / "parm-encode", "--code", "berrut", "-k", "8", "--stragglers", "1", "--tail", "drop", large]
+numpy = [sys.executable, HERE / "encode_berrut.py", large]
+compare("encode 1 GiB, berrut k=8: NumPy, start-up included", berrut, numpy, 3.0)
+
 mlp = model("mlp.pt", [784, 200, 100, 10])
 wide = model("wide.pt", [784, 2048, 2048, 10])
 few = queries("1000.npy", 1000, PICTURES)
