@@ -5,6 +5,7 @@ pub mod data;
 pub mod decode;
 pub mod encode;
 pub mod infer;
+pub mod plot;
 pub mod score;
 pub mod train;
 
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Command> {
         score::Score::command(),
         data::Data::command(),
         compare::Compare::command(),
+        plot::Plot::command(),
     ]
 }
 
