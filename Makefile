@@ -57,7 +57,8 @@ demo: all ## Train, encode, infer, lose, decode and score on handwritten digits
 
 .PHONY: test
 test: all ## Run all tests
-	$(CARGO) test --release --workspace --locked
+	$(CARGO) test --release --workspace --locked --doc --quiet
+	$(CARGO) test --release --workspace --locked --lib --bins --tests
 
 .PHONY: soak
 soak: all ## Read 10 million mutated streams
