@@ -40,14 +40,17 @@ fn combine_strip_avx2<T: Float>(weights: &[T], rows: &[&[T]], first: usize, out:
     combine_strip_plain(weights, rows, first, out);
 }
 
-/// Four rows are added at a time, in their order, so that `out` goes through the registers once for
-/// them.
+/// Of strips, four rows are added at a time, in their order, so that `out` goes through the registers
+/// once for them. Whole rows are added one by one: they lie one behind the other, and reading four
+/// places of memory at once takes twice as long (`cargo bench --bench kernels`, k=4).
 #[allow(clippy::inline_always)] // compiled once for each width of registers
 #[inline(always)]
 fn combine_strip_plain<T: Float>(weights: &[T], rows: &[&[T]], first: usize, out: &mut [T]) {
     let length = out.len();
-    let (quads, rest) = rows.as_chunks::<4>();
-    let (quad_weights, rest_weights) = weights.as_chunks::<4>();
+    let whole = rows.first().is_some_and(|row| row.len() == length);
+    let by_four = if whole { 0 } else { rows.len() / 4 * 4 };
+    let (quads, rest) = (rows[..by_four].as_chunks::<4>().0, &rows[by_four..]);
+    let (quad_weights, rest_weights) = (weights[..by_four].as_chunks::<4>().0, &weights[by_four..]);
     let mut begun = false;
     for (quad, &[wa, wb, wc, wd]) in quads.iter().zip(quad_weights) {
         let [a, b, c, d] = quad.map(|row| &row[first..][..length]);
