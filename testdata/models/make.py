@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Makes the TorchScript models of the tests (PyTorch 2.11; no randomness)."""
 import os
+import zipfile
 
 import torch
 from torch import nn, Tensor
@@ -51,7 +52,26 @@ class Ragged(nn.Module):
         return x.flatten(1)[:, :1].repeat(1, x.shape[0])
 
 
-models = {"linear": Linear(), "total": Total(), "pair": Pair(), "ragged": Ragged()}
+class Encoder(nn.Module):
+    """Groups [k, ...] to two parity queries [2, ...], as 'sum' makes them: weights 1, and i + 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device)
+        weighted = (x.transpose(1, -1) * weights).transpose(1, -1)
+        return torch.stack([x.sum(1), weighted.sum(1)], 1)
+
+
+class Decoder(nn.Module):
+    """Predictions and the parity output of 'sum' [k + 1, ...] to the predictions [k, ...]: what is missing
+    (zeros) is the parity output less all others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        predictions = x[:, :-1]
+        return x[:, -1:] - predictions.sum(1, keepdim=True) + predictions
+
+
+models = {"encoder": Encoder(), "decoder": Decoder()}
+models.update({"linear": Linear(), "total": Total(), "pair": Pair(), "ragged": Ragged()})
 types = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64, "i1": torch.int8, "i2": torch.int16,
          "i4": torch.int32, "i8": torch.int64, "u1": torch.uint8, "b1": torch.bool, "bf16": torch.bfloat16,
          "c8": torch.complex64}
@@ -59,3 +79,9 @@ models.update({f"to-{name}": Cast(dtype) for name, dtype in types.items()})
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 for name, model in models.items():
     torch.jit.save(torch.jit.script(model), f"{name}.pt")
+    # Without the debugging information, which holds paths, and with one date for all.
+    with zipfile.ZipFile(f"{name}.pt") as archive:
+        parts = [(part, archive.read(part)) for part in archive.namelist() if not part.endswith(".debug_pkl")]
+    with zipfile.ZipFile(f"{name}.pt", "w") as archive:
+        for part, content in parts:
+            archive.writestr(zipfile.ZipInfo(part), content)

@@ -1,6 +1,7 @@
 //! Predictions, parity outputs and masks to predictions in which what was lost is rebuilt.
 
 mod interpolate;
+mod learned;
 mod streams;
 
 use std::fs;
@@ -10,7 +11,6 @@ use anyhow::{Context, Result, bail};
 use parm::calibration::Calibration;
 use parm::codes::{Decoder, Decoding, ILL_CONDITIONED, combine, confidence};
 use parm::erase::Erase;
-use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
 use parm::{Dtype, Float, LinearCode, Tail};
 use parm_cli::options::{AnyCode, ChosenCode};
@@ -50,12 +50,15 @@ fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<E
         );
     }
     let outputs = Outputs::open(options, io, &layout)?;
-    let progress = Progress::new(&options.common, io, "predictions", Some(0));
-    let report = match layout.dtype {
-        Dtype::F64 => decode::<f64>(options, io, chosen.linear, first, recorded.as_ref(), outputs, &progress),
-        _ => decode::<f32>(options, io, chosen.linear, first, recorded.as_ref(), outputs, &progress),
+    let code = chosen.linear;
+    let report = match (&chosen.decoder, layout.dtype) {
+        (None, Dtype::F64) => decode::<f64>(options, io, code, first, recorded.as_ref(), outputs),
+        (None, _) => decode::<f32>(options, io, code, first, recorded.as_ref(), outputs),
+        (Some(model), Dtype::F64) => {
+            learned::decode::<f64>(options, io, model, &code, first, recorded, outputs)
+        }
+        (Some(model), _) => learned::decode::<f32>(options, io, model, &code, first, recorded, outputs),
     }?;
-    drop(progress);
     warn_condition(options, io, &report, "weights that differ less, or fewer losses,");
     let exit = report_unsolved(options, io, &report, "missing ");
     let Report { rows, rebuilt, unsolved, .. } = report;
@@ -130,6 +133,8 @@ struct Outputs {
     calibration: Option<Calibration>,
     erased: Option<RowWriter<Output>>,
     kept: Option<RowWriter<Output>>,
+    /// Predictions written, where block by block.
+    rows: u64,
 }
 
 impl Outputs {
@@ -150,7 +155,34 @@ impl Outputs {
             erased: open(&options.erased_out, parm::mask::layout())?,
             kept: open(&options.kept, parm::mask::layout())?,
             predictions: options.write.rows(io, layout.clone())?,
+            rows: 0,
         })
+    }
+
+    /// Writes a block of predictions and what accompanies them.
+    fn write<T: Float>(
+        &mut self,
+        block: &Block<T>,
+        elements: usize,
+        fates: &Fates,
+        announce: Announce,
+        progress: &Progress,
+    ) -> Result<()> {
+        for &rows in &block.items {
+            progress.expect(rows);
+            if announce == Announce::AsRead {
+                self.announce(rows);
+                self.announce_answers(rows);
+            }
+        }
+        let rows = block.available.len();
+        self.predictions.write(&block.predictions.values()[..rows * elements])?;
+        self.write_solved(&fates.solved)?;
+        self.write_confidence(&fates.scores)?;
+        self.write_erased(&block.available)?;
+        self.rows += rows as u64;
+        progress.advance(rows as u64);
+        Ok(())
     }
 
     /// Announces an item of predictions, and of what accompanies them.
@@ -206,6 +238,43 @@ fn write_mask(to: Option<&mut RowWriter<Output>>, available: &[bool]) -> Result<
     Ok(to.map_or(Ok(()), |mask| mask.write_raw(&bytes(available)))?)
 }
 
+/// Which items of the outputs are announced as their rows come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announce {
+    /// Those of the predictions.
+    AsRead,
+    /// None: one item was announced for all.
+    Before,
+}
+
+/// What became of the predictions of a block.
+#[derive(Default)]
+struct Fates {
+    /// Whether each arrived or was rebuilt: 1 or 0.
+    solved: Vec<u8>,
+    /// How far to trust each.
+    scores: Vec<f32>,
+}
+
+impl Fates {
+    /// All have arrived.
+    fn reset(&mut self, rows: usize) {
+        self.solved.clear();
+        self.solved.resize(rows, 1);
+        self.scores.clear();
+        self.scores.resize(rows, 1.0);
+    }
+
+    /// Nothing rebuilt this row, and the default stands in its place, if there is one.
+    fn leave_unsolved<T: Float>(&mut self, row: usize, predictions: &mut [T], default: Option<&[T]>) {
+        self.solved[row] = 0;
+        self.scores[row] = 0.0;
+        if let Some(default) = default {
+            predictions[row * default.len()..][..default.len()].copy_from_slice(default);
+        }
+    }
+}
+
 /// What was done.
 #[derive(Default)]
 struct Report {
@@ -222,8 +291,8 @@ fn decode<T: Float>(
     first: Streams,
     recorded: Option<&Recorded>,
     mut outputs: Outputs,
-    progress: &Progress,
 ) -> Result<Report> {
+    let progress = Progress::new(&options.common, io, "predictions", Some(0));
     let default = default_row::<T>(options, io, first.predictions.layout().shape.as_slice())?;
     let k = code.k();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
@@ -235,15 +304,11 @@ fn decode<T: Float>(
         outputs.announce_answers(rows);
         for slot in 0..k {
             let lose = Some((Erase::Slot(slot), &mut rng));
-            rebuilder.pass(recorded.streams()?, lose, &mut outputs, |_, _| (), progress)?;
+            rebuilder.pass(recorded.streams()?, lose, &mut outputs, Announce::Before, &progress)?;
         }
     } else {
         let lose = each_or_drawn(options).map(|erase| (erase, &mut rng));
-        let announce = |outputs: &mut Outputs, rows| {
-            outputs.announce(rows);
-            outputs.announce_answers(rows);
-        };
-        rebuilder.pass(first, lose, &mut outputs, announce, progress)?;
+        rebuilder.pass(first, lose, &mut outputs, Announce::AsRead, &progress)?;
     }
     outputs.commit()?;
     Ok(rebuilder.report)
@@ -289,66 +354,35 @@ impl<T: Float> Rebuilder<T> {
         Self { decoder: Decoder::new(code), tail, default, report: Report::default() }
     }
 
-    /// Reads all streams once, block by block.
+    /// Reads all streams once.
     fn pass(
         &mut self,
-        mut streams: Streams,
-        mut lose: Option<(Erase, &mut ChaCha8Rng)>,
+        streams: Streams,
+        lose: Option<(Erase, &mut ChaCha8Rng)>,
         outputs: &mut Outputs,
-        announce: impl Fn(&mut Outputs, u64),
+        announce: Announce,
         progress: &Progress,
     ) -> Result<()> {
         let k = self.decoder.code().k();
-        let layout = streams.predictions.layout();
-        let (elements, block_rows) = (layout.elements(), (layout.rows_per_block() / k).max(1) * k);
-        let mut count = GroupCount::new(k, self.tail);
-        let mut block = Block::<T>::default();
-        let (mut solved, mut scores) = (Vec::new(), Vec::new());
-        loop {
-            let rows = streams.read_predictions(block_rows, &mut block)?;
-            for item_rows in streams.predictions.take_opened() {
-                progress.expect(item_rows);
-                count.open_item(item_rows);
-                announce(outputs, item_rows);
+        let elements = streams.predictions.layout().elements();
+        let mut fates = Fates::default();
+        streams.read_groups(k, self.tail, lose, |mut block| {
+            fates.reset(block.available.len());
+            for group in 0..block.available.len().div_ceil(k) {
+                self.rebuild(group, elements, &mut block, &mut fates);
             }
-            if let Some((erase, rng)) = &mut lose {
-                block.available.chunks_mut(k).for_each(|group| erase.draw(group, *rng));
-            }
-            let padded = usize::from(self.tail == Tail::Pad && rows % k > 0);
-            streams.read_parities(rows / k + padded, &mut block)?;
-            solved.clear();
-            solved.resize(rows, 1);
-            scores.clear();
-            scores.resize(rows, 1.0);
-            for group in 0..rows.div_ceil(k) {
-                self.rebuild(group, elements, &mut block, &mut solved, &mut scores);
-            }
-            outputs.predictions.write(&block.predictions.values()[..rows * elements])?;
-            outputs.write_solved(&solved)?;
-            outputs.write_confidence(&scores)?;
-            outputs.write_erased(&block.available)?;
-            self.report.rows += rows as u64;
-            progress.advance(rows as u64);
-            if rows < block_rows {
-                break;
-            }
-        }
-        count.finish().with_context(|| streams.predictions.name().to_owned())?;
-        streams.check_ends(count.rows())
+            outputs.write(&block, elements, &fates, announce, progress)?;
+            Ok(Some(block))
+        })?;
+        self.report.rows = outputs.rows;
+        Ok(())
     }
 
     /// Rebuilds the lost rows of one group in place.
-    fn rebuild(
-        &mut self,
-        group: usize,
-        elements: usize,
-        block: &mut Block<T>,
-        solved: &mut [u8],
-        scores: &mut [f32],
-    ) {
+    fn rebuild(&mut self, group: usize, elements: usize, block: &mut Block<T>, fates: &mut Fates) {
         let k = self.decoder.code().k();
         let first_row = group * k;
-        let Block { predictions, available, parities, parity_available } = block;
+        let Block { predictions, available, parities, parity_available, .. } = block;
         let rows = k.min(available.len() - first_row);
         let available = &available[first_row..first_row + rows];
         if available.iter().all(|&available| available) {
@@ -379,17 +413,12 @@ impl<T: Float> Rebuilder<T> {
             combine(&coefficients, &answers, &mut row);
             let slot = first_row + reconstruction.slot;
             if !reconstruction.is_answer() {
-                scores[slot] = confidence(&row, reconstruction.amplification());
+                fates.scores[slot] = confidence(&row, reconstruction.amplification());
             }
             predictions.values_mut()[slot * elements..][..elements].copy_from_slice(&row);
         }
         for &slot in unsolved {
-            solved[first_row + slot] = 0;
-            scores[first_row + slot] = 0.0;
-            if let Some(default) = &self.default {
-                predictions.values_mut()[(first_row + slot) * elements..][..elements]
-                    .copy_from_slice(default);
-            }
+            fates.leave_unsolved(first_row + slot, predictions.values_mut(), self.default.as_deref());
         }
         self.report.rebuilt += rebuilt.len() as u64;
         self.report.unsolved += unsolved.len() as u64;

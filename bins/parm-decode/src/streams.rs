@@ -4,13 +4,16 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use parm::Float;
+use parm::erase::Erase;
+use parm::group::GroupCount;
 use parm::mask::MaskReader;
 use parm::npy::{RowBuffer, RowReader};
+use parm::{Float, Tail};
 use parm_cli::input::Source;
 use parm_cli::input::check_stdin;
 use parm_cli::tools::decode::{Decode, EraseOption};
 use parm_cli::{Input, Io};
+use rand_chacha::ChaCha8Rng;
 
 /// All streams, at the same group.
 pub(crate) struct Streams {
@@ -22,6 +25,8 @@ pub(crate) struct Streams {
 
 /// The rows of a block of groups, reused from block to block.
 pub(crate) struct Block<T> {
+    /// Rows of the items of predictions that begin here.
+    pub(crate) items: Vec<u64>,
     pub(crate) predictions: RowBuffer<T>,
     /// One per prediction.
     pub(crate) available: Vec<bool>,
@@ -33,8 +38,13 @@ pub(crate) struct Block<T> {
 
 impl<T> Default for Block<T> {
     fn default() -> Self {
-        let predictions = RowBuffer::default();
-        Self { predictions, available: Vec::new(), parities: Vec::new(), parity_available: Vec::new() }
+        Self {
+            items: Vec::new(),
+            predictions: RowBuffer::default(),
+            available: Vec::new(),
+            parities: Vec::new(),
+            parity_available: Vec::new(),
+        }
     }
 }
 
@@ -67,6 +77,42 @@ impl Streams {
             parities.push(parity);
         }
         Ok(Self { predictions, available, parities, parity_available })
+    }
+
+    /// Reads all streams once, whole groups at a time, loses predictions as `lose` says, and passes each
+    /// block on. Only the last group may be short.
+    pub(crate) fn read_groups<T: Float>(
+        mut self,
+        k: usize,
+        tail: Tail,
+        mut lose: Option<(Erase, &mut ChaCha8Rng)>,
+        mut take: impl FnMut(Block<T>) -> Result<Option<Block<T>>>,
+    ) -> Result<()> {
+        let block_rows = (self.predictions.layout().rows_per_block() / k).max(1) * k;
+        let mut count = GroupCount::new(k, tail);
+        let mut reused = None;
+        loop {
+            let mut block = reused.take().unwrap_or_else(Block::default);
+            let rows = self.read_predictions(block_rows, &mut block)?;
+            block.items.clear();
+            block.items.extend(self.predictions.take_opened());
+            for &rows in &block.items {
+                count.open_item(rows);
+            }
+            if let Some((erase, rng)) = &mut lose {
+                for group in block.available.chunks_mut(k) {
+                    erase.draw(group, *rng);
+                }
+            }
+            let padded = usize::from(tail == Tail::Pad && rows % k > 0);
+            self.read_parities(rows / k + padded, &mut block)?;
+            reused = take(block)?;
+            if rows < block_rows {
+                break;
+            }
+        }
+        count.finish().with_context(|| self.predictions.name().to_owned())?;
+        self.check_ends(count.rows())
     }
 
     /// Reads the predictions of a block and which of them are available.

@@ -1,17 +1,21 @@
 //! Queries to coded queries: reads whole coding groups, and writes for each group one row per parity,
 //! or n rows that all run on the deployed model.
 
+mod groups;
+mod learned;
+
 use anyhow::{Context, Result, bail};
 use parm::codes::concat::Concat;
 use parm::codes::{Code, InterpolatingCode, apply, encode_groups, row_major};
-use parm::group::GroupCount;
-use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
+use parm::npy::{RowLayout, RowReader, RowWriter};
 use parm::{Dtype, Float, LinearCode, Tail};
 use parm_cli::input::Source;
 use parm_cli::options::{AnyCode, ChosenCode, Encoding};
 use parm_cli::output::{Target, commit};
 use parm_cli::tools::encode::Encode;
 use parm_cli::{Exit, Io, Output, Progress, Usage};
+
+use crate::groups::Part;
 
 /// Encodes the queries of a stream.
 ///
@@ -37,9 +41,15 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
             file.query_shape
         );
     }
-    let (rows, groups) = match layout.dtype.encoded() {
-        Dtype::F64 => encode::<f64>(options, io, &code, &targets, input),
-        _ => encode::<f32>(options, io, &code, &targets, input),
+    let (rows, groups) = if let AnyCode::Systematic(chosen) = &code
+        && let Some(model) = &chosen.encoder
+    {
+        learned::encode(options, io, model, (chosen.linear.k(), chosen.linear.r()), &targets, input)
+    } else {
+        match layout.dtype.encoded() {
+            Dtype::F64 => encode::<f64>(options, io, &code, &targets, input),
+            _ => encode::<f32>(options, io, &code, &targets, input),
+        }
     }?;
     options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));
     Ok(Exit::Done)
@@ -141,44 +151,26 @@ fn encode<T: Float>(
         outputs.push((encoder, target.rows(io, options.compress.compression(), layout.clone())?));
     }
     let progress = Progress::new(&options.common, io, "queries", Some(0));
-    let (k, tail, elements) = (code.k(), Tail::from(options.tail), layout.elements());
-    let block_rows = (layout.rows_per_block() / k).max(1) * k;
-    let mut count = GroupCount::new(k, tail);
-    let mut queries = RowBuffer::<T>::default();
+    let (k, elements) = (code.k(), layout.elements());
     let mut coded = Vec::new();
-    loop {
-        let rows = input.read(block_rows, &mut queries)?;
-        for item_rows in input.take_opened() {
-            progress.expect(item_rows);
-            let groups = count.open_item(item_rows);
-            for (encoder, output) in &mut outputs {
-                output.announce(groups * encoder.rows_per_group() as u64);
+    let counts = groups::read::<T>(&mut input, k, Tail::from(options.tail), |part| {
+        match part {
+            Part::Item { rows, groups } => {
+                progress.expect(rows);
+                for (encoder, output) in &mut outputs {
+                    output.announce(groups * encoder.rows_per_group() as u64);
+                }
+            }
+            Part::Groups(queries) => {
+                for (encoder, output) in &mut outputs {
+                    encoder.encode(queries, elements, &mut coded);
+                    output.write(&coded)?;
+                }
+                progress.advance((queries.len() / elements) as u64);
             }
         }
-        let (whole, left_over) = queries.values()[..rows * elements].split_at(rows / k * k * elements);
-        let padded = (tail == Tail::Pad && !left_over.is_empty()).then(|| pad(left_over, k, elements));
-        for (encoder, output) in &mut outputs {
-            for groups in [Some(whole), padded.as_deref()].into_iter().flatten() {
-                encoder.encode(groups, elements, &mut coded);
-                output.write(&coded)?;
-            }
-        }
-        progress.advance(rows as u64);
-        if rows < block_rows {
-            break;
-        }
-    }
-    let groups = count.finish().with_context(|| input.name().to_owned())?;
+        Ok(())
+    })?;
     outputs.into_iter().try_for_each(|(_, output)| commit(output))?;
-    Ok((count.rows(), groups))
-}
-
-/// A group whose last row is repeated until it has k.
-fn pad<T: Float>(rows: &[T], k: usize, elements: usize) -> Vec<T> {
-    let last = &rows[rows.len() - elements..];
-    let mut group = rows.to_vec();
-    while group.len() < k * elements {
-        group.extend_from_slice(last);
-    }
-    group
+    Ok(counts)
 }

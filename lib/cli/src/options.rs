@@ -239,9 +239,13 @@ pub struct ChosenCode {
     pub encoding: Encoding,
     /// The directory's description, if it came from one.
     pub file: Option<CodeFile>,
+    /// The model that encodes `[k, …]` to `[r, …]`, if it is learned.
+    pub encoder: Option<PathBuf>,
+    /// The model that decodes `[k + r, …]` to `[k, …]`, if the linear code does not.
+    pub decoder: Option<PathBuf>,
 }
 
-/// How parity queries are made of queries.
+/// How parity queries are made of queries, where not by a learned encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// As the code's weighted sums.
@@ -261,7 +265,13 @@ impl CodeOptions {
         let named = |make: &dyn Fn(usize, usize) -> Result<LinearCode, parm::codes::CodeError>, default_r| {
             let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.code)))?;
             let encoding = if self.code == "concat" { Encoding::Tiles } else { Encoding::Weights };
-            Ok(ChosenCode { linear: make(k, r.unwrap_or(default_r))?, encoding, file: None })
+            Ok(ChosenCode {
+                linear: make(k, r.unwrap_or(default_r))?,
+                encoding,
+                file: None,
+                encoder: None,
+                decoder: None,
+            })
         };
         if self.weights.is_some() && self.code != "sum" {
             return Err(Usage::error(format!(
@@ -301,7 +311,7 @@ impl CodeOptions {
             anyhow::bail!("{}: found weights of {count}x{columns}, expected r x k = {r}x{k}", path.display());
         }
         let linear = LinearCode::weighted(k, weights).with_context(|| path.display().to_string())?;
-        Ok(ChosenCode { linear, encoding: Encoding::Weights, file: None })
+        Ok(ChosenCode { linear, encoding: Encoding::Weights, file: None, encoder: None, decoder: None })
     }
 
     fn trained(&self, directory: &Path) -> Result<ChosenCode> {
@@ -318,8 +328,15 @@ impl CodeOptions {
                 anyhow::bail!("{}: the code has {flag} {has}, but {flag} {asked} was asked for", self.code);
             }
         }
+        let part = |name: &Option<String>| name.as_ref().map(|name| directory.join(name));
         let encoding = if file.code == "concat" { Encoding::Tiles } else { Encoding::Weights };
-        Ok(ChosenCode { linear: file.linear()?, encoding, file: Some(file) })
+        Ok(ChosenCode {
+            linear: file.linear()?,
+            encoding,
+            encoder: part(&file.encoder),
+            decoder: part(&file.decoder),
+            file: Some(file),
+        })
     }
 }
 

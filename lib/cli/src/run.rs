@@ -59,7 +59,8 @@ fn report(name: &str, error: &anyhow::Error, common: &Common, io: &mut Io) -> Ex
     if error.chain().any(<dyn std::error::Error>::is::<Usage>) { Exit::Usage } else { Exit::Failed }
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+/// Whether the reason is a pipe whose reader is gone.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io_errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io_errors.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -3,13 +3,15 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
-use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, WriteError};
+use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError, WriteError};
 
 use crate::options::Compute;
+use crate::run::is_closed_pipe;
 
 /// The predictions of a model: `[rows, elements]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,20 +51,7 @@ pub fn infer(
     rows: u64,
     feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<(), WriteError> + Send,
 ) -> Result<Predictions> {
-    let program = program()?;
-    let mut command = Command::new(&program);
-    command.arg("--model").arg(model).args(["--progress", "never", "--device", &compute.device.to_string()]);
-    if let Some(threads) = compute.threads {
-        command.args(["--threads", &threads.to_string()]);
-    }
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("{}: cannot be started", program.display()))?;
-    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-        bail!("{}: has no pipes", program.display());
-    };
+    let (mut child, stdin, stdout) = start(model, compute)?;
     let result = thread::scope(|scope| {
         let feeding = scope.spawn(move || {
             let mut writer = RowWriter::new(stdin, queries);
@@ -74,17 +63,98 @@ pub fn infer(
         let written = feeding.join().map_err(|_| anyhow!("the writer of queries panicked"))?;
         anyhow::Ok((predictions, written))
     });
-    check(&mut child, &program)?;
+    check(&mut child)?;
     let (predictions, written) = result?;
     written?;
     predictions
 }
 
+/// Passes a stream through a model while it comes: `feed` announces and writes rows of `queries` in a
+/// thread of its own, `drain` reads the model's outputs. Returns what both return.
+///
+/// # Errors
+/// Those of `feed` first, since they are the reason of all that follows, then those of a sibling
+/// that is missing or fails (it then has said why on standard error), then those of `drain`.
+pub fn through<F: Send + 'static, D>(
+    model: &Path,
+    compute: Compute,
+    queries: RowLayout,
+    feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<F> + Send + 'static,
+    drain: impl FnOnce(&mut RowReader<ChildStdout>) -> Result<D>,
+) -> Result<(F, D)> {
+    let (child, stdin, stdout) = start(model, compute)?;
+    let child = Arc::new(Mutex::new(child));
+    let failure = Arc::new(Mutex::new(None));
+    let feeding = thread::spawn({
+        let (child, failure) = (Arc::clone(&child), Arc::clone(&failure));
+        move || {
+            let mut writer = RowWriter::new(stdin, queries);
+            let result = feed(&mut writer).and_then(|result| Ok((result, writer.finish()?)));
+            result.map(|(result, _)| result).map_err(|error| {
+                if !is_closed_pipe(&error) {
+                    *lock(&failure) = Some(error);
+                    // An input that only ended would be complained about by the sibling as well.
+                    let _ = lock(&child).kill();
+                }
+            })
+        }
+    });
+    let read = || {
+        let mut outputs = RowReader::new(stdout, "parm-infer")?;
+        let drained = drain(&mut outputs)?;
+        // Only at their end may the sibling be waited for.
+        outputs.skip_rest()?;
+        anyhow::Ok(drained)
+    };
+    let drained = match read() {
+        Err(error) if !error.is::<StreamError>() => {
+            // The outputs have no taker; the thread may wait for its source, and ends with the process.
+            let _ = lock(&child).kill();
+            let _ = lock(&child).wait();
+            return Err(error);
+        }
+        drained => drained,
+    };
+    // Its outputs have ended, so the sibling ends too.
+    let checked = check(&mut lock(&child));
+    if let Some(error) = lock(&failure).take() {
+        return Err(error);
+    }
+    checked?;
+    let drained = drained?;
+    match feeding.join() {
+        Ok(Ok(result)) => Ok((result, drained)),
+        _ => bail!("parm-infer ended before its input"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(model: &Path, compute: Compute) -> Result<(Child, ChildStdin, ChildStdout)> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.arg("--model").arg(model).args(["--progress", "never", "--device", &compute.device.to_string()]);
+    if let Some(threads) = compute.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{}: cannot be started", program.display()))?;
+    match (child.stdin.take(), child.stdout.take()) {
+        (Some(stdin), Some(stdout)) => Ok((child, stdin, stdout)),
+        _ => bail!("{}: has no pipes", program.display()),
+    }
+}
+
 /// Why a sibling failed stands on standard error already; this says that it did.
-fn check(child: &mut Child, program: &Path) -> Result<()> {
-    let status = child.wait().with_context(|| format!("{}: cannot be waited for", program.display()))?;
+fn check(child: &mut Child) -> Result<()> {
+    let status = child.wait().context("parm-infer cannot be waited for")?;
     if !status.success() {
-        bail!("{} failed ({status})", program.display());
+        bail!("parm-infer failed ({status})");
     }
     Ok(())
 }

@@ -33,13 +33,13 @@ struct Versioned {
 pub struct CodeFile {
     /// The version of this format: [`FORMAT`].
     pub format: u32,
-    /// The name of the code: `sum`, or `concat`, which is decoded as `sum` with r = 1.
+    /// What the encoder is: `sum`, `concat`, or `learned`, the model `encoder`.
     pub code: String,
     /// Queries of a group.
     pub k: usize,
     /// Parities of a group.
     pub r: usize,
-    /// The encoder's weights, `[r][k]`.
+    /// The weights `[r][k]` of `sum`'s encoder, and of the linear decoder of any code without a learned one.
     pub weights: Vec<Vec<f64>>,
     /// The shape of one query.
     pub query_shape: Vec<usize>,
@@ -51,9 +51,9 @@ pub struct CodeFile {
     pub runs_on: RunsOn,
     /// The parity models' files, by parity index.
     pub parity: Vec<String>,
-    /// The learned encoder's file.
+    /// The learned encoder's file, `[B, k, …]` to `[B, r, …]`.
     pub encoder: Option<String>,
-    /// The learned decoder's file.
+    /// The learned decoder's file, `[B, k + r, …]` with zeros for what is missing to `[B, k, …]`.
     pub decoder: Option<String>,
     /// What the code was trained for.
     pub deployed: Deployed,
@@ -144,7 +144,7 @@ pub enum CodeDirError {
         found: u32,
     },
     /// A code that this version does not know.
-    #[error("{}: found code '{found}', expected 'sum' or 'concat'", path.display())]
+    #[error("{}: found code '{found}', expected 'sum', 'concat' or 'learned'", path.display())]
     UnknownCode {
         /// The file.
         path: PathBuf,
@@ -207,7 +207,7 @@ impl CodeFile {
     }
 
     fn check(&self, directory: &Path, path: PathBuf) -> Result<(), CodeDirError> {
-        if !["sum", "concat"].contains(&self.code.as_str()) {
+        if !["sum", "concat", "learned"].contains(&self.code.as_str()) {
             return Err(CodeDirError::UnknownCode { path, found: self.code.clone() });
         }
         let count = |what, found: usize, expected: String| {
@@ -224,6 +224,10 @@ impl CodeFile {
         }
         if self.runs_on == RunsOn::Parity && self.parity.len() != self.r {
             return count("parity models", self.parity.len(), format!("r = {}", self.r));
+        }
+        let encoders = usize::from(self.code == "learned");
+        if usize::from(self.encoder.is_some()) != encoders {
+            return count("encoders", 1 - encoders, format!("{encoders} for the code '{}'", self.code));
         }
         for name in self.parity.iter().chain(&self.encoder).chain(&self.decoder) {
             if Path::new(name).file_name() != Some(name.as_ref()) {

@@ -144,7 +144,7 @@ fn a_code_of_another_name_is_unknown() {
     let error = changed("code", json!("turbo"));
     assert!(matches!(&error, CodeDirError::UnknownCode { found, .. } if found == "turbo"));
     assert!(
-        error.to_string().ends_with("code.json: found code 'turbo', expected 'sum' or 'concat'"),
+        error.to_string().ends_with("code.json: found code 'turbo', expected 'sum', 'concat' or 'learned'"),
         "{error}"
     );
 }
@@ -157,6 +157,8 @@ fn lists_that_do_not_fit_k_and_r_are_counted() {
         ("k", json!(1_u64 << 40), "found 1099511627776 queries in a group, expected at most 4096"),
         ("weights", json!([[1.0, 1.0], [1.0]]), "found 1 weights in a row, expected k = 2"),
         ("parity", json!(["parity-0.safetensors"]), "found 1 parity models, expected r = 2"),
+        ("code", json!("learned"), "found 0 encoders, expected 1 for the code 'learned'"),
+        ("encoder", json!("parity-0.safetensors"), "found 1 encoders, expected 0 for the code 'sum'"),
     ] {
         let error = changed(at, value);
         assert!(matches!(error, CodeDirError::Count { .. }), "{error}");
@@ -186,7 +188,7 @@ fn a_model_that_is_named_must_exist() {
     assert!(matches!(error, CodeDirError::MissingPart(_)));
     let message = message(&error, directory.path());
     assert_eq!(message, "parity-1.safetensors: not found, though code.json beside it names it");
-    assert!(matches!(changed("encoder", json!("encoder.safetensors")), CodeDirError::MissingPart(_)));
+    assert!(matches!(changed("decoder", json!("decoder.safetensors")), CodeDirError::MissingPart(_)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Support for tests: `.npy` bytes made without the code under test, streams that trickle, and the
 //! tools run as processes.
 
+pub mod code_dir;
 pub mod npy;
 pub mod safetensors;
 pub mod tool;

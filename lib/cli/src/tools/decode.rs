@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use parm::codes::Locate;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, CurveOptions, ReadOptions, TailOption, WriteOptions};
+use crate::options::{CodeOptions, Common, Compute, CurveOptions, ReadOptions, TailOption, WriteOptions};
 use crate::output::Target;
 
 /// Rebuild the predictions that are missing
@@ -17,6 +17,7 @@ use crate::output::Target;
 /// the parity models; writes all predictions, with reconstructions in the places of the missing
 /// ones. Of an interpolating code it reads the n answers of each group, in the order of the workers,
 /// and writes its k predictions, all of them rebuilt. The float type is kept.
+/// A learned decoder runs in parm-infer, which must lie beside this program, and on f4.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-decode", version, max_term_width = 100)]
 pub struct Decode {
@@ -99,8 +100,8 @@ pub struct Decode {
     /// Write how far to trust each prediction: f4 [N], from 0 to 1
     ///
     /// 1 for predictions that arrived; m/(m + a) for those that were rebuilt, with the margin m between
-    /// their two largest scores (logits) and the amplification a of errors by the reconstruction; 0 for
-    /// those that could not be.
+    /// their two largest scores (logits) and the amplification a of errors by the reconstruction (1 for a
+    /// learned decoder); 0 for those that could not be.
     #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub confidence: Option<Target>,
 
@@ -133,6 +134,10 @@ pub struct Decode {
     /// The predictions, or the answers; rows that are missing may hold anything
     #[arg(value_name = "PREDICTIONS.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: Compute,
 
     #[command(flatten)]
     #[allow(missing_docs)]

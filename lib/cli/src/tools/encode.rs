@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, CompressOptions, CurveOptions, ReadOptions, TailOption};
+use crate::options::{CodeOptions, Common, CompressOptions, Compute, CurveOptions, ReadOptions, TailOption};
 use crate::output::Target;
 
 /// Encode queries into parity queries, or coded queries
@@ -11,6 +11,7 @@ use crate::output::Target;
 /// Reads a stream of queries, one a row, takes them k at a time and writes one parity query per
 /// group: for the code 'sum' a weighted sum of the group. The interpolating codes write one stream of n
 /// coded queries per group, in the order of their workers. Integers and halves become f4; f8 stays f8.
+/// A learned encoder runs in parm-infer, which must lie beside this program, and on f4.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-encode", version, max_term_width = 100)]
 pub struct Encode {
@@ -39,6 +40,10 @@ pub struct Encode {
     /// With r > 1, a name with {} in it makes one file per parity, {} standing for its index.
     #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
     pub output: Target,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: Compute,
 
     #[command(flatten)]
     #[allow(missing_docs)]
