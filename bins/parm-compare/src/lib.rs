@@ -18,6 +18,7 @@ use parm_cli::tools::compare::Compare;
 use parm_cli::{Exit, Io, Progress};
 
 use crate::answers::{Answers, Queries};
+use crate::evaluate::Losses;
 
 /// Compares codes and prints the table.
 ///
@@ -47,20 +48,18 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
         anyhow::bail!("{}: row {row}: found label {label}, expected 0 to {}", options.labels, classes - 1);
     }
+    let losses = Losses { draws: options.draws as usize, rate: options.loss_rate, seed: options.seed };
     let mut results = Vec::new();
     for (index, scheme) in schemes.iter().enumerate() {
-        results.push(evaluate::evaluate(
-            index,
-            scheme,
-            &answers,
-            &labels,
-            options.draws as usize,
-            options.seed,
-        ));
+        results.push(evaluate::evaluate(index, scheme, &answers, &labels, losses));
     }
     drop(progress);
 
-    let text = if options.json { report::as_json(&results) } else { report::as_table(&results) };
+    let text = if options.json {
+        report::as_json(&results, losses.rate)
+    } else {
+        report::as_table(&results, losses.rate)
+    };
     let mut stdout = io.take_stdout().context("standard output is closed")?;
     stdout
         .write_all(text.as_bytes())

@@ -7,14 +7,24 @@ use serde_json::json;
 use crate::evaluate::Evaluation;
 
 /// The table for people.
-pub(crate) fn as_table(results: &[Evaluation]) -> String {
+pub(crate) fn as_table(results: &[Evaluation], rate: f64) -> String {
     let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
     let mut table = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         table,
-        "{:<17}{:>4}{:>7}{:>6}{:>9}{:>9}{:>9}{:>16}{:>11}{:>11}",
-        "code", "k", "extra", "lost", "A_a", "A_d", "A_all", "95 % interval", "agreement", "decode"
+        "{:<17}{:>4}{:>7}{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
+        "code",
+        "k",
+        "extra",
+        "lost",
+        "A_a",
+        "A_d",
+        "A_all",
+        "95 % interval",
+        format!("A_all({rate})"),
+        "agreement",
+        "decode"
     );
     let mut size = None;
     for result in results {
@@ -26,7 +36,7 @@ pub(crate) fn as_table(results: &[Evaluation]) -> String {
         let interval = result.interval.map(|interval| format!("{:.4}-{:.4}", interval.low, interval.high));
         let _ = writeln!(
             table,
-            "{:<17}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>11}{:>8.2} us",
+            "{:<17}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>8.2} us",
             result.name,
             result.k,
             100.0 * result.extra as f64 / result.k as f64,
@@ -35,6 +45,7 @@ pub(crate) fn as_table(results: &[Evaluation]) -> String {
             number(result.degraded),
             number(result.all),
             interval.unwrap_or_else(|| "-".into()),
+            number(result.at_rate),
             number(result.agreement),
             result.decode.as_secs_f64() * 1e6,
         );
@@ -44,7 +55,7 @@ pub(crate) fn as_table(results: &[Evaluation]) -> String {
 }
 
 /// The table for programs: what parm-plot reads.
-pub(crate) fn as_json(results: &[Evaluation]) -> String {
+pub(crate) fn as_json(results: &[Evaluation], rate: f64) -> String {
     let row = |result: &Evaluation| {
         json!({
             "code": result.name,
@@ -56,12 +67,16 @@ pub(crate) fn as_json(results: &[Evaluation]) -> String {
             "A_all": result.all,
             "low": result.interval.map(|interval| interval.low),
             "high": result.interval.map(|interval| interval.high),
+            "A_all_at_rate": result.at_rate,
             "agreement": result.agreement,
             "decode_us": result.decode.as_secs_f64() * 1e6,
         })
     };
     let rows: Vec<_> = results.iter().map(row).collect();
-    format!("{}\n", json!({"format": 1, "rows": rows, "recommendation": recommendation(results)}))
+    format!(
+        "{}\n",
+        json!({"format": 1, "loss_rate": rate, "rows": rows, "recommendation": recommendation(results)})
+    )
 }
 
 /// What to do: the code that gains most over the better baseline of its own size, if its gain is not

@@ -57,6 +57,9 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
         if file.runs_on != code_dir::RunsOn::Parity {
             bail!("{name}: found a code that runs on the deployed model, expected one with parity models");
         }
+        if file.code != "sum" || file.decoder.is_some() {
+            bail!("{name}: found a code that is not linear, expected 'sum' without a learned decoder");
+        }
         trained.push((directory, file));
     }
     let asked =

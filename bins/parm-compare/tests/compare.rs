@@ -52,6 +52,9 @@ fn codes_stand_beside_the_baselines_of_their_size() {
         let [low, value, high] = ["low", "A_all", "high"].map(|key| row[key].as_f64().unwrap());
         assert!(low <= value && value <= high, "{row}");
         assert_eq!(row["extra_workers"], row["lost"]);
+        let at_rate = row["A_all_at_rate"].as_f64().unwrap();
+        // Fewer losses cost less, but for chance.
+        assert!((value - 0.01..1.0).contains(&at_rate), "{row}");
         // A copy is the prediction itself, and so is what arrived.
         if row["code"] == "replicate" {
             assert_eq!(row["agreement"], 1.0);
@@ -71,6 +74,13 @@ fn codes_stand_beside_the_baselines_of_their_size() {
     };
     let again = compare(folder.path(), call).output();
     assert_eq!(without_times(&again), without_times(&output), "the seed decides");
+    let never = compare(folder.path(), &format!("{call} --loss-rate 0")).output();
+    let never: Value = serde_json::from_slice(&never).unwrap();
+    for row in never["rows"].as_array().unwrap().iter().filter(|row| row["code"] == "none") {
+        // Both count the deployed model's own predictions, one of all, one of those that arrived.
+        let (at_rate, own) = (row["A_all_at_rate"].as_f64().unwrap(), row["A_a"].as_f64().unwrap());
+        assert!((at_rate - own).abs() < 0.01, "{row}");
+    }
     let other = compare(folder.path(), &format!("{call} --seed 1")).output();
     assert_ne!(without_times(&other), without_times(&output));
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use parm::codes::{Code, Decoder, Decoding, InterpolatingCode, Locator, apply, combine, confidence};
+use parm::corrupt::Corrupt;
 use parm::erase::Erase;
 use parm::group::GroupCount;
 use parm::{Dtype, Float, Tail};
-use parm_cli::tools::decode::Decode;
+use parm_cli::tools::decode::{CorruptOption, Decode};
 use parm_cli::{Exit, Io, Progress, Usage};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -24,7 +25,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
     let layout = first.predictions.layout().clone();
     let outputs = Outputs::open(options, io, &layout)?;
     let progress = Progress::new(&options.common, io, "answers", Some(0));
-    let (report, left_out) = match layout.dtype {
+    let (report, located) = match layout.dtype {
         Dtype::F64 => decode::<f64>(options, io, code, first, recorded.as_ref(), outputs, &progress),
         _ => decode::<f32>(options, io, code, first, recorded.as_ref(), outputs, &progress),
     }?;
@@ -34,12 +35,15 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
     let Report { rows, rebuilt, unsolved, .. } = report;
     let mut line = format!("wrote {rows} predictions: {rebuilt} rebuilt, {unsolved} unsolved");
     if options.locate.is_some() {
-        let by_worker: Vec<String> = (left_out.iter().enumerate())
+        let by_worker: Vec<String> = (located.left_out.iter().enumerate())
             .filter(|(_, count)| **count > 0)
             .map(|(worker, count)| format!(", worker {worker}: {count}"))
             .collect();
-        let total: u64 = left_out.iter().sum();
+        let total: u64 = located.left_out.iter().sum();
         line = format!("{line}; left out {total} wrong answers{}", by_worker.concat());
+    }
+    if options.corrupt.is_some() {
+        line = format!("{line}; found {} of {} corrupted answers", located.found, located.corrupted);
     }
     options.common.count(io, "parm-decode", &line);
     Ok(exit)
@@ -54,8 +58,11 @@ fn check_options(options: &Decode, code: &InterpolatingCode) -> Result<()> {
             )));
         }
     }
-    if options.locate.is_some() && code.redundancy().byzantine == 0 {
-        return Err(Usage::error("--locate needs --byzantine E with E from 1"));
+    let byzantine = code.redundancy().byzantine;
+    for (flag, given) in [("--locate", options.locate.is_some()), ("--corrupt", options.corrupt.is_some())] {
+        if given && byzantine == 0 {
+            return Err(Usage::error(format!("{flag} needs --byzantine E with E from 1")));
+        }
     }
     if options.threshold.is_nan() || options.threshold < 0.0 {
         return Err(Usage::error(format!(
@@ -74,7 +81,7 @@ fn decode<T: Float>(
     recorded: Option<&Recorded>,
     mut outputs: Outputs,
     progress: &Progress,
-) -> Result<(Report, Vec<u64>)> {
+) -> Result<(Report, Located)> {
     let shape = first.predictions.layout().shape.clone();
     let default = default_row::<T>(options, io, &shape)?;
     // No row came in that could be kept.
@@ -96,7 +103,7 @@ fn decode<T: Float>(
         interpolator.pass(first, lose, &mut outputs, true, progress)?;
     }
     outputs.commit()?;
-    Ok((interpolator.report, interpolator.left_out))
+    Ok((interpolator.report, interpolator.located))
 }
 
 /// Rebuilds group by group.
@@ -110,8 +117,28 @@ struct Interpolator<T> {
     /// Survivors' answers, one behind the other.
     gathered: Vec<T>,
     report: Report,
-    /// Wrong answers by worker.
+    corruption: Option<Corruption<T>>,
+    located: Located,
+}
+
+/// Which answers were left out.
+struct Located {
+    /// By worker.
     left_out: Vec<u64>,
+    /// Answers that were made wrong.
+    corrupted: u64,
+    /// Those of them that were left out.
+    found: u64,
+}
+
+/// Makes answers wrong, for experiments.
+struct Corruption<T> {
+    how: Corrupt,
+    rng: ChaCha8Rng,
+    /// The answers of the group before, as they came.
+    before: Option<Vec<T>>,
+    /// The workers of this group whose answers are wrong.
+    workers: Vec<usize>,
 }
 
 /// How groups of one pattern of losses are decoded.
@@ -133,7 +160,13 @@ impl<T: Float> Interpolator<T> {
     fn new(options: &Decode, code: InterpolatingCode, default: Vec<T>) -> Self {
         let locator =
             options.locate.map(|locate| Locator::new(code.clone(), locate.into(), options.threshold));
-        let left_out = vec![0; code.workers()];
+        let located = Located { left_out: vec![0; code.workers()], corrupted: 0, found: 0 };
+        let corruption = options.corrupt.map(|CorruptOption(how)| {
+            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+            // Losses are drawn from stream 0.
+            rng.set_stream(1);
+            Corruption { how, rng, before: None, workers: Vec::new() }
+        });
         Self {
             decoder: Decoder::new(code),
             locator,
@@ -142,7 +175,8 @@ impl<T: Float> Interpolator<T> {
             plan: None,
             gathered: Vec::new(),
             report: Report::default(),
-            left_out,
+            corruption,
+            located,
         }
     }
 
@@ -187,8 +221,9 @@ impl<T: Float> Interpolator<T> {
             }
             outputs.write_erased(&block.available)?;
             written.clear();
-            let groups = block.predictions.values()[..rows * elements].chunks_exact(n * elements);
+            let groups = block.predictions.values_mut()[..rows * elements].chunks_exact_mut(n * elements);
             for (answers, available) in groups.zip(block.available.chunks_exact_mut(n)) {
+                self.corrupt(answers, available);
                 self.locate(answers, elements, available);
                 self.rebuild(answers, elements, available, &mut written, outputs.confidence.is_some());
             }
@@ -233,12 +268,24 @@ impl<T: Float> Interpolator<T> {
         }
     }
 
+    /// Makes answers wrong, if that is asked for.
+    fn corrupt(&mut self, answers: &mut [T], available: &[bool]) {
+        let Some(Corruption { how, rng, before, workers }) = &mut self.corruption else { return };
+        let now = answers.to_vec();
+        let count = self.decoder.code().redundancy().byzantine;
+        *workers = how.draw(answers, before.as_deref(), available, count, rng);
+        *before = Some(now);
+        self.located.corrupted += workers.len() as u64;
+    }
+
     /// Marks wrong answers as missing.
     fn locate(&mut self, answers: &[T], elements: usize, available: &mut [bool]) {
         let Some(locator) = &mut self.locator else { return };
         for worker in locator.find(answers, elements, available) {
             available[worker] = false;
-            self.left_out[worker] += 1;
+            self.located.left_out[worker] += 1;
+            let corrupted = self.corruption.as_ref().is_some_and(|made| made.workers.contains(&worker));
+            self.located.found += u64::from(corrupted);
         }
     }
 

@@ -92,7 +92,11 @@ fn report_unsolved(options: &Decode, io: &mut Io, report: &Report, missing: &str
 /// Refuses what only interpolating codes have.
 fn check_options(options: &Decode) -> Result<()> {
     let name = &options.code.code;
-    let given = [("--rows", options.rows.is_some()), ("--strict", options.strict)];
+    let given = [
+        ("--rows", options.rows.is_some()),
+        ("--strict", options.strict),
+        ("--corrupt", options.corrupt.is_some()),
+    ];
     match given.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => {
             Err(Usage::error(format!("{flag} goes with interpolating codes, not with --code {name}")))

@@ -297,3 +297,38 @@ fn errors_that_grow_are_warned_of() {
     assert_eq!(outcome.code, 0);
     assert!(outcome.stderr.contains("was solved: its reconstructions amplify errors"), "{}", outcome.stderr);
 }
+
+#[test]
+fn answers_that_are_made_wrong_are_found() {
+    let folder = stage("--code berrut -k 4 --byzantine 1", 40);
+    let call = "--code berrut -k 4 --byzantine 1 --locate residual -v y.npy";
+    let errors = |how: &str| {
+        let outcome = decode(folder.path(), &format!("--corrupt {how} --kept kept.npy {call}"));
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        let kept = data(&fs::read(folder.path().join("kept.npy")).unwrap()).to_vec();
+        let left_out = kept.len() - kept.iter().map(|&kept| usize::from(kept)).sum::<usize>();
+        assert!(
+            outcome.stderr.contains(&format!("; left out {left_out} wrong answers")),
+            "{}",
+            outcome.stderr
+        );
+        (outcome.stdout, outcome.stderr)
+    };
+    let (rebuilt, message) = errors("noise=1000");
+    assert!(message.ends_with("; found 10 of 10 corrupted answers\n"), "{message}");
+    assert_flat(&rebuilt, 40);
+    assert!(errors("noise=0").1.contains("; left out 0 wrong answers"));
+    // The first group has none before it.
+    assert!(errors("stale").1.ends_with(" of 9 corrupted answers\n"));
+    assert_eq!(errors("flip"), errors("flip"), "the seed decides");
+    assert_ne!(errors("flip --seed 1"), errors("flip"));
+
+    for (arguments, message) in [
+        ("--corrupt flip --code berrut -k 4 y.npy", "--corrupt"),
+        ("--corrupt flip --code berrut -k 4 --byzantine 0 y.npy", "--corrupt needs --byzantine E"),
+        ("--corrupt noise=-1 --code berrut -k 4 --byzantine 1 y.npy", "expected flip, stale or noise=SIGMA"),
+    ] {
+        let outcome = decode(folder.path(), arguments);
+        assert!(outcome.code == 2 && outcome.stderr.contains(message), "{arguments}: {}", outcome.stderr);
+    }
+}

@@ -136,6 +136,13 @@ fn trained(directory: &Path, model: &Path) -> Result<(LinearCode, Vec<PathBuf>)>
             directory.display()
         );
     }
+    if file.code != "sum" {
+        bail!(
+            "{}: found the code '{}', expected 'sum': encode with parm-encode",
+            directory.display(),
+            file.code
+        );
+    }
     Ok((file.linear()?, file.parity.iter().map(|name| directory.join(name)).collect()))
 }
 

@@ -12,6 +12,7 @@
 pub mod calibration;
 pub mod code_dir;
 pub mod codes;
+pub mod corrupt;
 pub mod device;
 pub mod dtype;
 pub mod erase;

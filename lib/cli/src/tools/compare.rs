@@ -82,6 +82,13 @@ pub struct Compare {
     #[arg(long, value_name = "X", default_value = "0.000001", help_heading = "Codes")]
     pub lambda_d: f64,
 
+    /// The probability P of each worker to be lost, for the column A_all(P)
+    ///
+    /// There any number of workers is lost, fewer than the extra ones or more; the other columns lose as
+    /// many as there are extra ones.
+    #[arg(long, value_name = "P", default_value = "0.05", value_parser = probability)]
+    pub loss_rate: f64,
+
     /// Losses that are drawn for each group
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
     pub draws: u32,
@@ -108,6 +115,11 @@ pub struct Compare {
 }
 
 super::tool!(Compare, "parm-compare");
+
+fn probability(text: &str) -> Result<f64, String> {
+    let expected = "expected a number from 0 to 1";
+    text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| expected.into())
+}
 
 /// A code that runs on the deployed model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Parser, ValueEnum};
 
 use parm::codes::Locate;
+use parm::corrupt::Corrupt;
 
 use crate::input::Input;
 use crate::options::{CodeOptions, Common, Compute, CurveOptions, ReadOptions, TailOption, WriteOptions};
@@ -45,15 +46,15 @@ pub struct Decode {
     #[arg(long, value_name = "HOW", requires = "byzantine", help_heading = "Wrong answers")]
     pub locate: Option<LocateOption>,
 
-    /// How many times larger than usual the error of a wrong answer is
+    /// How much leaving out a wrong answer helps
     ///
-    /// An answer is left out if what the others say it should be is farther from it than X times the
-    /// median of its group. Leaving answers out costs accuracy, and small errors do less harm; 0 leaves
-    /// out E answers of every group.
+    /// An answer is left out if that shrinks the error of its group, by which curves through all answers
+    /// but one miss that one, X times more than leaving out the median answer does. Leaving answers out
+    /// costs accuracy, and small errors do less harm; 0 leaves out E answers of every group.
     #[arg(
         long,
         value_name = "X",
-        default_value = "2.5",
+        default_value = "1.3",
         requires = "locate",
         help_heading = "Wrong answers"
     )]
@@ -75,7 +76,7 @@ pub struct Decode {
     #[arg(
         long,
         value_name = "MASK.npy",
-        required_unless_present = "erase",
+        required_unless_present_any = ["erase", "corrupt"],
         conflicts_with = "erase",
         help_heading = "Losses"
     )]
@@ -123,8 +124,16 @@ pub struct Decode {
     #[arg(long, value_name = "WHAT", help_heading = "Experiments")]
     pub erase: Option<EraseOption>,
 
-    /// The seed of drawn losses
-    #[arg(long, value_name = "N", default_value = "0", requires = "erase", help_heading = "Experiments")]
+    /// For experiments, make E (--byzantine) answers of every group wrong: noise=SIGMA, flip or stale
+    ///
+    /// 'noise=10' adds N(0, 10^2) to each number of an answer; 'flip' turns its signs; 'stale' repeats the
+    /// worker's answer of the group before. Drawn among the answers that are available. With -v, says how
+    /// many of them --locate found.
+    #[arg(long, value_name = "HOW", requires = "byzantine", help_heading = "Experiments")]
+    pub corrupt: Option<CorruptOption>,
+
+    /// The seed of drawn losses and wrong answers
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Experiments")]
     pub seed: u64,
 
     /// Write the mask of the drawn losses
@@ -216,12 +225,33 @@ impl FromStr for EraseOption {
     }
 }
 
+/// How answers are made wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CorruptOption(pub Corrupt);
+
+impl FromStr for CorruptOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "flip" => Ok(Self(Corrupt::Flip)),
+            "stale" => Ok(Self(Corrupt::Stale)),
+            _ => text
+                .strip_prefix("noise=")
+                .and_then(|sigma| sigma.parse().ok())
+                .filter(|sigma: &f64| sigma.is_finite() && *sigma >= 0.0)
+                .map(|sigma| Self(Corrupt::Noise(sigma)))
+                .ok_or_else(|| "expected flip, stale or noise=SIGMA with SIGMA from 0".into()),
+        }
+    }
+}
+
 /// How wrong answers are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LocateOption {
     /// By the vote of all classes, as ApproxIFER does
     Vote,
-    /// By how far each is from the curve through the others
+    /// By how well curves through the others predict each other without it
     Residual,
     /// By both
     Both,

@@ -13,13 +13,16 @@ use crate::dtype::Float;
 /// Loss patterns whose residual matrices are kept.
 const MAX_CACHED: usize = 1024;
 
-/// The curve that predicts an answer from the others. Not the decoder's: Berrut's follows each wrong
-/// answer to its end. λ is the best of six for one model on MNIST's test images (784-200-100-10,
-/// k = 8, e = 1), where it finds 94 % of flipped signs and Berrut's 84 %; other data may want another.
-const PREDICTOR: Curve = Curve::Spline { lambda: 1e-5 };
+/// The curve that predicts an answer from the others: the natural cubic spline. Not the decoder's:
+/// Berrut's follows each wrong answer to its end, and finds fewer (`make byzantine` in
+/// testdata/experiments).
+const PREDICTOR: Curve = Curve::Spline { lambda: 0.0 };
 
-/// How much more a residual counts if the vote names the answer too.
+/// How much smaller the error without an answer counts if the vote names it too.
 const NAMED: f64 = 1.25;
+
+/// The error that rounding makes, relative to the largest number: below it groups are consistent.
+const ROUNDING: f64 = 1e-6;
 
 /// How wrong answers are told from right ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +30,10 @@ pub enum Locate {
     /// ApproxIFER's locator (AAAI 2022, algorithm 2): for each class the rational function P/Q
     /// through the answers; wrong ones stand near the zeros of Q, and the classes vote.
     Vote,
-    /// Leave-one-out residuals: the answer that a smooth curve through the others misses most is
-    /// wrong.
+    /// Leave-one-out residuals: the answer is wrong without which curves through all others but one
+    /// predict that one best.
     Residual,
-    /// The residuals, counting more for those that the vote names.
+    /// The residuals, counting less without those that the vote names.
     Both,
 }
 
@@ -40,19 +43,19 @@ pub struct Locator {
     code: InterpolatingCode,
     locate: Locate,
     threshold: f64,
-    /// By loss pattern: see [`residual_matrix`].
-    residuals: HashMap<Vec<bool>, Arc<DMatrix<f64>>>,
+    /// By loss pattern: see [`squared_errors`].
+    forms: HashMap<Vec<bool>, Arc<Vec<DMatrix<f64>>>>,
 }
 
 impl Locator {
     /// A locator of the wrong answers that the code was laid out for.
     ///
-    /// An answer is wrong only if its leave-one-out residual is more than `threshold` times the
-    /// median of those of its group: leaving answers out costs accuracy, and small errors do less
-    /// harm. 0 leaves e answers out of every group.
+    /// An answer is wrong only if leaving it out shrinks the error of its group more than `threshold`
+    /// times, compared with leaving out the median one: leaving answers out costs accuracy, and small
+    /// errors do less harm. 0 leaves e answers out of every group.
     #[must_use]
     pub fn new(code: InterpolatingCode, locate: Locate, threshold: f64) -> Self {
-        Self { code, locate, threshold, residuals: HashMap::new() }
+        Self { code, locate, threshold, forms: HashMap::new() }
     }
 
     /// The wrong ones of the answers `[n, elements]` of a group, by worker, the surest first.
@@ -75,57 +78,72 @@ impl Locator {
             Locate::Residual => Vec::new(),
             Locate::Vote | Locate::Both => vote(&self.code, answers, elements, &available),
         };
+        // Where several are wrong the first few may help little, and the last all the more.
+        let mut sure = wrong.len();
         while wrong.len() < byzantine {
-            let scores = self.scores(answers, elements, &available);
+            let errors = self.errors(answers, elements, &available);
             // Two answers alone do not tell which of them is wrong.
-            if scores.len() < 3 {
+            if errors.len() < 3 {
                 break;
             }
-            let mut sorted: Vec<f64> = scores.iter().map(|(_, score)| *score).collect();
+            let mut sorted: Vec<f64> = errors.iter().map(|(_, error)| *error).collect();
             sorted.sort_by(f64::total_cmp);
-            let limit = self.threshold * sorted[sorted.len() / 2];
-            let suspect = |(worker, score): &&(usize, f64)| {
-                *score >= limit && (self.locate != Locate::Vote || named.contains(worker))
+            let median = sorted[sorted.len() / 2];
+            let suspect = |(worker, _): &&(usize, f64)| self.locate != Locate::Vote || named.contains(worker);
+            let rank = |(worker, error): &(usize, f64)| match self.locate {
+                Locate::Both if named.contains(worker) => error / NAMED,
+                _ => *error,
             };
-            let rank = |(worker, score): &(usize, f64)| match self.locate {
-                Locate::Both if named.contains(worker) => score * NAMED,
-                _ => *score,
-            };
-            let worst = scores.iter().filter(suspect).max_by(|a, b| rank(a).total_cmp(&rank(b)));
-            let Some(&(worker, _)) = worst else { break };
+            let best = errors.iter().filter(suspect).min_by(|a, b| rank(a).total_cmp(&rank(b)));
+            let Some(&(worker, error)) = best else { break };
             available[worker] = false;
             wrong.push(worker);
+            if self.threshold == 0.0 || error * self.threshold < median {
+                sure = wrong.len();
+            }
         }
+        wrong.truncate(sure);
         wrong
     }
 
-    /// ‖y_i − D_{F∖i}·y‖/(‖D_{F∖i}‖ + 1) of each survivor i.
-    fn scores<T: Float>(&mut self, answers: &[T], elements: usize, available: &[bool]) -> Vec<(usize, f64)> {
+    /// For each survivor the error of the others without it: the root of the sum of the squares of
+    /// their leave-one-out residuals, in units of the largest number.
+    fn errors<T: Float>(&mut self, answers: &[T], elements: usize, available: &[bool]) -> Vec<(usize, f64)> {
         let survivors = survivors(available);
-        let matrix = self.residual_matrix(available, &survivors);
-        let mut rest = vec![0.0; elements];
-        let score = |(row, &worker): (usize, &usize)| {
-            rest.fill(0.0);
-            for (column, &other) in survivors.iter().enumerate() {
-                let coefficient = matrix[(row, column)];
-                let answer = &answers[other * elements..][..elements];
-                rest.iter_mut().zip(answer).for_each(|(rest, y)| *rest += coefficient * y.to_f64());
-            }
-            (worker, rest.iter().map(|x| x * x).sum::<f64>().sqrt())
+        let rows = |i: usize| &answers[survivors[i] * elements..][..elements];
+        let all = (0..survivors.len()).flat_map(rows);
+        let largest = all.map(|y| y.to_f64().abs()).fold(f64::MIN_POSITIVE, f64::max);
+        let product = |i: usize, j: usize| {
+            rows(i).iter().zip(rows(j)).map(|(a, b)| (a.to_f64() / largest) * (b.to_f64() / largest)).sum()
         };
-        survivors.iter().enumerate().map(score).collect()
+        // Rows only enter by their products, so the number of classes counts once.
+        let mut products =
+            DMatrix::from_fn(
+                survivors.len(),
+                survivors.len(),
+                |i, j| {
+                    if j > i { 0.0 } else { product(i, j) }
+                },
+            );
+        products.fill_upper_triangle_with_lower_triangle();
+        let forms = self.forms(available, &survivors);
+        let error = |(form, &worker): (&DMatrix<f64>, &usize)| {
+            (worker, form.dot(&products).max(0.0).sqrt().max(ROUNDING))
+        };
+        forms.iter().zip(&survivors).map(error).collect()
     }
 
-    fn residual_matrix(&mut self, available: &[bool], survivors: &[usize]) -> Arc<DMatrix<f64>> {
-        if let Some(known) = self.residuals.get(available) {
+    fn forms(&mut self, available: &[bool], survivors: &[usize]) -> Arc<Vec<DMatrix<f64>>> {
+        if let Some(known) = self.forms.get(available) {
             return Arc::clone(known);
         }
-        if self.residuals.len() >= MAX_CACHED {
-            self.residuals.clear();
+        if self.forms.len() >= MAX_CACHED {
+            self.forms.clear();
         }
-        let matrix = Arc::new(residual_matrix(&self.code, survivors));
-        self.residuals.insert(available.to_vec(), Arc::clone(&matrix));
-        matrix
+        let points: Vec<f64> = survivors.iter().map(|&worker| self.code.worker_points()[worker]).collect();
+        let forms = Arc::new((0..points.len()).map(|out| squared_errors(&points, out)).collect());
+        self.forms.insert(available.to_vec(), Arc::clone(&forms));
+        forms
     }
 }
 
@@ -133,20 +151,24 @@ fn survivors(available: &[bool]) -> Vec<usize> {
     (0..available.len()).filter(|&worker| available[worker]).collect()
 }
 
-/// Row i: the coefficients of y_i − D_{F∖i}·y, divided by ‖D_{F∖i}‖ + 1.
-fn residual_matrix(code: &InterpolatingCode, survivors: &[usize]) -> DMatrix<f64> {
-    let points: Vec<f64> = survivors.iter().map(|&worker| code.worker_points()[worker]).collect();
-    let mut matrix = DMatrix::identity(points.len(), points.len());
-    for (i, &own) in points.iter().enumerate() {
-        let others: Vec<f64> = points.iter().copied().filter(|&point| point != own).collect();
-        let row = PREDICTOR.matrix(&others, &[own]);
-        let scale = 1.0 / (row.norm() + 1.0);
-        for (column, &coefficient) in row.iter().enumerate() {
-            matrix[(i, column + usize::from(column >= i))] = -coefficient * scale;
+/// The quadratic form M = Σ r·rᵀ over the answers i but `out`, where r·y is the leave-one-out residual
+/// (y_i − D_{F∖i}·y)/(‖D_{F∖i}‖ + 1), F being all but `out`.
+fn squared_errors(points: &[f64], out: usize) -> DMatrix<f64> {
+    let n = points.len();
+    let mut form = DMatrix::zeros(n, n);
+    for i in (0..n).filter(|&i| i != out) {
+        let others: Vec<usize> = (0..n).filter(|&other| other != i && other != out).collect();
+        let sources: Vec<f64> = others.iter().map(|&other| points[other]).collect();
+        let row = PREDICTOR.matrix(&sources, &points[i..=i]);
+        let mut residual = DVector::zeros(n);
+        residual[i] = 1.0;
+        for (&other, coefficient) in others.iter().zip(&row) {
+            residual[other] = -coefficient;
         }
-        matrix[(i, i)] = scale;
+        residual /= row.norm() + 1.0;
+        form.ger(1.0, &residual, &residual, 1.0);
     }
-    matrix
+    form
 }
 
 /// The e workers that most classes name.
