@@ -117,9 +117,37 @@ fn spline(from: &[f64], to: &[f64], lambda: f64) -> DMatrix<f64> {
         // One value tells no slope.
         return DMatrix::from_element(to.len(), 1, 1.0);
     }
-    let unit = |points: &[f64]| points.iter().map(|t| f64::midpoint(*t, 1.0)).collect::<Vec<_>>();
     let (s, x) = (unit(from), unit(to));
-    let kernel = |a: f64, b: f64| a.min(b).powi(2) * (3.0 * a.max(b) - a.min(b)) / 6.0;
+    let evaluate = DMatrix::from_fn(x.len(), m + 2, |i, j| match j {
+        _ if j < m => kernel(x[i], s[j]),
+        _ if j == m => 1.0,
+        _ => x[i],
+    });
+    // The system is symmetric: evaluate·system⁻¹ = (system⁻¹·evaluateᵀ)ᵀ. Distinct points make it
+    // regular.
+    let solved = spline_system(&s, lambda).lu().solve(&evaluate.transpose());
+    let solved = solved.unwrap_or_else(|| DMatrix::zeros(m + 2, x.len()));
+    solved.rows(0, m).transpose()
+}
+
+/// The matrix B with c = B·y for the natural cubic spline through y, for at least 2 points that are
+/// distinct.
+pub(super) fn spline_coefficients(points: &[f64]) -> DMatrix<f64> {
+    let m = points.len();
+    let inverse = spline_system(&unit(points), 0.0).try_inverse();
+    inverse.map_or_else(|| DMatrix::zeros(m, m), |inverse| inverse.view((0, 0), (m, m)).into_owned())
+}
+
+fn unit(points: &[f64]) -> Vec<f64> {
+    points.iter().map(|t| f64::midpoint(*t, 1.0)).collect()
+}
+
+fn kernel(a: f64, b: f64) -> f64 {
+    a.min(b).powi(2) * (3.0 * a.max(b) - a.min(b)) / 6.0
+}
+
+fn spline_system(s: &[f64], lambda: f64) -> DMatrix<f64> {
+    let m = s.len();
     let mut system = DMatrix::zeros(m + 2, m + 2);
     for i in 0..m {
         for j in 0..m {
@@ -131,15 +159,7 @@ fn spline(from: &[f64], to: &[f64], lambda: f64) -> DMatrix<f64> {
             system[(column, i)] = value;
         }
     }
-    let evaluate = DMatrix::from_fn(x.len(), m + 2, |i, j| match j {
-        _ if j < m => kernel(x[i], s[j]),
-        _ if j == m => 1.0,
-        _ => x[i],
-    });
-    // The system is symmetric: evaluate·system⁻¹ = (system⁻¹·evaluateᵀ)ᵀ. Distinct points make it
-    // regular.
-    let solved = system.lu().solve(&evaluate.transpose()).unwrap_or_else(|| DMatrix::zeros(m + 2, x.len()));
-    solved.rows(0, m).transpose()
+    system
 }
 
 #[cfg(test)]

@@ -6,17 +6,12 @@ use std::sync::Arc;
 use nalgebra::{DMatrix, DVector};
 
 use super::decoder::Code;
-use super::geometry::Curve;
+use super::geometry::spline_coefficients;
 use super::interpolating::InterpolatingCode;
 use crate::dtype::Float;
 
 /// Loss patterns whose residual matrices are kept.
 const MAX_CACHED: usize = 1024;
-
-/// The curve that predicts an answer from the others: the natural cubic spline. Not the decoder's:
-/// Berrut's follows each wrong answer to its end, and finds fewer (`make byzantine` in
-/// testdata/experiments).
-const PREDICTOR: Curve = Curve::Spline { lambda: 0.0 };
 
 /// How much smaller the error without an answer counts if the vote names it too.
 const NAMED: f64 = 1.25;
@@ -30,8 +25,9 @@ pub enum Locate {
     /// ApproxIFER's locator (AAAI 2022, algorithm 2): for each class the rational function P/Q
     /// through the answers; wrong ones stand near the zeros of Q, and the classes vote.
     Vote,
-    /// Leave-one-out residuals: the answer is wrong without which curves through all others but one
-    /// predict that one best.
+    /// Leave-one-out residuals: the answer is wrong without which natural cubic splines through all
+    /// others but one predict that one best. Splines, since Berrut's curve follows each wrong answer to
+    /// its end and finds fewer.
     Residual,
     /// The residuals, counting less without those that the vote names.
     Both,
@@ -78,32 +74,54 @@ impl Locator {
             Locate::Residual => Vec::new(),
             Locate::Vote | Locate::Both => vote(&self.code, answers, elements, &available),
         };
+        let certain = wrong.len();
         // Where several are wrong the first few may help little, and the last all the more.
-        let mut sure = wrong.len();
+        let mut sure = certain;
         while wrong.len() < byzantine {
-            let errors = self.errors(answers, elements, &available);
-            // Two answers alone do not tell which of them is wrong.
-            if errors.len() < 3 {
-                break;
-            }
-            let mut sorted: Vec<f64> = errors.iter().map(|(_, error)| *error).collect();
-            sorted.sort_by(f64::total_cmp);
-            let median = sorted[sorted.len() / 2];
-            let suspect = |(worker, _): &&(usize, f64)| self.locate != Locate::Vote || named.contains(worker);
-            let rank = |(worker, error): &(usize, f64)| match self.locate {
-                Locate::Both if named.contains(worker) => error / NAMED,
-                _ => *error,
-            };
-            let best = errors.iter().filter(suspect).min_by(|a, b| rank(a).total_cmp(&rank(b)));
-            let Some(&(worker, error)) = best else { break };
+            let Some((worker, gain)) = self.worst(answers, elements, &available, &named) else { break };
             available[worker] = false;
             wrong.push(worker);
-            if self.threshold == 0.0 || error * self.threshold < median {
+            if gain > self.threshold {
                 sure = wrong.len();
             }
         }
-        wrong.truncate(sure);
+        for worker in wrong.drain(sure..) {
+            available[worker] = true;
+        }
+        // One may have hidden another: each is chosen again, given the rest.
+        for place in certain..wrong.len() {
+            available[wrong[place]] = true;
+            if let Some((worker, _)) = self.worst(answers, elements, &available, &named) {
+                wrong[place] = worker;
+            }
+            available[wrong[place]] = false;
+        }
         wrong
+    }
+
+    /// The answer without which the error of its group is smallest, and how many times smaller than
+    /// without the median one.
+    fn worst<T: Float>(
+        &mut self,
+        answers: &[T],
+        elements: usize,
+        available: &[bool],
+        named: &[usize],
+    ) -> Option<(usize, f64)> {
+        let errors = self.errors(answers, elements, available);
+        // A line goes through any two: three answers do not tell which of them is wrong.
+        if errors.len() < 4 {
+            return None;
+        }
+        let mut sorted: Vec<f64> = errors.iter().map(|(_, error)| *error).collect();
+        sorted.sort_by(f64::total_cmp);
+        let suspect = |(worker, _): &&(usize, f64)| self.locate != Locate::Vote || named.contains(worker);
+        let rank = |(worker, error): &(usize, f64)| match self.locate {
+            Locate::Both if named.contains(worker) => error / NAMED,
+            _ => *error,
+        };
+        let best = errors.iter().filter(suspect).min_by(|a, b| rank(a).total_cmp(&rank(b)));
+        best.map(|&(worker, error)| (worker, sorted[sorted.len() / 2] / error))
     }
 
     /// For each survivor the error of the others without it: the root of the sum of the squares of
@@ -141,7 +159,7 @@ impl Locator {
             self.forms.clear();
         }
         let points: Vec<f64> = survivors.iter().map(|&worker| self.code.worker_points()[worker]).collect();
-        let forms = Arc::new((0..points.len()).map(|out| squared_errors(&points, out)).collect());
+        let forms = Arc::new(squared_errors(&points));
         self.forms.insert(available.to_vec(), Arc::clone(&forms));
         forms
     }
@@ -151,24 +169,28 @@ fn survivors(available: &[bool]) -> Vec<usize> {
     (0..available.len()).filter(|&worker| available[worker]).collect()
 }
 
-/// The quadratic form M = Σ r·rᵀ over the answers i but `out`, where r·y is the leave-one-out residual
-/// (y_i − D_{F∖i}·y)/(‖D_{F∖i}‖ + 1), F being all but `out`.
-fn squared_errors(points: &[f64], out: usize) -> DMatrix<f64> {
+/// For each answer that is left out the quadratic form M = Σ r·rᵀ over the others i, where r·y is the
+/// leave-one-out residual (y_i − D_{F∖i}·y)/(‖D_{F∖i}‖ + 1), F being all but the one left out.
+///
+/// A spline's c_i, divided by what of it comes from y_i, is its leave-one-out residual (Rippa, 1999), so
+/// B with c = B·y tells all of them; leaving out one answer takes a step of elimination from B.
+fn squared_errors(points: &[f64]) -> Vec<DMatrix<f64>> {
     let n = points.len();
-    let mut form = DMatrix::zeros(n, n);
-    for i in (0..n).filter(|&i| i != out) {
-        let others: Vec<usize> = (0..n).filter(|&other| other != i && other != out).collect();
-        let sources: Vec<f64> = others.iter().map(|&other| points[other]).collect();
-        let row = PREDICTOR.matrix(&sources, &points[i..=i]);
-        let mut residual = DVector::zeros(n);
-        residual[i] = 1.0;
-        for (&other, coefficient) in others.iter().zip(&row) {
-            residual[other] = -coefficient;
+    let all = spline_coefficients(points);
+    let form = |out: usize| {
+        let column = all.column(out);
+        let rest = &all - column * column.transpose() / all[(out, out)];
+        let mut form = DMatrix::zeros(n, n);
+        for i in (0..n).filter(|&i| i != out) {
+            let mut residual: DVector<f64> = rest.column(i) / rest[(i, i)];
+            residual[out] = 0.0;
+            let others = (residual.norm_squared() - 1.0).max(0.0).sqrt();
+            residual /= others + 1.0;
+            form.ger(1.0, &residual, &residual, 1.0);
         }
-        residual /= row.norm() + 1.0;
-        form.ger(1.0, &residual, &residual, 1.0);
-    }
-    form
+        form
+    };
+    (0..n).map(form).collect()
 }
 
 /// The e workers that most classes name.
@@ -230,4 +252,41 @@ fn denominators(points: &[f64], values: &[f64], coefficients: usize) -> Option<V
 /// T_j(z) for z in [-1, 1].
 fn chebyshev(j: usize, z: f64) -> f64 {
     (j as f64 * z.acos()).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::geometry::{Curve, Points};
+
+    /// By the definition: one curve for each answer.
+    fn naive(points: &[f64], out: usize) -> DMatrix<f64> {
+        let n = points.len();
+        let mut form = DMatrix::zeros(n, n);
+        for i in (0..n).filter(|&i| i != out) {
+            let others: Vec<usize> = (0..n).filter(|&other| other != i && other != out).collect();
+            let from: Vec<f64> = others.iter().map(|&other| points[other]).collect();
+            let row = Curve::Spline { lambda: 0.0 }.matrix(&from, &points[i..=i]);
+            let mut residual = DVector::zeros(n);
+            residual[i] = 1.0;
+            for (&other, coefficient) in others.iter().zip(&row) {
+                residual[other] = -coefficient;
+            }
+            residual /= row.norm() + 1.0;
+            form.ger(1.0, &residual, &residual, 1.0);
+        }
+        form
+    }
+
+    #[test]
+    fn errors_by_elimination_are_those_by_definition() {
+        for (n, kept) in [(4, 0b1111), (9, 0b1_1011_0101), (18, 0x3_ffff), (32, 0xffff_fdff_u32)] {
+            let workers = Points::ApproxIfer.workers(n);
+            let points: Vec<f64> = (0..n).filter(|i| kept >> i & 1 == 1).map(|i| workers[i]).collect();
+            for (out, form) in squared_errors(&points).iter().enumerate() {
+                let expected = naive(&points, out);
+                assert!((form - &expected).amax() < 1e-6 * expected.amax(), "{n} {out}");
+            }
+        }
+    }
 }
