@@ -14,6 +14,8 @@
 //! `Image.resize(size, BILINEAR)` does with floats. The filter is our own: its weights depend on the
 //! shape alone and are made once, and crates that resize have no `f64`.
 
+use std::ops::Range;
+
 use super::kernel::combine;
 use crate::dtype::Float;
 
@@ -70,11 +72,11 @@ struct Cell<T> {
 
 /// One output pixel along one axis: a weighted sum of consecutive input pixels.
 #[derive(Clone, Debug, PartialEq)]
-struct Taps<T> {
+pub struct Taps<T> {
     /// The first input pixel.
-    first: usize,
+    pub first: usize,
     /// The weights from there on; their sum is 1.
-    weights: Vec<T>,
+    pub weights: Vec<T>,
 }
 
 impl<T: Float> Concat<T> {
@@ -173,21 +175,22 @@ pub fn grid(k: usize) -> Option<(usize, usize)> {
 /// Cuts an axis of `size` pixels into n cells, each of which holds a whole image.
 fn cells<T: Float>(size: usize, n: usize) -> Vec<Cell<T>> {
     let start = |cell: usize| cell * size / n;
-    (0..n)
-        .map(|cell| Cell { start: start(cell), taps: bilinear(size, start(cell + 1) - start(cell)) })
-        .collect()
+    let whole = |size, to| bilinear(size, to, 0..to);
+    (0..n).map(|cell| Cell { start: start(cell), taps: whole(size, start(cell + 1) - start(cell)) }).collect()
 }
 
-/// The anti-aliased bilinear filter from `size` pixels to fewer, as Pillow's `precompute_coeffs`
-/// (src/libImaging/Resample.c) makes it: a triangle as wide as two output pixels, cut off at the
-/// borders, with weights of sum 1.
-fn bilinear<T: Float>(size: usize, to: usize) -> Vec<Taps<T>> {
+/// The anti-aliased bilinear filter from `size` pixels to `to`, for these output pixels of them, as
+/// Pillow's `precompute_coeffs` (src/libImaging/Resample.c) makes it: a triangle as wide as two pixels
+/// of the smaller size, cut off at the borders, with weights of sum 1.
+#[must_use]
+pub fn bilinear<T: Float>(size: usize, to: usize, pixels: Range<usize>) -> Vec<Taps<T>> {
     let scale = size as f64 / to as f64;
+    let reach = scale.max(1.0);
     let pixel = |i: usize| {
         let center = (i as f64 + 0.5) * scale;
-        let first = (center - scale + 0.5).max(0.0) as usize;
-        let end = ((center + scale + 0.5) as usize).min(size);
-        let triangle = |x: usize| (1.0 - ((x as f64 + 0.5 - center) / scale).abs()).max(0.0);
+        let first = (center - reach + 0.5).max(0.0) as usize;
+        let end = ((center + reach + 0.5) as usize).min(size);
+        let triangle = |x: usize| (1.0 - ((x as f64 + 0.5 - center) / reach).abs()).max(0.0);
         let sum: f64 = (first..end).map(triangle).sum();
         // The outermost weights may be 0; a tap less is a line less to add.
         let taken = (first..end).filter(|&x| triangle(x) > 0.0);
@@ -196,7 +199,7 @@ fn bilinear<T: Float>(size: usize, to: usize) -> Vec<Taps<T>> {
             weights: taken.map(|x| T::from_f64(triangle(x) / sum)).collect(),
         }
     };
-    (0..to).map(pixel).collect()
+    pixels.map(pixel).collect()
 }
 
 /// What [`Concat::encode`] computes, as the definition stands: its specification. `shape` is
