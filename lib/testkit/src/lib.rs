@@ -1,11 +1,13 @@
-//! Support for tests: `.npy` bytes made without the code under test, streams that trickle, and the
-//! tools run as processes.
+//! Support for tests: `.npy` bytes made without the code under test, streams that trickle, a server
+//! that answers badly, and the tools run as processes.
 
 pub mod code_dir;
 pub mod npy;
 pub mod safetensors;
+pub mod server;
 pub mod tool;
 pub mod trickle;
 
+pub use server::Server;
 pub use tool::{Outcome, Tool};
 pub use trickle::Trickle;

@@ -48,6 +48,8 @@ impl Tool {
         assert!(path.exists(), "{} is not built: run `make` first", path.display());
         let mut command = Command::new(path);
         command.env_remove("NO_COLOR");
+        // Servers of tests are on this machine.
+        command.env("NO_PROXY", "127.0.0.1");
         Self { command, stdin: Vec::new() }
     }
 
