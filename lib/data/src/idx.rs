@@ -1,0 +1,111 @@
+//! The IDX format of MNIST: a magic number with the element type and the number of axes, the axes as
+//! big-endian u32, and the elements. Only bytes are read; the file may be gzip.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::error::{At, DataError, Doing, Fault};
+
+/// What is wrong with an IDX file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum IdxError {
+    /// It ends within its header.
+    #[error("truncated header, expected IDX {what} of bytes")]
+    Header { what: &'static str },
+    /// It begins with something else.
+    #[error("found the magic number {found:02x?}, expected {expected:02x?}: IDX {what} of bytes")]
+    Magic { found: [u8; 4], expected: [u8; 4], what: &'static str },
+    /// Items without elements.
+    #[error("found images of shape {0:?}, expected at least one pixel")]
+    Empty(Vec<usize>),
+    /// A size that no file has.
+    #[error("found shape {0:?}, whose size overflows")]
+    Overflow(Vec<usize>),
+    /// It ends too early.
+    #[error("found {found} bytes of data, expected {expected} for shape {axes:?}")]
+    Truncated { found: u64, expected: u64, axes: Vec<usize> },
+    /// It goes on after its last item.
+    #[error("found more bytes of data, expected {expected} for shape {axes:?}")]
+    TooLong { expected: u64, axes: Vec<usize> },
+}
+
+/// An IDX file that is being read, its axes known.
+pub struct IdxFile<const AXES: usize> {
+    path: PathBuf,
+    /// The number of items, and the shape of each.
+    pub axes: [usize; AXES],
+    source: Box<dyn Read>,
+    size: u64,
+    read: u64,
+}
+
+impl<const AXES: usize> IdxFile<AXES> {
+    /// Opens a file and reads its header. `what` describes it in messages, as "labels `[N]`".
+    pub fn open(path: &Path, what: &'static str) -> Result<Self, DataError> {
+        let mut file = File::open(path).doing("open").at(path)?;
+        let mut magic = Vec::new();
+        file.by_ref().take(2).read_to_end(&mut magic).doing("read").at(path)?;
+        let gzip = magic == [0x1f, 0x8b];
+        let whole = Cursor::new(magic).chain(file);
+        let mut source: Box<dyn Read> =
+            if gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+        let (axes, size) = header(&mut source, what).at(path)?;
+        Ok(Self { path: path.to_owned(), axes, source, size, read: 0 })
+    }
+
+    /// Bytes of one item.
+    #[must_use]
+    pub fn item_bytes(&self) -> usize {
+        self.axes[1..].iter().product()
+    }
+
+    /// Reads up to `count` items into `items`, whose old content goes; returns how many there were.
+    /// The end of the file is checked with its last item.
+    pub fn read(&mut self, count: usize, items: &mut Vec<u8>) -> Result<usize, DataError> {
+        let wanted = (count as u64).saturating_mul(self.item_bytes() as u64).min(self.size - self.read);
+        items.clear();
+        self.source.by_ref().take(wanted).read_to_end(items).doing("read").at(&self.path)?;
+        self.read += items.len() as u64;
+        let (expected, axes) = (self.size, || self.axes.to_vec());
+        if (items.len() as u64) < wanted {
+            return Err(IdxError::Truncated { found: self.read, expected, axes: axes() }).at(&self.path);
+        }
+        if self.read == self.size {
+            let mut more = Vec::new();
+            self.source.by_ref().take(1).read_to_end(&mut more).doing("read").at(&self.path)?;
+            if !more.is_empty() {
+                return Err(IdxError::TooLong { expected, axes: axes() }).at(&self.path);
+            }
+        }
+        Ok(items.len() / self.item_bytes().max(1))
+    }
+}
+
+/// Reads the header: the axes, and the bytes that follow.
+fn header<const AXES: usize>(
+    source: &mut impl Read,
+    what: &'static str,
+) -> Result<([usize; AXES], u64), Fault> {
+    let mut header = Vec::new();
+    source.take(4 + 4 * AXES as u64).read_to_end(&mut header).doing("read")?;
+    let (words, _) = header.as_chunks::<4>();
+    let Some((&found, words)) = words.split_first().filter(|(_, axes)| axes.len() == AXES) else {
+        return Err(IdxError::Header { what }.into());
+    };
+    let expected = [0, 0, 0x08, AXES as u8];
+    if found != expected {
+        return Err(IdxError::Magic { found, expected, what }.into());
+    }
+    let axes: Vec<usize> = words.iter().map(|&word| u32::from_be_bytes(word) as usize).collect();
+    if axes[1..].contains(&0) {
+        return Err(IdxError::Empty(axes[1..].to_vec()).into());
+    }
+    let size = axes.iter().try_fold(1_u64, |size, &axis| size.checked_mul(axis as u64));
+    let size = size.ok_or_else(|| IdxError::Overflow(axes.clone()))?;
+    let axes = axes.try_into().map_err(|_| IdxError::Header { what })?;
+    Ok((axes, size))
+}

@@ -1,0 +1,81 @@
+//! Work on several threads whose results come in order.
+
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+/// Does `work` on every item with this many threads, and gives the results to `sink` in the order of
+/// the items. At most three results a thread exist at a time. The first error, in the order of the
+/// items, ends it all.
+///
+/// # Panics
+/// If `work` does.
+pub fn in_order<I: Sync, O: Send, E: Send>(
+    threads: usize,
+    items: &[I],
+    work: impl Fn(&I) -> Result<O, E> + Sync,
+    mut sink: impl FnMut(O) -> Result<(), E>,
+) -> Result<(), E> {
+    let threads = threads.clamp(1, items.len().max(1));
+    thread::scope(|scope| {
+        let work = &work;
+        // Thread t does items t, t + threads, …; so asking the threads in turn gives the order.
+        let results: Vec<_> = (0..threads)
+            .map(|first| {
+                let (sender, receiver) = sync_channel(1);
+                scope.spawn(move || {
+                    for item in items.iter().skip(first).step_by(threads) {
+                        // Nobody listens any more after an error.
+                        if sender.send(work(item)).is_err() {
+                            break;
+                        }
+                    }
+                });
+                receiver
+            })
+            .collect();
+        for (_, results) in items.iter().zip(results.iter().cycle()) {
+            // A thread that hangs up early has panicked, which the scope passes on.
+            let Ok(result) = results.recv() else { break };
+            sink(result?)?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order() {
+        for (threads, count) in [(1, 5), (3, 0), (3, 1), (4, 100), (64, 10)] {
+            let items: Vec<u64> = (0..count).collect();
+            let mut found = Vec::new();
+            let work = |&item: &u64| {
+                // The first of each turn are the last to be done.
+                thread::sleep(std::time::Duration::from_micros((count - item) % 7 * 50));
+                Ok::<_, ()>(item)
+            };
+            in_order(threads, &items, work, |item| {
+                found.push(item);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(found, items, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let items: Vec<u64> = (0..1000).collect();
+        let mut found = 0;
+        let work = |&item: &u64| if item % 10 == 7 { Err(item) } else { Ok(item) };
+        let error = in_order(3, &items, work, |_| {
+            found += 1;
+            Ok(())
+        })
+        .unwrap_err();
+        assert_eq!((error, found), (7, 7));
+        assert_eq!(in_order(3, &items, |&item| Ok(item), |item| Err(item + 1)).unwrap_err(), 1);
+    }
+}

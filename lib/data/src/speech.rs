@@ -1,0 +1,204 @@
+//! Speech Commands: one-second WAV files to spectrograms, in the set's own splits.
+//!
+//! A clip of 16 000 samples a second becomes `[1, 161, 101]`: the magnitudes of 161 frequencies in 101
+//! frames, of 20 ms (320 samples, under a periodic Hamming window) every 10 ms (160 samples), each
+//! centred on its time with the signal reflected at both ends; then log(1 + x), zeros behind a clip
+//! that is too short, or its end cut off; then less its mean and divided by its unbiased deviation. It
+//! is what ParM's training code makes of the set with librosa.
+
+use std::collections::HashSet;
+use std::f64::consts::TAU;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hound::{SampleFormat, WavReader};
+use realfft::{RealFftPlanner, RealToComplex};
+
+use crate::error::{At, DataError, Doing};
+use crate::folder::Folder;
+
+/// Samples a second.
+pub const RATE: u32 = 16_000;
+/// Samples of a frame.
+pub const WINDOW: usize = 320;
+/// Samples from frame to frame.
+pub const HOP: usize = 160;
+/// Frequencies of a frame.
+pub const FREQUENCIES: usize = WINDOW / 2 + 1;
+/// Frames of a clip.
+pub const FRAMES: usize = 101;
+/// The fewest samples that can be reflected.
+const LEAST: usize = WINDOW / 2 + 1;
+/// The samples that decide: the last frame ends with them.
+const SAMPLES: usize = (FRAMES - 1) * HOP + WINDOW / 2;
+
+/// A clip that is refused, or a split that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SpeechError {
+    /// No WAV file, or one that ends too early.
+    #[error("cannot decode WAV")]
+    Wave(#[from] hound::Error),
+    /// Another rate.
+    #[error("found {0} samples a second, expected {RATE}: resample it")]
+    Rate(u32),
+    /// More channels.
+    #[error("found {0} channels, expected 1: mix them")]
+    Channels(u16),
+    /// Fewer samples than can be reflected.
+    #[error("found {0} samples, expected at least {LEAST}")]
+    Short(usize),
+    /// Samples that are no numbers.
+    #[error("found a sample that is not finite")]
+    NotFinite,
+    /// A line of a list that names no clip.
+    #[error("line {line}: found '{clip}', expected a clip of the set, as WORD/NAME.wav")]
+    NoClip { line: usize, clip: String },
+    /// No clip is left.
+    #[error("found no clips of this split")]
+    NoClips,
+}
+
+/// The parts that the set's lists divide it into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What is on no list.
+    Train,
+    /// What `validation_list.txt` names.
+    Validation,
+    /// What `testing_list.txt` names.
+    Test,
+}
+
+/// Lists the clips of a split: a class per directory, without `_background_noise_`.
+pub fn clips(directory: &Path, split: Split) -> Result<Folder, DataError> {
+    let mut folder = Folder::open(directory, &["wav"], &["_background_noise_"])?;
+    let validation = list(directory, "validation_list.txt", &folder)?;
+    let test = list(directory, "testing_list.txt", &folder)?;
+    folder.files.retain(|(path, _)| match split {
+        Split::Train => !validation.contains(path) && !test.contains(path),
+        Split::Validation => validation.contains(path),
+        Split::Test => test.contains(path),
+    });
+    if folder.files.is_empty() {
+        return Err(SpeechError::NoClips).at(directory);
+    }
+    Ok(folder)
+}
+
+/// Makes spectrograms.
+#[derive(Clone)]
+pub struct Spectrogram {
+    transform: Arc<dyn RealToComplex<f64>>,
+    window: Vec<f64>,
+}
+
+impl Default for Spectrogram {
+    fn default() -> Self {
+        let cosine = |i: usize| (TAU * i as f64 / WINDOW as f64).cos();
+        Self {
+            transform: RealFftPlanner::new().plan_fft_forward(WINDOW),
+            window: (0..WINDOW).map(|i| 0.54 - 0.46 * cosine(i)).collect(),
+        }
+    }
+}
+
+impl Spectrogram {
+    /// Reads a clip and makes its spectrogram, `[FREQUENCIES, FRAMES]`.
+    pub fn open(&self, path: &Path) -> Result<Vec<f32>, DataError> {
+        let file = File::open(path).doing("open").at(path)?;
+        let samples = samples(BufReader::new(file)).at(path)?;
+        self.of(&samples).at(path)
+    }
+
+    /// The spectrogram of these samples, from −1 to 1.
+    pub fn of(&self, samples: &[f64]) -> Result<Vec<f32>, SpeechError> {
+        let half = WINDOW / 2;
+        if samples.len() < LEAST {
+            return Err(SpeechError::Short(samples.len()));
+        }
+        // The sample at the end is not repeated: … 2 1 | 0 1 2 …
+        let mut signal: Vec<f64> = samples[1..=half].iter().rev().chain(samples).copied().collect();
+        signal.extend(samples[samples.len() - half - 1..samples.len() - 1].iter().rev());
+
+        let mut clip = vec![0.0; FREQUENCIES * FRAMES];
+        let (mut frame, mut spectrum) = (self.transform.make_input_vec(), self.transform.make_output_vec());
+        for (t, samples) in signal.windows(WINDOW).step_by(HOP).take(FRAMES).enumerate() {
+            for ((value, sample), weight) in frame.iter_mut().zip(samples).zip(&self.window) {
+                *value = sample * weight;
+            }
+            // It fails for buffers of other lengths alone; these are its own.
+            if self.transform.process(&mut frame, &mut spectrum).is_err() {
+                unreachable!("the buffers are of the transform's lengths");
+            }
+            for (frequency, value) in spectrum.iter().enumerate() {
+                clip[frequency * FRAMES + t] = value.norm_sqr().sqrt().ln_1p();
+            }
+        }
+        Ok(standardize(&clip))
+    }
+}
+
+/// Less the mean and divided by the unbiased deviation; a clip without any deviation, as silence is,
+/// becomes zeros.
+fn standardize(clip: &[f64]) -> Vec<f32> {
+    let mean = clip.iter().sum::<f64>() / clip.len() as f64;
+    let squares: f64 = clip.iter().map(|x| (x - mean).powi(2)).sum();
+    let deviation = (squares / (clip.len() as f64 - 1.0)).sqrt();
+    let scale = if deviation > 0.0 { deviation.recip() } else { 0.0 };
+    clip.iter().map(|x| ((x - mean) * scale) as f32).collect()
+}
+
+/// Reads a WAV file: samples from −1 to 1, at most as many as its frames need. All are looked at.
+fn samples(source: impl Read) -> Result<Vec<f64>, SpeechError> {
+    let reader = WavReader::new(source)?;
+    let spec = reader.spec();
+    if spec.sample_rate != RATE {
+        return Err(SpeechError::Rate(spec.sample_rate));
+    }
+    if spec.channels != 1 {
+        return Err(SpeechError::Channels(spec.channels));
+    }
+    let mut samples = Vec::new();
+    let mut keep = |sample: f64| {
+        if !sample.is_finite() {
+            return Err(SpeechError::NotFinite);
+        }
+        if samples.len() < SAMPLES {
+            samples.push(sample);
+        }
+        Ok(())
+    };
+    match spec.sample_format {
+        SampleFormat::Float => {
+            for sample in reader.into_samples::<f32>() {
+                keep(f64::from(sample?))?;
+            }
+        }
+        SampleFormat::Int => {
+            let scale = 0.5_f64.powi(i32::from(spec.bits_per_sample) - 1);
+            for sample in reader.into_samples::<i32>() {
+                keep(f64::from(sample?) * scale)?;
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// Reads a list of clips.
+fn list(directory: &Path, name: &str, folder: &Folder) -> Result<HashSet<PathBuf>, DataError> {
+    let file = directory.join(name);
+    let text = fs::read_to_string(&file).doing("read").at(&file)?;
+    let known: HashSet<&Path> = folder.files.iter().map(|(path, _)| path.as_path()).collect();
+    let clip = |(index, clip): (usize, &str)| {
+        let path = directory.join(clip);
+        if known.contains(path.as_path()) {
+            return Ok(path);
+        }
+        Err(SpeechError::NoClip { line: index + 1, clip: clip.into() })
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    lines.map(clip).collect::<Result<_, _>>().at(&file)
+}
