@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::archive::ArchiveError;
 use crate::boxes::BoxError;
 use crate::cifar::CifarError;
+use crate::fetch::FetchError;
 use crate::folder::FolderError;
 use crate::idx::IdxError;
 use crate::picture::PictureError;
@@ -29,9 +31,13 @@ pub enum Fault {
     #[error("cannot {0}")]
     Io(&'static str, #[source] io::Error),
     #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
     Boxes(#[from] BoxError),
     #[error(transparent)]
     Cifar(#[from] CifarError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]

@@ -1,0 +1,123 @@
+//! Unpacking what was downloaded: `.gz`, and `.tar.gz` or `.tgz`.
+//!
+//! An archive is not trusted: only files and directories below the target are made, never a link, and
+//! never over anything that is there; and what it makes is bounded.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::error::{At, DataError, Doing, Fault};
+
+/// What an archive may make at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Files and directories.
+    pub entries: u64,
+}
+
+/// More than any of the sets has.
+pub const LIMITS: Limits = Limits { bytes: 1 << 34, entries: 1 << 20 };
+
+/// An archive that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ArchiveError {
+    /// A path out of the target.
+    #[error("found the entry '{0}', expected a path below the directory that it is unpacked to")]
+    Outside(String),
+    /// A link, a device, …
+    #[error("found '{entry}', a {kind}, expected files and directories")]
+    Kind { entry: String, kind: String },
+    /// A file that an entry before it has made.
+    #[error("found the entry '{0}' twice")]
+    Twice(String),
+    /// An entry that ends early.
+    #[error("found {found} bytes of the entry '{entry}', expected {expected}")]
+    Truncated { entry: String, found: u64, expected: u64 },
+    /// More bytes than allowed.
+    #[error("found more than {0} bytes in it, the most that is unpacked")]
+    TooLarge(u64),
+    /// More entries than allowed.
+    #[error("found more than {0} entries in it, the most that is unpacked")]
+    TooMany(u64),
+}
+
+/// Unpacks a file by the ending of its name into a directory; a file of another ending is copied.
+pub fn unpack(file: &Path, into: &Path, limits: Limits) -> Result<(), DataError> {
+    let is = |path: &Path, ending: &str| path.extension().is_some_and(|found| found == ending);
+    let name = Path::new(file.file_name().unwrap_or_default());
+    let inner = Path::new(name.file_stem().unwrap_or_default());
+    let open = || File::open(file).doing("open").map(BufReader::new);
+    let done = if is(name, "tgz") || (is(name, "gz") && is(inner, "tar")) {
+        open().and_then(|source| untar(MultiGzDecoder::new(source), into, limits))
+    } else if is(name, "gz") {
+        open().and_then(|source| save(&mut MultiGzDecoder::new(source), &into.join(inner), limits.bytes))
+    } else {
+        open().and_then(|mut source| save(&mut source, &into.join(name), limits.bytes))
+    };
+    done.map(drop).at(file)
+}
+
+/// Unpacks the entries of a tar stream.
+fn untar(source: impl Read, into: &Path, limits: Limits) -> Result<u64, Fault> {
+    let mut archive = tar::Archive::new(source);
+    let mut left = limits.bytes;
+    for (count, entry) in (0..).zip(archive.entries().doing("read")?) {
+        let mut entry = entry.doing("read")?;
+        if count >= limits.entries {
+            return Err(ArchiveError::TooMany(limits.entries).into());
+        }
+        let kind = entry.header().entry_type();
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let path = into.join(below(&entry.path().doing("read")?).ok_or(ArchiveError::Outside(name.clone()))?);
+        if kind.is_pax_global_extensions() {
+        } else if kind.is_dir() {
+            fs::create_dir_all(&path).doing("make a directory")?;
+        } else if kind.is_file() {
+            fs::create_dir_all(path.parent().unwrap_or(into)).doing("make a directory")?;
+            if path.symlink_metadata().is_ok() {
+                return Err(ArchiveError::Twice(name).into());
+            }
+            let expected = entry.size();
+            if expected > left {
+                return Err(ArchiveError::TooLarge(limits.bytes).into());
+            }
+            let found = save(&mut entry, &path, left)?;
+            if found != expected {
+                return Err(ArchiveError::Truncated { entry: name, found, expected }.into());
+            }
+            left -= found;
+        } else {
+            return Err(ArchiveError::Kind { entry: name, kind: format!("{kind:?}") }.into());
+        }
+    }
+    Ok(limits.bytes - left)
+}
+
+/// A path of an entry without '.'; none if it may lead elsewhere.
+fn below(path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => plain.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(plain)
+}
+
+/// Writes a new file of at most this many bytes; returns how many there were.
+fn save(source: &mut impl Read, path: &Path, most: u64) -> Result<u64, Fault> {
+    let mut file = File::create_new(path).doing("write")?;
+    let written = io::copy(&mut source.take(most.saturating_add(1)), &mut file).doing("unpack")?;
+    if written > most {
+        return Err(ArchiveError::TooLarge(most).into());
+    }
+    Ok(written)
+}
