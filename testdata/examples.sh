@@ -3,6 +3,17 @@ digits=$(cd "$(dirname "${BASH_SOURCE[0]}")/digits" && pwd)
 
 cp "$digits/train.npy" "$digits/train-labels.npy" "$digits/test.npy" .
 cp "$digits/test-labels.npy" y.npy
+sets=$(cd "$digits/../data-sets" && pwd)
+mkdir -p pictures/plain pictures/photo speech-commands/yes speech-commands/no cifar
+cp "$sets"/pictures/*.png pictures/plain
+cp "$sets"/pictures/*.jpg pictures/photo
+cp "$sets"/clips/*.wav speech-commands/yes
+cp "$sets"/clips/*.wav speech-commands/no
+echo yes/short.wav > speech-commands/validation_list.txt
+echo no/long.wav > speech-commands/testing_list.txt
+printf '%s\n' filename,xmin,ymin,xmax,ymax plain/rgb.png,4,5,30,31 photo/full.jpg,0,9,70,40 > boxes.csv
+head -c 3073 /dev/zero | tee cifar/data_batch_{1..5}.bin cifar/test_batch.bin > /dev/null
+tar -czf cifar-10-binary.tar.gz cifar
 parm-train base --data train.npy --labels train-labels.npy --epochs 5 --threads 1 -o base.safetensors
 parm-train parity --base base.safetensors --code sum -k 2 --data train.npy --epochs 5 --threads 1 -o code
 parm-infer -m base.safetensors test.npy > predictions.npy

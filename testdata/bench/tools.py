@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+import wave
 
 import numpy as np
 import torch
@@ -43,6 +44,21 @@ def queries(name, rows, shape):
     return path
 
 
+def clips(name, count):
+    """A data set of one-second clips, of one word and without lists of parts."""
+    folder = SCRATCH / name
+    if not (folder / "testing_list.txt").exists():
+        (folder / "word").mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            with wave.open(str(folder / "word" / f"{i}.wav"), "wb") as clip:
+                clip.setparams((1, 2, 16000, 0, "NONE", ""))
+                clip.writeframes(rng.integers(-9999, 9999, 16000, "<i2").tobytes())
+        for part in ("validation", "testing"):
+            (folder / f"{part}_list.txt").touch()
+    return folder
+
+
 def model(name, widths):
     layers = [torch.nn.Flatten()]
     for inputs, outputs in zip(widths, widths[1:]):
@@ -67,6 +83,11 @@ for size, file in [("1 GiB", large), ("100 MB", small)]:
 berrut = [BIN / "parm-encode", "--code", "berrut", "-k", "8", "--stragglers", "1", "--tail", "drop", large]
 numpy = [sys.executable, HERE / "encode_berrut.py", large]
 compare("encode 1 GiB, berrut k=8: NumPy, start-up included", berrut, numpy, 3.0)
+
+spoken = clips("clips", 2000)
+ours = [BIN / "parm-data", "speech", spoken, "-o", SCRATCH / "speech", "--threads", "1"]
+numpy = [sys.executable, HERE / "speech.py", spoken, SCRATCH / "speech.npy"]
+compare("speech, 2000 clips, 1 thread: NumPy, start-up included", ours, numpy, 1.0)
 
 mlp = model("mlp.pt", [784, 200, 100, 10])
 wide = model("wide.pt", [784, 2048, 2048, 10])

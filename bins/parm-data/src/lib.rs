@@ -1,6 +1,13 @@
-//! Streams and data sets: `info`, `cat`, `slice`, `shuffle` on streams; `idx` reads images.
+//! Streams and data sets: `info`, `cat`, `slice`, `shuffle` on streams; `idx`, `cifar`, `images`,
+//! `speech` and `boxes` read data sets, and `fetch` downloads them.
 
+mod cifar;
+mod fetch;
 mod idx;
+mod pair;
+mod pictures;
+mod pixels;
+mod speech;
 mod streams;
 
 use anyhow::Result;
@@ -12,13 +19,19 @@ use parm_cli::{Exit, Io};
 /// # Errors
 /// Streams or files that are refused, outputs that cannot be written.
 pub fn run(options: &Data, io: &mut Io) -> Result<Exit> {
+    let common = &options.common;
     let done = match &options.action {
         Action::Info(action) => streams::info(action, io),
         Action::Cat(action) => streams::cat(action, io),
         Action::Slice(action) => streams::slice(action, io),
         Action::Shuffle(action) => streams::shuffle(action, io),
-        Action::Idx(action) => idx::idx(action, io),
+        Action::Idx(action) => idx::idx(action, common, io),
+        Action::Cifar(action) => cifar::cifar(action, common, io),
+        Action::Images(action) => pictures::images(action, common, io),
+        Action::Boxes(action) => pictures::boxes(action, common, io),
+        Action::Speech(action) => speech::speech(action, common, io),
+        Action::Fetch(action) => fetch::fetch(action, common, io),
     }?;
-    options.common.count(io, "parm-data", &done);
+    common.count(io, "parm-data", &done);
     Ok(Exit::Done)
 }

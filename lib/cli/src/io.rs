@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 
 /// The standard streams of a tool, and what is known of them.
 pub struct Io {
@@ -11,6 +12,8 @@ pub struct Io {
     stdout: Option<Box<dyn Write + Send>>,
     /// The command line, for records of what made a file.
     pub command: String,
+    /// Where to keep what can be made or fetched anew: `$XDG_CACHE_HOME/parm`, or `~/.cache/parm`.
+    pub cache: Option<PathBuf>,
     /// Where messages go.
     pub stderr: Box<dyn Write + Send>,
     /// Which of them are terminals.
@@ -42,6 +45,7 @@ impl Io {
         let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         Ok(Self {
             command: words.join(" "),
+            cache: cache(),
             stdin: Some(Box::new(input)),
             stdout: Some(Box::new(output)),
             stderr: Box::new(io::stderr()),
@@ -62,6 +66,7 @@ impl Io {
     ) -> Self {
         Self {
             command: String::new(),
+            cache: None,
             stdin: Some(Box::new(stdin)),
             stdout: Some(Box::new(stdout)),
             stderr: Box::new(stderr),
@@ -79,4 +84,11 @@ impl Io {
     pub fn take_stdout(&mut self) -> Option<Box<dyn Write + Send>> {
         self.stdout.take()
     }
+}
+
+/// The folder that the environment names for caches.
+fn cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(folder.join("parm"))
 }

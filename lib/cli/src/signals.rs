@@ -15,12 +15,12 @@ fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes a temporary file for as long as it lives.
+/// Notes a temporary file or directory for as long as it lives.
 #[derive(Debug)]
 pub struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
-    /// From now on, a signal that ends the process removes this file.
+    /// From now on, a signal that ends the process removes it.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         temporary().push(path.to_owned());
@@ -45,7 +45,7 @@ pub fn handle() -> std::io::Result<()> {
             // Held until the process is gone, so that no file is renamed or made meanwhile.
             let files = temporary();
             for path in files.iter() {
-                let _ = fs::remove_file(path);
+                let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             }
             let _ = emulate_default_handler(signal);
         }

@@ -1,13 +1,16 @@
 //! `parm-data`: streams and data sets.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::input::Input;
 use crate::options::{Common, CompressOptions, ReadOptions, WriteOptions};
 use crate::output::Target;
+
+mod sets;
+
+pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Normalize, PixelOptions, Speech, Split};
 
 /// Inspect, join, cut and shuffle streams, and read data sets
 #[derive(Parser, Clone, Debug)]
@@ -48,6 +51,34 @@ pub enum Action {
     ///
     /// Writes DIR/images.npy, [N, 1, H, W], and DIR/labels.npy, [N].
     Idx(Idx),
+    /// Read CIFAR-10 or CIFAR-100 in the binary version, from a directory or the archive
+    ///
+    /// Writes DIR/images.npy, [N, 3, 32, 32], DIR/labels.npy, [N] (the fine labels of CIFAR-100),
+    /// and DIR/classes.json, the names of the classes, if the set has brought them.
+    Cifar(Cifar),
+    /// Read pictures from a directory for each class
+    ///
+    /// JPEG and PNG files become RGB images as torchvision makes them: the shorter side is resized
+    /// with antialiasing, the middle is kept, and each channel is normalised. Writes DIR/images.npy,
+    /// [N, 3, CROP, CROP], DIR/labels.npy, [N], and DIR/classes.json: the names of the directories,
+    /// sorted; a label is an index into them. Files of other types are passed over.
+    Images(Images),
+    /// Read the clips of Speech Commands as spectrograms
+    ///
+    /// Writes DIR/clips.npy, f4 [N, 1, 161, 101], DIR/labels.npy, [N], and DIR/classes.json: the
+    /// words, sorted; a label is an index into them.
+    Speech(Speech),
+    /// Read pictures and the box in each, to learn where things are
+    ///
+    /// Writes DIR/images.npy, [N, 3, SIZE, SIZE], and DIR/boxes.npy, f4 [N, 4]: for a box with its
+    /// corner at (x, y), of w x h pixels in a picture of W x H, the numbers 2x/W - 1, 2y/H - 1, 2w/W
+    /// and 2h/H. What lies outside of the picture is cut off first.
+    Boxes(Boxes),
+    /// Download a public data set, check it and unpack it
+    ///
+    /// A download that was cut off goes on where it was when it is called again. What was downloaded
+    /// stays in the cache.
+    Fetch(Fetch),
 }
 
 /// `parm-data info`
@@ -124,46 +155,6 @@ pub struct Shuffle {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compress: CompressOptions,
-}
-
-/// `parm-data idx`
-#[derive(Args, Clone, Debug)]
-pub struct Idx {
-    /// The images: u1 [N, H, W]
-    #[arg(value_name = "IMAGES")]
-    pub images: PathBuf,
-
-    /// The labels: u1 [N]
-    #[arg(value_name = "LABELS")]
-    pub labels: PathBuf,
-
-    /// The directory to write to; it is made if need be
-    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
-    pub output: PathBuf,
-
-    /// How pixels become numbers
-    #[arg(long, value_name = "HOW", default_value = "unit")]
-    pub normalize: Normalize,
-
-    /// With --normalize standard, the mean that is subtracted from pixels in 0..1 [default: the data's]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub mean: Option<f64>,
-
-    /// With --normalize standard, the deviation that they are divided by [default: the data's]
-    #[arg(long, value_name = "X")]
-    pub std: Option<f64>,
-}
-
-/// How pixels become numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Normalize {
-    /// Bytes as they are, u1
-    None,
-    /// f4 from 0 to 1
-    #[default]
-    Unit,
-    /// f4 of mean 0 and deviation 1
-    Standard,
 }
 
 /// A range of rows.

@@ -1,0 +1,99 @@
+//! Files of pictures: in classes, or with a box in each.
+
+use std::path::Path;
+
+use anyhow::Result;
+use parm::Dtype;
+use parm::npy::RowLayout;
+use parm_cli::options::Common;
+use parm_cli::tools::data::{Boxes, Images, Split};
+use parm_cli::{Io, Progress, Usage};
+use parm_data_sets::folder::Folder;
+use parm_data_sets::picture::Picture;
+use parm_data_sets::resize::Fit;
+use parm_data_sets::scale::Scale;
+use parm_data_sets::{At, boxes, in_order};
+
+use crate::cifar::is_train;
+use crate::pair::{self, Pair};
+use crate::pixels;
+
+/// Reads pictures from a directory for each class; returns the line that --verbose prints.
+pub(crate) fn images(options: &Images, common: &Common, io: &mut Io) -> Result<String> {
+    let Images { resize, crop, .. } = *options;
+    if crop > resize {
+        return Err(Usage::error(format!("found --crop {crop}, expected at most --resize, {resize}")));
+    }
+    let scale = pixels::scale_at_once(&options.pixels)?;
+    let folder = Folder::open(&options.set, &["jpg", "jpeg", "png"], &[])?;
+    let fit = Fit::Crop { resize, crop };
+    let labels = pair::labels(folder.classes.len());
+    let layouts = [("images", layout(&scale, fit)), ("labels", labels.clone())];
+    let count = folder.files.len() as u64;
+    let mut pair = Pair::create(&options.output, layouts, count, io)?;
+    let progress = Progress::new(common, io, "images", Some(count));
+    in_order(
+        options.decoding.threads(),
+        &folder.files,
+        |(path, label)| Ok((row(&Picture::open(path)?, fit, &scale), *label)),
+        |(row, label)| {
+            pair.examples.write_raw(&row)?;
+            pair.answers.write_raw(&pair::label(&labels, label))?;
+            progress.advance(1);
+            anyhow::Ok(())
+        },
+    )?;
+    pair.commit(Some(&folder.classes), io)?;
+    let (classes, ignored) = (folder.classes.len(), folder.ignored);
+    Ok(format!("read {count} images of {classes} classes; passed over {ignored} other files"))
+}
+
+/// Reads pictures and boxes; returns the line that --verbose prints.
+pub(crate) fn boxes(options: &Boxes, common: &Common, io: &mut Io) -> Result<String> {
+    let (scale, fit) = (pixels::scale_at_once(&options.pixels)?, Fit::Squeeze(options.size));
+    let boxes = if options.boxes.is_dir() {
+        if options.images.is_some() {
+            return Err(Usage::error("--images goes with a CSV file, not with CUB-200-2011"));
+        }
+        boxes::cub(&options.boxes, is_train(options.split.unwrap_or(Split::Train), "CUB-200-2011")?)?
+    } else {
+        if options.split.is_some() {
+            return Err(Usage::error("--split goes with CUB-200-2011, not with a CSV file"));
+        }
+        let beside = options.boxes.parent().unwrap_or(Path::new(""));
+        boxes::csv(&options.boxes, options.images.as_deref().unwrap_or(beside))?
+    };
+    let layouts = [("images", layout(&scale, fit)), ("boxes", RowLayout::new(Dtype::F32, [4]))];
+    let count = boxes.len() as u64;
+    let mut pair = Pair::create(&options.output, layouts, count, io)?;
+    let progress = Progress::new(common, io, "images", Some(count));
+    in_order(
+        options.decoding.threads(),
+        &boxes,
+        |boxed| {
+            let picture = Picture::open(&boxed.picture)?;
+            let numbers = boxed.numbers(picture.width, picture.height).at(&boxed.picture)?;
+            Ok((row(&picture, fit, &scale), numbers))
+        },
+        |(row, numbers)| {
+            pair.examples.write_raw(&row)?;
+            pair.answers.write(&numbers)?;
+            progress.advance(1);
+            anyhow::Ok(())
+        },
+    )?;
+    pair.commit(None, io)?;
+    Ok(format!("read {count} images with a box each"))
+}
+
+/// What the rows of images look like.
+fn layout(scale: &Scale, fit: Fit) -> RowLayout {
+    RowLayout::new(scale.dtype(), [3, fit.side(), fit.side()])
+}
+
+/// The row that a picture becomes.
+fn row(picture: &Picture, fit: Fit, scale: &Scale) -> Vec<u8> {
+    let mut row = Vec::new();
+    scale.write(&fit.image(picture), &mut row);
+    row
+}

@@ -1,0 +1,235 @@
+//! The subcommands of `parm-data` that read data sets.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// `parm-data idx`
+#[derive(Args, Clone, Debug)]
+pub struct Idx {
+    /// The images: u1 [N, H, W]
+    #[arg(value_name = "IMAGES")]
+    pub images: PathBuf,
+
+    /// The labels: u1 [N]
+    #[arg(value_name = "LABELS")]
+    pub labels: PathBuf,
+
+    /// The directory to write to; it is made if need be
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pixels: PixelOptions,
+}
+
+/// `parm-data cifar`
+#[derive(Args, Clone, Debug)]
+pub struct Cifar {
+    /// The set: a directory with its .bin files, or the .tar.gz as it is published
+    #[arg(value_name = "SET")]
+    pub set: PathBuf,
+
+    /// The directory to write to; it is made if need be
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    /// Which part of the set to read: train or test
+    #[arg(long, value_name = "PART", default_value = "train")]
+    pub split: Split,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pixels: PixelOptions,
+}
+
+/// `parm-data images`
+#[derive(Args, Clone, Debug)]
+pub struct Images {
+    /// The directory that holds a directory for each class
+    #[arg(value_name = "SET")]
+    pub set: PathBuf,
+
+    /// The directory to write to; it is made if need be
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    /// Pixels that the shorter side is resized to
+    #[arg(long, value_name = "PIXELS", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub resize: u32,
+
+    /// Pixels of both sides of the middle that is kept: at most those of --resize
+    #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub crop: u32,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pixels: PixelOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub decoding: Decoding,
+}
+
+/// `parm-data speech`
+#[derive(Args, Clone, Debug)]
+pub struct Speech {
+    /// The directory of the set: a directory of WAV files for each word, and the lists of its parts
+    #[arg(value_name = "SET")]
+    pub set: PathBuf,
+
+    /// The directory to write to; it is made if need be
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    /// Which part of the set to read
+    ///
+    /// 'validation' and 'test' are the clips that validation_list.txt and testing_list.txt name,
+    /// 'train' all others.
+    #[arg(long, value_name = "PART", default_value = "train")]
+    pub split: Split,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub decoding: Decoding,
+}
+
+/// `parm-data boxes`
+#[derive(Args, Clone, Debug)]
+pub struct Boxes {
+    /// The boxes: a CSV file, or the directory of CUB-200-2011
+    ///
+    /// The CSV file has a header with the columns filename, xmin, ymin, xmax and ymax, in any order;
+    /// if it has the columns width and height too, pictures must be of that size.
+    #[arg(value_name = "BOXES")]
+    pub boxes: PathBuf,
+
+    /// The directory that the names in a CSV file are relative to [default: the CSV file's]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+
+    /// The directory to write to; it is made if need be
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    /// Which part of CUB-200-2011 to read: train or test [default: train]
+    #[arg(long, value_name = "PART")]
+    pub split: Option<Split>,
+
+    /// Pixels of both sides of an image, which the whole picture is squeezed to
+    #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub size: u32,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pixels: PixelOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub decoding: Decoding,
+}
+
+/// `parm-data fetch`
+#[derive(Args, Clone, Debug)]
+pub struct Fetch {
+    /// The set: one of those that --list names
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    pub name: Option<String>,
+
+    /// List the sets
+    #[arg(long)]
+    pub list: bool,
+
+    /// The directory to make, with the set in it; it may exist if it is empty
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams", required_unless_present = "list")]
+    pub output: Option<PathBuf>,
+
+    /// Where downloads are kept [default: $XDG_CACHE_HOME/parm or ~/.cache/parm]
+    #[arg(long, value_name = "DIR", help_heading = "Network")]
+    pub cache: Option<PathBuf>,
+
+    /// Take the set's files from this directory, and use no network
+    #[arg(long, value_name = "DIR", help_heading = "Network", conflicts_with_all = ["cache", "base_url", "timeout"])]
+    pub from: Option<PathBuf>,
+
+    /// Download from a mirror: the address of the directory that has the set's files
+    #[arg(long, value_name = "URL", help_heading = "Network")]
+    pub base_url: Option<String>,
+
+    /// How long a server may say nothing
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "60",
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        help_heading = "Network"
+    )]
+    pub timeout: u64,
+}
+
+/// How pixels become numbers.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Pixels")]
+pub struct PixelOptions {
+    /// How pixels become numbers [default: unit; of 'images' and 'boxes': imagenet]
+    #[arg(long, value_name = "HOW")]
+    pub normalize: Option<Normalize>,
+
+    /// With --normalize standard, the mean that is subtracted from pixels in 0..1 [default: the data's]
+    ///
+    /// One number, or one for each channel. 'images' and 'boxes', which read their pictures only
+    /// once, need it.
+    #[arg(long, value_name = "X[,X...]", value_delimiter = ',', allow_negative_numbers = true)]
+    pub mean: Vec<f64>,
+
+    /// With --normalize standard, the deviation that they are divided by [default: the data's]
+    ///
+    /// As --mean.
+    #[arg(long, value_name = "X[,X...]", value_delimiter = ',')]
+    pub std: Vec<f64>,
+}
+
+/// How pixels become numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Normalize {
+    /// Bytes as they are, u1
+    None,
+    /// f4 from 0 to 1
+    Unit,
+    /// f4 of mean 0 and deviation 1
+    Standard,
+    /// f4 with ImageNet's mean and deviation of red, green and blue, as torchvision's models expect
+    Imagenet,
+}
+
+/// How many files are decoded at a time.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Computing")]
+pub struct Decoding {
+    /// Threads that decode files [default: one per core]
+    ///
+    /// The output is the same for any number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+}
+
+impl Decoding {
+    /// Threads to decode with.
+    #[must_use]
+    pub fn threads(self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, |threads| threads as usize)
+    }
+}
+
+/// A part of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// To train with
+    Train,
+    /// To choose by, while training
+    Validation,
+    /// To test with
+    Test,
+}
