@@ -12,10 +12,10 @@ pub fn file(metadata: &str, tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
             format!(",\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{begin},{end}]}}");
         entries += &entry;
     }
-    let header = format!("{{{entries}}}");
-    let padded = header.len().next_multiple_of(8);
-    let mut bytes = (padded as u64).to_le_bytes().to_vec();
-    bytes.extend(format!("{header:<padded$}").bytes());
+    let mut header = format!("{{{entries}}}").into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
     bytes.extend(data);
     bytes
 }
