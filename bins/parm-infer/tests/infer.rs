@@ -159,22 +159,34 @@ fn what_cannot_be_answered_is_refused_with_one_line_that_names_both_sides() {
         (
             write("foreign", &described("\"format\":\"pt\"")),
             &fits,
-            "without the metadata entry 'parm'",
-            "expected",
+            "found safetensors without tensors",
+            "expected the parameters of an MLP",
         ),
-        (write("json", &described("\"parm\":\"{\"")), &fits, "malformed", "expected architecture"),
+        (write("json", &described("\"parm\":\"{\"")), &fits, "malformed", "expected an architecture"),
+        (
+            write("says", &described(&mlp.replace("{\\\"", "{\\\"a\\\":1,\\\""))),
+            &fits,
+            "it says more than that",
+            "expected an architecture",
+        ),
+        (
+            write("state", &safetensors::file("\"format\":\"pt\"", &[weight])),
+            &fits,
+            "found no nn.0.bias of [3]",
+            "expected the parameters of an MLP of widths [4, 3]",
+        ),
         (
             write("kind", &described(&mlp.replace("mlp", "rnn"))),
             &fits,
-            "architecture 'rnn'",
-            "expected 'mlp'",
+            "unknown variant `rnn`",
+            "expected an architecture",
         ),
         (write("few", &described(&safetensors::mlp(&[4], &[4], &[4]))), &fits, "layers [4]", "at least two"),
         (
             write("sizes", &described(&safetensors::mlp(&[4, 3], &[2, 3], &[3]))),
             &fits,
             "layers [4, 3] for queries [2, 3]",
-            "expected widths",
+            "expected sizes above 0",
         ),
         (
             write("huge", &described(&safetensors::mlp(&[1 << 40, 1 << 40], &[1 << 40], &[1 << 40]))),
@@ -214,15 +226,20 @@ fn what_cannot_be_answered_is_refused_with_one_line_that_names_both_sides() {
         (native.clone(), &fits[..fits.len() - 5], "item 1: truncated", "155 of 160"),
         (native.clone(), b"", "standard input", "expected an .npy item"),
     ];
+    refused(folder.path(), cases);
+}
+
+/// Makes sure that each model refuses its input in one line with these words, and leaves nothing behind.
+fn refused(folder: &Path, cases: Vec<(PathBuf, &[u8], &str, &str)>) {
     for (model, input, found, expected) in cases {
-        let ended = infer(&model).args("--batch 8 -o").arg(folder.path().join("out.npy")).stdin(input).run();
+        let ended = infer(&model).args("--batch 8 -o").arg(folder.join("out.npy")).stdin(input).run();
         let line = &ended.stderr;
         assert!(line.contains(found) && line.contains(expected), "{}: {line}", model.display());
         assert_eq!((ended.code, line.lines().count()), (1, 1), "{line}");
         assert!(line.starts_with("parm-infer: ") && !line.contains("panicked"), "{line}");
-        assert!(!folder.path().join("out.npy").exists(), "no partial output: {}", model.display());
+        assert!(!folder.join("out.npy").exists(), "no partial output: {}", model.display());
     }
-    let hidden = fs::read_dir(folder.path()).unwrap().filter_map(Result::ok);
+    let hidden = fs::read_dir(folder).unwrap().filter_map(Result::ok);
     let left: Vec<_> = hidden
         .map(|entry| entry.file_name())
         .filter(|name| name.to_string_lossy().starts_with('.'))

@@ -1,5 +1,7 @@
 //! `parm-train`: data to deployed models, and deployed models to the parity models of a code.
 
+mod family;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,15 +15,11 @@ use parm_cli::input::check_stdin;
 use parm_cli::options::{Common, Compute};
 use parm_cli::tools::train::{self as arguments, Base, Init, Parity, Train, What};
 use parm_cli::{Exit, Input, Io, Progress, Usage};
-use parm_torch::checkpoint::Description;
 use parm_torch::device;
 use parm_torch::train::{self, Epoch, Recipe, Rows, Schedule, Surroundings};
-use parm_torch::{Device, Mlp, Model};
+use parm_torch::{Device, Model, Network};
 
 const NAME: &str = "parm-train";
-
-/// Widths of hidden layers where neither an option nor a deployed model gives them: the papers'.
-const HIDDEN: [usize; 2] = [200, 100];
 
 /// Runs the tool.
 ///
@@ -37,7 +35,7 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
 
 fn train_base(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
     check_stdin([&options.data, &options.labels])?;
-    let hidden = widths(&options.hidden)?;
+    let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
     let device = prepare(options.compute, common, io)?;
     let window = options.read.window();
     let queries = rows(&options.data, device, window, io)?;
@@ -56,7 +54,7 @@ fn train_base(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
         clock: &|| start.elapsed().as_secs_f64(),
         watch: &mut watch,
     };
-    let model = train::base(&queries, &labels, &hidden, device, &recipe, &mut around)
+    let model = train::base(&queries, &labels, &family, device, &recipe, &mut around)
         .with_context(|| options.data.to_string())?;
     model.save(&options.output)?;
     drop(progress);
@@ -76,7 +74,10 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
         return Err(Usage::error("-r 0: found a code without parity queries, expected at least 1"));
     }
     check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.targets))?;
-    let hidden = options.hidden.as_deref().map(widths).transpose()?;
+    // What no deployed model can mend is refused before anything is read.
+    let family =
+        |deployed| family::choose(options.model, options.hidden.as_deref(), deployed, options.parity_width);
+    family(None)?;
     let device = prepare(options.compute, common, io)?;
     let window = options.read.window();
     let queries = rows(&options.data, device, window, io)?;
@@ -90,14 +91,14 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     if options.init == Init::Base && model.is_none() {
         return Err(Usage::error("--init base needs --base with a native model, whose weights can be taken"));
     }
-    let hidden = hidden.or_else(|| model.as_ref().map(|model| model.hidden().to_vec()));
+    let family = family(model.as_ref().and_then(|model| model.description().family()))?;
     let parity = train::Parity {
         queries: &queries,
         predictions: &predictions,
         deployed: &deployed.sha256,
         labels: labels.as_deref(),
         code: &code,
-        hidden: hidden.as_deref().unwrap_or(&HIDDEN),
+        family: &family,
         initial: model.as_ref().filter(|_| options.init == Init::Base),
         device,
     };
@@ -139,7 +140,7 @@ fn train_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
         weights: (0..code.r()).map(|j| code.weights(j)).collect(),
         query_shape: queries.shape().to_vec(),
         prediction_shape: predictions.shape().to_vec(),
-        output: Description::mlp(queries.shape(), &HIDDEN, predictions.shape()).output,
+        output: models.first().map_or_else(String::new, |model| model.description().output.clone()),
         runs_on: RunsOn::Parity,
         parity: names,
         encoder: None,
@@ -159,7 +160,7 @@ struct Teacher {
     predictions: Rows,
     deployed: Deployed,
     /// The deployed model, if it is native.
-    model: Option<Mlp>,
+    model: Option<Network>,
 }
 
 fn teacher(options: &Parity, queries: &Rows, device: Device, io: &mut Io) -> Result<Teacher> {
@@ -174,7 +175,7 @@ fn teacher(options: &Parity, queries: &Rows, device: Device, io: &mut Io) -> Res
             let on = || format!("{} on {}", path.display(), options.data);
             let predictions = queries.predict(&model).with_context(on)?;
             let model = match model {
-                Model::Native(model) => Some(model),
+                Model::Native(model) => Some(*model),
                 Model::Script(_) => None,
             };
             Ok(Teacher { predictions, deployed, model })
@@ -249,13 +250,6 @@ fn labels(input: &Input, queries: &Rows, data: &Input, io: &mut Io, window: Wind
         "{input}: found {found} labels, expected {expected}: one for each row of {data}"
     );
     Ok(labels)
-}
-
-fn widths(hidden: &[u32]) -> Result<Vec<usize>> {
-    if hidden.contains(&0) {
-        return Err(Usage::error("--hidden: found a layer of width 0, expected widths above 0"));
-    }
-    Ok(hidden.iter().map(|&width| width as usize).collect())
 }
 
 fn recipe(options: &arguments::Recipe, rows: usize) -> Result<Recipe> {

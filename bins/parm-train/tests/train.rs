@@ -164,6 +164,68 @@ fn weights_come_from_a_file_and_models_begin_where_they_are_told() {
     assert!(metrics(&path.join("code/run/parity-0/metrics.jsonl"))[0].contains("\"lr\":0.01"));
 }
 
+/// Images [24, 16, 20] of two classes, `i.npy`, and their labels, `l.npy`: one half is brighter.
+fn images(folder: &Path) {
+    let noise = |i: usize| ((i * 7919) % 101) as f32 / 101.0;
+    let bright = |i: usize| usize::from(i % 320 >= 160) == (i / 320) % 2;
+    let values: Vec<f32> = (0..24 * 320).map(|i| noise(i) + if bright(i) { 2.0 } else { 0.0 }).collect();
+    fs::write(folder.join("i.npy"), f4(&[24, 16, 20], &values)).unwrap();
+    fs::write(folder.join("l.npy"), u1(&[24], &(0..24).map(|row| row % 2).collect::<Vec<u8>>())).unwrap();
+}
+
+#[test]
+fn networks_of_images_learn_and_their_parity_models_may_be_others() {
+    let folder = data();
+    let path = folder.path();
+    images(path);
+    let base = "base --data i.npy --labels l.npy --batch 6 --validation 6 --lr 0.003";
+    done(path, &format!("{base} --model resnet18 --epochs 3 -o r.safetensors"));
+    let last = metrics(&path.join("r.run/metrics.jsonl")).pop().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&format!("{last}}}")).unwrap();
+    assert!(line["accuracy"].as_f64().unwrap() > 0.9, "{line}");
+    // Broken off, with the running statistics of the last and of the best epoch.
+    done(path, &format!("{base} --model resnet18 --epochs 1 -o s.safetensors"));
+    done(path, &format!("{base} --model resnet18 --epochs 3 --resume -o s.safetensors"));
+    same(path, "r.safetensors", "s.safetensors");
+    same(path, "r.run/checkpoint.safetensors", "s.run/checkpoint.safetensors");
+    same(path, "r.run/best.safetensors", "s.run/best.safetensors");
+
+    let parity = "parity --base r.safetensors --data i.npy --code sum -k 2 --batch 6 --epochs 1";
+    let described = |name: &str| {
+        let file = fs::read(path.join(name)).unwrap();
+        String::from_utf8_lossy(&file[..400]).into_owned()
+    };
+    for (options, found) in [
+        ("", "resnet18"),
+        ("--init base", "resnet18"),
+        ("--model lenet5", "lenet5"),
+        ("--hidden 5 --parity-width 3", "[320,15,2]"),
+    ] {
+        done(path, &format!("{parity} {options} -o code"));
+        assert!(described("code/parity-0.safetensors").contains(found), "{options}");
+        assert_eq!(CodeFile::load(&path.join("code")).unwrap().query_shape, [16, 20]);
+    }
+    done(path, &format!("{base} --hidden 7,6 --epochs 1 -o m.safetensors"));
+    let parity = parity.replace("r.safetensors", "m.safetensors");
+    done(path, &format!("{parity} --parity-width 2 -o wide"));
+    assert!(described("wide/parity-0.safetensors").contains("[320,14,12,2]"));
+
+    for (options, code, found) in [
+        ("--model lenet5 --hidden 4", 2, "--hidden: found a network without hidden widths"),
+        ("--model lenet5 --parity-width 2", 2, "--parity-width: found a network without hidden widths"),
+        ("--hidden 60000000 --parity-width 4", 2, "of width 240000000, expected at most 16777216"),
+        (
+            "--model vgg11",
+            1,
+            "[16, 20], expected [height, width] or [channels, height, width] of at least 32×32",
+        ),
+        ("--model lenet5 --init base", 1, "to begin with, expected lenet5"),
+    ] {
+        let ended = train(path, &format!("{parity} {options} -o new"));
+        assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
+    }
+}
+
 #[test]
 fn what_was_done_is_said_when_asked() {
     let folder = data();

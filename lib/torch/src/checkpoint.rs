@@ -5,9 +5,12 @@
 //! training's checkpoint, how far it came. One entry, since safetensors' metadata has no order of
 //! its own, and equal models must be equal files.
 //!
+//! Safetensors without that entry are state dicts of PyTorch, told by the names and shapes of their
+//! tensors.
+//!
 //! Refused, with the file, what was found and what was expected: anything that is not safetensors,
-//! safetensors without that entry, architectures and shapes that do not fit each other, tensors
-//! that are missing, too many, or of another type or shape.
+//! state dicts of other networks, architectures and shapes that do not fit each other, tensors that
+//! are missing, too many, or of another type or shape.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -15,48 +18,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+
+use crate::network::{Description, Misfit, Needed, Needs, StateDict, Weights};
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
-
-/// The only architecture so far.
-pub(crate) const MLP: &str = "mlp";
-
-/// What a file says about its model. Fields in the order of their names: that is the order in the
-/// file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Description {
-    /// The kind of network: `mlp`.
-    pub architecture: String,
-    /// Widths of the layers, from the elements of a query to those of a prediction.
-    pub layers: Vec<usize>,
-    /// What the predictions are: `logits`.
-    pub output: String,
-    /// The shape of one prediction.
-    pub prediction_shape: Vec<usize>,
-    /// The shape of one query.
-    pub query_shape: Vec<usize>,
-    /// How far a training came; only in its checkpoints.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub training: Option<Training>,
-}
-
-/// How far a training came, and what it is a training of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Training {
-    /// The epoch of the best model so far.
-    pub best_epoch: u32,
-    /// Epochs that are done.
-    pub epoch: u32,
-    /// What must be the same for the training to go on.
-    pub settings: BTreeMap<String, String>,
-    /// Steps that Adam has made.
-    pub step: u64,
-}
 
 /// A model file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +44,16 @@ pub enum CheckpointError {
         /// What is wrong with it as safetensors.
         found: String,
     },
-    /// Safetensors from elsewhere.
-    #[error(
-        "{}: found safetensors without the metadata entry '{KEY}', expected a model that parm-train wrote",
-        .0.display()
-    )]
-    Foreign(PathBuf),
+    /// Safetensors from elsewhere that are the state dict of no network.
+    #[error("{}: found {found}, expected {expected}, or the metadata entry '{KEY}' of parm-train", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its tensors, or what is wrong with them.
+        found: String,
+        /// The networks, or the one that comes nearest.
+        expected: String,
+    },
     /// A description that makes no model.
     #[error("{}: found {found}, expected {expected}", path.display())]
     Description {
@@ -106,70 +77,15 @@ pub enum CheckpointError {
         expected: String,
     },
     /// A tensor that the description has no place for.
-    #[error("{}: found tensor {name}, expected no more than the parameters of the layers {layers:?}", path.display())]
+    #[error("{}: found tensor {name}, expected no more than those of {architecture}", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// The layers of the description.
-        layers: Vec<usize>,
+        /// The architecture of the description.
+        architecture: String,
     },
-}
-
-impl Description {
-    /// Describes a classifier: an MLP between these shapes whose outputs are logits.
-    #[must_use]
-    pub fn mlp(query_shape: &[usize], hidden: &[usize], prediction_shape: &[usize]) -> Self {
-        let ends = [query_shape, prediction_shape].map(|shape| shape.iter().product());
-        let layers = [&ends[..1], hidden, &ends[1..]].concat();
-        Self {
-            architecture: MLP.into(),
-            layers,
-            output: "logits".into(),
-            prediction_shape: prediction_shape.into(),
-            query_shape: query_shape.into(),
-            training: None,
-        }
-    }
-
-    /// Names and shapes of the parameters, in the order of the layers: `nn.0.weight`, `nn.0.bias`,
-    /// `nn.2.weight`, … as in the `nn.Sequential` of the papers' MLP, whose odd places are the
-    /// activations.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<'_> {
-        self.layers.windows(2).enumerate().flat_map(|(i, ends)| {
-            let [from, to] = [ends[0], ends[1]];
-            let name = |what| format!("nn.{}.{what}", 2 * i);
-            [(name("weight"), vec![to, from]), (name("bias"), vec![to])]
-        })
-    }
-
-    fn check(&self, path: &Path) -> Result<(), CheckpointError> {
-        let wrong = |found, expected: &str| {
-            Err(CheckpointError::Description { path: path.into(), found, expected: expected.into() })
-        };
-        if self.architecture != MLP {
-            return wrong(format!("architecture '{}'", self.architecture), "'mlp'");
-        }
-        let sizes = |shape: &[usize]| {
-            shape
-                .iter()
-                .try_fold(1_usize, |product, &axis| product.checked_mul(axis))
-                .filter(|&size| size > 0)
-        };
-        let ends = [sizes(&self.query_shape), sizes(&self.prediction_shape)];
-        let [first, .., last] = self.layers[..] else {
-            return wrong(format!("layers {:?}", self.layers), "at least two widths");
-        };
-        if ends != [Some(first), Some(last)] || self.layers.contains(&0) {
-            let (query, prediction) = (&self.query_shape, &self.prediction_shape);
-            return wrong(
-                format!("layers {:?} for queries {query:?} and predictions {prediction:?}", self.layers),
-                "widths above 0 that begin and end with the sizes of these",
-            );
-        }
-        Ok(())
-    }
 }
 
 /// The content of a file: its description and its tensors by name, on the CPU.
@@ -193,17 +109,22 @@ impl Checkpoint {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
         let views = SafeTensors::deserialize(&bytes).map_err(malformed)?;
         let json = metadata.metadata().as_ref().and_then(|entries| entries.get(KEY));
-        let json = json.ok_or_else(|| CheckpointError::Foreign(path.into()))?;
-        let description: Description =
-            serde_json::from_str(json).map_err(|error| CheckpointError::Description {
-                path: path.into(),
-                found: format!("a description that is malformed ({error})"),
-                expected: "architecture, layers, output and shapes".into(),
-            })?;
-        description.check(path)?;
+        let (description, names) = match json {
+            Some(json) => {
+                let own = views.names().into_iter().map(|name| (name.to_owned(), name.to_owned()));
+                (describe(path, json)?, own.collect())
+            }
+            None => foreign(path, &views)?,
+        };
+        description.check().map_err(|(found, expected)| CheckpointError::Description {
+            path: path.into(),
+            found,
+            expected,
+        })?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in views.iter() {
-            tensors.insert(name.to_owned(), tensor(path, name, &view)?);
+        for (name, theirs) in names {
+            let tensor = tensor(path, &theirs, &views.tensor(&theirs).map_err(malformed)?)?;
+            tensors.insert(name, if json.is_none() { tensor.to_kind(Kind::Float) } else { tensor });
         }
         Ok(Self { path: path.into(), description, tensors })
     }
@@ -227,23 +148,54 @@ impl Checkpoint {
         Err(CheckpointError::Tensor { path: self.path.clone(), name: name.into(), found, expected })
     }
 
-    /// Takes the parameters out, as one flat tensor in the order of the description.
+    /// Takes parameters and buffers out.
     ///
     /// # Errors
     /// [`CheckpointError::Tensor`]; [`CheckpointError::Unknown`] if a finished model has others.
-    pub(crate) fn take_parameters(&mut self) -> Result<Tensor, CheckpointError> {
-        let names: Vec<_> = self.description.parameters().collect();
-        let mut flat = Vec::with_capacity(names.len());
-        for (name, shape) in names {
-            flat.push(self.take(&name, Kind::Float, &shape)?.flatten(0, -1));
-        }
+    pub(crate) fn take_weights(&mut self) -> Result<Weights, CheckpointError> {
+        let needs = Needs::of(&self.description.layers());
+        let mut flat = |needed: &[Needed]| {
+            let mut parts = vec![Tensor::from_slice::<f32>(&[])];
+            for Needed { name, shape, .. } in needed {
+                parts.push(self.take(name, Kind::Float, shape)?.flatten(0, -1));
+            }
+            Ok(Tensor::cat(&parts, 0))
+        };
+        let weights = Weights { parameters: flat(&needs.parameters)?, buffers: flat(&needs.buffers)? };
         match self.tensors.keys().next() {
             Some(name) if self.description.training.is_none() => Err(CheckpointError::Unknown {
                 path: self.path.clone(),
                 name: name.clone(),
-                layers: self.description.layers.clone(),
+                architecture: self.description.architecture.to_string(),
             }),
-            _ => Ok(Tensor::cat(&flat, 0)),
+            _ => Ok(weights),
+        }
+    }
+}
+
+/// What this project's metadata says.
+fn describe(path: &Path, json: &str) -> Result<Description, CheckpointError> {
+    let wrong = |found: String| CheckpointError::Description {
+        path: path.into(),
+        found: format!("a description that is malformed ({found})"),
+        expected: "an architecture, what it needs, output and shapes".into(),
+    };
+    let description: Description = serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
+    // What was not read is not in it.
+    let [read, all] = [serde_json::to_value(&description), serde_json::from_str(json)];
+    if read.ok() == all.ok() { Ok(description) } else { Err(wrong("it says more than that".into())) }
+}
+
+/// The network of a state dict, with its names of tensors and those of the file.
+fn foreign(
+    path: &Path,
+    views: &SafeTensors<'_>,
+) -> Result<(Description, Vec<(String, String)>), CheckpointError> {
+    let shapes = views.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
+    match StateDict::recognise(&shapes) {
+        Ok(StateDict { description, names }) => Ok((description, names)),
+        Err(Misfit { found, expected }) => {
+            Err(CheckpointError::Foreign { path: path.into(), found, expected })
         }
     }
 }
@@ -256,12 +208,14 @@ fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, Chec
     let kind = match view.dtype() {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
         other => {
             return Err(CheckpointError::Tensor {
                 path: path.into(),
                 name: name.into(),
                 found: format!("{other:?}{:?}", view.shape()),
-                expected: "F32".into(),
+                expected: "floats".into(),
             });
         }
     };
@@ -282,16 +236,26 @@ pub(crate) fn write(
     description: &Description,
     tensors: &[(String, Tensor)],
 ) -> Result<(), CheckpointError> {
+    write_beside(path, |temporary| {
+        let bytes = serialize(description, tensors)?;
+        let mut file = File::create(temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()
+    })
+}
+
+/// Writes a file under a temporary name beside it, then renames that.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), CheckpointError> {
     let io = |error| CheckpointError::Io { path: path.into(), error };
-    let bytes = serialize(description, tensors).map_err(io)?;
     let name = path.file_name().ok_or_else(|| io(io::ErrorKind::InvalidFilename.into()))?;
     let temporary = path.with_file_name(format!(".{}.tmp", name.to_string_lossy()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    written.map_err(|error| {
+    write(&temporary).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
         // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
         io(error)

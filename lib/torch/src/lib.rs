@@ -1,7 +1,7 @@
 //! Models on libtorch: the only crate that names tch.
 //!
-//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, [`checkpoint`] is
-//! the file of a native model, [`model`] is a model of either kind, native or TorchScript,
+//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, [`network`] has the
+//! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either kind, native or TorchScript,
 //! [`session`] runs one on blocks of rows, [`adam`] and [`train`] make new ones. Tensors cross this
 //! crate's border as slices of numbers, never as types of tch or ndarray.
 //!
@@ -11,14 +11,14 @@
 pub mod adam;
 pub mod checkpoint;
 pub mod device;
-pub mod mlp;
 pub mod model;
+pub mod network;
 pub mod session;
 pub mod train;
 
 pub use device::Device;
-pub use mlp::Mlp;
 pub use model::Model;
+pub use network::{Description, Family, Mode, Network};
 pub use session::{Pass, Session};
 
 /// The longest message of libtorch that is passed on, in characters.

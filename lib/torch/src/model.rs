@@ -8,13 +8,13 @@ use tch::{CModule, TchError, Tensor};
 
 use crate::checkpoint::CheckpointError;
 use crate::device::Device;
-use crate::mlp::Mlp;
+use crate::network::Network;
 
 /// A model that answers queries.
 #[derive(Debug)]
 pub enum Model {
     /// One of this project's own architectures.
-    Native(Mlp),
+    Native(Box<Network>),
     /// A program that PyTorch exported, with its weights.
     Script(Script),
 }
@@ -54,7 +54,7 @@ impl Model {
                 message: crate::one_line(&error.to_string()),
             });
         }
-        Ok(Self::Native(Mlp::load(path, device)?))
+        Ok(Self::Native(Box::new(Network::load(path, device)?)))
     }
 
     fn script(path: &Path, device: Device) -> Result<Self, TchError> {
@@ -68,16 +68,16 @@ impl Model {
     #[must_use]
     pub fn query_shape(&self) -> Option<&[usize]> {
         match self {
-            Self::Native(mlp) => Some(&mlp.description().query_shape),
+            Self::Native(network) => network.description().query_shape.as_deref(),
             Self::Script(_) => None,
         }
     }
 
     /// Outputs for queries `[rows, …]`.
     pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        tch::no_grad(|| match self {
-            Self::Native(mlp) => mlp.predict(queries),
-            Self::Script(module) => module.0.forward_ts(&[queries]),
-        })
+        match self {
+            Self::Native(network) => network.predict(queries),
+            Self::Script(module) => tch::no_grad(|| module.0.forward_ts(&[queries])),
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::options::{CodeOptions, Common, Compute, ReadOptions};
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-train", version, max_term_width = 100, subcommand_required = true)]
 pub struct Train {
-    /// What to train.
+    /// What to do.
     #[command(subcommand)]
     pub what: What,
 
@@ -22,7 +22,7 @@ pub struct Train {
 
 super::tool!(Train, "parm-train");
 
-/// What `parm-train` trains.
+/// What `parm-train` does.
 #[derive(Subcommand, Clone, Debug)]
 pub enum What {
     /// Train a deployed model: a classifier of the rows
@@ -32,6 +32,21 @@ pub enum What {
     /// Groups of k rows are drawn anew each epoch; parity model j learns to answer the parity query
     /// Σ w_ji X_i with Σ w_ji F(X_i), the sum of the deployed model's predictions.
     Parity(Parity),
+}
+
+/// The kind of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Architecture {
+    /// Linear layers with ReLU between them
+    Mlp,
+    /// LeNet-5, as for Speech Commands
+    Lenet5,
+    /// VGG-11 with batch normalisation, as for Speech Commands
+    Vgg11,
+    /// ResNet-18
+    Resnet18,
+    /// ResNet-152
+    Resnet152,
 }
 
 /// `parm-train base`
@@ -45,9 +60,16 @@ pub struct Base {
     #[arg(long, value_name = "LABELS.npy")]
     pub labels: Input,
 
-    /// Widths of the hidden layers
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "200,100")]
-    pub hidden: Vec<u32>,
+    /// The kind of network
+    ///
+    /// All but an MLP take images: rows [height, width] or [channels, height, width]. ResNets have three
+    /// stages for images below 32×32, and ImageNet's first layers for those of 64×64 and more.
+    #[arg(short, long, value_name = "KIND", default_value = "mlp")]
+    pub model: Architecture,
+
+    /// Widths of an MLP's hidden layers [default: 200,100]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub hidden: Option<Vec<u32>>,
 
     /// Where to write the model; checkpoints and metrics go to a folder beside it
     ///
@@ -92,9 +114,23 @@ pub struct Parity {
     #[allow(missing_docs)]
     pub code: CodeOptions,
 
-    /// Widths of the parity model's hidden layers [default: the deployed model's, else 200,100]
+    /// The kind of network of the parity model [default: the deployed model's, else mlp]
+    #[arg(short, long, value_name = "KIND", help_heading = "Recipe")]
+    pub model: Option<Architecture>,
+
+    /// Widths of an MLP's hidden layers [default: the deployed model's, else 200,100]
     #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Recipe")]
     pub hidden: Option<Vec<u32>>,
+
+    /// Make the hidden layers of an MLP W times as wide
+    #[arg(
+        long,
+        value_name = "W",
+        default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Recipe"
+    )]
+    pub parity_width: u32,
 
     /// Weights to begin with
     #[arg(long, value_name = "HOW", default_value = "random", help_heading = "Recipe")]

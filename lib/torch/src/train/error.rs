@@ -7,6 +7,7 @@ use parm::codes::CodeError;
 use tch::TchError;
 
 use crate::checkpoint::CheckpointError;
+use crate::network::ShapeError;
 
 /// A training that cannot begin, go on or end.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +61,16 @@ pub enum TrainError {
         rows: i64,
     },
     /// Weights to begin with that belong to other layers.
-    #[error("found layers {found:?} to begin with, expected {expected:?}")]
+    #[error("found layers {found} to begin with, expected {expected}")]
     Initial {
         /// Layers of the model to begin with.
-        found: Vec<usize>,
+        found: String,
         /// Layers of the model to train.
-        expected: Vec<usize>,
+        expected: String,
     },
+    /// Rows that the network to train has no layers for.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// A checkpoint of a training of something else.
     #[error("{}: found a checkpoint with {name} = {found}, expected {expected}: it cannot be resumed", path.display())]
     Settings {

@@ -9,18 +9,19 @@ use tch::{Kind, Tensor};
 
 use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError};
 use crate::adam::Adam;
-use crate::checkpoint::{self, Checkpoint, Description, Training};
+use crate::checkpoint::{self, Checkpoint};
 use crate::device::Device;
-use crate::mlp::Mlp;
+use crate::network::{Description, Network, Training, Weights};
 
 const MEAN: &str = "adam.mean";
 const SQUARE: &str = "adam.square";
+const BEST_BUFFERS: &str = "best.buffers";
 const BEST_PARAMETERS: &str = "best.parameters";
 const BEST_RANK: &str = "best.rank";
 
 /// All that a training carries from epoch to epoch.
 pub(super) struct State {
-    pub(super) model: Mlp,
+    pub(super) model: Network,
     pub(super) adam: Adam,
     /// Epochs that are done.
     pub(super) epoch: u32,
@@ -30,21 +31,22 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(
         description: &Description,
-        initial: Option<&Mlp>,
+        initial: Option<&Network>,
         key: [u8; 32],
         device: Device,
     ) -> Result<Self, TrainError> {
         let model = match initial {
-            None => Mlp::random(description.clone(), key, device.0)?,
-            Some(model) if model.description().layers == description.layers => {
-                Mlp::new(description.clone(), model.flat(), device.0)?
+            None => Network::random(description.clone(), key, device.0)?,
+            Some(model) if model.is_like(description) => {
+                Network::new(description.clone(), model.weights(), device.0)?
             }
             Some(model) => {
-                let (found, expected) = (model.description().layers.clone(), description.layers.clone());
+                let [found, expected] =
+                    [model.description(), description].map(|found| found.architecture.to_string());
                 return Err(TrainError::Initial { found, expected });
             }
         };
-        let adam = Adam::new(model.flat())?;
+        let adam = Adam::new(&model.weights().parameters)?;
         Ok(Self { model, adam, epoch: 0, best: None })
     }
 }
@@ -54,7 +56,7 @@ pub(super) struct Best {
     pub(super) epoch: u32,
     /// Score, then loss; compared by [`Best::is_worse_than`].
     pub(super) rank: (f64, f64),
-    pub(super) parameters: Tensor,
+    pub(super) weights: Weights,
 }
 
 impl Best {
@@ -80,7 +82,7 @@ impl Folder {
 
     pub(super) fn save(
         &self,
-        model: &Mlp,
+        model: &Network,
         adam: &Adam,
         epoch: u32,
         best: &Best,
@@ -91,7 +93,11 @@ impl Folder {
         let description = Description { training: Some(training), ..model.description().clone() };
         let mut tensors = model.named();
         let rank = Tensor::from_slice(&[best.rank.0, best.rank.1]);
-        let rest = [(MEAN, mean), (SQUARE, square), (BEST_PARAMETERS, &best.parameters), (BEST_RANK, &rank)];
+        let Weights { parameters, buffers } = &best.weights;
+        // Networks without buffers have none to write.
+        let buffers = Some((BEST_BUFFERS, buffers)).filter(|(_, buffers)| buffers.numel() > 0);
+        let rest = [(MEAN, mean), (SQUARE, square), (BEST_PARAMETERS, parameters), (BEST_RANK, &rank)];
+        let rest = rest.into_iter().chain(buffers);
         tensors.extend(rest.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())));
         Ok(checkpoint::write(&self.path.join(CHECKPOINT), &description, &tensors)?)
     }
@@ -130,8 +136,8 @@ impl Folder {
                 format!("at most --epochs {}", recipe.epochs),
             );
         }
-        let length: usize = description.parameters().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-        let flat = file.take_parameters()?;
+        let weights = file.take_weights()?;
+        let [length, counted] = [&weights.parameters, &weights.buffers].map(Tensor::numel);
         let mut take =
             |name, kind, length| file.take(name, kind, &[length]).map(|tensor| tensor.to_device(device.0));
         let adam = Adam::restore(
@@ -143,11 +149,17 @@ impl Folder {
         let best = Best {
             epoch: training.best_epoch,
             rank: (rank.double_value(&[0]), rank.double_value(&[1])),
-            parameters: take(BEST_PARAMETERS, Kind::Float, length)?,
+            weights: Weights {
+                parameters: take(BEST_PARAMETERS, Kind::Float, length)?,
+                buffers: match counted {
+                    0 => weights.buffers.shallow_clone(),
+                    _ => take(BEST_BUFFERS, Kind::Float, counted)?,
+                },
+            },
         };
         // What was written between the checkpoint and the end of that run is not of this one.
-        Mlp::new(description.clone(), &best.parameters, device.0)?.save(&self.path.join(BEST))?;
-        let model = Mlp::new(description.clone(), &flat, device.0)?;
+        Network::new(description.clone(), &best.weights, device.0)?.save(&self.path.join(BEST))?;
+        let model = Network::new(description.clone(), &weights, device.0)?;
         Ok(Some(State { model, adam, epoch: training.epoch, best: Some(best) }))
     }
 

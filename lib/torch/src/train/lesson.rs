@@ -7,12 +7,11 @@ use tch::{Kind, Reduction, TchError, Tensor};
 
 use super::folder::{Best, Folder, State};
 use super::random::{groups, rng, rng_key};
-use super::rows::{Rows, combine};
-use super::{BEST, BLOCK, Epoch, Recipe, Surroundings, TrainError};
+use super::rows::{Rows, combine, flat};
+use super::{BEST, Epoch, Recipe, Surroundings, TrainError};
 use crate::adam::Adam;
-use crate::checkpoint::Description;
 use crate::device::Device;
-use crate::mlp::Mlp;
+use crate::network::{Description, Mode, Network};
 
 /// What one model learns.
 pub(super) struct Lesson<'a> {
@@ -29,7 +28,7 @@ pub(super) struct Student<'a> {
     /// Its layers and shapes.
     pub(super) description: Description,
     /// A model whose weights it begins with.
-    pub(super) initial: Option<&'a Mlp>,
+    pub(super) initial: Option<&'a Network>,
     /// What must be the same for its training to go on.
     pub(super) settings: BTreeMap<String, String>,
     /// Keeps its random numbers apart from those of other models of the same seed.
@@ -87,9 +86,9 @@ impl Lesson<'_> {
     }
 
     /// Outputs of a model for groups `index`, and their loss.
-    fn answer(&self, model: &Mlp, index: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+    fn answer(&self, model: &Network, index: &Tensor, mode: Mode) -> Result<(Tensor, Tensor), TchError> {
         let weights = self.code.weights(0);
-        let outputs = model.forward(&combine(&self.queries.tensor, index, &weights)?)?;
+        let outputs = flat(model.forward(&combine(&self.queries.tensor, index, &weights)?, mode)?)?;
         let loss = match (&self.goal, &self.labels) {
             (Goal::Sums(predictions), _) => {
                 let sums = combine(&predictions.tensor, index, &weights)?;
@@ -110,7 +109,7 @@ impl Lesson<'_> {
         device: Device,
         recipe: &Recipe,
         around: &mut Surroundings<'_>,
-    ) -> Result<Mlp, TrainError> {
+    ) -> Result<Network, TrainError> {
         let Student { description, initial, settings, stream } = student;
         let stream = *stream;
         let k = self.k();
@@ -146,7 +145,7 @@ impl Lesson<'_> {
             let rank = seen.as_ref().map_or((f64::from(epoch), train_loss), |seen| (seen.score, seen.loss));
             if best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
                 model.save(&folder.path.join(BEST))?;
-                best = Some(Best { epoch, rank, parameters: model.flat().f_detach_copy()? });
+                best = Some(Best { epoch, rank, weights: model.weights().copy(device.0)? });
             }
             let score = seen.as_ref().map(|seen| seen.score);
             let is_base = matches!(self.goal, Goal::Labels);
@@ -167,28 +166,27 @@ impl Lesson<'_> {
             }
             (around.watch)(&line);
         }
-        let parameters = best.as_ref().map_or(model.flat(), |best| &best.parameters);
-        Ok(Mlp::new(description.clone(), parameters, device.0)?)
+        let weights = best.as_ref().map_or(model.weights(), |best| &best.weights);
+        Ok(Network::new(description.clone(), weights, device.0)?)
     }
 
     /// Learns from all groups once; returns the mean loss.
     fn learn(
         &self,
-        model: &Mlp,
+        model: &Network,
         adam: &mut Adam,
         index: &Tensor,
         rate: f64,
         recipe: &Recipe,
     ) -> Result<f64, TchError> {
-        let parameters: Vec<&Tensor> = model.parameters().collect();
         let mut sum = None;
         let mut count = 0.0;
         for index in index.f_split(recipe.batch as i64, 0)? {
             let size = index.size()[0] as f64;
-            let (_, loss) = self.answer(model, &index)?;
-            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+            let (_, loss) = self.answer(model, &index, Mode::Train)?;
+            let gradients = Tensor::f_run_backward(&[&loss], model.parameters(), false, false)?;
             let flat: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
-            adam.step(model.flat(), Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
+            adam.step(&model.weights().parameters, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
             add(&mut sum, &loss.f_detach()?.f_mul_scalar(size)?)?;
             count += size;
         }
@@ -196,15 +194,15 @@ impl Lesson<'_> {
     }
 
     /// What the validation groups say of a model; none without any.
-    fn validate(&self, model: &Mlp, groups: &Tensor) -> Result<Option<Validation>, TchError> {
+    fn validate(&self, model: &Network, groups: &Tensor) -> Result<Option<Validation>, TchError> {
         let count = groups.size()[0];
         if count == 0 {
             return Ok(None);
         }
         let mut sums = Sums::default();
         tch::no_grad(|| {
-            for index in groups.f_split(BLOCK, 0)? {
-                let (outputs, loss) = self.answer(model, &index)?;
+            for index in groups.f_split(self.queries.block(), 0)? {
+                let (outputs, loss) = self.answer(model, &index, Mode::Evaluate)?;
                 add(&mut sums.loss, &loss.f_mul_scalar(index.size()[0] as f64)?)?;
                 match &self.goal {
                     Goal::Labels => self.count_right(&outputs, &index.f_flatten(0, -1)?, &mut sums)?,

@@ -28,14 +28,10 @@ use parm::codes::CodeError;
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
-use crate::checkpoint::Description;
 use crate::device::Device;
-use crate::mlp::Mlp;
+use crate::network::{Description, Family, Mode, Network};
 use lesson::{Goal, Lesson, Student, Sums, read};
-use rows::{combine, hash, hash_tensor, labels_tensor};
-
-/// Rows or groups that are answered at a time where nothing is learnt.
-const BLOCK: i64 = 1024;
+use rows::{combine, flat, hash, hash_weights, labels_tensor};
 
 /// The most classes that a deployed model may have: a guard against labels that are none.
 const MAX_CLASSES: i64 = 1 << 20;
@@ -140,7 +136,7 @@ pub struct CodeScores {
     pub reconstructions: u64,
 }
 
-/// Trains a deployed model: an MLP that classifies the rows. Returns the best of all epochs by
+/// Trains a deployed model: a network that classifies the rows. Returns the best of all epochs by
 /// validation accuracy, and of equals the one of lower loss; without validation rows the last.
 ///
 /// # Errors
@@ -148,11 +144,11 @@ pub struct CodeScores {
 pub fn base(
     queries: &Rows,
     labels: &[i64],
-    hidden: &[usize],
+    family: &Family,
     device: Device,
     recipe: &Recipe,
     around: &mut Surroundings<'_>,
-) -> Result<Mlp, TrainError> {
+) -> Result<Network, TrainError> {
     let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
     let bytes: &[u8] = cast_slice(labels);
     let lesson = Lesson {
@@ -161,7 +157,7 @@ pub fn base(
         code: single(&[1.0])?,
         labels: Some(labels_tensor(labels, queries, classes, device)?),
     };
-    let description = Description::mlp(queries.shape(), hidden, &[classes as usize]);
+    let description = Description::new(family, queries.shape(), &[classes as usize])?;
     let own = [("task", "base".into()), ("labels", hash(&[bytes]))];
     let settings = settings(&own, queries, &description, recipe);
     let student = Student { description, initial: None, settings, stream: 0 };
@@ -180,10 +176,10 @@ pub struct Parity<'a> {
     pub labels: Option<&'a [i64]>,
     /// The code.
     pub code: &'a LinearCode,
-    /// Widths of the hidden layers of parity models.
-    pub hidden: &'a [usize],
+    /// What parity models are.
+    pub family: &'a Family,
     /// A model whose weights to begin with.
-    pub initial: Option<&'a Mlp>,
+    pub initial: Option<&'a Network>,
     /// Where to compute.
     pub device: Device,
 }
@@ -195,15 +191,20 @@ impl Parity<'_> {
     ///
     /// # Errors
     /// [`TrainError`], by kind.
-    pub fn train(&self, j: usize, recipe: &Recipe, around: &mut Surroundings<'_>) -> Result<Mlp, TrainError> {
+    pub fn train(
+        &self,
+        j: usize,
+        recipe: &Recipe,
+        around: &mut Surroundings<'_>,
+    ) -> Result<Network, TrainError> {
         let weights = self.code.weights(j);
         let lesson = self.lesson(single(&weights)?)?;
-        let description = Description::mlp(self.queries.shape(), self.hidden, self.predictions.shape());
+        let description = Description::new(self.family, self.queries.shape(), self.predictions.shape())?;
         let own = [
             ("task", format!("parity {j}")),
             ("deployed", self.deployed.into()),
             ("weights", format!("{weights:?}")),
-            ("initial", self.initial.map_or("random".into(), |model| hash_tensor(model.flat()))),
+            ("initial", self.initial.map_or("random".into(), |model| hash_weights(model.weights()))),
         ];
         let settings = settings(&own, self.queries, &description, recipe);
         let student = Student { description, initial: self.initial, settings, stream: j as u64 + 1 };
@@ -214,19 +215,16 @@ impl Parity<'_> {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn score(&self, models: &[Mlp], recipe: &Recipe) -> Result<CodeScores, TrainError> {
+    pub fn score(&self, models: &[Network], recipe: &Recipe) -> Result<CodeScores, TrainError> {
         let lesson = self.lesson(self.code.clone())?;
         let groups = lesson.validation_groups(recipe, self.device)?;
         let mut sums = Sums::default();
         tch::no_grad(|| {
-            for index in groups.split(BLOCK, 0) {
+            for index in groups.split(self.queries.block(), 0) {
                 let mut answers = Vec::new();
                 for (j, model) in models.iter().enumerate() {
-                    answers.push(model.forward(&combine(
-                        &self.queries.tensor,
-                        &index,
-                        &self.code.weights(j),
-                    )?)?);
+                    let queries = combine(&self.queries.tensor, &index, &self.code.weights(j))?;
+                    answers.push(flat(model.forward(&queries, Mode::Evaluate)?)?);
                 }
                 lesson.reconstruct(&self.predictions.tensor, &index, &answers, &mut sums)?;
             }
@@ -277,7 +275,7 @@ fn settings(
     };
     let shared = [
         ("data", queries.sha256().to_owned()),
-        ("layers", format!("{:?}", description.layers)),
+        ("layers", description.architecture.to_string()),
         ("batch", recipe.batch.to_string()),
         ("lr", recipe.rate.to_string()),
         ("weight decay", recipe.decay.to_string()),
@@ -296,6 +294,7 @@ fn single(weights: &[f64]) -> Result<LinearCode, CodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Weights;
 
     /// Rows of three numbers, all different.
     fn rows(count: usize) -> Rows {
@@ -304,9 +303,10 @@ mod tests {
     }
 
     /// F(X) = W·X: with it as its own parity model every linear code rebuilds exactly.
-    fn linear() -> Mlp {
+    fn linear() -> Network {
         let parameters = tch::Tensor::from_slice(&[1_f32, -2., 0.5, 0.25, 1., -1., 0., 0.]);
-        Mlp::new(Description::mlp(&[3], &[], &[2]), &parameters, tch::Device::Cpu).unwrap()
+        let weights = Weights { parameters, buffers: tch::Tensor::from_slice::<f32>(&[]) };
+        Network::new(Description::mlp(&[3], &[], &[2]), &weights, tch::Device::Cpu).unwrap()
     }
 
     fn recipe(validation: usize) -> Recipe {
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_linear_model_is_rebuilt_exactly_by_every_code() {
         let queries = rows(60);
-        let predictions = queries.predict(&crate::Model::Native(linear())).unwrap();
+        let predictions = queries.predict(&crate::Model::Native(Box::new(linear()))).unwrap();
         let labels = vec![1; 60];
         for (k, r) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3)] {
             let code = LinearCode::sum(k, r).unwrap();
@@ -336,11 +336,11 @@ mod tests {
                 deployed: "",
                 labels: Some(&labels),
                 code: &code,
-                hidden: &[],
+                family: &Family::Mlp { hidden: Vec::new() },
                 initial: None,
                 device: Device::CPU,
             };
-            let models: Vec<Mlp> = (0..r).map(|_| linear()).collect();
+            let models: Vec<Network> = (0..r).map(|_| linear()).collect();
             let scores = parity.score(&models, &recipe(31)).unwrap();
             assert_eq!(
                 (scores.agreement, scores.reconstructions),
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_code_with_weights_of_zero_scores_the_slots_that_it_holds() {
         let queries = rows(20);
-        let predictions = queries.predict(&crate::Model::Native(linear())).unwrap();
+        let predictions = queries.predict(&crate::Model::Native(Box::new(linear()))).unwrap();
         let code = single(&[0.0, 2.0]).unwrap();
         let parity = Parity {
             queries: &queries,
@@ -363,7 +363,7 @@ mod tests {
             deployed: "",
             labels: None,
             code: &code,
-            hidden: &[],
+            family: &Family::Mlp { hidden: Vec::new() },
             initial: None,
             device: Device::CPU,
         };

@@ -8,9 +8,16 @@ use bytemuck::cast_slice;
 use sha2::{Digest, Sha256};
 use tch::{Kind, TchError, Tensor};
 
-use super::{BLOCK, TrainError};
+use super::TrainError;
 use crate::device::Device;
 use crate::model::Model;
+use crate::network::Weights;
+
+/// The most rows or groups that are answered at a time where nothing is learnt.
+const BLOCK: usize = 1024;
+
+/// The most numbers of queries among them: what convolutions make of them is many times larger.
+const BLOCK_NUMBERS: usize = 1 << 20;
 
 /// Rows on a device, and the hash of their bytes and shape.
 #[derive(Debug)]
@@ -49,6 +56,12 @@ impl Rows {
         &self.shape
     }
 
+    /// Rows or groups to answer at a time where nothing is learnt.
+    pub(super) fn block(&self) -> i64 {
+        let elements = self.shape.iter().product::<usize>().max(1);
+        (BLOCK_NUMBERS / elements).clamp(1, BLOCK) as i64
+    }
+
     /// SHA-256 of the shape and the values, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> &str {
@@ -65,7 +78,7 @@ impl Rows {
         }
         let mut blocks: Vec<Tensor> = Vec::new();
         let mut shape = Vec::new();
-        for block in self.tensor.split(BLOCK, 0) {
+        for block in self.tensor.split(self.block(), 0) {
             let rows = block.size()[0];
             let size: Vec<i64> =
                 std::iter::once(rows).chain(self.shape.iter().map(|&axis| axis as i64)).collect();
@@ -82,6 +95,15 @@ impl Rows {
         let shape = shape.into_iter().map(|axis| axis as usize).collect();
         // The model's own hash names them: those of different machines differ in the last bit.
         Ok(Self { tensor: Tensor::f_cat(&blocks, 0)?, shape, sha256: String::new() })
+    }
+}
+
+/// Outputs as `[rows, elements]`.
+pub(super) fn flat(outputs: Tensor) -> Result<Tensor, TchError> {
+    match outputs.size()[..] {
+        [_, _] => Ok(outputs),
+        [rows, ..] => outputs.f_reshape([rows, -1]),
+        [] => Err(TchError::Shape("outputs without rows".into())),
     }
 }
 
@@ -122,10 +144,13 @@ pub(super) fn hash(parts: &[&[u8]]) -> String {
     hex(&hasher.finalize())
 }
 
-pub(super) fn hash_tensor(tensor: &Tensor) -> String {
-    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-    tensor.to_device(tch::Device::Cpu).copy_data_u8(&mut bytes, tensor.numel());
-    hash(&[&bytes])
+pub(super) fn hash_weights(weights: &Weights) -> String {
+    let [parameters, buffers] = [&weights.parameters, &weights.buffers].map(|tensor| {
+        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+        tensor.to_device(tch::Device::Cpu).copy_data_u8(&mut bytes, tensor.numel());
+        bytes
+    });
+    hash(&[&parameters, &buffers])
 }
 
 fn hex(bytes: &[u8]) -> String {

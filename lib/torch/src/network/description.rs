@@ -1,0 +1,289 @@
+//! What a model's file says about it, and what a network needs to be built.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::architecture::{self, Architecture, Coder, Image, Residual, Stem};
+use super::layer::Layer;
+
+/// What a file says about its model, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The kind of network.
+    #[serde(flatten)]
+    pub architecture: Architecture,
+    /// What the predictions are: `logits`; `queries` for an encoder.
+    pub output: String,
+    /// The shape of one prediction.
+    pub prediction_shape: Vec<usize>,
+    /// The shape of one query; none if the model takes any that its layers can take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_shape: Option<Vec<usize>>,
+    /// How far a training came; only in its checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+}
+
+/// How far a training came, and what it is a training of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// The epoch of the best model so far.
+    pub best_epoch: u32,
+    /// Epochs that are done.
+    pub epoch: u32,
+    /// What must be the same for the training to go on.
+    pub settings: BTreeMap<String, String>,
+    /// Steps that Adam has made.
+    pub step: u64,
+}
+
+/// A kind of network that can be built for any queries that suit it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Linear layers with ReLU between them.
+    Mlp {
+        /// Widths of the layers between the first and the last.
+        hidden: Vec<usize>,
+    },
+    /// LeNet-5, for images of at least 16×16.
+    Lenet5,
+    /// VGG-11 with batch normalisation, for images of at least 32×32.
+    Vgg11,
+    /// ResNet-18, for images of at least 8×8.
+    Resnet18,
+    /// ResNet-152, for images of at least 8×8.
+    Resnet152,
+}
+
+/// Queries that a network cannot be built for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found queries of shape {found:?}, expected {expected} for {network}")]
+pub struct ShapeError {
+    /// The shape of a query.
+    pub found: Vec<usize>,
+    /// What the network takes.
+    pub expected: String,
+    /// The network.
+    pub network: &'static str,
+}
+
+/// Images that are smaller than this leave the last stage of a ResNet nothing to halve: the
+/// reference implementation's networks for 28×28 have three.
+const FOUR_STAGES: usize = 32;
+
+/// Images of this size and more begin with ImageNet's stem.
+const LARGE: usize = 64;
+
+impl Family {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Mlp { .. } => "mlp",
+            Self::Lenet5 => "lenet5",
+            Self::Vgg11 => "vgg11",
+            Self::Resnet18 => "resnet18",
+            Self::Resnet152 => "resnet152",
+        }
+    }
+
+    /// The smallest height and width of an image.
+    fn smallest(&self) -> usize {
+        match self {
+            Self::Mlp { .. } => 0,
+            Self::Lenet5 => 16,
+            Self::Vgg11 => 32,
+            // Batch normalisation while training needs more than one number of a channel.
+            Self::Resnet18 | Self::Resnet152 => 8,
+        }
+    }
+
+    fn image(&self, query_shape: &[usize]) -> Result<[usize; 3], ShapeError> {
+        let smallest = self.smallest();
+        let image = architecture::image(query_shape);
+        image.filter(|[_, height, width]| *height.min(width) >= smallest).ok_or_else(|| ShapeError {
+            found: query_shape.into(),
+            expected: format!(
+                "[height, width] or [channels, height, width] of at least {smallest}×{smallest}"
+            ),
+            network: self.name(),
+        })
+    }
+}
+
+impl Description {
+    /// Describes a network of this family between these shapes, whose outputs are logits. ResNets
+    /// for images below 32×32 have three stages, those for images of 64×64 and more ImageNet's stem.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if the family has no network for such queries.
+    pub fn new(
+        family: &Family,
+        query_shape: &[usize],
+        prediction_shape: &[usize],
+    ) -> Result<Self, ShapeError> {
+        let architecture = match family {
+            Family::Mlp { hidden } => return Ok(Self::mlp(query_shape, hidden, prediction_shape)),
+            Family::Lenet5 => Architecture::Lenet5(lenet5(family.image(query_shape)?)),
+            Family::Vgg11 => Architecture::Vgg11Bn(vgg11(family.image(query_shape)?)),
+            Family::Resnet18 => Architecture::Resnet18(resnet(family.image(query_shape)?)),
+            Family::Resnet152 => Architecture::Resnet152(resnet(family.image(query_shape)?)),
+        };
+        Ok(Self::of(architecture, "logits", query_shape.into(), prediction_shape.into()))
+    }
+
+    /// Describes an MLP between these shapes, whose outputs are logits.
+    #[must_use]
+    pub fn mlp(query_shape: &[usize], hidden: &[usize], prediction_shape: &[usize]) -> Self {
+        let ends = [query_shape, prediction_shape].map(|shape| shape.iter().product());
+        let layers = [&ends[..1], hidden, &ends[1..]].concat();
+        Self::of(Architecture::Mlp { layers }, "logits", query_shape.into(), prediction_shape.into())
+    }
+
+    /// Describes an MLP that encodes groups `[k, row…]` as `[r, row…]`.
+    #[must_use]
+    pub fn encoder_mlp(k: usize, r: usize, row: &[usize]) -> Self {
+        let architecture = Architecture::EncoderMlp(Coder { k, r });
+        Self::of(architecture, "queries", group(k, row), group(r, row))
+    }
+
+    /// Describes a convolutional network that encodes groups `[k, row…]` as `[r, row…]`.
+    ///
+    /// # Errors
+    /// [`ShapeError`] if rows are neither `[height, width]` nor `[channels, height, width]`.
+    pub fn encoder_conv(k: usize, r: usize, row: &[usize]) -> Result<Self, ShapeError> {
+        if architecture::image(row).is_none() {
+            let expected = "[height, width] or [channels, height, width]".into();
+            return Err(ShapeError { found: row.into(), expected, network: "encoder-conv" });
+        }
+        let architecture = Architecture::EncoderConv(Coder { k, r });
+        Ok(Self::of(architecture, "queries", group(k, row), group(r, row)))
+    }
+
+    /// Describes an MLP that decodes the outputs `[k+r, row…]` of a group, those that are missing
+    /// being zero, as predictions `[k, row…]`.
+    #[must_use]
+    pub fn decoder_mlp(k: usize, r: usize, row: &[usize]) -> Self {
+        let architecture = Architecture::DecoderMlp(Coder { k, r });
+        Self::of(architecture, "logits", group(k + r, row), group(k, row))
+    }
+
+    fn of(architecture: Architecture, output: &str, query: Vec<usize>, prediction: Vec<usize>) -> Self {
+        Self {
+            architecture,
+            output: output.into(),
+            prediction_shape: prediction,
+            query_shape: Some(query),
+            training: None,
+        }
+    }
+
+    /// The family of the network; none for coders.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        match &self.architecture {
+            Architecture::Mlp { layers } => {
+                let hidden = layers.get(1..layers.len().saturating_sub(1)).unwrap_or_default();
+                Some(Family::Mlp { hidden: hidden.into() })
+            }
+            Architecture::Lenet5(_) => Some(Family::Lenet5),
+            Architecture::Vgg11Bn(_) => Some(Family::Vgg11),
+            Architecture::Resnet18(_) => Some(Family::Resnet18),
+            Architecture::Resnet152(_) => Some(Family::Resnet152),
+            Architecture::EncoderMlp(_) | Architecture::EncoderConv(_) | Architecture::DecoderMlp(_) => None,
+        }
+    }
+
+    /// The layers. The description must be [checked](Self::check).
+    pub(crate) fn layers(&self) -> Vec<Layer> {
+        self.architecture.layers(self.query_shape.as_deref(), self.prediction_shape.iter().product())
+    }
+
+    /// Whether the architecture fits the shapes; if not, what was found and what was expected.
+    pub(crate) fn check(&self) -> Result<(), (String, String)> {
+        let (query, prediction) = (self.query_shape.as_deref(), self.prediction_shape.as_slice());
+        let sizes = [query.map_or(Some(1), size), size(prediction)];
+        let fits = sizes.iter().all(Option::is_some)
+            && match &self.architecture {
+                Architecture::Mlp { layers } => {
+                    let [first, .., last] = layers[..] else {
+                        return Err((format!("layers {layers:?}"), "at least two widths".into()));
+                    };
+                    let ends = [query.map_or(Some(first), size), size(prediction)];
+                    ends == [Some(first), Some(last)] && !layers.contains(&0)
+                }
+                Architecture::Lenet5(image) => fits_image(query, *image, lenet5),
+                Architecture::Vgg11Bn(image) => fits_image(query, *image, vgg11),
+                Architecture::Resnet18(kind) | Architecture::Resnet152(kind) => {
+                    let image = query.map_or(Some([kind.channels, 1, 1]), architecture::image);
+                    [3, 4].contains(&kind.stages)
+                        && image.is_some_and(|[channels, ..]| channels == kind.channels)
+                }
+                Architecture::EncoderMlp(Coder { k, r }) => fits_groups(query, prediction, Some(*k), *r),
+                Architecture::EncoderConv(Coder { k, r }) => {
+                    let row = prediction.get(1..).and_then(architecture::image);
+                    row.is_some() && fits_groups(query, prediction, Some(*k), *r)
+                }
+                Architecture::DecoderMlp(Coder { k, r }) => {
+                    fits_groups(query, prediction, k.checked_add(*r), *k)
+                }
+            };
+        if fits {
+            return Ok(());
+        }
+        let what = match &self.architecture {
+            mlp @ Architecture::Mlp { .. } => format!("layers {mlp}"),
+            other => other.to_string(),
+        };
+        let query = query.map_or_else(|| "any".into(), |shape| format!("{shape:?}"));
+        Err((
+            format!("{what} for queries {query} and predictions {prediction:?}"),
+            "sizes above 0 that fit each other".into(),
+        ))
+    }
+}
+
+/// The shape of a group of rows.
+fn group(rows: usize, row: &[usize]) -> Vec<usize> {
+    [&[rows], row].concat()
+}
+
+/// The elements of a shape, if there are any and they can be counted.
+fn size(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, &axis| product.checked_mul(axis)).filter(|&size| size > 0)
+}
+
+fn fits_image(query: Option<&[usize]>, image: Image, of: fn([usize; 3]) -> Image) -> bool {
+    let expected = query.map_or(Some(image), |shape| architecture::image(shape).map(of));
+    expected == Some(image) && image.channels > 0 && image.features > 0
+}
+
+fn fits_groups(query: Option<&[usize]>, prediction: &[usize], from: Option<usize>, to: usize) -> bool {
+    match (query, prediction) {
+        (Some([inputs, query @ ..]), [outputs, prediction @ ..]) => {
+            Some(*inputs) == from && *outputs == to && query == prediction
+        }
+        _ => false,
+    }
+}
+
+fn lenet5([channels, height, width]: [usize; 3]) -> Image {
+    let [height, width] = [height, width].map(architecture::lenet5_side);
+    let features = architecture::LENET5_CHANNELS.saturating_mul(height).saturating_mul(width);
+    Image { channels, features }
+}
+
+fn vgg11([channels, height, width]: [usize; 3]) -> Image {
+    let [height, width] = [height, width].map(architecture::vgg11_side);
+    let features = architecture::VGG11_CHANNELS.saturating_mul(height).saturating_mul(width);
+    Image { channels, features }
+}
+
+fn resnet([channels, height, width]: [usize; 3]) -> Residual {
+    let side = height.min(width);
+    Residual {
+        channels,
+        stages: if side < FOUR_STAGES { 3 } else { 4 },
+        stem: if side < LARGE { Stem::Small } else { Stem::Imagenet },
+    }
+}

@@ -1,0 +1,235 @@
+//! What networks are made of: layers that say which tensors they need and apply them.
+
+use tch::{TchError, Tensor};
+
+/// The share of a batch in the running statistics of batch normalisation, and the number that keeps
+/// its denominator from 0: PyTorch's defaults.
+const MOMENTUM: f64 = 0.1;
+const EPSILON: f64 = 1e-5;
+
+/// Whether a network learns or answers. The gradient is followed in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch normalisation by the batch's own statistics, which also move the running ones.
+    Train,
+    /// Batch normalisation by the running statistics.
+    Evaluate,
+}
+
+/// How the numbers of a tensor begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Initial {
+    /// One number for all.
+    Constant(f32),
+    /// N(0, 0.01²): linear weights in the reference implementation.
+    Normal,
+    /// Uniform within ±√(12 / (inputs + outputs)): Xavier's for ReLU, with the number of inputs and
+    /// of outputs that one number meets.
+    Xavier(usize),
+}
+
+/// A tensor that a layer needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Needed {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) initial: Initial,
+}
+
+/// The tensors of a network: what is learnt, and what is counted along the way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Needs {
+    pub(crate) parameters: Vec<Needed>,
+    pub(crate) buffers: Vec<Needed>,
+}
+
+impl Needs {
+    pub(crate) fn of(layers: &[Layer]) -> Self {
+        let mut needs = Self::default();
+        needs.add(layers);
+        needs
+    }
+
+    /// Both kinds, the parameters first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Needed> {
+        self.parameters.iter().chain(&self.buffers)
+    }
+
+    fn add(&mut self, layers: &[Layer]) {
+        let needed = |name: &str, what: &str, shape: &[usize], initial| Needed {
+            name: format!("{name}.{what}"),
+            shape: shape.into(),
+            initial,
+        };
+        let (zero, one) = (Initial::Constant(0.0), Initial::Constant(1.0));
+        for layer in layers {
+            match layer {
+                Layer::Linear { name, from, to } => self.parameters.extend([
+                    needed(name, "weight", &[*to, *from], Initial::Normal),
+                    needed(name, "bias", &[*to], zero),
+                ]),
+                Layer::Convolution(convolution) => {
+                    let Convolution { name, from, to, kernel, bias, .. } = convolution;
+                    let meets = from.saturating_add(*to).saturating_mul(kernel * kernel);
+                    let shape = [*to, *from, *kernel, *kernel];
+                    self.parameters.push(needed(name, "weight", &shape, Initial::Xavier(meets)));
+                    self.parameters.extend(bias.then(|| needed(name, "bias", &[*to], zero)));
+                }
+                Layer::BatchNorm { name, channels } => {
+                    let needed = |what, initial| needed(name, what, &[*channels], initial);
+                    self.parameters.extend([needed("weight", one), needed("bias", zero)]);
+                    self.buffers.extend([needed("running_mean", zero), needed("running_var", one)]);
+                }
+                Layer::Residual { body, shortcut } => {
+                    self.add(body);
+                    self.add(shortcut);
+                }
+                Layer::Channelwise(inner) => self.add(inner),
+                Layer::Shape(_)
+                | Layer::Images(_)
+                | Layer::Flatten
+                | Layer::Relu
+                | Layer::MaxPool { .. }
+                | Layer::AveragePool => {}
+            }
+        }
+    }
+}
+
+/// A step from one tensor `[rows, …]` to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// Gives rows this shape, if they have another.
+    Shape(Vec<usize>),
+    /// Refuses rows that are not images `[channels, height, width]` of so many channels.
+    Images(usize),
+    /// Makes one axis of all but the first.
+    Flatten,
+    Relu,
+    Linear {
+        name: String,
+        from: usize,
+        to: usize,
+    },
+    Convolution(Convolution),
+    BatchNorm {
+        name: String,
+        channels: usize,
+    },
+    MaxPool {
+        size: i64,
+        stride: i64,
+        padding: i64,
+    },
+    /// The mean of each channel: `[rows, channels, 1, 1]`.
+    AveragePool,
+    /// relu(body(x) + shortcut(x)); an empty shortcut is x itself.
+    Residual {
+        body: Vec<Layer>,
+        shortcut: Vec<Layer>,
+    },
+    /// Gives each channel of `[rows, slots, channels, height, width]` to the layers as a row of its
+    /// own, whose channels are the slots. Rows without channels are `[rows, slots, height, width]`.
+    Channelwise(Vec<Layer>),
+}
+
+/// A convolution with a square kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Convolution {
+    pub(crate) name: String,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: i64,
+    pub(crate) padding: i64,
+    pub(crate) dilation: i64,
+    pub(crate) bias: bool,
+}
+
+/// Tensors for layers, in the order of [`Needs`]: each layer takes its own.
+pub(crate) struct Supply<'a> {
+    parameters: std::slice::Iter<'a, Tensor>,
+    buffers: std::slice::Iter<'a, Tensor>,
+}
+
+impl<'a> Supply<'a> {
+    pub(crate) fn new(parameters: &'a [Tensor], buffers: &'a [Tensor]) -> Self {
+        Self { parameters: parameters.iter(), buffers: buffers.iter() }
+    }
+
+    fn parameter(&mut self) -> Result<&'a Tensor, TchError> {
+        self.parameters.next().ok_or_else(|| TchError::Shape("a layer without its parameters".into()))
+    }
+
+    fn buffer(&mut self) -> Result<&'a Tensor, TchError> {
+        self.buffers.next().ok_or_else(|| TchError::Shape("a layer without its buffers".into()))
+    }
+}
+
+/// Applies layers to rows.
+pub(crate) fn apply(
+    layers: &[Layer],
+    rows: &Tensor,
+    supply: &mut Supply<'_>,
+    mode: Mode,
+) -> Result<Tensor, TchError> {
+    let mut rows = rows.shallow_clone();
+    for layer in layers {
+        rows = layer.apply(rows, supply, mode)?;
+    }
+    Ok(rows)
+}
+
+impl Layer {
+    fn apply(&self, rows: Tensor, supply: &mut Supply<'_>, mode: Mode) -> Result<Tensor, TchError> {
+        match self {
+            Self::Shape(shape) => reshape(rows, shape),
+            Self::Images(channels) => match rows.size()[..] {
+                [_, found, _, _] if found == *channels as i64 => Ok(rows),
+                _ => Err(TchError::Shape(format!("expected images [{channels}, height, width]"))),
+            },
+            Self::Flatten => rows.f_flatten(1, -1),
+            Self::Relu => rows.f_relu(),
+            Self::Linear { .. } => {
+                let weight = supply.parameter()?;
+                rows.f_linear(weight, Some(supply.parameter()?))
+            }
+            Self::Convolution(Convolution { stride, padding, dilation, bias, .. }) => {
+                let weight = supply.parameter()?;
+                let bias = if *bias { Some(supply.parameter()?) } else { None };
+                rows.f_conv2d(weight, bias, [*stride; 2], [*padding; 2], [*dilation; 2], 1)
+            }
+            Self::BatchNorm { .. } => {
+                let [weight, bias] = [supply.parameter()?, supply.parameter()?].map(Some);
+                let [mean, variance] = [supply.buffer()?, supply.buffer()?].map(Some);
+                let train = mode == Mode::Train;
+                rows.f_batch_norm(weight, bias, mean, variance, train, MOMENTUM, EPSILON, true)
+            }
+            Self::MaxPool { size, stride, padding } => {
+                rows.f_max_pool2d([*size; 2], [*stride; 2], [*padding; 2], [1, 1], false)
+            }
+            Self::AveragePool => rows.f_adaptive_avg_pool2d([1, 1]),
+            Self::Residual { body, shortcut } => {
+                let sum = apply(body, &rows, supply, mode)?;
+                sum.f_add(&apply(shortcut, &rows, supply, mode)?)?.f_relu()
+            }
+            Self::Channelwise(inner) => match rows.size()[..] {
+                [_, _, _, _] => apply(inner, &rows, supply, mode),
+                [_, _, channels, height, width] => {
+                    let split = rows.f_transpose(1, 2)?.f_flatten(0, 1)?;
+                    let coded = apply(inner, &split, supply, mode)?;
+                    let slots = coded.size().get(1).copied().unwrap_or(0);
+                    coded.f_reshape([-1, channels, slots, height, width])?.f_transpose(1, 2)
+                }
+                _ => Err(TchError::Shape("expected slots of images or of planes".into())),
+            },
+        }
+    }
+}
+
+/// Rows in this shape. The number of rows is left open, so that a trace answers any.
+pub(crate) fn reshape(rows: Tensor, shape: &[usize]) -> Result<Tensor, TchError> {
+    let size = rows.size();
+    let shape: Vec<i64> = std::iter::once(-1).chain(shape.iter().map(|&axis| axis as i64)).collect();
+    if size.len() == shape.len() && size[1..] == shape[1..] { Ok(rows) } else { rows.f_reshape(&*shape) }
+}

@@ -1,0 +1,222 @@
+//! Native networks: the architectures of the papers, their tensors and what they compute.
+
+mod architecture;
+mod description;
+mod layer;
+mod state_dict;
+
+use std::path::Path;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, TchError, Tensor};
+
+pub use architecture::{Architecture, Coder, Image, Residual, Stem};
+pub use description::{Description, Family, ShapeError, Training};
+pub use layer::Mode;
+pub(crate) use layer::{Needed, Needs};
+pub(crate) use state_dict::{Misfit, StateDict};
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use layer::{Initial, Layer, Supply, apply, reshape};
+
+/// The standard deviation of initial linear weights: the reference implementation's.
+const INITIAL_DEVIATION: f64 = 0.01;
+
+/// The numbers of a network, each kind in one flat tensor, in the order of its layers.
+#[derive(Debug)]
+pub struct Weights {
+    /// What is learnt.
+    pub(crate) parameters: Tensor,
+    /// What is counted along the way: the running statistics of batch normalisation.
+    pub(crate) buffers: Tensor,
+}
+
+impl Weights {
+    /// A copy on this device.
+    pub(crate) fn copy(&self, device: Device) -> Result<Self, TchError> {
+        let copy = |tensor: &Tensor| tensor.f_to_device(device)?.f_detach_copy();
+        Ok(Self { parameters: copy(&self.parameters)?, buffers: copy(&self.buffers)? })
+    }
+}
+
+/// A network of any architecture.
+#[derive(Debug)]
+pub struct Network {
+    description: Description,
+    layers: Vec<Layer>,
+    needs: Needs,
+    /// All parameters in one tensor, so that the optimiser takes few steps of many elements.
+    weights: Weights,
+    /// Views of the parameters, with gradients of their own.
+    parameters: Vec<Tensor>,
+    /// Views of the buffers.
+    buffers: Vec<Tensor>,
+}
+
+impl Network {
+    /// A network with the initial weights of the reference implementation: convolutions by Xavier,
+    /// linear weights from N(0, 0.01²), biases 0, batch normalisation 1 and 0.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn random(description: Description, seed: [u8; 32], device: Device) -> Result<Self, TchError> {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let needs = Needs::of(&description.layers());
+        let mut fill = |needed: &[Needed]| {
+            let flat = Tensor::f_zeros([total(needed)?], (Kind::Float, Device::Cpu))?;
+            let mut at = 0;
+            for Needed { shape, initial, .. } in needed {
+                let elements: usize = shape.iter().product();
+                let view = flat.f_narrow(0, at, elements as i64)?;
+                fill(view, *initial, &mut rng)?;
+                at += elements as i64;
+            }
+            Ok::<_, TchError>(flat)
+        };
+        let weights = Weights { parameters: fill(&needs.parameters)?, buffers: fill(&needs.buffers)? };
+        Self::new(description, &weights, device)
+    }
+
+    /// A network of these numbers; they are copied.
+    ///
+    /// # Errors
+    /// libtorch's, if there are fewer than the layers need.
+    pub(crate) fn new(
+        mut description: Description,
+        weights: &Weights,
+        device: Device,
+    ) -> Result<Self, TchError> {
+        description.training = None;
+        let layers = description.layers();
+        let needs = Needs::of(&layers);
+        let weights = weights.copy(device)?;
+        let parameters = views(&weights.parameters, &needs.parameters, true)?;
+        let buffers = views(&weights.buffers, &needs.buffers, false)?;
+        Ok(Self { description, layers, needs, weights, parameters, buffers })
+    }
+
+    /// Reads a model file, of this project or a state dict from elsewhere.
+    ///
+    /// # Errors
+    /// [`CheckpointError`], by kind.
+    pub fn load(path: &Path, device: crate::Device) -> Result<Self, CheckpointError> {
+        let mut file = Checkpoint::read(path)?;
+        let weights = file.take_weights()?;
+        Self::new(file.description, &weights, device.0).map_err(|error| CheckpointError::Malformed {
+            path: path.into(),
+            found: format!("parameters that cannot be used ({})", crate::one_line(&error.to_string())),
+        })
+    }
+
+    /// Writes a model file.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        checkpoint::write(path, &self.description, &self.named())
+    }
+
+    /// What the model's file says about it.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Parameters and buffers by name.
+    pub(crate) fn named(&self) -> Vec<(String, Tensor)> {
+        let views = self.parameters.iter().chain(&self.buffers).map(Tensor::shallow_clone);
+        self.needs.all().map(|needed| needed.name.clone()).zip(views).collect()
+    }
+
+    /// The parameters, layer by layer: views that gradients can be asked for.
+    pub(crate) fn parameters(&self) -> &[Tensor] {
+        &self.parameters
+    }
+
+    /// All numbers of the network; a change of them is a change of it.
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Whether the numbers of one fit the other.
+    pub(crate) fn is_like(&self, description: &Description) -> bool {
+        self.needs == Needs::of(&description.layers())
+    }
+
+    /// Predictions `[rows, …]` for f4 queries `[rows, …]`, in the shapes of the description; queries
+    /// may also be flat, `[rows, elements]`, if their shape is known. The gradient is followed.
+    ///
+    /// # Errors
+    /// libtorch's, if the queries are others.
+    pub(crate) fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        self.compute(&self.parameters, &self.buffers, queries, mode)
+    }
+
+    /// Predictions for queries of any type, without a gradient.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        tch::no_grad(|| self.forward(&queries.f_to_kind(Kind::Float)?, Mode::Evaluate))
+    }
+
+    fn compute(
+        &self,
+        parameters: &[Tensor],
+        buffers: &[Tensor],
+        queries: &Tensor,
+        mode: Mode,
+    ) -> Result<Tensor, TchError> {
+        let outputs = apply(&self.layers, queries, &mut Supply::new(parameters, buffers), mode)?;
+        reshape(outputs, &self.description.prediction_shape)
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+/// The elements of these tensors together.
+fn total(needed: &[Needed]) -> Result<i64, TchError> {
+    let elements = |needed: &Needed| {
+        needed.shape.iter().try_fold(1_i64, |product, &axis| product.checked_mul(i64::try_from(axis).ok()?))
+    };
+    let total = needed.iter().try_fold(0_i64, |sum, needed| sum.checked_add(elements(needed)?));
+    total.ok_or_else(|| TchError::Shape("more parameters than can be counted".into()))
+}
+
+/// Views of a flat tensor in the shapes of its parts.
+fn views(flat: &Tensor, needed: &[Needed], gradient: bool) -> Result<Vec<Tensor>, TchError> {
+    let mut at = 0;
+    let mut views = Vec::with_capacity(needed.len());
+    for Needed { shape, .. } in needed {
+        let shape: Vec<i64> = shape.iter().map(|&axis| axis as i64).collect();
+        let length = shape.iter().product();
+        let view = flat.f_narrow(0, at, length)?.f_view(&*shape)?.f_detach()?;
+        views.push(view.f_set_requires_grad(gradient)?);
+        at += length;
+    }
+    Ok(views)
+}
+
+fn fill(mut view: Tensor, initial: Initial, rng: &mut ChaCha8Rng) -> Result<(), TchError> {
+    let mut draw = |number: &mut dyn FnMut(&mut ChaCha8Rng) -> f64| {
+        let values: Vec<f32> = (0..view.numel()).map(|_| number(rng) as f32).collect();
+        view.f_copy_(&Tensor::from_slice(&values))
+    };
+    match initial {
+        Initial::Constant(value) => view.f_fill_(f64::from(value)).map(drop),
+        Initial::Normal => draw(&mut |rng| INITIAL_DEVIATION * normal(rng)),
+        Initial::Xavier(meets) => {
+            let bound = (12.0 / meets as f64).sqrt();
+            draw(&mut |rng| bound * (2.0 * rng.random::<f64>() - 1.0))
+        }
+    }
+}
+
+/// A number from N(0, 1), by Box and Muller's transform.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    // 1 - [0, 1) is never 0, whose logarithm does not exist.
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}

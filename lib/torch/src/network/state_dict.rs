@@ -1,0 +1,317 @@
+//! State dicts of PyTorch: which network their names and shapes are of.
+//!
+//! The rule: `num_batches_tracked` is left out; prefixes that all names share and that only wrappers
+//! give (`module.` and the like) are stripped; `linear` and `shortcut`, as ResNets for CIFAR call
+//! them, are `fc` and `downsample`. What has `layer1.0.conv1` is a ResNet, of 152 layers if it has
+//! `layer1.0.conv3`; `conv1` and `fc1` make LeNet-5, `features.0` and `fc1` VGG-11; nothing but
+//! weights of two axes and biases make an MLP, its layers in the natural order of their names. Then
+//! every tensor must be one of the network's, and none may be missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::architecture::{Architecture, Image, Residual, Stem};
+use super::description::Description;
+use super::layer::Needs;
+
+/// What wrappers put before all names.
+const WRAPPERS: [&str; 6] = ["module.", "_orig_mod.", "model.", "net.", "network.", "base_model."];
+
+/// Other names for the same: of the file, and of this project.
+const RENAMED: [(&str, &str); 2] = [("linear.", "fc."), (".shortcut.", ".downsample.")];
+
+/// What PyTorch counts and nothing here needs.
+const COUNTER: &str = "num_batches_tracked";
+
+/// How many differences an error lists.
+const LISTED: usize = 4;
+
+/// The network that a state dict is of.
+#[derive(Debug)]
+pub(crate) struct StateDict {
+    pub(crate) description: Description,
+    /// Names of the network's tensors, and what the file calls them.
+    pub(crate) names: Vec<(String, String)>,
+}
+
+/// A state dict that is of no network.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    pub(crate) found: String,
+    pub(crate) expected: String,
+}
+
+/// A tensor of the file: its name there and its shape.
+type Found<'a> = (&'a str, &'a [usize]);
+
+impl StateDict {
+    /// Finds the network of tensors with these names and shapes.
+    pub(crate) fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Self, Misfit> {
+        let mut tensors = own_names(shapes);
+        let description = match of_images(&tensors) {
+            Some(description) => description,
+            None => of_mlp(&mut tensors).ok_or_else(|| Misfit {
+                found: match shapes.len() {
+                    0 => "safetensors without tensors".into(),
+                    _ => format!("tensors {}", list(shapes.keys().cloned())),
+                },
+                expected: "the parameters of an MLP, LeNet-5, VGG-11 with batch normalisation, \
+                           ResNet-18 or ResNet-152"
+                    .into(),
+            })?,
+        };
+        let needs = Needs::of(&description.layers());
+        let (mut differences, mut names) = (Vec::new(), Vec::new());
+        for needed in needs.all() {
+            let (name, expected) = (&needed.name, &needed.shape);
+            match tensors.remove(name) {
+                Some((theirs, shape)) if shape == expected => names.push((name.clone(), theirs.into())),
+                Some((theirs, shape)) => {
+                    differences.push(format!("{theirs} of {shape:?} in place of {expected:?}"));
+                }
+                None => differences.push(format!("no {name} of {expected:?}")),
+            }
+        }
+        differences.extend(tensors.values().map(|(theirs, _)| format!("{theirs}, which has no place")));
+        if differences.is_empty() {
+            return Ok(Self { description, names });
+        }
+        let expected = match &description.architecture {
+            mlp @ Architecture::Mlp { .. } => format!("the parameters of an MLP of widths {mlp}"),
+            other => format!("those of {other}"),
+        };
+        Err(Misfit { found: list(differences.into_iter()), expected })
+    }
+}
+
+/// The tensors under the names that they have here.
+fn own_names(shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Found<'_>> {
+    let mut names: Vec<(&str, Found<'_>)> = shapes
+        .iter()
+        .filter(|(name, _)| !name.ends_with(COUNTER))
+        .map(|(name, shape)| (name.as_str(), (name.as_str(), shape.as_slice())))
+        .collect();
+    while let Some(wrapper) =
+        WRAPPERS.iter().find(|wrapper| names.iter().all(|(name, _)| name.starts_with(**wrapper)))
+    {
+        if names.is_empty() {
+            break;
+        }
+        for (name, _) in &mut names {
+            *name = &name[wrapper.len()..];
+        }
+    }
+    let taken: BTreeSet<&str> = names.iter().map(|(name, _)| *name).collect();
+    let renamed = |name: &str| {
+        let new = RENAMED.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
+        // Of two names for one place the second has none.
+        if taken.contains(new.as_str()) { name.to_owned() } else { new }
+    };
+    names.iter().map(|&(name, found)| (renamed(name), found)).collect()
+}
+
+/// A network of images; its shapes are taken from the tensors that tell them.
+fn of_images(tensors: &BTreeMap<String, Found<'_>>) -> Option<Description> {
+    let has = |name: &str| tensors.contains_key(name);
+    // What is missing shows when all tensors are compared.
+    let axis = |name: &str, axis: usize| {
+        tensors.get(name).and_then(|(_, shape)| shape.get(axis)).copied().unwrap_or(1)
+    };
+    let image = |first: &str| Image { channels: axis(first, 1), features: axis("fc1.weight", 1) };
+    let (architecture, last) = if has("layer1.0.conv1.weight") {
+        let kind = Residual {
+            channels: axis("conv1.weight", 1),
+            stages: if has("layer4.0.conv1.weight") { 4 } else { 3 },
+            stem: if axis("conv1.weight", 2) == 7 { Stem::Imagenet } else { Stem::Small },
+        };
+        let deep = has("layer1.0.conv3.weight");
+        let architecture = if deep { Architecture::Resnet152(kind) } else { Architecture::Resnet18(kind) };
+        (architecture, "fc.weight")
+    } else if has("conv1.weight") && has("fc1.weight") {
+        (Architecture::Lenet5(image("conv1.weight")), "fc2.weight")
+    } else if has("features.0.weight") && has("fc1.weight") {
+        (Architecture::Vgg11Bn(image("features.0.weight")), "fc2.weight")
+    } else {
+        return None;
+    };
+    Some(describe(architecture, axis(last, 0)))
+}
+
+/// An MLP; its tensors get the names that they have here.
+fn of_mlp(tensors: &mut BTreeMap<String, Found<'_>>) -> Option<Description> {
+    let mut layers = BTreeSet::new();
+    for (name, (_, shape)) in tensors.iter() {
+        let (layer, what) = name.rsplit_once('.').unwrap_or(("", name));
+        match (what, shape.len()) {
+            ("weight", 2) | ("bias", 1) => layers.insert((natural(layer), layer.to_owned())),
+            _ => return None,
+        };
+    }
+    let (mut widths, mut named) = (Vec::new(), BTreeMap::new());
+    for (i, (_, layer)) in layers.iter().enumerate() {
+        for what in ["weight", "bias"] {
+            let name = if layer.is_empty() { what.into() } else { format!("{layer}.{what}") };
+            let Some(found) = tensors.get(&name) else { continue };
+            if let ("weight", [to, from]) = (what, found.1) {
+                widths.extend(widths.is_empty().then_some(*from));
+                widths.push(*to);
+            }
+            named.insert(format!("nn.{}.{what}", 2 * i), *found);
+        }
+    }
+    let last = *widths.last()?;
+    *tensors = named;
+    Some(describe(Architecture::Mlp { layers: widths }, last))
+}
+
+fn describe(architecture: Architecture, outputs: usize) -> Description {
+    Description {
+        architecture,
+        output: "logits".into(),
+        prediction_shape: vec![outputs],
+        query_shape: None,
+        training: None,
+    }
+}
+
+/// A key by which numbers within names are compared as numbers.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let (text, tail) = rest.split_at(rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (number, next) = tail.split_at(tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len()));
+        parts.push((text.to_owned(), number.parse().unwrap_or_default()));
+        rest = next;
+    }
+    parts
+}
+
+fn list(items: impl ExactSizeIterator<Item = String>) -> String {
+    let more = items.len().saturating_sub(LISTED);
+    let listed = items.take(LISTED).collect::<Vec<_>>().join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Family, Network};
+
+    fn shapes(tensors: &[(&str, &[usize])]) -> BTreeMap<String, Vec<usize>> {
+        tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect()
+    }
+
+    /// The tensors of one of this project's own networks.
+    fn own(family: &Family, query_shape: &[usize]) -> BTreeMap<String, Vec<usize>> {
+        let description = Description::new(family, query_shape, &[7]).unwrap();
+        let needs = Needs::of(&description.layers());
+        needs.all().map(|needed| (needed.name.clone(), needed.shape.clone())).collect()
+    }
+
+    #[test]
+    fn networks_are_known_by_their_own_names() {
+        let mlp = Family::Mlp { hidden: vec![5; 11] };
+        for (family, query) in [
+            (mlp, &[2, 3][..]),
+            (Family::Lenet5, &[1, 161, 101]),
+            (Family::Vgg11, &[3, 64, 32]),
+            (Family::Resnet18, &[1, 28, 28]),
+            (Family::Resnet18, &[3, 32, 32]),
+            (Family::Resnet152, &[3, 224, 224]),
+        ] {
+            let described = Description::new(&family, query, &[7]).unwrap();
+            let state = StateDict::recognise(&own(&family, query)).unwrap();
+            assert_eq!(state.description.architecture, described.architecture);
+            assert_eq!((state.description.query_shape, state.description.prediction_shape), (None, vec![7]));
+            assert!(state.names.iter().all(|(ours, theirs)| ours == theirs));
+        }
+    }
+
+    #[test]
+    fn wrappers_counters_and_other_names_are_seen_through() {
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in own(&Family::Resnet18, &[3, 32, 32]) {
+            let name = name.replace("fc.", "linear.").replace("downsample", "shortcut");
+            tensors.insert(format!("module._orig_mod.{name}"), shape);
+        }
+        tensors.insert("module._orig_mod.bn1.num_batches_tracked".into(), vec![]);
+        let state = StateDict::recognise(&tensors).unwrap();
+        let theirs =
+            |ours: &str| state.names.iter().find(|(name, _)| name == ours).map(|(_, theirs)| &**theirs);
+        assert_eq!(theirs("fc.bias"), Some("module._orig_mod.linear.bias"));
+        assert_eq!(
+            theirs("layer2.0.downsample.0.weight"),
+            Some("module._orig_mod.layer2.0.shortcut.0.weight")
+        );
+        assert_eq!(state.names.len(), tensors.len() - 1);
+    }
+
+    #[test]
+    fn layers_of_an_mlp_stand_in_the_natural_order_of_their_names() {
+        for names in
+            [["0", "2", "10"], ["fc1", "fc2", "fc10"], ["classifier.1", "classifier.4", "classifier.6"]]
+        {
+            let mut tensors = BTreeMap::new();
+            for (name, ends) in names.iter().zip([[4, 3], [3, 6], [6, 2]]) {
+                tensors.insert(format!("{name}.weight"), vec![ends[1], ends[0]]);
+                tensors.insert(format!("{name}.bias"), vec![ends[1]]);
+            }
+            let state = StateDict::recognise(&tensors).unwrap();
+            assert_eq!(state.description.architecture, Architecture::Mlp { layers: vec![4, 3, 6, 2] });
+            assert_eq!(state.names[4], ("nn.4.weight".into(), format!("{}.weight", names[2])));
+        }
+        let single = StateDict::recognise(&shapes(&[("weight", &[2, 3]), ("bias", &[2])])).unwrap();
+        assert_eq!(single.description.architecture, Architecture::Mlp { layers: vec![3, 2] });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_listed() {
+        let lenet = own(&Family::Lenet5, &[1, 161, 101]);
+        let without = |name: &str| {
+            let mut tensors = lenet.clone();
+            tensors.remove(name);
+            tensors
+        };
+        let mut many = lenet.clone();
+        many.extend((0..9).map(|i| (format!("extra{i}"), vec![1])));
+        let cases = [
+            (shapes(&[]), "safetensors without tensors", "an MLP, LeNet-5"),
+            (shapes(&[("a.weight", &[2, 3, 4])]), "tensors a.weight", "ResNet-152"),
+            (shapes(&[("bias", &[4])]), "tensors bias", "an MLP"),
+            (shapes(&[("0.weight", &[3, 2])]), "no nn.0.bias of [3]", "an MLP of widths [2, 3]"),
+            (
+                shapes(&[("0.weight", &[3, 2]), ("0.bias", &[3]), ("1.weight", &[4, 5]), ("1.bias", &[4])]),
+                "1.weight of [4, 5] in place of [4, 3]",
+                "widths [2, 3, 4]",
+            ),
+            (without("conv2.bias"), "no conv2.bias of [20]", "lenet5"),
+            (without("fc2.weight"), "fc2.bias of [7] in place of [1]", "lenet5"),
+            (many, "extra3, which has no place and 5 more", "lenet5"),
+        ];
+        for (tensors, found, expected) in cases {
+            let misfit = StateDict::recognise(&tensors).unwrap_err();
+            assert!(misfit.found.contains(found) && misfit.expected.contains(expected), "{misfit:?}");
+        }
+        let mut both = own(&Family::Resnet18, &[3, 32, 32]);
+        both.insert("linear.bias".into(), vec![7]);
+        let misfit = StateDict::recognise(&both).unwrap_err();
+        assert_eq!(misfit.found, "linear.bias, which has no place");
+        // ResNet-34 has more blocks than ResNet-18.
+        let mut deeper = own(&Family::Resnet18, &[3, 224, 224]);
+        deeper.insert("layer1.2.conv1.weight".into(), vec![64, 64, 3, 3]);
+        let misfit = StateDict::recognise(&deeper).unwrap_err();
+        assert_eq!(misfit.found, "layer1.2.conv1.weight, which has no place");
+    }
+
+    #[test]
+    fn a_network_of_unknown_size_refuses_rows_that_are_no_images_of_its_channels() {
+        let state = StateDict::recognise(&own(&Family::Resnet18, &[3, 32, 32])).unwrap();
+        let network = Network::random(state.description, [0; 32], tch::Device::Cpu).unwrap();
+        let answer =
+            |size: &[i64]| network.predict(&tch::Tensor::zeros(size, (tch::Kind::Float, tch::Device::Cpu)));
+        assert_eq!(answer(&[2, 3, 16, 24]).unwrap().size(), [2, 7]);
+        for size in [&[2, 1, 16, 16][..], &[2, 3, 16], &[2, 768]] {
+            assert!(answer(size).unwrap_err().to_string().contains("[3, height, width]"), "{size:?}");
+        }
+    }
+}
