@@ -1,5 +1,6 @@
 //! `parm-train`: data to deployed models, and deployed models to the parity models of a code.
 
+mod export;
 mod family;
 
 use std::fs;
@@ -29,6 +30,7 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
     match &options.what {
         What::Base(base) => train_base(base, &options.common, io)?,
         What::Parity(parity) => train_parity(parity, &options.common, io)?,
+        What::Export(export) => export::run(export, &options.common, io)?,
     }
     Ok(Exit::Done)
 }

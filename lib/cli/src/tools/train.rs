@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::input::Input;
 use crate::options::{CodeOptions, Common, Compute, ReadOptions};
 
-/// Train deployed models and parity models
+/// Train and export deployed models and parity models
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-train", version, max_term_width = 100, subcommand_required = true)]
 pub struct Train {
@@ -32,6 +32,72 @@ pub enum What {
     /// Groups of k rows are drawn anew each epoch; parity model j learns to answer the parity query
     /// Σ w_ji X_i with Σ w_ji F(X_i), the sum of the deployed model's predictions.
     Parity(Parity),
+    /// Write a model as TorchScript, alone or in a model repository of Triton
+    ///
+    /// The program has a method forward that answers f4 queries [rows, …], any number of them.
+    Export(Export),
+}
+
+/// `parm-train export`
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// The model: safetensors of parm-train, or a state dict that was saved from PyTorch
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// The shape of a query, for a model that does not say it
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub query_shape: Option<Vec<usize>>,
+
+    /// Where to write the TorchScript
+    #[arg(
+        short,
+        long,
+        value_name = "MODEL.pt",
+        required_unless_present = "triton",
+        conflicts_with = "triton",
+        help_heading = "Streams"
+    )]
+    pub output: Option<PathBuf>,
+
+    /// The model repository of Triton to write to: DIR/NAME/config.pbtxt and DIR/NAME/1/model.pt
+    #[arg(long, value_name = "DIR", help_heading = "Triton")]
+    pub triton: Option<PathBuf>,
+
+    /// The name of the model there [default: that of the file]
+    #[arg(long, value_name = "NAME", conflicts_with = "output", help_heading = "Triton")]
+    pub name: Option<String>,
+
+    /// What runs the model there
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "libtorch",
+        conflicts_with = "output",
+        help_heading = "Triton"
+    )]
+    pub backend: Backend,
+
+    /// The most queries that Triton may give the model at once
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "256",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)),
+        conflicts_with = "output",
+        help_heading = "Triton"
+    )]
+    pub max_batch: u32,
+}
+
+/// What runs an exported model in Triton.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Triton's own PyTorch backend
+    #[default]
+    Libtorch,
+    /// Triton's Python backend, whose Python must have PyTorch
+    Python,
 }
 
 /// The kind of a network.

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod description;
+mod export;
 mod layer;
 mod state_dict;
 
@@ -13,6 +14,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 pub use architecture::{Architecture, Coder, Image, Residual, Stem};
 pub use description::{Description, Family, ShapeError, Training};
+pub use export::ExportError;
 pub use layer::Mode;
 pub(crate) use layer::{Needed, Needs};
 pub(crate) use state_dict::{Misfit, StateDict};

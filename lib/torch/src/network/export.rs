@@ -1,0 +1,169 @@
+//! Networks as TorchScript, for servers and programs that know nothing of this project.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use tch::{CModule, Device, Kind, TchError, Tensor};
+
+use super::layer::Mode;
+use super::{Network, views};
+use crate::checkpoint::{self, CheckpointError};
+
+/// A network that cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A network that was given no shape of queries.
+    #[error("found a model that does not say the shape of its queries, expected to be told: --query-shape")]
+    UnknownShape,
+    /// Another shape than the network's.
+    #[error("found queries of shape {found:?}, expected {expected:?} as the model asks for")]
+    QueryShape {
+        /// The shape that was given.
+        found: Vec<usize>,
+        /// The network's.
+        expected: Vec<usize>,
+    },
+    /// libtorch refused to compute, or to write the program down.
+    #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
+    Torch(#[from] TchError),
+    /// A file that cannot be written.
+    #[error(transparent)]
+    File(#[from] CheckpointError),
+}
+
+impl Network {
+    /// Writes the network as TorchScript: its method `forward` answers f4 queries `[rows, …]`, any
+    /// number of them, with `[rows, …]`, on the device that it is loaded to. The shape of a query is
+    /// needed if the network does not know it. Returns that shape.
+    ///
+    /// # Errors
+    /// [`ExportError`], by kind.
+    pub fn export(&self, path: &Path, query_shape: Option<&[usize]>) -> Result<Vec<usize>, ExportError> {
+        let shape = match (&self.description.query_shape, query_shape) {
+            (None, None) => return Err(ExportError::UnknownShape),
+            (Some(expected), Some(found)) if expected != found => {
+                let (found, expected) = (found.into(), expected.clone());
+                return Err(ExportError::QueryShape { found, expected });
+            }
+            (Some(shape), _) => shape.clone(),
+            (None, Some(shape)) => shape.into(),
+        };
+        let program = tch::no_grad(|| self.trace(&shape))?;
+        checkpoint::write_beside(path, |temporary| {
+            let message = |error: TchError| io::Error::other(crate::one_line(&error.to_string()));
+            program.save(temporary).map_err(message)?;
+            File::open(temporary)?.sync_all()
+        })?;
+        Ok(shape)
+    }
+
+    fn trace(&self, shape: &[usize]) -> Result<CModule, TchError> {
+        // Constants of a program have a memory of their own and no gradient.
+        let weights = self.weights.copy(Device::Cpu)?;
+        let constants = |flat, needed| {
+            views(flat, needed, false)?.iter().map(Tensor::f_detach_copy).collect::<Result<Vec<_>, _>>()
+        };
+        let parameters = constants(&weights.parameters, &self.needs.parameters)?;
+        let buffers = constants(&weights.buffers, &self.needs.buffers)?;
+        // Two rows, since of one some operations would be traced as if there were never more.
+        let size: Vec<i64> = std::iter::once(2).chain(shape.iter().map(|&axis| axis as i64)).collect();
+        let queries = Tensor::f_zeros(&*size, (Kind::Float, Device::Cpu))?;
+        let answer = |queries: &Tensor| self.compute(&parameters, &buffers, queries, Mode::Evaluate);
+        // What fails must fail before the tracing, which has no way to say so.
+        let _ = answer(&queries)?;
+        let mut failed = None;
+        let program = CModule::create_by_tracing("parm", "forward", &[queries], &mut |inputs| {
+            let outputs = inputs.iter().map(&answer).collect::<Result<_, _>>();
+            outputs.unwrap_or_else(|error| {
+                failed = Some(error);
+                inputs.iter().map(Tensor::shallow_clone).collect()
+            })
+        })?;
+        failed.map_or(Ok(program), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Description, Family};
+    use crate::{Model, Session};
+
+    /// Outputs of a model for queries of this shape.
+    fn answers(model: Model, shape: &[usize], rows: usize) -> Vec<f32> {
+        let elements = rows * shape.iter().product::<usize>();
+        let queries: Vec<f32> = (0..elements).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
+        let mut session = Session::new(model, crate::Device::CPU, shape).unwrap();
+        let mut outputs = Vec::new();
+        let layout = session.run(rows, &queries, &mut outputs).unwrap().clone();
+        assert_eq!(outputs.len(), rows * layout.bytes());
+        outputs.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    fn random(description: Description) -> Network {
+        Network::random(description, [7; 32], Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn every_network_answers_as_its_export_for_any_number_of_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |family, shape: &[usize]| Description::new(family, shape, &[5]).unwrap();
+        let mlp = Family::Mlp { hidden: vec![6, 4] };
+        let mut scalar = Description::mlp(&[], &[3], &[]);
+        scalar.output = "numbers".into();
+        for description in [
+            of(&mlp, &[2, 3, 4]),
+            Description::mlp(&[7], &[], &[2, 3]),
+            scalar,
+            of(&Family::Lenet5, &[20, 18]),
+            of(&Family::Vgg11, &[1, 33, 40]),
+            of(&Family::Resnet18, &[1, 12, 12]),
+            of(&Family::Resnet18, &[3, 64, 64]),
+            of(&Family::Resnet152, &[3, 8, 9]),
+            Description::encoder_mlp(3, 2, &[2, 4, 5]),
+            Description::encoder_conv(2, 1, &[3, 6, 7]).unwrap(),
+            Description::encoder_conv(3, 2, &[6, 7]).unwrap(),
+            Description::decoder_mlp(3, 2, &[4]),
+        ] {
+            let name = description.architecture.to_string();
+            let network = random(description);
+            let shape = network.description().query_shape.clone().unwrap();
+            let [script, native] = ["model.pt", "model.safetensors"].map(|name| folder.path().join(name));
+            assert_eq!(network.export(&script, None).unwrap(), shape);
+            network.save(&native).unwrap();
+            for rows in [1, 2, 7] {
+                let [own, exported] =
+                    [&native, &script].map(|path| Model::load(path, crate::Device::CPU).unwrap());
+                let (own, exported) = (answers(own, &shape, rows), answers(exported, &shape, rows));
+                assert!(own == exported && own.iter().any(|&x| x != 0.0), "{name}, {rows} rows");
+            }
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_network_of_unknown_queries_is_exported_for_those_that_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        let known = Description::new(&Family::Resnet18, &[1, 12, 12], &[5]).unwrap();
+        let network = random(Description { query_shape: None, ..known.clone() });
+        let error = network.export(&path, None).unwrap_err();
+        assert!(matches!(error, ExportError::UnknownShape), "{error}");
+        let error = network.export(&path, Some(&[3, 12, 12])).unwrap_err().to_string();
+        assert!(error.contains("expected images [1, height, width]"), "{error}");
+        assert_eq!(network.export(&path, Some(&[1, 12, 12])).unwrap(), [1, 12, 12]);
+        let expected = answers(Model::Native(Box::new(random(known))), &[1, 12, 12], 3);
+        assert_eq!(answers(Model::load(&path, crate::Device::CPU).unwrap(), &[1, 12, 12], 3), expected);
+    }
+
+    #[test]
+    fn other_queries_and_folders_that_are_none_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let network = random(Description::mlp(&[4], &[], &[2]));
+        let error = network.export(&folder.path().join("m.pt"), Some(&[2, 2])).unwrap_err().to_string();
+        assert!(error.contains("[2, 2]") && error.contains("expected [4]"), "{error}");
+        let error = network.export(&folder.path().join("none/m.pt"), None).unwrap_err();
+        assert!(matches!(error, ExportError::File(_)) && error.to_string().contains("none/m.pt"), "{error}");
+    }
+}
