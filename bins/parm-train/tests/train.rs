@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use parm::CodeFile;
-use parm_testkit::npy::{f4, item, u1};
+use parm_testkit::npy::{f4, f4_values, item, u1};
 use parm_testkit::{Outcome, Tool, safetensors};
 
 const ROWS: usize = 120;
@@ -30,8 +30,9 @@ fn done(folder: &Path, arguments: &str) {
     assert_eq!(train(folder, arguments).output(), b"", "{arguments}");
 }
 
-const BASE: &str = "base --data x.npy --labels y.npy --hidden 8 --batch 8 --lr 0.01";
-const PARITY: &str = "parity --base b.safetensors --data x.npy --labels y.npy --code sum --batch 8 --lr 0.01";
+const BASE: &str = "base --data x.npy --labels y.npy --recipe paper --hidden 8 --batch 8 --lr 0.01";
+const PARITY: &str =
+    "parity --base b.safetensors --data x.npy --labels y.npy --code sum --recipe paper --batch 8 --lr 0.01";
 
 fn base(folder: &Path) {
     done(folder, &format!("{BASE} --epochs 20 -o b.safetensors"));
@@ -178,7 +179,7 @@ fn networks_of_images_learn_and_their_parity_models_may_be_others() {
     let folder = data();
     let path = folder.path();
     images(path);
-    let base = "base --data i.npy --labels l.npy --batch 6 --validation 6 --lr 0.003";
+    let base = "base --data i.npy --labels l.npy --recipe paper --batch 6 --validation 6 --lr 0.003";
     done(path, &format!("{base} --model resnet18 --epochs 3 -o r.safetensors"));
     let last = metrics(&path.join("r.run/metrics.jsonl")).pop().unwrap();
     let line: serde_json::Value = serde_json::from_str(&format!("{last}}}")).unwrap();
@@ -283,7 +284,7 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
         (with(BASE, "0.01", "1e30"), 1, "diverged: found a loss of", "epoch 1"),
         (with(BASE, "--hidden 8", "--device cuda:7"), 1, "found", "expected"),
         (format!("{BASE} --epochs 1 -o x.npy/m.safetensors"), 1, "x.npy/m.run", "Not a directory"),
-        (parity("--code sum", "--code replicate"), 2, "--code replicate", "expected sum"),
+        (parity("--code sum", "--code replicate"), 2, "--code replicate", "expected sum or concat"),
         (parity("-k 2", "-k 2 -r 0"), 2, "-r 0", "expected at least 1"),
         (parity("-k 2", ""), 2, "needs -k", ""),
         (parity("-k 2", "-k 200"), 1, "found 108 rows to learn from", "expected at least 200"),
@@ -335,6 +336,141 @@ fn a_checkpoint_of_another_training_is_refused() {
     fs::write(path.join("a.run/checkpoint.safetensors"), b"half").unwrap();
     let ended = train(path, &format!("{BASE} --epochs 2 --resume -o a.safetensors"));
     assert!(ended.code == 1 && ended.stderr.contains("expected a model"), "{}", ended.stderr);
+}
+
+/// Sends everything that was trained through the tools: the agreement of what they rebuild, each slot
+/// lost in turn, with the deployed model's predictions.
+fn agreement(path: &Path, code: &str, deployed: &str, k: usize) -> f64 {
+    let tool = |name: &str, arguments: &str| {
+        let output = Tool::new(name).args(arguments).within(path).run().output();
+        fs::write(path.join("out.npy"), &output).unwrap();
+        f4_values(&output)
+    };
+    let own = tool("parm-infer", &format!("-m {deployed} --threads 1 x.npy"));
+    fs::copy(path.join("out.npy"), path.join("own.npy")).unwrap();
+    let file = CodeFile::load(&path.join(code)).unwrap();
+    tool("parm-encode", &format!("--code {code} --threads 1 x.npy"));
+    fs::copy(path.join("out.npy"), path.join("coded.npy")).unwrap();
+    let model = file.parity.first().map_or(deployed.to_owned(), |name| format!("{code}/{name}"));
+    tool("parm-infer", &format!("-m {model} --threads 1 coded.npy"));
+    fs::copy(path.join("out.npy"), path.join("parity.npy")).unwrap();
+    let call =
+        format!("--code {code} --threads 1 --parity parity.npy --erase each --erased-out e.npy own.npy");
+    let rebuilt = tool("parm-decode", &call);
+    let top1 = |row: &[f32]| (0..3).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let lost = (0..own.len() / 3 * k).filter(|row| (row % (own.len() / 3)) % k == row / (own.len() / 3));
+    let agreed = lost.filter(|&row| {
+        let of = row % (own.len() / 3);
+        top1(&rebuilt[row * 3..][..3]) == top1(&own[of * 3..][..3])
+    });
+    agreed.count() as f64 / (own.len() / 3) as f64
+}
+
+#[test]
+fn codes_of_all_kinds_are_learnt_and_used_by_the_tools() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    let taught = "--base b.safetensors --data x.npy --labels y.npy --batch 8";
+    for (what, parts, least) in [
+        ("parity --code concat -k 2 --epochs 60", "sum 0 0 1", 0.6),
+        ("parity --code sum -k 3 --loss mse --compare sums --epochs 60", "sum 0 0 1", 0.8),
+        ("parity --code sum -k 2 --loss cross-entropy --epochs 60", "sum 0 0 1", 0.9),
+        // A frozen model of three classes leaves an encoder little to learn.
+        ("coders -k 2 --epochs 30 --lr 0.01", "learned 1 1 0", 0.2),
+        ("coders -k 2 --runs-on parity --epochs 200 --lr 0.01", "learned 1 1 1", 0.8),
+        ("coders -k 2 --encoder sum --runs-on parity --epochs 200 --lr 0.01", "sum 0 1 1", 0.8),
+        (
+            "coders -k 2 --encoder conv --decoder linear --runs-on parity --epochs 60 --lr 0.01",
+            "learned 1 0 1",
+            0.8,
+        ),
+    ] {
+        done(path, &format!("{what} {taught} -o code"));
+        let file = CodeFile::load(&path.join("code")).unwrap();
+        let found = [file.encoder.iter().count(), file.decoder.iter().count(), file.parity.len()];
+        assert!(parts.ends_with(&found.map(|n| n.to_string()).join(" ")), "{what}: {file:?}");
+        for name in file.encoder.iter().chain(&file.decoder).chain(&file.parity) {
+            assert!(path.join("code").join(name).with_extension("pt").exists(), "{what}: {name}");
+        }
+        let k = file.k;
+        let agreement = agreement(path, "code", "b.safetensors", k);
+        assert!(agreement >= least, "{what}: {agreement} {:?}", file.scores);
+        // The tools rebuild what the training scored, on all rows rather than on a tenth of them.
+        let scored = file.scores.agreement.unwrap();
+        assert!((scored - agreement).abs() < 0.35, "{what}: {agreement} {scored}");
+        fs::remove_dir_all(path.join("code")).unwrap();
+    }
+    let coders = |arguments: &str| train(path, &format!("coders {arguments} --data x.npy --epochs 1 -o new"));
+    for (arguments, code, message) in [
+        ("-k 2 -r 2 --encoder concat --base b.safetensors", 2, "--encoder concat has one parity query"),
+        ("-k 2 --targets x.npy", 2, "--runs-on deployed needs the deployed model"),
+        ("-k 2 --encoder sum --decoder linear --base b.safetensors", 1, "found nothing to train"),
+        ("-k 2 --loss cross-entropy --base b.safetensors", 1, "found no labels, expected them"),
+    ] {
+        let ended = coders(arguments);
+        assert!(ended.code == code && ended.stderr.contains(message), "{arguments}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn boxes_are_learnt_and_rebuilt() {
+    let folder = data();
+    let path = folder.path();
+    // The box of a row is the row itself, so that it can be learnt.
+    let values = f4_values(&fs::read(path.join("x.npy")).unwrap());
+    let boxes: Vec<f32> = values.iter().map(|value| value / 2.0).collect();
+    fs::write(path.join("boxes.npy"), f4(&[ROWS, 4], &boxes)).unwrap();
+    let ended = train(
+        path,
+        "base --data x.npy --boxes boxes.npy --hidden 32 --batch 8 --epochs 40 --lr 0.01 -v -o b.safetensors",
+    );
+    assert!(ended.code == 0 && ended.stderr.contains(", IoU 0."), "{}", ended.stderr);
+    let call = "parity --base b.safetensors --data x.npy --boxes boxes.npy --code sum -k 2 --batch 8 --epochs 40 -v -o code";
+    let ended = train(path, call);
+    assert!(ended.code == 0 && ended.stderr.contains("mean IoU 0."), "{}", ended.stderr);
+    let code = CodeFile::load(&path.join("code")).unwrap();
+    assert_eq!((code.output.as_str(), code.scores.agreement), ("boxes", None));
+    let mean: f64 = ended.stderr.split("mean IoU ").nth(1).unwrap()[..6].parse().unwrap();
+    assert!(mean > 0.5, "{mean}");
+    fs::write(path.join("three.npy"), f4(&[ROWS, 3], &boxes[..ROWS * 3])).unwrap();
+    let ended = train(path, "base --data x.npy --boxes three.npy -o new.safetensors");
+    assert!(
+        ended.stderr.contains("three.npy: found rows of shape [3], expected boxes [4]"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_signal_saves_and_the_training_goes_on_from_there_to_the_bit() {
+    let folder = data();
+    let path = folder.path();
+    let call = format!("{BASE} --epochs 400 --checkpoint-cycle 1000");
+    done(path, &format!("{call} -o whole.safetensors"));
+    for signal in ["INT", "TERM"] {
+        let ended = Tool::new("parm-train")
+            .args(&format!("{call} --threads 1 -o part.safetensors"))
+            .within(path)
+            .interrupt(signal, &path.join("part.run/metrics.jsonl"));
+        assert_eq!(ended.code, if signal == "INT" { 130 } else { 143 }, "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("parm-train: note: ") && ended.stderr.contains("--resume"),
+            "{}",
+            ended.stderr
+        );
+        assert!(!path.join("part.safetensors").exists());
+        assert!(metrics(&path.join("part.run/metrics.jsonl")).len() < 400);
+        done(path, &format!("{call} --resume -o part.safetensors"));
+        same(path, "whole.safetensors", "part.safetensors");
+        same(path, "whole.run/checkpoint.safetensors", "part.run/checkpoint.safetensors");
+        assert_eq!(
+            metrics(&path.join("part.run/metrics.jsonl")),
+            metrics(&path.join("whole.run/metrics.jsonl"))
+        );
+        fs::remove_file(path.join("part.safetensors")).unwrap();
+        fs::remove_dir_all(path.join("part.run")).unwrap();
+    }
 }
 
 #[test]

@@ -13,11 +13,12 @@ pub enum Exit {
     Usage,
     /// It finished, but some predictions could not be reconstructed.
     Unsolved,
+    /// It saved what it had, and ended because of this signal.
+    Signal(u8),
 }
 
 impl Exit {
-    /// The code that the shell sees. Ends by signal are 128 plus the signal's number, given by the
-    /// system.
+    /// The code that the shell sees. Ends by signal are 128 plus the signal's number.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -25,6 +26,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Unsolved => 3,
+            Self::Signal(signal) => 128_u8.saturating_add(signal),
         }
     }
 }
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_manual() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unsolved].map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3]);
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unsolved, Exit::Signal(2)].map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 130]);
     }
 }

@@ -2,11 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+
+/// Whether the first signal is only noted.
+static POSTPONED: AtomicBool = AtomicBool::new(false);
+
+/// The signal that was noted, or 0.
+static NOTED: AtomicI32 = AtomicI32::new(0);
 
 /// The temporary files that exist now. Signals belong to the process, so this does too.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -42,6 +49,10 @@ pub fn handle() -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
+            if POSTPONED.swap(false, Ordering::SeqCst) {
+                NOTED.store(signal, Ordering::SeqCst);
+                continue;
+            }
             // Held until the process is gone, so that no file is renamed or made meanwhile.
             let files = temporary();
             for path in files.iter() {
@@ -51,4 +62,16 @@ pub fn handle() -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// From now on the first signal is only noted, so that a tool may save what it has; the second ends the
+/// process as ever.
+pub fn postpone() {
+    POSTPONED.store(true, Ordering::SeqCst);
+}
+
+/// The signal that came since [`postpone`].
+#[must_use]
+pub fn noted() -> Option<u8> {
+    u8::try_from(NOTED.load(Ordering::SeqCst)).ok().filter(|&signal| signal > 0)
 }

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Tool {
     command: Command,
     stdin: Vec<u8>,
+    /// A signal to send, and the file that must have content first.
+    signal: Option<(String, PathBuf)>,
 }
 
 /// How a call ended.
@@ -50,7 +52,7 @@ impl Tool {
         command.env_remove("NO_COLOR");
         // Servers of tests are on this machine.
         command.env("NO_PROXY", "127.0.0.1");
-        Self { command, stdin: Vec::new() }
+        Self { command, stdin: Vec::new(), signal: None }
     }
 
     /// Adds arguments, separated by white space.
@@ -81,6 +83,16 @@ impl Tool {
         self
     }
 
+    /// Runs it, and sends it this signal, as `INT`, once the file has content.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    #[must_use]
+    pub fn interrupt(mut self, signal: &str, once: &Path) -> Outcome {
+        self.signal = Some((signal.into(), once.into()));
+        self.run()
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -91,6 +103,15 @@ impl Tool {
         let mut child = self.command.spawn().expect("the tool starts");
         let mut stdin = child.stdin.take().expect("piped");
         let input = self.stdin;
+        if let Some((signal, once)) = self.signal {
+            let kill = [format!("-{signal}"), child.id().to_string()];
+            thread::spawn(move || {
+                while !once.metadata().is_ok_and(|file| file.len() > 0) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Command::new("kill").args(kill).status()
+            });
+        }
         // The tool may end without reading all of its input.
         thread::spawn(move || drop(stdin.write_all(&input)));
         let stdout = collect(child.stdout.take().expect("piped"));

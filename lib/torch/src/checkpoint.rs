@@ -18,6 +18,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
 use crate::network::{Description, Misfit, Needed, Needs, StateDict, Weights};
@@ -88,6 +90,80 @@ pub enum CheckpointError {
     },
 }
 
+/// The content of a file that is no model: the JSON of its metadata and its tensors by name, on the CPU.
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    json: Option<String>,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl TensorFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`CheckpointError`], by kind.
+    pub(crate) fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = fs::read(path).map_err(|error| CheckpointError::Io { path: path.into(), error })?;
+        let malformed = |error| malformed(path, &error);
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
+        let json = metadata.metadata().as_ref().and_then(|entries| entries.get(KEY)).cloned();
+        let mut tensors = BTreeMap::new();
+        for (name, view) in SafeTensors::deserialize(&bytes).map_err(malformed)?.iter() {
+            tensors.insert(name.to_owned(), tensor(path, name, &view)?);
+        }
+        Ok(Self { path: path.into(), json, tensors })
+    }
+
+    /// What its metadata says.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Description`] if that is not what was expected.
+    pub(crate) fn describe<T: DeserializeOwned>(&self, expected: &str) -> Result<T, CheckpointError> {
+        let json = self.json.as_deref().unwrap_or("");
+        serde_json::from_str(json).map_err(|error| CheckpointError::Description {
+            path: self.path.clone(),
+            found: format!("a description that does not fit ({error})"),
+            expected: expected.into(),
+        })
+    }
+
+    /// Takes a tensor out, if it is there with this type and shape.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tensor`]
+    pub(crate) fn take(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        shape: &[usize],
+    ) -> Result<Tensor, CheckpointError> {
+        take(&self.path, &mut self.tensors, name, kind, shape)
+    }
+}
+
+fn malformed(path: &Path, error: &safetensors::SafeTensorError) -> CheckpointError {
+    CheckpointError::Malformed {
+        path: path.into(),
+        found: format!("no safetensors ({})", crate::one_line(&format!("{error}"))),
+    }
+}
+
+fn take(
+    path: &Path,
+    tensors: &mut BTreeMap<String, Tensor>,
+    name: &str,
+    kind: Kind,
+    shape: &[usize],
+) -> Result<Tensor, CheckpointError> {
+    let found = match tensors.remove(name) {
+        Some(tensor) if tensor.kind() == kind && dimensions(&tensor) == shape => return Ok(tensor),
+        Some(tensor) => format!("{:?}{:?}", tensor.kind(), tensor.size()),
+        None => "none".into(),
+    };
+    let expected = format!("{kind:?}{shape:?}");
+    Err(CheckpointError::Tensor { path: path.into(), name: name.into(), found, expected })
+}
+
 /// The content of a file: its description and its tensors by name, on the CPU.
 pub(crate) struct Checkpoint {
     pub(crate) path: PathBuf,
@@ -102,10 +178,7 @@ impl Checkpoint {
     /// [`CheckpointError`], by kind.
     pub(crate) fn read(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = fs::read(path).map_err(|error| CheckpointError::Io { path: path.into(), error })?;
-        let malformed = |error| CheckpointError::Malformed {
-            path: path.into(),
-            found: format!("no safetensors ({})", crate::one_line(&format!("{error}"))),
-        };
+        let malformed = |error| malformed(path, &error);
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
         let views = SafeTensors::deserialize(&bytes).map_err(malformed)?;
         let json = metadata.metadata().as_ref().and_then(|entries| entries.get(KEY));
@@ -129,25 +202,6 @@ impl Checkpoint {
         Ok(Self { path: path.into(), description, tensors })
     }
 
-    /// Takes a tensor out, if it is there with this type and shape.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Tensor`]
-    pub(crate) fn take(
-        &mut self,
-        name: &str,
-        kind: Kind,
-        shape: &[usize],
-    ) -> Result<Tensor, CheckpointError> {
-        let found = match self.tensors.remove(name) {
-            Some(tensor) if tensor.kind() == kind && dimensions(&tensor) == shape => return Ok(tensor),
-            Some(tensor) => format!("{:?}{:?}", tensor.kind(), tensor.size()),
-            None => "none".into(),
-        };
-        let expected = format!("{kind:?}{shape:?}");
-        Err(CheckpointError::Tensor { path: self.path.clone(), name: name.into(), found, expected })
-    }
-
     /// Takes parameters and buffers out.
     ///
     /// # Errors
@@ -157,7 +211,7 @@ impl Checkpoint {
         let mut flat = |needed: &[Needed]| {
             let mut parts = vec![Tensor::from_slice::<f32>(&[])];
             for Needed { name, shape, .. } in needed {
-                parts.push(self.take(name, Kind::Float, shape)?.flatten(0, -1));
+                parts.push(take(&self.path, &mut self.tensors, name, Kind::Float, shape)?.flatten(0, -1));
             }
             Ok(Tensor::cat(&parts, 0))
         };
@@ -233,7 +287,7 @@ fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, Chec
 /// The file system's.
 pub(crate) fn write(
     path: &Path,
-    description: &Description,
+    description: &impl Serialize,
     tensors: &[(String, Tensor)],
 ) -> Result<(), CheckpointError> {
     write_beside(path, |temporary| {
@@ -262,7 +316,7 @@ pub(crate) fn write_beside(
     })
 }
 
-fn serialize(description: &Description, tensors: &[(String, Tensor)]) -> io::Result<Vec<u8>> {
+fn serialize(description: &impl Serialize, tensors: &[(String, Tensor)]) -> io::Result<Vec<u8>> {
     let mut raw = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let dtype = match tensor.kind() {

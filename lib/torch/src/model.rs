@@ -8,7 +8,7 @@ use tch::{CModule, TchError, Tensor};
 
 use crate::checkpoint::CheckpointError;
 use crate::device::Device;
-use crate::network::Network;
+use crate::network::{Mode, Network};
 
 /// A model that answers queries.
 #[derive(Debug)]
@@ -70,6 +70,14 @@ impl Model {
         match self {
             Self::Native(network) => network.description().query_shape.as_deref(),
             Self::Script(_) => None,
+        }
+    }
+
+    /// Outputs for f4 queries `[rows, …]`; the gradient is followed.
+    pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::Native(network) => network.forward(queries, Mode::Evaluate),
+            Self::Script(module) => module.0.forward_ts(&[queries]),
         }
     }
 

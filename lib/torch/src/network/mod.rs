@@ -141,8 +141,9 @@ impl Network {
         &self.weights
     }
 
-    /// Whether the numbers of one fit the other.
-    pub(crate) fn is_like(&self, description: &Description) -> bool {
+    /// Whether its numbers fit a network of this description.
+    #[must_use]
+    pub fn is_like(&self, description: &Description) -> bool {
         self.needs == Needs::of(&description.layers())
     }
 

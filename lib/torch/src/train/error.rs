@@ -44,6 +44,24 @@ pub enum TrainError {
         /// Classes of the predictions.
         classes: i64,
     },
+    /// Boxes of another shape.
+    #[error("found rows of shape {0:?}, expected boxes [4]: corner, width and height")]
+    Boxes(Vec<usize>),
+    /// Rows that make no tiles.
+    #[error(transparent)]
+    Tiles(#[from] super::TilesError),
+    /// No network that learns.
+    #[error("found nothing to train, expected an encoder, a decoder or a parity model")]
+    Nothing,
+    /// A loss that needs what is not known.
+    #[error("found no labels, expected them for the cross-entropy")]
+    Unlabelled,
+    /// A training that was asked to stop; its checkpoint is written.
+    #[error("stopped in epoch {}; --resume goes on from there", epoch + 1)]
+    Stopped {
+        /// Epochs that are done.
+        epoch: u32,
+    },
     /// A deployed model whose queries are others.
     #[error("found rows of shape {found:?}, expected {expected:?} as the deployed model asks for")]
     QueryShape {

@@ -1,274 +1,206 @@
-//! The loop: what one model learns, epoch by epoch.
+//! The loop: what networks learn, epoch by epoch.
 
 use std::collections::BTreeMap;
 
-use parm::LinearCode;
-use tch::{Kind, Reduction, TchError, Tensor};
+use tch::{TchError, Tensor};
 
-use super::folder::{Best, Folder, State};
+use super::counts::{Counts, read};
+use super::objective::Objective;
 use super::random::{groups, rng, rng_key};
-use super::rows::{Rows, combine, flat};
+use super::state::{Best, Folder, State};
 use super::{BEST, Epoch, Recipe, Surroundings, TrainError};
-use crate::adam::Adam;
 use crate::device::Device;
 use crate::network::{Description, Mode, Network};
 
-/// What one model learns.
-pub(super) struct Lesson<'a> {
-    pub(super) queries: &'a Rows,
-    pub(super) goal: Goal<'a>,
-    /// The code with the parity at hand as its only one.
-    pub(super) code: LinearCode,
-    /// Labels of all rows, if known: `[rows]`.
-    pub(super) labels: Option<Tensor>,
-}
-
-/// The model that learns.
-pub(super) struct Student<'a> {
+/// A network that learns.
+pub(super) struct Learner<'a> {
+    /// What it is: the name of its tensors in checkpoints.
+    pub(super) name: String,
+    /// Whether it is the only one.
+    pub(super) alone: bool,
     /// Its layers and shapes.
     pub(super) description: Description,
-    /// A model whose weights it begins with.
+    /// A network whose weights it begins with.
     pub(super) initial: Option<&'a Network>,
-    /// What must be the same for its training to go on.
+}
+
+impl Learner<'_> {
+    /// The name of the file of the best one.
+    pub(super) fn best(&self) -> String {
+        if self.alone { BEST.into() } else { format!("best-{}.safetensors", self.name) }
+    }
+}
+
+/// Networks and what they learn.
+pub(super) struct Lesson<'a> {
+    pub(super) objective: &'a dyn Objective,
+    pub(super) learners: Vec<Learner<'a>>,
+    /// What must be the same for their training to go on.
     pub(super) settings: BTreeMap<String, String>,
-    /// Keeps its random numbers apart from those of other models of the same seed.
+    /// Keeps their random numbers apart from those of other trainings of the same seed.
     pub(super) stream: u64,
+    pub(super) device: Device,
 }
 
-pub(super) enum Goal<'a> {
-    /// The labels, under the cross-entropy.
-    Labels,
-    /// Weighted sums of these predictions, under the mean squared error.
-    Sums(&'a Rows),
-}
-
-/// What the validation rows say of a model.
-struct Validation {
-    loss: f64,
-    /// The share that the best model is chosen by.
-    score: f64,
-    degraded: Option<f64>,
-}
-
-/// Sums over the validation rows, on the device: read once, at the end.
-#[derive(Default)]
-pub(super) struct Sums {
-    pub(super) loss: Option<Tensor>,
-    pub(super) agreed: Option<Tensor>,
-    pub(super) right: Option<Tensor>,
-    pub(super) available: Option<Tensor>,
-    pub(super) reconstructions: u64,
-}
-
-fn add(to: &mut Option<Tensor>, value: &Tensor) -> Result<(), TchError> {
-    let value = value.f_to_kind(Kind::Double)?;
-    *to = Some(match to.take() {
-        None => value,
-        Some(sum) => sum.f_add(&value)?,
-    });
-    Ok(())
-}
-
-pub(super) fn read(sum: &Tensor) -> f64 {
-    sum.double_value(&[])
+/// How an epoch ended.
+enum Ended {
+    /// After its last minibatch, with the mean loss.
+    Whole(f64),
+    /// Before it, since that was asked for.
+    Early,
 }
 
 impl Lesson<'_> {
-    fn k(&self) -> usize {
-        self.code.k()
-    }
-
-    /// The groups of the validation rows `[groups, k]`, the same for every epoch and parity.
-    pub(super) fn validation_groups(&self, recipe: &Recipe, device: Device) -> Result<Tensor, TrainError> {
-        let rows = self.queries.count();
-        let first = rows.saturating_sub(recipe.validation);
-        Ok(groups(first..rows, self.k(), &mut rng(recipe.seed, 0, u64::MAX), device)?)
-    }
-
-    /// Outputs of a model for groups `index`, and their loss.
-    fn answer(&self, model: &Network, index: &Tensor, mode: Mode) -> Result<(Tensor, Tensor), TchError> {
-        let weights = self.code.weights(0);
-        let outputs = flat(model.forward(&combine(&self.queries.tensor, index, &weights)?, mode)?)?;
-        let loss = match (&self.goal, &self.labels) {
-            (Goal::Sums(predictions), _) => {
-                let sums = combine(&predictions.tensor, index, &weights)?;
-                outputs.f_mse_loss(&sums, Reduction::Mean)?
-            }
-            (Goal::Labels, Some(labels)) => {
-                let labels = labels.f_index_select(0, &index.f_flatten(0, -1)?)?;
-                outputs.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0)?
-            }
-            (Goal::Labels, None) => return Err(TchError::Shape("a classifier without labels".into())),
-        };
-        Ok((outputs, loss))
-    }
-
     pub(super) fn train(
         &self,
-        student: &Student<'_>,
-        device: Device,
         recipe: &Recipe,
         around: &mut Surroundings<'_>,
-    ) -> Result<Network, TrainError> {
-        let Student { description, initial, settings, stream } = student;
-        let stream = *stream;
-        let k = self.k();
-        let rows = self.queries.count().saturating_sub(recipe.validation);
-        if rows < k || (1..k).contains(&recipe.validation) || recipe.validation > self.queries.count() {
+    ) -> Result<Vec<Network>, TrainError> {
+        let (k, all) = (self.objective.k(), self.objective.queries().count());
+        let rows = all.saturating_sub(recipe.validation);
+        if rows < k || (1..k).contains(&recipe.validation) || recipe.validation > all {
             return Err(TrainError::TooFew { found: rows, validation: recipe.validation, expected: k });
         }
         let folder = Folder { path: around.folder.clone() };
         folder.create()?;
-        let resumed =
-            if recipe.resume { folder.resume(description, settings, recipe, device)? } else { None };
-        let State { model, mut adam, mut epoch, mut best } = match resumed {
-            Some(state) => state,
-            None => State::new(description, *initial, rng_key(recipe.seed, stream), device)?,
+        let resumed = if recipe.resume {
+            folder.resume(&self.learners, &self.settings, recipe, self.device)?
+        } else {
+            None
         };
-        let mut metrics = folder.metrics(epoch)?;
-        let validation = self.validation_groups(recipe, device)?;
-        while epoch < recipe.epochs {
+        let key = rng_key(recipe.seed, self.stream);
+        let mut state = resumed.map_or_else(|| State::new(&self.learners, key, self.device), Ok)?;
+        let mut metrics = folder.metrics(&state, &self.learners)?;
+        let validation = validation_groups(self.objective, recipe, self.device)?;
+        while state.epoch < recipe.epochs {
             let begin = (around.clock)();
-            let rate = recipe.rate_of(epoch);
-            epoch += 1;
-            let train_loss = {
-                let mut order = rng(recipe.seed, stream, u64::from(epoch));
-                let index = groups(0..rows, k, &mut order, device)?;
-                self.learn(&model, &mut adam, &index, rate, recipe)?
+            let rate = recipe.rate_of(state.epoch);
+            let train_loss = match self.learn(&mut state, 0..rows, rate, recipe, around)? {
+                Ended::Whole(loss) => loss,
+                Ended::Early => {
+                    folder.save(&state, &self.learners, &self.settings)?;
+                    return Err(TrainError::Stopped { epoch: state.epoch });
+                }
             };
-            let seen = self.validate(&model, &validation)?;
-            let losses = [Some(train_loss), seen.as_ref().map(|seen| seen.loss)];
+            state.epoch += 1;
+            (state.batch, state.losses) = (0, (0.0, 0.0));
+            let counts = count(self.objective, &state.networks, &validation)?;
+            let seconds = (around.clock)() - begin;
+            let line = line(state.epoch, train_loss, &counts, rate, seconds);
+            let losses = [Some(train_loss), line.validation_loss];
             if let Some(loss) = losses.into_iter().flatten().find(|loss| !loss.is_finite()) {
-                return Err(TrainError::Diverged { epoch, loss });
+                return Err(TrainError::Diverged { epoch: state.epoch, loss });
             }
-            // Without validation rows nothing tells epochs apart, and the last is taken.
-            let rank = seen.as_ref().map_or((f64::from(epoch), train_loss), |seen| (seen.score, seen.loss));
-            if best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
-                model.save(&folder.path.join(BEST))?;
-                best = Some(Best { epoch, rank, weights: model.weights().copy(device.0)? });
-            }
-            let score = seen.as_ref().map(|seen| seen.score);
-            let is_base = matches!(self.goal, Goal::Labels);
-            let line = Epoch {
-                epoch,
-                train_loss,
-                validation_loss: seen.as_ref().map(|seen| seen.loss),
-                accuracy: score.filter(|_| is_base),
-                agreement: score.filter(|_| !is_base),
-                degraded: seen.and_then(|seen| seen.degraded),
-                lr: rate,
-                seconds: (around.clock)() - begin,
-            };
+            self.keep_best(&mut state, &line, &folder)?;
             folder.append(&mut metrics, &line)?;
-            let due = epoch == recipe.epochs || epoch.is_multiple_of(recipe.checkpoint_cycle);
-            if let Some(best) = best.as_ref().filter(|_| due) {
-                folder.save(&model, &adam, epoch, best, settings)?;
+            if state.epoch == recipe.epochs || state.epoch.is_multiple_of(recipe.checkpoint_cycle) {
+                folder.save(&state, &self.learners, &self.settings)?;
             }
             (around.watch)(&line);
         }
-        let weights = best.as_ref().map_or(model.weights(), |best| &best.weights);
-        Ok(Network::new(description.clone(), weights, device.0)?)
+        match &state.best {
+            Some(best) => best.networks(&self.learners, self.device),
+            None => Ok(state.networks),
+        }
     }
 
-    /// Learns from all groups once; returns the mean loss.
+    /// Learns from all groups once, from where the state is.
     fn learn(
         &self,
-        model: &Network,
-        adam: &mut Adam,
-        index: &Tensor,
+        state: &mut State,
+        rows: std::ops::Range<usize>,
         rate: f64,
         recipe: &Recipe,
-    ) -> Result<f64, TchError> {
-        let mut sum = None;
-        let mut count = 0.0;
-        for index in index.f_split(recipe.batch as i64, 0)? {
+        around: &Surroundings<'_>,
+    ) -> Result<Ended, TchError> {
+        let mut order = rng(recipe.seed, self.stream, u64::from(state.epoch) + 1);
+        let index = groups(rows, self.objective.k(), &mut order, self.device)?;
+        let parameters: Vec<Tensor> = state
+            .networks
+            .iter()
+            .flat_map(|network| network.parameters().iter().map(Tensor::shallow_clone))
+            .collect();
+        let (before, mut count) = state.losses;
+        let mut sum = Tensor::from(before).f_to_device(self.device.0)?;
+        for index in index.f_split(recipe.batch as i64, 0)?.iter().skip(state.batch as usize) {
+            if (around.stop)() {
+                state.losses = (read(&sum), count);
+                return Ok(Ended::Early);
+            }
             let size = index.size()[0] as f64;
-            let (_, loss) = self.answer(model, &index, Mode::Train)?;
-            let gradients = Tensor::f_run_backward(&[&loss], model.parameters(), false, false)?;
-            let flat: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
-            adam.step(&model.weights().parameters, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
-            add(&mut sum, &loss.f_detach()?.f_mul_scalar(size)?)?;
+            let loss = self.objective.loss(&state.networks, index, Mode::Train)?;
+            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+            let mut gradients = gradients.iter();
+            for (network, adam) in state.networks.iter().zip(&mut state.optimisers) {
+                let own = gradients.by_ref().take(network.parameters().len());
+                let flat: Vec<Tensor> = own.map(|gradient| gradient.flatten(0, -1)).collect();
+                adam.step(&network.weights().parameters, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
+            }
+            let loss = loss.f_detach()?.f_to_kind(tch::Kind::Double)?.f_mul_scalar(size)?;
+            sum = sum.f_add(&loss)?;
             count += size;
+            state.batch += 1;
         }
-        Ok(sum.as_ref().map_or(0.0, read) / count)
+        Ok(Ended::Whole(read(&sum) / count))
     }
 
-    /// What the validation groups say of a model; none without any.
-    fn validate(&self, model: &Network, groups: &Tensor) -> Result<Option<Validation>, TchError> {
-        let count = groups.size()[0];
-        if count == 0 {
-            return Ok(None);
-        }
-        let mut sums = Sums::default();
-        tch::no_grad(|| {
-            for index in groups.f_split(self.queries.block(), 0)? {
-                let (outputs, loss) = self.answer(model, &index, Mode::Evaluate)?;
-                add(&mut sums.loss, &loss.f_mul_scalar(index.size()[0] as f64)?)?;
-                match &self.goal {
-                    Goal::Labels => self.count_right(&outputs, &index.f_flatten(0, -1)?, &mut sums)?,
-                    Goal::Sums(predictions) => {
-                        self.reconstruct(&predictions.tensor, &index, &[outputs], &mut sums)?;
-                    }
-                }
-            }
-            Ok::<_, TchError>(())
-        })?;
-        let share = |sum: Option<Tensor>| sum.map(|sum| read(&sum) / sums.reconstructions.max(1) as f64);
-        let (agreed, right) = (share(sums.agreed), share(sums.right));
-        Ok(Some(Validation {
-            loss: sums.loss.as_ref().map_or(0.0, read) / count as f64,
-            score: agreed.or(right).unwrap_or(0.0),
-            degraded: right.filter(|_| agreed.is_some()),
-        }))
-    }
-
-    fn count_right(&self, outputs: &Tensor, rows: &Tensor, sums: &mut Sums) -> Result<(), TchError> {
-        sums.reconstructions += rows.numel() as u64;
-        if let Some(labels) = &self.labels {
-            add(
-                &mut sums.right,
-                &top1(outputs)?.f_eq_tensor(&labels.f_index_select(0, rows)?)?.f_sum(Kind::Int64)?,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Loses each slot of the groups in turn, rebuilds it with the parity outputs and compares.
-    pub(super) fn reconstruct(
-        &self,
-        predictions: &Tensor,
-        index: &Tensor,
-        answers: &[Tensor],
-        sums: &mut Sums,
-    ) -> Result<(), TchError> {
-        let k = self.k();
-        let rows: Vec<Tensor> =
-            (0..k).map(|slot| index.f_select(1, slot as i64)).collect::<Result<_, _>>()?;
-        let own: Vec<Tensor> =
-            rows.iter().map(|rows| predictions.f_index_select(0, rows)).collect::<Result<_, _>>()?;
-        for slot in 0..k {
-            let mut available = vec![true; k + answers.len()];
-            available[slot] = false;
-            // A slot that the parities do not hold (its weights are 0) cannot be rebuilt.
-            let decoding = self.code.decoding(&available);
-            let Some(rebuilt) = decoding.rebuilt.first() else { continue };
-            let mut sum = own[slot].f_zeros_like()?;
-            for &(at, coefficient) in &rebuilt.terms {
-                let answer = if at < k { &own[at] } else { &answers[at - k] };
-                let _ = sum.f_add_(&answer.f_mul_scalar(coefficient)?)?;
-            }
-            let agreed = top1(&sum)?.f_eq_tensor(&top1(&own[slot])?)?.f_sum(Kind::Int64)?;
-            add(&mut sums.agreed, &agreed)?;
-            self.count_right(&sum, &rows[slot], sums)?;
-            if let Some(labels) = &self.labels {
-                let right = top1(&own[slot])?.f_eq_tensor(&labels.f_index_select(0, &rows[slot])?)?;
-                add(&mut sums.available, &right.f_sum(Kind::Int64)?)?;
-            }
+    /// Keeps the networks if they are the best so far. Without validation rows nothing tells epochs
+    /// apart, and the last is taken.
+    fn keep_best(&self, state: &mut State, line: &Epoch, folder: &Folder) -> Result<(), TrainError> {
+        let rank = match line.validation_loss {
+            Some(loss) => (line.score().unwrap_or(0.0), loss),
+            None => (f64::from(line.epoch), line.train_loss),
+        };
+        if state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
+            folder.save_best(&state.networks, &self.learners)?;
+            let copy = |network: &Network| network.weights().copy(self.device.0);
+            let weights = state.networks.iter().map(copy).collect::<Result<_, _>>()?;
+            state.best = Some(Best { epoch: line.epoch, rank, weights });
         }
         Ok(())
     }
 }
 
-fn top1(rows: &Tensor) -> Result<Tensor, TchError> {
-    rows.f_argmax(1, false)
+/// The groups of the validation rows `[groups, k]`, the same for every epoch and network.
+pub(super) fn validation_groups(
+    objective: &dyn Objective,
+    recipe: &Recipe,
+    device: Device,
+) -> Result<Tensor, TchError> {
+    let rows = objective.queries().count();
+    let first = rows.saturating_sub(recipe.validation);
+    groups(first..rows, objective.k(), &mut rng(recipe.seed, 0, u64::MAX), device)
+}
+
+/// What groups say of networks.
+pub(super) fn count(
+    objective: &dyn Objective,
+    networks: &[Network],
+    groups: &Tensor,
+) -> Result<Counts, TchError> {
+    let mut counts = Counts::default();
+    if groups.size()[0] > 0 {
+        tch::no_grad(|| {
+            for index in groups.f_split(objective.queries().block(), 0)? {
+                objective.count(networks, &index, &mut counts)?;
+            }
+            Ok::<_, TchError>(())
+        })?;
+    }
+    Ok(counts)
+}
+
+fn line(epoch: u32, train_loss: f64, counts: &Counts, lr: f64, seconds: f64) -> Epoch {
+    let agreement = counts.agreement();
+    Epoch {
+        epoch,
+        train_loss,
+        validation_loss: counts.loss(),
+        accuracy: counts.accuracy().filter(|_| agreement.is_none()),
+        agreement,
+        degraded: counts.accuracy().filter(|_| agreement.is_some()),
+        iou: counts.fit().map(|fit| fit.mean),
+        lr,
+        seconds,
+    }
 }

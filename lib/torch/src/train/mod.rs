@@ -1,44 +1,47 @@
-//! Training: deployed models (*base*) and parity models, as in ParM (SOSP 2019, section 4.2).
+//! Training: deployed models (*base*), parity models as in ParM (SOSP 2019, section 4.2), and learned
+//! coders (*Learning a Code*, 2018; JSAIT 2020).
 //!
-//! A parity model learns to answer the parity query `Σ w_i·X_i` with `Σ w_i·F(X_i)`, F the deployed
-//! model, under the mean squared error. A deployed model is the same with groups of one row, and
-//! labels and the cross-entropy in place of sums. Both are one loop.
+//! A training makes an [`objective`] small: that of a network which answers rows itself, or that of a
+//! code whose encoder, parity models and decoder are networks or given. Both are one loop, the
+//! [`lesson`], over groups of rows; a base model's groups have one row.
 //!
 //! Everything random (initial weights, the groups of each epoch, the groups of the validation rows)
-//! is keyed by seed, parity and epoch, and a checkpoint holds all that the loop carries from epoch
-//! to epoch. So on one CPU thread of one machine a training repeats itself to the bit, broken off
-//! or not.
+//! is keyed by seed, training and epoch, and a checkpoint holds all that the loop carries from
+//! minibatch to minibatch. So on one CPU thread of one machine a training repeats itself to the bit,
+//! broken off or not.
 
+mod coding;
+mod counts;
 mod error;
-mod folder;
 mod lesson;
+mod loss;
+mod objective;
 mod random;
 mod rows;
+mod scenarios;
+mod state;
 
+pub use coding::{AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Start, Trained, single};
+pub use counts::{Fit, Truth};
 pub use error::TrainError;
+pub use loss::Loss;
+pub use objective::{Compared, TilesError};
 pub use rows::{Rows, sha256};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bytemuck::cast_slice;
-use nalgebra::DMatrix;
-use parm::LinearCode;
-use parm::codes::CodeError;
 use serde::{Deserialize, Serialize};
-use tch::{TchError, Tensor};
 
 use crate::device::Device;
-use crate::network::{Description, Family, Mode, Network};
-use lesson::{Goal, Lesson, Student, Sums, read};
-use rows::{combine, flat, hash, hash_weights, labels_tensor};
-
-/// The most classes that a deployed model may have: a guard against labels that are none.
-const MAX_CLASSES: i64 = 1 << 20;
+use crate::network::Network;
+use lesson::Lesson;
+use objective::Own;
+use rows::hash_tensor;
 
 /// The newest checkpoint, in a run's folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
-/// The best model so far, in a run's folder.
+/// The best network so far, in the folder of a run of one; of several, `best-NAME.safetensors`.
 pub const BEST: &str = "best.safetensors";
 /// A line per epoch, in a run's folder.
 pub const METRICS: &str = "metrics.jsonl";
@@ -97,6 +100,8 @@ pub struct Surroundings<'a> {
     pub clock: &'a dyn Fn() -> f64,
     /// Is told of each epoch.
     pub watch: &'a mut dyn FnMut(&Epoch),
+    /// Whether to save and stop; asked before each minibatch.
+    pub stop: &'a dyn Fn() -> bool,
 }
 
 /// A line of the metrics: what one epoch came to.
@@ -108,7 +113,7 @@ pub struct Epoch {
     pub train_loss: f64,
     /// The mean loss over the validation rows; none without any.
     pub validation_loss: Option<f64>,
-    /// Base: the share of validation rows answered rightly.
+    /// Base: the share of validation rows that were answered rightly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
     /// Parity: the share of reconstructions with the deployed model's top-1.
@@ -117,157 +122,57 @@ pub struct Epoch {
     /// Parity: the share of right reconstructions; only with labels.
     #[serde(rename = "A_d", skip_serializing_if = "Option::is_none")]
     pub degraded: Option<f64>,
+    /// The mean intersection over union of boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iou: Option<f64>,
     /// The learning rate.
     pub lr: f64,
     /// What the epoch took, in seconds.
     pub seconds: f64,
 }
 
-/// A trained parity model and the data that it was trained on, to score its code.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CodeScores {
-    /// Accuracy of the deployed model; none without labels.
-    pub available: Option<f64>,
-    /// Accuracy of the reconstructions; none without labels.
-    pub degraded: Option<f64>,
-    /// Share of reconstructions with the deployed model's own top-1; none without validation rows.
-    pub agreement: Option<f64>,
-    /// Reconstructions that were scored.
-    pub reconstructions: u64,
+impl Epoch {
+    /// What the best epoch is chosen by: agreement, else accuracy, else the mean IoU.
+    #[must_use]
+    pub fn score(&self) -> Option<f64> {
+        self.agreement.or(self.accuracy).or(self.iou)
+    }
 }
 
-/// Trains a deployed model: a network that classifies the rows. Returns the best of all epochs by
-/// validation accuracy, and of equals the one of lower loss; without validation rows the last.
+/// Trains a deployed model. Returns the best of all epochs by validation accuracy (of boxes: by the
+/// mean IoU), and of equals the one of lower loss; without validation rows the last.
 ///
 /// # Errors
 /// [`TrainError`], by kind.
 pub fn base(
     queries: &Rows,
-    labels: &[i64],
-    family: &Family,
+    truth: &Truth,
+    start: Start<'_>,
+    loss: Loss,
     device: Device,
     recipe: &Recipe,
     around: &mut Surroundings<'_>,
 ) -> Result<Network, TrainError> {
-    let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
-    let bytes: &[u8] = cast_slice(labels);
+    let own = [
+        ("task", "base".into()),
+        ("labels", hash_tensor(truth.tensor())),
+        ("layers", start.description.architecture.to_string()),
+        ("initial", start.hash()),
+        ("loss", format!("{loss:?}")),
+    ];
+    let learner = start.learner("base", true);
     let lesson = Lesson {
-        queries,
-        goal: Goal::Labels,
-        code: single(&[1.0])?,
-        labels: Some(labels_tensor(labels, queries, classes, device)?),
+        objective: &Own { queries, truth, loss },
+        learners: vec![learner],
+        settings: settings(&own, queries, recipe),
+        stream: 0,
+        device,
     };
-    let description = Description::new(family, queries.shape(), &[classes as usize])?;
-    let own = [("task", "base".into()), ("labels", hash(&[bytes]))];
-    let settings = settings(&own, queries, &description, recipe);
-    let student = Student { description, initial: None, settings, stream: 0 };
-    lesson.train(&student, device, recipe, around)
-}
-
-/// A code to train parity models for, and what it is trained on.
-pub struct Parity<'a> {
-    /// The queries.
-    pub queries: &'a Rows,
-    /// The deployed model's predictions of them.
-    pub predictions: &'a Rows,
-    /// What the predictions come from: the hash of the model, or of the recorded predictions.
-    pub deployed: &'a str,
-    /// Labels, for scores.
-    pub labels: Option<&'a [i64]>,
-    /// The code.
-    pub code: &'a LinearCode,
-    /// What parity models are.
-    pub family: &'a Family,
-    /// A model whose weights to begin with.
-    pub initial: Option<&'a Network>,
-    /// Where to compute.
-    pub device: Device,
-}
-
-impl Parity<'_> {
-    /// Trains the model of parity `j`. Returns the best of all epochs by validation agreement
-    /// (every single loss simulated and decoded with this parity alone), and of equals the one of
-    /// lower loss; without validation rows the last.
-    ///
-    /// # Errors
-    /// [`TrainError`], by kind.
-    pub fn train(
-        &self,
-        j: usize,
-        recipe: &Recipe,
-        around: &mut Surroundings<'_>,
-    ) -> Result<Network, TrainError> {
-        let weights = self.code.weights(j);
-        let lesson = self.lesson(single(&weights)?)?;
-        let description = Description::new(self.family, self.queries.shape(), self.predictions.shape())?;
-        let own = [
-            ("task", format!("parity {j}")),
-            ("deployed", self.deployed.into()),
-            ("weights", format!("{weights:?}")),
-            ("initial", self.initial.map_or("random".into(), |model| hash_weights(model.weights()))),
-        ];
-        let settings = settings(&own, self.queries, &description, recipe);
-        let student = Student { description, initial: self.initial, settings, stream: j as u64 + 1 };
-        lesson.train(&student, self.device, recipe, around)
-    }
-
-    /// Scores the whole code on the validation rows, every single loss simulated.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn score(&self, models: &[Network], recipe: &Recipe) -> Result<CodeScores, TrainError> {
-        let lesson = self.lesson(self.code.clone())?;
-        let groups = lesson.validation_groups(recipe, self.device)?;
-        let mut sums = Sums::default();
-        tch::no_grad(|| {
-            for index in groups.split(self.queries.block(), 0) {
-                let mut answers = Vec::new();
-                for (j, model) in models.iter().enumerate() {
-                    let queries = combine(&self.queries.tensor, &index, &self.code.weights(j))?;
-                    answers.push(flat(model.forward(&queries, Mode::Evaluate)?)?);
-                }
-                lesson.reconstruct(&self.predictions.tensor, &index, &answers, &mut sums)?;
-            }
-            Ok::<_, TchError>(())
-        })?;
-        let share = |right: &Option<Tensor>| {
-            right
-                .as_ref()
-                .filter(|_| sums.reconstructions > 0)
-                .map(|right| read(right) / sums.reconstructions as f64)
-        };
-        Ok(CodeScores {
-            available: share(&sums.available).filter(|_| self.labels.is_some()),
-            degraded: share(&sums.right).filter(|_| self.labels.is_some()),
-            agreement: share(&sums.agreed),
-            reconstructions: sums.reconstructions,
-        })
-    }
-
-    fn lesson(&self, code: LinearCode) -> Result<Lesson<'_>, TrainError> {
-        let rows = self.queries.count();
-        if self.predictions.count() != rows {
-            let found = self.predictions.count();
-            return Err(TrainError::Count { what: "predictions", found, expected: rows });
-        }
-        let classes = self.predictions.tensor.size().get(1).copied().unwrap_or(1);
-        let labels = self.labels.map(|labels| labels_tensor(labels, self.queries, classes, self.device));
-        Ok(Lesson {
-            queries: self.queries,
-            goal: Goal::Sums(self.predictions),
-            code,
-            labels: labels.transpose()?,
-        })
-    }
+    lesson.train(recipe, around)?.pop().ok_or(TrainError::Nothing)
 }
 
 /// What must be the same for a training to go on.
-fn settings(
-    own: &[(&str, String)],
-    queries: &Rows,
-    description: &Description,
-    recipe: &Recipe,
-) -> BTreeMap<String, String> {
+fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap<String, String> {
     let schedule = match recipe.schedule {
         Schedule::Constant => "constant".into(),
         // Its rates depend on the last epoch.
@@ -275,7 +180,6 @@ fn settings(
     };
     let shared = [
         ("data", queries.sha256().to_owned()),
-        ("layers", description.architecture.to_string()),
         ("batch", recipe.batch.to_string()),
         ("lr", recipe.rate.to_string()),
         ("weight decay", recipe.decay.to_string()),
@@ -286,15 +190,12 @@ fn settings(
     own.iter().chain(&shared).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
-/// The code with one parity of these weights.
-fn single(weights: &[f64]) -> Result<LinearCode, CodeError> {
-    LinearCode::weighted(weights.len(), DMatrix::from_row_slice(1, weights.len(), weights))
-}
-
 #[cfg(test)]
 mod tests {
+    use parm::LinearCode;
+
     use super::*;
-    use crate::network::Weights;
+    use crate::network::{Description, Weights};
 
     /// Rows of three numbers, all different.
     fn rows(count: usize) -> Rows {
@@ -323,30 +224,45 @@ mod tests {
         }
     }
 
+    /// A code whose parity models are given.
+    fn coding<'a>(
+        queries: &'a Rows,
+        predictions: &'a Rows,
+        truth: Option<&'a Truth>,
+        code: &'a LinearCode,
+    ) -> Coding<'a> {
+        let start = Start { description: linear().description().clone(), initial: None };
+        Coding {
+            queries,
+            predictions,
+            deployed: "",
+            truth,
+            code,
+            encoder: EncoderPlan::Sum,
+            answers: AnswersPlan::Parity(vec![start; code.r()]),
+            decoder: DecoderPlan::Linear,
+            loss: Loss::Mse,
+            compared: Compared::Sums,
+            stream: 0,
+            device: Device::CPU,
+        }
+    }
+
+    fn parities(r: usize) -> Trained {
+        Trained { parity: (0..r).map(|_| linear()).collect(), ..Trained::default() }
+    }
+
     #[test]
     fn a_linear_model_is_rebuilt_exactly_by_every_code() {
         let queries = rows(60);
         let predictions = queries.predict(&crate::Model::Native(Box::new(linear()))).unwrap();
-        let labels = vec![1; 60];
+        let truth = Truth::classes(&[1; 60], &queries, 2, Device::CPU).unwrap();
         for (k, r) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3)] {
             let code = LinearCode::sum(k, r).unwrap();
-            let parity = Parity {
-                queries: &queries,
-                predictions: &predictions,
-                deployed: "",
-                labels: Some(&labels),
-                code: &code,
-                family: &Family::Mlp { hidden: Vec::new() },
-                initial: None,
-                device: Device::CPU,
-            };
-            let models: Vec<Network> = (0..r).map(|_| linear()).collect();
-            let scores = parity.score(&models, &recipe(31)).unwrap();
-            assert_eq!(
-                (scores.agreement, scores.reconstructions),
-                (Some(1.0), (31 / k * k) as u64),
-                "{k} {r}"
-            );
+            let coding = coding(&queries, &predictions, Some(&truth), &code);
+            let scores = coding.score(parities(r), &recipe(31)).unwrap();
+            let counted = (31 / k * k) as u64;
+            assert_eq!((scores.agreement, scores.reconstructions), (Some(1.0), counted), "{k} {r}");
             assert_eq!(scores.degraded, scores.available);
             assert!(scores.available.is_some_and(|accuracy| accuracy > 0.0 && accuracy < 1.0));
         }
@@ -356,18 +272,8 @@ mod tests {
     fn a_code_with_weights_of_zero_scores_the_slots_that_it_holds() {
         let queries = rows(20);
         let predictions = queries.predict(&crate::Model::Native(Box::new(linear()))).unwrap();
-        let code = single(&[0.0, 2.0]).unwrap();
-        let parity = Parity {
-            queries: &queries,
-            predictions: &predictions,
-            deployed: "",
-            labels: None,
-            code: &code,
-            family: &Family::Mlp { hidden: Vec::new() },
-            initial: None,
-            device: Device::CPU,
-        };
-        let scores = parity.score(&[linear()], &recipe(20)).unwrap();
+        let code = LinearCode::weighted(2, nalgebra::DMatrix::from_row_slice(1, 2, &[0.0, 2.0])).unwrap();
+        let scores = coding(&queries, &predictions, None, &code).score(parities(1), &recipe(20)).unwrap();
         assert_eq!((scores.agreement, scores.available, scores.reconstructions), (Some(1.0), None, 10));
     }
 

@@ -121,21 +121,6 @@ pub(super) fn combine(rows: &Tensor, index: &Tensor, weights: &[f64]) -> Result<
     sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
 }
 
-pub(super) fn labels_tensor(
-    labels: &[i64],
-    queries: &Rows,
-    classes: i64,
-    device: Device,
-) -> Result<Tensor, TrainError> {
-    if labels.len() != queries.count() {
-        return Err(TrainError::Count { what: "labels", found: labels.len(), expected: queries.count() });
-    }
-    match labels.iter().enumerate().find(|&(_, label)| !(0..classes).contains(label)) {
-        Some((row, &found)) => Err(TrainError::Label { found, row, classes }),
-        None => Ok(Tensor::from_slice(labels).f_to_device(device.0)?),
-    }
-}
-
 pub(super) fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -145,12 +130,17 @@ pub(super) fn hash(parts: &[&[u8]]) -> String {
 }
 
 pub(super) fn hash_weights(weights: &Weights) -> String {
-    let [parameters, buffers] = [&weights.parameters, &weights.buffers].map(|tensor| {
-        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-        tensor.to_device(tch::Device::Cpu).copy_data_u8(&mut bytes, tensor.numel());
-        bytes
-    });
-    hash(&[&parameters, &buffers])
+    hash(&[&bytes_of(&weights.parameters), &bytes_of(&weights.buffers)])
+}
+
+pub(super) fn hash_tensor(tensor: &Tensor) -> String {
+    hash(&[&bytes_of(tensor)])
+}
+
+fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.to_device(tch::Device::Cpu).contiguous().copy_data_u8(&mut bytes, tensor.numel());
+    bytes
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,0 +1,53 @@
+//! Deployed models.
+
+use anyhow::{Context, Result};
+use parm_cli::input::check_stdin;
+use parm_cli::options::Common;
+use parm_cli::tools::train::Base;
+use parm_cli::{Io, Usage};
+use parm_torch::Description;
+use parm_torch::train::{self, Loss, Start, Truth};
+
+use crate::data::{boxes_of, labels_of, rows};
+use crate::recipe::{Task, recipe};
+use crate::watch::Watch;
+use crate::{NAME, family, prepare};
+
+/// The most classes that a deployed model may have: a guard against labels that are none.
+const MAX_CLASSES: i64 = 1 << 20;
+
+pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
+    check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
+    let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
+    let device = prepare(options.compute, common, io)?;
+    let window = options.read.window();
+    let queries = rows(&options.data, device, window, io)?;
+    let (truth, outputs, loss) = match (&options.labels, &options.boxes) {
+        (Some(input), _) => {
+            let labels = labels_of(input, &queries, &options.data, io, window)?;
+            let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
+            let truth = Truth::classes(&labels, &queries, classes, device);
+            (truth.with_context(|| input.to_string())?, classes as usize, Loss::CrossEntropy)
+        }
+        (None, Some(input)) => (boxes_of(input, &queries, device, io, window)?, 4, Loss::SmoothL1),
+        (None, None) => return Err(Usage::error("labels (--labels) or boxes (--boxes) needed")),
+    };
+    let recipe = recipe(&options.recipe, Task::Base, queries.count())?;
+    let mut description = Description::new(&family, queries.shape(), &[outputs])?;
+    if options.boxes.is_some() {
+        description.output = "boxes".into();
+    }
+    let watch = Watch::new(common, io, u64::from(recipe.epochs));
+    let start = Start { description, initial: None };
+    let (model, last) = watch.run(options.output.with_extension("run"), "", |around| {
+        train::base(&queries, &truth, start, loss, device, &recipe, around)
+            .with_context(|| options.data.to_string())
+    })?;
+    model.save(&options.output)?;
+    let line = last.map_or_else(
+        || format!("all {} epochs were done before", recipe.epochs),
+        |epoch| format!("{} epochs done, the last with {}", epoch.epoch, crate::watch::summary(&epoch)),
+    );
+    common.count(io, NAME, &format!("{}: {line}", options.output.display()));
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What is learned from: rows, what is true of them, and the deployed model's predictions.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use parm::code_dir::Deployed;
+use parm::npy::{RowBuffer, Window};
+use parm_cli::input::check_stdin;
+use parm_cli::options::ReadOptions;
+use parm_cli::tools::train::Teaching;
+use parm_cli::{Input, Io, Usage};
+use parm_torch::train::{self, Rows, Truth};
+use parm_torch::{Device, Model};
+
+/// What a code is trained on.
+pub(crate) struct Teacher {
+    pub(crate) queries: Rows,
+    pub(crate) predictions: Rows,
+    pub(crate) truth: Option<Truth>,
+    pub(crate) deployed: Deployed,
+    /// The deployed model, if it was given.
+    pub(crate) model: Option<Model>,
+    /// What the predictions are: `logits` or `boxes`.
+    pub(crate) output: String,
+}
+
+impl Teacher {
+    pub(crate) fn read(options: &Teaching, read: ReadOptions, device: Device, io: &mut Io) -> Result<Self> {
+        let Teaching { base, targets, data, labels, boxes } = options;
+        check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
+        let window = read.window();
+        let queries = rows(data, device, window, io)?;
+        let (predictions, deployed, model) = match (base, targets) {
+            (Some(path), _) => {
+                let deployed = named(path, train::sha256(path)?);
+                let model = Model::load(path, device)?;
+                let on = || format!("{} on {data}", path.display());
+                (queries.predict(&model).with_context(on)?, deployed, Some(model))
+            }
+            (None, Some(input)) => {
+                let (predictions, deployed) = recorded(input, device, window, io)?;
+                ensure!(
+                    predictions.count() == queries.count(),
+                    "{input}: found {} predictions, expected {}: one for each row of {data}",
+                    predictions.count(),
+                    queries.count()
+                );
+                (predictions, deployed, None)
+            }
+            (None, None) => {
+                return Err(Usage::error(
+                    "a deployed model (--base) or recorded predictions (--targets) needed",
+                ));
+            }
+        };
+        let truth = match (labels, boxes) {
+            (Some(input), _) => {
+                let labels = labels_of(input, &queries, data, io, window)?;
+                let classes = predictions.shape().iter().product::<usize>() as i64;
+                let truth = Truth::classes(&labels, &queries, classes, device);
+                Some(truth.with_context(|| input.to_string())?)
+            }
+            (None, Some(input)) => Some(boxes_of(input, &queries, device, io, window)?),
+            (None, None) => None,
+        };
+        let said = match &model {
+            Some(Model::Native(network)) => network.description().output.clone(),
+            _ if boxes.is_some() => "boxes".into(),
+            _ => "logits".into(),
+        };
+        Ok(Self { queries, predictions, truth, deployed, model, output: said })
+    }
+}
+
+fn named(path: &Path, sha256: String) -> Deployed {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Deployed { sha256, name }
+}
+
+/// Reads recorded predictions and hashes the bytes that they came as.
+fn recorded(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<(Rows, Deployed)> {
+    let predictions = rows(input, device, window, io)?;
+    let deployed = match input {
+        // A file's hash is that of sha256sum; what came through a pipe is known by its rows.
+        Input::Path(path) if path.is_file() => named(path, train::sha256(path)?),
+        Input::Path(path) => named(path, predictions.sha256().to_owned()),
+        Input::Stdin => Deployed { sha256: predictions.sha256().to_owned(), name: "-".into() },
+    };
+    Ok((predictions, deployed))
+}
+
+/// Reads a whole stream of rows.
+pub(crate) fn rows(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<Rows> {
+    let mut reader = input.rows(io, window)?;
+    let mut buffer = RowBuffer::<f32>::default();
+    let count = reader.read(usize::MAX, &mut buffer)?;
+    ensure!(count > 0, "{input}: found no rows, expected at least 1");
+    Rows::new(buffer.values(), count, &reader.layout().shape, device).with_context(|| input.to_string())
+}
+
+/// Reads one label for each row of the data.
+pub(crate) fn labels_of(
+    input: &Input,
+    queries: &Rows,
+    data: &Input,
+    io: &mut Io,
+    window: Window,
+) -> Result<Vec<i64>> {
+    let labels = input.labels(io, window)?;
+    let (found, expected) = (labels.len(), queries.count());
+    ensure!(
+        found == expected,
+        "{input}: found {found} labels, expected {expected}: one for each row of {data}"
+    );
+    Ok(labels)
+}
+
+/// Reads one box for each row of the data.
+pub(crate) fn boxes_of(
+    input: &Input,
+    queries: &Rows,
+    device: Device,
+    io: &mut Io,
+    window: Window,
+) -> Result<Truth> {
+    let boxes = rows(input, device, window, io)?;
+    Truth::boxes(&boxes, queries).with_context(|| input.to_string())
+}

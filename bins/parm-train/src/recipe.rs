@@ -1,0 +1,66 @@
+//! Recipes: what options leave open.
+
+use anyhow::{Result, ensure};
+use parm_cli::Usage;
+use parm_cli::tools::train::{self as arguments, Comparison, LossKind, Objective, Whose};
+use parm_torch::train::{Compared, Loss, Recipe, Schedule};
+
+/// What is trained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    Base,
+    Parity,
+    Coders,
+}
+
+/// The recipe of these options for so many rows.
+pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Result<Recipe> {
+    let share = options.validation;
+    let validation = if share < 1.0 { (share * rows as f64).floor() } else { share };
+    if validation.fract() != 0.0 {
+        return Err(Usage::error(format!(
+            "--validation {share}: expected whole rows, or a fraction below 1"
+        )));
+    }
+    ensure!(validation < rows as f64, "--validation {share}: found {rows} rows in all, expected more");
+    let (epochs, batch, rate, decay, schedule) = match (options.recipe, task) {
+        (Whose::Paper, _) => (50, 64, 1e-3, 1e-5, Schedule::Constant),
+        (Whose::Parm, Task::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
+        (Whose::Parm, Task::Parity) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Task::Coders) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
+    };
+    Ok(Recipe {
+        epochs: options.epochs.unwrap_or(epochs),
+        batch: options.batch.unwrap_or(batch) as usize,
+        rate: options.lr.unwrap_or(rate),
+        decay: options.weight_decay.unwrap_or(decay),
+        schedule: options.schedule.map_or(schedule, |schedule| match schedule {
+            arguments::Schedule::Constant => Schedule::Constant,
+            arguments::Schedule::Cosine => Schedule::Cosine,
+        }),
+        validation: validation as usize,
+        seed: options.seed,
+        checkpoint_cycle: options.checkpoint_cycle,
+        resume: options.resume,
+    })
+}
+
+/// The loss of these options and what it compares, for predictions that are `output`.
+pub(crate) fn objective(options: &Objective, whose: Whose, output: &str) -> (Loss, Compared) {
+    let default = match whose {
+        Whose::Parm if output == "boxes" => LossKind::SmoothL1,
+        Whose::Parm => LossKind::Kl,
+        Whose::Paper => LossKind::Mse,
+    };
+    let loss = match options.loss.unwrap_or(default) {
+        LossKind::Mse => Loss::Mse,
+        LossKind::SmoothL1 => Loss::SmoothL1,
+        LossKind::Kl => Loss::Kl { temperature: options.temperature },
+        LossKind::CrossEntropy => Loss::CrossEntropy,
+    };
+    let compared = match (options.compare, whose) {
+        (Some(Comparison::Sums), _) | (None, Whose::Paper) => Compared::Sums,
+        (Some(Comparison::Reconstructions), _) | (None, Whose::Parm) => Compared::Reconstructions,
+    };
+    (loss, compared)
+}

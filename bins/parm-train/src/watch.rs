@@ -1,0 +1,53 @@
+//! Watching a training: its progress, and signals that ask it to stop.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use parm_cli::options::Common;
+use parm_cli::{Io, Progress, signals};
+use parm_torch::train::{Epoch, Surroundings};
+
+/// The progress of one or more trainings.
+pub(crate) struct Watch {
+    progress: Progress,
+    start: Instant,
+}
+
+impl Watch {
+    pub(crate) fn new(common: &Common, io: &mut Io, epochs: u64) -> Self {
+        // What was trained is saved before a signal ends the program.
+        signals::postpone();
+        Self { progress: Progress::new(common, io, "epochs", Some(epochs)), start: Instant::now() }
+    }
+
+    /// Runs a training in this folder, under this name. Returns its last epoch too.
+    pub(crate) fn run<T, E>(
+        &self,
+        folder: PathBuf,
+        name: &str,
+        train: impl FnOnce(&mut Surroundings<'_>) -> Result<T, E>,
+    ) -> Result<(T, Option<Epoch>), E> {
+        let last = RefCell::new(None);
+        let mut watch = |epoch: &Epoch| {
+            self.progress.advance(1);
+            self.progress.note(format!("{name}{}", summary(epoch)));
+            *last.borrow_mut() = Some(epoch.clone());
+        };
+        let mut around = Surroundings {
+            folder,
+            clock: &|| self.start.elapsed().as_secs_f64(),
+            watch: &mut watch,
+            stop: &|| signals::noted().is_some(),
+        };
+        let trained = train(&mut around)?;
+        Ok((trained, last.into_inner()))
+    }
+}
+
+/// An epoch in a few words.
+pub(crate) fn summary(epoch: &Epoch) -> String {
+    let scores = [("accuracy", epoch.accuracy), ("agreement", epoch.agreement), ("IoU", epoch.iou)];
+    let score = scores.iter().find_map(|(name, score)| score.map(|score| format!(", {name} {score:.4}")));
+    format!("loss {:.4}{}", epoch.train_loss, score.unwrap_or_default())
+}

@@ -1,0 +1,265 @@
+//! Training the parts of a code, and scoring it.
+
+use nalgebra::DMatrix;
+use parm::LinearCode;
+use parm::codes::CodeError;
+
+use super::lesson::{Learner, Lesson, count, validation_groups};
+use super::objective::{Answers, Coded, Compared, Encoder, Tiles};
+use super::rows::hash_weights;
+use super::scenarios::Scenarios;
+use super::{Fit, Loss, Recipe, Rows, Surroundings, TrainError, Truth, settings};
+use crate::device::Device;
+use crate::model::Model;
+use crate::network::{Description, Network};
+
+/// A network to train.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// Its layers and shapes.
+    pub description: Description,
+    /// A network whose weights it begins with; else random ones.
+    pub initial: Option<&'a Network>,
+}
+
+impl<'a> Start<'a> {
+    pub(super) fn learner(self, name: &str, alone: bool) -> Learner<'a> {
+        Learner { name: name.into(), alone, description: self.description, initial: self.initial }
+    }
+
+    pub(super) fn hash(&self) -> String {
+        self.initial.map_or("random".into(), |network| hash_weights(network.weights()))
+    }
+}
+
+/// How parity queries are made.
+#[derive(Clone, Debug)]
+pub enum EncoderPlan<'a> {
+    /// As the code's weighted sums.
+    Sum,
+    /// As images of tiles, for one parity.
+    Concat,
+    /// By a network that learns, `[k, …]` to `[r, …]`.
+    Learned(Start<'a>),
+}
+
+/// What answers parity queries.
+#[derive(Clone, Debug)]
+pub enum AnswersPlan<'a> {
+    /// Parity models that learn, one for each parity.
+    Parity(Vec<Start<'a>>),
+    /// The deployed model as it is.
+    Deployed(&'a Model),
+}
+
+/// How predictions are rebuilt.
+#[derive(Clone, Debug)]
+pub enum DecoderPlan<'a> {
+    /// By solving the code's equations.
+    Linear,
+    /// By a network that learns, `[k + r, …]` to `[k, …]`.
+    Learned(Start<'a>),
+}
+
+/// A code to train parts of, and what they are trained on.
+#[derive(Clone)]
+pub struct Coding<'a> {
+    /// The queries.
+    pub queries: &'a Rows,
+    /// The deployed model's predictions of them.
+    pub predictions: &'a Rows,
+    /// What the predictions come from: the hash of the model, or of the recorded predictions.
+    pub deployed: &'a str,
+    /// What is true of the queries, for scores, and for the cross-entropy.
+    pub truth: Option<&'a Truth>,
+    /// The code: its size and, where they count, its weights.
+    pub code: &'a LinearCode,
+    /// How parity queries are made.
+    pub encoder: EncoderPlan<'a>,
+    /// What answers them.
+    pub answers: AnswersPlan<'a>,
+    /// How predictions are rebuilt.
+    pub decoder: DecoderPlan<'a>,
+    /// The loss.
+    pub loss: Loss,
+    /// What it compares.
+    pub compared: Compared,
+    /// Keeps the random numbers apart from those of other trainings of the same seed.
+    pub stream: u64,
+    /// Where to compute.
+    pub device: Device,
+}
+
+/// The parts of a code that were trained.
+#[derive(Debug, Default)]
+pub struct Trained {
+    /// The encoder, if it was learned.
+    pub encoder: Option<Network>,
+    /// The parity models, by parity; none where the deployed model answers.
+    pub parity: Vec<Network>,
+    /// The decoder, if it was learned.
+    pub decoder: Option<Network>,
+}
+
+/// Scores of a code on the validation rows, every single loss simulated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CodeScores {
+    /// Accuracy of the deployed model; none without labels.
+    pub available: Option<f64>,
+    /// Accuracy of the reconstructions; none without labels.
+    pub degraded: Option<f64>,
+    /// Share of reconstructions with the deployed model's own top-1; none without validation rows,
+    /// and for boxes.
+    pub agreement: Option<f64>,
+    /// How well the reconstructions fit; only of boxes.
+    pub fit: Option<Fit>,
+    /// Reconstructions that were scored.
+    pub reconstructions: u64,
+}
+
+impl<'a> Coding<'a> {
+    /// Trains the parts that learn, together. Returns the best of all epochs by validation agreement
+    /// (every single loss simulated), and of equals the one of lower loss; without validation rows the
+    /// last.
+    ///
+    /// # Errors
+    /// [`TrainError`], by kind.
+    pub fn train(&self, recipe: &Recipe, around: &mut Surroundings<'_>) -> Result<Trained, TrainError> {
+        let starts = self.starts();
+        let alone = starts.len() == 1;
+        let mut own = vec![
+            ("task", format!("code {} {}", self.code.k(), self.stream)),
+            ("deployed", self.deployed.into()),
+            (
+                "weights",
+                format!("{:?}", (0..self.code.r()).map(|j| self.code.weights(j)).collect::<Vec<_>>()),
+            ),
+            ("encoder", self.encoder.name().into()),
+            ("loss", format!("{:?} of {:?}", self.loss, self.compared)),
+        ];
+        let parts: Vec<(String, String)> = starts
+            .iter()
+            .map(|(name, start)| {
+                (name.clone(), format!("{} from {}", start.description.architecture, start.hash()))
+            })
+            .collect();
+        own.extend(parts.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        let lesson = Lesson {
+            objective: &self.objective()?,
+            settings: settings(&own, self.queries, recipe),
+            learners: starts.into_iter().map(|(name, start)| start.learner(&name, alone)).collect(),
+            stream: self.stream,
+            device: self.device,
+        };
+        if lesson.learners.is_empty() {
+            return Err(TrainError::Nothing);
+        }
+        let mut networks = lesson.train(recipe, around)?.into_iter();
+        let mut trained = Trained::default();
+        if matches!(self.encoder, EncoderPlan::Learned(_)) {
+            trained.encoder = networks.next();
+        }
+        if let AnswersPlan::Parity(starts) = &self.answers {
+            trained.parity = networks.by_ref().take(starts.len()).collect();
+        }
+        trained.decoder = networks.next();
+        Ok(trained)
+    }
+
+    /// Scores the code with these parts, those that are to learn, on the validation rows.
+    ///
+    /// # Errors
+    /// libtorch's; rows that do not fit.
+    pub fn score(&self, networks: Trained, recipe: &Recipe) -> Result<CodeScores, TrainError> {
+        let objective = self.objective()?;
+        let groups = validation_groups(&objective, recipe, self.device)?;
+        let Trained { encoder, parity, decoder } = networks;
+        let networks: Vec<Network> = encoder.into_iter().chain(parity).chain(decoder).collect();
+        let counts = count(&objective, &networks, &groups)?;
+        Ok(CodeScores {
+            available: counts.available(),
+            degraded: counts.accuracy(),
+            agreement: counts.agreement(),
+            fit: counts.fit(),
+            reconstructions: counts.rows(),
+        })
+    }
+
+    /// The networks that learn, by name: encoder, parity models, decoder.
+    fn starts(&self) -> Vec<(String, Start<'a>)> {
+        let mut starts = Vec::new();
+        if let EncoderPlan::Learned(start) = &self.encoder {
+            starts.push(("encoder".to_owned(), start.clone()));
+        }
+        if let AnswersPlan::Parity(parity) = &self.answers {
+            starts.extend(parity.iter().enumerate().map(|(j, start)| (format!("parity-{j}"), start.clone())));
+        }
+        if let DecoderPlan::Learned(start) = &self.decoder {
+            starts.push(("decoder".to_owned(), start.clone()));
+        }
+        starts
+    }
+
+    fn objective(&self) -> Result<Coded<'a>, TrainError> {
+        let (found, expected) = (self.predictions.count(), self.queries.count());
+        if found != expected {
+            return Err(TrainError::Count { what: "predictions", found, expected });
+        }
+        if self.loss == Loss::CrossEntropy && !matches!(self.truth, Some(Truth::Classes(_))) {
+            return Err(TrainError::Unlabelled);
+        }
+        let (k, r) = (self.code.k(), self.code.r());
+        let mut networks = 0;
+        let mut next = |count| {
+            networks += count;
+            networks - count
+        };
+        let encoder = match &self.encoder {
+            EncoderPlan::Sum => Encoder::Weights,
+            EncoderPlan::Concat => Encoder::Tiles(Tiles::new(self.queries, k, self.device)?),
+            EncoderPlan::Learned(_) => Encoder::Network(next(1)),
+        };
+        let answers = match &self.answers {
+            AnswersPlan::Parity(starts) => Answers::Networks(next(starts.len())),
+            AnswersPlan::Deployed(model) => Answers::Deployed(model),
+        };
+        let (decoder, scenarios): (_, Box<dyn Fn(usize) -> _>) = match &self.decoder {
+            DecoderPlan::Linear => (None, Box::new(|most| Scenarios::linear(self.code, most, self.device))),
+            DecoderPlan::Learned(_) => {
+                (Some(next(1)), Box::new(|most| Scenarios::learned(k, r, most, self.device)))
+            }
+        };
+        Ok(Coded {
+            queries: self.queries,
+            predictions: self.predictions,
+            truth: self.truth,
+            code: self.code,
+            encoder,
+            answers,
+            decoder,
+            loss: self.loss,
+            compared: self.compared,
+            learnt: scenarios(r)?,
+            single: scenarios(1)?,
+        })
+    }
+}
+
+impl EncoderPlan<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Concat => "concat",
+            Self::Learned(_) => "learned",
+        }
+    }
+}
+
+/// The code with parity `j` of this one alone.
+///
+/// # Errors
+/// None for a parity that the code has.
+pub fn single(code: &LinearCode, j: usize) -> Result<LinearCode, CodeError> {
+    let weights = code.weights(j);
+    LinearCode::weighted(weights.len(), DMatrix::from_row_slice(1, weights.len(), &weights))
+}

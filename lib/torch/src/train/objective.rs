@@ -1,0 +1,312 @@
+//! What networks learn: to answer rows themselves, or to be the parts of a code.
+
+use parm::LinearCode;
+use parm::codes::concat::{Concat, ConcatError};
+use tch::{Kind, TchError, Tensor};
+
+use super::counts::{Counts, Truth};
+use super::loss::Loss;
+use super::rows::{Rows, combine, flat};
+use super::scenarios::Scenarios;
+use crate::device::Device;
+use crate::model::Model;
+use crate::network::{Mode, Network};
+
+/// What the networks of a training learn.
+pub(super) trait Objective {
+    /// The rows to learn from.
+    fn queries(&self) -> &Rows;
+
+    /// Rows of a group.
+    fn k(&self) -> usize;
+
+    /// The mean loss of groups `[groups, k]` of rows.
+    fn loss(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Tensor, TchError>;
+
+    /// Counts what becomes of groups, every single loss simulated, and their loss.
+    fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError>;
+}
+
+/// A network that answers rows with what is true of them.
+pub(super) struct Own<'a> {
+    pub(super) queries: &'a Rows,
+    pub(super) truth: &'a Truth,
+    pub(super) loss: Loss,
+}
+
+impl Own<'_> {
+    fn answer(&self, networks: &[Network], rows: &Tensor, mode: Mode) -> Result<[Tensor; 2], TchError> {
+        let [network, ..] = networks else { return Err(none()) };
+        let outputs = flat(network.forward(&self.queries.tensor.f_index_select(0, rows)?, mode)?)?;
+        let loss = self.loss.of(&outputs, &self.truth.tensor().f_index_select(0, rows)?)?;
+        Ok([outputs, loss])
+    }
+}
+
+impl Objective for Own<'_> {
+    fn queries(&self) -> &Rows {
+        self.queries
+    }
+
+    fn k(&self) -> usize {
+        1
+    }
+
+    fn loss(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        let [_, loss] = self.answer(networks, &index.f_flatten(0, -1)?, mode)?;
+        Ok(loss)
+    }
+
+    fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
+        let rows = index.f_flatten(0, -1)?;
+        let [outputs, loss] = self.answer(networks, &rows, Mode::Evaluate)?;
+        counts.add_loss(&loss, rows.numel() as i64)?;
+        counts.count(&outputs, None, Some(&self.truth.select(&rows)?))
+    }
+}
+
+/// What the loss of a code compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compared {
+    /// The parity outputs with the weighted sums of the deployed model's predictions, as in ParM.
+    Sums,
+    /// What is rebuilt with what was lost, under every loss of up to r predictions: what counts in the
+    /// end.
+    #[default]
+    Reconstructions,
+}
+
+/// How parity queries are made.
+pub(super) enum Encoder {
+    /// As the code's weighted sums.
+    Weights,
+    Tiles(Tiles),
+    /// By the network of this index, `[k, …]` to `[r, …]`.
+    Network(usize),
+}
+
+/// Rows as the tiles of one image.
+pub(super) struct Tiles {
+    /// Each row shrunk, in the place of every tile: `[rows, elements]`.
+    shrunk: Tensor,
+    /// 1 where the tile of a slot is: `[k, elements]`.
+    masks: Tensor,
+}
+
+impl Tiles {
+    pub(super) fn new(queries: &Rows, k: usize, device: Device) -> Result<Self, TilesError> {
+        let tiles = Concat::<f32>::new(k, queries.shape())?;
+        let elements: usize = queries.shape().iter().product();
+        let mut out = Vec::new();
+        let mut encode = |group: &[f32]| {
+            tiles.encode_groups(group, &mut out);
+            Tensor::f_from_slice(&out)
+        };
+        let mut masks = Vec::new();
+        for slot in 0..k {
+            let ones = (0..k * elements).map(|i| if i / elements == slot { 1.0 } else { 0.0 });
+            masks.push(encode(&ones.collect::<Vec<f32>>())?.f_ge(0.5)?.f_to_kind(Kind::Float)?);
+        }
+        let mut row = vec![0.0_f32; elements];
+        let mut shrunk = Vec::with_capacity(queries.count());
+        for query in 0..queries.count() {
+            queries.tensor.f_get(query as i64)?.f_copy_data(&mut row, elements)?;
+            shrunk.push(encode(&row.repeat(k))?);
+        }
+        Ok(Self {
+            shrunk: Tensor::f_stack(&shrunk, 0)?.f_to_device(device.0)?,
+            masks: Tensor::f_stack(&masks, 0)?.f_to_device(device.0)?,
+        })
+    }
+
+    fn encode(&self, index: &Tensor) -> Result<Tensor, TchError> {
+        let mut image: Option<Tensor> = None;
+        for slot in 0..self.masks.size()[0] {
+            let rows = self.shrunk.f_index_select(0, &index.f_select(1, slot)?)?;
+            let tile = rows.f_mul(&self.masks.f_get(slot)?)?;
+            image = Some(match image {
+                None => tile,
+                Some(mut image) => image.f_add_(&tile)?,
+            });
+        }
+        image.ok_or_else(none)
+    }
+}
+
+/// Rows that make no tiles.
+#[derive(Debug, thiserror::Error)]
+pub enum TilesError {
+    /// Their shape is that of no image, or k tiles do not fit.
+    #[error(transparent)]
+    Shape(#[from] ConcatError),
+    /// libtorch's.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}
+
+/// What answers parity queries.
+pub(super) enum Answers<'a> {
+    /// The networks from this index on, one for each parity.
+    Networks(usize),
+    /// The deployed model.
+    Deployed(&'a Model),
+}
+
+/// A code, of which some parts are networks that learn.
+pub(super) struct Coded<'a> {
+    pub(super) queries: &'a Rows,
+    pub(super) predictions: &'a Rows,
+    pub(super) truth: Option<&'a Truth>,
+    pub(super) code: &'a LinearCode,
+    pub(super) encoder: Encoder,
+    pub(super) answers: Answers<'a>,
+    /// The network that decodes, if the code does not.
+    pub(super) decoder: Option<usize>,
+    pub(super) loss: Loss,
+    pub(super) compared: Compared,
+    /// The losses to learn from.
+    pub(super) learnt: Scenarios,
+    /// Every single loss.
+    pub(super) single: Scenarios,
+}
+
+impl Coded<'_> {
+    /// The parity queries of groups: r times `[groups, elements]`.
+    fn encode(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Vec<Tensor>, TchError> {
+        match &self.encoder {
+            Encoder::Weights => {
+                let parity = |j| combine(&self.queries.tensor, index, &self.code.weights(j));
+                (0..self.code.r()).map(parity).collect()
+            }
+            Encoder::Tiles(tiles) => Ok(vec![tiles.encode(index)?]),
+            Encoder::Network(at) => {
+                let groups = gather(&self.queries.tensor, index)?;
+                let groups = groups.f_view(&*sized(&index.size(), self.queries.shape()))?;
+                let coded = networks.get(*at).ok_or_else(none)?.forward(&groups, mode)?;
+                let parity = |j| coded.f_select(1, j as i64)?.f_flatten(1, -1);
+                (0..self.code.r()).map(parity).collect()
+            }
+        }
+    }
+
+    /// The parity outputs of groups: r times `[groups, elements]`.
+    fn answer(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Vec<Tensor>, TchError> {
+        let coded = self.encode(networks, index, mode)?;
+        let answer = |(j, coded): (usize, &Tensor)| match &self.answers {
+            Answers::Networks(first) => flat(networks.get(first + j).ok_or_else(none)?.forward(coded, mode)?),
+            Answers::Deployed(model) => {
+                flat(model.forward(&coded.f_view(&*sized(&[index.size()[0]], self.queries.shape()))?)?)
+            }
+        };
+        coded.iter().enumerate().map(answer).collect()
+    }
+
+    /// All outputs of groups, the deployed model's first: `[groups, k + r, elements]`.
+    fn outputs(&self, answers: &[Tensor], index: &Tensor) -> Result<Tensor, TchError> {
+        let own = gather(&self.predictions.tensor, index)?;
+        let mut outputs = vec![own];
+        for answer in answers {
+            outputs.push(answer.f_unsqueeze(1)?);
+        }
+        Tensor::f_cat(&outputs, 1)
+    }
+
+    fn loss_of(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        answers: &[Tensor],
+        mode: Mode,
+    ) -> Result<Tensor, TchError> {
+        if self.compared == Compared::Reconstructions {
+            let outputs = self.outputs(answers, index)?;
+            let decoder = self.decoder.and_then(|at| networks.get(at));
+            let rebuilt = self.learnt.rebuild(&outputs, decoder, mode)?.f_flatten(0, 1)?;
+            return self.loss.of(&rebuilt, &self.lost(&self.learnt, index)?);
+        }
+        let mut sum: Option<Tensor> = None;
+        for (j, answer) in answers.iter().enumerate() {
+            let loss = self.loss.of(answer, &self.sums(j, index)?)?;
+            sum = Some(match sum {
+                None => loss,
+                Some(sum) => sum.f_add(&loss)?,
+            });
+        }
+        sum.ok_or_else(none)?.f_div_scalar(answers.len() as f64)
+    }
+
+    /// What was lost, one row after the other, as the loss wants it.
+    fn lost(&self, scenarios: &Scenarios, index: &Tensor) -> Result<Tensor, TchError> {
+        let rows = index.f_index_select(1, scenarios.slots())?.f_flatten(0, 1)?;
+        match (self.loss, self.truth) {
+            (Loss::CrossEntropy, Some(truth)) => truth.tensor().f_index_select(0, &rows),
+            _ => self.predictions.tensor.f_index_select(0, &rows),
+        }
+    }
+
+    /// What parity output j should be: the weighted sum of predictions; for the cross-entropy the
+    /// weighted shares of the labels.
+    fn sums(&self, j: usize, index: &Tensor) -> Result<Tensor, TchError> {
+        let weights = self.code.weights(j);
+        let (Loss::CrossEntropy, Some(truth)) = (self.loss, self.truth) else {
+            return combine(&self.predictions.tensor, index, &weights);
+        };
+        let classes = self.predictions.tensor.size()[1];
+        let ones = truth.tensor().f_one_hot(classes)?.f_to_kind(Kind::Float)?;
+        combine(&ones, index, &weights)?.f_div_scalar(weights.iter().sum::<f64>())
+    }
+
+    /// Counts what networks that are not of this training make of groups.
+    pub(super) fn count_single(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        answers: &[Tensor],
+        counts: &mut Counts,
+    ) -> Result<(), TchError> {
+        let outputs = self.outputs(answers, index)?;
+        let decoder = self.decoder.and_then(|at| networks.get(at));
+        let rebuilt = self.single.rebuild(&outputs, decoder, Mode::Evaluate)?.f_flatten(0, 1)?;
+        let rows = index.f_index_select(1, self.single.slots())?.f_flatten(0, 1)?;
+        let own = self.predictions.tensor.f_index_select(0, &rows)?;
+        let truth = self.truth.map(|truth| truth.select(&rows)).transpose()?;
+        counts.count(&rebuilt, Some(&own), truth.as_ref())
+    }
+}
+
+impl Objective for Coded<'_> {
+    fn queries(&self) -> &Rows {
+        self.queries
+    }
+
+    fn k(&self) -> usize {
+        self.code.k()
+    }
+
+    fn loss(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        let answers = self.answer(networks, index, mode)?;
+        self.loss_of(networks, index, &answers, mode)
+    }
+
+    fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
+        let answers = self.answer(networks, index, Mode::Evaluate)?;
+        let loss = self.loss_of(networks, index, &answers, Mode::Evaluate)?;
+        counts.add_loss(&loss, index.size()[0])?;
+        self.count_single(networks, index, &answers, counts)
+    }
+}
+
+/// Rows by group: `[groups, k, elements]`.
+fn gather(rows: &Tensor, index: &Tensor) -> Result<Tensor, TchError> {
+    let size = index.size();
+    rows.f_index_select(0, &index.f_flatten(0, 1)?)?.f_view([size[0], size[1], rows.size()[1]])
+}
+
+/// The size `[counts…, shape…]`.
+fn sized(counts: &[i64], shape: &[usize]) -> Vec<i64> {
+    counts.iter().copied().chain(shape.iter().map(|&axis| axis as i64)).collect()
+}
+
+fn none() -> TchError {
+    TchError::Shape("a part of the code is missing".into())
+}

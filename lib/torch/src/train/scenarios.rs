@@ -1,0 +1,169 @@
+//! Which predictions of a group are lost, and how they are rebuilt while a code is trained.
+
+use bytemuck::cast_slice;
+use parm::LinearCode;
+use parm::codes::Code;
+use tch::{Kind, TchError, Tensor};
+
+use crate::device::Device;
+use crate::network::{Mode, Network};
+
+/// Loss patterns of a group; all parity outputs have arrived.
+pub(super) struct Scenarios {
+    decoder: Decoder,
+    /// The slots that are rebuilt, those of one pattern after those of another: `[lost]`.
+    slots: Tensor,
+}
+
+enum Decoder {
+    /// The coefficients of the k + r outputs in what is rebuilt: `[lost, k + r]`.
+    Linear(Tensor),
+    Learned {
+        /// 1 for outputs that are there, 0 for those that are lost: `[patterns, 1, k + r, 1]`.
+        masks: Tensor,
+        /// pattern·k + slot of what is rebuilt: `[lost]`.
+        places: Tensor,
+    },
+}
+
+impl Scenarios {
+    /// Every loss of 1 to `most` predictions, rebuilt by the code itself; predictions that it cannot
+    /// rebuild are left out.
+    pub(super) fn linear(code: &LinearCode, most: usize, device: Device) -> Result<Self, TchError> {
+        let (k, answers) = (code.k(), code.workers());
+        let (mut slots, mut coefficients) = (Vec::new(), Vec::new());
+        for lost in patterns(k, most) {
+            let available: Vec<bool> = (0..answers).map(|answer| !lost.contains(&answer)).collect();
+            for rebuilt in &code.decoding(&available).rebuilt {
+                slots.push(rebuilt.slot as i64);
+                let mut row = vec![0.0_f32; answers];
+                for &(answer, coefficient) in &rebuilt.terms {
+                    row[answer] = coefficient as f32;
+                }
+                coefficients.extend(row);
+            }
+        }
+        let size = [slots.len() as i64, answers as i64];
+        let coefficients = Tensor::f_from_data_size(cast_slice(&coefficients), &size, Kind::Float)?;
+        Ok(Self {
+            decoder: Decoder::Linear(coefficients.f_to_device(device.0)?),
+            slots: Tensor::f_from_slice(&slots)?.f_to_device(device.0)?,
+        })
+    }
+
+    /// Every loss of 1 to `most` predictions, rebuilt by a network.
+    pub(super) fn learned(k: usize, r: usize, most: usize, device: Device) -> Result<Self, TchError> {
+        let (mut slots, mut places, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        for (pattern, lost) in patterns(k, most).iter().enumerate() {
+            masks.extend((0..k + r).map(|answer| if lost.contains(&answer) { 0.0_f32 } else { 1.0 }));
+            slots.extend(lost.iter().map(|&slot| slot as i64));
+            places.extend(lost.iter().map(|&slot| (pattern * k + slot) as i64));
+        }
+        let size = [(masks.len() / (k + r)) as i64, 1, (k + r) as i64, 1];
+        let masks =
+            Tensor::f_from_data_size(cast_slice(&masks), &size, Kind::Float)?.f_to_device(device.0)?;
+        let places = Tensor::f_from_slice(&places)?.f_to_device(device.0)?;
+        Ok(Self {
+            decoder: Decoder::Learned { masks, places },
+            slots: Tensor::f_from_slice(&slots)?.f_to_device(device.0)?,
+        })
+    }
+
+    /// The slots that are rebuilt: `[lost]`.
+    pub(super) fn slots(&self) -> &Tensor {
+        &self.slots
+    }
+
+    /// What is lost, rebuilt from all outputs `[groups, k + r, elements]`, the network being needed if
+    /// one rebuilds: `[groups, lost, elements]`.
+    pub(super) fn rebuild(
+        &self,
+        outputs: &Tensor,
+        network: Option<&Network>,
+        mode: Mode,
+    ) -> Result<Tensor, TchError> {
+        match (&self.decoder, network) {
+            (Decoder::Linear(coefficients), _) => coefficients.f_matmul(outputs),
+            (Decoder::Learned { masks, places }, Some(network)) => {
+                let there = outputs.f_unsqueeze(0)?.f_mul(masks)?;
+                let size = there.size();
+                let answers = network.forward(&there.f_flatten(0, 1)?, mode)?;
+                let k = answers.size()[1];
+                // [patterns, groups, k, elements] to [groups, patterns·k, elements]
+                let answers = answers.f_view([size[0], size[1], k, size[3]])?;
+                let answers = answers.f_permute([1, 0, 2, 3])?.f_flatten(1, 2)?;
+                answers.f_index_select(1, places)
+            }
+            (Decoder::Learned { .. }, None) => Err(TchError::Shape("a learned decoder is needed".into())),
+        }
+    }
+}
+
+/// All sets of 1 to `most` of k slots, the smaller ones first.
+fn patterns(k: usize, most: usize) -> Vec<Vec<usize>> {
+    let mut all: Vec<Vec<usize>> = Vec::new();
+    let mut last = vec![Vec::new()];
+    for _ in 0..most.min(k) {
+        let longer = |set: &Vec<usize>| {
+            let next = set.last().map_or(0, |last| last + 1);
+            (next..k).map(|slot| [set.as_slice(), &[slot]].concat()).collect::<Vec<_>>()
+        };
+        last = last.iter().flat_map(longer).collect();
+        all.extend(last.iter().cloned());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Description;
+
+    #[test]
+    fn patterns_are_all_small_sets() {
+        assert_eq!(patterns(3, 1), [[0], [1], [2]]);
+        assert_eq!(patterns(3, 2)[3..], [[0, 1], [0, 2], [1, 2]]);
+        assert_eq!(patterns(4, 9).len(), 15);
+    }
+
+    #[test]
+    fn linear_scenarios_rebuild_exactly() {
+        let cpu = Device(tch::Device::Cpu);
+        for (k, r, lost) in [(1, 1, 1), (3, 1, 3), (3, 2, 3 + 6), (4, 3, 4 + 12 + 12)] {
+            let code = LinearCode::sum(k, r).unwrap();
+            let values: Vec<f32> = (0..5 * k * 2).map(|i| ((i * 7) % 11) as f32).collect();
+            let own = Tensor::from_slice(&values).view([5, k as i64, 2]);
+            let weights: Vec<f32> = (0..r).flat_map(|j| code.weights(j)).map(|w| w as f32).collect();
+            let weights = Tensor::from_slice(&weights).view([r as i64, k as i64]);
+            let outputs = Tensor::cat(&[&own, &weights.matmul(&own)], 1);
+            let scenarios = Scenarios::linear(&code, r, cpu).unwrap();
+            let rebuilt = scenarios.rebuild(&outputs, None, Mode::Evaluate).unwrap();
+            assert_eq!(rebuilt.size(), [5, lost, 2]);
+            let expected = own.index_select(1, scenarios.slots());
+            assert!((rebuilt - expected).abs().max().double_value(&[]) < 1e-3, "k = {k}, r = {r}");
+        }
+    }
+
+    #[test]
+    fn learned_scenarios_ask_the_network_without_what_is_lost() {
+        let cpu = Device(tch::Device::Cpu);
+        let (k, r) = (3, 2);
+        let network = Network::random(Description::decoder_mlp(k, r, &[4]), [7; 32], cpu.0).unwrap();
+        let outputs = Tensor::arange(2 * 5 * 4, (Kind::Float, cpu.0)).view([2, 5, 4]);
+        let scenarios = Scenarios::learned(k, r, r, cpu).unwrap();
+        let rebuilt = scenarios.rebuild(&outputs, Some(&network), Mode::Evaluate).unwrap();
+        let mut at = 0;
+        for lost in patterns(k, r) {
+            let there = outputs.copy();
+            for &slot in &lost {
+                let _ = there.select(1, slot as i64).fill_(0.0);
+            }
+            let answers = network.forward(&there, Mode::Evaluate).unwrap();
+            for slot in lost {
+                assert!(rebuilt.select(1, at).allclose(&answers.select(1, slot as i64), 1e-5, 1e-6, false));
+                at += 1;
+            }
+        }
+        assert_eq!(rebuilt.size(), [2, at, 4]);
+    }
+}

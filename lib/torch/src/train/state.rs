@@ -1,0 +1,270 @@
+//! The folder of a run: checkpoints to go on from, the best networks, a line of metrics per epoch.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::lesson::Learner;
+use super::{CHECKPOINT, Epoch, METRICS, Recipe, TrainError};
+use crate::adam::Adam;
+use crate::checkpoint::{self, TensorFile};
+use crate::device::Device;
+use crate::network::{Network, Weights};
+
+/// All that a training carries from step to step.
+pub(super) struct State {
+    /// Each network and its optimiser.
+    pub(super) networks: Vec<Network>,
+    pub(super) optimisers: Vec<Adam>,
+    /// Epochs that are done.
+    pub(super) epoch: u32,
+    /// Minibatches of the next epoch that are done.
+    pub(super) batch: u64,
+    /// The sum of losses over the groups of these, and the groups.
+    pub(super) losses: (f64, f64),
+    pub(super) best: Option<Best>,
+}
+
+/// The best networks so far.
+pub(super) struct Best {
+    pub(super) epoch: u32,
+    /// Score, then loss; compared by [`Best::is_worse_than`].
+    pub(super) rank: (f64, f64),
+    pub(super) weights: Vec<Weights>,
+}
+
+impl Best {
+    pub(super) fn is_worse_than(&self, (score, loss): (f64, f64)) -> bool {
+        score > self.rank.0 || (score == self.rank.0 && loss < self.rank.1)
+    }
+}
+
+/// How far a training came, and what it is a training of: the metadata of a checkpoint.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Training {
+    /// The epoch of the best networks so far.
+    best_epoch: Option<u32>,
+    /// Epochs that are done.
+    epoch: u32,
+    /// Minibatches of the next epoch that are done.
+    batch: u64,
+    /// What must be the same for the training to go on.
+    settings: BTreeMap<String, String>,
+    /// Steps that Adam has made.
+    step: u64,
+}
+
+/// Names of tensors that belong to no network.
+const LOSSES: &str = "losses";
+const BEST_RANK: &str = "best.rank";
+
+impl State {
+    pub(super) fn new(learners: &[Learner<'_>], key: [u8; 32], device: Device) -> Result<Self, TrainError> {
+        let (mut networks, mut optimisers) = (Vec::new(), Vec::new());
+        for (index, Learner { description, initial, .. }) in learners.iter().enumerate() {
+            let network = match initial {
+                None => {
+                    let mut key = key;
+                    key[16] = index as u8;
+                    Network::random(description.clone(), key, device.0)?
+                }
+                Some(initial) if initial.is_like(description) => {
+                    Network::new(description.clone(), initial.weights(), device.0)?
+                }
+                Some(initial) => {
+                    let [found, expected] =
+                        [initial.description(), description].map(|found| found.architecture.to_string());
+                    return Err(TrainError::Initial { found, expected });
+                }
+            };
+            optimisers.push(Adam::new(&network.weights().parameters)?);
+            networks.push(network);
+        }
+        Ok(Self { networks, optimisers, epoch: 0, batch: 0, losses: (0.0, 0.0), best: None })
+    }
+
+    /// The tensors of a network's part of a checkpoint; those of the best one are missing at first.
+    fn tensors(&self, index: usize, learner: &Learner<'_>) -> Vec<(String, Tensor)> {
+        let (_, mean, square) = self.optimisers[index].state();
+        let Weights { parameters, buffers } = self.networks[index].weights();
+        let own = [("parameters", parameters), ("buffers", buffers), ("mean", mean), ("square", square)];
+        let best = self.best.iter().flat_map(|best| {
+            let Weights { parameters, buffers } = &best.weights[index];
+            [("best.parameters", parameters), ("best.buffers", buffers)]
+        });
+        let all = own.into_iter().chain(best);
+        // Networks without buffers have none to write.
+        let all = all.filter(|(_, tensor)| tensor.numel() > 0);
+        all.map(|(name, tensor)| (format!("{}.{name}", learner.name), tensor.shallow_clone())).collect()
+    }
+}
+
+/// The folder of a run.
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+}
+
+impl Folder {
+    fn error(&self, name: &str) -> impl FnOnce(io::Error) -> TrainError {
+        let path = self.path.join(name);
+        |error| TrainError::Folder { path, error }
+    }
+
+    pub(super) fn create(&self) -> Result<(), TrainError> {
+        fs::create_dir_all(&self.path).map_err(self.error(""))
+    }
+
+    /// Writes the checkpoint.
+    pub(super) fn save(
+        &self,
+        state: &State,
+        learners: &[Learner<'_>],
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), TrainError> {
+        let training = Training {
+            best_epoch: state.best.as_ref().map(|best| best.epoch),
+            epoch: state.epoch,
+            batch: state.batch,
+            settings: settings.clone(),
+            step: state.optimisers.first().map_or(0, |adam| adam.state().0),
+        };
+        let numbers = |(a, b): (f64, f64)| Tensor::from_slice(&[a, b]);
+        let mut tensors = vec![(LOSSES.to_owned(), numbers(state.losses))];
+        tensors.extend(state.best.as_ref().map(|best| (BEST_RANK.to_owned(), numbers(best.rank))));
+        for (index, learner) in learners.iter().enumerate() {
+            tensors.extend(state.tensors(index, learner));
+        }
+        Ok(checkpoint::write(&self.path.join(CHECKPOINT), &training, &tensors)?)
+    }
+
+    /// Writes the best networks.
+    pub(super) fn save_best(&self, networks: &[Network], learners: &[Learner<'_>]) -> Result<(), TrainError> {
+        for (network, learner) in networks.iter().zip(learners) {
+            network.save(&self.path.join(learner.best()))?;
+        }
+        Ok(())
+    }
+
+    /// The state of the newest checkpoint; none if there is no checkpoint.
+    pub(super) fn resume(
+        &self,
+        learners: &[Learner<'_>],
+        settings: &BTreeMap<String, String>,
+        recipe: &Recipe,
+        device: Device,
+    ) -> Result<Option<State>, TrainError> {
+        let path = self.path.join(CHECKPOINT);
+        if !path.try_exists().map_err(self.error(CHECKPOINT))? {
+            return Ok(None);
+        }
+        let mut file = TensorFile::read(&path)?;
+        let training: Training = file.describe("the state of a training")?;
+        let differs = |name: &str, found: String, expected: String| {
+            Err(TrainError::Settings { path: path.clone(), name: name.into(), found, expected })
+        };
+        for name in settings.keys().chain(training.settings.keys()) {
+            let value = |of: &BTreeMap<String, String>| of.get(name).map_or("none".into(), String::clone);
+            let (found, expected) = (value(&training.settings), value(settings));
+            if found != expected {
+                return differs(name, found, expected);
+            }
+        }
+        if training.epoch > recipe.epochs {
+            let expected = format!("at most --epochs {}", recipe.epochs);
+            return differs("epoch", training.epoch.to_string(), expected);
+        }
+        let mut state = State::new(learners, [0; 32], device)?;
+        (state.epoch, state.batch) = (training.epoch, training.batch);
+        let mut numbers = |name| {
+            let numbers = file.take(name, Kind::Double, &[2])?;
+            Ok::<_, TrainError>((numbers.double_value(&[0]), numbers.double_value(&[1])))
+        };
+        state.losses = numbers(LOSSES)?;
+        let mut best = match training.best_epoch {
+            Some(epoch) => Some(Best { epoch, rank: numbers(BEST_RANK)?, weights: Vec::new() }),
+            None => None,
+        };
+        for (index, learner) in learners.iter().enumerate() {
+            let mut take = |name: &str, like: &Tensor| {
+                if like.numel() == 0 {
+                    return Ok::<_, TrainError>(like.shallow_clone());
+                }
+                let tensor = file.take(&format!("{}.{name}", learner.name), Kind::Float, &[like.numel()])?;
+                Ok(tensor.f_to_device(device.0)?)
+            };
+            let mut weights = |prefix: &str, like: &Weights| {
+                Ok::<_, TrainError>(Weights {
+                    parameters: take(&format!("{prefix}parameters"), &like.parameters)?,
+                    buffers: take(&format!("{prefix}buffers"), &like.buffers)?,
+                })
+            };
+            let like = state.networks[index].weights();
+            let own = weights("", like)?;
+            if let Some(best) = &mut best {
+                best.weights.push(weights("best.", like)?);
+            }
+            let parameters = &like.parameters;
+            let (mean, square) = (take("mean", parameters)?, take("square", parameters)?);
+            state.optimisers[index] = Adam::restore(training.step, &mean, &square)?;
+            state.networks[index] = Network::new(learner.description.clone(), &own, device.0)?;
+        }
+        state.best = best;
+        // What was written between the checkpoint and the end of that run is not of this one.
+        if let Some(best) = &state.best {
+            let networks = best.networks(learners, device)?;
+            self.save_best(&networks, learners)?;
+        }
+        Ok(Some(state))
+    }
+
+    /// Opens the metrics after the lines of the epochs that are done; a run from the start also
+    /// leaves nothing of an earlier one.
+    pub(super) fn metrics(&self, state: &State, learners: &[Learner<'_>]) -> Result<File, TrainError> {
+        if state.epoch == 0 && state.batch == 0 {
+            for name in learners.iter().map(Learner::best).chain([CHECKPOINT.to_owned()]) {
+                match fs::remove_file(self.path.join(&name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(self.error(&name)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let path = self.path.join(METRICS);
+        let old = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(self.error(METRICS)(error)),
+        };
+        let kept =
+            |line: &&str| serde_json::from_str::<Epoch>(line).is_ok_and(|line| line.epoch <= state.epoch);
+        let text: String = old.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
+        let mut file = File::create(path).map_err(self.error(METRICS))?;
+        file.write_all(text.as_bytes()).map_err(self.error(METRICS))?;
+        Ok(file)
+    }
+
+    pub(super) fn append(&self, metrics: &mut File, line: &Epoch) -> Result<(), TrainError> {
+        let text = serde_json::to_string(line).map_err(io::Error::other).map(|text| text + "\n");
+        text.and_then(|text| metrics.write_all(text.as_bytes())).map_err(self.error(METRICS))
+    }
+}
+
+impl Best {
+    /// The best networks.
+    pub(super) fn networks(
+        &self,
+        learners: &[Learner<'_>],
+        device: Device,
+    ) -> Result<Vec<Network>, TrainError> {
+        let network = |(learner, weights): (&Learner<'_>, &Weights)| {
+            Ok(Network::new(learner.description.clone(), weights, device.0)?)
+        };
+        learners.iter().zip(&self.weights).map(network).collect()
+    }
+}
