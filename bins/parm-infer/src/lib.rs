@@ -4,19 +4,20 @@
 //! the computer into outputs, and the caller's thread writes. Blocks pass in order, so the outputs
 //! stand in the order of the queries, and empty blocks go back to be filled again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
+use parm::CodeFile;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
-use parm::{CodeFile, LinearCode};
 use parm_cli::input::Source;
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
+use parm_torch::session::Encoder;
 use parm_torch::train::sha256;
 use parm_torch::{Model, Pass, Session, device};
 
@@ -66,17 +67,26 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let model = Model::load(&options.model, chosen.device)?;
     let reader = options.input.rows(io, options.read.window())?;
     let job = format!("{} on {}", options.model.display(), reader.name());
-    let session =
-        |model| Session::new(model, chosen.device, &reader.layout().shape).with_context(|| job.clone());
+    let shape = &reader.layout().shape;
+    let session = |model| Session::new(model, chosen.device, shape).with_context(|| job.clone());
     let deployed = session(model)?;
-    let pass = match &code {
-        None => Pass::plain(deployed)?,
-        Some((code, models)) => {
-            let models = models.iter().map(|path| session(Model::load(path, chosen.device)?));
-            Pass::coded(deployed, code.clone(), models.collect::<Result<_>>()?, options.tail.into())
+    let pass = match (&code, &options.code) {
+        (Some(file), Some(directory)) => {
+            let load = |name: &String| Model::load(&directory.join(name), chosen.device);
+            let encoder = match &file.encoder {
+                Some(name) => Encoder::Model(load(name)?),
+                None if file.code == "concat" => {
+                    let tiles = Encoder::tiles(file.k, shape, chosen.device);
+                    tiles.with_context(|| reader.name().to_owned())?
+                }
+                None => Encoder::Weights,
+            };
+            let parities = file.parity.iter().map(|name| session(load(name)?)).collect::<Result<_>>()?;
+            Pass::coded(deployed, file.linear()?, encoder, parities, options.tail.into())
         }
+        _ => Pass::plain(deployed)?,
     };
-    let (k, r) = code.as_ref().map_or((1, 0), |(code, _)| (code.k(), code.r()));
+    let (k, r) = code.as_ref().map_or((1, 0), |file| (file.k, file.r));
     let targets = parity_targets(options, r)?;
     let pass = Arc::new(Mutex::new(pass));
 
@@ -123,8 +133,8 @@ fn start(
     (to_caller, outputs)
 }
 
-/// The code of a directory and its parity models, if it was trained for this model.
-fn trained(directory: &Path, model: &Path) -> Result<(LinearCode, Vec<PathBuf>)> {
+/// The code of a directory, if it was trained for this model.
+fn trained(directory: &Path, model: &Path) -> Result<CodeFile> {
     let file = CodeFile::load(directory)?;
     let sha256 = sha256(model)?;
     if sha256 != file.deployed.sha256 {
@@ -136,14 +146,7 @@ fn trained(directory: &Path, model: &Path) -> Result<(LinearCode, Vec<PathBuf>)>
             directory.display()
         );
     }
-    if file.code != "sum" {
-        bail!(
-            "{}: found the code '{}', expected 'sum': encode with parm-encode",
-            directory.display(),
-            file.code
-        );
-    }
-    Ok((file.linear()?, file.parity.iter().map(|name| directory.join(name)).collect()))
+    Ok(file)
 }
 
 /// Where the outputs of each parity model go.

@@ -324,6 +324,9 @@ fn coded() -> tempfile::TempDir {
     };
     train("base --labels y.npy -o base.safetensors");
     train("parity --base base.safetensors --code sum -k 3 -r 2 -o code");
+    train("parity --base base.safetensors --code concat -k 3 -o tiles");
+    train("coders --base base.safetensors -k 3 -r 2 -o around");
+    train("coders --base base.safetensors -k 3 --runs-on parity --encoder conv --decoder linear -o learned");
     folder
 }
 
@@ -332,19 +335,28 @@ fn one_pass_is_the_separate_steps() {
     let folder = coded();
     let run = |tool: &str, call: &str| Tool::new(tool).args(call).within(folder.path()).run().output();
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
-    for tail in ["pad", "drop"] {
+    for (code, r, tail, batches) in [
+        ("code", 2, "pad", [1, 4, 256].as_slice()),
+        ("code", 2, "drop", &[1, 4, 256]),
+        ("tiles", 1, "pad", &[4]),
+        ("around", 2, "pad", &[4]),
+        ("learned", 1, "drop", &[4]),
+    ] {
         let predictions = run("parm-infer", "-m base.safetensors x.npy");
-        let _ = run("parm-encode", &format!("--code code --tail {tail} -o q{{}}.npy x.npy"));
-        for batch in [1, 4, 256] {
+        let _ = run("parm-encode", &format!("--code {code} --tail {tail} -o q{{}}.npy x.npy"));
+        for batch in batches {
             let call = format!(
-                "-m base.safetensors --code code --parity-out p{{}}.npy --tail {tail} --batch {batch} x.npy"
+                "-m base.safetensors --code {code} --parity-out p{{}}.npy --tail {tail} --batch {batch} x.npy"
             );
             assert_eq!(run("parm-infer", &call), predictions);
-            for parity in 0..2 {
-                let separate =
-                    run("parm-infer", &format!("-m code/parity-{parity}.safetensors q{parity}.npy"));
+            for parity in 0..r {
+                let model = match code {
+                    "around" => "base.safetensors".into(),
+                    _ => format!("{code}/parity-{parity}.safetensors"),
+                };
+                let separate = run("parm-infer", &format!("-m {model} q{parity}.npy"));
                 let pass = read(&format!("p{parity}.npy"));
-                assert_eq!(shape(&pass), shape(&separate), "{tail}");
+                assert_eq!(shape(&pass), shape(&separate), "{code} {tail}");
                 for (pass, separate) in f4_values(&pass).iter().zip(f4_values(&separate)) {
                     assert!((pass - separate).abs() <= 1e-4 * separate.abs() + 1e-6, "{pass} {separate}");
                 }

@@ -2,6 +2,7 @@
 
 use bytemuck::cast_slice;
 use parm::codes::CodeError;
+use parm::codes::concat::{Concat, ConcatError};
 use parm::npy::RowLayout;
 use parm::{Dtype, LinearCode, Tail};
 use tch::{Kind, TchError, Tensor};
@@ -153,13 +154,77 @@ impl Session {
 }
 
 /// One pass over queries: they go to the device once, the deployed model answers them, parity queries
-/// are encoded there, and the parity models answer these.
+/// are encoded there, and the parity models, or the deployed one, answer these.
 #[derive(Debug)]
 pub struct Pass {
     deployed: Session,
     code: LinearCode,
+    encoder: Encoder,
+    /// By parity; none where the deployed model answers parity queries.
     parities: Vec<Session>,
     tail: Tail,
+}
+
+/// How a pass makes parity queries.
+#[derive(Debug)]
+pub enum Encoder {
+    /// As the code's weighted sums.
+    Weights,
+    /// As images of tiles.
+    Tiles(Tiles),
+    /// By a model, `[k, …]` to `[r, …]`.
+    Model(Model),
+}
+
+/// The matrices of the code `concat` on a device, by slot: D and Aᵀ, where an image X adds D·X·Aᵀ.
+#[derive(Debug)]
+pub struct Tiles(Vec<[Tensor; 2]>);
+
+impl Encoder {
+    /// Images of tiles for groups of k queries of this shape.
+    ///
+    /// # Errors
+    /// Queries that are no images, or too small.
+    pub fn tiles(k: usize, shape: &[usize], device: Device) -> Result<Self, ConcatError> {
+        let concat = Concat::<f32>::new(k, shape)?;
+        let square = |values: &[f32]| {
+            let size = values.len().isqrt() as i64;
+            Tensor::from_slice(values).view([size, size]).to_device(device.0)
+        };
+        let slot = |slot| {
+            let [down, across] = concat.matrices(slot);
+            [square(&down), square(&across).transpose(0, 1).contiguous()]
+        };
+        Ok(Self::Tiles(Tiles((0..k).map(slot).collect())))
+    }
+
+    /// The parity queries of groups `[groups, k, …]`: r times `[groups, …]`.
+    fn encode(&self, code: &LinearCode, groups: &Tensor) -> Result<Vec<Tensor>, TchError> {
+        let slot = |slot: usize| groups.f_select(1, slot as i64);
+        match self {
+            Self::Weights => {
+                let parity = |j| {
+                    let weights = code.weights(j);
+                    sum((0..code.k()).map(|at| slot(at)?.f_mul_scalar(weights[at])))
+                };
+                (0..code.r()).map(parity).collect()
+            }
+            Self::Tiles(Tiles(matrices)) => {
+                let tile =
+                    |(at, [down, across]): (usize, &[Tensor; 2])| down.f_matmul(&slot(at)?)?.f_matmul(across);
+                Ok(vec![sum(matrices.iter().enumerate().map(tile))?])
+            }
+            Self::Model(model) => {
+                let coded = model.predict(groups)?;
+                (0..code.r()).map(|j| coded.f_select(1, j as i64)).collect()
+            }
+        }
+    }
+}
+
+fn sum(mut terms: impl Iterator<Item = Result<Tensor, TchError>>) -> Result<Tensor, TchError> {
+    let first = terms.next().unwrap_or_else(|| Err(TchError::Shape("a group without queries".into())))?;
+    terms.try_fold(first, |sum, term| sum.f_add(&term?))
 }
 
 impl Pass {
@@ -168,17 +233,25 @@ impl Pass {
     /// # Errors
     /// None: a group of one query is a group.
     pub fn plain(deployed: Session) -> Result<Self, CodeError> {
-        Ok(Self { deployed, code: LinearCode::none(1)?, parities: Vec::new(), tail: Tail::Error })
+        let (code, encoder) = (LinearCode::none(1)?, Encoder::Weights);
+        Ok(Self { deployed, code, encoder, parities: Vec::new(), tail: Tail::Error })
     }
 
-    /// A pass with the parity models of a code, by parity.
+    /// A pass with a code, and its parity models by parity; without any the deployed model answers
+    /// parity queries too.
     ///
     /// # Panics
-    /// If there is not one session for each parity.
+    /// If there are parity models, but not one for each parity.
     #[must_use]
-    pub fn coded(deployed: Session, code: LinearCode, parities: Vec<Session>, tail: Tail) -> Self {
-        assert_eq!(parities.len(), code.r(), "one parity model for each parity");
-        Self { deployed, code, parities, tail }
+    pub fn coded(
+        deployed: Session,
+        code: LinearCode,
+        encoder: Encoder,
+        parities: Vec<Session>,
+        tail: Tail,
+    ) -> Self {
+        assert!(parities.is_empty() || parities.len() == code.r(), "one parity model for each parity");
+        Self { deployed, code, encoder, parities, tail }
     }
 
     /// Queries of a group: blocks but the last must hold whole groups.
@@ -187,18 +260,24 @@ impl Pass {
         self.code.k()
     }
 
-    /// What the outputs look like: the deployed model's, then each parity model's.
+    /// What the outputs look like: the deployed model's, then those for each parity.
     ///
     /// # Errors
     /// As [`Session::output`].
     pub fn layouts(&mut self) -> Result<Vec<RowLayout>, SessionError> {
-        let sessions = std::iter::once(&mut self.deployed).chain(&mut self.parities);
-        sessions.map(|session| session.output().cloned()).collect()
+        let mut layouts = vec![self.deployed.output()?.clone()];
+        for parity in 0..self.code.r() {
+            layouts.push(match self.parities.get_mut(parity) {
+                Some(session) => session.output()?.clone(),
+                None => self.deployed.output()?.clone(),
+            });
+        }
+        Ok(layouts)
     }
 
     /// Answers a block of rows: `outputs` holds the bytes of the deployed model's outputs, then those
-    /// of each parity model, one row per group. A group that the last block leaves short is padded, or
-    /// has no parity query, as the tail says.
+    /// for each parity, one row per group. A group that the last block leaves short is padded, or has
+    /// no parity query, as the tail says.
     ///
     /// # Errors
     /// [`SessionError`], by kind.
@@ -208,50 +287,45 @@ impl Pass {
         queries: &[f32],
         outputs: &mut Vec<Vec<u8>>,
     ) -> Result<(), SessionError> {
-        outputs.resize_with(1 + self.parities.len(), Vec::new);
+        outputs.resize_with(1 + self.code.r(), Vec::new);
         let [own, of_parities @ ..] = outputs.as_mut_slice() else { return Ok(()) };
         let queries = self.deployed.upload(rows, queries).map_err(|error| self.deployed.refused(&error))?;
         self.deployed.answer(rows, &queries, own)?;
-        for (parity, session) in self.parities.iter_mut().enumerate() {
-            let encoded = encode(&self.code, parity, self.tail, rows, &queries);
-            let encoded = encoded.map_err(|error| session.refused(&error))?;
-            let groups = encoded.size().first().map_or(0, |&groups| groups as usize);
-            of_parities[parity].clear();
+        for output in of_parities.iter_mut() {
+            output.clear();
+        }
+        if self.code.r() == 0 {
+            return Ok(());
+        }
+        let coded = self.encode(rows, &queries).map_err(|error| self.deployed.refused(&error))?;
+        for (parity, coded) in coded.iter().enumerate() {
+            let groups = coded.size().first().map_or(0, |&groups| groups as usize);
             if groups > 0 {
-                session.answer(groups, &encoded, &mut of_parities[parity])?;
+                let session = self.parities.get_mut(parity).unwrap_or(&mut self.deployed);
+                session.answer(groups, coded, &mut of_parities[parity])?;
             }
         }
         Ok(())
     }
-}
 
-/// The parity queries `[groups, …]` of one parity for rows `[rows, …]` on the device.
-fn encode(
-    code: &LinearCode,
-    parity: usize,
-    tail: Tail,
-    rows: usize,
-    queries: &Tensor,
-) -> Result<Tensor, TchError> {
-    let k = code.k();
-    let left_over = rows % k;
-    let sum = |first: usize, groups: usize, weights: Vec<f64>| {
-        let mut shape = queries.size();
-        shape.splice(..1, [groups as i64, weights.len() as i64]);
-        let part = queries.f_narrow(0, first as i64, (groups * weights.len()) as i64)?.f_view(&*shape)?;
-        let mut sum = part.f_select(1, 0)?.f_mul_scalar(weights[0])?;
-        for (slot, &weight) in weights.iter().enumerate().skip(1) {
-            let term = part.f_select(1, slot as i64)?.f_mul_scalar(weight)?;
-            sum = sum.f_add(&term)?;
+    /// The parity queries of rows `[rows, …]` on the device: r times `[groups, …]`.
+    fn encode(&self, rows: usize, queries: &Tensor) -> Result<Vec<Tensor>, TchError> {
+        let k = self.code.k();
+        let whole = rows / k * k;
+        let grouped = |rows: &Tensor| {
+            let mut shape = rows.size();
+            shape.splice(..1, [shape[0] / k as i64, k as i64]);
+            rows.f_view(&*shape)
+        };
+        let mut groups = grouped(&queries.f_narrow(0, 0, whole as i64)?)?;
+        if whole < rows && self.tail == Tail::Pad {
+            let last: Vec<i64> = (whole..whole + k).map(|row| row.min(rows - 1) as i64).collect();
+            let last = Tensor::f_from_slice(&last)?.f_to_device(queries.device())?;
+            let last = grouped(&queries.f_index_select(0, &last)?)?;
+            groups = Tensor::f_cat(&[groups, last], 0)?;
         }
-        Ok::<_, TchError>(sum)
-    };
-    let whole = sum(0, rows / k, code.weights(parity))?;
-    if left_over == 0 || tail != Tail::Pad {
-        return Ok(whole);
+        self.encoder.encode(&self.code, &groups)
     }
-    let padded = sum(rows - left_over, 1, code.padded(left_over).weights(parity))?;
-    Tensor::f_cat(&[whole, padded], 0)
 }
 
 fn dtype(kind: Kind) -> Option<Dtype> {

@@ -110,6 +110,26 @@ impl<T: Float> Concat<T> {
         self.channels * self.height * self.width
     }
 
+    /// The matrices D `[height, height]` and A `[width, width]` of a slot, in row order: its image X adds
+    /// D·X·Aᵀ to each channel of the parity query.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn matrices(&self, slot: usize) -> [Vec<T>; 2] {
+        assert!(slot < self.k, "slot {slot} of {}", self.k);
+        let dense = |size: usize, cell: &Cell<T>| {
+            let mut matrix = vec![T::zeroed(); size * size];
+            for (pixel, taps) in cell.taps.iter().enumerate() {
+                let row = &mut matrix[(cell.start + pixel) * size..][..size];
+                row[taps.first..][..taps.weights.len()].copy_from_slice(&taps.weights);
+            }
+            matrix
+        };
+        let columns = self.across.len();
+        [dense(self.height, &self.down[slot / columns]), dense(self.width, &self.across[slot % columns])]
+    }
+
     /// Encodes one group: `rows` are its k queries, and all of `out` becomes their parity query.
     /// `scratch` is room to work in, to be kept from group to group.
     pub fn encode(&self, rows: &[&[T]], scratch: &mut Vec<T>, out: &mut [T]) {
