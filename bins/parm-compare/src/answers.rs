@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use parm::Dtype;
+use parm::codes::concat::Concat;
 use parm::codes::{apply, encode_groups, row_major};
 use parm::npy::{RowLayout, WriteError};
 use parm_cli::Progress;
 use parm_cli::sibling::{self, Predictions};
 use parm_cli::tools::compare::Compare;
 
-use crate::scheme::{Runs, Scheme};
+use crate::scheme::{Runs, Scheme, Trained};
 
 /// The user's queries: `[count, shape…]`.
 pub(crate) struct Queries {
@@ -71,7 +72,7 @@ impl Answers {
                     total += queries.groups(scheme.k()).1 * scheme.code.workers();
                     Own::Coded(first)
                 }
-                Runs::Parities(..) => Own::Parities(Vec::new()),
+                Runs::Trained(_) => Own::Parities(Vec::new()),
                 Runs::Copies => Own::Queries,
             });
         }
@@ -94,12 +95,8 @@ impl Answers {
                 })
             })?;
         for (scheme, own) in schemes.iter().zip(&mut own) {
-            let (Runs::Parities(code, models), Own::Parities(answers)) = (&scheme.runs, own) else {
-                continue;
-            };
-            for (parity, model) in models.iter().enumerate() {
-                let weights: Vec<f32> = code.weights(parity).iter().map(|&weight| weight as f32).collect();
-                answers.push(parity_answers(options, model, queries, &weights, &deployed)?);
+            if let (Runs::Trained(code), Own::Parities(answers)) = (&scheme.runs, own) {
+                *answers = parity_answers(options, code, queries, &deployed)?;
             }
         }
         Ok(Self { queries: queries.count, deployed, own })
@@ -137,30 +134,63 @@ impl Answers {
     }
 }
 
+/// The outputs for the parity queries of a trained code, by parity.
 fn parity_answers(
     options: &Compare,
-    model: &Path,
+    code: &Trained,
     queries: &Queries,
-    weights: &[f32],
     deployed: &Predictions,
-) -> Result<Predictions> {
-    let layout = RowLayout::new(Dtype::F32, queries.shape.clone());
-    let (values, groups) = queries.groups(weights.len());
-    let answers = sibling::infer(model, options.compute, layout, groups as u64, |out| {
-        let mut parity_queries = Vec::new();
-        let block = weights.len() * queries.elements() * 64;
-        values.chunks(block).try_for_each(|groups| {
-            encode_groups(weights, groups, queries.elements(), &mut parity_queries);
-            out.write(&parity_queries)
-        })
-    })?;
-    ensure!(
-        answers.shape == deployed.shape,
-        "{}: found outputs of shape {:?}, expected {:?} as {} has",
-        model.display(),
-        answers.shape,
-        deployed.shape,
-        options.model.display()
-    );
+) -> Result<Vec<Predictions>> {
+    let coded = encode(options, code, queries)?;
+    let mut answers = Vec::new();
+    for (parity, rows) in coded.iter().enumerate() {
+        let model =
+            code.file.parity.get(parity).map_or_else(|| options.model.clone(), |name| code.part(name));
+        let answer = ask(&model, options, &queries.shape, rows)?;
+        ensure!(
+            answer.shape == deployed.shape,
+            "{}: found outputs of shape {:?}, expected {:?} as {} has",
+            model.display(),
+            answer.shape,
+            deployed.shape,
+            options.model.display()
+        );
+        answers.push(answer);
+    }
     Ok(answers)
+}
+
+/// The parity queries of all groups: r times `[groups, elements]`.
+fn encode(options: &Compare, code: &Trained, queries: &Queries) -> Result<Vec<Vec<f32>>> {
+    let (file, elements) = (&code.file, queries.elements());
+    let (values, groups) = queries.groups(file.k);
+    if let Some(encoder) = &file.encoder {
+        let shape: Vec<usize> = [&[file.k], queries.shape.as_slice()].concat();
+        let coded = ask(&code.part(encoder), options, &shape, values)?;
+        let size = coded.elements() / file.r;
+        let parity = |j| (0..groups).flat_map(move |group| [group * file.r + j]);
+        let rows = |j| parity(j).flat_map(|row| &coded.values[row * size..][..size]).copied().collect();
+        return Ok((0..file.r).map(rows).collect());
+    }
+    let mut parities = Vec::new();
+    if file.code == "concat" {
+        let mut tiled = Vec::new();
+        Concat::<f32>::new(file.k, &queries.shape)?.encode_groups(values, &mut tiled);
+        parities.push(tiled);
+    } else {
+        for weights in &file.weights {
+            let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
+            let mut sums = Vec::new();
+            encode_groups(&weights, values, elements, &mut sums);
+            parities.push(sums);
+        }
+    }
+    Ok(parities)
+}
+
+/// Asks a model for its outputs for rows of this shape.
+pub(crate) fn ask(model: &Path, options: &Compare, shape: &[usize], rows: &[f32]) -> Result<Predictions> {
+    let layout = RowLayout::new(Dtype::F32, shape);
+    let count = rows.len() / layout.elements();
+    sibling::infer(model, options.compute, layout, count as u64, |out| out.write(rows))
 }

@@ -51,7 +51,7 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     let losses = Losses { draws: options.draws as usize, rate: options.loss_rate, seed: options.seed };
     let mut results = Vec::new();
     for (index, scheme) in schemes.iter().enumerate() {
-        results.push(evaluate::evaluate(index, scheme, &answers, &labels, losses));
+        results.push(evaluate::evaluate(index, scheme, &answers, &labels, losses, options)?);
     }
     drop(progress);
 

@@ -36,7 +36,7 @@ pub(crate) fn as_table(results: &[Evaluation], rate: f64) -> String {
         let interval = result.interval.map(|interval| format!("{:.4}-{:.4}", interval.low, interval.high));
         let _ = writeln!(
             table,
-            "{:<17}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>8.2} us",
+            "{:<17}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
             result.name,
             result.k,
             100.0 * result.extra as f64 / result.k as f64,
@@ -47,7 +47,7 @@ pub(crate) fn as_table(results: &[Evaluation], rate: f64) -> String {
             interval.unwrap_or_else(|| "-".into()),
             number(result.at_rate),
             number(result.agreement),
-            result.decode.as_secs_f64() * 1e6,
+            microseconds(result).map_or_else(|| "-".into(), |time| format!("{time:.2} us")),
         );
     }
     let _ = writeln!(table, "\n{}", recommendation(results));
@@ -69,7 +69,7 @@ pub(crate) fn as_json(results: &[Evaluation], rate: f64) -> String {
             "high": result.interval.map(|interval| interval.high),
             "A_all_at_rate": result.at_rate,
             "agreement": result.agreement,
-            "decode_us": result.decode.as_secs_f64() * 1e6,
+            "decode_us": microseconds(result),
         })
     };
     let rows: Vec<_> = results.iter().map(row).collect();
@@ -77,6 +77,11 @@ pub(crate) fn as_json(results: &[Evaluation], rate: f64) -> String {
         "{}\n",
         json!({"format": 1, "loss_rate": rate, "rows": rows, "recommendation": recommendation(results)})
     )
+}
+
+/// The time to decode one group.
+fn microseconds(result: &Evaluation) -> Option<f64> {
+    result.decode.map(|time| time.as_secs_f64() * 1e6)
 }
 
 /// What to do: the code that gains most over the better baseline of its own size, if its gain is not

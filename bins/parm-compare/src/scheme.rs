@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
+use parm::CodeFile;
 use parm::codes::{Code, InterpolatingCode, LinearCode, Redundancy};
-use parm::{CodeFile, code_dir};
 use parm_cli::tools::compare::{Compare, Interpolation};
 
 use crate::answers::Queries;
@@ -21,8 +21,9 @@ pub(crate) struct Scheme {
 
 /// Which model answers the workers of a group.
 pub(crate) enum Runs {
-    /// The deployed model answers the queries themselves; these models answer the parity queries.
-    Parities(LinearCode, Vec<PathBuf>),
+    /// The deployed model answers the queries themselves; the parity queries are answered as the code
+    /// says.
+    Trained(Box<Trained>),
     /// The deployed model answers the queries themselves; spare workers answer some again. No parity
     /// query need be asked: the answers are known.
     Copies,
@@ -35,9 +36,36 @@ impl Scheme {
         self.code.k()
     }
 
+    /// The model that decodes, if the code does not.
+    pub(crate) fn decoder(&self) -> Option<PathBuf> {
+        match &self.runs {
+            Runs::Trained(code) => code.file.decoder.as_deref().map(|name| code.part(name)),
+            Runs::Copies | Runs::Coded => None,
+        }
+    }
+
     /// Whether it is one of the trivial schemes that a code has to beat.
     pub(crate) fn is_baseline(&self) -> bool {
         matches!(self.runs, Runs::Copies)
+    }
+}
+
+/// A code that was trained.
+pub(crate) struct Trained {
+    pub(crate) file: CodeFile,
+    pub(crate) directory: PathBuf,
+}
+
+impl Trained {
+    /// The file of a part.
+    pub(crate) fn part(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// What it is called in the table.
+    fn name(&self) -> String {
+        let decoder = if self.file.decoder.is_some() { ", learned decoder" } else { "" };
+        format!("{} (trained{decoder})", self.file.code)
     }
 }
 
@@ -54,12 +82,6 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
             queries.shape,
             file.query_shape
         );
-        if file.runs_on != code_dir::RunsOn::Parity {
-            bail!("{name}: found a code that runs on the deployed model, expected one with parity models");
-        }
-        if file.code != "sum" || file.decoder.is_some() {
-            bail!("{name}: found a code that is not linear, expected 'sum' without a learned decoder");
-        }
         trained.push((directory, file));
     }
     let asked =
@@ -83,13 +105,9 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
         add("none", Box::new(LinearCode::none(k)?), Runs::Copies);
         add("replicate", Box::new(LinearCode::replicate(k, extra)?), Runs::Copies);
         for (directory, file) in trained.iter().filter(|(_, file)| (file.k, file.r) == (k, extra)) {
-            let models = file.parity.iter().map(|name| directory.join(name)).collect();
             let linear = file.linear()?;
-            add(
-                &format!("{} (trained)", file.code),
-                Box::new(linear.clone()),
-                Runs::Parities(linear, models),
-            );
+            let trained = Trained { file: file.clone(), directory: (*directory).clone() };
+            add(&trained.name(), Box::new(linear), Runs::Trained(Box::new(trained)));
         }
         let redundancy = Redundancy { stragglers: extra, byzantine: 0 };
         let points = options.points.into();

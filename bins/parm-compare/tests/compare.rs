@@ -86,6 +86,35 @@ fn codes_stand_beside_the_baselines_of_their_size() {
 }
 
 #[test]
+fn tiles_and_learned_coders_are_compared_too() {
+    let folder = stage();
+    let train = |what: &str| {
+        let call = Tool::new("parm-train").args(what).arg("--data").arg(digits("train.npy"));
+        let _ = call.args("--base base.safetensors -k 2 --lr 0.003").within(folder.path()).run().output();
+    };
+    train("parity --code concat --epochs 60 --batch 32 -o tiles");
+    train("coders --epochs 30 --batch 32 -o around");
+    train("coders --encoder sum --runs-on parity --epochs 60 --batch 32 -o sums");
+    let call = "-k 2 --code-dir tiles --code-dir around --code-dir sums --codes berrut --json --threads 1";
+    let report: Value = serde_json::from_slice(&compare(folder.path(), call).output()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let of = |name: &str, key: &str| rows.iter().find(|row| row["code"] == name).unwrap()[key].clone();
+    for (name, directory) in [
+        ("concat (trained)", "tiles"),
+        ("learned (trained, learned decoder)", "around"),
+        ("sum (trained, learned decoder)", "sums"),
+    ] {
+        let file = std::fs::read(folder.path().join(directory).join("code.json")).unwrap();
+        let file: Value = serde_json::from_slice(&file).unwrap();
+        let (scored, found) = (file["scores"]["agreement"].as_f64(), of(name, "agreement").as_f64());
+        // Other rows, and other groups of them.
+        assert!((scored.unwrap() - found.unwrap()).abs() < 0.15, "{name}: {scored:?} {found:?}");
+        assert!(of(name, "A_all").as_f64() > of("none", "A_all").as_f64(), "{name}: {report}");
+        assert_eq!(of(name, "decode_us").is_null(), directory != "tiles", "{name}");
+    }
+}
+
+#[test]
 fn the_table_ends_with_a_recommendation_that_may_be_not_to_code() {
     let folder = stage();
     let output = compare(folder.path(), "-k 12 --lost 3 --codes floater-hormann --threads 1").output();
