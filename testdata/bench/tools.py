@@ -20,7 +20,7 @@ ROUNDS = 9
 
 def seconds(command):
     begin = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begin
 
 
@@ -117,3 +117,25 @@ for name, path in [("MLP", mlp), ("wide MLP", wide)]:
     verdict = "reached" if b >= a else "MISSED"
     what = f"infer, rows a second, {name}, 1 thread: PyTorch"
     print(f"{what:<58} {1 / a:8.0f}/s {1 / b:8.0f}/s {b / a:7.2f}x {1:7.2f}x  {verdict}", flush=True)
+
+# Training, an epoch: what further epochs add to a run, and what the rest of it takes.
+digits = queries("60000.npy", 60_000, PICTURES)
+classes = SCRATCH / "60000-labels.npy"
+np.save(classes, np.random.default_rng(0).integers(0, 10, 60_000).astype("u1"))
+SHORT, LONG = 1, 6
+
+
+def training(epochs):
+    ours = [BIN / "parm-train", "parity", "--recipe", "paper", "--base", mlp, "--code", "sum", "-k", "2"]
+    ours += ["--data", digits, "--labels", classes, "--epochs", str(epochs), "-o", SCRATCH / "code", "--device", "cpu"]
+    peer = [sys.executable, HERE.parent / "experiments" / "epoch.py", mlp, digits, classes, "2", str(epochs)]
+    return ours, peer
+
+
+times = [[tuple(map(seconds, training(epochs))) for epochs in (SHORT, LONG)] for _ in range(ROUNDS // 2)]
+ours, peer = (statistics.median((long[i] - short[i]) / (LONG - SHORT) for short, long in times) for i in (0, 1))
+verdict = "reached" if peer / ours >= 1 else "MISSED"
+print(f"{'train, MLP, k=2, one epoch: PyTorch':<58} {ours:8.3f} s {peer:8.3f} s {peer / ours:7.2f}x {1:7.2f}x  {verdict}")
+start = statistics.median(short[0] for short, _ in times) - ours
+verdict = "reached" if start <= 1.5 else "MISSED"
+print(f"{'train, set-up (1.5 s at most)':<58} {start:8.3f} s {'':>10} {'':>8} {'':>8}  {verdict}", flush=True)

@@ -41,7 +41,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
     let teacher = Teacher::read(&options.teaching, options.read, device, io)?;
     let start = parity_start(&options.network, options.recipe.recipe, &teacher)?;
     let (loss, compared) = objective(&options.objective, options.recipe.recipe, &teacher.output);
-    let recipe = recipe(&options.recipe, Task::Parity, teacher.queries.count())?;
+    let recipe = recipe(&options.recipe, Task::Parity(code.k()), teacher.queries.count())?;
     let all = Coding {
         queries: &teacher.queries,
         predictions: &teacher.predictions,
@@ -113,7 +113,7 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
         DecoderKind::Mlp => DecoderPlan::Learned(learn(network)),
     };
     let (loss, compared) = objective(&options.objective, options.recipe.recipe, &teacher.output);
-    let recipe = recipe(&options.recipe, Task::Coders, teacher.queries.count())?;
+    let recipe = recipe(&options.recipe, Task::Coders(k), teacher.queries.count())?;
     let coding = Coding {
         queries: &teacher.queries,
         predictions: &teacher.predictions,

@@ -9,8 +9,10 @@ use parm_torch::train::{Compared, Loss, Recipe, Schedule};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Base,
-    Parity,
-    Coders,
+    /// Parity models for groups of k.
+    Parity(usize),
+    /// Coders for groups of k.
+    Coders(usize),
 }
 
 /// The recipe of these options for so many rows.
@@ -24,10 +26,13 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
     }
     ensure!(validation < rows as f64, "--validation {share}: found {rows} rows in all, expected more");
     let (epochs, batch, rate, decay, schedule) = match (options.recipe, task) {
-        (Whose::Paper, _) => (50, 64, 1e-3, 1e-5, Schedule::Constant),
+        (Whose::Paper, Task::Base | Task::Parity(2) | Task::Coders(2)) => {
+            (50, 64, 1e-3, 1e-5, Schedule::Constant)
+        }
+        (Whose::Paper, _) => (50, 32, 1e-3, 1e-5, Schedule::Constant),
         (Whose::Parm, Task::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
-        (Whose::Parm, Task::Parity) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
-        (Whose::Parm, Task::Coders) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Task::Parity(_)) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Task::Coders(_)) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
     };
     Ok(Recipe {
         epochs: options.epochs.unwrap_or(epochs),

@@ -417,8 +417,8 @@ pub enum Whose {
 pub struct Recipe {
     /// Whose recipe to follow where options leave it open
     ///
-    /// 'paper' is that of the papers: 50 epochs in minibatches of 64 at the constant rate 0.001, with a
-    /// decay of 0.00001. 'parm' is better and faster: the rate falls along a cosine; base models have 20
+    /// 'paper' is that of the papers: 50 epochs in minibatches of 64 rows or, of groups of more than two, 32,
+    /// at the constant rate 0.001, with a decay of 0.00001. 'parm' is better and faster: the rate falls along a cosine; base models have 20
     /// epochs in minibatches of 64 from the rate 0.001 with a decay of 0.00001, parity models 100 epochs
     /// of 256 groups from 0.005, coders 30 of 64 from 0.001, both without decay.
     #[arg(long, value_name = "WHOSE", default_value = "parm")]
