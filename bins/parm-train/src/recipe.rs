@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use parm_cli::Usage;
 use parm_cli::tools::train::{self as arguments, Comparison, LossKind, Objective, Whose};
-use parm_torch::train::{Compared, Loss, Recipe, Schedule};
+use parm_torch::train::{Compared, Loss, Precision, Recipe, Schedule};
 
 /// What is trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
         seed: options.seed,
         checkpoint_cycle: options.checkpoint_cycle,
         resume: options.resume,
+        precision: match options.precision {
+            arguments::Precision::F32 => Precision::Full,
+            arguments::Precision::Mixed => Precision::Mixed,
+        },
     })
 }
 

@@ -414,6 +414,28 @@ fn codes_of_all_kinds_are_learnt_and_used_by_the_tools() {
 }
 
 #[test]
+fn mixed_precision_learns_nearly_the_same() {
+    let folder = data();
+    let path = folder.path();
+    images(path);
+    for call in [
+        format!("{BASE} --epochs 10"),
+        "base --data i.npy --labels l.npy --batch 6 --validation 6 --lr 0.003 --model resnet18 --epochs 2"
+            .into(),
+    ] {
+        done(path, &format!("{call} -o full.safetensors"));
+        done(path, &format!("{call} --precision mixed -o mixed.safetensors"));
+        let loss = |name: &str| {
+            let last = metrics(&path.join(name).join("metrics.jsonl")).pop().unwrap();
+            let line: serde_json::Value = serde_json::from_str(&format!("{last}}}")).unwrap();
+            line["train_loss"].as_f64().unwrap()
+        };
+        let (full, mixed) = (loss("full.run"), loss("mixed.run"));
+        assert!(full != mixed && (full - mixed).abs() < 0.25 * full, "{call}: {full} {mixed}");
+    }
+}
+
+#[test]
 fn boxes_are_learnt_and_rebuilt() {
     let folder = data();
     let path = folder.path();

@@ -392,6 +392,16 @@ pub enum Init {
     Base,
 }
 
+/// How networks compute while they learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// With f32
+    #[default]
+    F32,
+    /// Linear layers and convolutions with bf16
+    Mixed,
+}
+
 /// How the learning rate goes over the epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Schedule {
@@ -443,6 +453,13 @@ pub struct Recipe {
     /// How the learning rate goes over the epochs
     #[arg(long, value_name = "HOW")]
     pub schedule: Option<Schedule>,
+
+    /// How networks compute while they learn
+    ///
+    /// Weights, Adam's state and what is validated are f32 in any case. GPUs are faster with 'mixed',
+    /// most CPUs are slower.
+    #[arg(long, value_name = "HOW", default_value = "f32")]
+    pub precision: Precision,
 
     /// Rows kept for validation, taken from the end: a number, or a fraction below 1
     #[arg(long, value_name = "N|F", default_value = "0.1", value_parser = not_negative)]

@@ -12,6 +12,8 @@ const EPSILON: f64 = 1e-5;
 pub enum Mode {
     /// Batch normalisation by the batch's own statistics, which also move the running ones.
     Train,
+    /// As [`Train`](Self::Train), linear layers and convolutions computing with bf16.
+    TrainMixed,
     /// Batch normalisation by the running statistics.
     Evaluate,
 }
@@ -161,6 +163,15 @@ impl<'a> Supply<'a> {
         self.parameters.next().ok_or_else(|| TchError::Shape("a layer without its parameters".into()))
     }
 
+    /// A parameter in the precision of these rows.
+    fn like(&mut self, rows: &Tensor) -> Result<Tensor, TchError> {
+        let parameter = self.parameter()?;
+        match rows.kind() {
+            kind if kind == parameter.kind() => Ok(parameter.shallow_clone()),
+            kind => parameter.f_to_kind(kind),
+        }
+    }
+
     fn buffer(&mut self) -> Result<&'a Tensor, TchError> {
         self.buffers.next().ok_or_else(|| TchError::Shape("a layer without its buffers".into()))
     }
@@ -191,18 +202,18 @@ impl Layer {
             Self::Flatten => rows.f_flatten(1, -1),
             Self::Relu => rows.f_relu(),
             Self::Linear { .. } => {
-                let weight = supply.parameter()?;
-                rows.f_linear(weight, Some(supply.parameter()?))
+                let [weight, bias] = [supply.like(&rows)?, supply.like(&rows)?];
+                rows.f_linear(&weight, Some(bias))
             }
             Self::Convolution(Convolution { stride, padding, dilation, bias, .. }) => {
-                let weight = supply.parameter()?;
-                let bias = if *bias { Some(supply.parameter()?) } else { None };
-                rows.f_conv2d(weight, bias, [*stride; 2], [*padding; 2], [*dilation; 2], 1)
+                let weight = supply.like(&rows)?;
+                let bias = if *bias { Some(supply.like(&rows)?) } else { None };
+                rows.f_conv2d(&weight, bias, [*stride; 2], [*padding; 2], [*dilation; 2], 1)
             }
             Self::BatchNorm { .. } => {
                 let [weight, bias] = [supply.parameter()?, supply.parameter()?].map(Some);
                 let [mean, variance] = [supply.buffer()?, supply.buffer()?].map(Some);
-                let train = mode == Mode::Train;
+                let train = mode != Mode::Evaluate;
                 rows.f_batch_norm(weight, bias, mean, variance, train, MOMENTUM, EPSILON, true)
             }
             Self::MaxPool { size, stride, padding } => {

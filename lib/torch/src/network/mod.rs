@@ -171,7 +171,13 @@ impl Network {
         queries: &Tensor,
         mode: Mode,
     ) -> Result<Tensor, TchError> {
-        let outputs = apply(&self.layers, queries, &mut Supply::new(parameters, buffers), mode)?;
+        let mut supply = Supply::new(parameters, buffers);
+        let outputs = if mode == Mode::TrainMixed {
+            let queries = queries.f_to_kind(Kind::BFloat16)?;
+            apply(&self.layers, &queries, &mut supply, mode)?.f_to_kind(Kind::Float)?
+        } else {
+            apply(&self.layers, queries, &mut supply, mode)?
+        };
         reshape(outputs, &self.description.prediction_shape)
     }
 }

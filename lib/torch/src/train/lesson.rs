@@ -10,7 +10,7 @@ use super::random::{groups, rng, rng_key};
 use super::state::{Best, Folder, State};
 use super::{BEST, Epoch, Recipe, Surroundings, TrainError};
 use crate::device::Device;
-use crate::network::{Description, Mode, Network};
+use crate::network::{Description, Network};
 
 /// A network that learns.
 pub(super) struct Learner<'a> {
@@ -128,7 +128,7 @@ impl Lesson<'_> {
                 return Ok(Ended::Early);
             }
             let size = index.size()[0] as f64;
-            let loss = self.objective.loss(&state.networks, index, Mode::Train)?;
+            let loss = self.objective.loss(&state.networks, index, recipe.mode())?;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             let mut gradients = gradients.iter();
             for (network, adam) in state.networks.iter().zip(&mut state.optimisers) {

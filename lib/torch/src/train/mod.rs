@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
-use crate::network::Network;
+use crate::network::{Mode, Network};
 use lesson::Lesson;
 use objective::Own;
 use rows::hash_tensor;
@@ -77,9 +77,29 @@ pub struct Recipe {
     pub checkpoint_cycle: u32,
     /// Go on from the newest checkpoint, if there is one.
     pub resume: bool,
+    /// How networks compute while they learn.
+    pub precision: Precision,
+}
+
+/// How networks compute while they learn. Weights, their gradients and what is validated are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// With f32.
+    #[default]
+    Full,
+    /// Linear layers and convolutions with bf16.
+    Mixed,
 }
 
 impl Recipe {
+    /// How networks compute while they learn.
+    fn mode(&self) -> Mode {
+        match self.precision {
+            Precision::Full => Mode::Train,
+            Precision::Mixed => Mode::TrainMixed,
+        }
+    }
+
     /// The learning rate after `done` epochs.
     fn rate_of(&self, done: u32) -> f64 {
         match self.schedule {
@@ -186,6 +206,7 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
         ("schedule", schedule),
         ("validation rows", recipe.validation.to_string()),
         ("seed", recipe.seed.to_string()),
+        ("precision", format!("{:?}", recipe.precision)),
     ];
     own.iter().chain(&shared).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
@@ -221,6 +242,7 @@ mod tests {
             seed: 3,
             checkpoint_cycle: 1,
             resume: false,
+            precision: Precision::Full,
         }
     }
 

@@ -6,7 +6,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::counts::{Counts, Truth};
 use super::loss::Loss;
-use super::rows::{Rows, combine, flat};
+use super::rows::{Rows, flat};
 use super::scenarios::Scenarios;
 use crate::device::Device;
 use crate::model::Model;
@@ -37,7 +37,7 @@ pub(super) struct Own<'a> {
 impl Own<'_> {
     fn answer(&self, networks: &[Network], rows: &Tensor, mode: Mode) -> Result<[Tensor; 2], TchError> {
         let [network, ..] = networks else { return Err(none()) };
-        let outputs = flat(network.forward(&self.queries.tensor.f_index_select(0, rows)?, mode)?)?;
+        let outputs = flat(network.forward(&self.queries.select(rows)?, mode)?)?;
         let loss = self.loss.of(&outputs, &self.truth.tensor().f_index_select(0, rows)?)?;
         Ok([outputs, loss])
     }
@@ -175,12 +175,12 @@ impl Coded<'_> {
     fn encode(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Vec<Tensor>, TchError> {
         match &self.encoder {
             Encoder::Weights => {
-                let parity = |j| combine(&self.queries.tensor, index, &self.code.weights(j));
+                let parity = |j| self.queries.combine(index, &self.code.weights(j));
                 (0..self.code.r()).map(parity).collect()
             }
             Encoder::Tiles(tiles) => Ok(vec![tiles.encode(index)?]),
             Encoder::Network(at) => {
-                let groups = gather(&self.queries.tensor, index)?;
+                let groups = gather(self.queries, index)?;
                 let groups = groups.f_view(&*sized(&index.size(), self.queries.shape()))?;
                 let coded = networks.get(*at).ok_or_else(none)?.forward(&groups, mode)?;
                 let parity = |j| coded.f_select(1, j as i64)?.f_flatten(1, -1);
@@ -203,7 +203,7 @@ impl Coded<'_> {
 
     /// All outputs of groups, the deployed model's first: `[groups, k + r, elements]`.
     fn outputs(&self, answers: &[Tensor], index: &Tensor) -> Result<Tensor, TchError> {
-        let own = gather(&self.predictions.tensor, index)?;
+        let own = gather(self.predictions, index)?;
         let mut outputs = vec![own];
         for answer in answers {
             outputs.push(answer.f_unsqueeze(1)?);
@@ -240,7 +240,7 @@ impl Coded<'_> {
         let rows = index.f_index_select(1, scenarios.slots())?.f_flatten(0, 1)?;
         match (self.loss, self.truth) {
             (Loss::CrossEntropy, Some(truth)) => truth.tensor().f_index_select(0, &rows),
-            _ => self.predictions.tensor.f_index_select(0, &rows),
+            _ => self.predictions.select(&rows),
         }
     }
 
@@ -249,11 +249,17 @@ impl Coded<'_> {
     fn sums(&self, j: usize, index: &Tensor) -> Result<Tensor, TchError> {
         let weights = self.code.weights(j);
         let (Loss::CrossEntropy, Some(truth)) = (self.loss, self.truth) else {
-            return combine(&self.predictions.tensor, index, &weights);
+            return self.predictions.combine(index, &weights);
         };
         let classes = self.predictions.tensor.size()[1];
-        let ones = truth.tensor().f_one_hot(classes)?.f_to_kind(Kind::Float)?;
-        combine(&ones, index, &weights)?.f_div_scalar(weights.iter().sum::<f64>())
+        // [groups, k, classes] to the weighted mean over the slots.
+        let labels = truth.tensor().f_index_select(0, &index.f_flatten(0, 1)?)?;
+        let ones = labels.f_one_hot(classes)?.f_to_kind(Kind::Float)?;
+        let ones = ones.f_view([-1, weights.len() as i64, classes])?;
+        let total = weights.iter().sum::<f64>();
+        let shares: Vec<f32> = weights.iter().map(|weight| (weight / total) as f32).collect();
+        let shares = Tensor::f_from_slice(&shares)?.f_to_device(ones.device())?;
+        ones.f_mul(&shares.f_view([1, -1, 1])?)?.f_sum_dim_intlist(1, false, Kind::Float)
     }
 
     /// Counts what networks that are not of this training make of groups.
@@ -268,7 +274,7 @@ impl Coded<'_> {
         let decoder = self.decoder.and_then(|at| networks.get(at));
         let rebuilt = self.single.rebuild(&outputs, decoder, Mode::Evaluate)?.f_flatten(0, 1)?;
         let rows = index.f_index_select(1, self.single.slots())?.f_flatten(0, 1)?;
-        let own = self.predictions.tensor.f_index_select(0, &rows)?;
+        let own = self.predictions.select(&rows)?;
         let truth = self.truth.map(|truth| truth.select(&rows)).transpose()?;
         counts.count(&rebuilt, Some(&own), truth.as_ref())
     }
@@ -297,9 +303,9 @@ impl Objective for Coded<'_> {
 }
 
 /// Rows by group: `[groups, k, elements]`.
-fn gather(rows: &Tensor, index: &Tensor) -> Result<Tensor, TchError> {
+fn gather(rows: &Rows, index: &Tensor) -> Result<Tensor, TchError> {
     let size = index.size();
-    rows.f_index_select(0, &index.f_flatten(0, 1)?)?.f_view([size[0], size[1], rows.size()[1]])
+    rows.select(&index.f_flatten(0, 1)?)?.f_view([size[0], size[1], -1])
 }
 
 /// The size `[counts…, shape…]`.

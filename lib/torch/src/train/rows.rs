@@ -19,11 +19,12 @@ const BLOCK: usize = 1024;
 /// The most numbers of queries among them: what convolutions make of them is many times larger.
 const BLOCK_NUMBERS: usize = 1 << 20;
 
-/// Rows on a device, and the hash of their bytes and shape.
+/// Rows for a device, and the hash of their bytes and shape.
 #[derive(Debug)]
 pub struct Rows {
-    /// `[rows, elements]`
+    /// `[rows, elements]`, on the device if it has room for them, else in pinned memory of the host.
     pub(super) tensor: Tensor,
+    device: tch::Device,
     shape: Vec<usize>,
     sha256: String,
 }
@@ -40,8 +41,13 @@ impl Rows {
         let values = values.get(..count * elements).ok_or_else(missing)?;
         let bytes: &[u8] = cast_slice(values);
         let size = [count as i64, elements as i64];
-        let tensor = Tensor::f_from_data_size(bytes, &size, Kind::Float)?.f_to_device(device.0)?;
-        Ok(Self { tensor, shape: shape.into(), sha256: hash(&[format!("{shape:?}").as_bytes(), bytes]) })
+        let host = Tensor::f_from_data_size(bytes, &size, Kind::Float)?;
+        let tensor = match host.f_to_device(device.0) {
+            Err(_) if device.0.is_cuda() => host.f_pin_memory(device.0)?,
+            moved => moved?,
+        };
+        let sha256 = hash(&[format!("{shape:?}").as_bytes(), bytes]);
+        Ok(Self { tensor, device: device.0, shape: shape.into(), sha256 })
     }
 
     /// How many rows there are.
@@ -60,6 +66,30 @@ impl Rows {
     pub(super) fn block(&self) -> i64 {
         let elements = self.shape.iter().product::<usize>().max(1);
         (BLOCK_NUMBERS / elements).clamp(1, BLOCK) as i64
+    }
+
+    /// The rows of this index on the device. Rows of the host are copied while the device computes what
+    /// it was asked before.
+    pub(super) fn select(&self, index: &Tensor) -> Result<Tensor, TchError> {
+        if self.tensor.device() == self.device {
+            return self.tensor.f_index_select(0, index);
+        }
+        let rows = self.tensor.f_index_select(0, &index.f_to_device(self.tensor.device())?)?;
+        rows.f_pin_memory(self.device)?.f_to_device_(self.device, Kind::Float, true, false)
+    }
+
+    /// Σ weights\[i\]·rows\[index\[g, i\]\] for each group g: `[groups, elements]`.
+    pub(super) fn combine(&self, index: &Tensor, weights: &[f64]) -> Result<Tensor, TchError> {
+        let mut sum: Option<Tensor> = None;
+        for (slot, &weight) in weights.iter().enumerate() {
+            let slot = self.select(&index.f_select(1, slot as i64)?)?;
+            let part = if weight == 1.0 { slot } else { slot.f_mul_scalar(weight)? };
+            sum = Some(match sum {
+                None => part,
+                Some(mut sum) => sum.f_add_(&part)?,
+            });
+        }
+        sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
     }
 
     /// SHA-256 of the shape and the values, in hexadecimal.
@@ -82,6 +112,7 @@ impl Rows {
             let rows = block.size()[0];
             let size: Vec<i64> =
                 std::iter::once(rows).chain(self.shape.iter().map(|&axis| axis as i64)).collect();
+            let block = block.f_to_device(self.device)?;
             let outputs = model.predict(&block.f_view(size.as_slice())?)?;
             let size = outputs.size();
             match size.split_first() {
@@ -94,7 +125,7 @@ impl Rows {
         }
         let shape = shape.into_iter().map(|axis| axis as usize).collect();
         // The model's own hash names them: those of different machines differ in the last bit.
-        Ok(Self { tensor: Tensor::f_cat(&blocks, 0)?, shape, sha256: String::new() })
+        Ok(Self { tensor: Tensor::f_cat(&blocks, 0)?, device: self.device, shape, sha256: String::new() })
     }
 }
 
@@ -105,20 +136,6 @@ pub(super) fn flat(outputs: Tensor) -> Result<Tensor, TchError> {
         [rows, ..] => outputs.f_reshape([rows, -1]),
         [] => Err(TchError::Shape("outputs without rows".into())),
     }
-}
-
-/// Σ weights\[i\]·rows\[index\[g, i\]\] for each group g: `[groups, elements]`.
-pub(super) fn combine(rows: &Tensor, index: &Tensor, weights: &[f64]) -> Result<Tensor, TchError> {
-    let mut sum: Option<Tensor> = None;
-    for (slot, &weight) in weights.iter().enumerate() {
-        let slot = rows.f_index_select(0, &index.f_select(1, slot as i64)?)?;
-        let part = if weight == 1.0 { slot } else { slot.f_mul_scalar(weight)? };
-        sum = Some(match sum {
-            None => part,
-            Some(mut sum) => sum.f_add_(&part)?,
-        });
-    }
-    sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
 }
 
 pub(super) fn hash(parts: &[&[u8]]) -> String {
