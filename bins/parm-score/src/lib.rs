@@ -1,5 +1,6 @@
 //! Predictions and the truth to scores, as a table or JSON.
 
+mod boxes;
 mod report;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,12 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     check_stdin(options.inputs())?;
     let window = options.read.window();
     let predictions = options.input.rows(io, window)?;
+    if let Some(boxes) = &options.boxes {
+        let available = options.available.as_ref().map(|input| mask(input, io, window)).transpose()?;
+        let available = available.as_ref().map(|available| available.rows.as_slice());
+        let (text, rows) = boxes::score(options, boxes, predictions, available, io)?;
+        return print(options, io, &text, rows);
+    }
     let layout = predictions.layout();
     if !layout.dtype.is_float() || layout.shape.len() != 1 {
         bail!("{}: found rows of {layout}, expected predictions: floats [classes]", predictions.name());
@@ -53,13 +60,16 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         output.write_all(format!("{}\n", serde_json::to_string(&calibration)?).as_bytes())?;
         output.commit()?;
     }
-    let text = report::text(&scores, options);
+    print(options, io, &report::text(&scores, options), scores.rows)
+}
+
+fn print(options: &Score, io: &mut Io, text: &str, rows: usize) -> Result<Exit> {
     let mut stdout = io.take_stdout().context("standard output is closed")?;
     stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .context("standard output: cannot write")?;
-    options.common.count(io, "parm-score", &format!("scored {} predictions", scores.rows));
+    options.common.count(io, "parm-score", &format!("scored {rows} predictions"));
     Ok(Exit::Done)
 }
 

@@ -183,3 +183,41 @@ fn labels_of_any_integer_type_are_read() {
     let narrow = json(folder.path(), "--labels labels.npy y.npy");
     assert_eq!(json(folder.path(), "--labels wide.npy y.npy"), narrow);
 }
+
+#[test]
+fn boxes_are_scored_by_their_intersection_over_union() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes).unwrap();
+    // The same, one half shared, apart, an empty one.
+    let truth = [[0.0, 0.0, 2.0, 2.0]; 4].concat();
+    let found =
+        [[0.0, 0.0, 2.0, 2.0], [0.0, 1.0, 2.0, 1.0], [5.0, 5.0, 1.0, 1.0], [0.0, 0.0, -1.0, 2.0]].concat();
+    write("truth.npy", f4(&[4, 4], &truth));
+    write("p.npy", f4(&[8, 4], &[found.clone(), truth.clone()].concat()));
+    write("have.npy", mask(&[true, true, false, false, true, true, true, true]));
+    let call = |arguments: &str| Tool::new("parm-score").args(arguments).within(folder.path()).run();
+    let table =
+        String::from_utf8(call("--boxes truth.npy --available have.npy --copies 2 -k 2 p.npy").output())
+            .unwrap();
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[1][..3], ["available", "6", "0.9167"]);
+    assert_eq!(words[1][4..], ["1.0000", "0.8333"]);
+    assert_eq!(words[2], ["reconstructed", "2", "0.0000", "0.0000-0.0000", "0.0000", "0.0000"]);
+    assert_eq!(words[3][..3], ["all", "8", "0.6875"]);
+    let json = call("--boxes truth.npy --copies 2 --json p.npy").output();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        (&json["boxes"][1]["mean_iou"], &json["boxes"][2]["iou_75"]),
+        (&serde_json::Value::Null, &0.625.into())
+    );
+
+    for (arguments, message) in [
+        ("--boxes truth.npy p.npy", "truth.npy: found 4 boxes, expected 8: one for each row of p.npy"),
+        ("--boxes p.npy have.npy", "have.npy: found rows of b1[], expected boxes: floats [4]"),
+        ("--boxes have.npy p.npy", "have.npy: found rows of b1[], expected boxes [4]"),
+        ("--boxes truth.npy --available have.npy truth.npy", "--available: found 8 entries, expected 4"),
+    ] {
+        let ended = call(arguments);
+        assert!(ended.code == 1 && ended.stderr.contains(message), "{arguments}: {}", ended.stderr);
+    }
+}

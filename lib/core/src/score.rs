@@ -255,6 +255,22 @@ fn interval(mut drawn: Vec<f64>) -> Option<Interval> {
     Some(Interval { low: at(0.025)?, high: at(0.975)? })
 }
 
+/// The intersection over union of two boxes `[x, y, width, height]`, (x, y) being the corner of lowest
+/// coordinates: 0 for boxes apart, 1 for the same box. A box of negative width or height is empty.
+#[must_use]
+pub fn intersection_over_union(a: &[f32; 4], b: &[f32; 4]) -> f64 {
+    let side = |axis: usize| {
+        let [(low_a, size_a), (low_b, size_b)] =
+            [a, b].map(|of| (f64::from(of[axis]), f64::from(of[axis + 2]).max(0.0)));
+        let shared = (low_a + size_a).min(low_b + size_b) - low_a.max(low_b);
+        (shared.max(0.0), size_a, size_b)
+    };
+    let ((width, width_a, width_b), (height, height_a, height_b)) = (side(0), side(1));
+    let shared = width * height;
+    let union = width_a * height_a + width_b * height_b - shared;
+    if union > 0.0 { shared / union } else { 0.0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,8 +16,16 @@ use crate::output::Target;
 #[command(name = "parm-score", version, max_term_width = 100)]
 pub struct Score {
     /// The true labels [N], integers
-    #[arg(long, value_name = "LABELS.npy", required_unless_present = "reference")]
+    #[arg(long, value_name = "LABELS.npy", required_unless_present_any = ["reference", "boxes"])]
     pub labels: Option<Input>,
+
+    /// The true boxes [N, 4], corner, width and height: predictions are boxes, and scored by their IoU
+    #[arg(
+        long,
+        value_name = "BOXES.npy",
+        conflicts_with_all = ["labels", "reference", "solved", "confidence"]
+    )]
+    pub boxes: Option<Input>,
 
     /// A mask [N]: which predictions were available; without it all were
     ///
@@ -100,7 +108,7 @@ super::tool!(Score, "parm-score");
 impl Score {
     /// All streams that are read.
     pub fn inputs(&self) -> impl Iterator<Item = &Input> {
-        let truth = self.labels.iter().chain(&self.reference);
+        let truth = self.labels.iter().chain(&self.boxes).chain(&self.reference);
         std::iter::once(&self.input)
             .chain(truth)
             .chain(&self.available)
