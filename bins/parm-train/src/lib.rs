@@ -5,6 +5,7 @@ mod code;
 mod data;
 mod export;
 mod family;
+mod plan;
 mod recipe;
 mod watch;
 

@@ -1,0 +1,254 @@
+//! A code to train: what the options of a call come to.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use parm::LinearCode;
+use parm::code_dir::{self, CodeFile, MadeBy, Scores};
+use parm_cli::options::Common;
+use parm_cli::tools::train::{
+    DecoderKind, EncoderKind, Init, Objective, ParityNetwork, Recipe, RunsOn, Whose,
+};
+use parm_cli::{Input, Io, Usage};
+use parm_torch::train::{
+    self, AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Start, Trained, single,
+};
+use parm_torch::{Description, Device, Family, Model, Network};
+
+use crate::NAME;
+use crate::data::Teacher;
+use crate::family;
+use crate::recipe::{Task, objective, recipe};
+use crate::watch::Watch;
+
+/// How the parts that are networks are trained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Training {
+    /// Each parity model as the only one.
+    Apart,
+    /// All together.
+    Together,
+}
+
+/// A code to train.
+pub(crate) struct Plan<'a> {
+    pub(crate) code: LinearCode,
+    pub(crate) encoder: EncoderKind,
+    pub(crate) runs_on: RunsOn,
+    pub(crate) decoder: DecoderKind,
+    pub(crate) training: Training,
+    pub(crate) network: &'a ParityNetwork,
+    pub(crate) objective: &'a Objective,
+    pub(crate) recipe: &'a Recipe,
+    /// Where the rows come from, for messages.
+    pub(crate) data: &'a Input,
+    /// The code directory to write.
+    pub(crate) output: &'a Path,
+    pub(crate) device: Device,
+}
+
+impl Plan<'_> {
+    /// Trains the code and writes its parts, then their code.json.
+    pub(crate) fn run(&self, teacher: &Teacher, common: &Common, io: &mut Io) -> Result<()> {
+        let coding = self.coding(teacher)?;
+        let task = if self.training == Training::Apart { Task::Parity } else { Task::Coders };
+        let task = task(self.code.k());
+        let recipe = recipe(self.recipe, task, teacher.queries.count())?;
+        // The mark of a finished code: what follows is unfinished.
+        remove(&self.output.join(code_dir::FILE_NAME))?;
+        let trained = self.train(&coding, &recipe, common, io)?;
+        self.finish(&coding, trained, teacher, &recipe, common, io)
+    }
+
+    fn coding<'a>(&'a self, teacher: &'a Teacher) -> Result<Coding<'a>> {
+        let (k, r) = (self.code.k(), self.code.r());
+        let (shape, classes) = (teacher.queries.shape(), teacher.predictions.shape());
+        let learn = |description| Start { description, initial: None };
+        let encoder = match self.encoder {
+            EncoderKind::Sum => EncoderPlan::Sum,
+            EncoderKind::Concat => EncoderPlan::Concat,
+            EncoderKind::Mlp => EncoderPlan::Learned(learn(Description::encoder_mlp(k, r, shape))),
+            EncoderKind::Conv => EncoderPlan::Learned(learn(Description::encoder_conv(k, r, shape)?)),
+        };
+        let answers = match (self.runs_on, &teacher.model) {
+            (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher)?; r]),
+            (RunsOn::Deployed, Some(model)) => AnswersPlan::Deployed(model),
+            (RunsOn::Deployed, None) => {
+                return Err(Usage::error(
+                    "--runs-on deployed needs the deployed model itself (--base), not recorded predictions",
+                ));
+            }
+        };
+        let mut network = Description::decoder_mlp(k, r, classes);
+        network.output.clone_from(&teacher.output);
+        let decoder = match self.decoder {
+            DecoderKind::Linear => DecoderPlan::Linear,
+            DecoderKind::Mlp => DecoderPlan::Learned(learn(network)),
+        };
+        let (loss, compared) = objective(self.objective, self.recipe.recipe, &teacher.output);
+        Ok(Coding {
+            queries: &teacher.queries,
+            predictions: &teacher.predictions,
+            deployed: &teacher.deployed.sha256,
+            truth: teacher.truth.as_ref(),
+            code: &self.code,
+            encoder,
+            answers,
+            decoder,
+            loss,
+            compared,
+            stream: 0,
+            device: self.device,
+        })
+    }
+
+    /// A parity model at its start.
+    fn parity<'a>(&self, teacher: &'a Teacher) -> Result<Start<'a>> {
+        let native = match &teacher.model {
+            Some(Model::Native(network)) => Some(&**network),
+            _ => None,
+        };
+        let family = family_of(self.network, native)?;
+        let mut description =
+            Description::new(&family, teacher.queries.shape(), teacher.predictions.shape())?;
+        description.output.clone_from(&teacher.output);
+        let default = if self.recipe.recipe == Whose::Paper { Init::Random } else { Init::Auto };
+        let initial = match self.network.init.unwrap_or(default) {
+            Init::Random => None,
+            Init::Auto => native.filter(|network| network.is_like(&description)),
+            Init::Base if native.is_none() => {
+                return Err(Usage::error(
+                    "--init base needs --base with a native model, whose weights can be taken",
+                ));
+            }
+            Init::Base => native,
+        };
+        Ok(Start { description, initial })
+    }
+
+    fn train(
+        &self,
+        all: &Coding<'_>,
+        recipe: &train::Recipe,
+        common: &Common,
+        io: &mut Io,
+    ) -> Result<Trained> {
+        let data = || self.data.to_string();
+        let folder = self.output.join("run");
+        let epochs = u64::from(recipe.epochs);
+        if let (Training::Apart, AnswersPlan::Parity(starts)) = (self.training, &all.answers) {
+            let watch = Watch::new(common, io, epochs * starts.len() as u64);
+            let mut trained = Trained::default();
+            for (j, start) in starts.iter().enumerate() {
+                // Each is trained as the only one: any of them may be all that arrives.
+                let own = single(&self.code, j)?;
+                let folder = folder.join(format!("parity-{j}"));
+                let (parity, _) = watch.run(folder, &format!("parity {j}: "), |around| {
+                    let answers = AnswersPlan::Parity(vec![start.clone()]);
+                    let one = Coding { code: &own, answers, stream: j as u64 + 1, ..all.clone() };
+                    one.train(recipe, around).with_context(data)
+                })?;
+                trained.parity.extend(parity.parity);
+            }
+            Ok(trained)
+        } else {
+            let watch = Watch::new(common, io, epochs);
+            let (trained, _) =
+                watch.run(folder, "", |around| all.train(recipe, around).with_context(data))?;
+            Ok(trained)
+        }
+    }
+
+    fn finish(
+        &self,
+        coding: &Coding<'_>,
+        trained: Trained,
+        teacher: &Teacher,
+        recipe: &train::Recipe,
+        common: &Common,
+        io: &mut Io,
+    ) -> Result<()> {
+        let directory = self.output;
+        let save = |network: &Network, name: String| {
+            let script = directory.join(&name).with_extension("pt");
+            network.save(&directory.join(&name))?;
+            network.export(&script, None).with_context(|| script.display().to_string())?;
+            anyhow::Ok(name)
+        };
+        let part = |network: &Option<Network>, name: &str| {
+            network.as_ref().map(|network| save(network, format!("{name}.safetensors"))).transpose()
+        };
+        let (encoder, decoder) = (part(&trained.encoder, "encoder")?, part(&trained.decoder, "decoder")?);
+        let mut parity = Vec::new();
+        for (j, network) in trained.parity.iter().enumerate() {
+            parity.push(save(network, format!("parity-{j}.safetensors"))?);
+        }
+        let scores = coding.score(trained, recipe)?;
+        let code = &self.code;
+        let file = CodeFile {
+            format: code_dir::FORMAT,
+            code: match self.encoder {
+                EncoderKind::Sum => "sum",
+                EncoderKind::Concat => "concat",
+                EncoderKind::Mlp | EncoderKind::Conv => "learned",
+            }
+            .into(),
+            k: code.k(),
+            r: code.r(),
+            weights: (0..code.r()).map(|j| code.weights(j)).collect(),
+            query_shape: teacher.queries.shape().to_vec(),
+            prediction_shape: teacher.predictions.shape().to_vec(),
+            output: teacher.output.clone(),
+            runs_on: match self.runs_on {
+                RunsOn::Parity => code_dir::RunsOn::Parity,
+                RunsOn::Deployed => code_dir::RunsOn::Deployed,
+            },
+            parity,
+            encoder,
+            decoder,
+            deployed: teacher.deployed.clone(),
+            scores: Scores {
+                available: scores.available,
+                degraded: scores.degraded,
+                agreement: scores.agreement,
+                n: scores.reconstructions,
+            },
+            made_by: MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: io.command.clone() },
+        };
+        file.save(directory)?;
+        common.count(io, NAME, &format!("{}: {}", directory.display(), scored(&scores)));
+        Ok(())
+    }
+}
+
+/// The network of a parity model, as the options and the deployed model say.
+pub(crate) fn family_of(options: &ParityNetwork, deployed: Option<&Network>) -> Result<Family> {
+    let deployed = deployed.and_then(|network| network.description().family());
+    family::choose(options.model, options.hidden.as_deref(), deployed, options.parity_width)
+}
+
+/// Removes a file that is not to outlive what made it.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot replace", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn scored(scores: &CodeScores) -> String {
+    let fit = |of: fn(train::Fit) -> f64| scores.fit.map(of);
+    let values = [
+        ("A_a", scores.available),
+        ("A_d", scores.degraded),
+        ("agreement", scores.agreement),
+        ("mean IoU", fit(|fit| fit.mean)),
+        ("IoU >= 0.5", fit(|fit| fit.half)),
+        ("IoU >= 0.75", fit(|fit| fit.three_quarters)),
+    ];
+    let known = values.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value:.4}, ")));
+    format!("{}{} reconstructions scored", known.collect::<String>(), scores.reconstructions)
+}
