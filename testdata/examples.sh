@@ -3,6 +3,12 @@ digits=$(cd "$(dirname "${BASH_SOURCE[0]}")/digits" && pwd)
 
 cp "$digits/train.npy" "$digits/train-labels.npy" "$digits/test.npy" .
 cp "$digits/test-labels.npy" y.npy
+mkdir -p data/mnist/train data/mnist/test
+cp train.npy data/mnist/train/images.npy
+cp train-labels.npy data/mnist/train/labels.npy
+cp test.npy data/mnist/test/images.npy
+cp y.npy data/mnist/test/labels.npy
+cp "$digits/../experiments/configs/digits.json" sweep.json
 sets=$(cd "$digits/../data-sets" && pwd)
 mkdir -p pictures/plain pictures/photo speech-commands/yes speech-commands/no cifar
 cp "$sets"/pictures/*.png pictures/plain

@@ -5,8 +5,8 @@ use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
 use parm_cli::tools::train::Base;
 use parm_cli::{Io, Usage};
-use parm_torch::Description;
 use parm_torch::train::{self, Loss, Start, Truth};
+use parm_torch::{Description, Device};
 
 use crate::data::{boxes_of, labels_of, rows};
 use crate::recipe::{Task, recipe};
@@ -17,9 +17,14 @@ use crate::{NAME, family, prepare};
 const MAX_CLASSES: i64 = 1 << 20;
 
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
+    let device = prepare(options.compute, common, io)?;
+    train(options, device, common, io)
+}
+
+/// Trains a deployed model and writes it.
+pub(crate) fn train(options: &Base, device: Device, common: &Common, io: &mut Io) -> Result<()> {
     check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
     let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
-    let device = prepare(options.compute, common, io)?;
     let window = options.read.window();
     let queries = rows(&options.data, device, window, io)?;
     let (truth, outputs, loss) = match (&options.labels, &options.boxes) {

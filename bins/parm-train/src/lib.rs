@@ -7,6 +7,7 @@ mod export;
 mod family;
 mod plan;
 mod recipe;
+mod sweep;
 mod watch;
 
 use anyhow::Result;
@@ -29,6 +30,7 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
         What::Base(options) => base::run(options, common, io),
         What::Parity(options) => code::run_parity(options, common, io),
         What::Coders(options) => code::run_coders(options, common, io),
+        What::Sweep(options) => sweep::run(options, common, io),
         What::Export(options) => export::run(options, common, io),
     };
     match (result, signals::noted()) {

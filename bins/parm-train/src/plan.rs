@@ -1,4 +1,4 @@
-//! A code to train: what the options of a call come to.
+//! A code to train: what the options of a call come to, or a run of a sweep.
 
 use std::fs;
 use std::io;
@@ -30,6 +30,8 @@ pub(crate) enum Training {
     Apart,
     /// All together.
     Together,
+    /// There is none: the deployed model answers what an encoder and a decoder without weights make.
+    Nothing,
 }
 
 /// A code to train.
@@ -60,6 +62,30 @@ impl Plan<'_> {
         remove(&self.output.join(code_dir::FILE_NAME))?;
         let trained = self.train(&coding, &recipe, common, io)?;
         self.finish(&coding, trained, teacher, &recipe, common, io)
+    }
+
+    /// Scores the code, as it is in its directory, on rows of their own.
+    pub(crate) fn test(&self, rows: &Teacher) -> Result<CodeScores> {
+        let file = CodeFile::load(self.output)?;
+        let load = |name: &String| {
+            let path = self.output.join(name);
+            match Model::load(&path, self.device)? {
+                Model::Native(network) => Ok(*network),
+                Model::Script(_) => {
+                    anyhow::bail!("{}: found TorchScript, expected safetensors", path.display())
+                }
+            }
+        };
+        let trained = Trained {
+            encoder: file.encoder.as_ref().map(load).transpose()?,
+            parity: file.parity.iter().map(load).collect::<Result<_>>()?,
+            decoder: file.decoder.as_ref().map(load).transpose()?,
+        };
+        let none = Recipe { validation: 0.0, ..self.recipe.clone() };
+        let count = rows.queries.count();
+        // What is scored are the rows for validation: all of them.
+        let all = train::Recipe { validation: count, ..recipe(&none, Task::Coders(self.code.k()), count)? };
+        Ok(self.coding(rows)?.score(trained, &all)?)
     }
 
     fn coding<'a>(&'a self, teacher: &'a Teacher) -> Result<Coding<'a>> {
@@ -138,26 +164,30 @@ impl Plan<'_> {
         let data = || self.data.to_string();
         let folder = self.output.join("run");
         let epochs = u64::from(recipe.epochs);
-        if let (Training::Apart, AnswersPlan::Parity(starts)) = (self.training, &all.answers) {
-            let watch = Watch::new(common, io, epochs * starts.len() as u64);
-            let mut trained = Trained::default();
-            for (j, start) in starts.iter().enumerate() {
-                // Each is trained as the only one: any of them may be all that arrives.
-                let own = single(&self.code, j)?;
-                let folder = folder.join(format!("parity-{j}"));
-                let (parity, _) = watch.run(folder, &format!("parity {j}: "), |around| {
-                    let answers = AnswersPlan::Parity(vec![start.clone()]);
-                    let one = Coding { code: &own, answers, stream: j as u64 + 1, ..all.clone() };
-                    one.train(recipe, around).with_context(data)
-                })?;
-                trained.parity.extend(parity.parity);
+        match (self.training, &all.answers) {
+            (Training::Nothing, _) => Ok(Trained::default()),
+            (Training::Apart, AnswersPlan::Parity(starts)) => {
+                let watch = Watch::new(common, io, epochs * starts.len() as u64);
+                let mut trained = Trained::default();
+                for (j, start) in starts.iter().enumerate() {
+                    // Each is trained as the only one: any of them may be all that arrives.
+                    let own = single(&self.code, j)?;
+                    let folder = folder.join(format!("parity-{j}"));
+                    let (parity, _) = watch.run(folder, &format!("parity {j}: "), |around| {
+                        let answers = AnswersPlan::Parity(vec![start.clone()]);
+                        let one = Coding { code: &own, answers, stream: j as u64 + 1, ..all.clone() };
+                        one.train(recipe, around).with_context(data)
+                    })?;
+                    trained.parity.extend(parity.parity);
+                }
+                Ok(trained)
             }
-            Ok(trained)
-        } else {
-            let watch = Watch::new(common, io, epochs);
-            let (trained, _) =
-                watch.run(folder, "", |around| all.train(recipe, around).with_context(data))?;
-            Ok(trained)
+            _ => {
+                let watch = Watch::new(common, io, epochs);
+                let (trained, _) =
+                    watch.run(folder, "", |around| all.train(recipe, around).with_context(data))?;
+                Ok(trained)
+            }
         }
     }
 
@@ -171,6 +201,7 @@ impl Plan<'_> {
         io: &mut Io,
     ) -> Result<()> {
         let directory = self.output;
+        fs::create_dir_all(directory).with_context(|| format!("{}: cannot create", directory.display()))?;
         let save = |network: &Network, name: String| {
             let script = directory.join(&name).with_extension("pt");
             network.save(&directory.join(&name))?;
@@ -230,7 +261,7 @@ pub(crate) fn family_of(options: &ParityNetwork, deployed: Option<&Network>) -> 
 }
 
 /// Removes a file that is not to outlive what made it.
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("{}: cannot replace", path.display()))

@@ -1,11 +1,15 @@
 //! `parm-train`: data to models and codes.
 
+mod sweep;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::input::Input;
 use crate::options::{CodeOptions, Common, Compute, ReadOptions};
+
+pub use sweep::Sweep;
 
 /// Train and export deployed models and parity models
 #[derive(Parser, Clone, Debug)]
@@ -37,6 +41,11 @@ pub enum What {
     /// Encoder, parity models and decoder learn together, those of them that are networks: to rebuild
     /// the deployed model's predictions under every loss of up to r of them.
     Coders(Coders),
+    /// Train and score all codes of a configuration
+    ///
+    /// Every combination of its data sets, models, values of k, losses and pairs of an encoder and a
+    /// decoder is a run. The scores on the test rows come at the end, as a table.
+    Sweep(Box<Sweep>),
     /// Write a model as TorchScript, alone or in a model repository of Triton
     ///
     /// The program has a method forward that answers f4 queries [rows, …], any number of them.

@@ -1,0 +1,275 @@
+//! One run of a sweep: its files, its options, what it is trained on, and the training.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use parm::LinearCode;
+use parm::code_dir::{CodeDirError, CodeFile};
+use parm_cli::options::Common;
+use parm_cli::output::{Compression, Target};
+use parm_cli::tools::train::{
+    Base, Comparison, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Sweep, Teaching,
+    Whose,
+};
+use parm_cli::{Input, Io};
+use parm_torch::{Device, train};
+use serde_json::json;
+
+use super::config::Run;
+use super::known::Truth;
+use super::report::Tested;
+use crate::base;
+use crate::data::Teacher;
+use crate::plan::{Plan, Training, remove};
+
+/// The scores on the test rows, beside code.json.
+const TEST: &str = "test.json";
+
+/// A run, and where its files are.
+pub(super) struct Job<'a> {
+    run: &'a Run,
+    options: &'a Sweep,
+    /// The code directory.
+    pub(super) folder: PathBuf,
+    /// The deployed model.
+    base: PathBuf,
+    recipe: Recipe,
+}
+
+/// What the runs of one data set and model are trained and tested on.
+pub(super) struct Taught {
+    base: PathBuf,
+    learnt: Teacher,
+    test: Teacher,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(run: &'a Run, options: &'a Sweep) -> Self {
+        let bases = options.base_dir.clone().unwrap_or_else(|| options.save_dir.join("base"));
+        let bases = bases.join(run.data_set.name).join(run.model.name);
+        let [native, script] = ["model.safetensors", "model.pt"].map(|name| bases.join(name));
+        let mut recipe = options.recipe.clone();
+        recipe.epochs = recipe.epochs.or(Some(run.epochs));
+        recipe.resume |= options.continue_from.is_some();
+        Self {
+            run,
+            options,
+            folder: options.save_dir.join(run.folder()),
+            base: if script.exists() && !native.exists() { script } else { native },
+            recipe,
+        }
+    }
+
+    /// Makes sure that all is there that the run needs.
+    pub(super) fn check(&self, train_base: bool) -> Result<()> {
+        for part in ["train", "test"] {
+            for file in self.files(part) {
+                ensure!(
+                    file.exists(),
+                    "{}: not found, expected the data set {} there, as parm-data writes it",
+                    file.display(),
+                    self.run.data_set.name
+                );
+            }
+        }
+        if !self.base.exists() && (self.options.only_test || !train_base) {
+            let Base { data, labels, boxes, output, .. } = self.base_options();
+            let truth = labels.map(|labels| format!("--labels {labels}"));
+            let truth = truth.or(boxes.map(|boxes| format!("--boxes {boxes}"))).unwrap_or_default();
+            bail!(
+                "{}: not found, expected the deployed model there: make it by parm-train base --model {} \
+                 --data {data} {truth} -o {}, or write \"train_base_model\": true in the configuration",
+                self.base.display(),
+                self.run.model.short.trim_start_matches("base-"),
+                output.display(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Rows, and what is true of them, of a part of the data set.
+    fn files(&self, part: &str) -> [PathBuf; 2] {
+        let files = self.run.data_set.meaning;
+        let truth = match files.truth {
+            Truth::Labels => "labels.npy",
+            Truth::Boxes => "boxes.npy",
+        };
+        let folder = self.options.data_dir.join(self.run.data_set.name).join(part);
+        [folder.join(files.rows), folder.join(truth)]
+    }
+
+    /// The rows of a part of the data set, then their labels or boxes.
+    fn inputs(&self, part: &str) -> (Input, Option<Input>, Option<Input>) {
+        let [rows, truth] = self.files(part).map(Input::Path);
+        match self.run.data_set.meaning.truth {
+            Truth::Labels => (rows, Some(truth), None),
+            Truth::Boxes => (rows, None, Some(truth)),
+        }
+    }
+
+    /// The training of the deployed model: what the sweep says of codes is not meant for it.
+    fn base_options(&self) -> Base {
+        let (data, labels, boxes) = self.inputs("train");
+        Base {
+            data,
+            labels,
+            boxes,
+            model: self.run.model.meaning,
+            hidden: None,
+            output: self.base.clone(),
+            recipe: Recipe {
+                epochs: None,
+                batch: None,
+                lr: None,
+                weight_decay: None,
+                schedule: None,
+                ..self.recipe.clone()
+            },
+            compute: self.options.compute,
+            read: self.options.read,
+        }
+    }
+
+    /// What must be the same for a run that was done before to count.
+    fn settings(&self) -> Result<serde_json::Value> {
+        let Recipe {
+            recipe,
+            epochs,
+            batch,
+            lr,
+            weight_decay,
+            schedule,
+            precision,
+            validation,
+            seed,
+            checkpoint_cycle: _,
+            resume: _,
+        } = &self.recipe;
+        let named = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+        Ok(json!({
+            "deployed": train::sha256(&self.base)?,
+            "train_parity_model": self.run.parity,
+            "recipe": named(recipe),
+            "epochs": epochs,
+            "batch": batch,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "schedule": schedule.as_ref().map(|schedule| named(schedule)),
+            "precision": named(precision),
+            "validation": validation,
+            "seed": seed,
+        }))
+    }
+
+    /// The scores of this run if it was done before and is to be left alone.
+    pub(super) fn done(&self) -> Result<Option<Tested>> {
+        let path = self.folder.join(TEST);
+        if self.options.only_test || !self.recipe.resume || !path.exists() || !self.base.exists() {
+            return Ok(None);
+        }
+        match CodeFile::load(&self.folder) {
+            Err(CodeDirError::Unfinished(_)) => return Ok(None),
+            file => file?,
+        };
+        let tested: Tested = fs::read(&path)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| Ok(serde_json::from_slice(&text)?))
+            .with_context(|| format!("{}: found no scores", path.display()))?;
+        Ok((tested.settings == self.settings()?).then_some(tested))
+    }
+
+    /// Trains the code and scores it; or only scores it.
+    pub(super) fn run(
+        &self,
+        taught: &Taught,
+        device: Device,
+        common: &Common,
+        io: &mut Io,
+    ) -> Result<Tested> {
+        let Run { k, encoder, decoder, parity, loss, .. } = *self.run;
+        let weightless = matches!(encoder.meaning, EncoderKind::Sum | EncoderKind::Concat)
+            && decoder.meaning == DecoderKind::Linear;
+        let compare = match (self.recipe.recipe, decoder.meaning) {
+            (Whose::Parm, _) => None,
+            (Whose::Paper, DecoderKind::Linear) => Some(Comparison::Sums),
+            (Whose::Paper, DecoderKind::Mlp) => Some(Comparison::Reconstructions),
+        };
+        let plan = Plan {
+            code: LinearCode::sum(k as usize, 1)?,
+            encoder: encoder.meaning,
+            runs_on: if parity { RunsOn::Parity } else { RunsOn::Deployed },
+            decoder: decoder.meaning,
+            training: match (weightless, parity) {
+                (true, true) => Training::Apart,
+                (true, false) => Training::Nothing,
+                (false, _) => Training::Together,
+            },
+            network: &ParityNetwork {
+                model: Some(self.run.model.meaning),
+                hidden: None,
+                parity_width: 1,
+                init: None,
+            },
+            objective: &Objective { loss: Some(loss.meaning), compare, temperature: 1.0 },
+            recipe: &self.recipe,
+            data: &self.inputs("train").0,
+            output: &self.folder,
+            device,
+        };
+        let path = self.folder.join(TEST);
+        if !self.options.only_test {
+            remove(&path)?;
+            plan.run(&taught.learnt, common, io)?;
+        }
+        let file = CodeFile::load(&self.folder)?;
+        let (found, expected) = (&file.deployed.sha256, &taught.test.deployed.sha256);
+        ensure!(
+            found == expected,
+            "found a code for the deployed model {found}, expected one for {expected}, {}",
+            self.base.display()
+        );
+        let tested = Tested::new(self.run.name(), k, &plan.test(&taught.test)?, self.settings()?);
+        if !self.options.only_test {
+            let mut output = Target::Path(path).create(io, Compression::ByName(3))?;
+            serde_json::to_writer_pretty(&mut output, &tested)?;
+            writeln!(output)?;
+            output.commit()?;
+            self.link()?;
+        }
+        Ok(tested)
+    }
+
+    /// Gives the run its clear name.
+    fn link(&self) -> Result<()> {
+        let link = self.options.save_dir.join(self.run.name());
+        if link.is_symlink() {
+            remove(&link)?;
+        }
+        symlink(self.run.folder(), &link).with_context(|| format!("{}: cannot link", link.display()))
+    }
+}
+
+impl Taught {
+    /// Reads what a run needs, and trains its deployed model if that is missing.
+    pub(super) fn read(job: &Job<'_>, device: Device, common: &Common, io: &mut Io) -> Result<Self> {
+        if !job.base.exists() {
+            let folder = job.base.parent().unwrap_or(Path::new(""));
+            fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+            base::train(&job.base_options(), device, common, io)?;
+        }
+        let mut read = |part| {
+            let (data, labels, boxes) = job.inputs(part);
+            let teaching = Teaching { base: Some(job.base.clone()), targets: None, data, labels, boxes };
+            Teacher::read(&teaching, job.options.read, device, io)
+        };
+        let (learnt, test) = (read("train")?, read("test")?);
+        Ok(Self { base: job.base.clone(), learnt, test })
+    }
+
+    pub(super) fn is_for(&self, job: &Job<'_>) -> bool {
+        self.base == job.base
+    }
+}

@@ -1,0 +1,85 @@
+//! The names that configurations may use: the reference implementation's.
+
+use anyhow::{Result, anyhow};
+use parm_cli::tools::train::{Architecture, DecoderKind, EncoderKind, LossKind};
+
+/// A name of a configuration, and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known<T: 'static> {
+    /// As the configuration has it.
+    pub(crate) name: &'static str,
+    /// In a word, as in this project.
+    pub(crate) short: &'static str,
+    pub(crate) meaning: T,
+}
+
+/// What a data set has besides its rows: the names of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) rows: &'static str,
+    pub(crate) truth: Truth,
+}
+
+/// What is to be predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Truth {
+    Labels,
+    Boxes,
+}
+
+const fn known<T>(name: &'static str, short: &'static str, meaning: T) -> Known<T> {
+    Known { name, short, meaning }
+}
+
+const IMAGES: Files = Files { rows: "images.npy", truth: Truth::Labels };
+
+pub(crate) const DATA_SETS: &[Known<Files>] = &[
+    known("mnist", "mnist", IMAGES),
+    known("fashion-mnist", "fashion-mnist", IMAGES),
+    known("cifar10", "cifar10", IMAGES),
+    known("cifar100", "cifar100", IMAGES),
+    known("cat_v_dog", "cat-v-dog", IMAGES),
+    known("gcommands", "gcommands", Files { rows: "clips.npy", truth: Truth::Labels }),
+    // A program of its own in the reference implementation, with this name for its results.
+    known("cub-localization", "cub-localization", Files { rows: "images.npy", truth: Truth::Boxes }),
+];
+
+pub(crate) const MODELS: &[Known<Architecture>] = &[
+    known("base-mlp", "base-mlp", Architecture::Mlp),
+    known("resnet18", "resnet18", Architecture::Resnet18),
+    known("resnet152", "resnet152", Architecture::Resnet152),
+    known("vgg11", "vgg11", Architecture::Vgg11),
+    known("lenet", "lenet5", Architecture::Lenet5),
+    known("lenet5", "lenet5", Architecture::Lenet5),
+];
+
+pub(crate) const LOSSES: &[Known<LossKind>] = &[
+    known("torch.nn.MSELoss", "mse", LossKind::Mse),
+    known("mse", "mse", LossKind::Mse),
+    known("torch.nn.SmoothL1Loss", "smooth-l1", LossKind::SmoothL1),
+    known("torch.nn.CrossEntropyLoss", "cross-entropy", LossKind::CrossEntropy),
+    known("loss.kldiv.KLDivLoss", "kl", LossKind::Kl),
+];
+
+pub(crate) const ENCODERS: &[Known<EncoderKind>] = &[
+    known("coders.summation.AdditionEncoder", "sum", EncoderKind::Sum),
+    known("add", "sum", EncoderKind::Sum),
+    known("coders.image.ConcatenationEncoder", "concat", EncoderKind::Concat),
+    known("coders.mlp.MLPEncoder", "mlp", EncoderKind::Mlp),
+    known("coders.conv.ConvEncoder", "conv", EncoderKind::Conv),
+];
+
+pub(crate) const DECODERS: &[Known<DecoderKind>] = &[
+    known("coders.summation.SubtractionDecoder", "linear", DecoderKind::Linear),
+    known("sub", "linear", DecoderKind::Linear),
+    known("coders.mlp.MLPDecoder", "mlp", DecoderKind::Mlp),
+];
+
+/// What this name stands for under this key.
+pub(crate) fn find<T: Copy>(key: &str, name: &str, all: &[Known<T>]) -> Result<Known<T>> {
+    let names: Vec<_> = all.iter().map(|known| known.name).collect();
+    all.iter()
+        .find(|known| known.name == name)
+        .copied()
+        .ok_or_else(|| anyhow!("{key}: found '{name}', expected one of {}", names.join(", ")))
+}

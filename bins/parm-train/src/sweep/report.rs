@@ -1,0 +1,125 @@
+//! The scores of runs: a file beside each code, and a table of all.
+
+use std::fmt::Write;
+
+use parm_torch::train::CodeScores;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A run that was trained and scored on the test rows: test.json.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tested {
+    pub(crate) run: String,
+    pub(crate) k: u32,
+    #[serde(rename = "A_a")]
+    available: Option<f64>,
+    #[serde(rename = "A_d")]
+    degraded: Option<f64>,
+    agreement: Option<f64>,
+    #[serde(rename = "IoU")]
+    fit: Option<Fit>,
+    /// Reconstructions that were scored.
+    n: u64,
+    /// What must be the same for the run to be the same.
+    pub(crate) settings: Value,
+}
+
+/// How well boxes fit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Fit {
+    mean: f64,
+    #[serde(rename = "at_least_0.5")]
+    half: f64,
+    #[serde(rename = "at_least_0.75")]
+    three_quarters: f64,
+}
+
+impl Tested {
+    pub(crate) fn new(run: String, k: u32, scores: &CodeScores, settings: Value) -> Self {
+        Self {
+            run,
+            k,
+            available: scores.available,
+            degraded: scores.degraded,
+            agreement: scores.agreement,
+            fit: scores.fit.map(|fit| Fit {
+                mean: fit.mean,
+                half: fit.half,
+                three_quarters: fit.three_quarters,
+            }),
+            n: scores.reconstructions,
+            settings,
+        }
+    }
+}
+
+/// A line of JSON for each run.
+pub(crate) fn as_json(results: &[Tested]) -> Result<String, serde_json::Error> {
+    let line = |result| serde_json::to_string(result).map(|line| line + "\n");
+    results.iter().map(line).collect()
+}
+
+/// The table for people; the columns of boxes only where there are some.
+pub(crate) fn as_table(results: &[Tested]) -> String {
+    let boxes = results.iter().any(|result| result.fit.is_some());
+    let width = results.iter().map(|result| result.run.len()).max().unwrap_or_default();
+    let mut table = format!("{:<width$}{:>5}{:>9}{:>9}{:>11}", "run", "k", "A_a", "A_d", "agreement");
+    // Writing to a string cannot fail.
+    if boxes {
+        let _ = write!(table, "{:>9}{:>9}{:>9}", "IoU", "IoU>=.5", "IoU>=.75");
+    }
+    let _ = writeln!(table, "{:>9}", "rebuilt");
+    let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+    for result in results {
+        let Tested { run, k, .. } = result;
+        let [available, degraded, agreement] =
+            [result.available, result.degraded, result.agreement].map(number);
+        let _ = write!(table, "{run:<width$}{k:>5}{available:>9}{degraded:>9}{agreement:>11}");
+        if boxes {
+            for of in [|fit: Fit| fit.mean, |fit: Fit| fit.half, |fit: Fit| fit.three_quarters] {
+                let _ = write!(table, "{:>9}", number(result.fit.map(of)));
+            }
+        }
+        let _ = writeln!(table, "{:>9}", result.n);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tested(run: &str, fit: Option<parm_torch::train::Fit>) -> Tested {
+        let score = |value| fit.is_none().then_some(value);
+        let scores = CodeScores {
+            available: score(0.5),
+            degraded: score(0.25),
+            agreement: score(1.0),
+            fit,
+            reconstructions: 12,
+        };
+        Tested::new(run.into(), 2, &scores, Value::Null)
+    }
+
+    #[test]
+    fn the_table_has_columns_for_boxes_where_there_are_some() {
+        let plain = as_table(&[tested("one", None)]);
+        assert_eq!(
+            plain,
+            "run    k      A_a      A_d  agreement  rebuilt\none    2   0.5000   0.2500     1.0000       12\n"
+        );
+        let fit = parm_torch::train::Fit { mean: 0.75, half: 1.0, three_quarters: 0.5 };
+        let boxes = as_table(&[tested("one", None), tested("other", Some(fit))]);
+        assert!(boxes.ends_with("-          -   0.7500   1.0000   0.5000       12\n"), "{boxes}");
+    }
+
+    #[test]
+    fn a_line_of_json_is_read_as_it_was_written() {
+        let fit = parm_torch::train::Fit { mean: 0.75, half: 1.0, three_quarters: 0.5 };
+        let text = as_json(&[tested("one", None), tested("other", Some(fit))]).unwrap();
+        let lines: Vec<Tested> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(as_json(&lines).unwrap(), text);
+        assert!(text.contains(r#""A_d":0.25,"agreement":1.0,"IoU":null,"n":12"#), "{text}");
+        assert!(text.contains(r#""at_least_0.75":0.5"#), "{text}");
+    }
+}
