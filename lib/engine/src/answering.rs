@@ -1,0 +1,307 @@
+//! Who is answered, with what, and when.
+
+use crate::action::{Action, Decode, Outcome, Reason};
+use crate::arena::{BatchId, GroupId, InstanceId, QueryId};
+use crate::code::Mask;
+use crate::config::{Completion, When};
+use crate::engine::Engine;
+use crate::state::{Owner, Slot, Task, Work};
+use crate::timers::Timer;
+
+impl Engine {
+    /// The predictions of a batch are there.
+    pub(crate) fn predicted(&mut self, batch: BatchId, instance: InstanceId, copy: bool) {
+        let held = &mut self.batches[batch];
+        if std::mem::replace(&mut held.answered, true) {
+            return;
+        }
+        let group = held.group;
+        self.answer_times.record(self.now - held.first_arrived);
+        self.each_query(batch, |engine, query| {
+            if !engine.queries[query].answered {
+                engine.finish(query, Outcome::Prediction { instance, copy });
+            }
+            engine.compare(query);
+        });
+        if let Some(&first) = self.batches[batch].queries.first() {
+            self.remember(first);
+        }
+        if let Some((group, slot)) = group
+            && self.coding.as_ref().is_some_and(|coding| coding.rule.is_systematic())
+        {
+            self.groups[group].available |= 1 << slot;
+            self.check_group(group);
+        }
+    }
+
+    /// Has the driver compare what was rebuilt with the prediction that is there now.
+    fn compare(&mut self, query: QueryId) {
+        let held = &self.queries[query];
+        if let Some(decode) = held.rebuilt
+            && !self.groups[decode.group].dead
+        {
+            self.actions.push_back(Action::Compare { query, row: held.row, decode });
+            if !self.config.shadow {
+                self.counters.late_after_reconstruction += 1;
+            }
+        }
+    }
+
+    /// Keeps a query whose prediction is at hand: it may complete a group.
+    fn remember(&mut self, query: QueryId) {
+        let Some(coding) = &self.coding else { return };
+        let k = coding.rule.k();
+        if coding.completion != Completion::Known || coding.off.is_some() || k < 2 {
+            return;
+        }
+        self.queries[query].holders += 1;
+        self.known.push_back(query);
+        if self.known.len() > k
+            && let Some(oldest) = self.known.pop_front()
+        {
+            self.let_go(oldest);
+        }
+    }
+
+    pub(crate) fn approximated(&mut self, batch: BatchId, instance: InstanceId) {
+        self.batches[batch].cheap = Some(instance);
+        self.each_query(batch, Self::try_fallback);
+    }
+
+    pub(crate) fn parity_answered(&mut self, group: GroupId, parity: usize) {
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        self.counters.parity_answers += 1;
+        self.counters.parity_useless += u64::from(self.groups[group].rebuildable == 0);
+        self.worker_answered(group, k + parity);
+    }
+
+    pub(crate) fn worker_answered(&mut self, group: GroupId, worker: usize) {
+        self.groups[group].available |= 1 << worker;
+        self.check_group(group);
+    }
+
+    /// Something arrived for a group: some of its queries may be answered by it.
+    pub(crate) fn check_group(&mut self, group: GroupId) {
+        for slot in 0..self.groups[group].slots.len() {
+            let held = &self.groups[group];
+            if held.rebuildable == 0 || held.dead || held.filling {
+                return;
+            }
+            if let Some(&Slot::Batch(batch)) = held.slots.get(slot)
+                && self.batches[batch].open > 0
+            {
+                self.each_query(batch, Self::try_fallback);
+            }
+        }
+    }
+
+    pub(crate) fn each_query(&mut self, batch: BatchId, mut act: impl FnMut(&mut Self, QueryId)) {
+        let mut position = 0;
+        while let Some(&query) = self.batches[batch].queries.get(position) {
+            act(self, query);
+            position += 1;
+        }
+    }
+
+    /// What a query can be answered with in place of its prediction.
+    fn fallback(&mut self, query: QueryId) -> Option<Outcome> {
+        let held = self.queries.get(query)?;
+        if !held.allow_reconstructed {
+            return None;
+        }
+        if let Some(decode) = self.decode(query) {
+            return Some(Outcome::Reconstructed(decode));
+        }
+        let batch = self.queries.get(query)?.batch;
+        self.batches[batch].cheap.map(|instance| Outcome::Approximate { instance })
+    }
+
+    /// How a query can be rebuilt now, if it can.
+    fn decode(&mut self, query: QueryId) -> Option<Decode> {
+        let row = self.queries[query].position;
+        let (group, slot) = self.batches[self.queries[query].batch].group?;
+        let available = self.groups[group].available;
+        self.can_rebuild(group, slot, row, available).then(|| {
+            let absent = self.absent(group, row);
+            Decode { group, slot, row, available, absent }
+        })
+    }
+
+    /// True if these answers of a group give one prediction of one row.
+    fn can_rebuild(&mut self, group: GroupId, slot: usize, row: usize, available: Mask) -> bool {
+        let held = &self.groups[group];
+        if held.dead || held.filling {
+            return false;
+        }
+        let absent = self.absent(group, row);
+        self.coding.as_mut().is_some_and(|coding| {
+            let absent = if coding.rule.is_systematic() { absent } else { 0 };
+            coding.rule.rebuilds(available | absent) >> slot & 1 == 1
+        })
+    }
+
+    /// Answers a query with something else than its prediction, if there is something and it is
+    /// time for it.
+    pub(crate) fn try_fallback(&mut self, query: QueryId) {
+        if self.queries[query].answered {
+            return;
+        }
+        let Some(outcome) = self.fallback(query) else { return };
+        let wait = match self.config.when {
+            When::First => None,
+            When::Grace(delay) => {
+                let due = self.queries[query].arrived.saturating_add(delay.time(self.answer_times.value()));
+                (due > self.now).then_some(Some(due))
+            }
+            When::Deadline => Some(None),
+        };
+        match wait {
+            Some(due) if self.better_may_come(query) => {
+                if let Some(due) = due
+                    && !std::mem::replace(&mut self.queries[query].grace_set, true)
+                {
+                    self.alarm(due, Timer::Grace(query));
+                }
+            }
+            _ => self.fall_back(query, outcome),
+        }
+    }
+
+    /// True if the prediction of a query may still come, or of a code that decodes all queries,
+    /// more answers.
+    fn better_may_come(&self, query: QueryId) -> bool {
+        let batch = &self.batches[self.queries[query].batch];
+        match batch.group {
+            Some((group, _)) if !batch.sent => !self.groups[group].works.is_empty(),
+            _ => batch.works.iter().any(|&call| self.works[call].task != Task::Cheap),
+        }
+    }
+
+    fn fall_back(&mut self, query: QueryId, outcome: Outcome) {
+        if let Outcome::Reconstructed(decode) = outcome {
+            let held = &mut self.queries[query];
+            if self.config.shadow {
+                self.counters.shadow += u64::from(held.rebuilt.is_none());
+            }
+            held.rebuilt = held.rebuilt.or(Some(decode));
+        }
+        if !self.config.shadow {
+            self.finish(query, outcome);
+        }
+    }
+
+    pub(crate) fn grace_over(&mut self, query: QueryId) {
+        if let Some(outcome) = self.fallback(query) {
+            let batch = self.queries[query].batch;
+            self.fall_back(query, outcome);
+            self.settle(Owner::Batch(batch));
+        }
+    }
+
+    pub(crate) fn deadline_passed(&mut self, query: QueryId) {
+        let batch = self.queries[query].batch;
+        if let Some(outcome) = self.fallback(query) {
+            self.fall_back(query, outcome);
+        }
+        if self.queries.get(query).is_some_and(|held| !held.answered) {
+            self.finish(query, Outcome::Default(Reason::Deadline));
+        }
+        self.settle(Owner::Batch(batch));
+    }
+
+    /// Answers a query.
+    pub(crate) fn finish(&mut self, query: QueryId, outcome: Outcome) {
+        let held = &self.queries[query];
+        let late = self.now > held.deadline;
+        self.actions.push_back(Action::Answer { query, row: held.row, outcome, late });
+        let counters = &mut self.counters;
+        counters.late += u64::from(late);
+        let counter = match outcome {
+            Outcome::Prediction { copy, .. } => {
+                counters.copies_won += u64::from(copy);
+                &mut counters.predictions
+            }
+            Outcome::Reconstructed(_) => &mut counters.reconstructed,
+            Outcome::Approximate { .. } => &mut counters.approximate,
+            Outcome::Default(Reason::Deadline) => &mut counters.default_deadline,
+            Outcome::Default(Reason::Failed) => &mut counters.default_failed,
+        };
+        *counter += 1;
+        self.close_query(query);
+    }
+
+    /// Work of a batch or group was given up: what nothing can answer any more is answered now.
+    pub(crate) fn despair_of(&mut self, batch: BatchId) {
+        if self.batches[batch].open == 0 || self.batches[batch].filling {
+            return;
+        }
+        self.each_query(batch, |engine, query| {
+            engine.try_fallback(query);
+            if engine.queries[query].answered || engine.has_hope(query) {
+                return;
+            }
+            let batch = engine.queries[query].batch;
+            if engine.batches[batch].sent {
+                engine.finish(query, Outcome::Default(Reason::Failed));
+            } else {
+                if let Some((group, _)) = engine.batches[batch].group {
+                    engine.groups[group].dead = true;
+                }
+                engine.send_batch(batch);
+            }
+        });
+    }
+
+    /// True if work that waits or runs can still answer a query.
+    fn has_hope(&mut self, query: QueryId) -> bool {
+        let held = &self.queries[query];
+        let allowed = held.allow_reconstructed && !self.config.shadow;
+        let (batch, row) = (&self.batches[held.batch], held.position);
+        if batch.works.iter().any(|&call| allowed || self.works[call].task != Task::Cheap) {
+            return true;
+        }
+        let Some((group, slot)) = batch.group.filter(|_| allowed) else { return false };
+        if self.groups[group].filling {
+            return !self.groups[group].dead;
+        }
+        let possible = self.possible(group, |_| true);
+        self.can_rebuild(group, slot, row, possible)
+    }
+
+    /// The workers of a group whose answers are at hand, or may come by work that counts.
+    fn possible(&self, group: GroupId, counts: impl Fn(&Work) -> bool) -> Mask {
+        let held = &self.groups[group];
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let coming =
+            |works: &[_]| works.iter().map(|&call| self.works[call]).filter(&counts).collect::<Vec<_>>();
+        let mut mask = held.available;
+        for work in coming(&held.works) {
+            match work.task {
+                Task::Parity { parity, .. } => mask |= 1 << (k + parity),
+                Task::Coded { worker, .. } => mask |= 1 << worker,
+                _ => {}
+            }
+        }
+        for (slot, holds) in held.slots.iter().enumerate() {
+            if let Slot::Batch(batch) = holds {
+                let batch = &self.batches[*batch];
+                if batch.sent && coming(&batch.works).iter().any(|work| work.task != Task::Cheap) {
+                    mask |= 1 << slot;
+                }
+            }
+        }
+        mask
+    }
+
+    /// True if coding can rebuild a batch without its own calls, by answers that are at hand or not
+    /// yet late.
+    pub(crate) fn is_covered(&mut self, batch: BatchId, late_since: crate::Time) -> bool {
+        let Some((group, slot)) = self.batches[batch].group else { return false };
+        if self.groups[group].filling || self.config.shadow {
+            return !self.config.shadow;
+        }
+        let on_time = |work: &Work| work.running.is_none_or(|(_, since)| since > late_since);
+        let possible = self.possible(group, on_time) & !(1 << slot);
+        self.can_rebuild(group, slot, 0, possible)
+    }
+}

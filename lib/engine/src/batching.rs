@@ -1,0 +1,259 @@
+//! From queries to batches, and from batches to coding groups.
+
+use crate::Time;
+use crate::action::{CodingOff, Rejection};
+use crate::arena::{BatchId, GroupId, QueryId};
+use crate::code::Mask;
+use crate::config::Completion;
+use crate::engine::{Arrival, Engine};
+use crate::state::{Batch, Group, Owner, Query, Slot, Task};
+use crate::timers::Timer;
+
+impl Engine {
+    /// The deadline of a query that may be taken.
+    pub(crate) fn admit(&mut self, arrival: &Arrival) -> Result<Time, Rejection> {
+        let deadline = arrival.deadline.unwrap_or_else(|| self.now.saturating_add(self.config.deadline));
+        if deadline <= self.now {
+            return Err(Rejection::Expired { late: self.now - deadline });
+        }
+        let limit = self.config.max_queue;
+        let queued = self.pools.first().map_or(0, |pool| pool.queue.len() - pool.redundant);
+        if queued >= limit {
+            return Err(Rejection::Queue { queued, limit });
+        }
+        let limit = self.config.max_queries;
+        if self.queries.len() >= limit {
+            // Redundancy goes before queries do.
+            self.shed_all();
+        }
+        let held = self.queries.len();
+        if held >= limit { Err(Rejection::Queries { held, limit }) } else { Ok(deadline) }
+    }
+
+    pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
+        self.counters.queries += 1;
+        let uncoded = !arrival.allow_reconstructed && self.codes_all();
+        let batch = match self.filling[usize::from(uncoded)] {
+            Some(batch) => batch,
+            None => self.new_batch(usize::from(uncoded)),
+        };
+        let query = self.queries.insert(Query {
+            row: arrival.row,
+            arrived: self.now,
+            deadline,
+            priority: arrival.priority,
+            allow_reconstructed: arrival.allow_reconstructed,
+            answered: false,
+            grace_set: false,
+            batch,
+            position: 0,
+            holders: 1,
+            rebuilt: None,
+        });
+        let held = &mut self.batches[batch];
+        held.queries.push(query);
+        held.open += 1;
+        let full = held.queries.len() >= self.config.max_batch;
+        self.alarm(deadline, Timer::Deadline(query));
+        if full {
+            self.close_batch(batch);
+        }
+        query
+    }
+
+    /// True if queries are answered by decoding alone.
+    fn codes_all(&self) -> bool {
+        self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
+    }
+
+    fn new_batch(&mut self, place: usize) -> BatchId {
+        let batch = self.batches.insert(Batch {
+            queries: Vec::new(),
+            filling: true,
+            priority: 0,
+            seq: 0,
+            first_arrived: self.now,
+            open: 0,
+            group: None,
+            works: Vec::new(),
+            answered: false,
+            cheap: None,
+            hedged: false,
+            sent: false,
+        });
+        self.filling[place] = Some(batch);
+        if self.config.max_batch > 1 {
+            self.alarm(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
+        }
+        batch
+    }
+
+    /// No more queries join the batch: it is sent, and joins a coding group.
+    pub(crate) fn close_batch(&mut self, batch: BatchId) {
+        let [coded, _] = self.filling;
+        for place in &mut self.filling {
+            *place = place.filter(|&filling| filling != batch);
+        }
+        let seq = self.next_seq();
+        let held = &mut self.batches[batch];
+        held.filling = false;
+        held.seq = seq;
+        for (position, &query) in held.queries.iter().enumerate() {
+            self.queries[query].position = position;
+        }
+        let queries = &self.queries;
+        held.priority = held.queries.iter().map(|&query| queries[query].priority).min().unwrap_or(0);
+        self.counters.batches += 1;
+        if let Some(hedge) = &self.hedge {
+            self.hedge_tokens = (self.hedge_tokens + hedge.budget).min(hedge.burst);
+        }
+        let group = if coded == Some(batch) { self.join_group(batch) } else { None };
+        if group.is_none() || !self.codes_all() {
+            self.send_batch(batch);
+        }
+        if let (Some(group), Some(coding)) = (group, &self.coding)
+            && self.groups[group].slots.len() >= coding.rule.k()
+        {
+            self.close_group(group);
+        }
+    }
+
+    /// Sends the queries of a batch themselves.
+    pub(crate) fn send_batch(&mut self, batch: BatchId) {
+        let owner = Owner::Batch(batch);
+        self.batches[batch].sent = true;
+        self.add_work(Task::Deployed, owner, false);
+        for _ in 1..self.copies {
+            self.add_work(Task::Copy, owner, true);
+        }
+        if self.cheap {
+            self.add_work(Task::Cheap, owner, true);
+        }
+    }
+
+    /// The group that the batch now belongs to; none if coding is off.
+    fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
+        let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
+        let (k, delay) = (coding.rule.k(), coding.group_delay);
+        let id = if let Some(filling) = self.filling_group {
+            filling
+        } else {
+            let group = self.groups.insert(Group {
+                slots: Vec::with_capacity(k),
+                filling: true,
+                dead: false,
+                available: 0,
+                priority: u8::MAX,
+                open: 0,
+                rebuildable: 0,
+                works: Vec::new(),
+            });
+            self.filling_group = Some(group);
+            if k > 1 {
+                self.alarm(self.now.saturating_add(delay), Timer::Group(group));
+            }
+            group
+        };
+        let group = &mut self.groups[id];
+        let held = &mut self.batches[batch];
+        held.group = Some((id, group.slots.len()));
+        group.slots.push(Slot::Batch(batch));
+        group.priority = group.priority.min(held.priority);
+        group.open += held.open;
+        let queries = &self.queries;
+        group.rebuildable += held.queries.iter().filter(|&&query| queries[query].allow_reconstructed).count();
+        Some(id)
+    }
+
+    /// No more batches join the group: its coded queries are sent, if they can be of use.
+    pub(crate) fn close_group(&mut self, id: GroupId) {
+        self.filling_group = self.filling_group.filter(|&filling| filling != id);
+        let Some(coding) = &self.coding else { return };
+        let (k, n, systematic) = (coding.rule.k(), coding.rule.workers(), coding.rule.is_systematic());
+        let complete = coding.completion == Completion::Known;
+        self.groups[id].filling = false;
+        let batches = self.groups[id].slots.len();
+        if self.groups[id].rebuildable == 0 {
+            self.counters.groups_unneeded += 1;
+            self.kill_group(id);
+            return;
+        }
+        if batches < k && complete {
+            self.complete_group(id, k, systematic);
+        }
+        let filled = self.groups[id].slots.len();
+        let counter = match (batches == k, filled == k) {
+            (true, _) => &mut self.counters.groups_full,
+            (false, true) => &mut self.counters.groups_completed,
+            (false, false) => &mut self.counters.groups_shorter,
+        };
+        *counter += 1;
+        for worker in if systematic { k..n } else { 0..n } {
+            let task = match worker.checked_sub(k) {
+                Some(parity) if systematic => Task::Parity { group: id, parity },
+                _ => Task::Coded { group: id, worker },
+            };
+            // Giving up one of them under load may end the group.
+            if self.groups.contains(id) {
+                self.add_work(task, Owner::Group(id), systematic);
+            }
+        }
+    }
+
+    /// Fills the slots that are left with known queries, the newest first.
+    fn complete_group(&mut self, id: GroupId, k: usize, systematic: bool) {
+        for at in (0..self.known.len()).rev() {
+            let query = self.known[at];
+            let group = &mut self.groups[id];
+            if group.slots.len() >= k {
+                break;
+            }
+            let batch = self.queries[query].batch;
+            if group.slots.iter().any(|slot| matches!(slot, Slot::Batch(member) if *member == batch)) {
+                continue;
+            }
+            if systematic {
+                group.available |= 1 << group.slots.len();
+            }
+            group.slots.push(Slot::Known(query));
+            self.queries[query].holders += 1;
+        }
+    }
+
+    /// The slots that have no query in this row.
+    pub(crate) fn absent(&self, group: GroupId, row: usize) -> Mask {
+        let slots = &self.groups[group].slots;
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let is_absent = |slot: usize| match slots.get(slot) {
+            Some(Slot::Batch(batch)) => self.batches[*batch].queries.len() <= row,
+            Some(Slot::Known(_)) => false,
+            None => true,
+        };
+        (0..k).filter(|&slot| is_absent(slot)).fold(0, |mask, slot| mask | 1 << slot)
+    }
+
+    /// The rows of the longest batch of a group.
+    pub(crate) fn group_rows(&self, group: GroupId) -> usize {
+        let rows = self.groups[group].slots.iter().map(|slot| match slot {
+            Slot::Batch(batch) => self.batches[*batch].queries.len(),
+            Slot::Known(_) => 1,
+        });
+        rows.max().unwrap_or(0)
+    }
+
+    /// Nothing is coded any more, and nothing rebuilt from the groups that there are.
+    pub(crate) fn switch_off(&mut self, reason: CodingOff) {
+        let Some(coding) = &mut self.coding else { return };
+        coding.off = Some(reason);
+        self.actions.push_back(crate::Action::CodingOff { reason });
+        while let Some(query) = self.known.pop_front() {
+            self.let_go(query);
+        }
+        let groups: Vec<GroupId> = self.groups.ids().collect();
+        for group in groups {
+            if self.groups.contains(group) {
+                self.kill_group(group);
+            }
+        }
+    }
+}

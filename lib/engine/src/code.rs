@@ -1,0 +1,176 @@
+//! What the engine must know of a code: which slots a set of answers rebuilds.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use parm::codes::Code;
+
+use crate::config::ConfigError;
+
+/// A set of workers or slots: bit i stands for worker or slot i. The workers of a systematic code
+/// are its slots, 0..k, and then its parities.
+pub type Mask = u128;
+
+/// The most workers of a group.
+pub const MAX_WORKERS: usize = Mask::BITS as usize;
+
+/// Loss patterns that are remembered; see [`Rule::Matrix`].
+const MAX_CACHED: usize = 4096;
+
+/// When answers suffice.
+pub enum Rule {
+    /// Any so many answers of a group rebuild all the others: k of a learned code and of `sum`
+    /// with its default weights, n − s of `berrut` and the like.
+    Any(usize),
+    /// What the code says; asked once for each pattern of losses. For a systematic code with
+    /// weights of its own.
+    Matrix(Box<dyn Code + Send>),
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any(enough) => write!(f, "Any({enough})"),
+            Self::Matrix(code) => write!(f, "Matrix(k = {}, n = {})", code.k(), code.workers()),
+        }
+    }
+}
+
+/// A code, as far as the engine must know it.
+#[derive(Debug)]
+pub struct CodeRule {
+    k: usize,
+    n: usize,
+    systematic: bool,
+    rule: Rule,
+    cache: HashMap<Mask, Mask>,
+}
+
+impl CodeRule {
+    /// A code that keeps its k queries and adds r parity queries: any r losses are rebuilt.
+    ///
+    /// # Errors
+    /// k = 0, or more workers than [`MAX_WORKERS`].
+    pub fn parity(k: usize, r: usize) -> Result<Self, ConfigError> {
+        Self::new(k, k.saturating_add(r), true, Rule::Any(k))
+    }
+
+    /// A systematic code, k queries and then parities, that is asked what it can rebuild.
+    ///
+    /// # Errors
+    /// k = 0, or more workers than [`MAX_WORKERS`].
+    pub fn matrix(code: Box<dyn Code + Send>) -> Result<Self, ConfigError> {
+        Self::new(code.k(), code.workers(), true, Rule::Matrix(code))
+    }
+
+    /// A code whose n coded queries all run on the deployed model, and which rebuilds all k
+    /// predictions from any `enough` answers.
+    ///
+    /// # Errors
+    /// k = 0, more workers than [`MAX_WORKERS`], or `enough` not in 1..=n.
+    pub fn coded(k: usize, n: usize, enough: usize) -> Result<Self, ConfigError> {
+        if !(1..=n).contains(&enough) {
+            return Err(ConfigError::Enough { enough, n });
+        }
+        Self::new(k, n, false, Rule::Any(enough))
+    }
+
+    fn new(k: usize, n: usize, systematic: bool, rule: Rule) -> Result<Self, ConfigError> {
+        if k == 0 || n > MAX_WORKERS {
+            return Err(ConfigError::Workers { k, n });
+        }
+        Ok(Self { k, n, systematic, rule, cache: HashMap::new() })
+    }
+
+    /// Queries of a group.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Workers of a group: of a systematic code k + r.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.n
+    }
+
+    /// True if the k queries are themselves sent, and the others are parity queries.
+    #[must_use]
+    pub fn is_systematic(&self) -> bool {
+        self.systematic
+    }
+
+    /// Parity queries of a group: 0 if all coded queries run on the deployed model.
+    #[must_use]
+    pub fn r(&self) -> usize {
+        if self.systematic { self.n - self.k } else { 0 }
+    }
+
+    /// The slots that the answers of these workers give or rebuild.
+    pub(crate) fn rebuilds(&mut self, available: Mask) -> Mask {
+        match &self.rule {
+            Rule::Any(enough) if available.count_ones() as usize >= *enough => ones(self.k),
+            Rule::Any(_) if self.systematic => available & ones(self.k),
+            Rule::Any(_) => 0,
+            Rule::Matrix(code) => {
+                if let Some(&known) = self.cache.get(&available) {
+                    return known;
+                }
+                let workers: Vec<bool> = (0..self.n).map(|i| available >> i & 1 == 1).collect();
+                let slots = ones(self.k) & available;
+                let rebuilt = code.decoding(&workers).rebuilt;
+                let slots = rebuilt.iter().fold(slots, |slots, rebuilt| slots | 1 << rebuilt.slot);
+                if self.cache.len() >= MAX_CACHED {
+                    self.cache.clear();
+                }
+                self.cache.insert(available, slots);
+                slots
+            }
+        }
+    }
+}
+
+/// The set of the first `count`.
+pub(crate) fn ones(count: usize) -> Mask {
+    if count >= MAX_WORKERS { Mask::MAX } else { (1 << count) - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use parm::LinearCode;
+
+    use super::*;
+
+    #[test]
+    fn any_r_losses_is_what_sum_says_of_itself() {
+        for (k, r) in [(1, 1), (2, 1), (3, 1), (2, 2), (4, 2), (3, 3)] {
+            let sum = LinearCode::sum(k, r).unwrap();
+            let (mut asked, mut counted) =
+                (CodeRule::matrix(Box::new(sum)).unwrap(), CodeRule::parity(k, r).unwrap());
+            for available in 0..=ones(k + r) {
+                // Twice: solved, and remembered.
+                for _ in 0..2 {
+                    assert_eq!(
+                        asked.rebuilds(available),
+                        counted.rebuilds(available),
+                        "{k} {r} {available:b}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_that_rebuilds_one_slot_of_two_says_which() {
+        let mut code = CodeRule::matrix(Box::new(LinearCode::replicate(2, 1).unwrap())).unwrap();
+        assert_eq!(code.rebuilds(0b100), 0b01);
+        assert_eq!(code.rebuilds(0b000), 0);
+    }
+
+    #[test]
+    fn coded_queries_give_all_or_nothing() {
+        let mut code = CodeRule::coded(4, 6, 5).unwrap();
+        assert_eq!((code.rebuilds(0b1111), code.rebuilds(0b11_1011)), (0, 0b1111));
+        assert_eq!((code.r(), code.is_systematic()), (0, false));
+    }
+}

@@ -1,0 +1,301 @@
+//! What an engine is told at its start.
+
+use crate::Time;
+use crate::code::{CodeRule, MAX_WORKERS};
+
+/// One millisecond.
+const MS: Time = 1_000_000;
+
+/// How an engine works.
+#[derive(Debug)]
+pub struct Config {
+    /// The most queries of a batch.
+    pub max_batch: usize,
+    /// How long a query waits for others to fill its batch.
+    pub batch_delay: Time,
+    /// What is done against late and lost answers.
+    pub policy: Policy,
+    /// When a query is answered with something else than its prediction: a reconstruction, or the
+    /// answer of the approximate model.
+    pub when: When,
+    /// Measure what would be rebuilt, but never answer with it.
+    pub shadow: bool,
+    /// Which of several free instances gets work.
+    pub balance: Balance,
+    /// The time to answer of queries that bring no deadline of their own.
+    pub deadline: Time,
+    /// The time of one call; its instance counts as failing then, and the work goes elsewhere.
+    pub call_timeout: Time,
+    /// Calls for one piece of work.
+    pub max_attempts: u8,
+    /// The most queries that are held, answered or not; more are rejected.
+    pub max_queries: usize,
+    /// The most batches that wait for an instance; queries are rejected then. As many parity
+    /// queries and copies may wait; the oldest are given up then.
+    pub max_queue: usize,
+    /// Tell instances to stop calls that nobody needs. Otherwise they finish: what they answer is
+    /// compared with what was rebuilt.
+    pub cancel_running: bool,
+    /// When instances are taken out of rotation; none: never.
+    pub ejection: Option<Ejection>,
+}
+
+impl Default for Config {
+    /// No redundancy, no batches, one second to answer.
+    fn default() -> Self {
+        Self {
+            max_batch: 1,
+            batch_delay: 0,
+            policy: Policy::None,
+            when: When::Grace(Delay::Percentile { share: 0.95, until_known: 100 * MS }),
+            shadow: false,
+            balance: Balance::Pull,
+            deadline: 1000 * MS,
+            call_timeout: 1000 * MS,
+            max_attempts: 3,
+            max_queries: 65_536,
+            max_queue: 16_384,
+            cancel_running: false,
+            ejection: None,
+        }
+    }
+}
+
+/// What is done against late and lost answers.
+#[derive(Debug)]
+pub enum Policy {
+    /// Nothing. With more instances, this is the baseline of equal resources.
+    None,
+    /// Each batch is sent to so many instances in all; the first answer counts.
+    Replicate(usize),
+    /// What is late is sent a second time.
+    Hedge(Hedge),
+    /// Each batch is also sent to the approximate model, [`crate::Role::Cheap`].
+    Cheap,
+    /// Coding groups.
+    Coded {
+        /// The code.
+        code: CodeRule,
+        /// The version of the deployed model that the code was made for.
+        version: u64,
+        /// How long a batch waits for others to fill its group.
+        group_delay: Time,
+        /// What becomes of a group that does not fill in time.
+        completion: Completion,
+        /// Below which agreement coding is switched off; none: never.
+        agreement: Option<Agreement>,
+        /// Send again what is late and what coding cannot rebuild; none: never.
+        hedge: Option<Hedge>,
+    },
+}
+
+/// What becomes of a group that does not fill in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// Known queries, whose predictions are at hand, take the slots that are left; where there are
+    /// too few, it is coded shorter.
+    Known,
+    /// It is coded with fewer queries.
+    Shorter,
+}
+
+/// When live agreement switches coding off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreement {
+    /// The last comparisons that count.
+    pub window: usize,
+    /// The least share of them that agree, in 0..=1.
+    pub at_least: f64,
+}
+
+/// When a query is answered with something else than its prediction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum When {
+    /// As soon as there is one, as ParM does.
+    First,
+    /// When the query has waited so long since it arrived, or none can come any more.
+    Grace(Delay),
+    /// At its deadline, or when none can come any more.
+    Deadline,
+}
+
+/// A time to wait.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delay {
+    /// A fixed time.
+    Fixed(Time),
+    /// The time within which this share of the last few thousand answers came.
+    Percentile {
+        /// In 0..=1.
+        share: f64,
+        /// The time until there were answers enough.
+        until_known: Time,
+    },
+}
+
+/// Sending again what is late.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedge {
+    /// After what time at an instance; a percentile is one of the times of calls.
+    pub delay: Delay,
+    /// Second calls for each first one, in the long run.
+    pub budget: f64,
+    /// Second calls that may be saved up.
+    pub burst: f64,
+}
+
+/// Which of several instances with room gets work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The one that waits longest: with a capacity of one, a single queue.
+    Pull,
+    /// The one whose last call was sent first.
+    RoundRobin,
+    /// The one with the fewest calls.
+    LeastOutstanding,
+}
+
+/// When instances are taken out of rotation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ejection {
+    /// After so many failures in a row.
+    pub failures: u32,
+    /// When its calls take so many times the median of its role (a running mean over about four).
+    pub slowness: f64,
+    /// The time to the first probe; doubled with each ejection or failed probe in a row, to 64
+    /// times.
+    pub base: Time,
+    /// The most instances of a role that are out at once, as a share of all, in 0..1.
+    pub max_share: f64,
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A size or time of which there must be some.
+    #[error("found {name} = 0, expected at least 1")]
+    Zero {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A number that is not a share, or not positive and finite.
+    #[error("found {name} = {value}, expected {expected}")]
+    Number {
+        /// Its name.
+        name: &'static str,
+        /// The number.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A code of no queries or too many workers.
+    #[error(
+        "found a code of k = {k} queries and n = {n} workers; expected k from 1 and n up to {MAX_WORKERS}"
+    )]
+    Workers {
+        /// Queries of a group.
+        k: usize,
+        /// Workers of a group.
+        n: usize,
+    },
+    /// A number of answers that no group has.
+    #[error("found a code that decodes {enough} of n = {n} answers; expected 1 to {n}")]
+    Enough {
+        /// Answers that suffice.
+        enough: usize,
+        /// Workers of a group.
+        n: usize,
+    },
+    /// A code whose answers are all reconstructions, in shadow mode.
+    #[error(
+        "found shadow mode with a code that answers every query by decoding; expected one with parity queries"
+    )]
+    Shadow,
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("max_batch", self.max_batch as u64),
+            ("deadline", self.deadline),
+            ("call_timeout", self.call_timeout),
+            ("max_attempts", u64::from(self.max_attempts)),
+            ("max_queries", self.max_queries as u64),
+            ("max_queue", self.max_queue as u64),
+        ];
+        positive.into_iter().try_for_each(at_least_one)?;
+        if let When::Grace(delay) = self.when {
+            delay.check()?;
+        }
+        if let Some(ejection) = &self.ejection {
+            at_least_one(("failures", u64::from(ejection.failures)))?;
+            at_least_one(("base", ejection.base))?;
+            let above_one = ejection.slowness > 1.0;
+            number("slowness", ejection.slowness, above_one, "more than 1")?;
+            let share = (0.0..1.0).contains(&ejection.max_share);
+            number("max_share", ejection.max_share, share, "a share from 0 and below 1")?;
+        }
+        match &self.policy {
+            Policy::Replicate(copies) => at_least_one(("replicate", *copies as u64)),
+            Policy::Hedge(hedge) => hedge.check(),
+            Policy::Coded { code, agreement, hedge, .. } => {
+                if self.shadow && !code.is_systematic() {
+                    return Err(ConfigError::Shadow);
+                }
+                if let Some(agreement) = agreement {
+                    at_least_one(("window", agreement.window as u64))?;
+                    share("at_least", agreement.at_least)?;
+                }
+                hedge.as_ref().map_or(Ok(()), Hedge::check)
+            }
+            Policy::None | Policy::Cheap => Ok(()),
+        }
+    }
+}
+
+impl Delay {
+    fn check(self) -> Result<(), ConfigError> {
+        match self {
+            Self::Fixed(_) => Ok(()),
+            Self::Percentile { share: of, .. } => share("share", of),
+        }
+    }
+
+    /// The share of a percentile; of a fixed time any.
+    pub(crate) fn share(self) -> f64 {
+        match self {
+            Self::Fixed(_) => 1.0,
+            Self::Percentile { share, .. } => share,
+        }
+    }
+
+    /// The time to wait when the percentile is `known`.
+    pub(crate) fn time(self, known: Option<Time>) -> Time {
+        match self {
+            Self::Fixed(time) => time,
+            Self::Percentile { until_known, .. } => known.unwrap_or(until_known),
+        }
+    }
+}
+
+impl Hedge {
+    fn check(&self) -> Result<(), ConfigError> {
+        self.delay.check()?;
+        let budget = self.budget.is_finite() && self.budget >= 0.0;
+        number("budget", self.budget, budget, "a finite number from 0")?;
+        let burst = self.burst.is_finite() && self.burst >= 1.0;
+        number("burst", self.burst, burst, "a finite number from 1")
+    }
+}
+
+fn at_least_one((name, value): (&'static str, u64)) -> Result<(), ConfigError> {
+    if value == 0 { Err(ConfigError::Zero { name }) } else { Ok(()) }
+}
+
+fn share(name: &'static str, value: f64) -> Result<(), ConfigError> {
+    number(name, value, (0.0..=1.0).contains(&value), "a share from 0 to 1")
+}
+
+fn number(name: &'static str, value: f64, good: bool, expected: &'static str) -> Result<(), ConfigError> {
+    if good { Ok(()) } else { Err(ConfigError::Number { name, value, expected }) }
+}

@@ -1,0 +1,323 @@
+//! The events.
+
+use std::collections::VecDeque;
+
+use crate::Time;
+use crate::action::{Action, CodingOff, Rejection};
+use crate::arena::{Arena, BatchId, CallId, GroupId, InstanceId, QueryId};
+use crate::code::CodeRule;
+use crate::config::{Agreement, Completion, Config, ConfigError, Hedge, Policy, When};
+use crate::counters::Counters;
+use crate::percentile::Percentile;
+use crate::state::{Batch, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::timers::{Timer, Timers};
+
+/// A query that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The driver's number of it; the engine only repeats it.
+    pub row: u64,
+    /// When it must be answered; none: after the time that the configuration says.
+    pub deadline: Option<Time>,
+    /// What waits is sent in this order, 0 first.
+    pub priority: u8,
+    /// False if its answer must be the deployed model's own: no reconstruction, no approximation.
+    pub allow_reconstructed: bool,
+}
+
+impl Arrival {
+    /// A query without wishes.
+    #[must_use]
+    pub fn new(row: u64) -> Self {
+        Self { row, deadline: None, priority: 0, allow_reconstructed: true }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Coding {
+    pub(crate) rule: CodeRule,
+    pub(crate) version: u64,
+    pub(crate) group_delay: Time,
+    pub(crate) completion: Completion,
+    pub(crate) agreement: Option<Agreement>,
+    /// The last comparisons, and how many of them agree.
+    pub(crate) compared: VecDeque<bool>,
+    pub(crate) agreeing: usize,
+    pub(crate) off: Option<CodingOff>,
+}
+
+/// The serving core. Each event has the time at which it happened; alarms that were due before it
+/// go off first. Take the actions with [`Engine::next_action`] after each event.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) copies: usize,
+    pub(crate) cheap: bool,
+    pub(crate) hedge: Option<Hedge>,
+    pub(crate) hedge_tokens: f64,
+    pub(crate) coding: Option<Coding>,
+    pub(crate) now: Time,
+    pub(crate) seq: u64,
+    pub(crate) queries: Arena<QueryId, Query>,
+    pub(crate) batches: Arena<BatchId, Batch>,
+    pub(crate) groups: Arena<GroupId, Group>,
+    pub(crate) works: Arena<CallId, Work>,
+    pub(crate) instances: Arena<InstanceId, Instance>,
+    /// The batches that fill: of queries that may be rebuilt, and of others where that matters.
+    pub(crate) filling: [Option<BatchId>; 2],
+    pub(crate) filling_group: Option<GroupId>,
+    pub(crate) known: VecDeque<QueryId>,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) timers: Timers,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) counters: Counters,
+    /// Times from arrival to prediction, for the grace.
+    pub(crate) answer_times: Percentile,
+    /// Times of deployed calls, for hedges.
+    pub(crate) call_times: Percentile,
+}
+
+impl Engine {
+    /// An engine without instances.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub fn new(mut config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        let (mut copies, mut cheap, mut hedge, mut coding) = (1, false, None, None);
+        match std::mem::replace(&mut config.policy, Policy::None) {
+            Policy::None => {}
+            Policy::Replicate(number) => copies = number,
+            Policy::Cheap => cheap = true,
+            Policy::Hedge(of) => hedge = Some(of),
+            Policy::Coded { code, version, group_delay, completion, agreement, hedge: of } => {
+                hedge = of;
+                coding = Some(Coding {
+                    rule: code,
+                    version,
+                    group_delay,
+                    completion,
+                    agreement,
+                    compared: VecDeque::new(),
+                    agreeing: 0,
+                    off: None,
+                });
+            }
+        }
+        let parities = coding.as_ref().map_or(0, |coding| coding.rule.r());
+        let grace = if let When::Grace(delay) = config.when { delay.share() } else { 1.0 };
+        Ok(Self {
+            copies,
+            cheap,
+            hedge,
+            hedge_tokens: hedge.map_or(0.0, |hedge| hedge.burst),
+            coding,
+            now: 0,
+            seq: 0,
+            queries: Arena::new(),
+            batches: Arena::new(),
+            groups: Arena::new(),
+            works: Arena::new(),
+            instances: Arena::new(),
+            filling: [None; 2],
+            filling_group: None,
+            known: VecDeque::new(),
+            pools: (0..2 + parities).map(|_| Pool::new()).collect(),
+            timers: Timers::new(),
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            answer_times: Percentile::new(grace),
+            call_times: Percentile::new(hedge.map_or(1.0, |hedge| hedge.delay.share())),
+            config,
+        })
+    }
+
+    /// The next thing to do, in order; none when all is done.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A query arrived. It is the driver's again if it is rejected.
+    ///
+    /// # Errors
+    /// The query is not taken.
+    pub fn arrive(&mut self, now: Time, arrival: Arrival) -> Result<QueryId, Rejection> {
+        self.begin(now);
+        match self.admit(&arrival) {
+            Ok(deadline) => Ok(self.take(&arrival, deadline)),
+            Err(rejection) => {
+                self.counters.rejected += 1;
+                Err(rejection)
+            }
+        }
+    }
+
+    /// The client of a query gave up: it gets no answer.
+    pub fn cancel(&mut self, now: Time, query: QueryId) {
+        self.begin(now);
+        match self.queries.get(query) {
+            Some(held) if !held.answered => {
+                let batch = held.batch;
+                self.counters.cancelled += 1;
+                self.close_query(query);
+                self.settle(Owner::Batch(batch));
+            }
+            _ => self.counters.ignored += 1,
+        }
+    }
+
+    /// A call was answered, with as many rows as it has. The driver keeps what was answered before
+    /// it says so; what is answered to a call that [`Engine::call`] does not know any more is of no
+    /// use.
+    pub fn answered(&mut self, now: Time, call: CallId) {
+        self.begin(now);
+        let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {
+            self.counters.ignored += 1;
+            return;
+        };
+        let work = self.end_call(call, instance);
+        let pool = work.task.role().pool();
+        self.succeeded(instance, pool, self.now - since);
+        match (work.task, work.owner) {
+            (Task::Deployed, Owner::Batch(batch)) => {
+                self.call_times.record(self.now - since);
+                self.predicted(batch, instance, false);
+            }
+            (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, instance, true),
+            (Task::Cheap, Owner::Batch(batch)) => self.approximated(batch, instance),
+            (Task::Parity { parity, .. }, Owner::Group(group)) => self.parity_answered(group, parity),
+            (Task::Coded { worker, .. }, Owner::Group(group)) => self.worker_answered(group, worker),
+            _ => {}
+        }
+        self.settle(work.owner);
+        self.has_room(instance);
+    }
+
+    /// A call failed: its instance said so, or cannot be reached.
+    pub fn failed(&mut self, now: Time, call: CallId) {
+        self.begin(now);
+        let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
+            self.counters.ignored += 1;
+            return;
+        };
+        self.counters.failures += 1;
+        self.call_failed(call, instance);
+    }
+
+    /// The driver compared a reconstruction with the prediction.
+    pub fn compared(&mut self, now: Time, agree: bool) {
+        self.begin(now);
+        if agree {
+            self.counters.agreed += 1;
+        } else {
+            self.counters.disagreed += 1;
+        }
+        let Some(coding) = &mut self.coding else { return };
+        let Some(Agreement { window, at_least }) = coding.agreement else { return };
+        if coding.compared.len() == window && coding.compared.pop_front() == Some(true) {
+            coding.agreeing -= 1;
+        }
+        coding.compared.push_back(agree);
+        coding.agreeing += usize::from(agree);
+        let full = coding.compared.len() == window;
+        if full && coding.off.is_none() && (coding.agreeing as f64) < at_least * window as f64 {
+            self.switch_off(CodingOff::Agreement);
+        }
+    }
+
+    /// The deployed model has this version from now on. Coding is off while it is not the one that
+    /// the code was made for, and nothing is rebuilt from groups of before.
+    pub fn version(&mut self, now: Time, version: u64) {
+        self.begin(now);
+        let Some(coding) = &mut self.coding else { return };
+        if coding.version == version {
+            if coding.off == Some(CodingOff::Version) {
+                coding.off = None;
+            }
+        } else if coding.off != Some(CodingOff::Version) {
+            self.switch_off(CodingOff::Version);
+        }
+    }
+
+    /// Coding is on again after it was switched off for its agreement, which is counted anew.
+    pub fn resume_coding(&mut self, now: Time) {
+        self.begin(now);
+        if let Some(coding) = &mut self.coding
+            && coding.off == Some(CodingOff::Agreement)
+        {
+            coding.off = None;
+            coding.compared.clear();
+            coding.agreeing = 0;
+        }
+    }
+
+    /// Time has passed: alarms that are due go off.
+    pub fn tick(&mut self, now: Time) {
+        self.advance(now);
+        while let Some((at, timer)) = self.timers.first()
+            && at <= self.now
+        {
+            self.timers.pop();
+            self.fire(at, timer);
+        }
+    }
+
+    /// When to call [`Engine::tick`] at the latest.
+    pub fn wake(&mut self) -> Option<Time> {
+        while let Some((at, timer)) = self.timers.first() {
+            if self.is_live(timer) {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    /// No more queries come for now: what fills is closed as it is, and no known queries are kept.
+    pub fn flush(&mut self, now: Time) {
+        self.begin(now);
+        for batch in self.filling.into_iter().flatten() {
+            self.close_batch(batch);
+        }
+        if let Some(group) = self.filling_group {
+            self.close_group(group);
+        }
+        while let Some(query) = self.known.pop_front() {
+            self.let_go(query);
+        }
+    }
+
+    /// What was due before now goes off, and then the event of now happens: one that comes at the
+    /// moment of an alarm is in time.
+    pub(crate) fn begin(&mut self, now: Time) {
+        self.advance(now);
+        while let Some((at, timer)) = self.timers.first()
+            && at < self.now
+        {
+            self.timers.pop();
+            self.fire(at, timer);
+        }
+    }
+
+    fn advance(&mut self, now: Time) {
+        if now < self.now {
+            self.counters.out_of_order += 1;
+        }
+        self.now = self.now.max(now);
+    }
+
+    fn fire(&mut self, at: Time, timer: Timer) {
+        if !self.is_live(timer) {
+            return;
+        }
+        match timer {
+            Timer::Batch(batch) => self.close_batch(batch),
+            Timer::Group(group) => self.close_group(group),
+            Timer::Grace(query) => self.grace_over(query),
+            Timer::Deadline(query) => self.deadline_passed(query),
+            Timer::Hedge(batch) => self.hedge_due(batch),
+            Timer::Call(call) => self.timed_out(call),
+            Timer::Heal(instance) => self.heal_due(instance, at),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The core of coded serving: a state machine that takes events with their times and returns
+//! actions.
+//!
+//! A driver tells an [`Engine`] what happens (a query arrived, an instance answered, failed, joined
+//! or was lost, a client gave up, an alarm went off) and does what it is told by [`Action`]s. The
+//! engine has no clock, no sockets, no threads and no randomness, so that a server, a simulator
+//! under virtual time and a test of one race drive the same code.
+//!
+//! It never sees a tensor. A query is a *row*, a number that the driver chose; encoding is part of
+//! the dispatch of a parity query, decoding part of an answer with [`Outcome::Reconstructed`], and
+//! the driver does both, there and then. It keeps a row (the query, and its prediction once one
+//! arrived) until [`Action::Release`], and a group's parity outputs until [`Action::Drop`].
+//!
+//! # What a group is
+//! Queries are collected into batches, and k batches make a coding group; row i of its parity batch
+//! encodes row i of each batch that has one. A group that does not fill in time is completed with a
+//! known query, whose prediction is at hand, or coded shorter.
+//!
+//! # Bounds
+//! Every query has a deadline and every call a timeout, so that nothing is held for ever. Events
+//! that fit nothing (late, twice, unknown, out of order) are ignored and counted.
+
+mod action;
+mod answering;
+mod arena;
+mod batching;
+mod code;
+mod config;
+mod counters;
+mod dispatch;
+mod engine;
+mod health;
+mod hedging;
+mod percentile;
+mod settling;
+mod state;
+mod timers;
+mod views;
+
+pub use action::{Action, CodingOff, Decode, Outcome, Reason, Rejection};
+pub use arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
+pub use code::{CodeRule, MAX_WORKERS, Mask, Rule};
+pub use config::{Agreement, Balance, Completion, Config, ConfigError, Delay, Ejection, Hedge, Policy, When};
+pub use counters::Counters;
+pub use engine::{Arrival, Engine};
+pub use state::{Call, Role, Roles, Task};
+pub use views::Held;
+
+/// A moment, or a duration: nanoseconds, since an origin that the driver chooses.
+pub type Time = u64;

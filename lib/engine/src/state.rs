@@ -1,0 +1,253 @@
+//! What an engine holds.
+
+use std::collections::BTreeSet;
+
+use crate::Time;
+use crate::action::Decode;
+use crate::arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
+use crate::code::Mask;
+use crate::percentile::Percentile;
+
+/// What an instance can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The deployed model.
+    Deployed,
+    /// The approximate model.
+    Cheap,
+    /// A parity model, by its index.
+    Parity(usize),
+}
+
+impl Role {
+    /// The index of its pool.
+    pub(crate) fn pool(self) -> usize {
+        match self {
+            Self::Deployed => 0,
+            Self::Cheap => 1,
+            Self::Parity(parity) => 2 + parity,
+        }
+    }
+}
+
+/// The roles of an instance. Work is taken in this order: deployed, cheap, parity by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// It runs the deployed model.
+    pub deployed: bool,
+    /// It runs the approximate model.
+    pub cheap: bool,
+    /// The parity models that it runs, by index.
+    pub parity: Mask,
+}
+
+impl Roles {
+    /// Only the deployed model.
+    pub const DEPLOYED: Self = Self { deployed: true, cheap: false, parity: 0 };
+    /// Only the approximate model.
+    pub const CHEAP: Self = Self { deployed: false, cheap: true, parity: 0 };
+
+    /// Only one parity model.
+    #[must_use]
+    pub fn parity(parity: usize) -> Self {
+        Self { parity: 1_u128.checked_shl(parity as u32).unwrap_or(0), ..Self::default() }
+    }
+
+    /// The deployed model and all r parity models: the placement *pooled*.
+    #[must_use]
+    pub fn pooled(r: usize) -> Self {
+        Self { deployed: true, cheap: false, parity: crate::code::ones(r) }
+    }
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Runs the deployed model on a batch.
+    Deployed,
+    /// The same, a second time: a replica or a hedge.
+    Copy,
+    /// Runs the approximate model on a batch.
+    Cheap,
+    /// Encodes a group's parity batch, and runs its parity model.
+    Parity {
+        /// The group.
+        group: GroupId,
+        /// The parity.
+        parity: usize,
+    },
+    /// Encodes a group's coded batch, and runs the deployed model.
+    Coded {
+        /// The group.
+        group: GroupId,
+        /// The worker of the group.
+        worker: usize,
+    },
+}
+
+impl Task {
+    /// Whose model it runs.
+    #[must_use]
+    pub fn role(self) -> Role {
+        match self {
+            Self::Deployed | Self::Copy | Self::Coded { .. } => Role::Deployed,
+            Self::Cheap => Role::Cheap,
+            Self::Parity { parity, .. } => Role::Parity(parity),
+        }
+    }
+}
+
+/// A call that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What it does.
+    pub task: Task,
+    /// Where.
+    pub instance: InstanceId,
+    /// Rows of its batch.
+    pub rows: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) row: u64,
+    pub(crate) arrived: Time,
+    pub(crate) deadline: Time,
+    pub(crate) priority: u8,
+    pub(crate) allow_reconstructed: bool,
+    pub(crate) answered: bool,
+    pub(crate) grace_set: bool,
+    pub(crate) batch: BatchId,
+    /// Its row of the batch.
+    pub(crate) position: usize,
+    /// Its batch, the known queries, and groups that it completes.
+    pub(crate) holders: u32,
+    /// How it was rebuilt, or would have been.
+    pub(crate) rebuilt: Option<Decode>,
+}
+
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
+pub(crate) struct Batch {
+    pub(crate) queries: Vec<QueryId>,
+    pub(crate) filling: bool,
+    pub(crate) priority: u8,
+    /// Its place in queues.
+    pub(crate) seq: u64,
+    pub(crate) first_arrived: Time,
+    /// Queries without an answer.
+    pub(crate) open: usize,
+    pub(crate) group: Option<(GroupId, usize)>,
+    /// Work of the batch itself that is queued or runs.
+    pub(crate) works: Vec<CallId>,
+    /// Its predictions are at hand.
+    pub(crate) answered: bool,
+    /// Who gave the approximate model's answers.
+    pub(crate) cheap: Option<InstanceId>,
+    pub(crate) hedged: bool,
+    /// Its queries themselves were sent or queued.
+    pub(crate) sent: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    Batch(BatchId),
+    /// One query, in every row.
+    Known(QueryId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// From slot 0; fewer than k while it fills, or when it is coded shorter.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) filling: bool,
+    /// Nothing is rebuilt from it.
+    pub(crate) dead: bool,
+    /// The workers whose answers are at hand.
+    pub(crate) available: Mask,
+    /// The highest of its batches.
+    pub(crate) priority: u8,
+    /// Queries without an answer.
+    pub(crate) open: usize,
+    /// Of these, those that may be rebuilt.
+    pub(crate) rebuildable: usize,
+    /// Coded work that is queued or runs.
+    pub(crate) works: Vec<CallId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner {
+    Batch(BatchId),
+    Group(GroupId),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) task: Task,
+    pub(crate) owner: Owner,
+    /// Redundant work waits for all other work.
+    pub(crate) redundant: bool,
+    pub(crate) priority: u8,
+    pub(crate) seq: u64,
+    pub(crate) attempts: u8,
+    /// Where it failed.
+    pub(crate) avoid: Option<InstanceId>,
+    /// Where it runs and since when, if it does.
+    pub(crate) running: Option<(InstanceId, Time)>,
+    pub(crate) cancelled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    In,
+    Ejected,
+    Probing,
+    Leaving,
+}
+
+#[derive(Debug)]
+pub(crate) struct Instance {
+    /// The pools of its roles, in the order of their work.
+    pub(crate) pools: Vec<usize>,
+    pub(crate) capacity: usize,
+    pub(crate) running: Vec<CallId>,
+    pub(crate) status: Status,
+    /// Its key among those with room, if it is there.
+    pub(crate) ready: Option<u64>,
+    pub(crate) last_sent: u64,
+    pub(crate) failures: u32,
+    pub(crate) ejections: u32,
+    /// When it is probed, or its probe takes too long.
+    pub(crate) heal_at: Time,
+    /// The running mean of its times over the median of its role.
+    pub(crate) slowness: f64,
+}
+
+/// The place of queued work: redundant, priority, order.
+pub(crate) type QueueKey = (bool, u8, u64, CallId);
+
+/// What has one role: work that waits, or instances that wait.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) queue: BTreeSet<QueueKey>,
+    /// How many of the queue are redundant.
+    pub(crate) redundant: usize,
+    pub(crate) ready: BTreeSet<(u64, InstanceId)>,
+    pub(crate) members: usize,
+    pub(crate) ejected: usize,
+    /// The median time of its calls.
+    pub(crate) median: Percentile,
+}
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: BTreeSet::new(),
+            redundant: 0,
+            ready: BTreeSet::new(),
+            members: 0,
+            ejected: 0,
+            median: Percentile::new(0.5),
+        }
+    }
+}

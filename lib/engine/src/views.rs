@@ -1,0 +1,86 @@
+//! What a driver may look at.
+
+use crate::action::CodingOff;
+use crate::arena::{CallId, GroupId};
+use crate::counters::Counters;
+use crate::engine::Engine;
+use crate::state::{Call, Owner, Slot};
+
+/// How much an engine holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Queries, answered or not.
+    pub queries: usize,
+    /// Batches.
+    pub batches: usize,
+    /// Coding groups.
+    pub groups: usize,
+    /// Work that waits or runs.
+    pub works: usize,
+    /// Instances.
+    pub instances: usize,
+    /// Alarms, also those that became pointless and were not yet swept.
+    pub timers: usize,
+}
+
+impl Engine {
+    /// What a call does; none if it is over or was given up.
+    #[must_use]
+    pub fn call(&self, call: CallId) -> Option<Call> {
+        let work = self.works.get(call)?;
+        let (instance, _) = work.running?;
+        let rows = match work.owner {
+            Owner::Batch(batch) => self.batches[batch].queries.len(),
+            Owner::Group(group) => self.group_rows(group),
+        };
+        Some(Call { task: work.task, instance, rows })
+    }
+
+    /// The rows of a call that runs a model on a batch: [`Task::Deployed`], [`Task::Copy`] and
+    /// [`Task::Cheap`]. None of other calls.
+    pub fn rows(&self, call: CallId) -> impl Iterator<Item = u64> + '_ {
+        let batch = match self.works.get(call).map(|work| work.owner) {
+            Some(Owner::Batch(batch)) => self.batches.get(batch),
+            _ => None,
+        };
+        batch.into_iter().flat_map(|batch| &batch.queries).map(|&query| self.queries[query].row)
+    }
+
+    /// What is encoded in one row of a group's coded batches: slots in order, each with its row.
+    /// Slots without a query are left out; none if the group is gone.
+    pub fn members(&self, group: GroupId, row: usize) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let slots = self.groups.get(group).into_iter().flat_map(|group| group.slots.iter().enumerate());
+        slots.filter_map(move |(slot, holds)| {
+            let query = match *holds {
+                Slot::Batch(batch) => *self.batches[batch].queries.get(row)?,
+                Slot::Known(query) => query,
+            };
+            Some((slot, self.queries[query].row))
+        })
+    }
+
+    /// What happened so far, in numbers.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Why coding is off; none if it is on or the policy has none.
+    #[must_use]
+    pub fn coding_off(&self) -> Option<CodingOff> {
+        self.coding.as_ref()?.off
+    }
+
+    /// How much is held now.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            queries: self.queries.len(),
+            batches: self.batches.len(),
+            groups: self.groups.len(),
+            works: self.works.len(),
+            instances: self.instances.len(),
+            timers: self.timers.len(),
+        }
+    }
+}

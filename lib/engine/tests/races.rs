@@ -1,0 +1,560 @@
+//! Races of coding, one test for each, named after its order of events.
+
+mod common;
+
+use common::{MS, World, coded, grace, with_code};
+use parm_engine::{
+    Action, Arrival, CodeRule, CodingOff, Completion, Config, Policy, Reason, Roles, Task, When,
+};
+
+fn is_parity(task: Task) -> bool {
+    matches!(task, Task::Parity { .. })
+}
+
+#[test]
+fn both_answers_then_parity() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(first);
+    world.at(31).answer(second);
+    assert!(!world.released(1), "a running parity query may still be encoding");
+    world.at(32).answer(parity);
+    assert_eq!((world.predicted(1), world.predicted(2)), (Some(30), Some(31)));
+    assert_eq!(world.engine.counters().parity_useless, 1);
+    world.assert_empty();
+}
+
+#[test]
+fn parity_and_one_answer_then_the_other() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    let query = world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    assert_eq!(world.answer_of(1), None);
+    world.at(31).answer(second);
+    let (at, decode) = world.rebuilt(1).unwrap();
+    assert_eq!((at, decode.slot, decode.row, decode.available, decode.absent), (31, 0, 0, 0b110, 0));
+    let late = Action::Compare { query, row: 1, decode };
+    assert!(!world.log.contains(&(40 * MS, late)));
+    world.at(40).answer(first);
+    assert!(world.log.contains(&(40 * MS, late)), "what was rebuilt is compared with what came late");
+    assert_eq!(world.engine.counters().late_after_reconstruction, 1);
+    world.assert_empty();
+}
+
+#[test]
+fn an_answer_within_its_grace_wins_over_the_reconstruction_that_was_there() {
+    let mut world = World::apart(Config { when: grace(36), ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(31).answer(second);
+    world.at(36).answer(first);
+    world.tick();
+    assert_eq!(world.predicted(1), Some(36));
+    world.assert_empty();
+}
+
+#[test]
+fn grace_over_then_the_answer() {
+    let mut world = World::apart(Config { when: grace(36), ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(31).answer(second);
+    world.at(37).answer(first);
+    assert_eq!(world.rebuilt(1).unwrap().0, 36);
+    world.assert_empty();
+}
+
+#[test]
+fn grace_over_then_the_reconstruction() {
+    let mut world = World::apart(Config { when: grace(36), ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(31).answer(second);
+    world.at(45).answer(parity);
+    assert_eq!(world.rebuilt(1).unwrap().0, 45);
+    world.at(50).answer(first);
+    world.assert_empty();
+}
+
+#[test]
+fn no_grace_for_an_answer_that_cannot_come() {
+    let config = Config { when: grace(36), max_attempts: 1, ..coded(2, 1) };
+    let mut world = World::apart(config, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(5).answer(parity);
+    world.at(6).answer(second);
+    world.at(7).fail(first);
+    assert_eq!(world.rebuilt(1).unwrap().0, 7);
+    world.assert_empty();
+}
+
+#[test]
+fn two_losses_with_one_parity_wait_for_their_answers_or_the_deadline() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(1000);
+    assert_eq!((world.answer_of(1), world.answer_of(2)), (None, None));
+    world.answer(first);
+    world.tick();
+    assert_eq!(world.predicted(1), Some(1000));
+    assert_eq!(world.rebuilt(2).unwrap().0, 1000, "the answer at the deadline rebuilds the other one");
+    world.fail(second);
+    world.assert_empty();
+}
+
+#[test]
+fn two_losses_with_two_parities() {
+    let mut world = World::apart(coded(3, 2), 3, 2);
+    for row in 1..=3 {
+        world.arrive(row);
+    }
+    let calls = [world.call_of(1), world.call_of(2), world.call_of(3)];
+    let parities = [world.parity(0), world.parity(1)];
+    world.at(30).answer(parities[1]);
+    world.at(31).answer(calls[1]);
+    assert_eq!((world.answer_of(1), world.answer_of(3)), (None, None));
+    world.at(32).answer(parities[0]);
+    let (one, three) = (world.rebuilt(1).unwrap(), world.rebuilt(3).unwrap());
+    assert_eq!((one.0, one.1.slot, one.1.available), (32, 0, 0b11010));
+    assert_eq!((three.0, three.1.slot, three.1.available), (32, 2, 0b11010));
+    world.at(40).answer(calls[0]);
+    world.answer(calls[2]);
+    assert_eq!(world.engine.counters().late_after_reconstruction, 2);
+    world.assert_empty();
+}
+
+#[test]
+fn three_losses_with_two_parities_and_then_one_answer() {
+    let mut world = World::apart(coded(3, 2), 3, 2);
+    for row in 1..=3 {
+        world.arrive(row);
+    }
+    let calls = [world.call_of(1), world.call_of(2), world.call_of(3)];
+    for parity in [world.parity(0), world.parity(1)] {
+        world.at(30).answer(parity);
+    }
+    assert_eq!(world.answer_of(1), None);
+    world.at(33).answer(calls[0]);
+    assert_eq!(world.predicted(1), Some(33));
+    assert_eq!((world.rebuilt(2).unwrap().0, world.rebuilt(3).unwrap().0), (33, 33));
+    world.answer(calls[1]);
+    world.answer(calls[2]);
+    world.assert_empty();
+}
+
+#[test]
+fn arrival_at_the_moment_of_the_group_flush_fills_the_group() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.at(10).arrive(2);
+    world.tick();
+    assert_eq!((world.engine.counters().groups_full, world.engine.counters().groups_shorter), (1, 0));
+}
+
+#[test]
+fn group_flush_then_arrival() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.at(11).arrive(2);
+    assert_eq!((world.engine.counters().groups_full, world.engine.counters().groups_shorter), (0, 1));
+    let parity = world.parity(0);
+    world.answer(parity);
+    let (at, decode) = world.rebuilt(1).unwrap();
+    assert_eq!((at, decode.available, decode.absent), (11, 0b100, 0b010));
+    assert_eq!(world.engine.members(decode.group, 0).collect::<Vec<_>>(), [(0, 1)]);
+}
+
+#[test]
+fn group_flush_when_all_is_answered_codes_nothing() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    let call = world.call_of(1);
+    world.at(9).answer(call);
+    assert!(!world.released(1), "it may yet help to rebuild who joins its group");
+    world.at(11);
+    assert!(world.released(1));
+    assert_eq!((world.sent(is_parity), world.engine.counters().groups_unneeded), (0, 1));
+    world.assert_empty();
+}
+
+#[test]
+fn answer_then_arrival_into_its_group_which_is_lost_and_rebuilt() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    let first = world.call_of(1);
+    world.at(5).answer(first);
+    world.at(6).arrive(2);
+    let parity = world.parity(0);
+    world.at(36).answer(parity);
+    assert_eq!(world.rebuilt(2).unwrap().1.available, 0b101);
+    let second = world.call_of(2);
+    world.fail(second);
+    world.assert_empty();
+}
+
+fn completing(k: usize) -> Config {
+    let mut config = coded(k, 1);
+    if let Policy::Coded { completion, .. } = &mut config.policy {
+        *completion = Completion::Known;
+    }
+    config
+}
+
+#[test]
+fn a_lone_query_is_protected_by_a_known_one() {
+    let mut world = World::apart(completing(2), 2, 1);
+    world.arrive(1);
+    let first = world.call_of(1);
+    world.at(5).answer(first);
+    world.at(11);
+    assert!(!world.released(1), "it is known");
+    world.at(100).arrive(2);
+    let second = world.call_of(2);
+    world.at(111);
+    let parity = world.parity(0);
+    let group = match world.calls.last() {
+        Some(&(_, _, Task::Parity { group, .. })) => group,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(world.engine.members(group, 0).collect::<Vec<_>>(), [(0, 2), (1, 1)]);
+    world.at(140).answer(parity);
+    let (at, decode) = world.rebuilt(2).unwrap();
+    assert_eq!((at, decode.slot, decode.available, decode.absent), (140, 0, 0b110, 0));
+    assert_eq!(world.engine.counters().groups_completed, 1);
+    world.answer(second);
+    world.assert_empty();
+    assert!(world.released(1) && world.released(2));
+}
+
+#[test]
+fn a_member_of_the_group_does_not_complete_it() {
+    let mut world = World::apart(completing(3), 3, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let first = world.call_of(1);
+    world.at(5).answer(first);
+    world.at(11);
+    assert_eq!(world.engine.counters().groups_shorter, 1);
+    let (parity, second) = (world.parity(0), world.call_of(2));
+    world.answer(parity);
+    assert_eq!(world.rebuilt(2).unwrap().1.absent, 0b100);
+    world.answer(second);
+    world.assert_empty();
+}
+
+#[test]
+fn ragged_batches_are_coded_shorter_and_rows_keep_their_places() {
+    let config = Config { max_batch: 3, batch_delay: 2 * MS, ..coded(2, 1) };
+    let mut world = World::apart(config, 2, 1);
+    for row in 1..=4 {
+        world.arrive(row);
+    }
+    world.at(3);
+    let (first, second, parity) = (world.call_of(1), world.call_of(4), world.parity(0));
+    assert_eq!(world.engine.call(parity).unwrap().rows, 3);
+    assert_eq!(world.engine.rows(first).collect::<Vec<_>>(), [1, 2, 3]);
+    world.at(30).answer(parity);
+    // Rows 1 and 2 of the group hold one query each, so that the parity alone gives it.
+    assert_eq!(
+        (world.answer_of(1), world.rebuilt(2).is_some(), world.rebuilt(3).is_some()),
+        (None, true, true)
+    );
+    let decode = world.rebuilt(3).unwrap().1;
+    assert_eq!((decode.slot, decode.row, decode.absent), (0, 2, 0b10));
+    assert_eq!(world.engine.members(decode.group, 0).collect::<Vec<_>>(), [(0, 1), (1, 4)]);
+    assert_eq!(world.engine.members(decode.group, 2).collect::<Vec<_>>(), [(0, 3)]);
+    world.at(31).answer(second);
+    assert_eq!(world.rebuilt(1).unwrap().0, 31);
+    world.answer(first);
+    world.assert_empty();
+}
+
+#[test]
+fn instance_dies_holding_work_which_another_takes() {
+    let mut world = World::apart(coded(2, 1), 3, 1);
+    world.arrive(1);
+    let first = world.call_of(1);
+    let (_, dead, _) = world.calls[0];
+    world.at(5).does(|engine, now| engine.lost(now, dead));
+    let again = world.call_of(1);
+    assert_ne!(first, again);
+    world.at(6).answer(first);
+    assert_eq!((world.answer_of(1), world.engine.counters().ignored), (None, 1), "an answer from the dead");
+    world.at(35).answer(again);
+    assert_eq!(world.predicted(1), Some(35));
+    let second = world.engine.counters().retries;
+    assert_eq!(second, 1);
+}
+
+#[test]
+fn parity_instance_dies_holding_work_then_another_joins() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let dead = world.calls.iter().find(|call| is_parity(call.2)).unwrap().1;
+    world.at(5).does(|engine, now| engine.lost(now, dead));
+    assert_eq!(world.sent(is_parity), 1);
+    world.at(6).join(Roles::parity(0));
+    assert_eq!(world.sent(is_parity), 2);
+}
+
+#[test]
+fn all_attempts_fail_then_parity_and_the_other_answer() {
+    let mut world = World::apart(Config { max_attempts: 2, ..coded(2, 1) }, 3, 1);
+    world.arrive(1);
+    world.arrive(2);
+    for ms in [5, 6] {
+        let call = world.call_of(1);
+        world.at(ms).fail(call);
+    }
+    assert_eq!(world.answer_of(1), None, "there is hope");
+    let (second, parity) = (world.call_of(2), world.parity(0));
+    world.at(30).answer(second);
+    world.at(31).answer(parity);
+    assert_eq!(world.rebuilt(1).unwrap().0, 31);
+    world.assert_empty();
+}
+
+#[test]
+fn all_attempts_fail_then_those_of_the_parity_so_that_the_answer_is_an_error_at_once() {
+    let mut world = World::apart(Config { max_attempts: 1, ..coded(2, 1) }, 3, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(5).fail(first);
+    world.at(6).fail(parity);
+    assert_eq!(world.defaulted(1), Some((6, Reason::Failed)));
+    world.at(30).answer(second);
+    world.assert_empty();
+}
+
+#[test]
+fn completion_then_cancel() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    let query = world.arrive(1);
+    let first = world.call_of(1);
+    world.at(5).answer(first);
+    world.does(|engine, now| engine.cancel(now, query));
+    assert_eq!((world.predicted(1), world.engine.counters().cancelled), (Some(5), 0));
+    assert_eq!(world.engine.counters().ignored, 1);
+}
+
+#[test]
+fn cancel_then_completion_which_still_rebuilds_the_other() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    let query = world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(5).does(|engine, now| engine.cancel(now, query));
+    world.at(30).answer(parity);
+    world.at(31).answer(first);
+    assert_eq!((world.answer_of(1), world.rebuilt(2).unwrap().0), (None, 31));
+    world.answer(second);
+    world.assert_empty();
+    assert!(world.released(1));
+}
+
+#[test]
+fn cancel_while_the_batch_fills_takes_the_query_out_of_it() {
+    let mut world = World::apart(Config { max_batch: 2, batch_delay: 5 * MS, ..coded(2, 1) }, 2, 1);
+    let query = world.arrive(1);
+    world.does(|engine, now| engine.cancel(now, query));
+    assert!(world.released(1));
+    world.arrive(2);
+    world.arrive(3);
+    let call = world.call_of(2);
+    assert_eq!(world.engine.rows(call).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
+fn deadline_then_reconstruction() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(second);
+    world.at(1001);
+    assert_eq!(world.defaulted(1), Some((1000, Reason::Deadline)));
+    world.answer(parity);
+    world.answer(first);
+    world.assert_empty();
+}
+
+#[test]
+fn reconstruction_at_the_deadline() {
+    let mut world = World::apart(Config { when: When::Deadline, ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (second, parity) = (world.call_of(2), world.parity(0));
+    world.at(30).answer(second);
+    world.at(31).answer(parity);
+    world.at(1001);
+    assert_eq!(world.rebuilt(1).unwrap().0, 1000);
+}
+
+#[test]
+fn answer_at_the_deadline_is_in_time_and_after_it_says_that_it_is_late() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    let first = world.call_of(1);
+    world.at(1000).answer(first);
+    world.tick();
+    assert_eq!(world.predicted(1), Some(1000));
+    world.arrive(2);
+    // The driver sleeps over the deadline.
+    world.now = 2500 * MS;
+    world.tick();
+    let late =
+        world.log.iter().any(|(_, action)| matches!(action, Action::Answer { row: 2, late: true, .. }));
+    assert!(late && world.engine.counters().late == 1);
+}
+
+#[test]
+fn deadline_while_the_work_waits_takes_it_out_of_the_queue() {
+    let mut world = World::apart(Config { policy: Policy::None, ..Config::default() }, 1, 0);
+    world.arrive(1);
+    let arrival = Arrival { deadline: Some(20 * MS), ..Arrival::new(2) };
+    world.offer(arrival).unwrap();
+    world.at(21);
+    assert_eq!(world.defaulted(2), Some((20, Reason::Deadline)));
+    assert_eq!((world.released(2), world.engine.counters().work_cancelled), (true, 1));
+    let first = world.call_of(1);
+    world.at(30).answer(first);
+    assert_eq!(world.calls.len(), 1);
+    world.assert_empty();
+}
+
+#[test]
+fn version_changes_in_the_middle_of_a_group() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(5).does(|engine, now| engine.version(now, 2));
+    assert_eq!(world.engine.coding_off(), Some(CodingOff::Version));
+    world.at(30).answer(parity);
+    world.at(31).answer(second);
+    assert_eq!(world.answer_of(1), None, "no reconstruction from two versions");
+    world.at(40).answer(first);
+    assert_eq!(world.predicted(1), Some(40));
+    world.arrive(3);
+    world.arrive(4);
+    assert_eq!(world.sent(is_parity), 1, "coding is off");
+    world.does(|engine, now| engine.version(now, 1));
+    world.arrive(5);
+    world.arrive(6);
+    assert_eq!((world.engine.coding_off(), world.engine.counters().groups_full), (None, 2));
+}
+
+#[test]
+fn version_changes_while_a_group_fills() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.arrive(1);
+    world.does(|engine, now| engine.version(now, 2));
+    world.does(|engine, now| engine.version(now, 1));
+    world.arrive(2);
+    world.at(11);
+    assert_eq!(world.engine.counters().groups_shorter, 1, "the new query began a group of its own");
+}
+
+#[test]
+fn version_changes_while_all_queries_are_coded_so_that_they_are_sent_themselves() {
+    let mut world = World::apart(with_code(CodeRule::coded(2, 3, 2).unwrap()), 5, 0);
+    world.arrive(1);
+    world.arrive(2);
+    assert_eq!(world.sent(|task| matches!(task, Task::Coded { .. })), 3);
+    world.at(5).does(|engine, now| engine.version(now, 2));
+    for call in world.running(|task| matches!(task, Task::Coded { .. })) {
+        world.answer(call);
+    }
+    assert_eq!(world.answer_of(1), None);
+    let calls = [world.call_of(1), world.call_of(2)];
+    for call in calls {
+        world.at(40).answer(call);
+    }
+    assert_eq!((world.predicted(1), world.predicted(2)), (Some(40), Some(40)));
+    world.assert_empty();
+}
+
+#[test]
+fn enough_of_the_coded_answers_then_the_last_one() {
+    let mut world = World::apart(with_code(CodeRule::coded(2, 3, 2).unwrap()), 4, 0);
+    world.arrive(1);
+    world.arrive(2);
+    let refuses = Arrival { allow_reconstructed: false, ..Arrival::new(3) };
+    world.offer(refuses).unwrap();
+    let coded = world.running(|task| matches!(task, Task::Coded { .. }));
+    world.at(30).answer(coded[2]);
+    assert_eq!(world.answer_of(1), None);
+    world.at(31).answer(coded[0]);
+    let (one, two) = (world.rebuilt(1).unwrap(), world.rebuilt(2).unwrap());
+    assert_eq!((one.0, one.1.slot, one.1.available, two.1.slot), (31, 0, 0b101, 1));
+    world.at(32).answer(coded[1]);
+    let third = world.call_of(3);
+    world.answer(third);
+    assert_eq!(world.predicted(3), Some(32), "who refuses reconstructions is sent as it is");
+    world.assert_empty();
+}
+
+#[test]
+fn too_many_coded_calls_fail_so_that_the_queries_are_sent_themselves() {
+    let config = Config { max_attempts: 1, ..with_code(CodeRule::coded(2, 3, 2).unwrap()) };
+    let mut world = World::apart(config, 4, 0);
+    world.arrive(1);
+    world.arrive(2);
+    let coded = world.running(|task| matches!(task, Task::Coded { .. }));
+    world.at(5).fail(coded[0]);
+    assert_eq!(world.sent(|task| task == Task::Deployed), 0);
+    world.at(6).fail(coded[1]);
+    let calls = [world.call_of(1), world.call_of(2)];
+    for call in calls {
+        world.at(40).answer(call);
+    }
+    assert_eq!((world.predicted(1), world.predicted(2)), (Some(40), Some(40)));
+    world.answer(coded[2]);
+    world.assert_empty();
+}
+
+#[test]
+fn a_query_that_refuses_reconstructions_waits_and_still_helps_others() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    world.offer(Arrival { allow_reconstructed: false, ..Arrival::new(1) }).unwrap();
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(40).answer(second);
+    assert_eq!(world.answer_of(1), None);
+    world.at(50).answer(first);
+    assert_eq!((world.predicted(1), world.predicted(2)), (Some(50), Some(40)));
+    world.assert_empty();
+}
+
+#[test]
+fn shadow_compares_and_answers_with_the_late_prediction() {
+    let mut world = World::apart(Config { shadow: true, ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(31).answer(second);
+    assert_eq!((world.answer_of(1), world.engine.counters().shadow), (None, 1));
+    world.at(40).answer(first);
+    assert_eq!(world.predicted(1), Some(40));
+    let compares = world.log.iter().filter(|(_, action)| matches!(action, Action::Compare { row: 1, .. }));
+    assert_eq!(compares.count(), 1);
+    world.assert_empty();
+}
