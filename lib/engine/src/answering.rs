@@ -1,5 +1,8 @@
 //! Who is answered, with what, and when.
 
+use std::cell::Cell;
+
+use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{BatchId, GroupId, InstanceId, QueryId};
 use crate::code::Mask;
@@ -23,7 +26,10 @@ impl Engine {
             }
             engine.compare(query);
         });
-        if let Some(&first) = self.batches[batch].queries.first() {
+        // A prediction that was asked for while coding was off may be another version's.
+        if let Some(&first) = self.batches[batch].queries.first()
+            && group.is_some_and(|(group, _)| !self.groups[group].dead)
+        {
             self.remember(first);
         }
         if let Some((group, slot)) = group
@@ -293,15 +299,24 @@ impl Engine {
         mask
     }
 
-    /// True if coding can rebuild a batch without its own calls, by answers that are at hand or not
-    /// yet late.
-    pub(crate) fn is_covered(&mut self, batch: BatchId, late_since: crate::Time) -> bool {
-        let Some((group, slot)) = self.batches[batch].group else { return false };
-        if self.groups[group].filling || self.config.shadow {
-            return !self.config.shadow;
+    /// If coding can rebuild a batch without its own calls, by answers that are at hand or not yet
+    /// late: until when that holds at least.
+    pub(crate) fn covered_until(&mut self, batch: BatchId, delay: Time) -> Option<Time> {
+        let (group, slot) = self.batches[batch].group?;
+        let again = self.now.saturating_add(delay);
+        if self.config.shadow || self.groups[group].filling {
+            return (!self.config.shadow).then_some(again);
         }
-        let on_time = |work: &Work| work.running.is_none_or(|(_, since)| since > late_since);
+        let now = self.now;
+        let late_at = Cell::new(again);
+        let on_time = |work: &Work| {
+            let late = work.running.map_or(again, |(_, since)| since.saturating_add(delay));
+            if late > now && !matches!(work.owner, Owner::Batch(owner) if owner == batch) {
+                late_at.set(late_at.get().min(late));
+            }
+            late > now
+        };
         let possible = self.possible(group, on_time) & !(1 << slot);
-        self.can_rebuild(group, slot, 0, possible)
+        self.can_rebuild(group, slot, 0, possible).then(|| late_at.get())
     }
 }

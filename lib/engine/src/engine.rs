@@ -47,7 +47,8 @@ pub(crate) struct Coding {
 }
 
 /// The serving core. Each event has the time at which it happened; alarms that were due before it
-/// go off first. Take the actions with [`Engine::next_action`] after each event.
+/// go off first. Take the actions with [`Engine::next_action`] after each event; a driver that calls
+/// [`Engine::tick`] and takes them before each event, too, sees one cause at a time.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
@@ -167,8 +168,8 @@ impl Engine {
     }
 
     /// A call was answered, with as many rows as it has. The driver keeps what was answered before
-    /// it says so; what is answered to a call that [`Engine::call`] does not know any more is of no
-    /// use.
+    /// it says so, if [`Engine::call`] knows the call after a [`Engine::tick`]; otherwise the answer
+    /// came too late and is of no use.
     pub fn answered(&mut self, now: Time, call: CallId) {
         self.begin(now);
         let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {

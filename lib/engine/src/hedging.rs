@@ -18,8 +18,8 @@ impl Engine {
     pub(crate) fn hedge_due(&mut self, batch: BatchId) {
         let Some(hedge) = &self.hedge else { return };
         let delay = hedge.delay.time(self.call_times.value()).max(1);
-        if self.is_covered(batch, self.now.saturating_sub(delay)) {
-            self.alarm(self.now.saturating_add(delay), Timer::Hedge(batch));
+        if let Some(again) = self.covered_until(batch, delay) {
+            self.alarm(again, Timer::Hedge(batch));
             return;
         }
         self.batches[batch].hedged = true;

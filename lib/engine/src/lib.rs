@@ -9,7 +9,8 @@
 //! It never sees a tensor. A query is a *row*, a number that the driver chose; encoding is part of
 //! the dispatch of a parity query, decoding part of an answer with [`Outcome::Reconstructed`], and
 //! the driver does both, there and then. It keeps a row (the query, and its prediction once one
-//! arrived) until [`Action::Release`], and a group's parity outputs until [`Action::Drop`].
+//! arrived) until [`Action::Release`]. When it encodes a group it notes [`Engine::members`], which it
+//! needs for decoding, and keeps them with the group's parity outputs until [`Action::Drop`].
 //!
 //! # What a group is
 //! Queries are collected into batches, and k batches make a coding group; row i of its parity batch

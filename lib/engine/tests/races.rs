@@ -1,11 +1,10 @@
-//! Races of coding, one test for each, named after its order of events.
+//! Races of answers, losses, deadlines and cancellation, one test for each, named after its order of
+//! events.
 
 mod common;
 
-use common::{MS, World, coded, grace, with_code};
-use parm_engine::{
-    Action, Arrival, CodeRule, CodingOff, Completion, Config, Policy, Reason, Roles, Task, When,
-};
+use common::{MS, World, coded, grace};
+use parm_engine::{Action, Arrival, Config, Policy, Reason, Roles, Task, When};
 
 fn is_parity(task: Task) -> bool {
     matches!(task, Task::Parity { .. })
@@ -153,133 +152,6 @@ fn three_losses_with_two_parities_and_then_one_answer() {
     assert_eq!((world.rebuilt(2).unwrap().0, world.rebuilt(3).unwrap().0), (33, 33));
     world.answer(calls[1]);
     world.answer(calls[2]);
-    world.assert_empty();
-}
-
-#[test]
-fn arrival_at_the_moment_of_the_group_flush_fills_the_group() {
-    let mut world = World::apart(coded(2, 1), 2, 1);
-    world.arrive(1);
-    world.at(10).arrive(2);
-    world.tick();
-    assert_eq!((world.engine.counters().groups_full, world.engine.counters().groups_shorter), (1, 0));
-}
-
-#[test]
-fn group_flush_then_arrival() {
-    let mut world = World::apart(coded(2, 1), 2, 1);
-    world.arrive(1);
-    world.at(11).arrive(2);
-    assert_eq!((world.engine.counters().groups_full, world.engine.counters().groups_shorter), (0, 1));
-    let parity = world.parity(0);
-    world.answer(parity);
-    let (at, decode) = world.rebuilt(1).unwrap();
-    assert_eq!((at, decode.available, decode.absent), (11, 0b100, 0b010));
-    assert_eq!(world.engine.members(decode.group, 0).collect::<Vec<_>>(), [(0, 1)]);
-}
-
-#[test]
-fn group_flush_when_all_is_answered_codes_nothing() {
-    let mut world = World::apart(coded(2, 1), 2, 1);
-    world.arrive(1);
-    let call = world.call_of(1);
-    world.at(9).answer(call);
-    assert!(!world.released(1), "it may yet help to rebuild who joins its group");
-    world.at(11);
-    assert!(world.released(1));
-    assert_eq!((world.sent(is_parity), world.engine.counters().groups_unneeded), (0, 1));
-    world.assert_empty();
-}
-
-#[test]
-fn answer_then_arrival_into_its_group_which_is_lost_and_rebuilt() {
-    let mut world = World::apart(coded(2, 1), 2, 1);
-    world.arrive(1);
-    let first = world.call_of(1);
-    world.at(5).answer(first);
-    world.at(6).arrive(2);
-    let parity = world.parity(0);
-    world.at(36).answer(parity);
-    assert_eq!(world.rebuilt(2).unwrap().1.available, 0b101);
-    let second = world.call_of(2);
-    world.fail(second);
-    world.assert_empty();
-}
-
-fn completing(k: usize) -> Config {
-    let mut config = coded(k, 1);
-    if let Policy::Coded { completion, .. } = &mut config.policy {
-        *completion = Completion::Known;
-    }
-    config
-}
-
-#[test]
-fn a_lone_query_is_protected_by_a_known_one() {
-    let mut world = World::apart(completing(2), 2, 1);
-    world.arrive(1);
-    let first = world.call_of(1);
-    world.at(5).answer(first);
-    world.at(11);
-    assert!(!world.released(1), "it is known");
-    world.at(100).arrive(2);
-    let second = world.call_of(2);
-    world.at(111);
-    let parity = world.parity(0);
-    let group = match world.calls.last() {
-        Some(&(_, _, Task::Parity { group, .. })) => group,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(world.engine.members(group, 0).collect::<Vec<_>>(), [(0, 2), (1, 1)]);
-    world.at(140).answer(parity);
-    let (at, decode) = world.rebuilt(2).unwrap();
-    assert_eq!((at, decode.slot, decode.available, decode.absent), (140, 0, 0b110, 0));
-    assert_eq!(world.engine.counters().groups_completed, 1);
-    world.answer(second);
-    world.assert_empty();
-    assert!(world.released(1) && world.released(2));
-}
-
-#[test]
-fn a_member_of_the_group_does_not_complete_it() {
-    let mut world = World::apart(completing(3), 3, 1);
-    world.arrive(1);
-    world.arrive(2);
-    let first = world.call_of(1);
-    world.at(5).answer(first);
-    world.at(11);
-    assert_eq!(world.engine.counters().groups_shorter, 1);
-    let (parity, second) = (world.parity(0), world.call_of(2));
-    world.answer(parity);
-    assert_eq!(world.rebuilt(2).unwrap().1.absent, 0b100);
-    world.answer(second);
-    world.assert_empty();
-}
-
-#[test]
-fn ragged_batches_are_coded_shorter_and_rows_keep_their_places() {
-    let config = Config { max_batch: 3, batch_delay: 2 * MS, ..coded(2, 1) };
-    let mut world = World::apart(config, 2, 1);
-    for row in 1..=4 {
-        world.arrive(row);
-    }
-    world.at(3);
-    let (first, second, parity) = (world.call_of(1), world.call_of(4), world.parity(0));
-    assert_eq!(world.engine.call(parity).unwrap().rows, 3);
-    assert_eq!(world.engine.rows(first).collect::<Vec<_>>(), [1, 2, 3]);
-    world.at(30).answer(parity);
-    // Rows 1 and 2 of the group hold one query each, so that the parity alone gives it.
-    assert_eq!(
-        (world.answer_of(1), world.rebuilt(2).is_some(), world.rebuilt(3).is_some()),
-        (None, true, true)
-    );
-    let decode = world.rebuilt(3).unwrap().1;
-    assert_eq!((decode.slot, decode.row, decode.absent), (0, 2, 0b10));
-    assert_eq!(world.engine.members(decode.group, 0).collect::<Vec<_>>(), [(0, 1), (1, 4)]);
-    assert_eq!(world.engine.members(decode.group, 2).collect::<Vec<_>>(), [(0, 3)]);
-    world.at(31).answer(second);
-    assert_eq!(world.rebuilt(1).unwrap().0, 31);
-    world.answer(first);
     world.assert_empty();
 }
 
@@ -435,97 +307,6 @@ fn deadline_while_the_work_waits_takes_it_out_of_the_queue() {
     let first = world.call_of(1);
     world.at(30).answer(first);
     assert_eq!(world.calls.len(), 1);
-    world.assert_empty();
-}
-
-#[test]
-fn version_changes_in_the_middle_of_a_group() {
-    let mut world = World::apart(coded(2, 1), 2, 1);
-    world.arrive(1);
-    world.arrive(2);
-    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
-    world.at(5).does(|engine, now| engine.version(now, 2));
-    assert_eq!(world.engine.coding_off(), Some(CodingOff::Version));
-    world.at(30).answer(parity);
-    world.at(31).answer(second);
-    assert_eq!(world.answer_of(1), None, "no reconstruction from two versions");
-    world.at(40).answer(first);
-    assert_eq!(world.predicted(1), Some(40));
-    world.arrive(3);
-    world.arrive(4);
-    assert_eq!(world.sent(is_parity), 1, "coding is off");
-    world.does(|engine, now| engine.version(now, 1));
-    world.arrive(5);
-    world.arrive(6);
-    assert_eq!((world.engine.coding_off(), world.engine.counters().groups_full), (None, 2));
-}
-
-#[test]
-fn version_changes_while_a_group_fills() {
-    let mut world = World::apart(coded(2, 1), 2, 1);
-    world.arrive(1);
-    world.does(|engine, now| engine.version(now, 2));
-    world.does(|engine, now| engine.version(now, 1));
-    world.arrive(2);
-    world.at(11);
-    assert_eq!(world.engine.counters().groups_shorter, 1, "the new query began a group of its own");
-}
-
-#[test]
-fn version_changes_while_all_queries_are_coded_so_that_they_are_sent_themselves() {
-    let mut world = World::apart(with_code(CodeRule::coded(2, 3, 2).unwrap()), 5, 0);
-    world.arrive(1);
-    world.arrive(2);
-    assert_eq!(world.sent(|task| matches!(task, Task::Coded { .. })), 3);
-    world.at(5).does(|engine, now| engine.version(now, 2));
-    for call in world.running(|task| matches!(task, Task::Coded { .. })) {
-        world.answer(call);
-    }
-    assert_eq!(world.answer_of(1), None);
-    let calls = [world.call_of(1), world.call_of(2)];
-    for call in calls {
-        world.at(40).answer(call);
-    }
-    assert_eq!((world.predicted(1), world.predicted(2)), (Some(40), Some(40)));
-    world.assert_empty();
-}
-
-#[test]
-fn enough_of_the_coded_answers_then_the_last_one() {
-    let mut world = World::apart(with_code(CodeRule::coded(2, 3, 2).unwrap()), 4, 0);
-    world.arrive(1);
-    world.arrive(2);
-    let refuses = Arrival { allow_reconstructed: false, ..Arrival::new(3) };
-    world.offer(refuses).unwrap();
-    let coded = world.running(|task| matches!(task, Task::Coded { .. }));
-    world.at(30).answer(coded[2]);
-    assert_eq!(world.answer_of(1), None);
-    world.at(31).answer(coded[0]);
-    let (one, two) = (world.rebuilt(1).unwrap(), world.rebuilt(2).unwrap());
-    assert_eq!((one.0, one.1.slot, one.1.available, two.1.slot), (31, 0, 0b101, 1));
-    world.at(32).answer(coded[1]);
-    let third = world.call_of(3);
-    world.answer(third);
-    assert_eq!(world.predicted(3), Some(32), "who refuses reconstructions is sent as it is");
-    world.assert_empty();
-}
-
-#[test]
-fn too_many_coded_calls_fail_so_that_the_queries_are_sent_themselves() {
-    let config = Config { max_attempts: 1, ..with_code(CodeRule::coded(2, 3, 2).unwrap()) };
-    let mut world = World::apart(config, 4, 0);
-    world.arrive(1);
-    world.arrive(2);
-    let coded = world.running(|task| matches!(task, Task::Coded { .. }));
-    world.at(5).fail(coded[0]);
-    assert_eq!(world.sent(|task| task == Task::Deployed), 0);
-    world.at(6).fail(coded[1]);
-    let calls = [world.call_of(1), world.call_of(2)];
-    for call in calls {
-        world.at(40).answer(call);
-    }
-    assert_eq!((world.predicted(1), world.predicted(2)), (Some(40), Some(40)));
-    world.answer(coded[2]);
     world.assert_empty();
 }
 

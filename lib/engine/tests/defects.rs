@@ -1,0 +1,200 @@
+//! What the original got wrong in serving, as tests that this engine must pass.
+
+mod common;
+
+use common::{MS, World, coded};
+use parm_engine::{Arrival, Completion, Config, Policy, Role, Roles, Task};
+
+fn is_parity(task: Task) -> bool {
+    matches!(task, Task::Parity { .. })
+}
+
+/// The original waited for a full batch, for ever.
+#[test]
+fn a_lone_query_does_not_wait_for_its_batch_to_fill() {
+    let mut world = World::apart(Config { max_batch: 8, batch_delay: 3 * MS, ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.at(3);
+    assert!(world.calls.is_empty());
+    world.tick();
+    assert_eq!(world.calls.len(), 1);
+    let call = world.call_of(1);
+    world.at(33).answer(call);
+    assert_eq!(world.predicted(1), Some(33));
+}
+
+/// The original kept a group that did not fill, for ever: its query unprotected, its memory lost.
+#[test]
+fn a_group_that_never_fills_is_coded_after_a_while_and_leaks_nothing() {
+    let mut world = World::apart(coded(4, 1), 4, 1);
+    world.arrive(1);
+    world.arrive(2);
+    world.at(10).tick();
+    assert_eq!(world.sent(is_parity), 1);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(31).answer(second);
+    assert_eq!(world.rebuilt(1).unwrap().1.absent, 0b1100);
+    world.at(40).answer(first);
+    world.assert_empty();
+}
+
+/// The original removed all queued work up to an id, that of other groups too.
+#[test]
+fn an_answer_cancels_the_queued_work_of_its_own_group_and_no_other() {
+    let mut world = World::apart(coded(2, 1), 4, 0);
+    for row in 1..=4 {
+        world.arrive(row);
+    }
+    assert_eq!(world.engine.held().works, 6, "two parity queries wait, since nobody has their role");
+    let calls: Vec<_> = (1..=4).map(|row| world.call_of(row)).collect();
+    // The later group is done first.
+    world.at(30).answer(calls[2]);
+    world.answer(calls[3]);
+    assert_eq!((world.engine.held().works, world.engine.counters().work_cancelled), (3, 1));
+    world.at(31).join(Roles::parity(0));
+    assert_eq!(world.sent(is_parity), 1, "the parity query of the first group is still there");
+    let parity = world.parity(0);
+    world.at(40).answer(calls[1]);
+    world.answer(parity);
+    assert!(world.rebuilt(1).is_some());
+}
+
+/// The original took the order of connecting for the role: a deployed instance that started again
+/// became a parity instance.
+#[test]
+fn an_instance_that_starts_again_has_the_role_that_it_states() {
+    let mut world = World::new(coded(2, 1));
+    let first = world.join(Roles::DEPLOYED);
+    world.join(Roles::parity(0));
+    world.does(|engine, now| engine.lost(now, first));
+    let again = world.join(Roles::DEPLOYED);
+    assert_ne!(first, again);
+    world.arrive(1);
+    world.arrive(2);
+    for &(_, instance, task) in &world.calls {
+        assert_eq!(task.role() == Role::Deployed, instance == again, "{:?}", world.calls);
+    }
+    assert_eq!(world.calls.len(), 2);
+}
+
+/// The original forgot what a dead instance held.
+#[test]
+fn the_work_of_a_dead_instance_is_sent_again_all_of_it_and_once() {
+    let mut world = World::new(Config { max_batch: 2, ..Config::default() });
+    let instances: Vec<_> =
+        (0..2).map(|_| world.does(|engine, now| engine.join(now, Roles::DEPLOYED, 2))).collect();
+    for row in 0..8 {
+        world.arrive(row);
+    }
+    world.at(5).does(|engine, now| engine.lost(now, instances[0]));
+    assert_eq!(world.engine.counters().retries, 2);
+    while let Some(&call) = world.running(|_| true).first() {
+        world.answer(call);
+    }
+    assert!((0..8).all(|row| world.predicted(row) == Some(5)), "{:#?}", world.log);
+    assert_eq!(world.calls.len(), 6);
+    world.assert_empty();
+}
+
+/// The original never cancelled what ran.
+#[test]
+fn running_calls_that_nobody_needs_are_cancelled_on_demand_and_finish_otherwise() {
+    for cancel_running in [false, true] {
+        let mut world = World::apart(Config { cancel_running, ..coded(2, 1) }, 2, 1);
+        world.arrive(1);
+        world.arrive(2);
+        let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+        world.at(30).answer(first);
+        world.answer(parity);
+        assert!(world.rebuilt(2).is_some());
+        assert_eq!(world.cancels(), usize::from(cancel_running));
+        // Either way its end is reported, and no fault of the instance.
+        world.at(31).fail(second);
+        assert_eq!(world.engine.counters().retries, 0);
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn under_load_parity_work_goes_first_then_queries_are_rejected_with_a_reason() {
+    let config = Config { max_queries: 4, max_queue: 100, ..coded(2, 1) };
+    let mut world = World::apart(config, 1, 0);
+    for row in 0..4 {
+        world.arrive(row);
+    }
+    assert_eq!(world.engine.counters().shed, 0);
+    let rejection = world.offer(Arrival::new(4)).unwrap_err();
+    assert_eq!(rejection.to_string(), "overloaded: 4 queries are held, at most 4 may be");
+    assert_eq!((world.engine.counters().shed, world.engine.counters().rejected), (2, 1));
+    let mut world = World::apart(Config { max_queue: 2, ..Config::default() }, 1, 0);
+    for row in 0..3 {
+        world.arrive(row);
+    }
+    let rejection = world.offer(Arrival::new(3)).unwrap_err();
+    assert_eq!(rejection.to_string(), "overloaded: 2 batches wait for an instance, at most 2 may");
+    let expired = Arrival { deadline: Some(2), ..Arrival::new(4) };
+    let first = world.call_of(0);
+    world.at(1).answer(first);
+    let rejection = world.offer(expired).unwrap_err();
+    assert_eq!(rejection.to_string(), "the deadline passed 999998 ns before the query arrived");
+}
+
+#[test]
+fn parity_queries_that_wait_are_bounded_and_the_oldest_is_given_up() {
+    let config = Config { max_queue: 2, ..coded(1, 1) };
+    let mut world = World::apart(config, 4, 0);
+    for row in 1..=4 {
+        world.arrive(row);
+    }
+    assert_eq!((world.engine.counters().shed, world.engine.held().works), (2, 6));
+    world.join(Roles::parity(0));
+    let parity = world.parity(0);
+    world.answer(parity);
+    assert!(world.rebuilt(3).is_some(), "{:#?}", world.log);
+}
+
+#[test]
+fn alarms_that_became_pointless_are_swept() {
+    let mut world = World::apart(Config::default(), 1, 0);
+    let mut most = 0;
+    for row in 0..100_000 {
+        world.now += 1;
+        world.arrive(row);
+        let call = world.calls.last().unwrap().0;
+        world.answer(call);
+        world.log.clear();
+        most = most.max(world.engine.held().timers);
+    }
+    assert!((1000..=1100).contains(&most), "{most}");
+}
+
+#[test]
+fn pooled_instances_take_deployed_work_first_and_parity_work_beside_no_member_of_its_group() {
+    let mut config = coded(2, 1);
+    if let Policy::Coded { completion, .. } = &mut config.policy {
+        *completion = Completion::Known;
+    }
+    let mut world = World::new(config);
+    let instances: Vec<_> =
+        (0..3).map(|_| world.does(|engine, now| engine.join(now, Roles::pooled(1), 2))).collect();
+    world.arrive(1);
+    world.arrive(2);
+    let places: Vec<_> = world.calls.iter().map(|call| call.1).collect();
+    assert_eq!(
+        places, instances,
+        "three calls of one group at three instances, though each has room for two"
+    );
+    world.arrive(3);
+    world.arrive(4);
+    world.arrive(5);
+    world.arrive(6);
+    assert_eq!(world.engine.held().works, 9);
+    let waiting = world.calls.len();
+    assert_eq!(waiting, 6, "{:?}", world.calls);
+    world.arrive(7);
+    let first = world.call_of(1);
+    world.at(30).answer(first);
+    let last = world.calls.last().unwrap();
+    assert_eq!(last.2, Task::Deployed, "queries go before the parity queries that wait longer");
+}

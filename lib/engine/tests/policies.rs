@@ -1,0 +1,414 @@
+//! Policies other than coding, balance, and the health of instances.
+
+mod common;
+
+use common::{MS, World, coded, grace};
+use parm_engine::{
+    Action, Agreement, Arrival, Balance, CodeRule, CodingOff, Config, ConfigError, Delay, Ejection, Engine,
+    Hedge, InstanceId, Outcome, Policy, Reason, Roles, Task, When,
+};
+
+const HEDGE: Hedge = Hedge { delay: Delay::Fixed(40 * MS), budget: 0.1, burst: 1.0 };
+
+const EJECTION: Ejection = Ejection { failures: 2, slowness: 3.0, base: 100 * MS, max_share: 0.5 };
+
+fn uncoded(policy: Policy) -> Config {
+    Config { policy, ..Config::default() }
+}
+
+#[test]
+fn replicas_run_at_different_instances_and_the_first_answer_wins() {
+    let mut world = World::apart(uncoded(Policy::Replicate(2)), 3, 0);
+    world.arrive(1);
+    world.arrive(2);
+    let places: Vec<_> = world.calls.iter().map(|call| (call.1, call.2)).collect();
+    assert_eq!(places.len(), 3);
+    assert_ne!(places[0].0, places[1].0);
+    assert_eq!(places[2].1, Task::Deployed, "the replica of the second query waits");
+    let (copy, second) = (world.calls[1].0, world.calls[2].0);
+    world.at(20).answer(copy);
+    assert!(matches!(world.answer_of(1), Some((20, Outcome::Prediction { copy: true, .. }))));
+    assert_eq!(world.calls.len(), 4, "the instance is free for the replica");
+    world.at(21).answer(second);
+    for call in world.running(|_| true) {
+        world.answer(call);
+    }
+    world.assert_empty();
+}
+
+#[test]
+fn an_answer_before_its_replica_is_sent_cancels_it() {
+    let mut world = World::apart(uncoded(Policy::Replicate(2)), 1, 0);
+    world.arrive(1);
+    let first = world.call_of(1);
+    world.at(30).answer(first);
+    assert_eq!((world.calls.len(), world.engine.counters().work_cancelled), (1, 1));
+    world.assert_empty();
+}
+
+#[test]
+fn what_is_late_is_hedged_once_within_the_budget() {
+    let mut world = World::apart(uncoded(Policy::Hedge(HEDGE)), 4, 0);
+    world.arrive(1);
+    world.arrive(2);
+    world.at(41);
+    let counters = *world.engine.counters();
+    assert_eq!((counters.hedges, counters.hedges_unpaid, world.calls.len()), (1, 1, 3));
+    let (first, copy) = (world.calls[0].0, world.calls[2].0);
+    assert_ne!(world.calls[0].1, world.calls[2].1);
+    world.at(60).answer(copy);
+    assert!(matches!(world.answer_of(1), Some((60, Outcome::Prediction { copy: true, .. }))));
+    world.at(500).answer(first);
+    assert_eq!((world.engine.counters().hedges, world.engine.counters().copies_won), (1, 1));
+}
+
+#[test]
+fn an_answer_then_the_time_to_hedge() {
+    let mut world = World::apart(uncoded(Policy::Hedge(HEDGE)), 2, 0);
+    world.arrive(1);
+    let first = world.call_of(1);
+    world.at(40).answer(first);
+    world.at(100);
+    assert_eq!((world.engine.counters().hedges, world.engine.counters().hedges_unpaid), (0, 0));
+}
+
+#[test]
+fn hedges_follow_the_percentile_of_the_times_of_calls() {
+    let delay = Delay::Percentile { share: 0.9, until_known: 400 * MS };
+    let mut world = World::apart(uncoded(Policy::Hedge(Hedge { delay, ..HEDGE })), 3, 0);
+    for row in 0..200 {
+        world.at(row * 10).arrive(row);
+        let call = world.call_of(row);
+        world.at(row * 10 + 5).answer(call);
+    }
+    assert_eq!(world.engine.counters().hedges, 0);
+    world.at(3000).arrive(1000);
+    world.at(3004);
+    assert_eq!(world.engine.counters().hedges, 0);
+    world.at(3006);
+    assert_eq!(world.engine.counters().hedges, 1);
+}
+
+fn coded_hedge() -> Config {
+    let mut config = coded(2, 1);
+    if let Policy::Coded { hedge, .. } = &mut config.policy {
+        *hedge = Some(HEDGE);
+    }
+    config
+}
+
+#[test]
+fn coding_and_hedging_hedge_nothing_that_coding_can_rebuild() {
+    let mut world = World::apart(coded_hedge(), 4, 1);
+    world.arrive(1);
+    world.at(1).arrive(2);
+    let (second, parity) = (world.call_of(2), world.parity(0));
+    world.at(35).answer(second);
+    world.at(42);
+    assert_eq!(world.engine.counters().hedges, 1, "the parity query is as late as the query");
+    world.at(50).answer(parity);
+    assert_eq!(world.rebuilt(1).unwrap().0, 50);
+
+    let mut world = World::apart(coded_hedge(), 4, 1);
+    world.arrive(1);
+    world.at(8).arrive(2);
+    let (second, parity) = (world.call_of(2), world.parity(0));
+    world.at(38).answer(second);
+    world.at(45);
+    assert_eq!(world.engine.counters().hedges, 0, "the parity query was sent later, and is not late yet");
+    world.answer(parity);
+    assert!(world.rebuilt(1).is_some());
+}
+
+#[test]
+fn coding_and_hedging_hedge_two_losses() {
+    let mut world = World::apart(coded_hedge(), 4, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let parity = world.parity(0);
+    world.at(30).answer(parity);
+    world.at(41);
+    let counters = world.engine.counters();
+    assert_eq!((counters.hedges, counters.hedges_unpaid), (1, 0));
+    let copy = world.running(|task| task == Task::Copy)[0];
+    world.at(70).answer(copy);
+    assert!(world.predicted(1) == Some(70) && world.rebuilt(2).is_some(), "one hedge mends both");
+}
+
+#[test]
+fn the_approximate_answer_waits_for_the_grace_and_is_refused_by_who_wants_the_own() {
+    let config = Config { when: grace(36), ..uncoded(Policy::Cheap) };
+    let mut world = World::apart(config, 2, 0);
+    world.join(Roles::CHEAP);
+    world.arrive(1);
+    let cheap = world.running(|task| task == Task::Cheap)[0];
+    world.at(5).answer(cheap);
+    world.offer(Arrival { allow_reconstructed: false, ..Arrival::new(2) }).unwrap();
+    let cheap = world.running(|task| task == Task::Cheap)[0];
+    world.at(10).answer(cheap);
+    world.at(100);
+    assert!(matches!(world.answer_of(1), Some((36, Outcome::Approximate { .. }))));
+    assert_eq!(world.answer_of(2), None);
+    let second = world.call_of(2);
+    world.answer(second);
+    assert_eq!(world.predicted(2), Some(100));
+}
+
+#[test]
+fn who_refuses_reconstructions_gets_an_error_as_soon_as_all_calls_failed() {
+    let mut world = World::apart(Config { max_attempts: 1, ..coded(2, 1) }, 2, 1);
+    world.offer(Arrival { allow_reconstructed: false, ..Arrival::new(1) }).unwrap();
+    world.arrive(2);
+    let first = world.call_of(1);
+    world.at(5).fail(first);
+    assert_eq!(world.defaulted(1), Some((5, Reason::Failed)));
+}
+
+#[test]
+fn what_failed_at_an_instance_waits_for_another_one() {
+    let mut world = World::apart(Config::default(), 2, 0);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, place) = (world.calls[0].0, world.calls[0].1);
+    world.at(5).fail(first);
+    assert_eq!(world.calls.len(), 2, "its instance is free and gets it not");
+    let (second, other) = (world.calls[1].0, world.calls[1].1);
+    world.at(30).answer(second);
+    assert_eq!((world.calls.len(), world.calls[2].1), (3, other));
+    let again = world.calls[2].0;
+    world.at(31).fail(again);
+    assert_eq!(world.calls[3].1, place);
+}
+
+#[test]
+fn what_failed_goes_back_to_its_instance_when_the_other_one_dies() {
+    let mut world = World::apart(Config::default(), 2, 0);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, place, other) = (world.calls[0].0, world.calls[0].1, world.calls[1].1);
+    world.at(5).fail(first);
+    world.at(6).does(|engine, now| engine.lost(now, other));
+    assert_eq!((world.calls.len(), world.calls[2].1), (3, place));
+}
+
+fn places(balance: Balance, capacity: usize, queries: u64) -> (Vec<usize>, World) {
+    let mut world = World::new(Config { balance, ..Config::default() });
+    for _ in 0..3 {
+        world.does(|engine, now| engine.join(now, Roles::DEPLOYED, capacity));
+    }
+    for row in 0..queries {
+        world.arrive(row);
+    }
+    (world.calls.iter().map(|call| call.1.index()).collect(), world)
+}
+
+#[test]
+fn balances_choose_who_waits_longest_the_next_in_turn_or_the_least_loaded() {
+    let (order, mut world) = places(Balance::Pull, 1, 5);
+    assert_eq!(order, [0, 1, 2]);
+    let call = world.call_of(1);
+    world.answer(call);
+    assert_eq!(world.calls.last().unwrap().1.index(), 1, "who is free pulls what waits");
+
+    let (order, mut world) = places(Balance::RoundRobin, 4, 4);
+    assert_eq!(order, [0, 1, 2, 0]);
+    let call = world.calls[1].0;
+    world.answer(call);
+    world.arrive(10);
+    world.arrive(11);
+    let last: Vec<_> = world.calls[4..].iter().map(|call| call.1.index()).collect();
+    assert_eq!(last, [1, 2]);
+
+    let (order, mut world) = places(Balance::LeastOutstanding, 4, 6);
+    assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    for call in [world.calls[2].0, world.calls[5].0] {
+        world.answer(call);
+    }
+    world.arrive(10);
+    world.arrive(11);
+    let last: Vec<_> = world.calls[6..].iter().map(|call| call.1.index()).collect();
+    assert_eq!(last, [2, 2]);
+}
+
+#[test]
+fn priorities_go_first() {
+    let mut world = World::apart(Config::default(), 1, 0);
+    world.arrive(1);
+    for (row, priority) in [(2, 5), (3, 1), (4, 1)] {
+        world.offer(Arrival { priority, ..Arrival::new(row) }).unwrap();
+    }
+    let mut order = Vec::new();
+    while let Some(&call) = world.running(|_| true).first() {
+        order.extend(world.engine.rows(call));
+        world.answer(call);
+    }
+    assert_eq!(order, [1, 3, 4, 2]);
+}
+
+fn ejected(world: &World) -> Vec<InstanceId> {
+    let of = |action: &Action| if let Action::Ejected { instance } = action { Some(*instance) } else { None };
+    world.log.iter().filter_map(|(_, action)| of(action)).collect()
+}
+
+fn probes(world: &World) -> Vec<u64> {
+    let probe = |(at, action): &(u64, Action)| matches!(action, Action::Probe { .. }).then_some(at / MS);
+    world.log.iter().filter_map(probe).collect()
+}
+
+/// Two failures in a row at the first instance of three.
+fn failing() -> (World, InstanceId) {
+    let mut world = World::apart(Config { ejection: Some(EJECTION), ..Config::default() }, 3, 0);
+    let bad = {
+        world.arrive(0);
+        world.calls[0].1
+    };
+    while ejected(&world).is_empty() {
+        let &(call, instance, _) =
+            world.calls.iter().find(|call| world.engine.call(call.0).is_some()).expect("one runs");
+        if instance == bad {
+            world.fail(call);
+        } else {
+            world.answer(call);
+        }
+        let row = 1 + world.engine.counters().queries;
+        world.arrive(row);
+    }
+    assert_eq!(ejected(&world), [bad]);
+    (world, bad)
+}
+
+#[test]
+fn failures_in_a_row_then_ejection_then_a_probe_that_heals() {
+    let (mut world, bad) = failing();
+    let sent = world.calls.iter().filter(|call| call.1 == bad).count();
+    world.at(50);
+    for row in 100..110 {
+        world.arrive(row);
+    }
+    assert_eq!(world.calls.iter().filter(|call| call.1 == bad).count(), sent, "it gets no work");
+    world.at(101);
+    assert_eq!(probes(&world), [100]);
+    world.does(|engine, now| engine.probed(now, bad, true));
+    assert_eq!(world.engine.counters().healed, 1);
+    assert_eq!(world.calls.last().unwrap().1, bad, "it takes what waits");
+}
+
+#[test]
+fn probes_that_fail_or_are_never_answered_come_again_later_and_later() {
+    let (mut world, bad) = failing();
+    world.at(100).tick();
+    world.does(|engine, now| engine.probed(now, bad, false));
+    world.at(5000);
+    // 100, + 200; no answer for a second, + 400; + 1000 + 800.
+    assert_eq!(probes(&world), [100, 300, 1700, 3500]);
+    world.does(|engine, now| engine.probed(now, bad, true));
+    assert_eq!((world.engine.counters().healed, world.engine.counters().ignored), (0, 1), "too late");
+}
+
+#[test]
+fn an_instance_much_slower_than_its_peers_is_ejected() {
+    let mut world = World::apart(Config { ejection: Some(EJECTION), ..Config::default() }, 3, 0);
+    for row in 0..300 {
+        let begin = row * 500;
+        world.at(begin).arrive(row);
+        let &(call, instance, _) = world.calls.last().unwrap();
+        let slow = instance.index() == 1 && row > 100;
+        world.at(begin + if slow { 300 } else { 30 }).answer(call);
+    }
+    assert!(
+        world
+            .log
+            .iter()
+            .any(|(_, action)| matches!(action, Action::Ejected { instance } if instance.index() == 1))
+    );
+    assert!(ejected(&world).iter().all(|instance| instance.index() == 1));
+}
+
+#[test]
+fn no_more_than_the_share_is_ejected_and_the_last_ones_come_back_when_others_die() {
+    let mut world = World::new(Config { ejection: Some(EJECTION), ..Config::default() });
+    let instances: Vec<_> = (0..4).map(|_| world.join(Roles::DEPLOYED)).collect();
+    for &instance in &instances {
+        world.does(|engine, now| engine.slow(now, instance));
+    }
+    assert_eq!(ejected(&world), instances[..2]);
+    for &instance in &instances[2..] {
+        world.does(|engine, now| engine.lost(now, instance));
+    }
+    assert_eq!(world.engine.counters().healed, 2);
+    world.arrive(1);
+    assert_eq!(world.calls.len(), 1);
+}
+
+#[test]
+fn an_instance_that_leaves_finishes_what_it_runs_and_gets_no_more() {
+    let mut world = World::apart(Config::default(), 1, 0);
+    let leaving = world.join(Roles::DEPLOYED);
+    world.arrive(1);
+    world.arrive(2);
+    world.does(|engine, now| engine.leave(now, leaving));
+    world.does(|engine, now| engine.leave(now, leaving));
+    assert_eq!(world.engine.counters().ignored, 1);
+    world.arrive(3);
+    let second = world.call_of(2);
+    world.at(30).answer(second);
+    assert_eq!((world.predicted(2), world.calls.len()), (Some(30), 2));
+    assert_eq!(world.engine.held().instances, 1);
+}
+
+#[test]
+fn a_call_that_takes_too_long_is_given_up_and_sent_elsewhere() {
+    let mut world = World::apart(Config { call_timeout: 100 * MS, ..Config::default() }, 2, 0);
+    world.arrive(1);
+    let first = world.call_of(1);
+    world.at(101);
+    assert_eq!((world.cancels(), world.engine.counters().timeouts), (1, 1));
+    let again = world.call_of(1);
+    assert_ne!(first, again);
+    world.answer(first);
+    assert_eq!(world.answer_of(1), None);
+    world.answer(again);
+    assert_eq!(world.predicted(1), Some(101));
+    world.assert_empty();
+}
+
+#[test]
+fn coding_is_switched_off_when_agreement_falls_and_on_again_by_hand() {
+    let mut config = coded(2, 1);
+    if let Policy::Coded { agreement, .. } = &mut config.policy {
+        *agreement = Some(Agreement { window: 4, at_least: 0.75 });
+    }
+    let mut world = World::apart(config, 2, 1);
+    for agree in [false, true, true, true, true, false] {
+        world.does(|engine, now| engine.compared(now, agree));
+        assert_eq!(world.engine.coding_off(), None);
+    }
+    world.does(|engine, now| engine.compared(now, false));
+    assert_eq!(world.engine.coding_off(), Some(CodingOff::Agreement));
+    let off = Action::CodingOff { reason: CodingOff::Agreement };
+    assert_eq!(world.log.iter().filter(|(_, action)| *action == off).count(), 1);
+    world.does(Engine::resume_coding);
+    world.does(|engine, now| engine.compared(now, false));
+    assert_eq!(world.engine.coding_off(), None, "the window is empty again");
+}
+
+#[test]
+fn configurations_that_cannot_work_say_why() {
+    let refused = |config: Config| Engine::new(config).unwrap_err();
+    let zero = refused(Config { max_batch: 0, ..Config::default() });
+    assert_eq!(zero.to_string(), "found max_batch = 0, expected at least 1");
+    let share =
+        Config { when: When::Grace(Delay::Percentile { share: 1.5, until_known: 1 }), ..Config::default() };
+    assert_eq!(refused(share).to_string(), "found share = 1.5, expected a share from 0 to 1");
+    let hedge = Hedge { budget: f64::NAN, ..HEDGE };
+    let error = refused(uncoded(Policy::Hedge(hedge))).to_string();
+    assert_eq!(error, "found budget = NaN, expected a finite number from 0");
+    let ejection = Some(Ejection { max_share: 1.0, ..EJECTION });
+    let error = refused(Config { ejection, ..Config::default() }).to_string();
+    assert_eq!(error, "found max_share = 1, expected a share from 0 and below 1");
+    assert_eq!(CodeRule::parity(0, 1).unwrap_err(), ConfigError::Workers { k: 0, n: 1 });
+    assert_eq!(CodeRule::parity(100, 29).unwrap_err(), ConfigError::Workers { k: 100, n: 129 });
+    assert_eq!(CodeRule::coded(2, 3, 4).unwrap_err(), ConfigError::Enough { enough: 4, n: 3 });
+    let shadow = Config { shadow: true, ..common::with_code(CodeRule::coded(2, 3, 2).unwrap()) };
+    assert_eq!(refused(shadow), ConfigError::Shadow);
+}
