@@ -86,6 +86,13 @@ impl Engine {
         self.check_group(group);
     }
 
+    /// Where all answers are decoded, theirs are the times that the grace goes by.
+    pub(crate) fn record_coded(&mut self, group: GroupId) {
+        if let Some(&Slot::Batch(batch)) = self.groups[group].slots.first() {
+            self.answer_times.record(self.now - self.batches[batch].first_arrived);
+        }
+    }
+
     /// Something arrived for a group: some of its queries may be answered by it.
     pub(crate) fn check_group(&mut self, group: GroupId) {
         for slot in 0..self.groups[group].slots.len() {

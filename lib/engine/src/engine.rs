@@ -187,7 +187,10 @@ impl Engine {
             (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, instance, true),
             (Task::Cheap, Owner::Batch(batch)) => self.approximated(batch, instance),
             (Task::Parity { parity, .. }, Owner::Group(group)) => self.parity_answered(group, parity),
-            (Task::Coded { worker, .. }, Owner::Group(group)) => self.worker_answered(group, worker),
+            (Task::Coded { worker, .. }, Owner::Group(group)) => {
+                self.record_coded(group);
+                self.worker_answered(group, worker);
+            }
             _ => {}
         }
         self.settle(work.owner);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{MS, World, coded, with_code};
-use parm_engine::{Arrival, CodeRule, CodingOff, Completion, Config, Policy, Task};
+use parm_engine::{Arrival, CodeRule, CodingOff, Completion, Config, Delay, Policy, Task, When};
 
 fn is_parity(task: Task) -> bool {
     matches!(task, Task::Parity { .. })
@@ -226,4 +226,24 @@ fn too_many_coded_calls_fail_so_that_the_queries_are_sent_themselves() {
     assert_eq!((world.predicted(1), world.predicted(2)), (Some(40), Some(40)));
     world.answer(coded[2]);
     world.assert_empty();
+}
+
+#[test]
+fn the_grace_of_coded_answers_follows_their_own_times() {
+    let when = When::Grace(Delay::Percentile { share: 0.9, until_known: 500 * MS });
+    let mut world = World::apart(Config { when, ..with_code(CodeRule::coded(1, 2, 1).unwrap()) }, 2, 0);
+    for row in 0..100 {
+        let begin = row * 1000;
+        world.at(begin).arrive(row);
+        let [first, second] = world.running(|_| true)[..] else { panic!("{:?}", world.calls) };
+        world.at(begin + 10).answer(first);
+        assert_eq!(world.answer_of(row), None, "a second answer makes it better");
+        world.at(begin + 11).answer(second);
+        assert_eq!(world.rebuilt(row).unwrap().0, begin + 11);
+    }
+    world.at(200_000).arrive(100);
+    let first = world.running(|_| true)[0];
+    world.at(200_005).answer(first);
+    world.at(200_013);
+    assert_eq!(world.rebuilt(100).unwrap().0, 200_011);
 }
