@@ -88,20 +88,24 @@ impl Engine {
 
     /// Where all answers are decoded, theirs are the times that the grace goes by.
     pub(crate) fn record_coded(&mut self, group: GroupId) {
-        if let Some(&Slot::Batch(batch)) = self.groups[group].slots.first() {
+        if let Some(batch) = self.groups[group].slots.first().and_then(Slot::batch) {
             self.answer_times.record(self.now - self.batches[batch].first_arrived);
         }
     }
 
     /// Something arrived for a group: some of its queries may be answered by it.
     pub(crate) fn check_group(&mut self, group: GroupId) {
+        // Later rows have no fewer absent slots, so that what the last one cannot do none can.
+        let last = self.group_rows(group).saturating_sub(1);
         for slot in 0..self.groups[group].slots.len() {
             let held = &self.groups[group];
-            if held.rebuildable == 0 || held.dead || held.filling {
+            if held.rebuildable == 0 {
                 return;
             }
-            if let Some(&Slot::Batch(batch)) = held.slots.get(slot)
+            let available = held.available;
+            if let Some(batch) = held.slots[slot].batch()
                 && self.batches[batch].open > 0
+                && self.can_rebuild(group, slot, last, available)
             {
                 self.each_query(batch, Self::try_fallback);
             }
@@ -296,8 +300,8 @@ impl Engine {
             }
         }
         for (slot, holds) in held.slots.iter().enumerate() {
-            if let Slot::Batch(batch) = holds {
-                let batch = &self.batches[*batch];
+            if let Some(batch) = holds.batch() {
+                let batch = &self.batches[batch];
                 if batch.sent && coming(&batch.works).iter().any(|work| work.task != Task::Cheap) {
                     mask |= 1 << slot;
                 }

@@ -3,7 +3,7 @@
 use crate::arena::{CallId, InstanceId};
 use crate::config::Balance;
 use crate::engine::Engine;
-use crate::state::{Owner, QueueKey, Status, Task, Work};
+use crate::state::{Owner, QueueKey, Slot, Status, Task, Work};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
@@ -54,9 +54,9 @@ impl Engine {
         if work.redundant {
             pool.redundant += 1;
             if pool.redundant > limit {
-                // The oldest of the lowest priority.
+                // The oldest of the lowest priority; orders begin at 1.
                 let lowest = pool.queue.last().map_or(0, |key| key.1);
-                let oldest = pool.queue.iter().find(|key| key.0 && key.1 == lowest).map(|key| key.3);
+                let oldest = pool.queue.range((true, lowest, 0, call)..).next().map(|key| key.3);
                 if let Some(oldest) = oldest {
                     self.shed(oldest);
                 }
@@ -83,18 +83,22 @@ impl Engine {
 
     /// True if an instance runs something of the same batch or group.
     fn shares(&self, instance: InstanceId, owner: Owner) -> bool {
-        let family = |owner: Owner| match owner {
-            Owner::Group(group) => (None, Some(group)),
-            Owner::Batch(batch) => (Some(batch), self.batches[batch].group.map(|(group, _)| group)),
-        };
-        let running = &self.instances[instance].running;
-        !running.is_empty() && {
-            let (batch, group) = family(owner);
-            running.iter().any(|&call| {
-                let other = family(self.works[call].owner);
-                batch.is_some() && batch == other.0 || group.is_some() && group == other.1
-            })
+        if self.instances[instance].running.is_empty() {
+            return false;
         }
+        let runs = |works: &[CallId]| {
+            works.iter().any(|&call| self.works[call].running.is_some_and(|(place, _)| place == instance))
+        };
+        let group = match owner {
+            Owner::Group(group) => group,
+            Owner::Batch(batch) => match self.batches[batch].group {
+                Some((group, _)) => group,
+                None => return runs(&self.batches[batch].works),
+            },
+        };
+        let group = &self.groups[group];
+        let batches = group.slots.iter().filter_map(Slot::batch);
+        runs(&group.works) || batches.into_iter().any(|batch| runs(&self.batches[batch].works))
     }
 
     fn start(&mut self, call: CallId, instance: InstanceId) {

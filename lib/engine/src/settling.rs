@@ -125,7 +125,7 @@ impl Engine {
         self.keep_needed(Owner::Group(id));
         let mut busy = !self.groups[id].works.is_empty();
         for slot in 0..self.groups[id].slots.len() {
-            if let Slot::Batch(batch) = self.groups[id].slots[slot] {
+            if let Some(batch) = self.groups[id].slots[slot].batch() {
                 self.keep_needed(Owner::Batch(batch));
                 busy |= !self.batches[batch].works.is_empty();
             }
@@ -168,7 +168,7 @@ impl Engine {
         match self.family(owner) {
             Some(Owner::Group(group)) => {
                 for slot in 0..self.groups[group].slots.len() {
-                    if let Slot::Batch(batch) = self.groups[group].slots[slot] {
+                    if let Some(batch) = self.groups[group].slots[slot].batch() {
                         self.despair_of(batch);
                     }
                 }

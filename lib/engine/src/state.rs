@@ -25,7 +25,7 @@ impl Role {
         match self {
             Self::Deployed => 0,
             Self::Cheap => 1,
-            Self::Parity(parity) => 2 + parity,
+            Self::Parity(parity) => parity.saturating_add(2),
         }
     }
 }
@@ -154,6 +154,15 @@ pub(crate) enum Slot {
     Batch(BatchId),
     /// One query, in every row.
     Known(QueryId),
+}
+
+impl Slot {
+    pub(crate) fn batch(&self) -> Option<BatchId> {
+        match *self {
+            Self::Batch(batch) => Some(batch),
+            Self::Known(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]

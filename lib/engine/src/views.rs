@@ -4,7 +4,7 @@ use crate::action::CodingOff;
 use crate::arena::{CallId, GroupId};
 use crate::counters::Counters;
 use crate::engine::Engine;
-use crate::state::{Call, Owner, Slot};
+use crate::state::{Call, Owner, Role, Slot};
 
 /// How much an engine holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,12 @@ impl Engine {
     #[must_use]
     pub fn coding_off(&self) -> Option<CodingOff> {
         self.coding.as_ref()?.off
+    }
+
+    /// Work that waits for an instance with this role: batches, or coded batches of groups.
+    #[must_use]
+    pub fn waiting(&self, role: Role) -> usize {
+        self.pools.get(role.pool()).map_or(0, |pool| pool.queue.len())
     }
 
     /// How much is held now.

@@ -393,6 +393,33 @@ fn coding_is_switched_off_when_agreement_falls_and_on_again_by_hand() {
 }
 
 #[test]
+fn extremes_are_no_panic() {
+    let config =
+        Config { deadline: u64::MAX, call_timeout: u64::MAX, max_attempts: u8::MAX, ..coded(127, 1) };
+    let mut world = World::new(config);
+    world.does(|engine, now| engine.join(now, Roles::default(), 1));
+    world.does(|engine, now| engine.join(now, Roles::pooled(usize::MAX), 0));
+    world.does(|engine, now| engine.join(now, Roles::parity(usize::MAX), 1));
+    let instance = world.does(|engine, now| engine.join(now, Roles::pooled(1), usize::MAX));
+    for row in 0..127 {
+        world.arrive(row);
+    }
+    assert_eq!(world.calls.len(), 128);
+    let lost = world.call_of(126);
+    for call in world.running(|_| true) {
+        if call != lost {
+            world.answer(call);
+        }
+    }
+    assert_eq!(world.rebuilt(126).unwrap().1.available, u128::MAX >> 2 | 1 << 127);
+    world.now = u64::MAX;
+    world.tick();
+    assert!(world.offer(Arrival::new(u64::MAX)).is_err(), "there is no time after");
+    world.does(|engine, now| engine.lost(now, instance));
+    world.assert_empty();
+}
+
+#[test]
 fn configurations_that_cannot_work_say_why() {
     let refused = |config: Config| Engine::new(config).unwrap_err();
     let zero = refused(Config { max_batch: 0, ..Config::default() });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use parm_engine::{Arrival, CallId, Engine, GroupId, InstanceId, QueryId, Roles, Task, Time};
+use parm_engine::{Arrival, CallId, Engine, GroupId, InstanceId, QueryId, Role, Roles, Task, Time};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -44,6 +44,20 @@ pub(crate) struct Instance {
     pub(crate) out: bool,
     pub(crate) probing: bool,
     pub(crate) leaving: bool,
+}
+
+impl Instance {
+    pub(crate) fn has(&self, role: Role) -> bool {
+        match role {
+            Role::Deployed => self.roles.deployed,
+            Role::Cheap => self.roles.cheap,
+            Role::Parity(parity) => self.roles.parity >> parity & 1 == 1,
+        }
+    }
+
+    pub(crate) fn could_take(&self, role: Role) -> bool {
+        self.has(role) && !self.out && !self.leaving && self.running < self.capacity
+    }
 }
 
 pub(crate) struct Driver {
@@ -324,16 +338,6 @@ impl Driver {
         let held = &mut self.rows[row as usize];
         assert!(!held.released, "row {row} is used after its release");
         held
-    }
-
-    fn check_bounds(&mut self) {
-        let held = self.engine.held();
-        assert!(held.queries <= self.facts.max_queries, "{held:?}");
-        assert!(held.batches <= held.queries && held.groups <= held.batches, "{held:?}");
-        assert_eq!(held.instances, self.instances.len(), "{held:?}");
-        let live = 3 * held.queries + 2 * held.batches + held.groups + held.works + held.instances;
-        self.peak = self.peak.max(live);
-        assert!(held.timers <= 1024.max(2 * self.peak) + 100, "{held:?}");
     }
 
     /// All instances die, at once or after they answered all; time passes; nothing is left.

@@ -55,12 +55,7 @@ impl Driver {
         assert!(!instance.out && !instance.leaving, "work for an instance out of rotation");
         instance.running += 1;
         assert!(instance.running <= instance.capacity, "more than an instance has room for");
-        let has = match role {
-            Role::Deployed => instance.roles.deployed,
-            Role::Cheap => instance.roles.cheap,
-            Role::Parity(parity) => instance.roles.parity >> parity & 1 == 1,
-        };
-        assert!(has, "{role:?} at {:?}", instance.roles);
+        assert!(instance.has(role), "{role:?} at {:?}", instance.roles);
         let rows: Vec<u64> = self.engine.rows(call).collect();
         let version = self.version;
         let answers = match of.task {
@@ -170,5 +165,24 @@ impl Driver {
             }
             Outcome::Default(Reason::Failed) => assert!(prediction.is_none()),
         }
+    }
+
+    pub(crate) fn check_bounds(&mut self) {
+        let held = self.engine.held();
+        assert!(held.queries <= self.facts.max_queries, "{held:?}");
+        assert!(held.batches <= held.queries && held.groups <= held.batches, "{held:?}");
+        assert_eq!(held.instances, self.instances.len(), "{held:?}");
+        for role in [Role::Deployed, Role::Cheap, Role::Parity(0), Role::Parity(1), Role::Parity(2)] {
+            // One may be idle because all that waits has failed there.
+            let idle = |instance: &&Instance| instance.could_take(role);
+            let idle = self.instances.iter().filter(idle).count();
+            assert!(
+                idle < 2 || self.engine.waiting(role) == 0,
+                "work waits, and {idle} instances for {role:?}"
+            );
+        }
+        let live = 3 * held.queries + 2 * held.batches + held.groups + held.works + held.instances;
+        self.peak = self.peak.max(live);
+        assert!(held.timers <= 1024.max(2 * self.peak) + 100, "{held:?}");
     }
 }
