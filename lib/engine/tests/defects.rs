@@ -3,7 +3,7 @@
 mod common;
 
 use common::{MS, World, coded};
-use parm_engine::{Arrival, Completion, Config, Policy, Role, Roles, Task};
+use parm_engine::{Arrival, Config, Ejection, Role, Roles, Task};
 
 fn is_parity(task: Task) -> bool {
     matches!(task, Task::Parity { .. })
@@ -101,7 +101,8 @@ fn the_work_of_a_dead_instance_is_sent_again_all_of_it_and_once() {
 #[test]
 fn running_calls_that_nobody_needs_are_cancelled_on_demand_and_finish_otherwise() {
     for cancel_running in [false, true] {
-        let mut world = World::apart(Config { cancel_running, ..coded(2, 1) }, 2, 1);
+        let ejection = Some(Ejection { failures: 1, slowness: 9.0, base: MS, max_share: 0.9 });
+        let mut world = World::apart(Config { cancel_running, ejection, ..coded(2, 1) }, 2, 1);
         world.arrive(1);
         world.arrive(2);
         let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
@@ -109,9 +110,10 @@ fn running_calls_that_nobody_needs_are_cancelled_on_demand_and_finish_otherwise(
         world.answer(parity);
         assert!(world.rebuilt(2).is_some());
         assert_eq!(world.cancels(), usize::from(cancel_running));
-        // Either way its end is reported, and no fault of the instance.
+        // Either way its end is reported; one that was cancelled is no fault of the instance.
         world.at(31).fail(second);
         assert_eq!(world.engine.counters().retries, 0);
+        assert_eq!(world.engine.counters().ejections, u64::from(!cancel_running));
         world.assert_empty();
     }
 }
@@ -169,32 +171,47 @@ fn alarms_that_became_pointless_are_swept() {
     assert!((1000..=1100).contains(&most), "{most}");
 }
 
-#[test]
-fn pooled_instances_take_deployed_work_first_and_parity_work_beside_no_member_of_its_group() {
-    let mut config = coded(2, 1);
-    if let Policy::Coded { completion, .. } = &mut config.policy {
-        *completion = Completion::Known;
+fn pooled(instances: usize, capacity: usize) -> World {
+    let mut world = World::new(coded(2, 1));
+    for _ in 0..instances {
+        world.does(|engine, now| engine.join(now, Roles::pooled(1), capacity));
     }
-    let mut world = World::new(config);
-    let instances: Vec<_> =
-        (0..3).map(|_| world.does(|engine, now| engine.join(now, Roles::pooled(1), 2))).collect();
+    world
+}
+
+fn places(world: &World, from: usize) -> Vec<usize> {
+    world.calls[from..].iter().map(|call| call.1.index()).collect()
+}
+
+#[test]
+fn a_group_has_its_calls_at_different_instances_while_there_are_enough() {
+    let mut world = pooled(3, 9);
     world.arrive(1);
     world.arrive(2);
-    let places: Vec<_> = world.calls.iter().map(|call| call.1).collect();
-    assert_eq!(
-        places, instances,
-        "three calls of one group at three instances, though each has room for two"
-    );
+    assert_eq!(places(&world, 0), [0, 1, 2]);
     world.arrive(3);
+    let parity = world.parity(0);
+    // The last one has just got room, so that the first one, which runs a member, waits longer.
+    world.answer(parity);
     world.arrive(4);
+    assert_eq!(places(&world, 3), [0, 1, 2]);
+    let mut world = pooled(1, 9);
+    world.arrive(1);
+    world.arrive(2);
+    assert_eq!(places(&world, 0), [0, 0, 0], "better beside a member than not at all");
+}
+
+#[test]
+fn pooled_instances_take_deployed_work_first() {
+    let mut world = pooled(3, 1);
+    for row in 1..=4 {
+        world.arrive(row);
+    }
+    assert_eq!((world.engine.waiting(Role::Deployed), world.engine.waiting(Role::Parity(0))), (2, 1));
     world.arrive(5);
-    world.arrive(6);
-    assert_eq!(world.engine.held().works, 9);
-    let waiting = world.calls.len();
-    assert_eq!(waiting, 6, "{:?}", world.calls);
-    world.arrive(7);
-    let first = world.call_of(1);
-    world.at(30).answer(first);
-    let last = world.calls.last().unwrap();
-    assert_eq!(last.2, Task::Deployed, "queries go before the parity queries that wait longer");
+    for _ in 0..2 {
+        let first = world.running(|task| task == Task::Deployed)[0];
+        world.at(30).answer(first);
+        assert_eq!(world.calls.last().unwrap().2, Task::Deployed, "the parity query waits longer, and waits");
+    }
 }

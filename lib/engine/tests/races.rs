@@ -339,3 +339,20 @@ fn shadow_compares_and_answers_with_the_late_prediction() {
     assert_eq!(compares.count(), 1);
     world.assert_empty();
 }
+
+#[test]
+fn deadline_of_a_query_that_waits_whose_answer_then_rebuilds_the_other_one() {
+    let mut world = World::apart(coded(2, 1), 1, 1);
+    world.arrive(1);
+    world.offer(Arrival { deadline: Some(20 * MS), ..Arrival::new(2) }).unwrap();
+    let (first, parity) = (world.call_of(1), world.parity(0));
+    world.at(15).answer(parity);
+    world.at(21);
+    assert_eq!(world.defaulted(2), Some((20, Reason::Deadline)));
+    world.at(25).join(Roles::DEPLOYED);
+    let second = world.call_of(2);
+    world.at(55).answer(second);
+    assert_eq!(world.rebuilt(1).unwrap().0, 55);
+    world.answer(first);
+    world.assert_empty();
+}
