@@ -78,6 +78,12 @@ pub struct Engine {
     pub(crate) call_times: Percentile,
 }
 
+/// A driver may keep it on any thread.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Engine>();
+};
+
 impl Engine {
     /// An engine without instances.
     ///

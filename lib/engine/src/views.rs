@@ -36,8 +36,8 @@ impl Engine {
         Some(Call { task: work.task, instance, rows })
     }
 
-    /// The rows of a call that runs a model on a batch: [`Task::Deployed`], [`Task::Copy`] and
-    /// [`Task::Cheap`]. None of other calls.
+    /// The rows of a call that runs a model on a batch: [`crate::Task::Deployed`],
+    /// [`crate::Task::Copy`] and [`crate::Task::Cheap`]. None of other calls.
     pub fn rows(&self, call: CallId) -> impl Iterator<Item = u64> + '_ {
         let batch = match self.works.get(call).map(|work| work.owner) {
             Some(Owner::Batch(batch)) => self.batches.get(batch),

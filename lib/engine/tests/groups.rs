@@ -4,6 +4,7 @@
 mod common;
 
 use common::{MS, World, coded, with_code};
+use parm::LinearCode;
 use parm_engine::{Arrival, CodeRule, CodingOff, Completion, Config, Delay, Policy, Task, When};
 
 fn is_parity(task: Task) -> bool {
@@ -246,4 +247,52 @@ fn the_grace_of_coded_answers_follows_their_own_times() {
     world.at(200_005).answer(first);
     world.at(200_013);
     assert_eq!(world.rebuilt(100).unwrap().0, 200_011);
+}
+
+/// What a driver does with a group's answers, with a model F(x) = x.
+#[test]
+fn ragged_and_completed_groups_are_decoded_by_the_code_itself() {
+    let code = LinearCode::sum(3, 2).unwrap();
+    let mut config = with_code(CodeRule::matrix(Box::new(code.clone())).unwrap());
+    if let Policy::Coded { completion, .. } = &mut config.policy {
+        *completion = Completion::Known;
+    }
+    let mut world = World::apart(Config { max_batch: 3, batch_delay: 2 * MS, ..config }, 3, 2);
+    let x = |row: u64| (row * row) as f64 + 0.5;
+    world.arrive(1);
+    world.at(3);
+    let known = world.call_of(1);
+    world.answer(known);
+    // Batches of three and of two, and the known query; nothing but parities comes of them.
+    world.at(20);
+    for row in 10..15 {
+        world.arrive(row);
+    }
+    world.at(35);
+    let parities = [world.parity(0), world.parity(1)];
+    let Some(Task::Parity { group, .. }) = world.engine.call(parities[0]).map(|call| call.task) else {
+        panic!()
+    };
+    let members: Vec<Vec<(usize, u64)>> =
+        (0..3).map(|row| world.engine.members(group, row).collect()).collect();
+    assert_eq!(members[0], [(0, 10), (1, 13), (2, 1)]);
+    assert_eq!(members[2], [(0, 12), (2, 1)]);
+    for parity in parities {
+        world.answer(parity);
+    }
+    for row in 10..15 {
+        let decode = world.rebuilt(row).unwrap().1;
+        let members = &members[decode.row];
+        let weights = [code.weights(0), code.weights(1)];
+        let outputs =
+            weights.map(|weights| members.iter().map(|&(slot, row)| weights[slot] * x(row)).sum::<f64>());
+        let decoding = code.decoding(&decode.at_hand(5));
+        let rebuilt = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == decode.slot).unwrap();
+        let terms = rebuilt.terms.iter().map(|&(worker, coefficient)| {
+            let member = members.iter().find(|member| member.0 == worker);
+            coefficient
+                * worker.checked_sub(3).map_or(member.map_or(0.0, |member| x(member.1)), |j| outputs[j])
+        });
+        assert!((terms.sum::<f64>() - x(row)).abs() < 1e-9, "row {row}: {decode:?}");
+    }
 }
