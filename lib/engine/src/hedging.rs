@@ -1,9 +1,14 @@
 //! Sending again what is late, within a budget.
 
+use crate::Time;
 use crate::arena::BatchId;
 use crate::engine::Engine;
 use crate::state::{Owner, Task};
 use crate::timers::Timer;
+
+/// The shortest time between two looks at a batch that coding is about to rebuild: however short
+/// the delay, a driver must not wake without end.
+const LOOK_AGAIN: Time = 1_000_000;
 
 impl Engine {
     /// A batch was sent: it is late after a while.
@@ -19,6 +24,7 @@ impl Engine {
         let Some(hedge) = &self.hedge else { return };
         let delay = hedge.delay.time(self.call_times.value()).max(1);
         if let Some(again) = self.covered_until(batch, delay) {
+            let again = again.max(self.now.saturating_add(LOOK_AGAIN));
             self.alarm(again, Timer::Hedge(batch));
             return;
         }

@@ -121,6 +121,24 @@ fn coding_and_hedging_hedge_nothing_that_coding_can_rebuild() {
 }
 
 #[test]
+fn what_is_covered_is_not_looked_at_without_end_however_short_the_delay() {
+    let mut config = coded_hedge();
+    if let Policy::Coded { hedge: Some(hedge), .. } = &mut config.policy {
+        hedge.delay = Delay::Fixed(0);
+    }
+    let mut world = World::apart(config, 2, 0);
+    world.arrive(1);
+    world.arrive(2);
+    let mut wakes = 0;
+    while let Some(at) = world.engine.wake().filter(|&at| at < 100 * MS) {
+        world.now = at;
+        world.tick();
+        wakes += 1;
+    }
+    assert!(wakes <= 201, "{wakes}");
+}
+
+#[test]
 fn coding_and_hedging_hedge_two_losses() {
     let mut world = World::apart(coded_hedge(), 4, 1);
     world.arrive(1);

@@ -356,10 +356,13 @@ impl Driver {
             self.engine.lost(self.now, instance);
             self.obey();
         }
+        let mut wakes = 0;
         while let Some(at) = self.engine.wake() {
             self.now = self.now.max(at);
             self.engine.tick(self.now);
             self.obey();
+            wakes += 1;
+            assert!(wakes < 100_000, "alarms without end");
         }
         self.engine.flush(self.now);
         self.obey();

@@ -42,6 +42,9 @@ fn episodes(seeds: impl Iterator<Item = u64>) {
         let seen = Driver::new(seed).run(EPISODE);
         total.add(&seen);
         events += EPISODE;
+        if events.is_multiple_of(100_000_000) {
+            eprintln!("{events} events");
+        }
     }
     let seconds = begin.elapsed().as_secs_f64();
     eprintln!("{events} events in {seconds:.1} s: {total:?}");
@@ -66,7 +69,7 @@ fn ten_million_events() {
 }
 
 #[test]
-#[ignore = "takes a quarter of an hour: make soak"]
+#[ignore = "takes minutes: make soak"]
 fn soak() {
     run(1_000_000_000);
 }
