@@ -53,10 +53,10 @@ fn man_pages() {
     for entry in fs::read_dir(root().join("man")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        // Subcommands have the examples of their tool.
-        if (path.extension().is_some_and(|extension| extension == "1") && name.matches('-').count() == 1)
-            || name == "parm.7"
-        {
+        // Most subcommands have the examples of their tool.
+        let own =
+            path.extension().is_some_and(|extension| extension == "1") && path.with_extension("inc").exists();
+        if own || name == "parm.7" {
             run(&name, &of_man(&fs::read_to_string(&path).unwrap()));
             pages += 1;
         }

@@ -1,9 +1,9 @@
 //! Training: deployed models (*base*), parity models as in ParM (SOSP 2019, section 4.2), and learned
 //! coders (*Learning a Code*, 2018; JSAIT 2020).
 //!
-//! A training makes an [`objective`] small: that of a network which answers rows itself, or that of a
+//! A training makes an objective (`objective`) small: that of a network which answers rows itself, or that of a
 //! code whose encoder, parity models and decoder are networks or given. Both are one loop, the
-//! [`lesson`], over groups of rows; a base model's groups have one row.
+//! `lesson`, over groups of rows; a base model's groups have one row.
 //!
 //! Everything random (initial weights, the groups of each epoch, the groups of the validation rows)
 //! is keyed by seed, training and epoch, and a checkpoint holds all that the loop carries from
