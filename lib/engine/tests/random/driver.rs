@@ -136,6 +136,7 @@ impl Driver {
             997 => self.engine.flush(self.now),
             _ => {
                 // A clock that goes back: nothing but a count.
+                self.catch_up();
                 let before = self.now.saturating_sub(self.rng.random_range(0..10) * MS);
                 self.engine.tick(before);
             }
