@@ -54,7 +54,8 @@ pub(crate) struct Plan<'a> {
 impl Plan<'_> {
     /// Trains the code and writes its parts, then their code.json.
     pub(crate) fn run(&self, teacher: &Teacher, common: &Common, io: &mut Io) -> Result<()> {
-        let coding = self.coding(teacher)?;
+        let wide = self.widened(teacher)?;
+        let coding = self.coding(teacher, wide.as_ref())?;
         let task = if self.training == Training::Apart { Task::Parity } else { Task::Coders };
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, teacher.queries.count())?;
@@ -85,10 +86,20 @@ impl Plan<'_> {
         let count = rows.queries.count();
         // What is scored are the rows for validation: all of them.
         let all = train::Recipe { validation: count, ..recipe(&none, Task::Coders(self.code.k()), count)? };
-        Ok(self.coding(rows)?.score(trained, &all)?)
+        Ok(self.coding(rows, None)?.score(trained, &all)?)
     }
 
-    fn coding<'a>(&'a self, teacher: &'a Teacher) -> Result<Coding<'a>> {
+    /// The deployed model as wide as parity models are to be, if that is what they may begin with.
+    fn widened(&self, teacher: &Teacher) -> Result<Option<Network>> {
+        match (&teacher.model, self.network.parity_width as usize) {
+            (Some(Model::Native(network)), times) if times > 1 => {
+                Ok(network.widened(times, self.recipe.seed)?)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn coding<'a>(&'a self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Coding<'a>> {
         let (k, r) = (self.code.k(), self.code.r());
         let (shape, classes) = (teacher.queries.shape(), teacher.predictions.shape());
         let learn = |description| Start { description, initial: None };
@@ -99,7 +110,7 @@ impl Plan<'_> {
             EncoderKind::Conv => EncoderPlan::Learned(learn(Description::encoder_conv(k, r, shape)?)),
         };
         let answers = match (self.runs_on, &teacher.model) {
-            (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher)?; r]),
+            (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher, wide)?; r]),
             (RunsOn::Deployed, Some(model)) => AnswersPlan::Deployed(model),
             (RunsOn::Deployed, None) => {
                 return Err(Usage::error(
@@ -131,7 +142,7 @@ impl Plan<'_> {
     }
 
     /// A parity model at its start.
-    fn parity<'a>(&self, teacher: &'a Teacher) -> Result<Start<'a>> {
+    fn parity<'a>(&self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Start<'a>> {
         let native = match &teacher.model {
             Some(Model::Native(network)) => Some(&**network),
             _ => None,
@@ -141,15 +152,17 @@ impl Plan<'_> {
             Description::new(&family, teacher.queries.shape(), teacher.predictions.shape())?;
         description.output.clone_from(&teacher.output);
         let default = if self.recipe.recipe == Whose::Paper { Init::Random } else { Init::Auto };
+        let own = native.filter(|network| network.is_like(&description));
+        let wide = wide.filter(|network| network.is_like(&description));
         let initial = match self.network.init.unwrap_or(default) {
             Init::Random => None,
-            Init::Auto => native.filter(|network| network.is_like(&description)),
+            Init::Auto => own.or(wide),
             Init::Base if native.is_none() => {
                 return Err(Usage::error(
                     "--init base needs --base with a native model, whose weights can be taken",
                 ));
             }
-            Init::Base => native,
+            Init::Base => wide.or(native),
         };
         Ok(Start { description, initial })
     }

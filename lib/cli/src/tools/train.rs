@@ -392,7 +392,7 @@ pub enum Comparison {
 /// Weights that a parity model begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Init {
-    /// The deployed model's if it is of the same kind and size, else random ones
+    /// The deployed model's if it is of the same kind and size, or an MLP made wider; else random ones
     #[default]
     Auto,
     /// Random ones

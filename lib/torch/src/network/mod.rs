@@ -5,6 +5,7 @@ mod description;
 mod export;
 mod layer;
 mod state_dict;
+mod widen;
 
 use std::path::Path;
 

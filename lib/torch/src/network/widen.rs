@@ -1,0 +1,77 @@
+//! Wider networks that begin with what narrower ones learned (Net2Net: Chen, Goodfellow and Shlens, ICLR
+//! 2016).
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, TchError, Tensor};
+
+use super::{Architecture, Description, Network, Weights, normal};
+
+/// How far copies of a weight lie apart, relative to it: else copies of a unit would learn the same.
+const SPREAD: f64 = 0.05;
+
+impl Network {
+    /// An MLP whose hidden layers are `times` as wide, and which predicts nearly the same: each hidden
+    /// unit stands there `times` times, and each copy gives its share of what the unit gave. None for
+    /// other networks.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn widened(&self, times: usize, seed: u64) -> Result<Option<Self>, TchError> {
+        let Architecture::Mlp { layers } = &self.description.architecture else { return Ok(None) };
+        let last = layers.len().saturating_sub(1);
+        let wider = |(at, &width): (usize, &usize)| if at == 0 || at == last { width } else { width * times };
+        let layers: Vec<usize> = layers.iter().enumerate().map(wider).collect();
+        let description =
+            Description { architecture: Architecture::Mlp { layers }, ..self.description.clone() };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let device = self.weights.parameters.device();
+        let mut parts = Vec::new();
+        for (at, parameter) in self.parameters.iter().enumerate() {
+            let (layer, copies) = (at / 2, times as i64);
+            let rows = if layer + 1 == last { 1 } else { copies };
+            let part = if parameter.dim() == 1 {
+                parameter.f_repeat([rows])?
+            } else {
+                let columns = if layer == 0 { 1 } else { copies };
+                let part = parameter.f_repeat([rows, columns])?.f_div_scalar(columns as f64)?;
+                let noise = |_| (1.0 + SPREAD * normal(&mut rng)) as f32;
+                let noise: Vec<f32> = (0..part.numel()).map(noise).collect();
+                let noise = Tensor::f_from_slice(&noise)?.f_to_device(device)?;
+                part.f_mul(&noise.f_view_as(&part)?)?
+            };
+            parts.push(part.f_detach()?.f_flatten(0, -1)?);
+        }
+        let buffers = Tensor::f_zeros([0], (Kind::Float, device))?;
+        let weights = Weights { parameters: Tensor::f_cat(&parts, 0)?, buffers };
+        Self::new(description, &weights, device).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Mode;
+
+    #[test]
+    fn a_wider_network_predicts_nearly_the_same() {
+        let description = Description::mlp(&[3, 2], &[5, 4], &[3]);
+        let device = tch::Device::Cpu;
+        let mut network = Network::random(description, [1; 32], device).unwrap();
+        // Far from 0, so that there is something to lose.
+        let larger = network.weights.parameters.f_mul_scalar(60.0).unwrap();
+        let weights = Weights { parameters: larger, buffers: network.weights.buffers.shallow_clone() };
+        network = Network::new(network.description.clone(), &weights, device).unwrap();
+        let queries = Tensor::arange(60, (Kind::Float, device)).view([10, 3, 2]) / 60.0;
+        let wide = network.widened(4, 7).unwrap().unwrap();
+        assert_eq!(wide.description.architecture, Architecture::Mlp { layers: vec![6, 20, 16, 3] });
+        let [narrow, wide] = [&network, &wide].map(|of| of.forward(&queries, Mode::Evaluate).unwrap());
+        let (error, size) = ((&narrow - &wide).abs().max(), narrow.abs().max());
+        assert!(error.double_value(&[]) < 0.15 * size.double_value(&[]), "{error} of {size}");
+        assert!(error.double_value(&[]) > 0.0);
+
+        let images = Description::new(&crate::Family::Lenet5, &[16, 16], &[2]).unwrap();
+        let other = Network::random(images, [1; 32], device).unwrap();
+        assert!(other.widened(2, 0).unwrap().is_none());
+    }
+}
