@@ -26,9 +26,9 @@ small-30 2 parity --code sum --epochs 30 --batch 64 --lr 0.002
 default 2 parity --code sum
 default 3 parity --code sum
 default 4 parity --code sum
-wide 2 parity --code sum --parity-width 4 --epochs 140 --lr 0.003
-wide 3 parity --code sum --parity-width 4 --epochs 160 --lr 0.003
-wide 4 parity --code sum --parity-width 4 --epochs 160 --lr 0.003
+wide 2 parity --code sum --parity-width 4
+wide 3 parity --code sum --parity-width 4 --epochs 200
+wide 4 parity --code sum --parity-width 4 --epochs 200
 concat 2 parity --code concat
 concat 4 parity --code concat
 coders 2 coders
