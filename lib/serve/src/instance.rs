@@ -1,0 +1,65 @@
+//! What runs a model.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::oip::{Error, InferRequest, InferResponse, ModelMetadata, Status};
+
+/// What an instance promises.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send>>;
+
+/// Something that runs models: a remote model server, or a model inside this process. One that is
+/// called again while it works does both at once, or one after the other.
+pub trait Instance: Send + Sync + 'static {
+    /// Runs a model on a batch. Dropping the promise gives the call up.
+    fn infer(&self, request: InferRequest, call: CallContext) -> Answer<InferResponse>;
+
+    /// Sees whether a model is ready; of an empty name, whether the server is.
+    fn ready(&self, model: &str, version: &str) -> Answer<()>;
+
+    /// What a model takes and gives.
+    fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata>;
+}
+
+/// What accompanies a call.
+#[derive(Clone, Debug, Default)]
+pub struct CallContext {
+    /// How long the caller waits; the instance may use it to stop early.
+    pub timeout: Option<Duration>,
+    /// Headers of the client's request to pass on: `x-request-id`, `traceparent`, `tracestate`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The instance cannot be reached, or broke off.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It took too long.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// It refuses the request itself: another instance would, too.
+    #[error("{0}")]
+    Refused(Error),
+    /// It said that it failed, or is not ready.
+    #[error("{0}")]
+    Failed(Error),
+    /// Its answer is not one of the protocol, or not one to the request.
+    #[error("{0}")]
+    Garbled(String),
+}
+
+impl CallError {
+    /// What the client is told where this is the last word.
+    #[must_use]
+    pub fn to_client(&self) -> Error {
+        match self {
+            Self::Refused(error) | Self::Failed(error) => error.clone(),
+            Self::Timeout(_) => Error::new(Status::DeadlineExceeded, self.to_string()),
+            Self::Unreachable(_) => Error::new(Status::Unavailable, self.to_string()),
+            Self::Garbled(_) => Error::new(Status::Internal, self.to_string()),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The Open Inference Protocol as data: what is asked and answered, apart from its forms on the wire.
+//!
+//! The same requests and responses come and go as JSON over HTTP, as JSON with tensors in binary
+//! behind it, and as protocol buffers over gRPC. The data of a tensor are little-endian bytes in
+//! row-major order, as the binary forms have them, and are never copied on their way through.
+
+mod datatype;
+mod error;
+mod tensor;
+
+use std::collections::BTreeMap;
+
+pub use datatype::Datatype;
+pub use error::{Error, Status};
+pub use tensor::{Chunks, Tensor};
+
+/// Parameters of a request, a response or a tensor, by name.
+pub type Parameters = BTreeMap<String, Parameter>;
+
+/// The value of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameter {
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A whole number above `i64::MAX`.
+    Uint(u64),
+    /// A number.
+    Double(f64),
+    /// Text.
+    String(String),
+}
+
+/// An inference request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InferRequest {
+    /// The model's name.
+    pub model: String,
+    /// The model's version; empty: the default one.
+    pub version: String,
+    /// What the client calls the request; may be empty.
+    pub id: String,
+    /// Parameters such as `timeout` (µs) and `priority`.
+    pub parameters: Parameters,
+    /// The input tensors.
+    pub inputs: Vec<Tensor>,
+    /// The outputs that are wanted; none: all.
+    pub outputs: Vec<RequestedOutput>,
+}
+
+/// An output that a request asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestedOutput {
+    /// Its name.
+    pub name: String,
+    /// Parameters such as `classification`.
+    pub parameters: Parameters,
+}
+
+/// The response to an [`InferRequest`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InferResponse {
+    /// The model's name.
+    pub model: String,
+    /// The version that answered; empty if the server names none.
+    pub version: String,
+    /// The request's id.
+    pub id: String,
+    /// Parameters such as `parm_reconstructed`.
+    pub parameters: Parameters,
+    /// The output tensors.
+    pub outputs: Vec<Tensor>,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerMetadata {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The extensions of the protocol that it speaks.
+    pub extensions: Vec<String>,
+}
+
+/// What a server says of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelMetadata {
+    /// Its name.
+    pub name: String,
+    /// The versions that are there.
+    pub versions: Vec<String>,
+    /// What runs it; may be empty.
+    pub platform: String,
+    /// Its inputs.
+    pub inputs: Vec<TensorMetadata>,
+    /// Its outputs.
+    pub outputs: Vec<TensorMetadata>,
+}
+
+/// What a server says of an input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorMetadata {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub datatype: Datatype,
+    /// Its shape, the batch dimension included; −1: any size.
+    pub shape: Vec<i64>,
+}
