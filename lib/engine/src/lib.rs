@@ -30,6 +30,7 @@ mod config;
 mod counters;
 mod dispatch;
 mod engine;
+pub mod faults;
 mod health;
 mod hedging;
 mod percentile;
