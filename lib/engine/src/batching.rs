@@ -53,12 +53,24 @@ impl Engine {
         let held = &mut self.batches[batch];
         held.queries.push(query);
         held.open += 1;
-        let full = held.queries.len() >= self.config.max_batch;
+        let full = held.queries.len() >= self.batch_size as usize;
         self.alarm(deadline, Timer::Deadline(query));
         if full {
             self.close_batch(batch);
         }
         query
+    }
+
+    /// A batch was answered after so long: the next ones are larger or smaller (additive increase,
+    /// multiplicative decrease, as Clipper, NSDI 2017, section 4.3.1).
+    pub(crate) fn adapt(&mut self, batch: BatchId, time: Time) {
+        let Some(target) = self.config.batch_target else { return };
+        let rows = self.batches.get(batch).map_or(0, |batch| batch.queries.len());
+        if time > target {
+            self.batch_size = (self.batch_size * 0.9).max(1.0);
+        } else if rows >= self.batch_size as usize {
+            self.batch_size = (self.batch_size + 1.0).min(self.config.max_batch as f64);
+        }
     }
 
     /// True if queries are answered by decoding alone.

@@ -13,6 +13,10 @@ pub struct Config {
     pub max_batch: usize,
     /// How long a query waits for others to fill its batch.
     pub batch_delay: Time,
+    /// Batches are kept so small that calls of the deployed model take at most this long: their
+    /// size grows by one with each full batch that does, and shrinks by a tenth with each that does
+    /// not. None: they always take `max_batch` queries.
+    pub batch_target: Option<Time>,
     /// What is done against late and lost answers.
     pub policy: Policy,
     /// When a query is answered with something else than its prediction: a reconstruction, or the
@@ -46,6 +50,7 @@ impl Default for Config {
         Self {
             max_batch: 1,
             batch_delay: 0,
+            batch_target: None,
             policy: Policy::None,
             when: When::Grace(Delay::Percentile { share: 0.95, until_known: 100 * MS }),
             shadow: false,
@@ -214,7 +219,11 @@ pub enum ConfigError {
 }
 
 impl Config {
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Sees whether an engine can work so.
+    ///
+    /// # Errors
+    /// The first value that cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
         let positive = [
             ("max_batch", self.max_batch as u64),
             ("deadline", self.deadline),
@@ -224,6 +233,7 @@ impl Config {
             ("max_queue", self.max_queue as u64),
         ];
         positive.into_iter().try_for_each(at_least_one)?;
+        at_least_one(("batch_target", self.batch_target.unwrap_or(1)))?;
         if let When::Grace(delay) = self.when {
             delay.check()?;
         }

@@ -69,6 +69,8 @@ pub struct Engine {
     pub(crate) filling_group: Option<GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
+    /// The queries that a batch takes now, up to `max_batch`.
+    pub(crate) batch_size: f64,
     pub(crate) timers: Timers,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) counters: Counters,
@@ -130,6 +132,7 @@ impl Engine {
             filling_group: None,
             known: VecDeque::new(),
             pools: (0..2 + parities).map(|_| Pool::new()).collect(),
+            batch_size: if config.batch_target.is_some() { 1.0 } else { config.max_batch as f64 },
             timers: Timers::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
@@ -188,6 +191,7 @@ impl Engine {
         match (work.task, work.owner) {
             (Task::Deployed, Owner::Batch(batch)) => {
                 self.call_times.record(self.now - since);
+                self.adapt(batch, self.now - since);
                 self.predicted(batch, instance, false);
             }
             (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, instance, true),

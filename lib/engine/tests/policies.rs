@@ -384,3 +384,34 @@ fn configurations_that_cannot_work_say_why() {
     let shadow = Config { shadow: true, ..common::with_code(CodeRule::coded(2, 3, 2).unwrap()) };
     assert_eq!(refused(shadow), ConfigError::Shadow);
 }
+
+#[test]
+fn batches_grow_while_calls_are_fast_and_shrink_when_they_are_slow() {
+    let config = Config { max_batch: 4, batch_delay: MS, batch_target: Some(10 * MS), ..Config::default() };
+    let mut world = World::apart(config, 1, 0);
+    let mut row = 0;
+    // Each time as many queries as a largest batch, and the rows of the calls that they make.
+    let mut round = |world: &mut World, time| {
+        let before = world.calls.len();
+        let start = world.now / MS;
+        for _ in 0..4 {
+            row += 1;
+            world.arrive(row);
+        }
+        let (mut rows, mut at) = (Vec::new(), start);
+        while rows.iter().sum::<usize>() < 4 {
+            at += 2;
+            world.at(at);
+            let call = world.calls[before + rows.len()].0;
+            rows.push(world.engine.call(call).unwrap().rows);
+            at += time;
+            world.at(at).answer(call);
+        }
+        rows
+    };
+    assert_eq!(round(&mut world, 5), [1, 1, 1, 1]);
+    assert_eq!(round(&mut world, 5), [2, 2]);
+    assert_eq!(round(&mut world, 5), [3, 1]);
+    assert_eq!(round(&mut world, 15), [4]);
+    assert_eq!(round(&mut world, 5), [3, 1]);
+}

@@ -4,5 +4,6 @@
 //! speak it alike. An [`instance::Instance`] answers inference requests: a remote model server, or
 //! one inside this process.
 
+pub mod config;
 pub mod instance;
 pub mod oip;

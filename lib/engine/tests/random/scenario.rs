@@ -102,6 +102,7 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
     let config = Config {
         max_batch: rng.random_range(1..=4),
         batch_delay: rng.random_range(0..5) * MS,
+        batch_target: rng.random_bool(0.3).then(|| rng.random_range(1..60) * MS),
         policy,
         when: match rng.random_range(0..3) {
             0 => When::First,

@@ -1,0 +1,266 @@
+//! Reading a configuration, and finding what cannot work.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use parm_engine::Roles;
+use schemars::Schema;
+
+use super::{CodeChoice, Config, Delay, Instances, Model, Placement, Redundancy, policy};
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not what the schema says.
+    #[error("{field}: {error}")]
+    Schema {
+        /// Which part of it, as in `models[0].instances[2].remote.url`.
+        field: String,
+        /// Why.
+        error: serde_json::Error,
+    },
+    /// A value that cannot work.
+    #[error("{field}: {problem}")]
+    Value {
+        /// Which part of it.
+        field: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+}
+
+/// The JSON schema of a configuration.
+#[must_use]
+pub fn schema() -> Schema {
+    schemars::schema_for!(Config)
+}
+
+impl Config {
+    /// Reads a file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is not what the schema says, or cannot work.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
+        let mut config = Self::parse(&text)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for path in config.paths() {
+            *path = folder.join(&*path);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads a text, without checking that it can work.
+    ///
+    /// # Errors
+    /// A text that is not what the schema says.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let config = serde_path_to_error::deserialize(&mut json).map_err(|error| ConfigError::Schema {
+            field: error.path().to_string(),
+            error: error.into_inner(),
+        })?;
+        json.end()
+            .map_err(|error| ConfigError::Schema { field: "after the configuration".to_owned(), error })?;
+        Ok(config)
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let mut paths: Vec<&mut PathBuf> = Vec::new();
+        if let Some(tls) = &mut self.tls {
+            paths.extend([&mut tls.certificate, &mut tls.key]);
+        }
+        paths.extend(self.keys.inference.iter_mut().chain(&mut self.keys.admin));
+        for model in &mut self.models {
+            paths.extend(model.files.deployed.iter_mut().chain(&mut model.files.cheap));
+            paths.extend(&mut model.files.parity);
+            if let Redundancy::Coded(coded) = &mut model.redundancy
+                && let CodeChoice::Directory { directory } = &mut coded.code
+            {
+                paths.push(directory);
+            }
+            let remotes = model.instances.iter_mut().filter_map(|instances| instances.remote.as_mut());
+            paths.extend(remotes.filter_map(|remote| remote.ca.as_mut()));
+        }
+        paths
+    }
+
+    /// Finds what cannot work.
+    ///
+    /// # Errors
+    /// The first value that cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.http.is_none() && self.grpc.is_none() {
+            return Err(value("http", "found no address for HTTP and none for gRPC, expected at least one"));
+        }
+        if self.models.is_empty() {
+            return Err(value("models", "found none, expected at least one"));
+        }
+        let mut names = BTreeSet::new();
+        for (index, model) in self.models.iter().enumerate() {
+            let at = format!("models[{index}]");
+            if !names.insert((&model.name, &model.version)) {
+                let problem = format!("found version {} of '{}' twice", model.version, model.name);
+                return Err(value(&at, problem));
+            }
+            let defaults = self.models.iter().filter(|other| other.name == model.name && other.default);
+            if defaults.count() > 1 {
+                return Err(value(&at, format!("found several default versions of '{}'", model.name)));
+            }
+            model.check(&at)?;
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    fn check(&self, at: &str) -> Result<(), ConfigError> {
+        if self.name.is_empty() || self.name.contains('/') {
+            return Err(value(
+                &format!("{at}.name"),
+                format!("found '{}', expected a name without /", self.name),
+            ));
+        }
+        for (name, ms) in [
+            ("deadline_ms", self.deadline_ms),
+            ("call_timeout_ms", self.call_timeout_ms),
+            ("batch.delay_ms", self.batch.delay_ms),
+            ("batch.target_ms", self.batch.target_ms.unwrap_or(1.0)),
+        ] {
+            milliseconds(&format!("{at}.{name}"), ms)?;
+        }
+        if let Redundancy::Coded(coded) = &self.redundancy {
+            milliseconds(&format!("{at}.redundancy.group_delay_ms"), coded.group_delay_ms)?;
+        }
+        let delays = match &self.redundancy {
+            Redundancy::Hedge(hedge) => Some(hedge.after),
+            Redundancy::Coded(coded) => coded.hedge.as_ref().map(|hedge| hedge.after),
+            _ => None,
+        };
+        for delay in delays.into_iter().chain(self.answer.delay()) {
+            delay.check(at)?;
+        }
+        let code =
+            policy::code_of(self).map_err(|problem| value(&format!("{at}.redundancy.code"), problem))?;
+        if let Err(error) = policy::engine_config(self) {
+            return Err(value(at, error));
+        }
+        if self.instances.is_empty() {
+            return Err(value(&format!("{at}.instances"), "found none, expected at least one"));
+        }
+        let r = code.map_or(0, |code| code.parities());
+        let mut all = Roles::default();
+        for (index, instances) in self.instances.iter().enumerate() {
+            let at = format!("{at}.instances[{index}]");
+            let roles = instances.check(self.placement, r).map_err(|problem| value(&at, problem))?;
+            all = Roles {
+                deployed: all.deployed || roles.deployed,
+                cheap: all.cheap || roles.cheap,
+                parity: all.parity | roles.parity,
+            };
+        }
+        if !all.deployed {
+            return Err(value(&format!("{at}.instances"), "found none with the role deployed"));
+        }
+        if self.redundancy == Redundancy::Cheap && !all.cheap {
+            return Err(value(
+                &format!("{at}.instances"),
+                "found none with the role cheap, which the policy needs",
+            ));
+        }
+        if let Some(parity) = (0..r).find(|parity| all.parity >> parity & 1 == 0) {
+            let problem = format!("found none with the role parity-{parity}, which the code needs");
+            return Err(value(&format!("{at}.instances"), problem));
+        }
+        Ok(())
+    }
+}
+
+impl Instances {
+    /// The roles, of a code with r parity models.
+    pub(crate) fn check(&self, placement: Placement, r: usize) -> Result<Roles, String> {
+        let kinds = [self.remote.is_some(), self.embedded.is_some(), self.synthetic.is_some()];
+        if kinds.into_iter().filter(|&is| is).count() != 1 {
+            return Err("expected one of remote, embedded and synthetic".to_owned());
+        }
+        if self.capacity == 0 {
+            return Err("found capacity 0, expected at least 1".to_owned());
+        }
+        if let Some(synthetic) = &self.synthetic {
+            synthetic.behavior.check().map_err(|error| error.to_string())?;
+        }
+        let roles = self.roles(placement, r)?;
+        let several =
+            usize::from(roles.deployed) + usize::from(roles.cheap) + roles.parity.count_ones() as usize;
+        match (placement, several) {
+            (_, 0) => Err("found no role, expected deployed, cheap or parity-0 and so on".to_owned()),
+            (Placement::Apart, 2..) => Err(format!(
+                "found the roles {}, expected one where the placement is apart",
+                self.roles.join(", ")
+            )),
+            _ => Ok(roles),
+        }
+    }
+
+    fn roles(&self, placement: Placement, r: usize) -> Result<Roles, String> {
+        if self.roles.is_empty() && placement == Placement::Pooled {
+            return Ok(Roles::pooled(r));
+        }
+        let mut roles = Roles::default();
+        for role in &self.roles {
+            match role.as_str() {
+                "deployed" => roles.deployed = true,
+                "cheap" => roles.cheap = true,
+                _ => match role.strip_prefix("parity-").and_then(|index| index.parse::<usize>().ok()) {
+                    Some(parity) if parity < r => roles.parity |= 1 << parity,
+                    Some(_) => return Err(format!("found the role {role}, the code has {r} parities")),
+                    None => {
+                        return Err(format!(
+                            "found the role '{role}', expected deployed, cheap or parity-0 and so on"
+                        ));
+                    }
+                },
+            }
+        }
+        Ok(roles)
+    }
+}
+
+impl Delay {
+    fn check(&self, at: &str) -> Result<(), ConfigError> {
+        match (self.ms, self.percentile) {
+            (Some(ms), None) => milliseconds(&format!("{at}: ms"), ms),
+            (None, Some(percent)) if (0.0..=100.0).contains(&percent) => {
+                milliseconds(&format!("{at}: until_known_ms"), self.until_known_ms)
+            }
+            (None, Some(percent)) => {
+                Err(value(at, format!("found percentile = {percent}, expected 0 to 100")))
+            }
+            _ => Err(value(at, "expected a delay with either ms or percentile")),
+        }
+    }
+}
+
+/// A day: no time is longer.
+const LONGEST_MS: f64 = 86_400_000.0;
+
+fn milliseconds(field: &str, ms: f64) -> Result<(), ConfigError> {
+    if (0.0..=LONGEST_MS).contains(&ms) {
+        return Ok(());
+    }
+    Err(value(field, format!("found {ms}, expected a time in ms from 0 to {LONGEST_MS}, a day")))
+}
+
+fn value(field: &str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Value { field: field.to_owned(), problem: problem.into() }
+}
