@@ -14,8 +14,8 @@ pub enum Action {
         /// Where it goes.
         instance: InstanceId,
     },
-    /// Nobody waits for this call any more. If `needed` is false it was given up, and its end may
-    /// be reported or not; otherwise the end must be reported, as always.
+    /// Nobody waits for this call any more. If [`crate::Engine::call`] still knows it, its end must
+    /// be reported, as always; otherwise it took too long and was given up.
     Cancel {
         /// The call.
         call: CallId,

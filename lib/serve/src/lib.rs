@@ -6,4 +6,8 @@
 
 pub mod config;
 pub mod instance;
+pub mod lane;
 pub mod oip;
+
+#[cfg(target_endian = "big")]
+compile_error!("tensors of the protocol are little-endian, and are computed with where they lie");

@@ -49,6 +49,24 @@ impl<C: Code + ?Sized> Code for &C {
     }
 }
 
+impl<C: Code + ?Sized> Code for Box<C> {
+    fn k(&self) -> usize {
+        (**self).k()
+    }
+
+    fn workers(&self) -> usize {
+        (**self).workers()
+    }
+
+    fn encoding(&self) -> DMatrix<f64> {
+        (**self).encoding()
+    }
+
+    fn decoding(&self, available: &[bool]) -> Decoding {
+        (**self).decoding(available)
+    }
+}
+
 /// How one prediction is rebuilt: Σ coefficients\[a\]·answer(a).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reconstruction {

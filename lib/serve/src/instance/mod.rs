@@ -1,8 +1,13 @@
 //! What runs a model.
 
+mod synthetic;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+pub use synthetic::SyntheticInstance;
 
 use crate::oip::{Error, InferRequest, InferResponse, ModelMetadata, Status};
 
@@ -22,13 +27,16 @@ pub trait Instance: Send + Sync + 'static {
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata>;
 }
 
+/// Headers, by lower-case names.
+pub type Headers = Arc<[(String, String)]>;
+
 /// What accompanies a call.
 #[derive(Clone, Debug, Default)]
 pub struct CallContext {
     /// How long the caller waits; the instance may use it to stop early.
     pub timeout: Option<Duration>,
     /// Headers of the client's request to pass on: `x-request-id`, `traceparent`, `tracestate`.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
 }
 
 /// Why a call gave no answer.

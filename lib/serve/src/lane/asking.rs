@@ -1,0 +1,195 @@
+//! Requests come in, and their answers go out.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parm_engine::{Arrival, Decode, Outcome, Reason, Rejection, Time};
+use tokio::sync::oneshot;
+
+use super::coder::Rebuilt;
+use super::driver::{Driver, Input, Open, Row};
+use super::{Ask, How, Payload, RowAnswer, Values};
+use crate::config::Fallback;
+use crate::oip::{Error, Status};
+
+impl Driver {
+    pub(super) fn ask(
+        &mut self,
+        now: Time,
+        id: u64,
+        ask: Ask,
+        reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>>,
+    ) {
+        let longest = self.longest;
+        let wait = ask.deadline.map(|wait| u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).min(longest));
+        let inputs = match ask.payload {
+            Payload::Rows { inputs, rows } => self.cut(&inputs, rows),
+            Payload::Whole(request) => vec![Input::Whole(request)],
+        };
+        let count = inputs.len();
+        let open = Open {
+            reply,
+            answers: vec![None; count],
+            left: count,
+            queries: Vec::with_capacity(count),
+            headers: ask.headers,
+        };
+        self.requests.insert(id, open);
+        for (place, input) in inputs.into_iter().enumerate() {
+            let row = self.rows.insert(Row {
+                request: id,
+                place,
+                arrived: now,
+                sent: false,
+                input,
+                prediction: None,
+                approximate: None,
+                failure: None,
+            });
+            let arrival = Arrival {
+                row: row as u64,
+                deadline: wait.map(|wait| now.saturating_add(wait)),
+                priority: ask.priority,
+                allow_reconstructed: ask.allow_reconstructed,
+            };
+            match self.engine.arrive(now, arrival) {
+                Ok(query) => {
+                    if let Some(open) = self.requests.get_mut(&id) {
+                        open.queries.push(query);
+                    }
+                }
+                Err(rejection) => {
+                    self.rows.remove(row);
+                    let status = match rejection {
+                        Rejection::Expired { .. } => Status::DeadlineExceeded,
+                        Rejection::Queries { .. } | Rejection::Queue { .. } => Status::Unavailable,
+                    };
+                    self.fail_request(now, id, Error::new(status, rejection.to_string()));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The rows of a request, slices of its inputs.
+    fn cut(&self, inputs: &[Bytes], rows: usize) -> Vec<Input> {
+        let sizes: Vec<usize> =
+            self.options.spec.iter().flat_map(|spec| &spec.inputs).map(|input| input.bytes).collect();
+        let row = |row: usize| {
+            let slices = inputs.iter().zip(&sizes).map(|(input, size)| input.slice(row * size..(row + 1) * size));
+            Input::Row(slices.collect())
+        };
+        (0..rows).map(row).collect()
+    }
+
+    pub(super) fn give_up(&mut self, now: Time, id: u64) {
+        if let Some(open) = self.requests.remove(&id) {
+            for query in open.queries {
+                self.engine.cancel(now, query);
+            }
+        }
+    }
+
+    /// Answers a request with an error; its other rows are not waited for.
+    fn fail_request(&mut self, now: Time, id: u64, error: Error) {
+        let Some(open) = self.requests.remove(&id) else { return };
+        self.stats.failed_requests += 1;
+        for query in open.queries {
+            self.engine.cancel(now, query);
+        }
+        // Who does not wait any more need not know.
+        let _ = open.reply.send(Err(error));
+    }
+
+    /// The engine says with what a query is answered.
+    pub(super) fn answer(&mut self, now: Time, row: u64, outcome: Outcome) {
+        let Some(held) = self.rows.get(row as usize) else { return };
+        let (id, place) = (held.request, held.place);
+        let nothing = || Err(Error::new(Status::Internal, "the answer got lost"));
+        let answer = match outcome {
+            Outcome::Prediction { .. } => {
+                let values = held.prediction.clone().unwrap_or_else(nothing);
+                values.map(|values| RowAnswer { values, how: How::Prediction })
+            }
+            Outcome::Approximate { .. } => {
+                let values = held.approximate.clone().map_or_else(nothing, Ok);
+                values.map(|values| RowAnswer { values, how: How::Approximate })
+            }
+            Outcome::Reconstructed(decode) => self.rebuild(decode).map(|rebuilt| RowAnswer {
+                values: Values::Row(rebuilt.outputs),
+                how: How::Reconstructed { confidence: rebuilt.confidence },
+            }),
+            Outcome::Default(reason) => self.fallback(reason, held),
+        };
+        if let Some(held) = self.rows.get(row as usize) {
+            self.stats.answers.record(Duration::from_nanos(now.saturating_sub(held.arrived)));
+        }
+        match answer {
+            Ok(answer) => self.answered_row(id, place, answer),
+            Err(error) => self.fail_request(now, id, error),
+        }
+    }
+
+    fn answered_row(&mut self, id: u64, place: usize, answer: RowAnswer) {
+        let Some(open) = self.requests.get_mut(&id) else { return };
+        if let Some(slot) = open.answers.get_mut(place)
+            && slot.replace(answer).is_none()
+        {
+            open.left -= 1;
+        }
+        if open.left == 0
+            && let Some(open) = self.requests.remove(&id)
+        {
+            self.stats.requests += 1;
+            // Who does not wait any more need not know.
+            let _ = open.reply.send(Ok(open.answers.into_iter().flatten().collect()));
+        }
+    }
+
+    fn fallback(&self, reason: Reason, row: &Row) -> Result<RowAnswer, Error> {
+        let why = row.failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
+        match (self.options.fallback, &self.options.spec) {
+            (Fallback::Zeros, Some(spec)) => {
+                let zeros = spec.outputs.iter().map(|output| Bytes::from(vec![0; output.bytes])).collect();
+                Ok(RowAnswer { values: Values::Row(zeros), how: How::Default(reason) })
+            }
+            _ => Err(match reason {
+                Reason::Deadline => {
+                    Error::new(Status::DeadlineExceeded, format!("the deadline passed without an answer{why}"))
+                }
+                Reason::Failed => {
+                    Error::new(Status::Unavailable, format!("no instance gave an answer{why}"))
+                }
+            }),
+        }
+    }
+
+    /// Rebuilds a prediction.
+    pub(super) fn rebuild(&mut self, decode: Decode) -> Result<Rebuilt, Error> {
+        let since = Instant::now();
+        let internal = |text: String| Error::new(Status::Internal, text);
+        let (Some(coding), Some(spec)) = (&mut self.options.coding, &self.options.spec) else {
+            return Err(internal("the model has no code".to_owned()));
+        };
+        let group = self.groups.get(&decode.group).ok_or_else(|| internal("the group is gone".to_owned()))?;
+        let members = group.members.get(decode.row).map_or(&[][..], Vec::as_slice);
+        let mut coded: Vec<(usize, Vec<Bytes>)> = Vec::new();
+        for (&worker, outputs) in &group.outputs {
+            coded.push((worker, coding.decoder.row(outputs, decode.row)));
+        }
+        let rows = &self.rows;
+        let answer = |worker: usize| {
+            if let Some((_, outputs)) = coded.iter().find(|(of, _)| *of == worker) {
+                return Some(&outputs[..]);
+            }
+            let (_, row) = members.iter().find(|(slot, _)| *slot == worker)?;
+            match rows.get(*row as usize)?.prediction.as_ref()? {
+                Ok(Values::Row(outputs)) => Some(&outputs[..]),
+                _ => None,
+            }
+        };
+        let rebuilt = coding.decoder.decode(decode, spec.outputs.len(), answer).map_err(internal);
+        self.stats.decode.record(since.elapsed());
+        rebuilt
+    }
+}

@@ -1,0 +1,409 @@
+//! Calls go to instances, and end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Role, Task, Time};
+
+use super::coder::{Members, RowEncoder};
+use super::driver::{Driver, Input, Running};
+use super::spec::Spec;
+use super::stats::State;
+use super::{Event, Values};
+use crate::instance::{CallContext, CallError, Headers};
+use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
+
+/// How long a probe may take.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// What a call sends.
+enum Work {
+    Ready,
+    Encode {
+        encoder: Arc<RowEncoder>,
+        /// The index of the coded query.
+        coded: usize,
+        rows: Vec<Members>,
+        /// What the model calls its only input, if it is not as the deployed one does.
+        input: Option<String>,
+    },
+}
+
+impl Driver {
+    /// Does what the engine says.
+    pub(super) fn obey(&mut self) {
+        while let Some(action) = self.engine.next_action() {
+            let now = self.now();
+            match action {
+                Action::Dispatch { call, instance } => self.dispatch(now, call, instance),
+                Action::Cancel { call, .. } => self.cancel_call(now, call),
+                Action::Answer { row, outcome, .. } => self.answer(now, row, outcome),
+                Action::Compare { row, decode, .. } => self.compare(now, row, decode),
+                Action::Release { row } => drop(self.rows.try_remove(row as usize)),
+                Action::Drop { group } => drop(self.groups.remove(&group)),
+                Action::Probe { instance } => self.probe(instance),
+                Action::Ejected { instance } => self.rotated(instance, State::Ejected),
+                Action::Healed { instance } => self.rotated(instance, State::In),
+                Action::CodingOff { reason } => {
+                    tracing::warn!(model = self.options.label, ?reason, "coding is off");
+                }
+            }
+        }
+    }
+
+    fn rotated(&mut self, instance: InstanceId, state: State) {
+        let Some(held) = self.instances.get_mut(&instance) else { return };
+        held.view.state = state;
+        let (model, instance) = (&self.options.label, &held.view.name);
+        if state == State::Ejected {
+            held.view.ejections += 1;
+            let why = held.view.last_failure.as_deref().unwrap_or("slow");
+            tracing::warn!(model, instance, why, "an instance is out of rotation");
+        } else {
+            tracing::info!(model, instance, "an instance is in rotation again");
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, call: CallId, instance: InstanceId) {
+        // It was lost in the same event.
+        let Some(of) = self.engine.call(call) else { return };
+        self.sent += 1;
+        let mut request = InferRequest {
+            model: self.model_name(of.task),
+            version: self.options.version.clone(),
+            id: format!("parm-{}", self.sent),
+            ..InferRequest::default()
+        };
+        let mut context = CallContext { timeout: Some(self.call_timeout), ..CallContext::default() };
+        let work = match of.task {
+            Task::Deployed | Task::Copy | Task::Cheap => {
+                let rows: Vec<u64> = self.engine.rows(call).collect();
+                context.headers = self.sent_rows(now, &rows);
+                self.batch(&rows, &mut request);
+                Some(Work::Ready)
+            }
+            Task::Parity { group, parity } => {
+                let input = self.instances.get(&instance).and_then(|held| held.member.parity_input.clone());
+                self.encode(now, group, parity, of.rows, input)
+            }
+            Task::Coded { group, worker } => self.encode(now, group, worker, of.rows, None),
+        };
+        match work {
+            Some(work) => self.send(call, instance, work, request, context),
+            None => self.engine.failed(now, call),
+        }
+    }
+
+    /// What the model of a call is called at instances.
+    fn model_name(&self, task: Task) -> String {
+        let names = &self.options.names;
+        match task.role() {
+            Role::Deployed => names.deployed.clone(),
+            Role::Cheap => names.cheap.clone(),
+            Role::Parity(parity) => names.parity.get(parity).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Notes that rows are sent; gives the headers that go with the first one.
+    fn sent_rows(&mut self, now: Time, rows: &[u64]) -> Headers {
+        for row in rows {
+            if let Some(held) = self.rows.get_mut(*row as usize)
+                && !std::mem::replace(&mut held.sent, true)
+            {
+                self.stats.queued.record(Duration::from_nanos(now.saturating_sub(held.arrived)));
+            }
+        }
+        let first = rows.first().and_then(|row| self.rows.get(*row as usize));
+        let open = first.and_then(|held| self.requests.get(&held.request));
+        open.map_or_else(|| Arc::from([]), |open| Arc::clone(&open.headers))
+    }
+
+    /// Puts rows into a request: their bytes one behind the other, where they lie.
+    fn batch(&self, rows: &[u64], request: &mut InferRequest) {
+        let held = || rows.iter().filter_map(|row| self.rows.get(*row as usize));
+        match (&self.options.spec, held().next().map(|row| &row.input)) {
+            (None, Some(Input::Whole(whole))) => {
+                request.inputs.clone_from(&whole.inputs);
+                request.outputs.clone_from(&whole.outputs);
+                request.parameters.clone_from(&whole.parameters);
+            }
+            (Some(spec), _) => {
+                let tensor = |(index, input): (usize, &super::RowTensor)| Tensor {
+                    name: input.name.clone(),
+                    datatype: input.datatype,
+                    shape: input.shape_of(rows.len()),
+                    parameters: Parameters::default(),
+                    data: held().filter_map(|row| row.input.slice(index)).collect(),
+                };
+                request.inputs = spec.inputs.iter().enumerate().map(tensor).collect();
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Takes together what a coded batch is made of, and notes who its members are.
+    fn encode(
+        &mut self,
+        now: Time,
+        group: GroupId,
+        coded: usize,
+        rows: usize,
+        input: Option<String>,
+    ) -> Option<Work> {
+        let coding = self.options.coding.as_ref()?;
+        let members: Vec<Vec<(usize, u64)>> =
+            (0..rows).map(|row| self.engine.members(group, row).collect()).collect();
+        let slices = |row: u64| -> Vec<Bytes> {
+            let inputs = coding.inputs.0.iter();
+            let held = self.rows.get(row as usize);
+            inputs.filter_map(|&index| held.and_then(|held| held.input.slice(index))).collect()
+        };
+        let of_row = |row: &Vec<(usize, u64)>| row.iter().map(|&(slot, row)| (slot, slices(row))).collect();
+        let queries: Vec<Members> = members.iter().map(of_row).collect();
+        let arrived = members.iter().flatten().filter_map(|(_, row)| self.rows.get(*row as usize));
+        let first = arrived.filter(|row| row.prediction.is_none()).map(|row| row.arrived).min();
+        let held = self.groups.entry(group).or_default();
+        if held.members.is_empty() {
+            held.members = members;
+            if let Some(first) = first {
+                self.stats.group_wait.record(Duration::from_nanos(now.saturating_sub(first)));
+            }
+        }
+        Some(Work::Encode { encoder: Arc::clone(&coding.encoder), coded, rows: queries, input })
+    }
+
+    fn send(
+        &mut self,
+        call: CallId,
+        id: InstanceId,
+        work: Work,
+        mut request: InferRequest,
+        context: CallContext,
+    ) {
+        let Some(held) = self.instances.get_mut(&id) else { return };
+        held.view.running += 1;
+        let (instance, events) = (Arc::clone(&held.member.instance), self.events.clone());
+        let timeout = self.call_timeout;
+        let task = tokio::spawn(async move {
+            let since = Instant::now();
+            let encoded = match work {
+                Work::Ready => Ok(()),
+                Work::Encode { encoder, coded, rows, input } => {
+                    encoder.encode(coded, &rows).map(|tensors| request.inputs = tensors).map(|()| {
+                        if let (Some(name), [tensor]) = (input, &mut request.inputs[..]) {
+                            tensor.name = name;
+                        }
+                    })
+                }
+            };
+            let encoding = since.elapsed();
+            let result = match encoded {
+                Ok(()) => tokio::time::timeout(timeout, instance.infer(request, context))
+                    .await
+                    .unwrap_or(Err(CallError::Timeout(timeout))),
+                Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
+            };
+            if let Some(events) = events.upgrade() {
+                // A lane that is gone waits for nothing.
+                let _ = events.send(Event::Ended { call, result, encoding });
+            }
+        });
+        self.calls.insert(call, Running { instance: id, since: Instant::now(), abort: task.abort_handle() });
+    }
+
+    fn cancel_call(&mut self, now: Time, call: CallId) {
+        if let Some(running) = self.calls.remove(&call) {
+            running.abort.abort();
+            let took_too_long = self.engine.call(call).is_none();
+            let failure = took_too_long.then_some(CallError::Timeout(self.call_timeout));
+            self.call_over(&running, failure.as_ref().map_or(Ok(()), Err));
+            // What no alarm ended: its end is reported.
+            if !took_too_long {
+                self.engine.failed(now, call);
+            }
+        }
+    }
+
+    fn call_over(&mut self, running: &Running, result: Result<(), &CallError>) {
+        let Some(held) = self.instances.get_mut(&running.instance) else { return };
+        held.view.running -= 1;
+        match result {
+            Ok(()) => {
+                held.view.answered += 1;
+                held.view.times.record(running.since.elapsed());
+            }
+            Err(error) => {
+                held.view.failed += 1;
+                held.view.last_failure = Some(error.to_string());
+            }
+        }
+        self.forget_idle();
+    }
+
+    /// A call ended.
+    pub(super) fn ended(
+        &mut self,
+        now: Time,
+        call: CallId,
+        result: Result<InferResponse, CallError>,
+        encoding: Duration,
+    ) {
+        // It was cancelled.
+        let Some(running) = self.calls.remove(&call) else { return };
+        let Some(of) = self.engine.call(call) else {
+            self.call_over(&running, result.as_ref().map(drop));
+            return;
+        };
+        if let Task::Parity { .. } | Task::Coded { .. } = of.task {
+            self.stats.encode.record(encoding);
+            self.stats.parity_calls.record(running.since.elapsed().saturating_sub(encoding));
+        } else {
+            self.stats.calls.record(running.since.elapsed());
+        }
+        let kept = result.and_then(|response| self.keep(call, of, response).map_err(CallError::Garbled));
+        self.call_over(&running, kept.as_ref().copied());
+        let rows: Vec<u64> = self.engine.rows(call).collect();
+        match kept {
+            Ok(()) => self.engine.answered(now, call),
+            // Another instance would refuse it, too.
+            Err(CallError::Refused(error)) if matches!(of.task, Task::Deployed | Task::Copy) => {
+                self.keep_predictions(&rows, |_| Err(error.clone()));
+                self.engine.answered(now, call);
+            }
+            Err(error) => {
+                tracing::debug!(model = self.options.label, %error, "a call failed");
+                for row in rows {
+                    if let Some(held) = self.rows.get_mut(row as usize) {
+                        held.failure = Some(error.to_client());
+                    }
+                }
+                self.engine.failed(now, call);
+            }
+        }
+    }
+
+    /// Keeps what was answered: predictions with their rows, coded outputs with their group.
+    fn keep(&mut self, call: CallId, of: Call, response: InferResponse) -> Result<(), String> {
+        match of.task {
+            Task::Parity { group, parity } => {
+                let k = self.options.coding.as_ref().map_or(0, |coding| coding.k);
+                self.keep_coded(group, k + parity, of.rows, &response)
+            }
+            Task::Coded { group, worker } => self.keep_coded(group, worker, of.rows, &response),
+            Task::Deployed | Task::Copy | Task::Cheap => {
+                let rows: Vec<u64> = self.engine.rows(call).collect();
+                let values = match &self.options.spec {
+                    Some(spec) => spec.split(&response, rows.len())?,
+                    None => vec![Values::Whole(response.outputs)],
+                };
+                if of.task == Task::Cheap {
+                    for (row, values) in rows.iter().zip(values) {
+                        if let Some(held) = self.rows.get_mut(*row as usize) {
+                            held.approximate = Some(values);
+                        }
+                    }
+                } else {
+                    let mut values = values.into_iter();
+                    self.keep_predictions(&rows, |_| {
+                        values.next().ok_or_else(|| Error::invalid("the answer has too few rows"))
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn keep_predictions(&mut self, rows: &[u64], mut of: impl FnMut(u64) -> Result<Values, Error>) {
+        for &row in rows {
+            let prediction = of(row);
+            if let Some(held) = self.rows.get_mut(row as usize) {
+                held.prediction.get_or_insert(prediction);
+            }
+        }
+    }
+
+    fn keep_coded(
+        &mut self,
+        group: GroupId,
+        worker: usize,
+        rows: usize,
+        response: &InferResponse,
+    ) -> Result<(), String> {
+        let outputs = self.options.spec.as_ref().map_or(0, |spec| spec.outputs.len());
+        let coding = self.options.coding.as_ref().ok_or("the model has no code")?;
+        let kept = coding.decoder.accept(&response.outputs, rows, outputs)?;
+        self.groups.entry(group).or_default().outputs.insert(worker, kept);
+        Ok(())
+    }
+
+    /// Sees whether a reconstruction agrees with the prediction that came after it.
+    fn compare(&mut self, now: Time, row: u64, decode: Decode) {
+        let Ok(rebuilt) = self.rebuild(decode) else { return };
+        let prediction = self.rows.get(row as usize).and_then(|held| held.prediction.as_ref());
+        if let (Some(Ok(Values::Row(prediction))), Some(coding)) = (prediction, &self.options.coding) {
+            let agrees = coding.decoder.agrees(&rebuilt.outputs, prediction);
+            self.engine.compared(now, agrees);
+        }
+    }
+
+    fn probe(&mut self, id: InstanceId) {
+        let Some(held) = self.instances.get(&id) else { return };
+        let name = if held.member.roles.deployed {
+            &self.options.names.deployed
+        } else if held.member.roles.cheap {
+            &self.options.names.cheap
+        } else {
+            let parity = held.member.roles.parity.trailing_zeros() as usize;
+            self.options.names.parity.get(parity).unwrap_or(&self.options.names.deployed)
+        };
+        let ready = held.member.instance.ready(name, &self.options.version);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let works = tokio::time::timeout(PROBE, ready).await.is_ok_and(|ready| ready.is_ok());
+            if let Some(events) = events.upgrade() {
+                // A lane that is gone waits for nothing.
+                let _ = events.send(Event::Probed { instance: id, works });
+            }
+        });
+    }
+}
+
+impl Input {
+    fn slice(&self, index: usize) -> Option<Bytes> {
+        match self {
+            Self::Row(inputs) => inputs.get(index).cloned(),
+            Self::Whole(_) => None,
+        }
+    }
+}
+
+impl Spec {
+    /// The rows of an answer: slices of its outputs.
+    fn split(&self, response: &InferResponse, rows: usize) -> Result<Vec<Values>, String> {
+        let mut split = vec![Vec::with_capacity(self.outputs.len()); rows];
+        for spec in &self.outputs {
+            let tensor = response.outputs.iter().find(|tensor| tensor.name == spec.name);
+            let tensor = tensor.ok_or_else(|| format!("found no output '{}' in the answer", spec.name))?;
+            let expected = spec.shape_of(rows);
+            if tensor.datatype != spec.datatype
+                || tensor.shape != expected
+                || tensor.data.len() != rows * spec.bytes
+            {
+                return Err(format!(
+                    "found output '{}' of {} {:?} in {} bytes, expected {} {expected:?}",
+                    spec.name,
+                    tensor.datatype,
+                    tensor.shape,
+                    tensor.data.len(),
+                    spec.datatype
+                ));
+            }
+            let data = tensor.data.contiguous();
+            for (row, split) in split.iter_mut().enumerate() {
+                split.push(data.slice(row * spec.bytes..(row + 1) * spec.bytes));
+            }
+        }
+        Ok(split.into_iter().map(Values::Row).collect())
+    }
+}

@@ -1,0 +1,269 @@
+//! The task that owns an engine, and does what it says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parm_engine::{CallId, Engine, GroupId, InstanceId, QueryId, Role, Time};
+use slab::Slab;
+use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::coder::{CodedInputs, RowDecoder, RowEncoder};
+use super::spec::Spec;
+use super::stats::{MemberView, Snapshot, State, Stats, Times};
+use super::{Event, Member, RowAnswer, Values};
+use crate::config::Fallback;
+use crate::instance::Headers;
+use crate::oip::{Error, InferRequest};
+
+/// Events that are done before the lane looks at its clock and yields.
+const AT_ONCE: usize = 64;
+
+/// What a lane is started with.
+pub struct Options {
+    /// How the engine works.
+    pub engine: parm_engine::Config,
+    /// The rows of the model; none: requests are passed on whole.
+    pub spec: Option<Arc<Spec>>,
+    /// Its code, if it has one.
+    pub coding: Option<Coding>,
+    /// The model's name and version, for the log.
+    pub label: String,
+    /// What the models are called at instances.
+    pub names: RoleNames,
+    /// The version that is asked of instances.
+    pub version: String,
+    /// The answer where there is none.
+    pub fallback: Fallback,
+    /// Where clocks count from.
+    pub origin: Instant,
+}
+
+/// What the models are called at instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleNames {
+    /// The deployed model.
+    pub deployed: String,
+    /// The approximate model.
+    pub cheap: String,
+    /// The parity models, by index.
+    pub parity: Vec<String>,
+}
+
+/// A code at work.
+pub struct Coding {
+    /// The inputs that are coded.
+    pub inputs: CodedInputs,
+    /// Makes coded queries.
+    pub encoder: Arc<RowEncoder>,
+    /// Rebuilds predictions.
+    pub decoder: RowDecoder,
+    /// Parity models.
+    pub parities: usize,
+    /// Queries of a group.
+    pub k: usize,
+}
+
+/// One query, until the engine releases it.
+pub(super) struct Row {
+    pub(super) request: u64,
+    /// Its place among the rows of its request.
+    pub(super) place: usize,
+    pub(super) arrived: Time,
+    pub(super) sent: bool,
+    pub(super) input: Input,
+    pub(super) prediction: Option<Result<Values, Error>>,
+    pub(super) approximate: Option<Values>,
+    /// What the last call for it that failed said.
+    pub(super) failure: Option<Error>,
+}
+
+pub(super) enum Input {
+    Row(Vec<Bytes>),
+    Whole(Box<InferRequest>),
+}
+
+/// A request that waits for answers.
+pub(super) struct Open {
+    pub(super) reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>>,
+    pub(super) answers: Vec<Option<RowAnswer>>,
+    pub(super) left: usize,
+    pub(super) queries: Vec<QueryId>,
+    pub(super) headers: Headers,
+}
+
+/// What was encoded of a group, and what came back.
+#[derive(Default)]
+pub(super) struct Coded {
+    /// For each row of its batches the slots and their rows.
+    pub(super) members: Vec<Vec<(usize, u64)>>,
+    /// The outputs of workers: of a systematic code of its parities, from k on.
+    pub(super) outputs: HashMap<usize, Vec<Bytes>>,
+}
+
+pub(super) struct Instance {
+    pub(super) member: Member,
+    pub(super) view: MemberView,
+}
+
+pub(super) struct Running {
+    pub(super) instance: InstanceId,
+    pub(super) since: Instant,
+    pub(super) abort: AbortHandle,
+}
+
+pub(super) struct Driver {
+    pub(super) engine: Engine,
+    /// The longest that a request may wait.
+    pub(super) longest: Time,
+    pub(super) call_timeout: Duration,
+    pub(super) options: Options,
+    pub(super) events: WeakUnboundedSender<Event>,
+    pub(super) rows: Slab<Row>,
+    pub(super) requests: HashMap<u64, Open>,
+    pub(super) groups: HashMap<GroupId, Coded>,
+    pub(super) calls: HashMap<CallId, Running>,
+    pub(super) instances: HashMap<InstanceId, Instance>,
+    pub(super) order: Vec<InstanceId>,
+    pub(super) stats: Stats,
+    /// Calls that were sent: their ids.
+    pub(super) sent: u64,
+    pub(super) draining: Vec<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        mut options: Options,
+        events: WeakUnboundedSender<Event>,
+    ) -> Result<Self, parm_engine::ConfigError> {
+        let config = std::mem::take(&mut options.engine);
+        let (longest, call_timeout) = (config.deadline, Duration::from_nanos(config.call_timeout));
+        Ok(Self {
+            engine: Engine::new(config)?,
+            longest,
+            call_timeout,
+            options,
+            events,
+            rows: Slab::new(),
+            requests: HashMap::new(),
+            groups: HashMap::new(),
+            calls: HashMap::new(),
+            instances: HashMap::new(),
+            order: Vec::new(),
+            stats: Stats::default(),
+            sent: 0,
+            draining: Vec::new(),
+        })
+    }
+
+    /// Runs until nobody can ask any more and all is answered.
+    pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<Event>) {
+        loop {
+            let wake = self.engine.wake().map(|at| self.options.origin + Duration::from_nanos(at));
+            let event = match wake {
+                Some(at) => {
+                    tokio::select! {
+                        biased;
+                        event = inbox.recv() => event.map(Some),
+                        () = tokio::time::sleep_until(at.into()) => Some(None),
+                    }
+                }
+                None => inbox.recv().await.map(Some),
+            };
+            let Some(event) = event else { return };
+            if let Some(event) = event {
+                self.handle(event);
+                for _ in 1..AT_ONCE {
+                    let Ok(event) = inbox.try_recv() else { break };
+                    self.handle(event);
+                }
+            }
+            let now = self.now();
+            self.engine.tick(now);
+            self.obey();
+            if !self.draining.is_empty() && self.engine.held().queries == 0 {
+                for drained in self.draining.drain(..) {
+                    // Who does not wait any more need not know.
+                    let _ = drained.send(());
+                }
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        u64::try_from(self.options.origin.elapsed().as_nanos()).unwrap_or(Time::MAX)
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        // One cause at a time: what was due before is done before.
+        self.engine.tick(now);
+        self.obey();
+        match event {
+            Event::Ask { id, ask, reply } => self.ask(now, id, ask, reply),
+            Event::GiveUp { id } => self.give_up(now, id),
+            Event::Ended { call, result, encoding } => self.ended(now, call, result, encoding),
+            Event::Probed { instance, works } => self.engine.probed(now, instance, works),
+            Event::Join { member, id } => self.join(now, member, id),
+            Event::Leave { instance } => {
+                self.engine.leave(now, instance);
+                if let Some(held) = self.instances.get_mut(&instance) {
+                    held.view.state = State::Leaving;
+                }
+                self.forget_idle();
+            }
+            Event::Snapshot(reply) => {
+                // Who does not wait any more need not know.
+                let _ = reply.send(self.snapshot());
+            }
+            Event::ResumeCoding => self.engine.resume_coding(now),
+            Event::Drain(reply) => {
+                self.engine.flush(now);
+                self.draining.push(reply);
+            }
+        }
+        self.obey();
+    }
+
+    fn join(&mut self, now: Time, member: Member, reply: oneshot::Sender<InstanceId>) {
+        let id = self.engine.join(now, member.roles, member.capacity);
+        let view = MemberView {
+            name: member.name.clone(),
+            roles: member.roles,
+            state: State::In,
+            running: 0,
+            answered: 0,
+            failed: 0,
+            ejections: 0,
+            last_failure: None,
+            times: Times::default(),
+        };
+        self.instances.insert(id, Instance { member, view });
+        self.order.push(id);
+        if reply.send(id).is_err() {
+            self.engine.leave(now, id);
+        }
+    }
+
+    /// Forgets instances that left and have nothing left to do.
+    pub(super) fn forget_idle(&mut self) {
+        self.instances.retain(|_, held| held.view.state != State::Leaving || held.view.running > 0);
+        self.order.retain(|id| self.instances.contains_key(id));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let parities = self.options.coding.as_ref().map_or(0, |coding| coding.parities);
+        Snapshot {
+            counters: *self.engine.counters(),
+            held: self.engine.held(),
+            waiting: self.engine.waiting(Role::Deployed),
+            waiting_parity: (0..parities).map(|parity| self.engine.waiting(Role::Parity(parity))).collect(),
+            coding_off: self.engine.coding_off(),
+            stats: self.stats.clone(),
+            members: self.order.iter().filter_map(|id| Some(self.instances.get(id)?.view.clone())).collect(),
+        }
+    }
+}

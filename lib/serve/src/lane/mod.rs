@@ -1,0 +1,225 @@
+//! A lane: the engine of one model at work, with its queries, its instances and its clock.
+//!
+//! One task owns the engine and all that belongs to it, and is told what happens by messages: a
+//! request comes, a call ends, an instance joins. Calls are tasks of their own, which also encode.
+//! The path of a query: [`Lane::ask`] → `driver` (a row, [`parm_engine::Engine::arrive`]) →
+//! dispatch → [`Instance::infer`] → `driver` (the prediction is kept, `answered`) → answer → the
+//! reply to the request, when all of its rows have one.
+
+mod asking;
+mod calling;
+mod coder;
+mod driver;
+mod spec;
+mod stats;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parm_engine::{InstanceId, Reason, Roles};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::instance::{CallError, Headers, Instance};
+use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
+
+pub use coder::{CodedInputs, Members, Network, Networks, RowDecoder, RowEncoder, coders};
+pub use driver::{Coding, Options, RoleNames};
+pub use spec::{RowTensor, Spec, Uncoded};
+pub use stats::{MemberView, Snapshot, State, Stats, Times};
+
+/// A request, as a lane takes it.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub payload: Payload,
+    /// How long the client waits; none: as long as the configuration says.
+    pub deadline: Option<Duration>,
+    /// What waits is sent in this order, 0 first.
+    pub priority: u8,
+    /// False if only the deployed model's own predictions will do.
+    pub allow_reconstructed: bool,
+    /// Headers to pass on.
+    pub headers: Headers,
+}
+
+/// What a request asks.
+#[derive(Debug)]
+pub enum Payload {
+    /// Rows: for each input of the model the bytes of all of them.
+    Rows {
+        /// The inputs, in the order of the specification.
+        inputs: Vec<Bytes>,
+        /// How many rows.
+        rows: usize,
+    },
+    /// The request itself, which is passed on as it is: one query.
+    Whole(Box<InferRequest>),
+}
+
+/// The answer to one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowAnswer {
+    /// The prediction.
+    pub values: Values,
+    /// Where it is from.
+    pub how: How,
+}
+
+/// A prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// One row of each output of the model, in the order of the specification. An output that was
+    /// not rebuilt is empty.
+    Row(Vec<Bytes>),
+    /// The outputs of a request that was passed on.
+    Whole(Vec<Tensor>),
+}
+
+/// Where an answer is from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum How {
+    /// The deployed model.
+    Prediction,
+    /// It was rebuilt.
+    Reconstructed {
+        /// How far to trust it, 0 to 1.
+        confidence: f32,
+    },
+    /// The approximate model.
+    Approximate,
+    /// A default answer.
+    Default(Reason),
+}
+
+/// An instance that joins a lane.
+#[derive(Clone)]
+pub struct Member {
+    /// What runs the models.
+    pub instance: Arc<dyn Instance>,
+    /// Its name, for people.
+    pub name: String,
+    /// What it runs.
+    pub roles: Roles,
+    /// Calls that it does at once.
+    pub capacity: usize,
+    /// What its parity models call their only input, if not as the deployed model does.
+    pub parity_input: Option<String>,
+}
+
+/// The way to a lane. The lane ends when all ways to it are gone and its queries are answered.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    events: mpsc::UnboundedSender<Event>,
+    next: Arc<AtomicU64>,
+}
+
+enum Event {
+    Ask { id: u64, ask: Ask, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
+    GiveUp { id: u64 },
+    Ended { call: parm_engine::CallId, result: Result<InferResponse, CallError>, encoding: Duration },
+    Probed { instance: InstanceId, works: bool },
+    Join { member: Member, id: oneshot::Sender<InstanceId> },
+    Leave { instance: InstanceId },
+    Snapshot(oneshot::Sender<Snapshot>),
+    ResumeCoding,
+    Drain(oneshot::Sender<()>),
+}
+
+/// Tells the lane that a request is not waited for any more, if its reply did not come before.
+struct Waiting<'a> {
+    lane: &'a Lane,
+    id: u64,
+    over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            // A lane that is gone waits for nobody.
+            let _ = self.lane.events.send(Event::GiveUp { id: self.id });
+        }
+    }
+}
+
+impl Lane {
+    /// A lane without instances; its task runs on the current runtime.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub fn start(options: Options) -> Result<Self, parm_engine::ConfigError> {
+        let (events, inbox) = mpsc::unbounded_channel();
+        // The lane's own calls must not keep it alive.
+        let driver = driver::Driver::new(options, events.downgrade())?;
+        tokio::spawn(driver.run(inbox));
+        Ok(Self { events, next: Arc::new(AtomicU64::new(0)) })
+    }
+
+    /// Answers the rows of a request, in order. Dropping the promise gives the request up.
+    ///
+    /// # Errors
+    /// The lane does not take it, or has no answer to one of its rows.
+    pub async fn ask(&self, ask: Ask) -> Result<Vec<RowAnswer>, Error> {
+        let (reply, answer) = oneshot::channel();
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.tell(Event::Ask { id, ask, reply })?;
+        let mut waiting = Waiting { lane: self, id, over: false };
+        let answer = answer.await;
+        waiting.over = true;
+        answer.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// An instance joins.
+    ///
+    /// # Errors
+    /// The lane has stopped.
+    pub async fn join(&self, member: Member) -> Result<InstanceId, Error> {
+        let (reply, id) = oneshot::channel();
+        self.tell(Event::Join { member, id: reply })?;
+        id.await.map_err(|_| stopped())
+    }
+
+    /// An instance gets no more work, and finishes what it has.
+    ///
+    /// # Errors
+    /// The lane has stopped.
+    pub fn leave(&self, instance: InstanceId) -> Result<(), Error> {
+        self.tell(Event::Leave { instance })
+    }
+
+    /// How the lane stands.
+    ///
+    /// # Errors
+    /// The lane has stopped.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let (reply, snapshot) = oneshot::channel();
+        self.tell(Event::Snapshot(reply))?;
+        snapshot.await.map_err(|_| stopped())
+    }
+
+    /// Coding is on again after its agreement switched it off.
+    ///
+    /// # Errors
+    /// The lane has stopped.
+    pub fn resume_coding(&self) -> Result<(), Error> {
+        self.tell(Event::ResumeCoding)
+    }
+
+    /// Waits until all queries are answered; what fills is sent at once.
+    pub async fn drain(&self) {
+        let (reply, drained) = oneshot::channel();
+        if self.tell(Event::Drain(reply)).is_ok() {
+            // A lane that is gone has no queries.
+            let _ = drained.await;
+        }
+    }
+
+    fn tell(&self, event: Event) -> Result<(), Error> {
+        self.events.send(event).map_err(|_| stopped())
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Status::Unavailable, "the model was unloaded")
+}
