@@ -44,7 +44,8 @@ impl SyntheticInstance {
 
 impl Instance for SyntheticInstance {
     fn infer(&self, request: InferRequest, _: CallContext) -> Answer<InferResponse> {
-        let rows = request.inputs.first().and_then(|input| input.shape.first()).map_or(0, |&rows| rows as usize);
+        let rows =
+            request.inputs.first().and_then(|input| input.shape.first()).map_or(0, |&rows| rows as usize);
         let fate = self.now(|behavior, now| behavior.call(now, rows));
         let spec = Arc::clone(&self.spec);
         Box::pin(async move {

@@ -76,7 +76,8 @@ impl Driver {
         let sizes: Vec<usize> =
             self.options.spec.iter().flat_map(|spec| &spec.inputs).map(|input| input.bytes).collect();
         let row = |row: usize| {
-            let slices = inputs.iter().zip(&sizes).map(|(input, size)| input.slice(row * size..(row + 1) * size));
+            let slices =
+                inputs.iter().zip(&sizes).map(|(input, size)| input.slice(row * size..(row + 1) * size));
             Input::Row(slices.collect())
         };
         (0..rows).map(row).collect()
@@ -154,12 +155,11 @@ impl Driver {
                 Ok(RowAnswer { values: Values::Row(zeros), how: How::Default(reason) })
             }
             _ => Err(match reason {
-                Reason::Deadline => {
-                    Error::new(Status::DeadlineExceeded, format!("the deadline passed without an answer{why}"))
-                }
-                Reason::Failed => {
-                    Error::new(Status::Unavailable, format!("no instance gave an answer{why}"))
-                }
+                Reason::Deadline => Error::new(
+                    Status::DeadlineExceeded,
+                    format!("the deadline passed without an answer{why}"),
+                ),
+                Reason::Failed => Error::new(Status::Unavailable, format!("no instance gave an answer{why}")),
             }),
         }
     }

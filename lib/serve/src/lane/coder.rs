@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parm::Dtype;
 use parm::codes::concat::Concat;
 use parm::codes::{self, Code};
 use parm::dtype::Float;
-use parm::Dtype;
 use parm_engine::Decode;
 
 use super::spec::{RowTensor, Spec};
@@ -46,8 +46,15 @@ enum How {
     /// The weights of each coded query, `[coded queries][k]`.
     Matrix(Vec<Vec<f64>>),
     /// One encoder for each input.
-    Concat { k: usize, single: Vec<Concat<f32>>, double: Vec<Concat<f64>> },
-    Network { k: usize, network: Arc<dyn Network> },
+    Concat {
+        k: usize,
+        single: Vec<Concat<f32>>,
+        double: Vec<Concat<f64>>,
+    },
+    Network {
+        k: usize,
+        network: Arc<dyn Network>,
+    },
 }
 
 /// Rebuilds predictions.
@@ -94,7 +101,9 @@ fn chosen(names: &[String], all: &[RowTensor], outputs: bool) -> Result<Vec<usiz
     };
     let fits = |dtype: Dtype| !outputs || dtype.is_float();
     match indices.iter().find(|&&index| !all[index].dtype().is_some_and(fits)) {
-        Some(&index) => Err(format!("cannot code the {side} '{}' of {}", all[index].name, all[index].datatype)),
+        Some(&index) => {
+            Err(format!("cannot code the {side} '{}' of {}", all[index].name, all[index].datatype))
+        }
         None => Ok(indices),
     }
 }
@@ -123,8 +132,16 @@ pub fn coders(
             let text = |error: parm::codes::concat::ConcatError| error.to_string();
             How::Concat {
                 k,
-                single: shapes.iter().map(|shape| Concat::new(k, shape)).collect::<Result<_, _>>().map_err(text)?,
-                double: shapes.iter().map(|shape| Concat::new(k, shape)).collect::<Result<_, _>>().map_err(text)?,
+                single: shapes
+                    .iter()
+                    .map(|shape| Concat::new(k, shape))
+                    .collect::<Result<_, _>>()
+                    .map_err(text)?,
+                double: shapes
+                    .iter()
+                    .map(|shape| Concat::new(k, shape))
+                    .collect::<Result<_, _>>()
+                    .map_err(text)?,
             }
         }
         Encoder::Network { .. } => {
@@ -138,7 +155,9 @@ pub fn coders(
         }
         Decoder::Interpolating(code) => {
             if inputs.len() < spec.inputs.len() {
-                return Err("this code runs coded queries on the deployed model: all inputs must be coded".to_owned());
+                return Err(
+                    "this code runs coded queries on the deployed model: all inputs must be coded".to_owned()
+                );
             }
             (code.workers(), By::Interpolating(codes::Decoder::new(Box::new(code.clone()) as Box<_>)))
         }
@@ -279,7 +298,8 @@ impl RowDecoder {
                 of.ok_or("the code cannot rebuild this slot")?.terms.clone()
             }
             By::Interpolating(code) => {
-                let at_hand: Vec<bool> = (0..self.n).map(|worker| decode.available >> worker & 1 == 1).collect();
+                let at_hand: Vec<bool> =
+                    (0..self.n).map(|worker| decode.available >> worker & 1 == 1).collect();
                 let decoding = code.decoding(&at_hand);
                 let of = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == decode.slot);
                 of.ok_or("the code cannot rebuild this slot")?.terms.clone()
@@ -382,7 +402,8 @@ impl RowDecoder {
             let mut values = vec![0.0; self.n * elements];
             for (worker, values) in values.chunks_exact_mut(elements.max(1)).enumerate() {
                 let at_hand = decode.available >> worker & 1 == 1;
-                if let Some(bytes) = answer(worker).filter(|_| at_hand).and_then(|outputs| outputs.get(index)) {
+                if let Some(bytes) = answer(worker).filter(|_| at_hand).and_then(|outputs| outputs.get(index))
+                {
                     let own = if worker < self.k { spec.dtype() } else { Some(spec.encoded()) };
                     f32::decode(own.unwrap_or(Dtype::F32), bytes, values);
                 }

@@ -136,7 +136,8 @@ impl RowTensor {
         let size = datatype.size().ok_or(Uncoded::Datatype)?;
         let shape: Option<Vec<u64>> = shape.iter().map(|&axis| u64::try_from(axis).ok()).collect();
         let shape = shape.ok_or(Uncoded::VariableShape)?;
-        let bytes = shape.iter().try_fold(size, |bytes, &axis| bytes.checked_mul(usize::try_from(axis).ok()?));
+        let bytes =
+            shape.iter().try_fold(size, |bytes, &axis| bytes.checked_mul(usize::try_from(axis).ok()?));
         let bytes = bytes.filter(|&bytes| bytes > 0).ok_or(Uncoded::VariableShape)?;
         Ok(Self { name: name.to_owned(), datatype, shape, bytes })
     }
