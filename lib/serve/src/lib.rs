@@ -4,10 +4,15 @@
 //! speak it alike. An [`instance::Instance`] answers inference requests: a remote model server, or
 //! one inside this process.
 
+pub mod client;
 pub mod config;
+mod fleet;
 pub mod instance;
 pub mod lane;
+pub mod models;
 pub mod oip;
+
+pub use fleet::{Embed, NoModels};
 
 #[cfg(target_endian = "big")]
 compile_error!("tensors of the protocol are little-endian, and are computed with where they lie");

@@ -138,7 +138,7 @@ async fn an_answer_of_another_shape_is_a_failure_of_the_instance() {
     let lane = lane(&model(r#""attempts": 1, "instances": []"#));
     let mut calls = puppet(&lane, Roles::DEPLOYED).await;
     let answer = asked(&lane, ask(&[1.0]));
-    calls.recv().await.unwrap().answer(|row| row.to_vec());
+    calls.recv().await.unwrap().answer(<[f32]>::to_vec);
     let error = answer.await.unwrap().unwrap_err();
     assert!(error.message.contains("found output 'y' of FP32 [1, 3] in 12 bytes"), "{error}");
 }

@@ -99,8 +99,8 @@ fn chosen(names: &[String], all: &[RowTensor], outputs: bool) -> Result<Vec<usiz
         };
         names.iter().map(index).collect::<Result<_, _>>()?
     };
-    let fits = |dtype: Dtype| !outputs || dtype.is_float();
-    match indices.iter().find(|&&index| !all[index].dtype().is_some_and(fits)) {
+    let fits = |spec: &RowTensor| if outputs { spec.is_float() } else { spec.dtype().is_some() };
+    match indices.iter().find(|&&index| !fits(&all[index])) {
         Some(&index) => {
             Err(format!("cannot code the {side} '{}' of {}", all[index].name, all[index].datatype))
         }
@@ -267,10 +267,10 @@ impl RowEncoder {
 }
 
 impl RowDecoder {
-    /// True if these outputs are among those that are rebuilt; none: all of the model's.
+    /// The indices, among the model's outputs, of those that are rebuilt.
     #[must_use]
-    pub fn rebuilds(&self, wanted: &[usize]) -> bool {
-        wanted.iter().all(|index| self.outputs.contains(index))
+    pub fn outputs(&self) -> &[usize] {
+        &self.outputs
     }
 
     /// Rebuilds one prediction. `answer` gives the outputs of a worker: of a systematic code the

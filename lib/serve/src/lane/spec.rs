@@ -199,6 +199,12 @@ impl RowTensor {
         self.datatype.dtype().filter(|&dtype| dtype != Dtype::Bool)
     }
 
+    /// True if its elements are floats that codes compute with.
+    #[must_use]
+    pub fn is_float(&self) -> bool {
+        self.dtype().is_some_and(Dtype::is_float)
+    }
+
     /// The float type that a code computes it in.
     #[must_use]
     pub fn encoded(&self) -> Dtype {

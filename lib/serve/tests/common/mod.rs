@@ -46,7 +46,7 @@ pub(crate) fn respond(request: &InferRequest, of: impl Fn(&[f32]) -> Vec<f32>) -
     let values = floats(&input.data.contiguous());
     let outputs: Vec<f32> = values.chunks(values.len() / rows).flat_map(of).collect();
     let mut output = input.clone();
-    output.name = "y".to_owned();
+    "y".clone_into(&mut output.name);
     output.shape = vec![rows as u64, (outputs.len() / rows) as u64];
     output.data = bytes(&outputs).into();
     InferResponse {

@@ -1,0 +1,372 @@
+//! The instances of a model: made, waited for, warmed up, and brought into its lane.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parm_engine::{InstanceId, Roles, faults};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::client;
+use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
+use crate::instance::{CallContext, CallError, Instance, SyntheticInstance};
+use crate::lane::{Lane, Member, Network, RoleNames, Spec};
+use crate::oip::{Chunks, InferRequest, ModelMetadata, Parameters, Tensor};
+
+/// The first and the longest time between two looks at an instance that is not ready.
+const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// Models inside this process; `parm-serve` brings libtorch's.
+pub trait Embed: Send + Sync + 'static {
+    /// An instance that runs the models of these files, by the names they are called by.
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn instance(
+        &self,
+        embedded: &Embedded,
+        files: &BTreeMap<String, PathBuf>,
+        model: &Model,
+    ) -> Result<Arc<dyn Instance>, String>;
+
+    /// A learned encoder or decoder.
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn network(&self, file: &Path) -> Result<Arc<dyn Network>, String>;
+}
+
+/// No models inside this process.
+#[derive(Clone, Copy, Debug)]
+pub struct NoModels;
+
+impl Embed for NoModels {
+    fn instance(
+        &self,
+        _: &Embedded,
+        _: &BTreeMap<String, PathBuf>,
+        _: &Model,
+    ) -> Result<Arc<dyn Instance>, String> {
+        Err("this program has no embedded models".to_owned())
+    }
+
+    fn network(&self, _: &Path) -> Result<Arc<dyn Network>, String> {
+        Err("this program has no embedded models".to_owned())
+    }
+}
+
+/// What instances of one kind are made with.
+pub(crate) struct Recipe<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) names: &'a RoleNames,
+    pub(crate) code: Option<&'a ServedCode>,
+    pub(crate) embed: &'a dyn Embed,
+    /// The most bytes of an answer.
+    pub(crate) body_bytes: usize,
+}
+
+/// An instance that may join a lane.
+#[derive(Clone)]
+pub(crate) struct Candidate {
+    pub(crate) instance: Arc<dyn Instance>,
+    pub(crate) name: String,
+    pub(crate) roles: Roles,
+    pub(crate) capacity: usize,
+}
+
+/// A model server by its name, behind which are instances that come and go.
+#[derive(Clone)]
+pub(crate) struct Named {
+    remote: Remote,
+    roles: Roles,
+    capacity: usize,
+    body_bytes: usize,
+}
+
+/// Instances, before they joined.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    pub(crate) fixed: Vec<Candidate>,
+    pub(crate) named: Vec<Named>,
+}
+
+/// What the models of a model are called at instances.
+pub(crate) fn role_names(model: &Model, code: Option<&ServedCode>) -> RoleNames {
+    let deployed = model.names.deployed.clone().unwrap_or_else(|| model.name.clone());
+    let parities = code.map_or(0, ServedCode::parities);
+    let parity = |index: usize| match model.names.parity.get(index) {
+        Some(name) => name.clone(),
+        None if code.is_some_and(|code| code.runs_on_deployed) => deployed.clone(),
+        None => format!("{}-parity-{index}", model.name),
+    };
+    RoleNames {
+        cheap: model.names.cheap.clone().unwrap_or_else(|| format!("{}-cheap", model.name)),
+        parity: (0..parities).map(parity).collect(),
+        deployed,
+    }
+}
+
+impl RoleNames {
+    /// The names of the models that an instance with these roles runs.
+    pub(crate) fn of(&self, roles: Roles) -> BTreeSet<&str> {
+        let parity = self.parity.iter().enumerate().filter(|(index, _)| roles.parity >> index & 1 == 1);
+        let mut names: BTreeSet<&str> = parity.map(|(_, name)| name.as_str()).collect();
+        names.extend(roles.deployed.then_some(self.deployed.as_str()));
+        names.extend(roles.cheap.then_some(self.cheap.as_str()));
+        names
+    }
+}
+
+/// Makes the instances of a model. Their specification is needed by those that are no model
+/// servers.
+///
+/// # Errors
+/// What cannot be made.
+pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
+    let mut made = Candidates::default();
+    for (index, instances) in recipe.model.instances.iter().enumerate() {
+        let parities = recipe.code.map_or(0, ServedCode::parities);
+        let roles = instances.check(recipe.model.placement, parities)?;
+        let capacity = instances.capacity;
+        let mut add = |instance, name| made.fixed.push(Candidate { instance, name, roles, capacity });
+        match instances {
+            Instances { remote: Some(remote), .. } => {
+                let body_bytes = recipe.body_bytes;
+                made.named.push(Named { remote: remote.clone(), roles, capacity, body_bytes });
+            }
+            Instances { embedded: Some(embedded), .. } => {
+                let files = recipe.files(roles)?;
+                for number in 0..embedded.count {
+                    let instance = recipe.embed.instance(embedded, &files, recipe.model)?;
+                    add(instance, format!("embedded-{index}.{number}"));
+                }
+            }
+            Instances { synthetic: Some(synthetic), .. } => {
+                let spec = Spec::new(recipe.model, &ModelMetadata::default())
+                    .map_err(|reason| format!("synthetic instances need fixed shapes: {}", reason.name()))?;
+                if spec.inputs.is_empty() || spec.outputs.is_empty() {
+                    return Err("synthetic instances need inputs and outputs in the configuration".to_owned());
+                }
+                if let Some(output) = spec.outputs.iter().find(|output| !output.is_float()) {
+                    return Err(format!(
+                        "synthetic instances give floats, not '{}' of {}",
+                        output.name, output.datatype
+                    ));
+                }
+                let spec = Arc::new(spec);
+                for number in 0..synthetic.count {
+                    let stream = (index as u64) << 32 | number as u64;
+                    let behavior = faults::Synthetic::new(synthetic.behavior.clone(), synthetic.seed, stream)
+                        .map_err(|error| error.to_string())?;
+                    let instance = SyntheticInstance::new(behavior, Arc::clone(&spec));
+                    add(Arc::new(instance), format!("synthetic-{index}.{number}"));
+                }
+            }
+            _ => return Err("expected one of remote, embedded and synthetic".to_owned()),
+        }
+    }
+    Ok(made)
+}
+
+impl Recipe<'_> {
+    /// The files of the models that an embedded instance with these roles runs.
+    fn files(&self, roles: Roles) -> Result<BTreeMap<String, PathBuf>, String> {
+        let files = &self.model.files;
+        let of_code: &[PathBuf] = self.code.map_or(&[], |code| &code.parity_files);
+        let on_deployed = self.code.is_some_and(|code| code.runs_on_deployed);
+        let file = |name: &str, file: Option<&PathBuf>, what: &str| match file {
+            Some(file) => Ok((name.to_owned(), file.clone())),
+            None => {
+                Err(format!("found no file for the {what} of an embedded instance, expected files.{what}"))
+            }
+        };
+        let mut found = BTreeMap::new();
+        if roles.deployed {
+            found.extend([file(&self.names.deployed, files.deployed.as_ref(), "deployed")?]);
+        }
+        if roles.cheap {
+            found.extend([file(&self.names.cheap, files.cheap.as_ref(), "cheap")?]);
+        }
+        for (index, name) in self.names.parity.iter().enumerate().filter(|(i, _)| roles.parity >> i & 1 == 1)
+        {
+            let own = files.parity.get(index).or(of_code.get(index));
+            let deployed = files.deployed.as_ref().filter(|_| on_deployed);
+            found.extend([file(name, own.or(deployed), "parity")?]);
+        }
+        Ok(found)
+    }
+}
+
+/// What brings instances into a lane and keeps it up to date. Dropping it stops that; instances that
+/// joined stay.
+pub(crate) struct Fleet {
+    _tasks: JoinSet<()>,
+}
+
+/// Instances of the deployed model that joined.
+pub(crate) type Deployed = Vec<(InstanceId, Arc<dyn Instance>)>;
+
+/// What instances that join must know.
+#[derive(Clone)]
+pub(crate) struct Joining {
+    pub(crate) lane: Lane,
+    pub(crate) names: Arc<RoleNames>,
+    pub(crate) version: String,
+    /// The request that warms up an instance, and how often it is sent.
+    pub(crate) warm_up: Option<(InferRequest, u32)>,
+    /// Those with the deployed model that joined.
+    pub(crate) deployed: Arc<watch::Sender<Deployed>>,
+}
+
+impl Fleet {
+    pub(crate) fn start(candidates: Candidates, joining: &Joining) -> Self {
+        let mut tasks = JoinSet::new();
+        for candidate in candidates.fixed {
+            let joining = joining.clone();
+            tasks.spawn(async move {
+                joining.bring_up(candidate).await;
+            });
+        }
+        for named in candidates.named {
+            tasks.spawn(joining.clone().follow(named));
+        }
+        Self { _tasks: tasks }
+    }
+}
+
+impl Joining {
+    /// Waits until an instance is ready, warms it up, and lets it join.
+    async fn bring_up(&self, candidate: Candidate) -> Option<InstanceId> {
+        let names = self.names.of(candidate.roles);
+        let [mut pause, longest] = LOOKS;
+        let parity_input = loop {
+            match self.look(&candidate, &names).await {
+                Ok(input) => break input,
+                Err(error) => {
+                    tracing::debug!(instance = candidate.name, %error, "an instance is not ready");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+            }
+        };
+        let Candidate { instance, name, roles, capacity } = candidate;
+        tracing::info!(instance = name, "an instance joins");
+        let member = Member { instance: Arc::clone(&instance), name, roles, capacity, parity_input };
+        let id = self.lane.join(member).await.ok()?;
+        if roles.deployed {
+            self.deployed.send_modify(|deployed| deployed.push((id, instance)));
+        }
+        Some(id)
+    }
+
+    /// Sees whether an instance is ready and answers; gives what its parity model calls its only
+    /// input.
+    async fn look(&self, candidate: &Candidate, names: &BTreeSet<&str>) -> Result<Option<String>, CallError> {
+        let Candidate { instance, roles, .. } = candidate;
+        for name in names {
+            instance.ready(name, &self.version).await?;
+        }
+        if roles.deployed
+            && let Some((request, times)) = &self.warm_up
+        {
+            for _ in 0..*times {
+                instance.infer(request.clone(), CallContext::default()).await?;
+            }
+        }
+        let parity = self.names.parity.get(roles.parity.trailing_zeros() as usize);
+        let Some(parity) = parity else { return Ok(None) };
+        let said = instance.metadata(parity, &self.version).await;
+        // Not all servers say; the name is then the deployed model's.
+        Ok(said.ok().and_then(|said| match &said.inputs[..] {
+            [input] => Some(input.name.clone()),
+            _ => None,
+        }))
+    }
+
+    /// Looks a name up again and again, and keeps an instance for each of its addresses.
+    async fn follow(self, named: Named) {
+        let mut here: BTreeMap<SocketAddr, (AbortHandle, Arc<OnceLock<InstanceId>>)> = BTreeMap::new();
+        // They end with this one.
+        let mut tasks = JoinSet::new();
+        loop {
+            match client::resolve(&named.remote.url).await {
+                Ok(addresses) => {
+                    here.retain(|address, (task, joined)| {
+                        let stays = addresses.contains(address);
+                        if !stays {
+                            task.abort();
+                            joined.get().into_iter().for_each(|&id| self.leave(id));
+                        }
+                        stays
+                    });
+                    for address in addresses {
+                        if here.contains_key(&address) {
+                            continue;
+                        }
+                        match named.candidate(address) {
+                            Ok(candidate) => {
+                                let (joining, joined) = (self.clone(), Arc::new(OnceLock::new()));
+                                let id = Arc::clone(&joined);
+                                let task = tasks.spawn(async move {
+                                    if let Some(joined) = joining.bring_up(candidate).await {
+                                        id.get_or_init(|| joined);
+                                    }
+                                });
+                                here.insert(address, (task, joined));
+                            }
+                            Err(error) => tracing::error!(url = named.remote.url, %error, "no instance"),
+                        }
+                    }
+                }
+                // What was there before may still be.
+                Err(error) => tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up"),
+            }
+            while tasks.try_join_next().is_some() {}
+            tokio::time::sleep(Duration::from_millis(named.remote.resolve_ms.max(100))).await;
+        }
+    }
+
+    fn leave(&self, instance: InstanceId) {
+        self.deployed.send_modify(|deployed| deployed.retain(|(id, _)| *id != instance));
+        // A lane that has stopped has no instances.
+        let _ = self.lane.leave(instance);
+    }
+}
+
+impl Named {
+    pub(crate) fn candidate(&self, address: SocketAddr) -> Result<Candidate, String> {
+        let instance = client::connect(&self.remote, address, self.body_bytes)?;
+        let name = format!("{} at {address}", self.remote.url);
+        Ok(Candidate { instance, name, roles: self.roles, capacity: self.capacity })
+    }
+
+    pub(crate) fn has_deployed(&self) -> bool {
+        self.roles.deployed
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.remote.url
+    }
+}
+
+/// A request of one row of zeros.
+pub(crate) fn zeros(spec: &Spec, names: &RoleNames, version: &str) -> InferRequest {
+    let tensor = |input: &crate::lane::RowTensor| Tensor {
+        name: input.name.clone(),
+        datatype: input.datatype,
+        shape: input.shape_of(1),
+        parameters: Parameters::default(),
+        data: Chunks::from(Bytes::from(vec![0; input.bytes])),
+    };
+    InferRequest {
+        model: names.deployed.clone(),
+        version: version.to_owned(),
+        id: "parm-warm-up".to_owned(),
+        inputs: spec.inputs.iter().map(tensor).collect(),
+        ..InferRequest::default()
+    }
+}

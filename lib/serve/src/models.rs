@@ -1,0 +1,432 @@
+//! The models of a server: which there are, and which are loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::client;
+use crate::config::{Decoder, Encoder, Limits, Model, Redundancy, ServedCode, code_of, engine_config};
+use crate::fleet::{self, Candidates, Deployed, Embed, Fleet, Joining, Recipe};
+use crate::instance::Instance;
+use crate::lane::{Coding, Lane, Networks, Options, Spec, Uncoded, coders};
+use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
+
+/// How long a server waits between two questions for a model's metadata.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a changed model may take to get ready, before the old one stays.
+const TAKE_OVER: Duration = Duration::from_secs(60);
+
+/// All models of a server.
+pub struct Models {
+    embed: Arc<dyn Embed>,
+    limits: Limits,
+    models: RwLock<BTreeMap<String, BTreeMap<String, Arc<Served>>>>,
+}
+
+/// One version of a model.
+pub struct Served {
+    /// What the configuration says of it.
+    pub config: Model,
+    state: watch::Sender<State>,
+    /// What became of requests before they came to a lane.
+    pub counts: Counts,
+    /// When it was configured.
+    pub since: Instant,
+}
+
+/// How a model stands.
+#[derive(Clone)]
+pub enum State {
+    /// It is not loaded.
+    Unloaded,
+    /// Its instances are asked what it is.
+    Loading,
+    /// It is loaded.
+    Loaded(Arc<Loaded>),
+    /// It cannot be loaded.
+    Failed(String),
+}
+
+/// A model that is loaded.
+pub struct Loaded {
+    /// Where its requests go.
+    pub lane: Lane,
+    /// Its rows, or why requests are passed on whole.
+    pub spec: Result<Arc<Spec>, Uncoded>,
+    /// What clients are told of it.
+    pub metadata: ModelMetadata,
+    /// The outputs that can be rebuilt, by index; none where nothing can.
+    pub rebuilt: Vec<usize>,
+    /// What it is called at instances.
+    pub deployed_name: String,
+    deployed: watch::Receiver<Deployed>,
+    _fleet: Fleet,
+}
+
+/// What became of requests before they came to a lane, or that no lane saw.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Requests that were wrong.
+    pub invalid: AtomicU64,
+    /// Requests to a model that was not ready.
+    pub not_ready: AtomicU64,
+    /// Requests that were passed on whole, by reason.
+    pub uncoded: [AtomicU64; Uncoded::ALL.len()],
+}
+
+impl Counts {
+    /// Counts a request that is passed on whole.
+    pub fn passed_on(&self, reason: Uncoded) {
+        for (count, _) in self.uncoded.iter().zip(Uncoded::ALL).filter(|(_, other)| *other == reason) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Models {
+    /// No models yet: see [`configure`](Self::configure).
+    #[must_use]
+    pub fn new(limits: Limits, embed: Arc<dyn Embed>) -> Self {
+        Self { embed, limits, models: RwLock::default() }
+    }
+
+    /// Takes over a configuration. Models that it does not change go on. A changed one is loaded
+    /// anew beside the old one, and takes over when it is ready; if it does not get ready, the old
+    /// one stays. What is gone finishes its queries.
+    pub async fn configure(&self, configured: Vec<Model>) {
+        let names: BTreeSet<(String, String)> =
+            configured.iter().map(|model| (model.name.clone(), model.version.clone())).collect();
+        for config in configured {
+            let old = self.version(&config.name, &config.version);
+            match old {
+                Some(old) if old.config == config => {}
+                Some(old) if old.is_loaded() => self.take_over(&old, Served::new(config)).await,
+                _ => {
+                    let served = Served::new(config);
+                    if served.config.load {
+                        self.load_served(&served);
+                    }
+                    self.insert(served);
+                }
+            }
+        }
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, versions) in models.iter_mut() {
+            versions.retain(|version, _| names.contains(&(name.clone(), version.clone())));
+        }
+        models.retain(|_, versions| !versions.is_empty());
+    }
+
+    async fn take_over(&self, old: &Served, new: Arc<Served>) {
+        self.load_served(&new);
+        let mut state = new.state.subscribe();
+        let over = state.wait_for(|state| match state {
+            State::Loaded(loaded) => loaded.is_ready(),
+            State::Failed(_) => true,
+            State::Unloaded | State::Loading => false,
+        });
+        let over = tokio::time::timeout(TAKE_OVER, over).await.is_ok();
+        match new.state() {
+            State::Loaded(_) if over => self.insert(new),
+            State::Failed(why) => tracing::error!(model = old.label(), why, "the old configuration stays"),
+            _ => tracing::error!(model = old.label(), "not ready in time: the old configuration stays"),
+        }
+    }
+
+    fn insert(&self, served: Arc<Served>) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let versions = models.entry(served.config.name.clone()).or_default();
+        versions.insert(served.config.version.clone(), served);
+    }
+
+    fn version(&self, name: &str, version: &str) -> Option<Arc<Served>> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(name)?.get(version).cloned()
+    }
+
+    /// All versions of all models, in order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Served>> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// The versions of a model; of an empty version all.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn versions(&self, name: &str, version: &str) -> Result<Vec<Arc<Served>>, Error> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let versions = models.get(name).into_iter().flat_map(BTreeMap::values);
+        let found: Vec<_> = versions
+            .filter(|served| version.is_empty() || served.config.version == version)
+            .cloned()
+            .collect();
+        if found.is_empty() { Err(unknown(name, version)) } else { Ok(found) }
+    }
+
+    /// A model; of an empty version the default one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, name: &str, version: &str) -> Result<Arc<Served>, Error> {
+        let rank = |served: &Arc<Served>| {
+            let Model { default, version, .. } = &served.config;
+            (served.is_loaded(), *default, version.parse::<u64>().ok(), version.clone())
+        };
+        let found = self.versions(name, version)?.into_iter().max_by_key(rank);
+        found.ok_or_else(|| unknown(name, version))
+    }
+
+    /// Loads all versions of a model, if they are not.
+    ///
+    /// # Errors
+    /// There is no such model, or a version cannot be loaded.
+    pub async fn load(&self, name: &str) -> Result<(), Error> {
+        for served in self.versions(name, "")? {
+            let mut state = served.state.subscribe();
+            if !served.is_loaded() {
+                self.load_served(&served);
+            }
+            let over = state.wait_for(|state| !matches!(state, State::Loading | State::Unloaded));
+            // A model that is gone meanwhile is unloaded.
+            if let Ok(Ok(State::Failed(why))) =
+                tokio::time::timeout(TAKE_OVER, over).await.map(|over| over.map(|state| state.clone()))
+            {
+                let text = format!("failed to load '{name}': {why}");
+                return Err(Error::new(Status::Internal, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Unloads all versions of a model; requests that are under way are answered.
+    ///
+    /// # Errors
+    /// There is no such model.
+    pub fn unload(&self, name: &str) -> Result<(), Error> {
+        for served in self.versions(name, "")? {
+            served.state.send_replace(State::Unloaded);
+        }
+        Ok(())
+    }
+
+    /// Begins to load a model.
+    fn load_served(&self, served: &Arc<Served>) {
+        served.state.send_replace(State::Loading);
+        let (embed, body_bytes) = (Arc::clone(&self.embed), self.limits.body_bytes);
+        let weak = Arc::downgrade(served);
+        let config = served.config.clone();
+        tokio::spawn(async move {
+            let loaded = load(config, embed, body_bytes).await;
+            // A model that is gone meanwhile is not loaded.
+            let Some(served) = weak.upgrade() else { return };
+            let state = match loaded {
+                Ok(loaded) => State::Loaded(Arc::new(loaded)),
+                Err(why) => {
+                    tracing::error!(model = served.label(), why, "a model cannot be loaded");
+                    State::Failed(why)
+                }
+            };
+            served.state.send_if_modified(|now| {
+                let waited_for = matches!(now, State::Loading);
+                if waited_for {
+                    *now = state;
+                }
+                waited_for
+            });
+        });
+    }
+
+    /// Waits until all queries are answered.
+    pub async fn drain(&self) {
+        for served in self.all() {
+            if let State::Loaded(loaded) = served.state() {
+                loaded.lane.drain().await;
+            }
+        }
+    }
+}
+
+fn unknown(name: &str, version: &str) -> Error {
+    let version = if version.is_empty() { String::new() } else { format!(" version {version}") };
+    Error::new(Status::NotFound, format!("Request for unknown model: '{name}'{version} is not found"))
+}
+
+impl Served {
+    fn new(config: Model) -> Arc<Self> {
+        let (state, _) = watch::channel(State::Unloaded);
+        Arc::new(Self { config, state, counts: Counts::default(), since: Instant::now() })
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Its name and version, for people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} version {}", self.config.name, self.config.version)
+    }
+
+    fn is_loaded(&self) -> bool {
+        matches!(*self.state.borrow(), State::Loaded(_))
+    }
+
+    /// What it is, if it is loaded and an instance is there.
+    ///
+    /// # Errors
+    /// It is not ready.
+    pub fn ready(&self) -> Result<Arc<Loaded>, Error> {
+        let why = match &*self.state.borrow() {
+            State::Loaded(loaded) if loaded.is_ready() => return Ok(Arc::clone(loaded)),
+            State::Loaded(_) => "no instance is there yet".to_owned(),
+            State::Loading => "it is being loaded".to_owned(),
+            State::Unloaded => "it is not loaded".to_owned(),
+            State::Failed(why) => why.clone(),
+        };
+        let text = format!("Request for model '{}' which is not ready: {why}", self.config.name);
+        Err(Error::new(Status::Unavailable, text))
+    }
+}
+
+impl Loaded {
+    /// True if an instance of the deployed model joined.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.deployed.borrow().is_empty()
+    }
+
+    /// The instance that requests of a sequence go to: always the same as long as the same ones are
+    /// there.
+    #[must_use]
+    pub fn of_sequence(&self, sequence: u64) -> Option<Arc<dyn Instance>> {
+        let deployed = self.deployed.borrow();
+        let index = sequence.checked_rem(deployed.len() as u64)?;
+        deployed.get(index as usize).map(|(_, instance)| Arc::clone(instance))
+    }
+}
+
+async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result<Loaded, String> {
+    let code = code_of(&config)?;
+    let names = fleet::role_names(&config, code.as_ref());
+    let recipe = Recipe { model: &config, names: &names, code: code.as_ref(), embed: &*embed, body_bytes };
+    let candidates = fleet::candidates(&recipe)?;
+    let metadata = metadata(&config, &names.deployed, &candidates).await;
+    let spec = Spec::new(&config, &metadata).map(Arc::new);
+    let mut engine = engine_config(&config)?;
+    let mut coding = None;
+    let mut rebuilt = Vec::new();
+    match (&spec, &config.redundancy, &code) {
+        (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
+            let (inputs, encoder, decoder) = coders(spec, coded, code, networks(code, &*embed)?)?;
+            rebuilt = decoder.outputs().to_vec();
+            let encoder = Arc::new(encoder);
+            coding = Some(Coding { inputs, encoder, decoder, parities: code.parities(), k: code.k });
+        }
+        (Err(reason), Redundancy::Coded(_), _) => {
+            let reason = reason.name();
+            tracing::warn!(model = config.name, reason, "requests are passed on whole, and not coded");
+            engine.policy = parm_engine::Policy::None;
+        }
+        _ => {}
+    }
+    if spec.is_err() {
+        engine.max_batch = 1;
+    }
+    let names = Arc::new(names);
+    let lane = Lane::start(Options {
+        engine,
+        spec: spec.as_ref().ok().cloned(),
+        coding,
+        label: format!("{} version {}", config.name, config.version),
+        names: (*names).clone(),
+        version: config.names.version.clone(),
+        fallback: config.fallback,
+        origin: Instant::now(),
+    })
+    .map_err(|error| error.to_string())?;
+    let (joined, deployed) = watch::channel(Deployed::new());
+    let zeros = spec.as_ref().ok().map(|spec| fleet::zeros(spec, &names, &config.names.version));
+    let joining = Joining {
+        lane: lane.clone(),
+        names: Arc::clone(&names),
+        version: config.names.version.clone(),
+        warm_up: zeros.filter(|_| config.warm_up > 0).map(|zeros| (zeros, config.warm_up)),
+        deployed: Arc::new(joined),
+    };
+    let fleet = Fleet::start(candidates, &joining);
+    let deployed_name = names.deployed.clone();
+    Ok(Loaded { lane, spec, metadata, rebuilt, deployed_name, deployed, _fleet: fleet })
+}
+
+/// The networks of a learned code.
+fn networks(code: &ServedCode, embed: &dyn Embed) -> Result<Networks, String> {
+    let mut networks = Networks::default();
+    if let Encoder::Network { file, .. } = &code.encoder {
+        networks.encoder = Some(embed.network(file)?);
+    }
+    if let Decoder::Network { file, .. } = &code.decoder {
+        networks.decoder = Some(embed.network(file)?);
+    }
+    Ok(networks)
+}
+
+/// What the model takes and gives: as the configuration says, or else as the first instance does
+/// that answers.
+async fn metadata(config: &Model, deployed: &str, candidates: &Candidates) -> ModelMetadata {
+    let said = |specs: &[crate::config::TensorSpec]| -> Vec<TensorMetadata> {
+        let tensor = |spec: &crate::config::TensorSpec| TensorMetadata {
+            name: spec.name.clone(),
+            datatype: spec.datatype,
+            shape: std::iter::once(-1).chain(spec.shape.iter().copied()).collect(),
+        };
+        specs.iter().map(tensor).collect()
+    };
+    let mut metadata = ModelMetadata {
+        name: config.name.clone(),
+        versions: vec![config.version.clone()],
+        platform: "parm".to_owned(),
+        inputs: said(&config.inputs),
+        outputs: said(&config.outputs),
+    };
+    if config.inputs.is_empty() || config.outputs.is_empty() {
+        let asked = ask(deployed, &config.names.version, candidates).await;
+        if config.inputs.is_empty() {
+            metadata.inputs = asked.inputs;
+        }
+        if config.outputs.is_empty() {
+            metadata.outputs = asked.outputs;
+        }
+    }
+    metadata
+}
+
+/// Asks instances of the deployed model in turn, until one says what it is.
+async fn ask(deployed: &str, version: &str, candidates: &Candidates) -> ModelMetadata {
+    loop {
+        let mut instances: Vec<Arc<dyn Instance>> = Vec::new();
+        let fixed = candidates.fixed.iter().filter(|candidate| candidate.roles.deployed);
+        instances.extend(fixed.map(|candidate| Arc::clone(&candidate.instance)));
+        for named in candidates.named.iter().filter(|named| named.has_deployed()) {
+            let addresses = client::resolve(named.url()).await.unwrap_or_default();
+            let made = addresses.into_iter().filter_map(|address| named.candidate(address).ok());
+            instances.extend(made.map(|candidate| candidate.instance));
+        }
+        for instance in instances {
+            let said = tokio::time::timeout(ASK_AGAIN * 10, instance.metadata(deployed, version)).await;
+            match said {
+                Ok(Ok(said)) if !said.inputs.is_empty() && !said.outputs.is_empty() => return said,
+                Ok(Err(error)) => tracing::debug!(model = deployed, %error, "no metadata yet"),
+                _ => tracing::debug!(model = deployed, "no metadata yet"),
+            }
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
