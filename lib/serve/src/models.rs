@@ -18,13 +18,13 @@ use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long a changed model may take to get ready, before the old one stays.
-const TAKE_OVER: Duration = Duration::from_secs(60);
+const TAKE_OVER: Duration = Duration::from_mins(1);
 
 /// All models of a server.
 pub struct Models {
     embed: Arc<dyn Embed>,
     limits: Limits,
-    models: RwLock<BTreeMap<String, BTreeMap<String, Arc<Served>>>>,
+    by_name: RwLock<BTreeMap<String, BTreeMap<String, Arc<Served>>>>,
 }
 
 /// One version of a model.
@@ -91,7 +91,7 @@ impl Models {
     /// No models yet: see [`configure`](Self::configure).
     #[must_use]
     pub fn new(limits: Limits, embed: Arc<dyn Embed>) -> Self {
-        Self { embed, limits, models: RwLock::default() }
+        Self { embed, limits, by_name: RwLock::default() }
     }
 
     /// Takes over a configuration. Models that it does not change go on. A changed one is loaded
@@ -114,7 +114,7 @@ impl Models {
                 }
             }
         }
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         for (name, versions) in models.iter_mut() {
             versions.retain(|version, _| names.contains(&(name.clone(), version.clone())));
         }
@@ -138,20 +138,20 @@ impl Models {
     }
 
     fn insert(&self, served: Arc<Served>) {
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         let versions = models.entry(served.config.name.clone()).or_default();
         versions.insert(served.config.version.clone(), served);
     }
 
     fn version(&self, name: &str, version: &str) -> Option<Arc<Served>> {
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let models = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         models.get(name)?.get(version).cloned()
     }
 
     /// All versions of all models, in order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Served>> {
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let models = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         models.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
@@ -160,7 +160,7 @@ impl Models {
     /// # Errors
     /// There is none.
     pub fn versions(&self, name: &str, version: &str) -> Result<Vec<Arc<Served>>, Error> {
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let models = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         let versions = models.get(name).into_iter().flat_map(BTreeMap::values);
         let found: Vec<_> = versions
             .filter(|served| version.is_empty() || served.config.version == version)
