@@ -12,17 +12,15 @@
 //!
 //! 100 000 inputs by default, others with `PARM_SOAK=NUMBER`; `PARM_HOSTILE_INPUT=I` reads only
 //! input I, which is the same on every machine.
-#![allow(unsafe_code)] // an allocator cannot be written without
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
-use std::{env, fs, thread};
 
 use parm::dtype::Dtype;
 use parm::npy::{Compressor, RowBuffer, RowReader, StreamError, Window, decompress};
+use parm_testkit::hostile::{Counting, account, arrived, soak};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -33,80 +31,8 @@ const CONSTANT: isize = 4 << 20;
 /// Inputs of one run.
 const INPUTS: u64 = 100_000;
 
-/// What this thread holds, against what has arrived at it.
-struct Account {
-    live: Cell<isize>,
-    arrived: Cell<isize>,
-    factor: Cell<isize>,
-    /// The most that was ever live beyond factor × arrived.
-    excess: Cell<isize>,
-}
-
-thread_local! {
-    static ACCOUNT: Account = const {
-        Account { live: Cell::new(0), arrived: Cell::new(0), factor: Cell::new(2), excess: Cell::new(0) }
-    };
-}
-
-impl Account {
-    fn allocate(&self, bytes: isize) {
-        self.live.set(self.live.get() + bytes);
-        let excess = self.live.get() - self.factor.get() * self.arrived.get();
-        self.excess.set(self.excess.get().max(excess));
-    }
-}
-
-/// The system's allocator, with an account for each thread.
-struct Counting;
-
-fn count(bytes: isize) {
-    // A thread that ends has no account any more, and nothing left to prove.
-    let _ = ACCOUNT.try_with(|account| account.allocate(bytes));
-}
-
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came. The counting neither allocates (the
-// account is const and has no destructor) nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size().cast_signed()));
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    /// Counts the growth: large blocks are moved by remapping, not copied.
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-/// Runs `read` and returns its result with the most that it held beyond factor × arrived.
-fn account<T>(factor: usize, read: impl FnOnce() -> T) -> (T, isize) {
-    let before = ACCOUNT.with(|account| {
-        account.arrived.set(0);
-        account.factor.set(factor.cast_signed());
-        account.excess.set(account.live.get());
-        account.live.get()
-    });
-    let result = read();
-    (result, ACCOUNT.with(|account| account.excess.get()) - before)
-}
 
 /// Notes what arrives.
 struct Arriving<R>(R);
@@ -114,7 +40,7 @@ struct Arriving<R>(R);
 impl<R: Read> Read for Arriving<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.0.read(buffer)?;
-        ACCOUNT.with(|account| account.arrived.set(account.arrived.get() + read.cast_signed()));
+        arrived(read);
         Ok(read)
     }
 }
@@ -323,46 +249,15 @@ fn input(corpus: &Corpus, i: u64) -> (Vec<u8>, usize) {
 #[test]
 fn no_mutation_of_any_fixture_panics_hangs_or_takes_memory_that_did_not_arrive() {
     let corpus = corpus();
-    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(i) = number("PARM_HOSTILE_INPUT") {
+    let show = |i| {
         let (stream, block) = input(&corpus, i);
         eprintln!("{}\n{:?}", stream.escape_ascii(), read(&stream, As::Bytes, block));
-        check(&stream, block);
-        return;
-    }
-    let inputs = number("PARM_SOAK").unwrap_or(INPUTS);
-    let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
-    let begin = Instant::now();
-    let results = thread::scope(|scope| {
-        let corpus = &corpus;
-        let workers: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn(move || {
-                    let (mut worst, mut whole) = (0, 0);
-                    for i in (thread..inputs).step_by(threads as usize) {
-                        let (stream, block) = input(corpus, i);
-                        let run = || check(&stream, block);
-                        let Ok((excess, successes)) = std::panic::catch_unwind(run) else {
-                            panic!("input {i}: see it again with PARM_HOSTILE_INPUT={i}");
-                        };
-                        worst = worst.max(excess);
-                        whole += u64::from(successes == 3);
-                    }
-                    (worst, whole)
-                })
-            })
-            .collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+    };
+    soak(INPUTS, show, |i| {
+        let (stream, block) = input(&corpus, i);
+        let (excess, successes) = check(&stream, block);
+        (excess, successes == 3)
     });
-    let worst = results.iter().map(|&(worst, _)| worst).max().unwrap_or(0);
-    let whole: u64 = results.iter().map(|&(_, whole)| whole).sum();
-    eprintln!(
-        "{inputs} inputs in {:.1} s: {whole} read to their end, the others refused; at most {worst} bytes \
-         over the factor",
-        begin.elapsed().as_secs_f64()
-    );
-    // Else the mutations are too wild to come far, or too tame to break anything.
-    assert!(inputs < 1000 || (inputs / 20..inputs * 19 / 20).contains(&whole), "{whole}");
 }
 
 /// An item of version 1.0 with this header.

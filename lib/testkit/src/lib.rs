@@ -1,7 +1,8 @@
 //! Support for tests: `.npy` bytes made without the code under test, streams that trickle, a server
-//! that answers badly, and the tools run as processes.
+//! that answers badly, hostile inputs under an allocator that counts, and the tools run as processes.
 
 pub mod code_dir;
+pub mod hostile;
 pub mod npy;
 pub mod safetensors;
 pub mod server;
