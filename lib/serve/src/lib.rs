@@ -11,6 +11,7 @@ pub mod instance;
 pub mod lane;
 pub mod models;
 pub mod oip;
+pub mod proto;
 
 pub use fleet::{Embed, NoModels};
 
