@@ -61,8 +61,9 @@ test: all ## Run all tests
 	$(CARGO) test --release --workspace --locked --lib --bins --tests
 
 .PHONY: soak
-soak: all ## Read 10 million mutated streams; give the serving core 1000 million random events
+soak: all ## Read 10 million mutated streams and as many bodies; give the serving core 1000 million events
 	PARM_SOAK=10000000 $(CARGO) test --release --locked -p parm --test hostile -- --nocapture
+	PARM_SOAK=10000000 $(CARGO) test --release --locked -p parm-serving --test hostile -- --nocapture
 	$(CARGO) test --release --locked -p parm-engine --test random -- --ignored --nocapture
 
 .PHONY: lint
@@ -108,6 +109,7 @@ install-files:
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
 	$(CARGO) bench --locked -p parm --bench kernels --bench codes
 	$(CARGO) bench --locked -p parm-engine --bench events
+	$(CARGO) bench --locked -p parm-serving --bench wire
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 
 .PHONY: clean

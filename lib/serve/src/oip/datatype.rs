@@ -1,9 +1,11 @@
 //! Element types.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use parm::Dtype;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Error, Status};
 
@@ -134,6 +136,20 @@ impl FromStr for Datatype {
                 format!("found datatype '{name}', expected BOOL, INT8 to INT64, UINT8 to UINT64, FP16, BF16, FP32, FP64 or BYTES"),
             )
         })
+    }
+}
+
+/// By its name.
+impl Serialize for Datatype {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// By its name.
+impl<'de> Deserialize<'de> for Datatype {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

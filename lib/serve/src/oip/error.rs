@@ -49,6 +49,40 @@ impl Status {
         }
     }
 
+    /// What a status code over HTTP that is no success means; all of 400 to 499 that have no other
+    /// meaning here blame the request, and all others the server.
+    #[must_use]
+    pub fn from_http(code: u16) -> Self {
+        match code {
+            401 | 403 => Self::Unauthenticated,
+            404 => Self::NotFound,
+            408 | 504 => Self::DeadlineExceeded,
+            413 => Self::TooLarge,
+            429 | 502 | 503 => Self::Unavailable,
+            501 => Self::Unimplemented,
+            400..=499 => Self::InvalidArgument,
+            _ => Self::Internal,
+        }
+    }
+
+    /// What the number of a status code over gRPC that is no success means.
+    #[must_use]
+    pub fn from_grpc(code: i32) -> Self {
+        match code {
+            // INVALID_ARGUMENT, ALREADY_EXISTS, FAILED_PRECONDITION, OUT_OF_RANGE
+            3 | 6 | 9 | 11 => Self::InvalidArgument,
+            4 => Self::DeadlineExceeded,
+            5 => Self::NotFound,
+            // PERMISSION_DENIED, UNAUTHENTICATED
+            7 | 16 => Self::Unauthenticated,
+            8 => Self::TooLarge,
+            12 => Self::Unimplemented,
+            // CANCELLED, ABORTED, UNAVAILABLE
+            1 | 10 | 14 => Self::Unavailable,
+            _ => Self::Internal,
+        }
+    }
+
     /// The number of the status code over gRPC.
     #[must_use]
     pub fn grpc(self) -> i32 {
@@ -65,6 +99,9 @@ impl Status {
     }
 }
 
+/// Bytes of the longest message; what is cut off is what the client sent.
+const LONGEST: usize = 1000;
+
 /// An error that a client is told: what was found, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -76,15 +113,58 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind.
+    /// An error of this kind. A message over 1000 bytes is cut.
     #[must_use]
     pub fn new(status: Status, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        let mut message = message.into();
+        if message.len() > LONGEST {
+            message.truncate(message.floor_char_boundary(LONGEST));
+            message.push('…');
+            message.shrink_to_fit();
+        }
+        Self { status, message }
     }
 
     /// The request is wrong.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Status::InvalidArgument, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_go_both_ways() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_http(status.http()), status);
+            assert_eq!(Status::from_grpc(status.grpc()), status);
+        }
+        // Of servers that use more codes than this one.
+        for (code, status) in [
+            (422, Status::InvalidArgument),
+            (403, Status::Unauthenticated),
+            (408, Status::DeadlineExceeded),
+            (429, Status::Unavailable),
+            (502, Status::Unavailable),
+            (500, Status::Internal),
+            (302, Status::Internal),
+        ] {
+            assert_eq!(Status::from_http(code), status, "{code}");
+        }
+        for (code, status) in [(1, Status::Unavailable), (2, Status::Internal), (9, Status::InvalidArgument)]
+        {
+            assert_eq!(Status::from_grpc(code), status, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let error = Error::invalid("é".repeat(100_000));
+        assert_eq!(error.message, format!("{}…", "é".repeat(500)));
+        assert!(error.message.capacity() < 2000);
+        assert_eq!(Error::invalid("a".repeat(1000)).message.len(), 1000);
     }
 }

@@ -6,19 +6,24 @@
 
 mod datatype;
 mod error;
+pub mod grpc;
+pub mod http;
 mod tensor;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 pub use datatype::Datatype;
 pub use error::{Error, Status};
-pub use tensor::{Chunks, Tensor};
+pub use tensor::{Chunks, Place, Tensor, check};
 
 /// Parameters of a request, a response or a tensor, by name.
 pub type Parameters = BTreeMap<String, Parameter>;
 
 /// The value of a parameter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Parameter {
     /// A truth value.
     Bool(bool),
@@ -74,38 +79,56 @@ pub struct InferResponse {
 }
 
 /// What a server says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServerMetadata {
     /// Its name.
+    #[serde(deserialize_with = "or_empty")]
     pub name: String,
     /// Its version.
+    #[serde(deserialize_with = "or_empty")]
     pub version: String,
     /// The extensions of the protocol that it speaks.
+    #[serde(deserialize_with = "or_empty")]
     pub extensions: Vec<String>,
 }
 
 /// What a server says of a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelMetadata {
     /// Its name.
+    #[serde(deserialize_with = "or_empty")]
     pub name: String,
     /// The versions that are there.
+    #[serde(deserialize_with = "or_empty")]
     pub versions: Vec<String>,
     /// What runs it; may be empty.
+    #[serde(deserialize_with = "or_empty")]
     pub platform: String,
     /// Its inputs.
+    #[serde(deserialize_with = "or_empty")]
     pub inputs: Vec<TensorMetadata>,
     /// Its outputs.
+    #[serde(deserialize_with = "or_empty")]
     pub outputs: Vec<TensorMetadata>,
 }
 
 /// What a server says of an input or output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorMetadata {
     /// Its name.
     pub name: String,
     /// Its element type.
     pub datatype: Datatype,
     /// Its shape, the batch dimension included; −1: any size.
+    #[serde(default, deserialize_with = "or_empty")]
     pub shape: Vec<i64>,
+}
+
+/// Reads null as nothing, since servers are free with what they leave out.
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
