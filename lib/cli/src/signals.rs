@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -11,6 +12,12 @@ use signal_hook::low_level::emulate_default_handler;
 
 /// Whether the first signal is only noted.
 static POSTPONED: AtomicBool = AtomicBool::new(false);
+
+/// Where signals go in place of ending the process.
+static FORWARDED: Mutex<Option<Sender<i32>>> = Mutex::new(None);
+
+/// The signal that servers take as an order to read their configuration again.
+pub const HANGUP: i32 = SIGHUP;
 
 /// The signal that was noted, or 0.
 static NOTED: AtomicI32 = AtomicI32::new(0);
@@ -49,6 +56,10 @@ pub fn handle() -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
+            let forwarded = FORWARDED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if forwarded.is_some_and(|to| to.send(signal).is_ok()) {
+                continue;
+            }
             if POSTPONED.swap(false, Ordering::SeqCst) {
                 NOTED.store(signal, Ordering::SeqCst);
                 continue;
@@ -68,6 +79,16 @@ pub fn handle() -> std::io::Result<()> {
 /// process as ever.
 pub fn postpone() {
     POSTPONED.store(true, Ordering::SeqCst);
+}
+
+/// From now on signals are sent there, and do nothing else.
+pub fn forward(to: Sender<i32>) {
+    *FORWARDED.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
+}
+
+/// From now on signals end the process again.
+pub fn no_longer_forward() {
+    *FORWARDED.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// The signal that came since [`postpone`].

@@ -30,6 +30,7 @@ impl Engine {
             priority,
             seq,
             attempts: 1,
+            queued: self.now,
             avoid: None,
             running: None,
             cancelled: false,
@@ -209,7 +210,7 @@ impl Engine {
         if room && work.attempts < self.config.max_attempts && self.is_needed(&work) {
             self.counters.retries += 1;
             let attempts = work.attempts + 1;
-            self.queue(Work { attempts, avoid, running: None, cancelled: false, ..work });
+            self.queue(Work { attempts, queued: self.now, avoid, running: None, cancelled: false, ..work });
         } else {
             self.despair(work.owner);
         }

@@ -106,6 +106,8 @@ pub struct Call {
     pub instance: InstanceId,
     /// Rows of its batch.
     pub rows: usize,
+    /// How long it waited for the instance.
+    pub waited: Time,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,8 @@ pub(crate) struct Work {
     pub(crate) priority: u8,
     pub(crate) seq: u64,
     pub(crate) attempts: u8,
+    /// Since when it is queued, or was.
+    pub(crate) queued: Time,
     /// Where it failed.
     pub(crate) avoid: Option<InstanceId>,
     /// Where it runs and since when, if it does.

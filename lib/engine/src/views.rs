@@ -28,12 +28,12 @@ impl Engine {
     #[must_use]
     pub fn call(&self, call: CallId) -> Option<Call> {
         let work = self.works.get(call)?;
-        let (instance, _) = work.running?;
+        let (instance, since) = work.running?;
         let rows = match work.owner {
             Owner::Batch(batch) => self.batches[batch].queries.len(),
             Owner::Group(group) => self.group_rows(group),
         };
-        Some(Call { task: work.task, instance, rows })
+        Some(Call { task: work.task, instance, rows, waited: since - work.queued })
     }
 
     /// The rows of a call that runs a model on a batch: [`crate::Task::Deployed`],

@@ -12,6 +12,7 @@ pub mod lane;
 pub mod models;
 pub mod oip;
 pub mod proto;
+pub mod server;
 
 pub use fleet::{Embed, NoModels};
 

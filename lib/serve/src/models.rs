@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::client;
@@ -65,6 +66,19 @@ pub struct Loaded {
     pub deployed_name: String,
     deployed: watch::Receiver<Deployed>,
     _fleet: Fleet,
+}
+
+/// An entry of the index of models.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Indexed {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `READY`, `LOADING` or `UNAVAILABLE`.
+    pub state: &'static str,
+    /// Why it is not ready.
+    pub reason: String,
 }
 
 /// What became of requests before they came to a lane, or that no lane saw.
@@ -180,6 +194,47 @@ impl Models {
         };
         let found = self.versions(name, version)?.into_iter().max_by_key(rank);
         found.ok_or_else(|| unknown(name, version))
+    }
+
+    /// True if there is an instance of each model that is loaded, or being loaded.
+    #[must_use]
+    pub fn are_ready(&self) -> bool {
+        self.all().iter().all(|served| match &*served.state.borrow() {
+            State::Loaded(loaded) => loaded.is_ready(),
+            State::Loading | State::Failed(_) => false,
+            State::Unloaded => true,
+        })
+    }
+
+    /// What clients are told of a model, with all its versions that are ready.
+    ///
+    /// # Errors
+    /// There is no such model, or it is not ready.
+    pub fn metadata(&self, name: &str, version: &str) -> Result<ModelMetadata, Error> {
+        let mut metadata = self.find(name, version)?.ready()?.metadata.clone();
+        let versions = self.versions(name, "")?;
+        let ready = versions.iter().filter(|served| served.ready().is_ok());
+        metadata.versions = ready.map(|served| served.config.version.clone()).collect();
+        Ok(metadata)
+    }
+
+    /// All models with their states; only those that are ready, if that is wanted.
+    #[must_use]
+    pub fn index(&self, only_ready: bool) -> Vec<Indexed> {
+        let entry = |served: &Arc<Served>| {
+            let (state, reason) = match served.state() {
+                State::Unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
+                State::Loading => ("LOADING", String::new()),
+                State::Loaded(loaded) if loaded.is_ready() => ("READY", String::new()),
+                State::Loaded(_) => ("LOADING", "no instance is there yet".to_owned()),
+                State::Failed(why) => ("UNAVAILABLE", why),
+            };
+            let (name, version) = (served.config.name.clone(), served.config.version.clone());
+            Indexed { name, version, state, reason }
+        };
+        let all = self.all();
+        let entries = all.iter().map(entry);
+        entries.filter(|entry| !only_ready || entry.state == "READY").collect()
     }
 
     /// Loads all versions of a model, if they are not.

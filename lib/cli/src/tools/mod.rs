@@ -7,6 +7,7 @@ pub mod encode;
 pub mod infer;
 pub mod plot;
 pub mod score;
+pub mod serve;
 pub mod train;
 
 use clap::{Command, CommandFactory};
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Command> {
         infer::Infer::command(),
         decode::Decode::command(),
         train::Train::command(),
+        serve::Serve::command(),
         score::Score::command(),
         data::Data::command(),
         compare::Compare::command(),

@@ -276,6 +276,20 @@ pub enum Redundancy {
     Coded(Box<Coded>),
 }
 
+impl Redundancy {
+    /// Its name, as in the file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Replicate { .. } => "replicate",
+            Self::Hedge(_) => "hedge",
+            Self::Cheap => "cheap",
+            Self::Coded(_) => "coded",
+        }
+    }
+}
+
 /// Sending again what is late.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

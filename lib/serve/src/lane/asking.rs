@@ -1,6 +1,6 @@
 //! Requests come in, and their answers go out.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use parm_engine::{Arrival, Decode, Outcome, Reason, Rejection, Time};
@@ -29,6 +29,7 @@ impl Driver {
         let count = inputs.len();
         let open = Open {
             reply,
+            arrived: now,
             answers: vec![None; count],
             left: count,
             queries: Vec::with_capacity(count),
@@ -123,7 +124,8 @@ impl Driver {
             Outcome::Default(reason) => self.fallback(reason, held),
         };
         if let Some(held) = self.rows.get(row as usize) {
-            self.stats.answers.record(Duration::from_nanos(now.saturating_sub(held.arrived)));
+            let time = Duration::from_nanos(now.saturating_sub(held.arrived));
+            self.stats.answered(Duration::from_nanos(now), time);
         }
         match answer {
             Ok(answer) => self.answered_row(id, place, answer),
@@ -141,7 +143,8 @@ impl Driver {
         if open.left == 0
             && let Some(open) = self.requests.remove(&id)
         {
-            self.stats.requests += 1;
+            self.stats.requests.record(Duration::from_nanos(self.now().saturating_sub(open.arrived)));
+            self.stats.last_answer = Some(SystemTime::now());
             // Who does not wait any more need not know.
             let _ = open.reply.send(Ok(open.answers.into_iter().flatten().collect()));
         }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Role, Task, Time};
 
+use tokio::task::AbortHandle;
+
 use super::coder::{Members, RowEncoder};
 use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
-use super::{Event, Values};
+use super::{Encoding, Event, Values};
 use crate::instance::{CallContext, CallError, Headers};
 use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
 
@@ -68,7 +70,11 @@ impl Driver {
     fn dispatch(&mut self, now: Time, call: CallId, instance: InstanceId) {
         // It was lost in the same event.
         let Some(of) = self.engine.call(call) else { return };
+        let since = Instant::now();
         self.sent += 1;
+        if let Task::Parity { .. } | Task::Coded { .. } = of.task {
+            self.stats.parity_queued.record(Duration::from_nanos(of.waited));
+        }
         let mut request = InferRequest {
             model: self.model_name(of.task),
             version: self.options.version.clone(),
@@ -90,7 +96,7 @@ impl Driver {
             Task::Coded { group, worker } => self.encode(now, group, worker, of.rows, None),
         };
         match work {
-            Some(work) => self.send(call, instance, work, request, context),
+            Some(work) => self.send(call, Running { instance, since, abort: None }, work, request, context),
             None => self.engine.failed(now, call),
         }
     }
@@ -176,13 +182,14 @@ impl Driver {
     fn send(
         &mut self,
         call: CallId,
-        id: InstanceId,
+        mut running: Running,
         work: Work,
         mut request: InferRequest,
         context: CallContext,
     ) {
-        let Some(held) = self.instances.get_mut(&id) else { return };
+        let Some(held) = self.instances.get_mut(&running.instance) else { return };
         held.view.running += 1;
+        let began = running.since;
         let (instance, events) = (Arc::clone(&held.member.instance), self.events.clone());
         let timeout = self.call_timeout;
         let task = tokio::spawn(async move {
@@ -197,7 +204,7 @@ impl Driver {
                     })
                 }
             };
-            let encoding = since.elapsed();
+            let encoding = Encoding { full: began.elapsed(), sum: since.elapsed() };
             let result = match encoded {
                 Ok(()) => tokio::time::timeout(timeout, instance.infer(request, context))
                     .await
@@ -209,12 +216,13 @@ impl Driver {
                 let _ = events.send(Event::Ended { call, result, encoding });
             }
         });
-        self.calls.insert(call, Running { instance: id, since: Instant::now(), abort: task.abort_handle() });
+        running.abort = Some(task.abort_handle());
+        self.calls.insert(call, running);
     }
 
     fn cancel_call(&mut self, now: Time, call: CallId) {
         if let Some(running) = self.calls.remove(&call) {
-            running.abort.abort();
+            running.abort.iter().for_each(AbortHandle::abort);
             let took_too_long = self.engine.call(call).is_none();
             let failure = took_too_long.then_some(CallError::Timeout(self.call_timeout));
             self.call_over(&running, failure.as_ref().map_or(Ok(()), Err));
@@ -247,7 +255,7 @@ impl Driver {
         now: Time,
         call: CallId,
         result: Result<InferResponse, CallError>,
-        encoding: Duration,
+        encoding: Encoding,
     ) {
         // It was cancelled.
         let Some(running) = self.calls.remove(&call) else { return };
@@ -256,8 +264,9 @@ impl Driver {
             return;
         };
         if let Task::Parity { .. } | Task::Coded { .. } = of.task {
-            self.stats.encode.record(encoding);
-            self.stats.parity_calls.record(running.since.elapsed().saturating_sub(encoding));
+            self.stats.encode.record(encoding.full);
+            self.stats.encode_sum.record(encoding.sum);
+            self.stats.parity_calls.record(running.since.elapsed().saturating_sub(encoding.full));
         } else {
             self.stats.calls.record(running.since.elapsed());
         }

@@ -89,6 +89,7 @@ pub(super) enum Input {
 /// A request that waits for answers.
 pub(super) struct Open {
     pub(super) reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>>,
+    pub(super) arrived: Time,
     pub(super) answers: Vec<Option<RowAnswer>>,
     pub(super) left: usize,
     pub(super) queries: Vec<QueryId>,
@@ -112,7 +113,8 @@ pub(super) struct Instance {
 pub(super) struct Running {
     pub(super) instance: InstanceId,
     pub(super) since: Instant,
-    pub(super) abort: AbortHandle,
+    /// None before it is spawned.
+    pub(super) abort: Option<AbortHandle>,
 }
 
 pub(super) struct Driver {

@@ -115,10 +115,17 @@ pub struct Lane {
     next: Arc<AtomicU64>,
 }
 
+/// How long a call took to be sent: from its dispatch, and of that the encoder alone.
+#[derive(Clone, Copy, Debug)]
+struct Encoding {
+    full: Duration,
+    sum: Duration,
+}
+
 enum Event {
     Ask { id: u64, ask: Ask, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
     GiveUp { id: u64 },
-    Ended { call: parm_engine::CallId, result: Result<InferResponse, CallError>, encoding: Duration },
+    Ended { call: parm_engine::CallId, result: Result<InferResponse, CallError>, encoding: Encoding },
     Probed { instance: InstanceId, works: bool },
     Join { member: Member, id: oneshot::Sender<InstanceId> },
     Leave { instance: InstanceId },

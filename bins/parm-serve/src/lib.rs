@@ -1,0 +1,128 @@
+//! `parm-serve`: the prediction server. What it does is in `parm_serving`; here are its options, its
+//! signals and its log, and the models inside this process.
+
+mod embed;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use parm_cli::tools::serve::{LogFormat, Serve};
+use parm_cli::{Exit, Io, Usage, signals};
+use parm_serving::config::{self, Config};
+use parm_serving::server::{Order, Running};
+use tokio::sync::mpsc;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// Runs the tool.
+///
+/// # Errors
+/// A configuration that cannot work, an address that cannot be listened at, or queries that were not
+/// answered when the time to stop was over.
+pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
+    if options.schema {
+        let schema = serde_json::to_string_pretty(&config::schema())?;
+        let mut stdout = io.take_stdout().context("standard output is closed")?;
+        writeln!(stdout, "{schema}").and_then(|()| stdout.flush()).context("standard output")?;
+        return Ok(Exit::Done);
+    }
+    let file = options
+        .config
+        .as_ref()
+        .ok_or_else(|| Usage::error("expected a configuration: parm-serve CONFIG.json"))?;
+    let config = load(options, file)?;
+    if options.check_config {
+        options.common.count(io, "parm-serve", &format!("{} models, no error", config.models.len()));
+        return Ok(Exit::Done);
+    }
+    log(options);
+    let embed = Arc::new(embed::Libtorch::new(options.threads));
+    let runtime = {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.enable_all().thread_name("parm-serve");
+        if let Some(workers) = options.workers {
+            builder.worker_threads(workers as usize);
+        }
+        builder.build().context("the runtime")?
+    };
+    let (orders, told) = mpsc::channel(1);
+    let (to_signals, signalled) = std::sync::mpsc::channel();
+    signals::forward(to_signals);
+    let in_time = runtime.block_on(async {
+        let running = Running::start(config, embed).await.map_err(|error| anyhow!(error))?;
+        let said =
+            |address: Option<std::net::SocketAddr>| address.map_or("-".to_owned(), |at| at.to_string());
+        let addresses = running.addresses;
+        tracing::info!(
+            http = said(addresses.http),
+            grpc = said(addresses.grpc),
+            admin = said(addresses.admin),
+            "listening"
+        );
+        let (options, file) = (options.clone(), file.clone());
+        std::thread::Builder::new().name("orders".into()).spawn(move || {
+            obey(&signalled, &orders, || load(&options, &file));
+        })?;
+        Ok::<_, anyhow::Error>(running.serve(told).await)
+    })?;
+    // Calls that nobody waits for are not waited for.
+    runtime.shutdown_background();
+    if in_time { Ok(Exit::Done) } else { Err(anyhow!("the time to stop was over before all was answered")) }
+}
+
+/// Reads the configuration; options go over it.
+fn load(options: &Serve, file: &Path) -> Result<Config> {
+    let mut config = Config::load(file).with_context(|| file.display().to_string())?;
+    config.http = options.http.or(config.http);
+    config.grpc = options.grpc.or(config.grpc);
+    config.admin = options.admin.or(config.admin);
+    Ok(config)
+}
+
+/// Makes orders of signals: SIGHUP reads the configuration again, SIGTERM and SIGINT stop; a second
+/// one ends the process at once.
+fn obey(
+    signalled: &std::sync::mpsc::Receiver<i32>,
+    orders: &mpsc::Sender<Order>,
+    load: impl Fn() -> Result<Config>,
+) {
+    while let Ok(signal) = signalled.recv() {
+        let order = if signal == signals::HANGUP {
+            match load() {
+                Ok(config) => Order::Reload(Box::new(config)),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "the old configuration stays");
+                    continue;
+                }
+            }
+        } else {
+            signals::no_longer_forward();
+            Order::Stop
+        };
+        if orders.blocking_send(order).is_err() {
+            return;
+        }
+    }
+}
+
+/// Where and how messages go.
+fn log(options: &Serve) {
+    let level = match (options.common.quiet, options.common.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (_, true) => LevelFilter::DEBUG,
+        _ => LevelFilter::INFO,
+    };
+    let filter = Targets::new().with_target("parm", level).with_default(level.min(LevelFilter::WARN));
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match options.log_format {
+        LogFormat::Json => layer.json().with_filter(filter).boxed(),
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+    };
+    // A process has one log; in a test there may be one already.
+    let _ = tracing_subscriber::registry().with(layer).try_init();
+}

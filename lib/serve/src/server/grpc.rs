@@ -1,0 +1,270 @@
+//! The protocol over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use http::HeaderMap;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::http::{Shared, passed_on};
+use super::{model_config, statistics};
+use crate::instance::Headers;
+use crate::oip::{Error, InferRequest, grpc as wire};
+use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use crate::proto::{
+    ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
+    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest,
+    ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse,
+    RepositoryModelLoadRequest, RepositoryModelLoadResponse, RepositoryModelUnloadRequest,
+    RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
+    ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, repository_index_response,
+};
+
+/// Requests of one stream that are answered at once, and responses that wait to be sent.
+const STREAM: usize = 256;
+
+/// The service's implementation.
+#[derive(Clone)]
+struct Service(Shared);
+
+/// The routes of the services.
+pub(super) fn routes(shared: Shared) -> Router {
+    let limit = shared.server.limits.body_bytes;
+    let inference = GrpcInferenceServiceServer::new(Service(shared.clone()))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(usize::MAX);
+    tonic::service::Routes::new(inference).add_service(HealthServer::new(Service(shared))).into_axum_router()
+}
+
+impl Service {
+    fn inference(&self, headers: &HeaderMap) -> Result<(), Error> {
+        self.0.inference.check(headers)
+    }
+
+    fn admin(&self, headers: &HeaderMap) -> Result<(), Error> {
+        self.0.admin.check(headers)
+    }
+
+    async fn infer(&self, request: InferRequest, headers: Headers) -> Result<ModelInferResponse, Error> {
+        Ok(wire::write_response(&self.0.server.infer(request, headers).await?))
+    }
+}
+
+/// The headers of a request, which gRPC calls metadata.
+fn headers<T>(request: &Request<T>) -> HeaderMap {
+    request.metadata().clone().into_headers()
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Service {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Response<ServerReadyResponse>, Status> {
+        Ok(Response::new(ServerReadyResponse { ready: self.0.server.is_ready() }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        self.inference(&headers(&request))?;
+        let asked = request.into_inner();
+        let ready = self.0.server.models.find(&asked.name, &asked.version)?.ready().is_ok();
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        request: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        self.inference(&headers(&request))?;
+        Ok(Response::new(wire::write_server_metadata(self.0.server.metadata())))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        self.inference(&headers(&request))?;
+        let asked = request.into_inner();
+        let metadata = self.0.server.models.metadata(&asked.name, &asked.version)?;
+        Ok(Response::new(wire::write_model_metadata(&metadata)))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let headers = headers(&request);
+        self.inference(&headers)?;
+        let asked = wire::read_request(request.into_inner())?;
+        Ok(Response::new(self.infer(asked, passed_on(&headers)).await?))
+    }
+
+    /// Requests of a stream are answered as their answers come, those of a sequence in order.
+    async fn model_stream_infer(
+        &self,
+        request: Request<tonic::Streaming<ModelInferRequest>>,
+    ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
+        let headers = headers(&request);
+        self.inference(&headers)?;
+        let passed_on = passed_on(&headers);
+        let (answers, sent) = mpsc::channel(STREAM);
+        let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
+        let mut requests = request.into_inner();
+        tokio::spawn(async move {
+            // A stream that breaks off asks no more; a client that is gone wants no answers.
+            while let Some(Ok(message)) = requests.next().await {
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+                let id = message.id.clone();
+                let in_order = message.parameters.contains_key("sequence_id");
+                let (service, answers, headers) = (service.clone(), answers.clone(), Arc::clone(&passed_on));
+                let answer = async move {
+                    let answer = match wire::read_request(message) {
+                        Ok(asked) => service.infer(asked, headers).await,
+                        Err(error) => Err(error),
+                    };
+                    let _ = answers.send(Ok(streamed(id, answer))).await;
+                    drop(permit);
+                };
+                if in_order {
+                    answer.await;
+                } else {
+                    tokio::spawn(answer);
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<ModelConfigRequest>,
+    ) -> Result<Response<ModelConfigResponse>, Status> {
+        self.inference(&headers(&request))?;
+        let asked = request.into_inner();
+        let served = self.0.server.models.find(&asked.name, &asked.version)?;
+        let config = model_config::ModelConfig::of(&served, &self.0.server.limits)?;
+        Ok(Response::new(ModelConfigResponse { config: Some(config.into()) }))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<ModelStatisticsRequest>,
+    ) -> Result<Response<ModelStatisticsResponse>, Status> {
+        self.inference(&headers(&request))?;
+        let asked = request.into_inner();
+        let models = &self.0.server.models;
+        let of = if asked.name.is_empty() {
+            models.all()
+        } else {
+            models.versions(&asked.name, &asked.version)?
+        };
+        let model_stats = statistics::of(&of).await.into_iter().map(Into::into).collect();
+        Ok(Response::new(ModelStatisticsResponse { model_stats }))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<RepositoryIndexRequest>,
+    ) -> Result<Response<RepositoryIndexResponse>, Status> {
+        self.admin(&headers(&request))?;
+        let entries = self.0.server.models.index(request.into_inner().ready).into_iter();
+        let models = entries.map(|entry| repository_index_response::ModelIndex {
+            name: entry.name,
+            version: entry.version,
+            state: entry.state.to_owned(),
+            reason: entry.reason,
+        });
+        Ok(Response::new(RepositoryIndexResponse { models: models.collect() }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
+        self.admin(&headers(&request))?;
+        self.0.server.models.load(&request.into_inner().model_name).await?;
+        Ok(Response::new(RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
+        self.admin(&headers(&request))?;
+        self.0.server.models.unload(&request.into_inner().model_name)?;
+        Ok(Response::new(RepositoryModelUnloadResponse {}))
+    }
+}
+
+/// A response of a stream; an error keeps the id of its request.
+fn streamed(id: String, answer: Result<ModelInferResponse, Error>) -> ModelStreamInferResponse {
+    match answer {
+        Ok(response) => {
+            ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
+        }
+        Err(error) => ModelStreamInferResponse {
+            error_message: error.message,
+            infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+        },
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let status = self.health(&request.into_inner().service)?;
+        Ok(Response::new(HealthCheckResponse { status: status.into() }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (service, of) = (self.clone(), request.into_inner().service);
+        let interval = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(WATCH));
+        let mut last = None;
+        let changes = interval.filter_map(move |_| {
+            let status = service.health(&of).unwrap_or(ServingStatus::ServiceUnknown);
+            let is_new = last.replace(status) != Some(status);
+            is_new.then(|| Ok(HealthCheckResponse { status: status.into() }))
+        });
+        Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+/// How often health is looked at for who watches it.
+const WATCH: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Service {
+    /// The health of the server, of a service, or of a model by its name.
+    fn health(&self, of: &str) -> Result<ServingStatus, Error> {
+        let ready = match of {
+            "" | "inference.GRPCInferenceService" => self.0.server.is_ready(),
+            model => self.0.server.models.find(model, "")?.ready().is_ok(),
+        };
+        Ok(if ready { ServingStatus::Serving } else { ServingStatus::NotServing })
+    }
+}

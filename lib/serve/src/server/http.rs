@@ -1,0 +1,233 @@
+//! The protocol over HTTP.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::auth::Keys;
+use super::body::{self, Packing};
+use super::statistics::{self, Statistics};
+use super::{Server, model_config};
+use crate::instance::Headers;
+use crate::models::Served;
+use crate::oip::{Error, Status, http as wire};
+
+/// Headers of a request that go on to instances, and the first of them back to the client.
+const PASSED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+
+/// What handlers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) server: Arc<Server>,
+    pub(super) inference: Arc<Keys>,
+    pub(super) admin: Arc<Keys>,
+}
+
+type Answer = Result<Response, Error>;
+
+/// The routes that use models.
+pub(super) fn inference(shared: Shared) -> Router {
+    let routes = Router::new()
+        .route("/v2", get(server_metadata))
+        .route("/v2/", get(server_metadata))
+        .route("/v2/models/stats", get(all_statistics))
+        .route("/v2/models/{model}", get(metadata))
+        .route("/v2/models/{model}/ready", get(ready))
+        .route("/v2/models/{model}/config", get(config))
+        .route("/v2/models/{model}/stats", get(model_statistics))
+        .route("/v2/models/{model}/infer", post(infer))
+        .route("/v2/models/{model}/versions/{version}", get(metadata))
+        .route("/v2/models/{model}/versions/{version}/ready", get(ready))
+        .route("/v2/models/{model}/versions/{version}/config", get(config))
+        .route("/v2/models/{model}/versions/{version}/stats", get(model_statistics))
+        .route("/v2/models/{model}/versions/{version}/infer", post(infer));
+    let keys = Arc::clone(&shared.inference);
+    guarded(routes, keys)
+        // Who asks whether the server lives has no key.
+        .route("/v2/health/live", get(async || StatusCode::OK))
+        .route("/v2/health/ready", get(server_ready))
+        .with_state(shared)
+}
+
+/// The routes of who runs the server.
+pub(super) fn admin(shared: Shared) -> Router {
+    let routes = Router::new()
+        .route("/", get(super::page::page))
+        .route("/status.json", get(super::page::status))
+        .route("/metrics", get(super::metrics::metrics))
+        .route("/v2/repository/index", post(index))
+        .route("/v2/repository/models/{model}/load", post(load))
+        .route("/v2/repository/models/{model}/unload", post(unload))
+        .route("/v2/models/{model}/coding/resume", post(resume_coding));
+    let keys = Arc::clone(&shared.admin);
+    guarded(routes, keys).with_state(shared)
+}
+
+fn guarded(routes: Router<Shared>, keys: Arc<Keys>) -> Router<Shared> {
+    routes.route_layer(axum::middleware::from_fn(move |request: Request, next: axum::middleware::Next| {
+        let allowed = keys.check(request.headers());
+        async move {
+            match allowed {
+                Ok(()) => next.run(request).await,
+                Err(error) => error.into_response(),
+            }
+        }
+    }))
+}
+
+/// What is answered where there is no route.
+pub(super) fn with_fallbacks(router: Router) -> Router {
+    router
+        .fallback(async |request: Request| {
+            Error::new(Status::NotFound, format!("found no route {}", request.uri().path()))
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            let text = format!(
+                "found the method {}, which {} does not have",
+                request.method(),
+                request.uri().path()
+            );
+            (StatusCode::METHOD_NOT_ALLOWED, json(wire::encode_error(&Error::invalid(text)).to_bytes()))
+        })
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let code = StatusCode::from_u16(self.status.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (code, json(wire::encode_error(&self).to_bytes())).into_response()
+    }
+}
+
+fn json(body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
+}
+
+/// A value as JSON.
+pub(super) fn as_json(value: &impl Serialize) -> Answer {
+    let text = serde_json::to_vec(value).map_err(|error| Error::new(Status::Internal, error.to_string()))?;
+    Ok(json(text))
+}
+
+#[derive(Deserialize)]
+struct ModelPath {
+    model: String,
+    #[serde(default)]
+    version: String,
+}
+
+async fn server_metadata(State(shared): State<Shared>) -> Response {
+    json(wire::encode_server_metadata(&shared.server.metadata()).to_bytes())
+}
+
+async fn server_ready(State(shared): State<Shared>) -> StatusCode {
+    if shared.server.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn found(shared: &Shared, path: &ModelPath) -> Result<Arc<Served>, Error> {
+    shared.server.models.find(&path.model, &path.version)
+}
+
+async fn metadata(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    let metadata = shared.server.models.metadata(&path.model, &path.version)?;
+    Ok(json(wire::encode_model_metadata(&metadata).to_bytes()))
+}
+
+async fn ready(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    found(&shared, &path)?.ready()?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn config(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    let served = found(&shared, &path)?;
+    as_json(&model_config::ModelConfig::of(&served, &shared.server.limits)?)
+}
+
+async fn all_statistics(State(shared): State<Shared>) -> Answer {
+    as_json(&Statistics { model_stats: statistics::of(&shared.server.models.all()).await })
+}
+
+async fn model_statistics(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    let versions = shared.server.models.versions(&path.model, &path.version)?;
+    as_json(&Statistics { model_stats: statistics::of(&versions).await })
+}
+
+async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    let length =
+        headers.get(wire::HEADER_LENGTH).map(|value| wire::header_length(value.as_bytes())).transpose()?;
+    let body = body::read(&headers, body, length.unwrap_or(0), &shared.server.limits).await?;
+    let (request, forms) = if length == Some(0) {
+        let loaded = found(&shared, &path)?.ready()?;
+        wire::decode_raw_request(&path.model, &path.version, &loaded.metadata.inputs, body)?
+    } else {
+        wire::decode_request(&path.model, &path.version, length, &body)?
+    };
+    let response = shared.server.infer(request, passed_on(&headers)).await?;
+    let encoded = wire::encode_response(&response, &forms)?;
+    let mut answer = HeaderMap::new();
+    answer.insert(CONTENT_TYPE, HeaderValue::from_static(encoded.content_type()));
+    if let Some(length) = encoded.header_length {
+        answer.insert(HeaderName::from_static(wire::HEADER_LENGTH), HeaderValue::from(length));
+    }
+    if let Some(id) = headers.get(PASSED_ON[0]) {
+        answer.insert(HeaderName::from_static(PASSED_ON[0]), id.clone());
+    }
+    if let Some(packing) = Packing::wanted(&headers)
+        && let Some(packed) = packing.pack(&encoded.body.to_bytes())
+    {
+        answer.insert(CONTENT_ENCODING, HeaderValue::from_static(packing.name()));
+        answer.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+        return Ok((answer, packed).into_response());
+    }
+    Ok((answer, Body::new(encoded.body)).into_response())
+}
+
+/// The headers that go on to instances.
+pub(super) fn passed_on(headers: &HeaderMap) -> Headers {
+    let text = |name: &&str| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned()));
+    if PASSED_ON.iter().all(|name| !headers.contains_key(*name)) {
+        return Headers::default();
+    }
+    PASSED_ON.iter().filter_map(text).collect()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct IndexRequest {
+    ready: bool,
+}
+
+async fn index(State(shared): State<Shared>, body: Bytes) -> Answer {
+    let request: IndexRequest = match body.trim_ascii() {
+        [] => IndexRequest::default(),
+        text => serde_json::from_slice(text)
+            .map_err(|error| Error::invalid(format!("failed to parse the request JSON buffer: {error}")))?,
+    };
+    as_json(&shared.server.models.index(request.ready))
+}
+
+async fn load(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    shared.server.models.load(&path.model).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn unload(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    shared.server.models.unload(&path.model)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn resume_coding(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+    for served in shared.server.models.versions(&path.model, "")? {
+        served.ready()?.lane.resume_coding()?;
+    }
+    Ok(StatusCode::OK.into_response())
+}

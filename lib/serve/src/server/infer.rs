@@ -1,0 +1,211 @@
+//! From a request to its response.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parm_engine::Reason;
+
+use crate::config::Limits;
+use crate::instance::{CallContext, CallError, Headers};
+use crate::lane::{Ask, How, Payload, RowAnswer, Spec, Uncoded, Values};
+use crate::models::{Loaded, Served};
+use crate::oip::{Error, InferRequest, InferResponse, Parameter, Parameters, Status, Tensor};
+
+/// The priority of requests that name none, or 0.
+const PRIORITY: u8 = 100;
+
+/// What the parameters of a request say.
+struct Wishes {
+    deadline: Option<Duration>,
+    priority: u8,
+    allow_reconstructed: bool,
+    sequence: Option<u64>,
+}
+
+impl Served {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn infer(
+        &self,
+        request: InferRequest,
+        headers: Headers,
+        limits: &Limits,
+    ) -> Result<InferResponse, Error> {
+        let loaded = self.ready().inspect_err(|_| {
+            self.counts.not_ready.fetch_add(1, Ordering::Relaxed);
+        })?;
+        let invalid = |_: &Error| {
+            self.counts.invalid.fetch_add(1, Ordering::Relaxed);
+        };
+        let wishes = Wishes::of(&request.parameters).inspect_err(invalid)?;
+        let mut response = InferResponse {
+            model: self.config.name.clone(),
+            version: self.config.version.clone(),
+            id: request.id.clone(),
+            ..InferResponse::default()
+        };
+        if let Some(sequence) = wishes.sequence {
+            self.counts.passed_on(Uncoded::Sequence);
+            let longest = Duration::from_secs_f64(self.config.deadline_ms / 1e3);
+            let wait = wishes.deadline.map_or(longest, |wait| wait.min(longest));
+            response.outputs =
+                loaded.in_sequence(sequence, request, &self.config.names.version, wait, headers).await?;
+            return Ok(response);
+        }
+        let wanted: Vec<usize>;
+        let (payload, spec) = match &loaded.spec {
+            Ok(spec) => {
+                let (inputs, rows) = spec.rows(&request).inspect_err(invalid)?;
+                if rows > limits.rows {
+                    let text = format!("found a request of {rows} rows, expected at most {}", limits.rows);
+                    return Err(Error::invalid(text)).inspect_err(invalid);
+                }
+                wanted = spec.wanted(&request);
+                (Payload::Rows { inputs, rows }, Some(spec))
+            }
+            Err(reason) => {
+                self.counts.passed_on(*reason);
+                wanted = Vec::new();
+                (Payload::Whole(Box::new(request)), None)
+            }
+        };
+        let rebuilt = wanted.iter().all(|index| loaded.rebuilt.contains(index));
+        let ask = Ask {
+            payload,
+            deadline: wishes.deadline,
+            priority: wishes.priority,
+            allow_reconstructed: wishes.allow_reconstructed && (loaded.rebuilt.is_empty() || rebuilt),
+            headers,
+        };
+        let answers = loaded.lane.ask(ask).await?;
+        response.parameters = notes(&answers);
+        response.outputs = match spec {
+            Some(spec) => spec.outputs_of(&wanted, &answers),
+            None => answers
+                .into_iter()
+                .flat_map(|answer| match answer.values {
+                    Values::Whole(outputs) => outputs,
+                    Values::Row(_) => Vec::new(),
+                })
+                .collect(),
+        };
+        Ok(response)
+    }
+}
+
+impl Wishes {
+    fn of(parameters: &Parameters) -> Result<Self, Error> {
+        let whole = |name: &str| match parameters.get(name) {
+            None => Ok(0),
+            Some(Parameter::Uint(value)) => Ok(*value),
+            Some(Parameter::Int(value)) => u64::try_from(*value)
+                .map_err(|_| Error::invalid(format!("found {name} = {value}, expected a number from 0"))),
+            Some(other) => Err(Error::invalid(format!("found {name} = {other:?}, expected a whole number"))),
+        };
+        let timeout = whole("timeout")?;
+        let priority = whole("priority")?;
+        let allow_reconstructed = match parameters.get("parm_allow_reconstructed") {
+            None => true,
+            Some(Parameter::Bool(allow)) => *allow,
+            Some(other) => {
+                let text = format!("found parm_allow_reconstructed = {other:?}, expected true or false");
+                return Err(Error::invalid(text));
+            }
+        };
+        let sequence = match parameters.get("sequence_id") {
+            // Names of sequences are as good as numbers.
+            Some(Parameter::String(name)) if !name.is_empty() => {
+                Some(name.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(byte.into())))
+            }
+            Some(Parameter::String(_)) => None,
+            _ => Some(whole("sequence_id")?).filter(|&id| id != 0),
+        };
+        Ok(Self {
+            deadline: (timeout > 0).then(|| Duration::from_micros(timeout)),
+            priority: if priority == 0 { PRIORITY } else { u8::try_from(priority).unwrap_or(u8::MAX) },
+            allow_reconstructed,
+            sequence,
+        })
+    }
+}
+
+impl Spec {
+    /// The outputs that a request wants, by index.
+    fn wanted(&self, request: &InferRequest) -> Vec<usize> {
+        if request.outputs.is_empty() {
+            return (0..self.outputs.len()).collect();
+        }
+        let index = |name: &str| self.outputs.iter().position(|output| output.name == name);
+        request.outputs.iter().filter_map(|output| index(&output.name)).collect()
+    }
+
+    /// The outputs of a response: the rows of all answers, where they lie.
+    fn outputs_of(&self, wanted: &[usize], answers: &[RowAnswer]) -> Vec<Tensor> {
+        let tensor = |&index: &usize| {
+            let output = self.outputs.get(index)?;
+            let rows = answers.iter().filter_map(|answer| match &answer.values {
+                Values::Row(outputs) => outputs.get(index).cloned(),
+                Values::Whole(_) => None,
+            });
+            Some(Tensor {
+                name: output.name.clone(),
+                datatype: output.datatype,
+                shape: output.shape_of(answers.len()),
+                parameters: Parameters::default(),
+                data: rows.collect(),
+            })
+        };
+        wanted.iter().filter_map(tensor).collect()
+    }
+}
+
+/// The parameters of a response, which name the rows that are no predictions of the deployed model.
+fn notes(answers: &[RowAnswer]) -> Parameters {
+    let mut notes = Parameters::new();
+    let mut note = |name: &str, of: &dyn Fn(usize, &How) -> Option<String>| {
+        let found: Vec<String> =
+            answers.iter().enumerate().filter_map(|(row, answer)| of(row, &answer.how)).collect();
+        if !found.is_empty() {
+            notes.insert(name.to_owned(), Parameter::String(found.join(",")));
+        }
+    };
+    note("parm_reconstructed", &|row, how| matches!(how, How::Reconstructed { .. }).then(|| row.to_string()));
+    note("parm_confidence", &|_, how| match how {
+        How::Reconstructed { confidence } => Some(format!("{confidence:.3}")),
+        _ => None,
+    });
+    note("parm_approximate", &|row, how| matches!(how, How::Approximate).then(|| row.to_string()));
+    note("parm_default", &|row, how| matches!(how, How::Default(_)).then(|| row.to_string()));
+    note("parm_default_reason", &|_, how| match how {
+        How::Default(Reason::Deadline) => Some("deadline".to_owned()),
+        How::Default(Reason::Failed) => Some("failed".to_owned()),
+        _ => None,
+    });
+    notes
+}
+
+impl Loaded {
+    /// Passes a request of a sequence on, to the instance that has the sequence.
+    async fn in_sequence(
+        &self,
+        sequence: u64,
+        mut request: InferRequest,
+        version: &str,
+        wait: Duration,
+        headers: Headers,
+    ) -> Result<Vec<Tensor>, Error> {
+        let instance = self
+            .of_sequence(sequence)
+            .ok_or_else(|| Error::new(Status::Unavailable, "no instance is there for the sequence"))?;
+        request.model.clone_from(&self.deployed_name);
+        version.clone_into(&mut request.version);
+        if request.id.is_empty() {
+            request.id = format!("parm-sequence-{sequence}");
+        }
+        let call = instance.infer(request, CallContext { timeout: Some(wait), headers });
+        let answer = tokio::time::timeout(wait, call).await.unwrap_or(Err(CallError::Timeout(wait)));
+        answer.map(|response| response.outputs).map_err(|error| error.to_client())
+    }
+}

@@ -1,0 +1,384 @@
+//! Metrics for Prometheus: Triton's by their names, and our own.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+
+use super::http::Shared;
+use crate::lane::{Snapshot, Times, Uncoded};
+use crate::models::{self, Served};
+
+/// The shares that summaries tell of.
+const SHARES: [f64; 5] = [0.5, 0.9, 0.99, 0.995, 0.999];
+
+pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
+    let mut text = Text::default();
+    let mut all = Vec::new();
+    for served in shared.server.models.all() {
+        let snapshot = match served.state() {
+            models::State::Loaded(loaded) => loaded.lane.snapshot().await.ok(),
+            _ => None,
+        };
+        all.push((served, snapshot));
+    }
+    text.models(&all);
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, plain)], text.0).into_response()
+}
+
+/// The text that Prometheus reads.
+#[derive(Default)]
+struct Text(String);
+
+/// A model with what it measured, if it is loaded.
+type Measured = (Arc<Served>, Option<Snapshot>);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+        let _ = writeln!(self.0, "{name}{{{}}} {value}", labels.join(","));
+    }
+
+    /// One value for each model that is loaded.
+    fn each(&mut self, [name, kind, help]: [&str; 3], all: &[Measured], of: impl Fn(&Snapshot) -> f64) {
+        self.family(name, kind, help);
+        for (served, snapshot) in all {
+            if let Some(snapshot) = snapshot {
+                self.sample(name, &labels(served), of(snapshot));
+            }
+        }
+    }
+
+    /// Several values for each model that is loaded, told apart by a label.
+    fn split(
+        &mut self,
+        [name, kind, help]: [&str; 3],
+        label: &str,
+        all: &[Measured],
+        of: impl Fn(&Served, &Snapshot) -> Vec<(String, f64)>,
+    ) {
+        self.family(name, kind, help);
+        for (served, snapshot) in all {
+            for (which, value) in snapshot.iter().flat_map(|snapshot| of(served, snapshot)) {
+                let [model, version] = labels(served);
+                self.sample(name, &[model, version, (label, &which)], value);
+            }
+        }
+    }
+
+    fn summary(&mut self, [name, help]: [&str; 2], all: &[Measured], of: impl Fn(&Snapshot) -> &Times) {
+        self.family(name, "summary", help);
+        for (served, snapshot) in all {
+            if let Some(times) = snapshot.as_ref().map(&of) {
+                self.times(name, &labels(served), times);
+            }
+        }
+    }
+
+    fn times(&mut self, name: &str, labels: &[(&str, &str)], times: &Times) {
+        for share in SHARES {
+            let share_text = share.to_string();
+            let labels: Vec<_> = labels.iter().copied().chain([("quantile", share_text.as_str())]).collect();
+            self.sample(name, &labels, times.within(share).as_secs_f64());
+        }
+        self.sample(&format!("{name}_sum"), labels, times.sum().as_secs_f64());
+        self.sample(&format!("{name}_count"), labels, times.count() as f64);
+    }
+
+    fn models(&mut self, all: &[Measured]) {
+        self.triton(all);
+        self.answers(all);
+        self.coding(all);
+        self.instances(all);
+    }
+
+    /// What Triton's dashboards show.
+    fn triton(&mut self, all: &[Measured]) {
+        let us = |time: Duration| time.as_micros() as f64;
+        self.each(
+            [
+                "nv_inference_request_success",
+                "counter",
+                "Number of successful inference requests, all batch sizes",
+            ],
+            all,
+            |snapshot| snapshot.stats.requests.count() as f64,
+        );
+        self.split(
+            ["nv_inference_request_failure", "counter", "Number of failed inference requests"],
+            "reason",
+            all,
+            |served, snapshot| {
+                let counts = &served.counts;
+                vec![
+                    ("OTHER".to_owned(), counts.invalid.load(Ordering::Relaxed) as f64),
+                    ("BACKEND".to_owned(), snapshot.stats.failed_requests as f64),
+                    ("REJECTED".to_owned(), counts.not_ready.load(Ordering::Relaxed) as f64),
+                    ("CANCELED".to_owned(), snapshot.counters.cancelled as f64),
+                ]
+            },
+        );
+        self.each(
+            [
+                "nv_inference_count",
+                "counter",
+                "Number of inferences performed (does not include cached requests)",
+            ],
+            all,
+            |snapshot| snapshot.stats.answers.count() as f64,
+        );
+        self.each(
+            ["nv_inference_exec_count", "counter", "Number of model executions performed"],
+            all,
+            |snapshot| snapshot.stats.calls.count() as f64,
+        );
+        self.each(
+            [
+                "nv_inference_request_duration_us",
+                "counter",
+                "Cumulative inference request duration in microseconds",
+            ],
+            all,
+            |snapshot| us(snapshot.stats.requests.sum()),
+        );
+        self.each(
+            [
+                "nv_inference_queue_duration_us",
+                "counter",
+                "Cumulative inference queuing duration in microseconds",
+            ],
+            all,
+            |snapshot| us(snapshot.stats.queued.sum()),
+        );
+        self.each(
+            [
+                "nv_inference_compute_input_duration_us",
+                "counter",
+                "Cumulative compute input duration: encoding",
+            ],
+            all,
+            |snapshot| us(snapshot.stats.encode.sum()),
+        );
+        self.each(
+            ["nv_inference_compute_infer_duration_us", "counter", "Cumulative compute inference duration"],
+            all,
+            |snapshot| us(snapshot.stats.calls.sum()),
+        );
+        self.each(
+            [
+                "nv_inference_compute_output_duration_us",
+                "counter",
+                "Cumulative compute output duration: decoding",
+            ],
+            all,
+            |snapshot| us(snapshot.stats.decode.sum()),
+        );
+        self.each(
+            ["nv_inference_pending_request_count", "gauge", "Queries that are held"],
+            all,
+            |snapshot| snapshot.held.queries as f64,
+        );
+    }
+
+    /// With what queries are answered, and when.
+    fn answers(&mut self, all: &[Measured]) {
+        self.split(
+            ["parm_answers_total", "counter", "Answers to queries, by what they are"],
+            "how",
+            all,
+            |_, snapshot| {
+                let of = &snapshot.counters;
+                [
+                    ("prediction", of.predictions),
+                    ("reconstructed", of.reconstructed),
+                    ("approximate", of.approximate),
+                    ("default_deadline", of.default_deadline),
+                    ("default_failed", of.default_failed),
+                ]
+                .map(|(how, count)| (how.to_owned(), count as f64))
+                .to_vec()
+            },
+        );
+        self.split(
+            ["parm_uncoded_requests_total", "counter", "Requests that were passed on whole, by reason"],
+            "reason",
+            all,
+            |served, _| {
+                let count = |(reason, count): (Uncoded, &std::sync::atomic::AtomicU64)| {
+                    (reason.name().to_owned(), count.load(Ordering::Relaxed) as f64)
+                };
+                Uncoded::ALL.into_iter().zip(&served.counts.uncoded).map(count).collect()
+            },
+        );
+        self.each(["parm_late_answers_total", "counter", "Answers after the deadline"], all, |snapshot| {
+            snapshot.counters.late as f64
+        });
+        self.each(["parm_rejected_total", "counter", "Queries that were not taken"], all, |snapshot| {
+            snapshot.counters.rejected as f64
+        });
+        self.summary(["parm_answer_seconds", "From the arrival of a query to its answer"], all, |snapshot| {
+            &snapshot.stats.answers
+        });
+        self.each(["parm_hedges_issued_total", "counter", "Second calls for late ones"], all, |snapshot| {
+            snapshot.counters.hedges as f64
+        });
+        self.each(
+            ["parm_hedges_won_total", "counter", "Second calls that answered first"],
+            all,
+            |snapshot| snapshot.counters.copies_won as f64,
+        );
+        self.each(
+            ["parm_hedges_unpaid_total", "counter", "Late calls for which there was no budget"],
+            all,
+            |snapshot| snapshot.counters.hedges_unpaid as f64,
+        );
+    }
+
+    fn coding(&mut self, all: &[Measured]) {
+        self.each(["parm_coding_off", "gauge", "1 if coding was switched off"], all, |snapshot| {
+            f64::from(u8::from(snapshot.coding_off.is_some()))
+        });
+        self.split(
+            ["parm_groups_total", "counter", "Coding groups, by how they filled"],
+            "how",
+            all,
+            |_, snapshot| {
+                let of = &snapshot.counters;
+                [
+                    ("full", of.groups_full),
+                    ("completed", of.groups_completed),
+                    ("shorter", of.groups_shorter),
+                    ("unneeded", of.groups_unneeded),
+                ]
+                .map(|(how, count)| (how.to_owned(), count as f64))
+                .to_vec()
+            },
+        );
+        self.split(
+            ["parm_parity_answers_total", "counter", "Parity answers, by their use"],
+            "use",
+            all,
+            |_, snapshot| {
+                let of = &snapshot.counters;
+                let useful = of.parity_answers.saturating_sub(of.parity_useless);
+                vec![("useful".to_owned(), useful as f64), ("useless".to_owned(), of.parity_useless as f64)]
+            },
+        );
+        self.each(
+            [
+                "parm_unrecoverable_total",
+                "counter",
+                "Queries whose calls all failed and that nothing rebuilt",
+            ],
+            all,
+            |snapshot| snapshot.counters.default_failed as f64,
+        );
+        self.each(
+            [
+                "parm_late_after_reconstruction_total",
+                "counter",
+                "Predictions that came after a reconstruction",
+            ],
+            all,
+            |snapshot| snapshot.counters.late_after_reconstruction as f64,
+        );
+        self.split(
+            [
+                "parm_agreement_total",
+                "counter",
+                "Reconstructions compared with the prediction that came later",
+            ],
+            "agrees",
+            all,
+            |_, snapshot| {
+                let of = &snapshot.counters;
+                vec![("yes".to_owned(), of.agreed as f64), ("no".to_owned(), of.disagreed as f64)]
+            },
+        );
+        self.each(["parm_shed_total", "counter", "Redundant work given up under load"], all, |snapshot| {
+            snapshot.counters.shed as f64
+        });
+        for (name, help, of) in SUMMARIES {
+            self.summary([name, help], all, of);
+        }
+    }
+
+    fn instances(&mut self, all: &[Measured]) {
+        let per =
+            |all: &[Measured], text: &mut Self, name: &str, of: &dyn Fn(&crate::lane::MemberView) -> f64| {
+                for (served, snapshot) in all {
+                    for member in snapshot.iter().flat_map(|snapshot| &snapshot.members) {
+                        let [model, version] = labels(served);
+                        text.sample(name, &[model, version, ("instance", &member.name)], of(member));
+                    }
+                }
+            };
+        for (name, kind, help, of) in MEMBERS {
+            self.family(name, kind, help);
+            per(all, self, name, &of);
+        }
+        self.family("parm_instance_call_seconds", "summary", "Calls of an instance");
+        for (served, snapshot) in all {
+            for member in snapshot.iter().flat_map(|snapshot| &snapshot.members) {
+                let [model, version] = labels(served);
+                let labels = [model, version, ("instance", member.name.as_str())];
+                self.times("parm_instance_call_seconds", &labels, &member.times);
+            }
+        }
+    }
+}
+
+/// What is measured of coding.
+const SUMMARIES: [(&str, &str, fn(&Snapshot) -> &Times); 6] = [
+    ("parm_group_wait_seconds", "From the first query of a group to its encoding", |s| &s.stats.group_wait),
+    ("parm_encode_seconds", "From the dispatch of a coded batch to its sending", |s| &s.stats.encode),
+    ("parm_encode_sum_seconds", "The encoder alone", |s| &s.stats.encode_sum),
+    ("parm_parity_queue_seconds", "What coded batches wait for an instance", |s| &s.stats.parity_queued),
+    ("parm_parity_call_seconds", "Calls with coded batches", |s| &s.stats.parity_calls),
+    ("parm_decode_seconds", "Rebuilding one prediction", |s| &s.stats.decode),
+];
+
+type OfMember = fn(&crate::lane::MemberView) -> f64;
+
+/// What is counted of each instance.
+const MEMBERS: [(&str, &str, &str, OfMember); 5] = [
+    ("parm_instance_in_rotation", "gauge", "1 if the instance gets work", |member| {
+        f64::from(u8::from(member.state == crate::lane::State::In))
+    }),
+    ("parm_instance_running", "gauge", "Calls that the instance does now", |member| member.running as f64),
+    ("parm_instance_answered_total", "counter", "Calls that ended well", |member| member.answered as f64),
+    ("parm_instance_failed_total", "counter", "Calls that did not", |member| member.failed as f64),
+    ("parm_instance_ejections_total", "counter", "Times out of rotation", |member| member.ejections as f64),
+];
+
+fn labels(served: &Served) -> [(&'static str, &str); 2] {
+    [("model", &served.config.name), ("version", &served.config.version)]
+}
+
+/// A label's value, as the format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Text::default();
+        text.sample("m", &[("instance", "a\"b\\c\nd")], 1.5);
+        assert_eq!(text.0, "m{instance=\"a\\\"b\\\\c\\nd\"} 1.5\n");
+    }
+}

@@ -1,0 +1,87 @@
+//! The server: the protocol to clients, over lanes.
+//!
+//! [`infer`] is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
+//! accepts connections, within limits and with TLS; `auth` says who may ask.
+
+mod auth;
+mod body;
+mod grpc;
+mod http;
+mod infer;
+mod listen;
+mod metrics;
+mod model_config;
+mod page;
+mod run;
+mod statistics;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+pub use auth::Keys;
+pub use run::{Addresses, Order, Running};
+
+use crate::config::Limits;
+use crate::instance::Headers;
+use crate::models::Models;
+use crate::oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
+
+/// What all connections share.
+pub struct Server {
+    /// The models.
+    pub models: Models,
+    /// What clients may ask.
+    pub limits: Limits,
+    /// When it started.
+    pub since: Instant,
+    requests: Semaphore,
+    draining: AtomicBool,
+}
+
+impl Server {
+    /// A server of these models.
+    #[must_use]
+    pub fn new(models: Models, limits: Limits) -> Self {
+        let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
+        Self { models, limits, since: Instant::now(), requests, draining: AtomicBool::new(false) }
+    }
+
+    /// True if it takes queries: it is not being stopped, and all models that are loaded have an
+    /// instance.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.models.are_ready()
+    }
+
+    /// It is being stopped: it is not ready from now on, but goes on to answer.
+    pub fn stop(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn metadata(&self) -> ServerMetadata {
+        let extensions =
+            ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters"];
+        ServerMetadata {
+            name: "parm-serve".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: extensions.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// Answers an inference request.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn infer(&self, request: InferRequest, headers: Headers) -> Result<InferResponse, Error> {
+        let Ok(_permit) = self.requests.try_acquire() else {
+            let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);
+            return Err(Error::new(Status::Unavailable, text));
+        };
+        let served = self.models.find(&request.model, &request.version)?;
+        served.infer(request, headers, &self.limits).await
+    }
+}

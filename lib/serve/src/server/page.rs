@@ -1,0 +1,187 @@
+//! The status page: one HTML file that asks for `/status.json` each second.
+
+use std::time::Duration;
+
+use axum::extract::State as Extract;
+use axum::response::{Html, Response};
+use serde::Serialize;
+
+use super::http::{Shared, as_json};
+use crate::lane::{MemberView, Snapshot, State, Times};
+use crate::models::{self, Served};
+use crate::oip::Error;
+
+pub(super) async fn page() -> Html<&'static str> {
+    Html(include_str!("page.html"))
+}
+
+/// What the page shows.
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    ready: bool,
+    up_s: u64,
+    models: Vec<ModelStatus>,
+}
+
+#[derive(Serialize)]
+struct ModelStatus {
+    name: String,
+    version: String,
+    state: &'static str,
+    reason: String,
+    policy: &'static str,
+    uncoded: Option<&'static str>,
+    #[serde(flatten)]
+    lane: Option<LaneStatus>,
+}
+
+#[derive(Serialize)]
+struct LaneStatus {
+    queries: u64,
+    held: usize,
+    waiting: usize,
+    waiting_parity: Vec<usize>,
+    /// Of the last half minute or so.
+    latency: Latency,
+    predictions: u64,
+    reconstructed: u64,
+    approximate: u64,
+    defaults: u64,
+    rejected: u64,
+    groups_open: usize,
+    groups_full: u64,
+    groups_completed: u64,
+    groups_shorter: u64,
+    agreed: u64,
+    disagreed: u64,
+    late_after_reconstruction: u64,
+    hedges: u64,
+    coding_off: Option<String>,
+    instances: Vec<InstanceStatus>,
+}
+
+/// Percentiles, in ms.
+#[derive(Serialize)]
+struct Latency {
+    count: u64,
+    p50: f64,
+    p99: f64,
+    p995: f64,
+    p999: f64,
+}
+
+#[derive(Serialize)]
+struct InstanceStatus {
+    name: String,
+    roles: String,
+    state: &'static str,
+    running: usize,
+    answered: u64,
+    failed: u64,
+    ejections: u64,
+    last_failure: Option<String>,
+    latency: Latency,
+}
+
+pub(super) async fn status(Extract(shared): Extract<Shared>) -> Result<Response, Error> {
+    let mut models = Vec::new();
+    for served in shared.server.models.all() {
+        models.push(of_model(&served).await);
+    }
+    as_json(&Status {
+        version: env!("CARGO_PKG_VERSION"),
+        ready: shared.server.is_ready(),
+        up_s: shared.server.since.elapsed().as_secs(),
+        models,
+    })
+}
+
+async fn of_model(served: &Served) -> ModelStatus {
+    let state = served.state();
+    let (word, reason) = match &state {
+        models::State::Unloaded => ("unloaded", String::new()),
+        models::State::Loading => ("loading", String::new()),
+        models::State::Loaded(loaded) if loaded.is_ready() => ("ready", String::new()),
+        models::State::Loaded(_) => ("waiting", "no instance is there yet".to_owned()),
+        models::State::Failed(why) => ("failed", why.clone()),
+    };
+    let (mut lane, mut uncoded) = (None, None);
+    if let models::State::Loaded(loaded) = state {
+        uncoded = loaded.spec.as_ref().err().map(|reason| reason.name());
+        lane = loaded.lane.snapshot().await.ok().map(LaneStatus::from);
+    }
+    ModelStatus {
+        name: served.config.name.clone(),
+        version: served.config.version.clone(),
+        state: word,
+        reason,
+        policy: served.config.redundancy.name(),
+        uncoded,
+        lane,
+    }
+}
+
+impl From<Snapshot> for LaneStatus {
+    fn from(from: Snapshot) -> Self {
+        let of = &from.counters;
+        Self {
+            queries: of.queries,
+            held: from.held.queries,
+            waiting: from.waiting,
+            waiting_parity: from.waiting_parity,
+            latency: Latency::from(&from.stats.recent()),
+            predictions: of.predictions,
+            reconstructed: of.reconstructed,
+            approximate: of.approximate,
+            defaults: of.default_deadline + of.default_failed,
+            rejected: of.rejected,
+            groups_open: from.held.groups,
+            groups_full: of.groups_full,
+            groups_completed: of.groups_completed,
+            groups_shorter: of.groups_shorter,
+            agreed: of.agreed,
+            disagreed: of.disagreed,
+            late_after_reconstruction: of.late_after_reconstruction,
+            hedges: of.hedges,
+            coding_off: from.coding_off.map(|reason| format!("{reason:?}").to_lowercase()),
+            instances: from.members.iter().map(InstanceStatus::from).collect(),
+        }
+    }
+}
+
+impl From<&Times> for Latency {
+    fn from(times: &Times) -> Self {
+        let ms = |share: f64| in_ms(times.within(share));
+        Self { count: times.count(), p50: ms(0.5), p99: ms(0.99), p995: ms(0.995), p999: ms(0.999) }
+    }
+}
+
+fn in_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl From<&MemberView> for InstanceStatus {
+    fn from(member: &MemberView) -> Self {
+        let mut roles = Vec::new();
+        roles.extend(member.roles.deployed.then(|| "deployed".to_owned()));
+        roles.extend(member.roles.cheap.then(|| "cheap".to_owned()));
+        let parities = (0..u128::BITS).filter(|index| member.roles.parity >> index & 1 == 1);
+        roles.extend(parities.map(|index| format!("parity-{index}")));
+        Self {
+            name: member.name.clone(),
+            roles: roles.join(", "),
+            state: match member.state {
+                State::In => "in",
+                State::Ejected => "out",
+                State::Leaving => "leaving",
+            },
+            running: member.running,
+            answered: member.answered,
+            failed: member.failed,
+            ejections: member.ejections,
+            last_failure: member.last_failure.clone(),
+            latency: Latency::from(&member.times),
+        }
+    }
+}

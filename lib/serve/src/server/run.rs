@@ -1,0 +1,128 @@
+//! A server from its configuration: it listens, takes over other configurations, and stops in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::Server;
+use super::auth::Keys;
+use super::grpc;
+use super::http::{self, Shared};
+use super::listen::{Connections, Listener, acceptor};
+use crate::config::Config;
+use crate::fleet::Embed;
+use crate::models::Models;
+
+/// A server that listens.
+pub struct Running {
+    server: Arc<Server>,
+    /// Where it listens for HTTP, for gRPC, and for who runs it.
+    pub addresses: Addresses,
+    listeners: Vec<Listener>,
+    connections: Connections,
+    stop: watch::Sender<bool>,
+    tls: watch::Sender<Option<TlsAcceptor>>,
+    drain: Duration,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For HTTP.
+    pub http: Option<SocketAddr>,
+    /// For gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// For metrics, the status page and the repository.
+    pub admin: Option<SocketAddr>,
+}
+
+/// What a server is told while it runs.
+#[derive(Debug)]
+pub enum Order {
+    /// Take over this configuration.
+    Reload(Box<Config>),
+    /// Answer what was asked, and stop.
+    Stop,
+}
+
+impl Running {
+    /// Listens at the addresses of a configuration, and begins to load its models.
+    ///
+    /// # Errors
+    /// An address that cannot be listened at, or a file of keys or certificates that cannot be read.
+    pub async fn start(config: Config, embed: Arc<dyn Embed>) -> Result<Self, String> {
+        let keys = |file: &Option<PathBuf>| match file {
+            Some(file) => Keys::load(file).map(Arc::new),
+            None => Ok(Arc::new(Keys::none())),
+        };
+        let (inference, admin) = (keys(&config.keys.inference)?, keys(&config.keys.admin)?);
+        let (tls, tls_now) = watch::channel(config.tls.as_ref().map(acceptor).transpose()?);
+        let (stop, stopped) = watch::channel(false);
+        let models = Models::new(config.limits.clone(), embed);
+        let server = Arc::new(Server::new(models, config.limits.clone()));
+        let shared = Shared { server: Arc::clone(&server), inference, admin };
+        let mut addresses = Addresses { http: None, grpc: None, admin: None };
+        let mut listeners = Vec::new();
+        let mut listen = async |address: SocketAddr, router: Router| {
+            let bound = Listener::bind(address, router).await;
+            let listener = bound.map_err(|error| format!("{address}: {error}"))?;
+            let address = listener.address().map_err(|error| format!("{address}: {error}"))?;
+            listeners.push(listener);
+            Ok::<_, String>(address)
+        };
+        if let Some(address) = config.http {
+            let mut router = http::inference(shared.clone());
+            if config.admin.is_none() {
+                router = router.merge(http::admin(shared.clone()));
+            }
+            addresses.http = Some(listen(address, http::with_fallbacks(router)).await?);
+        }
+        if let Some(address) = config.admin {
+            let router = http::with_fallbacks(http::admin(shared.clone()));
+            addresses.admin = Some(listen(address, router).await?);
+        }
+        if let Some(address) = config.grpc {
+            addresses.grpc = Some(listen(address, grpc::routes(shared)).await?);
+        }
+        let connections = Connections {
+            room: Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS))),
+            limits: Arc::new(config.limits),
+            tls: tls_now,
+            stop: stopped,
+        };
+        server.models.configure(config.models).await;
+        let drain = Duration::from_millis(config.drain_ms);
+        Ok(Self { server, addresses, listeners, connections, stop, tls, drain })
+    }
+
+    /// Serves until it is told to stop, and has answered what it was asked; or until the time for
+    /// that is over, which gives false.
+    pub async fn serve(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
+        let mut tasks = JoinSet::new();
+        for listener in self.listeners {
+            tasks.spawn(listener.serve(self.connections.clone()));
+        }
+        while let Some(Order::Reload(config)) = orders.recv().await {
+            match config.tls.as_ref().map(acceptor).transpose() {
+                Ok(tls) => drop(self.tls.send_replace(tls)),
+                Err(error) => tracing::error!(error, "the old certificate stays"),
+            }
+            self.server.models.configure(config.models).await;
+            tracing::info!("the configuration was read again");
+        }
+        tracing::info!("stopping");
+        self.server.stop();
+        self.stop.send_replace(true);
+        let drained = async {
+            self.server.models.drain().await;
+            while tasks.join_next().await.is_some() {}
+        };
+        tokio::time::timeout(self.drain, drained).await.is_ok()
+    }
+}

@@ -1,0 +1,149 @@
+//! Configurations: what is read, what is refused and how, and what the engine is told.
+
+use parm_serving::config::{Config, ConfigError, Redundancy, schema};
+
+/// A configuration of one model, with these fields and instances of both roles.
+fn with(fields: &str) -> String {
+    format!(
+        r#"{{"models": [{{"name": "m", {fields}
+            "instances": [{{"synthetic": {{}}, "roles": ["deployed"]}},
+                          {{"synthetic": {{}}, "roles": ["parity-0"]}}]}}]}}"#
+    )
+}
+
+const CODED: &str = r#""redundancy": {"policy": "coded"},"#;
+
+fn refused(text: &str) -> String {
+    let error = Config::parse(text).and_then(|config| config.check()).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn the_least_configuration_has_sensible_defaults() {
+    let config = Config::parse(
+        r#"{"models": [{"name": "m", "instances": [{"synthetic": {}, "roles": ["deployed"]}]}]}"#,
+    );
+    let config = config.unwrap();
+    config.check().unwrap();
+    assert!(config.http.unwrap().ip().is_loopback() && config.grpc.unwrap().ip().is_loopback());
+    let model = &config.models[0];
+    assert_eq!(
+        (model.version.as_str(), &model.redundancy, model.batch.max_size),
+        ("1", &Redundancy::None, 1)
+    );
+    let engine = parm_serving::config::engine_config(model).unwrap();
+    assert_eq!((engine.deadline, engine.max_attempts), (1_000_000_000, 3));
+    Config::parse(&with(CODED)).unwrap().check().unwrap();
+}
+
+#[test]
+fn what_is_not_in_the_schema_is_refused_by_its_place() {
+    for (text, expected) in [
+        (r#"{"modles": []}"#, "modles"),
+        (r#"{"models": [{"name": 3}]}"#, "models[0].name"),
+        (
+            r#"{"models": [{"name": "m", "instances": [{"remote": {"ulr": ""}}]}]}"#,
+            "models[0].instances[0].remote",
+        ),
+        (r#"{"models": [{"name": "m", "redundancy": {"policy": "magic"}}]}"#, "models[0].redundancy"),
+        (r#"{"models": [{"name": "m", "inputs": [{"name": "x", "datatype": "FP8", "shape": []}]}]}"#, "FP8"),
+        (r#"{"models": []} {}"#, "after the configuration"),
+        ("{", "line 1 column 1"),
+    ] {
+        let error = Config::parse(text).unwrap_err();
+        assert!(matches!(error, ConfigError::Schema { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
+    let pooled = r#"{"models": [{"name": "m", "placement": "pooled", "instances": [INSTANCE]}]}"#;
+    let apart = r#"{"models": [{"name": "m", "instances": [INSTANCE]}]}"#;
+    let cases = [
+        (r#"{"models": []}"#.to_owned(), "models: found none"),
+        (r#"{"http": null, "grpc": null, "models": []}"#.to_owned(), "expected at least one"),
+        (apart.replace("INSTANCE", ""), "models[0].instances: found none"),
+        (
+            apart.replace("INSTANCE", r#"{"roles": ["deployed"]}"#),
+            "expected one of remote, embedded and synthetic",
+        ),
+        (apart.replace("INSTANCE", r#"{"synthetic": {}}"#), "found no role"),
+        (apart.replace("INSTANCE", r#"{"synthetic": {}, "roles": ["boss"]}"#), "found the role 'boss'"),
+        (apart.replace("INSTANCE", r#"{"synthetic": {}, "roles": ["parity-0"]}"#), "the code has 0 parities"),
+        (
+            apart.replace("INSTANCE", r#"{"synthetic": {}, "roles": ["cheap"]}"#),
+            "found none with the role deployed",
+        ),
+        (
+            apart.replace("INSTANCE", r#"{"synthetic": {}, "roles": ["deployed", "cheap"]}"#),
+            "expected one where the placement is apart",
+        ),
+        (pooled.replace("INSTANCE", r#"{"synthetic": {}, "capacity": 0}"#), "found capacity 0"),
+        (pooled.replace("INSTANCE", r#"{"synthetic": {"behavior": {"errors": 2}}}"#), "found errors = 2"),
+        (with(r#""deadline_ms": -1,"#), "models[0].deadline_ms: found -1"),
+        (with(r#""call_timeout_ms": 1e9,"#), "models[0].call_timeout_ms: found 1000000000"),
+        (with(r#""deadline_ms": 0,"#), "found deadline = 0"),
+        (with(r#""batch": {"max_size": 0},"#), "found max_batch = 0"),
+        (with(r#""answer": {"when": "grace"},"#), "either ms or percentile"),
+        (with(r#""answer": {"when": "grace", "ms": 1, "percentile": 2},"#), "either ms or percentile"),
+        (with(r#""answer": {"when": "grace", "percentile": 101},"#), "found percentile = 101"),
+        (with(r#""redundancy": {"policy": "cheap"},"#), "parity-0, the code has 0 parities"),
+        (with(r#""redundancy": {"policy": "coded", "code": {"name": "sum", "k": 0}},"#), "found k = 0"),
+        (
+            with(r#""redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2, "r": 2}},"#),
+            "found none with the role parity-1",
+        ),
+        (
+            with(
+                r#""redundancy": {"policy": "coded", "code": {"name": "directory", "directory": "/nowhere"}},"#,
+            ),
+            "/nowhere/code.json",
+        ),
+        (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
+        (with(CODED).replace("\"m\"", "\"a/b\""), "expected a name without /"),
+    ];
+    for (text, expected) in cases {
+        let found = refused(&text);
+        assert!(found.contains(expected), "{text}\nsays: {found}\nexpected: {expected}");
+    }
+    let model = r#"{"name": "m", "default": true, "version": "V", "instances": [{"synthetic": {}, "roles": ["deployed"]}]}"#;
+    let models = |a: &str, b: &str| {
+        format!(
+            r#"{{"models": [{}, {}]}}"#,
+            model.replace("\"V\"", &format!("\"{a}\"")),
+            model.replace("\"V\"", &format!("\"{b}\""))
+        )
+    };
+    assert!(refused(&models("1", "1")).contains("found version 1 of 'm' twice"));
+    assert!(refused(&models("1", "2")).contains("several default versions"));
+}
+
+#[test]
+fn the_policy_cheap_needs_an_instance_for_it() {
+    let text = r#"{"models": [{"name": "m", "redundancy": {"policy": "cheap"},
+        "instances": [{"synthetic": {}, "roles": ["deployed"]}]}]}"#;
+    assert!(refused(text).contains("found none with the role cheap"));
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let folder = std::env::temp_dir().join(format!("parm-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("parm-serve.json");
+    std::fs::write(&file, with(CODED).replacen('{', r#"{"keys": {"inference": "keys"}, "#, 1)).unwrap();
+    assert_eq!(Config::load(&file).unwrap().keys.inference, Some(folder.join("keys")));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(matches!(Config::load(&file).unwrap_err(), ConfigError::Io { .. }));
+}
+
+#[test]
+fn the_schema_names_every_field_of_a_model() {
+    let schema = serde_json::to_value(schema()).unwrap();
+    let fields = &schema["$defs"]["Model"]["properties"];
+    for field in ["name", "redundancy", "placement", "answer", "instances", "ejection"] {
+        assert!(fields[field].is_object(), "{field}");
+        let described = fields[field]["description"].is_string();
+        assert!(described, "{field} has no description");
+    }
+}
