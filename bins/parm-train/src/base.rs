@@ -9,7 +9,7 @@ use parm_torch::train::{self, Loss, Start, Truth};
 use parm_torch::{Description, Device};
 
 use crate::data::{boxes_of, labels_of, rows};
-use crate::recipe::{Task, recipe};
+use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
 use crate::{NAME, family, prepare};
 
@@ -38,6 +38,7 @@ pub(crate) fn train(options: &Base, device: Device, common: &Common, io: &mut Io
         (None, None) => return Err(Usage::error("labels (--labels) or boxes (--boxes) needed")),
     };
     let recipe = recipe(&options.recipe, Task::Base, queries.count())?;
+    recipe::check(&recipe, if options.boxes.is_some() { "boxes" } else { "logits" })?;
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
     if options.boxes.is_some() {
         description.output = "boxes".into();

@@ -20,7 +20,7 @@ use parm_torch::{Description, Device, Family, Model, Network};
 use crate::NAME;
 use crate::data::Teacher;
 use crate::family;
-use crate::recipe::{Task, objective, recipe};
+use crate::recipe::{self, Task, objective, recipe};
 use crate::watch::Watch;
 
 /// How the parts that are networks are trained.
@@ -59,6 +59,7 @@ impl Plan<'_> {
         let task = if self.training == Training::Apart { Task::Parity } else { Task::Coders };
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, teacher.queries.count())?;
+        recipe::check(&recipe, &teacher.output)?;
         // The mark of a finished code: what follows is unfinished.
         remove(&self.output.join(code_dir::FILE_NAME))?;
         let trained = self.train(&coding, &recipe, common, io)?;

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use parm_cli::Usage;
-use parm_cli::tools::train::{self as arguments, Comparison, LossKind, Objective, Whose};
-use parm_torch::train::{Compared, Loss, Precision, Recipe, Schedule};
+use parm_cli::tools::train::{self as arguments, Augmentation, Comparison, LossKind, Objective, Whose};
+use parm_torch::train::{Augment, Compared, Loss, Precision, Recipe, Schedule};
 
 /// What is trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,34 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
             arguments::Precision::F32 => Precision::Full,
             arguments::Precision::Mixed => Precision::Mixed,
         },
+        augment: augment(&options.augment)?,
     })
+}
+
+/// Refuses what does not fit predictions that are `output`: boxes of images that are moved are others.
+pub(crate) fn check(recipe: &Recipe, output: &str) -> Result<()> {
+    match recipe.augment {
+        Some(_) if output == "boxes" => {
+            Err(Usage::error("--augment: found boxes, which would not be moved along; expected labels"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How images differ in each epoch.
+fn augment(options: &[Augmentation]) -> Result<Option<Augment>> {
+    let mut augment = Augment { shift: 0, flip: false };
+    for option in options {
+        match option {
+            Augmentation::None if options.len() > 1 => {
+                return Err(Usage::error("--augment none: found more beside it, expected nothing else"));
+            }
+            Augmentation::None => return Ok(None),
+            Augmentation::Shift(pixels) => augment.shift = *pixels as usize,
+            Augmentation::Flip => augment.flip = true,
+        }
+    }
+    Ok((!options.is_empty()).then_some(augment))
 }
 
 /// The loss of these options and what it compares, for predictions that are `output`.

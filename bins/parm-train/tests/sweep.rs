@@ -121,6 +121,23 @@ fn all_runs_are_trained_scored_and_named() {
 }
 
 #[test]
+fn images_are_augmented_as_their_data_set_has_it() {
+    let folder = folder();
+    let path = folder.path();
+    fs::rename(path.join("data/mnist"), path.join("data/cifar10")).unwrap();
+    write(path, &with(&json!({"k_vals": [2], "num_epoch": 1, "datasets": ["cifar10"]})));
+    for (arguments, augment) in [
+        ("", "[shift(4), flip]"),
+        ("--augment shift=1", "[shift(1)]"),
+        ("--augment none", "[none]"),
+        ("--recipe parm", "[]"),
+    ] {
+        let line = &lines(path, &format!("save {arguments}"))[0];
+        assert_eq!(line["settings"]["augment"], augment, "{arguments}");
+    }
+}
+
+#[test]
 fn without_train_parity_model_the_deployed_models_own_weights_answer() {
     let folder = folder();
     let path = folder.path();

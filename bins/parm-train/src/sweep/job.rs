@@ -54,6 +54,9 @@ impl<'a> Job<'a> {
         let mut recipe = options.recipe.clone();
         recipe.epochs = recipe.epochs.or(Some(run.epochs));
         recipe.resume |= options.continue_from.is_some();
+        if recipe.augment.is_empty() && recipe.recipe == Whose::Paper {
+            recipe.augment = run.data_set.meaning.augment.into();
+        }
         Self {
             run,
             options,
@@ -147,6 +150,7 @@ impl<'a> Job<'a> {
             seed,
             checkpoint_cycle: _,
             resume: _,
+            augment,
         } = &self.recipe;
         let named = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         Ok(json!({
@@ -161,6 +165,7 @@ impl<'a> Job<'a> {
             "precision": named(precision),
             "validation": validation,
             "seed": seed,
+            "augment": named(augment),
         }))
     }
 

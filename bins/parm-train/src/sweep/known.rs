@@ -1,7 +1,7 @@
 //! The names that configurations may use: the reference implementation's.
 
 use anyhow::{Result, anyhow};
-use parm_cli::tools::train::{Architecture, DecoderKind, EncoderKind, LossKind};
+use parm_cli::tools::train::{Architecture, Augmentation, DecoderKind, EncoderKind, LossKind};
 
 /// A name of a configuration, and what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct Known<T: 'static> {
 pub(crate) struct Files {
     pub(crate) rows: &'static str,
     pub(crate) truth: Truth,
+    /// How the reference implementation changes the images that it encodes, as far as is done here.
+    pub(crate) augment: &'static [Augmentation],
 }
 
 /// What is to be predicted.
@@ -31,17 +33,20 @@ const fn known<T>(name: &'static str, short: &'static str, meaning: T) -> Known<
     Known { name, short, meaning }
 }
 
-const IMAGES: Files = Files { rows: "images.npy", truth: Truth::Labels };
+const IMAGES: Files = Files { rows: "images.npy", truth: Truth::Labels, augment: &[] };
+const CIFAR: Files = Files { augment: &[Augmentation::Shift(4), Augmentation::Flip], ..IMAGES };
+const CLIPS: Files = Files { rows: "clips.npy", ..IMAGES };
+const BOXES: Files = Files { truth: Truth::Boxes, ..IMAGES };
 
 pub(crate) const DATA_SETS: &[Known<Files>] = &[
     known("mnist", "mnist", IMAGES),
     known("fashion-mnist", "fashion-mnist", IMAGES),
-    known("cifar10", "cifar10", IMAGES),
-    known("cifar100", "cifar100", IMAGES),
-    known("cat_v_dog", "cat-v-dog", IMAGES),
-    known("gcommands", "gcommands", Files { rows: "clips.npy", truth: Truth::Labels }),
+    known("cifar10", "cifar10", CIFAR),
+    known("cifar100", "cifar100", CIFAR),
+    known("cat_v_dog", "cat-v-dog", Files { augment: &[Augmentation::Flip], ..IMAGES }),
+    known("gcommands", "gcommands", CLIPS),
     // A program of its own in the reference implementation, with this name for its results.
-    known("cub-localization", "cub-localization", Files { rows: "images.npy", truth: Truth::Boxes }),
+    known("cub-localization", "cub-localization", BOXES),
 ];
 
 pub(crate) const MODELS: &[Known<Architecture>] = &[

@@ -463,6 +463,14 @@ pub struct Recipe {
     #[arg(long, value_name = "HOW")]
     pub schedule: Option<Schedule>,
 
+    /// Change images by chance in each epoch: shift=N, flip, shift=N,flip, or none
+    ///
+    /// shift=N moves an image by up to N pixels along each axis, where zeros come in; flip mirrors every
+    /// other image, left for right. What the deployed model predicts of an image stays what it predicts of
+    /// the one that was given. The default is none, and that of the data set in sweeps by --recipe paper.
+    #[arg(long, value_name = "HOW,…", value_delimiter = ',', value_parser = augmentation)]
+    pub augment: Vec<Augmentation>,
+
     /// How networks compute while they learn
     ///
     /// Weights, Adam's state and what is validated are f32 in any case. GPUs are faster with 'mixed',
@@ -489,6 +497,26 @@ pub struct Recipe {
     /// SIGINT and SIGTERM save a checkpoint before they end the program; a second one ends it at once.
     #[arg(long)]
     pub resume: bool,
+}
+
+/// A way in which images are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Augmentation {
+    /// Not at all.
+    None,
+    /// Moved by up to so many pixels.
+    Shift(u32),
+    /// Mirrored.
+    Flip,
+}
+
+fn augmentation(text: &str) -> Result<Augmentation, String> {
+    match (text, text.strip_prefix("shift=").map(str::parse)) {
+        ("none", _) => Ok(Augmentation::None),
+        ("flip", _) => Ok(Augmentation::Flip),
+        (_, Some(Ok(pixels))) => Ok(Augmentation::Shift(pixels)),
+        _ => Err("expected none, flip, or shift=N with a number of pixels".into()),
+    }
 }
 
 fn number(text: &str) -> Result<f64, String> {

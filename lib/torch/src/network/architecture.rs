@@ -149,7 +149,7 @@ pub(super) const LENET5_CHANNELS: usize = 20;
 pub(super) const VGG11_CHANNELS: usize = 512;
 
 /// An image's channels, height and width; planes have one channel.
-pub(super) fn image(shape: &[usize]) -> Option<[usize; 3]> {
+pub(crate) fn image(shape: &[usize]) -> Option<[usize; 3]> {
     match *shape {
         [height, width] => Some([1, height, width]),
         [channels, height, width] => Some([channels, height, width]),

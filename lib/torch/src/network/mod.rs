@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
+pub(crate) use architecture::image;
 pub use architecture::{Architecture, Coder, Image, Residual, Stem};
 pub use description::{Description, Family, ShapeError, Training};
 pub use export::ExportError;

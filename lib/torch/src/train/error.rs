@@ -50,6 +50,17 @@ pub enum TrainError {
     /// Rows that make no tiles.
     #[error(transparent)]
     Tiles(#[from] super::TilesError),
+    /// Rows that cannot be moved or mirrored.
+    #[error(
+        "found rows of shape {found:?}, expected images [height, width] or [channels, height, width] of more \
+         than {shift} pixels on each side, to be moved by as many"
+    )]
+    Augment {
+        /// The shape found.
+        found: Vec<usize>,
+        /// The most pixels that images are to be moved by.
+        shift: usize,
+    },
     /// No network that learns.
     #[error("found nothing to train, expected an encoder, a decoder or a parity model")]
     Nothing,

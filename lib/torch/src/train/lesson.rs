@@ -6,9 +6,9 @@ use tch::{TchError, Tensor};
 
 use super::counts::{Counts, read};
 use super::objective::Objective;
-use super::random::{groups, rng, rng_key};
+use super::random::{augment_rng, groups, rng, rng_key};
 use super::state::{Best, Folder, State};
-use super::{BEST, Epoch, Recipe, Surroundings, TrainError};
+use super::{Augment, BEST, Epoch, Recipe, Surroundings, TrainError};
 use crate::device::Device;
 use crate::network::{Description, Network};
 
@@ -112,9 +112,13 @@ impl Lesson<'_> {
         rate: f64,
         recipe: &Recipe,
         around: &Surroundings<'_>,
-    ) -> Result<Ended, TchError> {
-        let mut order = rng(recipe.seed, self.stream, u64::from(state.epoch) + 1);
+    ) -> Result<Ended, TrainError> {
+        let epoch = u64::from(state.epoch) + 1;
+        let mut order = rng(recipe.seed, self.stream, epoch);
         let index = groups(rows, self.objective.k(), &mut order, self.device)?;
+        let mut numbers = augment_rng(recipe.seed, self.stream, epoch);
+        let draw = |augment: Augment| augment.draw(self.objective.queries(), &mut numbers);
+        let drawn = recipe.augment.map(draw).transpose()?;
         let parameters: Vec<Tensor> = state
             .networks
             .iter()
@@ -128,7 +132,7 @@ impl Lesson<'_> {
                 return Ok(Ended::Early);
             }
             let size = index.size()[0] as f64;
-            let loss = self.objective.loss(&state.networks, index, recipe.mode())?;
+            let loss = self.objective.loss(&state.networks, index, drawn.as_ref(), recipe.mode())?;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             let mut gradients = gradients.iter();
             for (network, adam) in state.networks.iter().zip(&mut state.optimisers) {

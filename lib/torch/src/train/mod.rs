@@ -10,6 +10,7 @@
 //! minibatch to minibatch. So on one CPU thread of one machine a training repeats itself to the bit,
 //! broken off or not.
 
+mod augment;
 mod coding;
 mod counts;
 mod error;
@@ -21,6 +22,7 @@ mod rows;
 mod scenarios;
 mod state;
 
+pub use augment::Augment;
 pub use coding::{AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Start, Trained, single};
 pub use counts::{Fit, Truth};
 pub use error::TrainError;
@@ -79,6 +81,8 @@ pub struct Recipe {
     pub resume: bool,
     /// How networks compute while they learn.
     pub precision: Precision,
+    /// How images differ in each epoch; none if they stay as they are.
+    pub augment: Option<Augment>,
 }
 
 /// How networks compute while they learn. Weights, their gradients and what is validated are f32.
@@ -207,6 +211,7 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
         ("validation rows", recipe.validation.to_string()),
         ("seed", recipe.seed.to_string()),
         ("precision", format!("{:?}", recipe.precision)),
+        ("augmentation", recipe.augment.map_or("none".into(), |augment| format!("{augment:?}"))),
     ];
     own.iter().chain(&shared).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
@@ -243,6 +248,7 @@ mod tests {
             checkpoint_cycle: 1,
             resume: false,
             precision: Precision::Full,
+            augment: None,
         }
     }
 

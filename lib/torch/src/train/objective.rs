@@ -4,6 +4,7 @@ use parm::LinearCode;
 use parm::codes::concat::{Concat, ConcatError};
 use tch::{Kind, TchError, Tensor};
 
+use super::augment::Drawn;
 use super::counts::{Counts, Truth};
 use super::loss::Loss;
 use super::rows::{Rows, flat};
@@ -20,8 +21,14 @@ pub(super) trait Objective {
     /// Rows of a group.
     fn k(&self) -> usize;
 
-    /// The mean loss of groups `[groups, k]` of rows.
-    fn loss(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Tensor, TchError>;
+    /// The mean loss of groups `[groups, k]` of rows, as they were drawn if they were.
+    fn loss(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        drawn: Option<&Drawn>,
+        mode: Mode,
+    ) -> Result<Tensor, TchError>;
 
     /// Counts what becomes of groups, every single loss simulated, and their loss.
     fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError>;
@@ -35,9 +42,15 @@ pub(super) struct Own<'a> {
 }
 
 impl Own<'_> {
-    fn answer(&self, networks: &[Network], rows: &Tensor, mode: Mode) -> Result<[Tensor; 2], TchError> {
+    fn answer(
+        &self,
+        networks: &[Network],
+        rows: &Tensor,
+        drawn: Option<&Drawn>,
+        mode: Mode,
+    ) -> Result<[Tensor; 2], TchError> {
         let [network, ..] = networks else { return Err(none()) };
-        let outputs = flat(network.forward(&self.queries.select(rows)?, mode)?)?;
+        let outputs = flat(network.forward(&self.queries.drawn(rows, drawn)?, mode)?)?;
         let loss = self.loss.of(&outputs, &self.truth.tensor().f_index_select(0, rows)?)?;
         Ok([outputs, loss])
     }
@@ -52,14 +65,20 @@ impl Objective for Own<'_> {
         1
     }
 
-    fn loss(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
-        let [_, loss] = self.answer(networks, &index.f_flatten(0, -1)?, mode)?;
+    fn loss(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        drawn: Option<&Drawn>,
+        mode: Mode,
+    ) -> Result<Tensor, TchError> {
+        let [_, loss] = self.answer(networks, &index.f_flatten(0, -1)?, drawn, mode)?;
         Ok(loss)
     }
 
     fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
         let rows = index.f_flatten(0, -1)?;
-        let [outputs, loss] = self.answer(networks, &rows, Mode::Evaluate)?;
+        let [outputs, loss] = self.answer(networks, &rows, None, Mode::Evaluate)?;
         counts.add_loss(&loss, rows.numel() as i64)?;
         counts.count(&outputs, None, Some(&self.truth.select(&rows)?))
     }
@@ -87,6 +106,7 @@ pub(super) enum Encoder {
 
 /// Rows as the tiles of one image.
 pub(super) struct Tiles {
+    code: Concat<f32>,
     /// Each row shrunk, in the place of every tile: `[rows, elements]`.
     shrunk: Tensor,
     /// 1 where the tile of a slot is: `[k, elements]`.
@@ -95,11 +115,11 @@ pub(super) struct Tiles {
 
 impl Tiles {
     pub(super) fn new(queries: &Rows, k: usize, device: Device) -> Result<Self, TilesError> {
-        let tiles = Concat::<f32>::new(k, queries.shape())?;
+        let code = Concat::<f32>::new(k, queries.shape())?;
         let elements: usize = queries.shape().iter().product();
         let mut out = Vec::new();
         let mut encode = |group: &[f32]| {
-            tiles.encode_groups(group, &mut out);
+            code.encode_groups(group, &mut out);
             Tensor::f_from_slice(&out)
         };
         let mut masks = Vec::new();
@@ -116,6 +136,7 @@ impl Tiles {
         Ok(Self {
             shrunk: Tensor::f_stack(&shrunk, 0)?.f_to_device(device.0)?,
             masks: Tensor::f_stack(&masks, 0)?.f_to_device(device.0)?,
+            code,
         })
     }
 
@@ -130,6 +151,16 @@ impl Tiles {
             });
         }
         image.ok_or_else(none)
+    }
+
+    /// The images of groups of rows as they were drawn, which are shrunk only now.
+    fn encode_drawn(&self, queries: &Rows, index: &Tensor, drawn: &Drawn) -> Result<Tensor, TchError> {
+        let rows = queries.drawn(&index.f_flatten(0, 1)?, Some(drawn))?;
+        let mut values = vec![0.0_f32; rows.numel()];
+        rows.f_copy_data(&mut values, rows.numel())?;
+        let mut out = Vec::new();
+        self.code.encode_groups(&values, &mut out);
+        Tensor::f_from_slice(&out)?.f_view([index.size()[0], -1])?.f_to_device(index.device())
     }
 }
 
@@ -172,15 +203,24 @@ pub(super) struct Coded<'a> {
 
 impl Coded<'_> {
     /// The parity queries of groups: r times `[groups, elements]`.
-    fn encode(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Vec<Tensor>, TchError> {
-        match &self.encoder {
-            Encoder::Weights => {
-                let parity = |j| self.queries.combine(index, &self.code.weights(j));
+    fn encode(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        drawn: Option<&Drawn>,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>, TchError> {
+        match (&self.encoder, drawn) {
+            (Encoder::Weights, _) => {
+                let parity = |j| self.queries.combine(index, &self.code.weights(j), drawn);
                 (0..self.code.r()).map(parity).collect()
             }
-            Encoder::Tiles(tiles) => Ok(vec![tiles.encode(index)?]),
-            Encoder::Network(at) => {
-                let groups = gather(self.queries, index)?;
+            (Encoder::Tiles(tiles), None) => Ok(vec![tiles.encode(index)?]),
+            (Encoder::Tiles(tiles), Some(drawn)) => {
+                Ok(vec![tiles.encode_drawn(self.queries, index, drawn)?])
+            }
+            (Encoder::Network(at), _) => {
+                let groups = self.queries.drawn(&index.f_flatten(0, 1)?, drawn)?;
                 let groups = groups.f_view(&*sized(&index.size(), self.queries.shape()))?;
                 let coded = networks.get(*at).ok_or_else(none)?.forward(&groups, mode)?;
                 let parity = |j| coded.f_select(1, j as i64)?.f_flatten(1, -1);
@@ -190,8 +230,14 @@ impl Coded<'_> {
     }
 
     /// The parity outputs of groups: r times `[groups, elements]`.
-    fn answer(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Vec<Tensor>, TchError> {
-        let coded = self.encode(networks, index, mode)?;
+    fn answer(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        drawn: Option<&Drawn>,
+        mode: Mode,
+    ) -> Result<Vec<Tensor>, TchError> {
+        let coded = self.encode(networks, index, drawn, mode)?;
         let answer = |(j, coded): (usize, &Tensor)| match &self.answers {
             Answers::Networks(first) => flat(networks.get(first + j).ok_or_else(none)?.forward(coded, mode)?),
             Answers::Deployed(model) => {
@@ -249,7 +295,7 @@ impl Coded<'_> {
     fn sums(&self, j: usize, index: &Tensor) -> Result<Tensor, TchError> {
         let weights = self.code.weights(j);
         let (Loss::CrossEntropy, Some(truth)) = (self.loss, self.truth) else {
-            return self.predictions.combine(index, &weights);
+            return self.predictions.combine(index, &weights, None);
         };
         let classes = self.predictions.tensor.size()[1];
         // [groups, k, classes] to the weighted mean over the slots.
@@ -289,13 +335,19 @@ impl Objective for Coded<'_> {
         self.code.k()
     }
 
-    fn loss(&self, networks: &[Network], index: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
-        let answers = self.answer(networks, index, mode)?;
+    fn loss(
+        &self,
+        networks: &[Network],
+        index: &Tensor,
+        drawn: Option<&Drawn>,
+        mode: Mode,
+    ) -> Result<Tensor, TchError> {
+        let answers = self.answer(networks, index, drawn, mode)?;
         self.loss_of(networks, index, &answers, mode)
     }
 
     fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
-        let answers = self.answer(networks, index, Mode::Evaluate)?;
+        let answers = self.answer(networks, index, None, Mode::Evaluate)?;
         let loss = self.loss_of(networks, index, &answers, Mode::Evaluate)?;
         counts.add_loss(&loss, index.size()[0])?;
         self.count_single(networks, index, &answers, counts)
@@ -315,4 +367,22 @@ fn sized(counts: &[i64], shape: &[usize]) -> Vec<i64> {
 
 fn none() -> TchError {
     TchError::Shape("a part of the code is missing".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Augment;
+    use crate::train::random::augment_rng;
+
+    #[test]
+    fn tiles_of_images_that_were_drawn_as_they_are_are_those_of_the_images() {
+        let values: Vec<f32> = (0..6 * 2 * 8 * 8).map(|i| (i * 7919 % 1009) as f32).collect();
+        let queries = Rows::new(&values, 6, &[2, 8, 8], Device::CPU).unwrap();
+        let index = Tensor::from_slice(&[3_i64, 0, 5, 1]).view([2, 2]);
+        let tiles = Tiles::new(&queries, 2, Device::CPU).unwrap();
+        let drawn = Augment { shift: 0, flip: false }.draw(&queries, &mut augment_rng(1, 1, 1)).unwrap();
+        let found = tiles.encode_drawn(&queries, &index, &drawn).unwrap();
+        assert_eq!(found, tiles.encode(&index).unwrap());
+    }
 }

@@ -30,6 +30,15 @@ pub(super) fn rng_key(seed: u64, stream: u64) -> [u8; 32] {
     key
 }
 
+/// Random numbers of one epoch for what becomes of images in it.
+pub(super) fn augment_rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
+    let mut key = rng_key(seed, stream);
+    key[24] = 1;
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(epoch);
+    rng
+}
+
 /// Random numbers of one epoch; 0 is before the first.
 pub(super) fn rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::from_seed(rng_key(seed, stream));

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, TchError, Tensor};
 
 use super::TrainError;
+use super::augment::Drawn;
 use crate::device::Device;
 use crate::model::Model;
 use crate::network::Weights;
@@ -62,6 +63,11 @@ impl Rows {
         &self.shape
     }
 
+    /// The device that the rows are for.
+    pub(super) fn device(&self) -> tch::Device {
+        self.device
+    }
+
     /// Rows or groups to answer at a time where nothing is learnt.
     pub(super) fn block(&self) -> i64 {
         let elements = self.shape.iter().product::<usize>().max(1);
@@ -78,11 +84,25 @@ impl Rows {
         rows.f_pin_memory(self.device)?.f_to_device_(self.device, Kind::Float, true, false)
     }
 
+    /// The rows of this index as they were drawn, if they were.
+    pub(super) fn drawn(&self, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError> {
+        let rows = self.select(index)?;
+        match drawn {
+            None => Ok(rows),
+            Some(drawn) => drawn.of(&rows, index),
+        }
+    }
+
     /// Σ weights\[i\]·rows\[index\[g, i\]\] for each group g: `[groups, elements]`.
-    pub(super) fn combine(&self, index: &Tensor, weights: &[f64]) -> Result<Tensor, TchError> {
+    pub(super) fn combine(
+        &self,
+        index: &Tensor,
+        weights: &[f64],
+        drawn: Option<&Drawn>,
+    ) -> Result<Tensor, TchError> {
         let mut sum: Option<Tensor> = None;
         for (slot, &weight) in weights.iter().enumerate() {
-            let slot = self.select(&index.f_select(1, slot as i64)?)?;
+            let slot = self.drawn(&index.f_select(1, slot as i64)?, drawn)?;
             let part = if weight == 1.0 { slot } else { slot.f_mul_scalar(weight)? };
             sum = Some(match sum {
                 None => part,
