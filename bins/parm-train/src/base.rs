@@ -44,7 +44,7 @@ pub(crate) fn train(options: &Base, device: Device, common: &Common, io: &mut Io
         description.output = "boxes".into();
     }
     let watch = Watch::new(common, io, u64::from(recipe.epochs));
-    let start = Start { description, initial: None };
+    let start = Start { description, initial: None, learns: true };
     let (model, last) = watch.run(options.output.with_extension("run"), "", |around| {
         train::base(&queries, &truth, start, loss, device, &recipe, around)
             .with_context(|| options.data.to_string())

@@ -7,7 +7,7 @@ use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Parity, RunsOn};
 use parm_cli::{Io, Usage};
 
 use crate::data::Teacher;
-use crate::plan::{Plan, Training, family_of};
+use crate::plan::{Fixed, Plan, Training, family_of};
 use crate::prepare;
 
 pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
@@ -31,6 +31,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
         runs_on: RunsOn::Parity,
         decoder: DecoderKind::Linear,
         training: Training::Apart,
+        fixed: Fixed::default(),
         network: &options.network,
         objective: &options.objective,
         recipe: &options.recipe,
@@ -56,6 +57,7 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
         runs_on: options.runs_on,
         decoder: options.decoder,
         training: Training::Together,
+        fixed: Fixed::default(),
         network: &options.network,
         objective: &options.objective,
         recipe: &options.recipe,

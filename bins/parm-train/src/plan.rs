@@ -34,6 +34,13 @@ pub(crate) enum Training {
     Nothing,
 }
 
+/// The coders that keep their random weights, if they are networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fixed {
+    pub(crate) encoder: bool,
+    pub(crate) decoder: bool,
+}
+
 /// A code to train.
 pub(crate) struct Plan<'a> {
     pub(crate) code: LinearCode,
@@ -41,6 +48,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) runs_on: RunsOn,
     pub(crate) decoder: DecoderKind,
     pub(crate) training: Training,
+    pub(crate) fixed: Fixed,
     pub(crate) network: &'a ParityNetwork,
     pub(crate) objective: &'a Objective,
     pub(crate) recipe: &'a Recipe,
@@ -103,12 +111,13 @@ impl Plan<'_> {
     fn coding<'a>(&'a self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Coding<'a>> {
         let (k, r) = (self.code.k(), self.code.r());
         let (shape, classes) = (teacher.queries.shape(), teacher.predictions.shape());
-        let learn = |description| Start { description, initial: None };
+        let [encoder, decoder] = [self.fixed.encoder, self.fixed.decoder]
+            .map(|fixed| move |description| Start { description, initial: None, learns: !fixed });
         let encoder = match self.encoder {
             EncoderKind::Sum => EncoderPlan::Sum,
             EncoderKind::Concat => EncoderPlan::Concat,
-            EncoderKind::Mlp => EncoderPlan::Learned(learn(Description::encoder_mlp(k, r, shape))),
-            EncoderKind::Conv => EncoderPlan::Learned(learn(Description::encoder_conv(k, r, shape)?)),
+            EncoderKind::Mlp => EncoderPlan::Learned(encoder(Description::encoder_mlp(k, r, shape))),
+            EncoderKind::Conv => EncoderPlan::Learned(encoder(Description::encoder_conv(k, r, shape)?)),
         };
         let answers = match (self.runs_on, &teacher.model) {
             (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher, wide)?; r]),
@@ -123,7 +132,7 @@ impl Plan<'_> {
         network.output.clone_from(&teacher.output);
         let decoder = match self.decoder {
             DecoderKind::Linear => DecoderPlan::Linear,
-            DecoderKind::Mlp => DecoderPlan::Learned(learn(network)),
+            DecoderKind::Mlp => DecoderPlan::Learned(decoder(network)),
         };
         let (loss, compared) = objective(self.objective, self.recipe.recipe, &teacher.output);
         Ok(Coding {
@@ -165,7 +174,7 @@ impl Plan<'_> {
             }
             Init::Base => wide.or(native),
         };
-        Ok(Start { description, initial })
+        Ok(Start { description, initial, learns: true })
     }
 
     fn train(

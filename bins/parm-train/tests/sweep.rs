@@ -121,6 +121,36 @@ fn all_runs_are_trained_scored_and_named() {
 }
 
 #[test]
+fn an_encoder_that_does_not_learn_stays_as_it_begins() {
+    let folder = folder();
+    let path = folder.path();
+    let fixed = json!({"k_vals": [2], "enc_dec_types": [LEARNED], "num_epoch": 6, "train_encoder": false,
+        "train_parity_model": false, "train_decoder": true});
+    write(path, &with(&fixed));
+    let name = "mnist-base-mlp-k2-mlp-mlp-mse";
+    let read = |part: &str| fs::read(path.join(format!("save/{name}/{part}.safetensors"))).unwrap();
+    lines(path, "save --epochs 2");
+    let early = ["encoder", "decoder"].map(read);
+    // Its optimiser makes no step, that of the decoder does: they go on as one.
+    lines(path, "save --resume");
+    let resumed = ["encoder", "decoder", "run/checkpoint"].map(read);
+    assert!(early[0] == resumed[0] && early[1] != resumed[1]);
+    let line = &lines(path, "save")[0];
+    assert!(["encoder", "decoder", "run/checkpoint"].map(read) == resumed);
+    assert_eq!(line["settings"]["fixed_encoder"], true);
+    let [scored, tools] = [line["A_d"].as_f64().unwrap(), degraded(path, &format!("save/{name}"))];
+    assert!((scored - tools).abs() < 0.08, "{scored} {tools}");
+    // What was done with a fixed encoder is not what is asked for with one that learns.
+    write(
+        path,
+        &with(&json!({"k_vals": [2], "enc_dec_types": [LEARNED], "num_epoch": 6, "train_encoder": true,
+        "train_parity_model": false, "train_decoder": true})),
+    );
+    let other = sweep(path, "save --resume");
+    assert!(other.code == 1 && other.stderr.contains("which stays, expected"), "{}", other.stderr);
+}
+
+#[test]
 fn images_are_augmented_as_their_data_set_has_it() {
     let folder = folder();
     let path = folder.path();

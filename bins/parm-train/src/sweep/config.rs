@@ -6,6 +6,8 @@ use anyhow::{Result, bail, ensure};
 use parm_cli::tools::train::{Architecture, DecoderKind, EncoderKind, LossKind};
 use serde::Deserialize;
 
+use crate::plan::Fixed;
+
 use super::known::{DATA_SETS, DECODERS, ENCODERS, Files, Known, LOSSES, MODELS, Truth, find};
 
 /// The most queries of a group, as for -k.
@@ -50,6 +52,8 @@ pub(crate) struct Run {
     pub(crate) decoder: Known<DecoderKind>,
     /// Whether parity models learn; else the deployed model answers parity queries.
     pub(crate) parity: bool,
+    /// Coders that are networks and do not learn.
+    pub(crate) fixed: Fixed,
     pub(crate) epochs: u32,
 }
 
@@ -109,7 +113,7 @@ impl Config {
 impl Written {
     fn run(&self, data_set: &str, model: &str, k: u32, loss: &str, coders: &[String; 2]) -> Result<Run> {
         let [encoder, decoder] = coders;
-        let run = Run {
+        let mut run = Run {
             data_set: find("datasets", data_set, DATA_SETS)?,
             model: find("models", model, MODELS)?,
             k,
@@ -117,12 +121,24 @@ impl Written {
             encoder: find("enc_dec_types", encoder, ENCODERS)?,
             decoder: find("enc_dec_types", decoder, DECODERS)?,
             parity: self.train_parity_model,
+            fixed: Fixed::default(),
             epochs: self.num_epoch,
         };
         ensure!((1..=MAX_K).contains(&k), "k_vals: found {k}, expected 1 to {MAX_K}");
-        let network = matches!(run.encoder.meaning, EncoderKind::Mlp | EncoderKind::Conv);
-        learns("train_encoder", self.train_encoder, encoder, network)?;
-        learns("train_decoder", self.train_decoder, decoder, run.decoder.meaning == DecoderKind::Mlp)?;
+        let networks = [
+            matches!(run.encoder.meaning, EncoderKind::Mlp | EncoderKind::Conv),
+            run.decoder.meaning == DecoderKind::Mlp,
+        ];
+        run.fixed = Fixed {
+            encoder: fixed("train_encoder", self.train_encoder, encoder, networks[0])?,
+            decoder: fixed("train_decoder", self.train_decoder, decoder, networks[1])?,
+        };
+        let learns = self.train_encoder || self.train_decoder || self.train_parity_model;
+        ensure!(
+            learns || networks == [false; 2],
+            "found nothing to train with {encoder} and {decoder}, expected one of train_encoder, \
+             train_parity_model and train_decoder to be true"
+        );
         let classes = matches!(run.loss.meaning, LossKind::Kl | LossKind::CrossEntropy);
         ensure!(
             !(classes && run.data_set.meaning.truth == Truth::Boxes),
@@ -133,11 +149,10 @@ impl Written {
     }
 }
 
-/// A coder learns if it is a network, and only then: nothing else could be meant.
-fn learns(key: &str, found: bool, coder: &str, network: bool) -> Result<()> {
-    let why = if network { "which is a network" } else { "which has nothing to train" };
-    ensure!(found == network, "{key}: found {found} with {coder}, {why}; expected {network}");
-    Ok(())
+/// Whether a coder keeps random weights: only networks have some, and only these can learn.
+fn fixed(key: &str, learns: bool, coder: &str, network: bool) -> Result<bool> {
+    ensure!(network || !learns, "{key}: found true with {coder}, which has nothing to train; expected false");
+    Ok(network && !learns)
 }
 
 #[cfg(test)]
@@ -221,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn networks_that_do_not_learn_keep_their_weights_unless_nothing_learns() {
+        let mlps = MNIST
+            .replace("summation.AdditionEncoder", "mlp.MLPEncoder")
+            .replace("summation.SubtractionDecoder", "mlp.MLPDecoder");
+        let fixed = |text: &str| Config::parse(text).map(|config| config.runs[0].fixed);
+        assert_eq!(fixed(&mlps).unwrap(), Fixed { encoder: true, decoder: true });
+        let decoder = mlps.replace(r#"decoder": false"#, r#"decoder": true"#);
+        assert_eq!(fixed(&decoder).unwrap(), Fixed { encoder: true, decoder: false });
+        assert_eq!(fixed(MNIST).unwrap(), Fixed::default());
+        let nothing = fixed(&mlps.replace(r#"model": true"#, r#"model": false"#)).unwrap_err().to_string();
+        let expected = "found nothing to train with coders.mlp.MLPEncoder and coders.mlp.MLPDecoder";
+        assert!(nothing.starts_with(expected), "{nothing}");
+    }
+
+    #[test]
     fn what_is_not_known_is_refused_with_what_is() {
         for (from, to, message) in [
             ("500", "0", "num_epoch: found 0, expected at least 1"),
@@ -258,11 +288,6 @@ mod tests {
                 "train_encoder: found true with coders.summation.AdditionEncoder, which has nothing to train; expected false",
             ),
             (r#""train_decoder": false"#, r#""train_decoder": true"#, "train_decoder: found true with"),
-            (
-                "summation.AdditionEncoder",
-                "mlp.MLPEncoder",
-                "train_encoder: found false with coders.mlp.MLPEncoder, which is a network; expected true",
-            ),
             (
                 r#"["mnist"], "models": ["base-mlp", "resnet18"], "losses": ["torch.nn.MSELoss"]"#,
                 r#"["cub-localization"], "models": ["resnet18"], "losses": ["loss.kldiv.KLDivLoss"]"#,

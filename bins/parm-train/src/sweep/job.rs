@@ -156,6 +156,8 @@ impl<'a> Job<'a> {
         Ok(json!({
             "deployed": train::sha256(&self.base)?,
             "train_parity_model": self.run.parity,
+            "fixed_encoder": self.run.fixed.encoder,
+            "fixed_decoder": self.run.fixed.decoder,
             "recipe": named(recipe),
             "epochs": epochs,
             "batch": batch,
@@ -194,7 +196,7 @@ impl<'a> Job<'a> {
         common: &Common,
         io: &mut Io,
     ) -> Result<Tested> {
-        let Run { k, encoder, decoder, parity, loss, .. } = *self.run;
+        let Run { k, encoder, decoder, parity, fixed, loss, .. } = *self.run;
         let weightless = matches!(encoder.meaning, EncoderKind::Sum | EncoderKind::Concat)
             && decoder.meaning == DecoderKind::Linear;
         let compare = match (self.recipe.recipe, decoder.meaning) {
@@ -212,6 +214,7 @@ impl<'a> Job<'a> {
                 (true, false) => Training::Nothing,
                 (false, _) => Training::Together,
             },
+            fixed,
             network: &ParityNetwork {
                 model: Some(self.run.model.meaning),
                 hidden: None,

@@ -13,18 +13,21 @@ use crate::device::Device;
 use crate::model::Model;
 use crate::network::{Description, Network};
 
-/// A network to train.
+/// A network of a training.
 #[derive(Clone, Debug)]
 pub struct Start<'a> {
     /// Its layers and shapes.
     pub description: Description,
     /// A network whose weights it begins with; else random ones.
     pub initial: Option<&'a Network>,
+    /// Whether it learns; else it stays as it begins.
+    pub learns: bool,
 }
 
 impl<'a> Start<'a> {
     pub(super) fn learner(self, name: &str, alone: bool) -> Learner<'a> {
-        Learner { name: name.into(), alone, description: self.description, initial: self.initial }
+        let Self { description, initial, learns } = self;
+        Learner { name: name.into(), alone, description, initial, learns }
     }
 
     pub(super) fn hash(&self) -> String {
@@ -39,14 +42,14 @@ pub enum EncoderPlan<'a> {
     Sum,
     /// As images of tiles, for one parity.
     Concat,
-    /// By a network that learns, `[k, …]` to `[r, …]`.
+    /// By a network, `[k, …]` to `[r, …]`.
     Learned(Start<'a>),
 }
 
 /// What answers parity queries.
 #[derive(Clone, Debug)]
 pub enum AnswersPlan<'a> {
-    /// Parity models that learn, one for each parity.
+    /// Parity models, one for each parity.
     Parity(Vec<Start<'a>>),
     /// The deployed model as it is.
     Deployed(&'a Model),
@@ -57,7 +60,7 @@ pub enum AnswersPlan<'a> {
 pub enum DecoderPlan<'a> {
     /// By solving the code's equations.
     Linear,
-    /// By a network that learns, `[k + r, …]` to `[k, …]`.
+    /// By a network, `[k + r, …]` to `[k, …]`.
     Learned(Start<'a>),
 }
 
@@ -140,7 +143,8 @@ impl<'a> Coding<'a> {
         let parts: Vec<(String, String)> = starts
             .iter()
             .map(|(name, start)| {
-                (name.clone(), format!("{} from {}", start.description.architecture, start.hash()))
+                let stays = if start.learns { "" } else { ", which stays" };
+                (name.clone(), format!("{} from {}{stays}", start.description.architecture, start.hash()))
             })
             .collect();
         own.extend(parts.iter().map(|(name, value)| (name.as_str(), value.clone())));
@@ -151,7 +155,7 @@ impl<'a> Coding<'a> {
             stream: self.stream,
             device: self.device,
         };
-        if lesson.learners.is_empty() {
+        if lesson.learners.iter().all(|learner| !learner.learns) {
             return Err(TrainError::Nothing);
         }
         let mut networks = lesson.train(recipe, around)?.into_iter();
@@ -185,7 +189,7 @@ impl<'a> Coding<'a> {
         })
     }
 
-    /// The networks that learn, by name: encoder, parity models, decoder.
+    /// The networks, by name: encoder, parity models, decoder.
     fn starts(&self) -> Vec<(String, Start<'a>)> {
         let mut starts = Vec::new();
         if let EncoderPlan::Learned(start) = &self.encoder {

@@ -12,7 +12,7 @@ use super::{Augment, BEST, Epoch, Recipe, Surroundings, TrainError};
 use crate::device::Device;
 use crate::network::{Description, Network};
 
-/// A network that learns.
+/// A network of a lesson.
 pub(super) struct Learner<'a> {
     /// What it is: the name of its tensors in checkpoints.
     pub(super) name: String,
@@ -22,6 +22,8 @@ pub(super) struct Learner<'a> {
     pub(super) description: Description,
     /// A network whose weights it begins with.
     pub(super) initial: Option<&'a Network>,
+    /// Whether it learns; else it stays as it begins.
+    pub(super) learns: bool,
 }
 
 impl Learner<'_> {
@@ -119,9 +121,11 @@ impl Lesson<'_> {
         let mut numbers = augment_rng(recipe.seed, self.stream, epoch);
         let draw = |augment: Augment| augment.draw(self.objective.queries(), &mut numbers);
         let drawn = recipe.augment.map(draw).transpose()?;
-        let parameters: Vec<Tensor> = state
-            .networks
+        let learns = |at: &usize| self.learners.get(*at).is_some_and(|learner| learner.learns);
+        let learning: Vec<usize> = (0..state.networks.len()).filter(learns).collect();
+        let parameters: Vec<Tensor> = learning
             .iter()
+            .map(|&at| &state.networks[at])
             .flat_map(|network| network.parameters().iter().map(Tensor::shallow_clone))
             .collect();
         let (before, mut count) = state.losses;
@@ -135,7 +139,8 @@ impl Lesson<'_> {
             let loss = self.objective.loss(&state.networks, index, drawn.as_ref(), recipe.mode())?;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             let mut gradients = gradients.iter();
-            for (network, adam) in state.networks.iter().zip(&mut state.optimisers) {
+            for &at in &learning {
+                let (network, adam) = (&state.networks[at], &mut state.optimisers[at]);
                 let own = gradients.by_ref().take(network.parameters().len());
                 let flat: Vec<Tensor> = own.map(|gradient| gradient.flatten(0, -1)).collect();
                 adam.step(&network.weights().parameters, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;

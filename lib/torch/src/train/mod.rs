@@ -259,7 +259,7 @@ mod tests {
         truth: Option<&'a Truth>,
         code: &'a LinearCode,
     ) -> Coding<'a> {
-        let start = Start { description: linear().description().clone(), initial: None };
+        let start = Start { description: linear().description().clone(), initial: None, learns: true };
         Coding {
             queries,
             predictions,

@@ -131,7 +131,8 @@ impl Folder {
             epoch: state.epoch,
             batch: state.batch,
             settings: settings.clone(),
-            step: state.optimisers.first().map_or(0, |adam| adam.state().0),
+            // Those of networks that stay make none.
+            step: state.optimisers.iter().map(|adam| adam.state().0).max().unwrap_or_default(),
         };
         let numbers = |(a, b): (f64, f64)| Tensor::from_slice(&[a, b]);
         let mut tensors = vec![(LOSSES.to_owned(), numbers(state.losses))];
