@@ -120,6 +120,19 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// The deviation of initial linear weights, times the root of a layer's inputs, of networks that learn
+    /// little from smaller ones: see the ablation in testdata/experiments/RESULTS.md. A decoder's inputs, the
+    /// logits, are larger than an encoder's.
+    pub(super) fn spread(&self) -> Option<f64> {
+        match self {
+            Self::EncoderMlp(_) => Some(1.0),
+            Self::DecoderMlp(_) => Some(0.5),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

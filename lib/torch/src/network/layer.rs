@@ -23,7 +23,7 @@ pub enum Mode {
 pub(crate) enum Initial {
     /// One number for all.
     Constant(f32),
-    /// N(0, 0.01²): linear weights in the reference implementation.
+    /// N(0, σ²), σ being the network's: linear weights.
     Normal,
     /// Uniform within ±√(12 / (inputs + outputs)): Xavier's for ReLU, with the number of inputs and
     /// of outputs that one number meets.

@@ -60,20 +60,24 @@ pub struct Network {
 
 impl Network {
     /// A network with the initial weights of the reference implementation: convolutions by Xavier,
-    /// linear weights from N(0, 0.01²), biases 0, batch normalisation 1 and 0.
+    /// linear weights from N(0, 0.01²), biases 0, batch normalisation 1 and 0; but those of learned coders
+    /// from a distribution that depends on the layer.
     ///
     /// # Errors
     /// libtorch's.
     pub(crate) fn random(description: Description, seed: [u8; 32], device: Device) -> Result<Self, TchError> {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let needs = Needs::of(&description.layers());
+        let spread = description.architecture.spread();
         let mut fill = |needed: &[Needed]| {
             let flat = Tensor::f_zeros([total(needed)?], (Kind::Float, Device::Cpu))?;
             let mut at = 0;
             for Needed { shape, initial, .. } in needed {
                 let elements: usize = shape.iter().product();
                 let view = flat.f_narrow(0, at, elements as i64)?;
-                fill(view, *initial, &mut rng)?;
+                let inputs = shape.get(1).map_or(1.0, |&inputs| inputs as f64);
+                let deviation = spread.map_or(INITIAL_DEVIATION, |spread| spread / inputs.sqrt());
+                fill(view, *initial, deviation, &mut rng)?;
                 at += elements as i64;
             }
             Ok::<_, TchError>(flat)
@@ -210,14 +214,14 @@ fn views(flat: &Tensor, needed: &[Needed], gradient: bool) -> Result<Vec<Tensor>
     Ok(views)
 }
 
-fn fill(mut view: Tensor, initial: Initial, rng: &mut ChaCha8Rng) -> Result<(), TchError> {
+fn fill(mut view: Tensor, initial: Initial, deviation: f64, rng: &mut ChaCha8Rng) -> Result<(), TchError> {
     let mut draw = |number: &mut dyn FnMut(&mut ChaCha8Rng) -> f64| {
         let values: Vec<f32> = (0..view.numel()).map(|_| number(rng) as f32).collect();
         view.f_copy_(&Tensor::from_slice(&values))
     };
     match initial {
         Initial::Constant(value) => view.f_fill_(f64::from(value)).map(drop),
-        Initial::Normal => draw(&mut |rng| INITIAL_DEVIATION * normal(rng)),
+        Initial::Normal => draw(&mut |rng| deviation * normal(rng)),
         Initial::Xavier(meets) => {
             let bound = (12.0 / meets as f64).sqrt();
             draw(&mut |rng| bound * (2.0 * rng.random::<f64>() - 1.0))

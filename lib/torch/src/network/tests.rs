@@ -39,6 +39,20 @@ fn initial_weights_are_those_of_the_reference_implementation() {
 }
 
 #[test]
+fn coders_begin_with_weights_that_depend_on_the_inputs_of_a_layer() {
+    for (description, spread) in
+        [(Description::encoder_mlp(2, 1, &[20, 5]), 1.0), (Description::decoder_mlp(20, 20, &[5]), 0.5)]
+    {
+        for (name, tensor) in random(description).named() {
+            if let [_, inputs] = tensor.size()[..] {
+                let deviation = tensor.std(false).double_value(&[]) * (inputs as f64).sqrt() / spread;
+                assert!((0.95..1.05).contains(&deviation), "{name}: {deviation}");
+            }
+        }
+    }
+}
+
+#[test]
 fn learning_moves_the_statistics_and_answering_does_not() {
     let network = images();
     let before = network.weights().copy(Device::Cpu).unwrap();
