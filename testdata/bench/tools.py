@@ -12,6 +12,7 @@ import wave
 
 import numpy as np
 import torch
+from PIL import Image
 
 BIN, SCRATCH = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 HERE = pathlib.Path(__file__).parent
@@ -59,6 +60,19 @@ def clips(name, count):
     return folder
 
 
+def pictures(name, count):
+    """A data set of pictures of one class: slopes and some noise, as large as those of cats and dogs."""
+    folder = SCRATCH / name / "class"
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:375, :500]
+    for i in range(count):
+        planes = np.stack([x * (i % 3), y, (x + y) / 2 + i], -1) / 2
+        noisy = planes % 256 + rng.normal(0, 8, planes.shape)
+        Image.fromarray(np.clip(noisy, 0, 255).astype("u1")).save(folder / f"{i:04}.jpg", quality=90)
+    return folder.parent
+
+
 def model(name, widths):
     layers = [torch.nn.Flatten()]
     for inputs, outputs in zip(widths, widths[1:]):
@@ -88,6 +102,11 @@ spoken = clips("clips", 2000)
 ours = [BIN / "parm-data", "speech", spoken, "-o", SCRATCH / "speech", "--threads", "1"]
 numpy = [sys.executable, HERE / "speech.py", spoken, SCRATCH / "speech.npy"]
 compare("speech, 2000 clips, 1 thread: NumPy, start-up included", ours, numpy, 1.0)
+
+photos = pictures("photos", 200)
+ours = [BIN / "parm-data", "images", photos, "-o", SCRATCH / "images", "--threads", "1"]
+pillow = [sys.executable, HERE / "images.py", photos, SCRATCH / "images.npy"]
+compare("images, 200 JPEGs, 1 thread: Pillow, start-up included", ours, pillow, 1.0)
 
 mlp = model("mlp.pt", [784, 200, 100, 10])
 wide = model("wide.pt", [784, 2048, 2048, 10])
