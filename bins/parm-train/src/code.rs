@@ -3,7 +3,7 @@
 use anyhow::Result;
 use parm::LinearCode;
 use parm_cli::options::{Common, Encoding};
-use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Parity, RunsOn};
+use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Parity, ParityNetwork, RunsOn};
 use parm_cli::{Io, Usage};
 
 use crate::data::Teacher;
@@ -46,6 +46,13 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     let (k, r) = (options.k as usize, options.r as usize);
     if options.encoder == EncoderKind::Concat && r > 1 {
         return Err(Usage::error("--encoder concat has one parity query: leave out -r"));
+    }
+    let ParityNetwork { model, hidden, parity_width, init } = &options.network;
+    let asked = model.is_some() || hidden.is_some() || *parity_width > 1 || init.is_some();
+    if asked && options.runs_on == RunsOn::Deployed {
+        return Err(Usage::error(
+            "--model, --hidden, --parity-width, --init: found no parity models to train, expected --runs-on parity",
+        ));
     }
     let code = LinearCode::sum(k, r)?;
     family_of(&options.network, None)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use parm::code_dir::Deployed;
 use parm::npy::{RowBuffer, Window};
 use parm_cli::input::check_stdin;
@@ -63,6 +63,10 @@ impl Teacher {
             (None, Some(input)) => Some(boxes_of(input, &queries, device, io, window)?),
             (None, None) => None,
         };
+        let outputs = predictions.shape().iter().product::<usize>();
+        if let (Some(boxes), true) = (boxes, outputs != 4) {
+            bail!("{boxes}: found predictions of {outputs} numbers, expected 4, which are boxes as well");
+        }
         let said = match &model {
             Some(Model::Native(network)) => network.description().output.clone(),
             _ if boxes.is_some() => "boxes".into(),

@@ -134,7 +134,7 @@ impl Plan<'_> {
             DecoderKind::Linear => DecoderPlan::Linear,
             DecoderKind::Mlp => DecoderPlan::Learned(decoder(network)),
         };
-        let (loss, compared) = objective(self.objective, self.recipe.recipe, &teacher.output);
+        let (loss, compared) = objective(self.objective, self.recipe.recipe, &teacher.output, self.decoder)?;
         Ok(Coding {
             queries: &teacher.queries,
             predictions: &teacher.predictions,

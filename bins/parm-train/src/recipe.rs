@@ -2,7 +2,9 @@
 
 use anyhow::{Result, ensure};
 use parm_cli::Usage;
-use parm_cli::tools::train::{self as arguments, Augmentation, Comparison, LossKind, Objective, Whose};
+use parm_cli::tools::train::{
+    self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
+};
 use parm_torch::train::{Augment, Compared, Loss, Precision, Recipe, Schedule};
 
 /// What is trained.
@@ -81,8 +83,13 @@ fn augment(options: &[Augmentation]) -> Result<Option<Augment>> {
     Ok((!options.is_empty()).then_some(augment))
 }
 
-/// The loss of these options and what it compares, for predictions that are `output`.
-pub(crate) fn objective(options: &Objective, whose: Whose, output: &str) -> (Loss, Compared) {
+/// The loss of these options and what it compares, for predictions that are `output` and what rebuilds them.
+pub(crate) fn objective(
+    options: &Objective,
+    whose: Whose,
+    output: &str,
+    decoder: DecoderKind,
+) -> Result<(Loss, Compared)> {
     let default = match whose {
         Whose::Parm if output == "boxes" => LossKind::SmoothL1,
         Whose::Parm => LossKind::Kl,
@@ -94,9 +101,18 @@ pub(crate) fn objective(options: &Objective, whose: Whose, output: &str) -> (Los
         LossKind::Kl => Loss::Kl { temperature: options.temperature },
         LossKind::CrossEntropy => Loss::CrossEntropy,
     };
-    let compared = match (options.compare, whose) {
-        (Some(Comparison::Sums), _) | (None, Whose::Paper) => Compared::Sums,
-        (Some(Comparison::Reconstructions), _) | (None, Whose::Parm) => Compared::Reconstructions,
+    if output == "boxes" && matches!(loss, Loss::Kl { .. } | Loss::CrossEntropy) {
+        return Err(Usage::error("--loss: found boxes, expected mse or smooth-l1"));
+    }
+    let compared = match (options.compare, whose, decoder) {
+        (Some(Comparison::Sums), _, DecoderKind::Mlp) => {
+            return Err(Usage::error(
+                "--compare sums: found a decoder that is a network, which sums tell nothing; expected \
+                 reconstructions",
+            ));
+        }
+        (Some(Comparison::Sums), ..) | (None, Whose::Paper, DecoderKind::Linear) => Compared::Sums,
+        _ => Compared::Reconstructions,
     };
-    (loss, compared)
+    Ok((loss, compared))
 }

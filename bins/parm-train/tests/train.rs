@@ -265,6 +265,7 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
     write("none.npy", f4(&[0, 2, 2], &[]));
     write("two.npy", f4(&[2, 2, 2], &[0.0; 8]));
     write("f.npy", f4(&[5, 3], &[0.0; 15]));
+    write("nan.npy", f4(&[2, 3], &[0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0]));
     write("cut.npy", f4(&[2, 2, 2], &[0.0; 8])[..150].to_vec());
     write("bad.safetensors", safetensors::file("\"parm\":\"{}\"", &[]));
     let with =
@@ -292,6 +293,12 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
         (parity("x.npy", "flat.npy"), 1, "found rows of shape [4]", "expected [2, 2]"),
         (parity("y.npy", "nine.npy"), 1, "found label 9 at row 0", "expected 0 to 2"),
         (parity("--base b.safetensors", "--targets f.npy"), 1, "f.npy: found 5 predictions", "expected 120"),
+        (
+            parity("--base b.safetensors", "--targets nan.npy"),
+            1,
+            "nan.npy: row 1: found NaN",
+            "expected finite",
+        ),
         (parity("--base b.safetensors", "--init base --targets x.npy"), 2, "--init base", "native"),
         (parity("-k 2", "-k 2 --init base --hidden 5"), 1, "found layers [4, 8, 3]", "expected [4, 5, 3]"),
     ];
@@ -380,6 +387,7 @@ fn codes_of_all_kinds_are_learnt_and_used_by_the_tools() {
         ("coders -k 2 --epochs 30 --lr 0.01", "learned 1 1 0", 0.2),
         ("coders -k 2 --runs-on parity --epochs 200 --lr 0.01", "learned 1 1 1", 0.8),
         ("coders -k 2 --encoder sum --runs-on parity --epochs 200 --lr 0.01", "sum 0 1 1", 0.8),
+        ("coders -k 2 --recipe paper --runs-on parity --epochs 60 --lr 0.01", "learned 1 1 1", 0.8),
         (
             "coders -k 2 --encoder conv --decoder linear --runs-on parity --epochs 60 --lr 0.01",
             "learned 1 0 1",
@@ -401,12 +409,20 @@ fn codes_of_all_kinds_are_learnt_and_used_by_the_tools() {
         assert!((scored - agreement).abs() < 0.35, "{what}: {agreement} {scored}");
         fs::remove_dir_all(path.join("code")).unwrap();
     }
+    // Losses of up to twelve of 24 are ten million: those of up to two are taken.
+    done(path, &format!("parity --code sum -k 24 -r 12 --validation 24 --epochs 1 {taught} -o many"));
     let coders = |arguments: &str| train(path, &format!("coders {arguments} --data x.npy --epochs 1 -o new"));
     for (arguments, code, message) in [
         ("-k 2 -r 2 --encoder concat --base b.safetensors", 2, "--encoder concat has one parity query"),
         ("-k 2 --targets x.npy", 2, "--runs-on deployed needs the deployed model"),
         ("-k 2 --encoder sum --decoder linear --base b.safetensors", 1, "found nothing to train"),
         ("-k 2 --loss cross-entropy --base b.safetensors", 1, "found no labels, expected them"),
+        ("-k 2 --compare sums --base b.safetensors", 2, "--compare sums: found a decoder that is a network"),
+        (
+            "-k 2 --hidden 3 --base b.safetensors",
+            2,
+            "found no parity models to train, expected --runs-on parity",
+        ),
     ] {
         let ended = coders(arguments);
         assert!(ended.code == code && ended.stderr.contains(message), "{arguments}: {}", ended.stderr);
@@ -456,6 +472,14 @@ fn boxes_are_learnt_and_rebuilt() {
     let mean: f64 = ended.stderr.split("mean IoU ").nth(1).unwrap()[..6].parse().unwrap();
     assert!(mean > 0.5, "{mean}");
     fs::write(path.join("three.npy"), f4(&[ROWS, 3], &boxes[..ROWS * 3])).unwrap();
+    let other = call.replace("--base b.safetensors", "--targets three.npy");
+    for (call, code, message) in [
+        (format!("{call} --loss kl"), 2, "--loss: found boxes, expected mse or smooth-l1"),
+        (other, 1, "boxes.npy: found predictions of 3 numbers, expected 4"),
+    ] {
+        let ended = train(path, &call);
+        assert!(ended.code == code && ended.stderr.contains(message), "{call}: {}", ended.stderr);
+    }
     let ended = train(path, "base --data x.npy --boxes three.npy -o new.safetensors");
     assert!(
         ended.stderr.contains("three.npy: found rows of shape [3], expected boxes [4]"),

@@ -11,8 +11,7 @@ use parm::code_dir::{CodeDirError, CodeFile};
 use parm_cli::options::Common;
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
-    Base, Comparison, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Sweep, Teaching,
-    Whose,
+    Base, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Sweep, Teaching, Whose,
 };
 use parm_cli::{Input, Io};
 use parm_torch::{Device, train};
@@ -199,11 +198,6 @@ impl<'a> Job<'a> {
         let Run { k, encoder, decoder, parity, fixed, loss, .. } = *self.run;
         let weightless = matches!(encoder.meaning, EncoderKind::Sum | EncoderKind::Concat)
             && decoder.meaning == DecoderKind::Linear;
-        let compare = match (self.recipe.recipe, decoder.meaning) {
-            (Whose::Parm, _) => None,
-            (Whose::Paper, DecoderKind::Linear) => Some(Comparison::Sums),
-            (Whose::Paper, DecoderKind::Mlp) => Some(Comparison::Reconstructions),
-        };
         let plan = Plan {
             code: LinearCode::sum(k as usize, 1)?,
             encoder: encoder.meaning,
@@ -221,7 +215,7 @@ impl<'a> Job<'a> {
                 parity_width: 1,
                 init: None,
             },
-            objective: &Objective { loss: Some(loss.meaning), compare, temperature: 1.0 },
+            objective: &Objective { loss: Some(loss.meaning), compare: None, temperature: 1.0 },
             recipe: &self.recipe,
             data: &self.inputs("train").0,
             output: &self.folder,

@@ -358,7 +358,8 @@ pub struct Objective {
     #[arg(long, value_name = "WHICH")]
     pub loss: Option<LossKind>,
 
-    /// What the loss compares [default: reconstructions; with --recipe paper: sums]
+    /// What the loss compares [default: reconstructions; with --recipe paper and --decoder linear:
+    /// sums]
     #[arg(long, value_name = "WHAT")]
     pub compare: Option<Comparison>,
 

@@ -26,10 +26,16 @@ pub enum ExportError {
     },
     /// libtorch refused to compute, or to write the program down.
     #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
-    Torch(#[from] TchError),
+    Torch(TchError),
     /// A file that cannot be written.
     #[error(transparent)]
     File(#[from] CheckpointError),
+}
+
+impl From<TchError> for ExportError {
+    fn from(error: TchError) -> Self {
+        Self::Torch(error)
+    }
 }
 
 impl Network {

@@ -22,6 +22,14 @@ pub enum TrainError {
         /// Rows of data.
         expected: usize,
     },
+    /// Rows with infinity or what is no number.
+    #[error("row {row}: found {found}, expected finite numbers")]
+    NotFinite {
+        /// The number.
+        found: f32,
+        /// Its row, from 0.
+        row: usize,
+    },
     /// Nothing to learn from.
     #[error(
         "found {found} rows to learn from and {validation} for validation, expected at least {expected} of each"
@@ -138,5 +146,36 @@ pub enum TrainError {
     Code(#[from] CodeError),
     /// libtorch refused to compute.
     #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
-    Torch(#[from] TchError),
+    Torch(TchError),
+}
+
+// Not its source: the rest of its words are stack traces.
+impl From<TchError> for TrainError {
+    fn from(error: TchError) -> Self {
+        Self::Torch(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+    use crate::network::ExportError;
+    use crate::train::TilesError;
+
+    #[test]
+    fn of_what_libtorch_says_the_line_that_matters_is_passed_on_once() {
+        let said = || TchError::Torch("sizes differ\nframe #0".into());
+        let errors: [Box<dyn Error>; 4] = [
+            Box::new(TrainError::from(said())),
+            Box::new(TilesError::from(said())),
+            Box::new(TrainError::from(TilesError::from(said()))),
+            Box::new(ExportError::from(said())),
+        ];
+        for error in errors {
+            assert_eq!(error.to_string(), "libtorch: sizes differ");
+            assert!(error.source().is_none());
+        }
+    }
 }

@@ -171,8 +171,14 @@ pub enum TilesError {
     #[error(transparent)]
     Shape(#[from] ConcatError),
     /// libtorch's.
-    #[error(transparent)]
-    Torch(#[from] TchError),
+    #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
+    Torch(TchError),
+}
+
+impl From<TchError> for TilesError {
+    fn from(error: TchError) -> Self {
+        Self::Torch(error)
+    }
 }
 
 /// What answers parity queries.

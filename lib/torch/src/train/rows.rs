@@ -34,12 +34,15 @@ impl Rows {
     /// Takes over rows: `values` holds at least `count` of this shape.
     ///
     /// # Errors
-    /// libtorch's, if memory is short; fewer values than rows.
+    /// [`TrainError::NotFinite`]; libtorch's, if memory is short; fewer values than rows.
     pub fn new(values: &[f32], count: usize, shape: &[usize], device: Device) -> Result<Self, TrainError> {
         let elements: usize = shape.iter().product();
         let missing =
             || TrainError::Count { what: "values", found: values.len(), expected: count * elements };
         let values = values.get(..count * elements).ok_or_else(missing)?;
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite { found: values[at], row: at / elements });
+        }
         let bytes: &[u8] = cast_slice(values);
         let size = [count as i64, elements as i64];
         let host = Tensor::f_from_data_size(bytes, &size, Kind::Float)?;

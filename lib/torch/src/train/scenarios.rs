@@ -8,6 +8,10 @@ use tch::{Kind, TchError, Tensor};
 use crate::device::Device;
 use crate::network::{Mode, Network};
 
+/// The most loss patterns to learn from, unless single losses are more: beyond it losses of more predictions
+/// are left out. All of those of up to five in a group of ten are fewer.
+const MOST: usize = 1024;
+
 /// Loss patterns of a group; all parity outputs have arrived.
 pub(super) struct Scenarios {
     decoder: Decoder,
@@ -99,14 +103,19 @@ impl Scenarios {
     }
 }
 
-/// All sets of 1 to `most` of k slots, the smaller ones first.
+/// All sets of 1 to `most` of k slots, the smaller ones first; of fewer slots, where they would be too many.
 fn patterns(k: usize, most: usize) -> Vec<Vec<usize>> {
     let mut all: Vec<Vec<usize>> = Vec::new();
     let mut last = vec![Vec::new()];
-    for _ in 0..most.min(k) {
+    for size in 0..most.min(k) {
+        // Each set of so many slots is that of one slot fewer in as many ways as it has slots.
+        let next = last.len().saturating_mul(k - size) / (size + 1);
+        if size > 0 && all.len() + next > MOST {
+            break;
+        }
         let longer = |set: &Vec<usize>| {
-            let next = set.last().map_or(0, |last| last + 1);
-            (next..k).map(|slot| [set.as_slice(), &[slot]].concat()).collect::<Vec<_>>()
+            let first = set.last().map_or(0, |last| last + 1);
+            (first..k).map(|slot| [set.as_slice(), &[slot]].concat()).collect::<Vec<_>>()
         };
         last = last.iter().flat_map(longer).collect();
         all.extend(last.iter().cloned());
@@ -124,6 +133,9 @@ mod tests {
         assert_eq!(patterns(3, 1), [[0], [1], [2]]);
         assert_eq!(patterns(3, 2)[3..], [[0, 1], [0, 2], [1, 2]]);
         assert_eq!(patterns(4, 9).len(), 15);
+        assert_eq!(patterns(10, 5).len(), 10 + 45 + 120 + 210 + 252);
+        assert_eq!(patterns(20, 10).len(), 20 + 190);
+        assert_eq!(patterns(4096, 4096).len(), 4096);
     }
 
     #[test]
