@@ -35,10 +35,10 @@ pairs() {
 
 for part in train test; do
     parm-data speech "$samples/speech-commands-mini" --split $part -o "$out/speech-$part"
-    parm-data images "$samples/cat-dog-mini/$part" --resize 64 --crop 56 -o "$out/pictures-$part"
+    parm-data images "$samples/cat-dog-mini/$part" --resize 64 --crop 64 -o "$out/pictures-$part"
 done
 parm-data boxes "$samples/localisation-mini/boxes.csv" --images "$samples/localisation-mini/images" \
-    --size 56 -o "$out/boxes"
+    --size 64 -o "$out/boxes"
 for part in train test; do
     mkdir -p "$out/boxes-$part"
     if [ $part = train ]; then range=:32; else range=32:; fi
@@ -47,6 +47,6 @@ done
 pairs speech "$out/speech-train/clips.npy" "$out/speech-test/clips.npy" labels \
     --model lenet5 --epochs 20 --batch 8
 pairs pictures "$out/pictures-train/images.npy" "$out/pictures-test/images.npy" labels \
-    --model resnet18 --epochs 12 --batch 8
+    --model resnet18 --epochs 20 --batch 8
 pairs boxes "$out/boxes-train/images.npy" "$out/boxes-test/images.npy" boxes \
     --model resnet18 --epochs 30 --batch 8

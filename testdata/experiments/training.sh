@@ -23,6 +23,8 @@ random-30 2 parity --code sum --epochs 30 --init random
 constant-30 2 parity --code sum --epochs 30 --schedule constant
 slow-30 2 parity --code sum --epochs 30 --lr 0.001
 small-30 2 parity --code sum --epochs 30 --batch 64 --lr 0.002
+moved-30 2 parity --code sum --epochs 30 --augment shift=1
+moved 2 parity --code sum --augment shift=1
 default 2 parity --code sum
 default 3 parity --code sum
 default 4 parity --code sum
@@ -32,6 +34,9 @@ wide 4 parity --code sum --parity-width 4 --epochs 200
 concat 2 parity --code concat
 concat 4 parity --code concat
 coders 2 coders
+coders-10 2 coders --epochs 10
+coders-moved-10 2 coders --epochs 10 --augment shift=1
+coders-mse-10 2 coders --epochs 10 --loss mse
 LIST
 }
 
