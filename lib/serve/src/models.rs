@@ -137,17 +137,10 @@ impl Models {
 
     async fn take_over(&self, old: &Served, new: Arc<Served>) {
         self.load_served(&new);
-        let mut state = new.state.subscribe();
-        let over = state.wait_for(|state| match state {
-            State::Loaded(loaded) => loaded.is_ready(),
-            State::Failed(_) => true,
-            State::Unloaded | State::Loading => false,
-        });
-        let over = tokio::time::timeout(TAKE_OVER, over).await.is_ok();
-        match new.state() {
-            State::Loaded(_) if over => self.insert(new),
-            State::Failed(why) => tracing::error!(model = old.label(), why, "the old configuration stays"),
-            _ => tracing::error!(model = old.label(), "not ready in time: the old configuration stays"),
+        match tokio::time::timeout(TAKE_OVER, new.settled()).await {
+            Ok(Ok(())) => self.insert(new),
+            Ok(Err(why)) => tracing::error!(model = old.label(), why, "the old configuration stays"),
+            Err(_) => tracing::error!(model = old.label(), "not ready in time: the old configuration stays"),
         }
     }
 
@@ -243,17 +236,12 @@ impl Models {
     /// There is no such model, or a version cannot be loaded.
     pub async fn load(&self, name: &str) -> Result<(), Error> {
         for served in self.versions(name, "")? {
-            let mut state = served.state.subscribe();
             if !served.is_loaded() {
                 self.load_served(&served);
             }
-            let over = state.wait_for(|state| !matches!(state, State::Loading | State::Unloaded));
-            // A model that is gone meanwhile is unloaded.
-            if let Ok(Ok(State::Failed(why))) =
-                tokio::time::timeout(TAKE_OVER, over).await.map(|over| over.map(|state| state.clone()))
-            {
-                let text = format!("failed to load '{name}': {why}");
-                return Err(Error::new(Status::Internal, text));
+            // One whose instances are not there yet is loaded all the same.
+            if let Ok(Err(why)) = tokio::time::timeout(TAKE_OVER, served.settled()).await {
+                return Err(Error::new(Status::Internal, format!("failed to load '{name}': {why}")));
             }
         }
         Ok(())
@@ -328,6 +316,22 @@ impl Served {
     #[must_use]
     pub fn label(&self) -> String {
         format!("{} version {}", self.config.name, self.config.version)
+    }
+
+    /// Waits until it is ready, or cannot be.
+    async fn settled(&self) -> Result<(), String> {
+        let mut state = self.state.subscribe();
+        let loaded = loop {
+            match &*state.borrow_and_update() {
+                State::Loaded(loaded) => break Arc::clone(loaded),
+                State::Failed(why) => return Err(why.clone()),
+                State::Unloaded | State::Loading => {}
+            }
+            state.changed().await.map_err(|_| "it is gone".to_owned())?;
+        };
+        let mut deployed = loaded.deployed.clone();
+        let there = deployed.wait_for(|deployed| !deployed.is_empty()).await;
+        there.map(drop).map_err(|_| "its instances are gone".to_owned())
     }
 
     fn is_loaded(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Instances that do as a test says, and lanes around them.
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod http;
+
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
