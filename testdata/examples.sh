@@ -26,3 +26,11 @@ parm-infer -m base.safetensors test.npy > predictions.npy
 parm-encode --code code test.npy | parm-infer -m code/parity-0.safetensors > parity.npy
 parm-decode --code code --parity parity.npy --erase one --erased-out have.npy predictions.npy > /dev/null
 cp predictions.npy rebuilt.npy
+cat > parm-serve.json << END
+{"models": [{
+  "name": "digits",
+  "files": {"deployed": "base.safetensors"},
+  "redundancy": {"policy": "coded", "code": {"name": "directory", "directory": "code"}},
+  "placement": "pooled",
+  "instances": [{"embedded": {"count": 2}}]}]}
+END

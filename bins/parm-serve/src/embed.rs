@@ -7,9 +7,9 @@ use std::thread;
 
 use bytes::Bytes;
 use parm::dtype::Float;
-use parm::{DeviceChoice, Dtype};
+use parm::{CodeFile, DeviceChoice, Dtype};
 use parm_serving::Embed;
-use parm_serving::config::{Embedded, Model as ModelConfig};
+use parm_serving::config::{CodeChoice, Embedded, Model as ModelConfig, Redundancy};
 use parm_serving::instance::{Answer, CallContext, CallError, Instance};
 use parm_serving::lane::Network;
 use parm_serving::oip::{
@@ -17,6 +17,7 @@ use parm_serving::oip::{
     TensorMetadata,
 };
 use parm_torch::device::Device;
+use parm_torch::train::sha256;
 use parm_torch::{Model, Session, device};
 use tokio::sync::oneshot;
 
@@ -57,6 +58,7 @@ impl Embed for Libtorch {
             .map(|spec| spec.shape.iter().map(|&axis| usize::try_from(axis)).collect::<Result<_, _>>())
             .transpose()
             .map_err(|_| "embedded models need fixed shapes".to_owned())?;
+        made_for(model)?;
         let mut models = HashMap::new();
         for (name, file) in files {
             let loaded = Model::load(file, device).map_err(|error| error.to_string())?;
@@ -73,7 +75,7 @@ impl Embed for Libtorch {
             let layout = session.output().map_err(|error| format!("{}: {error}", file.display()))?.clone();
             models.insert(
                 name.clone(),
-                Loaded { session, shape, outputs: layout.shape.to_vec(), dtype: layout.dtype },
+                Loaded { session, shape, outputs: layout.shape.clone(), dtype: layout.dtype },
             );
         }
         let names = [
@@ -88,6 +90,26 @@ impl Embed for Libtorch {
         // It is loaded for each shape that it is asked to code.
         Ok(Arc::new(Coder { file: file.to_owned(), device, sessions: Mutex::default() }))
     }
+}
+
+/// Sees that a code directory was made for the deployed model.
+fn made_for(model: &ModelConfig) -> Result<(), String> {
+    let Redundancy::Coded(coded) = &model.redundancy else { return Ok(()) };
+    let (CodeChoice::Directory { directory }, Some(deployed)) = (&coded.code, &model.files.deployed) else {
+        return Ok(());
+    };
+    let code = CodeFile::load(directory).map_err(|error| error.to_string())?;
+    let found = sha256(deployed).map_err(|error| format!("{}: {error}", deployed.display()))?;
+    if found == code.deployed.sha256 {
+        return Ok(());
+    }
+    Err(format!(
+        "{} was made for {} with the SHA-256 {}, found {found} of {}",
+        directory.display(),
+        code.deployed.name,
+        code.deployed.sha256,
+        deployed.display()
+    ))
 }
 
 /// A model that is loaded, and what goes in and out.

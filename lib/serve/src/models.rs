@@ -387,7 +387,9 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
             let (inputs, encoder, decoder) = coders(spec, coded, code, networks(code, &*embed)?)?;
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
-            coding = Some(Coding { inputs, encoder, decoder, parities: code.parities(), k: code.k });
+            let made_for = coded.made_for.clone();
+            coding =
+                Some(Coding { inputs, encoder, decoder, parities: code.parities(), k: code.k, made_for });
         }
         (Err(reason), Redundancy::Coded(_), _) => {
             let reason = reason.name();

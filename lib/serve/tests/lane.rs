@@ -205,3 +205,40 @@ async fn a_lane_that_nobody_asks_any_more_ends() {
     drop(lane);
     assert!(calls.recv().await.is_none(), "the lane held its instance for ever");
 }
+
+#[tokio::test]
+async fn another_version_of_the_deployed_model_switches_coding_off_until_it_is_the_same_again() {
+    let coded = CODED.replace("\"k\": 2}", "\"k\": 2}, \"made_for\": \"1\"");
+    let lane = lane(&model(&coded));
+    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
+    let _silent = puppet(&lane, Roles::parity(0)).await;
+    let mut next = async |version: &str| {
+        let answer = asked(&lane, ask(&[1.0]));
+        let call = calls.recv().await.unwrap();
+        let mut response = common::respond(&call.request, linear);
+        version.clone_into(&mut response.version);
+        call.end.send(Ok(response)).unwrap();
+        answer.await.unwrap().unwrap();
+        lane.snapshot().await.unwrap().coding_off
+    };
+    assert_eq!(next("1").await, None);
+    assert_eq!(next("2").await, Some(parm_engine::CodingOff::Version));
+    for _ in 0..99 {
+        assert_eq!(next("1").await, Some(parm_engine::CodingOff::Version));
+    }
+    assert_eq!(next("1").await, None);
+}
+
+#[test]
+fn the_page_of_the_configuration_names_every_field() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../man/parm-serve.json.5")).unwrap();
+    let schema = serde_json::to_value(parm_serving::config::schema()).unwrap();
+    let mut properties = vec![&schema["properties"]];
+    properties.extend(schema["$defs"].as_object().unwrap().values().map(|of| &of["properties"]));
+    for name in properties.iter().filter_map(|of| of.as_object()).flat_map(|of| of.keys()) {
+        let said =
+            [format!("\\fB{name}\\fR"), format!(".B {name}\n"), format!(".BR {name} "), format!("\" {name}")];
+        assert!(said.iter().any(|said| page.contains(said)), "{name} is not in the page");
+    }
+}

@@ -61,5 +61,5 @@ fn man_pages() {
             pages += 1;
         }
     }
-    assert_eq!(pages, 10);
+    assert_eq!(pages, 11);
 }

@@ -66,9 +66,13 @@ impl Config {
     /// A text that is not what the schema says.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let config = serde_path_to_error::deserialize(&mut json).map_err(|error| ConfigError::Schema {
-            field: error.path().to_string(),
-            error: error.into_inner(),
+        let config = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let field = match error.path().to_string() {
+                // No field was reached.
+                path if path == "?" || path == "." => "the configuration".to_owned(),
+                path => path,
+            };
+            ConfigError::Schema { field, error: error.into_inner() }
         })?;
         json.end()
             .map_err(|error| ConfigError::Schema { field: "after the configuration".to_owned(), error })?;

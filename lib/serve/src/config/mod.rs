@@ -1,7 +1,7 @@
 //! The configuration of a server: `parm-serve.json`, see parm-serve.json(5).
 //!
 //! What is typed here is what the file says; [`Config::check`] finds what cannot work, and
-//! [`policy`] makes of it what the engine is told.
+//! [`engine_config`] makes of it what the engine is told.
 
 mod load;
 mod policy;
@@ -325,6 +325,9 @@ pub struct Coded {
     pub complete: bool,
     /// When the live agreement switches coding off; null: never.
     pub agreement: Option<Agreement>,
+    /// The version of the deployed model that the code was made for: coding is off while instances
+    /// answer with another one; null: any.
+    pub made_for: Option<String>,
     /// Send again what is late and what coding cannot rebuild; null: never.
     pub hedge: Option<Hedge>,
 }
@@ -338,6 +341,7 @@ impl Default for Coded {
             group_delay_ms: 20.0,
             complete: true,
             agreement: None,
+            made_for: None,
             hedge: None,
         }
     }

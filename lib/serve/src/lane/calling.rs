@@ -19,6 +19,9 @@ use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
 
+/// Answers in a row of the right version that switch coding on again.
+const SAME_VERSION: u32 = 100;
+
 /// What a call sends.
 enum Work {
     Ready,
@@ -270,7 +273,7 @@ impl Driver {
         } else {
             self.stats.calls.record(running.since.elapsed());
         }
-        let kept = result.and_then(|response| self.keep(call, of, response).map_err(CallError::Garbled));
+        let kept = result.and_then(|response| self.keep(now, call, of, response).map_err(CallError::Garbled));
         self.call_over(&running, kept.as_ref().copied());
         let rows: Vec<u64> = self.engine.rows(call).collect();
         match kept {
@@ -293,7 +296,7 @@ impl Driver {
     }
 
     /// Keeps what was answered: predictions with their rows, coded outputs with their group.
-    fn keep(&mut self, call: CallId, of: Call, response: InferResponse) -> Result<(), String> {
+    fn keep(&mut self, now: Time, call: CallId, of: Call, response: InferResponse) -> Result<(), String> {
         match of.task {
             Task::Parity { group, parity } => {
                 let k = self.options.coding.as_ref().map_or(0, |coding| coding.k);
@@ -301,6 +304,9 @@ impl Driver {
             }
             Task::Coded { group, worker } => self.keep_coded(group, worker, of.rows, &response),
             Task::Deployed | Task::Copy | Task::Cheap => {
+                if of.task != Task::Cheap {
+                    self.see_version(now, &response.version);
+                }
                 let rows: Vec<u64> = self.engine.rows(call).collect();
                 let values = match &self.options.spec {
                     Some(spec) => spec.split(&response, rows.len())?,
@@ -320,6 +326,24 @@ impl Driver {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Tells the engine whether the deployed model is the one that the code was made for; it is
+    /// again when all of the last answers say so.
+    fn see_version(&mut self, now: Time, version: &str) {
+        let Some(made_for) = self.options.coding.as_ref().and_then(|coding| coding.made_for.as_deref())
+        else {
+            return;
+        };
+        if version == made_for {
+            self.of_version = self.of_version.saturating_add(1);
+            if self.of_version >= SAME_VERSION {
+                self.engine.version(now, 0);
+            }
+        } else {
+            self.of_version = 0;
+            self.engine.version(now, 1);
         }
     }
 

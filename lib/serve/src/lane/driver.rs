@@ -65,6 +65,8 @@ pub struct Coding {
     pub parities: usize,
     /// Queries of a group.
     pub k: usize,
+    /// The version of the deployed model that the code was made for; none: any.
+    pub made_for: Option<String>,
 }
 
 /// One query, until the engine releases it.
@@ -131,6 +133,8 @@ pub(super) struct Driver {
     pub(super) instances: HashMap<InstanceId, Instance>,
     pub(super) order: Vec<InstanceId>,
     pub(super) stats: Stats,
+    /// Answers in a row of the version that the code was made for.
+    pub(super) of_version: u32,
     /// Calls that were sent: their ids.
     pub(super) sent: u64,
     pub(super) draining: Vec<oneshot::Sender<()>>,
@@ -156,6 +160,7 @@ impl Driver {
             instances: HashMap::new(),
             order: Vec::new(),
             stats: Stats::default(),
+            of_version: 0,
             sent: 0,
             draining: Vec::new(),
         })

@@ -340,7 +340,7 @@ impl Text {
 }
 
 /// What is measured of coding.
-const SUMMARIES: [(&str, &str, fn(&Snapshot) -> &Times); 6] = [
+const SUMMARIES: [(&str, &str, OfSnapshot); 6] = [
     ("parm_group_wait_seconds", "From the first query of a group to its encoding", |s| &s.stats.group_wait),
     ("parm_encode_seconds", "From the dispatch of a coded batch to its sending", |s| &s.stats.encode),
     ("parm_encode_sum_seconds", "The encoder alone", |s| &s.stats.encode_sum),
@@ -348,6 +348,8 @@ const SUMMARIES: [(&str, &str, fn(&Snapshot) -> &Times); 6] = [
     ("parm_parity_call_seconds", "Calls with coded batches", |s| &s.stats.parity_calls),
     ("parm_decode_seconds", "Rebuilding one prediction", |s| &s.stats.decode),
 ];
+
+type OfSnapshot = fn(&Snapshot) -> &Times;
 
 type OfMember = fn(&crate::lane::MemberView) -> f64;
 

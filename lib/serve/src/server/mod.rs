@@ -1,6 +1,6 @@
 //! The server: the protocol to clients, over lanes.
 //!
-//! [`infer`] is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
+//! `infer` is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
 //! accepts connections, within limits and with TLS; `auth` says who may ask.
 
 mod auth;

@@ -1,7 +1,5 @@
 //! The configuration of a model as Triton describes one: what its tools ask for.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::config::Limits;
@@ -22,7 +20,6 @@ pub(super) struct ModelConfig {
     output: Vec<Tensor>,
     instance_group: [(); 0],
     default_model_filename: &'static str,
-    parameters: BTreeMap<String, ()>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -67,7 +64,6 @@ impl ModelConfig {
             output: loaded.metadata.outputs.iter().map(tensor).collect(),
             instance_group: [],
             default_model_filename: "",
-            parameters: BTreeMap::new(),
         })
     }
 }

@@ -116,7 +116,9 @@ pub(crate) fn lane(model: &Model) -> Lane {
     let coding = code_of(model).unwrap().map(|code| {
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
         let (inputs, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
-        Coding { inputs, encoder: Arc::new(encoder), decoder, parities: code.parities(), k: code.k }
+        let made_for = coded.made_for.clone();
+        let (parities, k) = (code.parities(), code.k);
+        Coding { inputs, encoder: Arc::new(encoder), decoder, parities, k, made_for }
     });
     let names = RoleNames {
         deployed: "m".to_owned(),

@@ -1,0 +1,199 @@
+//! The program: options, signals, and the models inside it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use parm_testkit::{Tool, tool};
+
+/// A server that runs, and where it listens for HTTP.
+struct Server {
+    process: Child,
+    http: SocketAddr,
+    log: std::sync::mpsc::Receiver<String>,
+}
+
+impl Server {
+    fn start(config: &Path, options: &[&str]) -> Self {
+        let mut process = Command::new(tool::folder().join("parm-serve"))
+            .arg(config)
+            .args([
+                "--http",
+                "127.0.0.1:0",
+                "--grpc",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+                "--threads",
+                "1",
+            ])
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (lines, log) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+        });
+        let listening = next(&log, "listening");
+        let address = listening.split("\"http\":\"").nth(1).unwrap().split('"').next().unwrap();
+        Self { http: address.parse().unwrap(), process, log }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        ask(self.http, method, path, body)
+    }
+
+    fn ready(&self) {
+        let since = Instant::now();
+        while self.ask("GET", "/v2/health/ready", "").0 != 200 {
+            assert!(since.elapsed() < Duration::from_secs(60), "it does not get ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+}
+
+/// Sends one request; returns the status and the body of the response.
+fn ask(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let code = reply.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, reply.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The next line of a log with this in it.
+fn next(log: &std::sync::mpsc::Receiver<String>, what: &str) -> String {
+    loop {
+        let line =
+            log.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("no line with '{what}'"));
+        if line.contains(what) {
+            return line;
+        }
+    }
+}
+
+const SYNTHETIC: &str = r#"{"models": [{"name": "toy", "placement": "pooled",
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [1]}],
+    "instances": [{"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 200}}}}]}]}"#;
+
+const ROW: &str = r#"{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}"#;
+
+#[test]
+fn sigterm_answers_what_was_asked_and_ends_with_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    std::fs::write(&config, SYNTHETIC).unwrap();
+    let mut server = Server::start(&config, &[]);
+    server.ready();
+    let http = server.http;
+    let body = std::thread::scope(|scope| {
+        let asked = scope.spawn(move || ask(http, "POST", "/v2/models/toy/infer", ROW));
+        std::thread::sleep(Duration::from_millis(100));
+        server.signal("TERM");
+        asked.join().unwrap()
+    });
+    assert_eq!((body.0, body.1.contains("[3.0]")), (200, true), "{body:?}");
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_sigterm_ends_it_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    let slow = SYNTHETIC
+        .replace("\"ms\": 200", "\"ms\": 60000")
+        .replace("\"toy\",", "\"toy\", \"deadline_ms\": 60000, \"call_timeout_ms\": 60000,");
+    std::fs::write(&config, slow).unwrap();
+    let mut server = Server::start(&config, &[]);
+    server.ready();
+    let http = server.http;
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(http).unwrap();
+        write!(
+            stream,
+            "POST /v2/models/toy/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{ROW}",
+            ROW.len()
+        )
+        .unwrap();
+        let _ = stream.read(&mut [0; 16]);
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    server.signal("TERM");
+    next(&server.log, "stopping");
+    server.signal("TERM");
+    assert_eq!(server.process.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+fn sighup_takes_over_the_file_and_keeps_the_old_one_if_it_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    std::fs::write(&config, SYNTHETIC).unwrap();
+    let server = Server::start(&config, &[]);
+    server.ready();
+    std::fs::write(&config, "{").unwrap();
+    server.signal("HUP");
+    let line = next(&server.log, "the old configuration stays");
+    assert!(line.contains("c.json") && line.contains("line 1"), "{line}");
+    assert_eq!(server.ask("GET", "/v2/models/toy", "").0, 200);
+    std::fs::write(&config, SYNTHETIC.replace("\"toy\"", "\"other\"")).unwrap();
+    server.signal("HUP");
+    next(&server.log, "read again");
+    assert_eq!(
+        (server.ask("GET", "/v2/models/toy", "").0, server.ask("GET", "/v2/models/other", "").0),
+        (404, 200)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    for (text, code, expected) in
+        [("{", 1, "c.json: the configuration: EOF while parsing"), (r#"{"models": []}"#, 1, "models: found none")]
+    {
+        std::fs::write(&config, text).unwrap();
+        for option in ["--check-config", ""] {
+            let run = Tool::new("parm-serve").arg(&config).args(option).run();
+            assert_eq!(run.code, code, "{}", run.stderr);
+            assert!(run.stderr.contains(expected), "{}", run.stderr);
+        }
+    }
+    std::fs::write(&config, SYNTHETIC).unwrap();
+    let run = Tool::new("parm-serve").arg(&config).args("--check-config -v").run();
+    assert_eq!((run.code, run.stderr.contains("1 models, no error")), (0, true), "{}", run.stderr);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = Tool::new("parm-serve").arg(&config).args(&format!("--http {address}")).run();
+    assert_eq!((run.code, run.stderr.contains(&address)), (1, true), "{}", run.stderr);
+    let run = Tool::new("parm-serve").args("/nowhere.json").run();
+    assert_eq!(run.code, 1);
+    assert_eq!(Tool::new("parm-serve").args("--schema c.json").run().code, 2);
+    let schema = Tool::new("parm-serve").args("--schema").run();
+    assert_eq!((schema.code, schema.stdout.starts_with(b"{")), (0, true));
+}
