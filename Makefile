@@ -66,6 +66,10 @@ soak: all ## Read 10 million mutated streams and as many bodies; give the servin
 	PARM_SOAK=10000000 $(CARGO) test --release --locked -p parm-serving --test hostile -- --nocapture
 	$(CARGO) test --release --locked -p parm-engine --test random -- --ignored --nocapture
 
+.PHONY: test-chaos
+test-chaos: all ## Kill, stop and deceive model servers for five minutes under load: no query may fail
+	PARM_CHAOS=300 $(CARGO) test --release --locked -p parm-serve --test chaos -- --nocapture
+
 .PHONY: lint
 lint: libtorch ## Check format, lints, documentation and man pages
 	$(CARGO) fmt --all --check

@@ -1,99 +1,13 @@
 //! The program: options, signals, and the models inside it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod common;
 
-use parm_testkit::{Tool, tool};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-/// A server that runs, and where it listens for HTTP.
-struct Server {
-    process: Child,
-    http: SocketAddr,
-    log: std::sync::mpsc::Receiver<String>,
-}
-
-impl Server {
-    fn start(config: &Path, options: &[&str]) -> Self {
-        let mut process = Command::new(tool::folder().join("parm-serve"))
-            .arg(config)
-            .args([
-                "--http",
-                "127.0.0.1:0",
-                "--grpc",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-                "--threads",
-                "1",
-            ])
-            .args(options)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (lines, log) = std::sync::mpsc::channel();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
-        });
-        let listening = next(&log, "listening");
-        let address = listening.split("\"http\":\"").nth(1).unwrap().split('"').next().unwrap();
-        Self { http: address.parse().unwrap(), process, log }
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        ask(self.http, method, path, body)
-    }
-
-    fn ready(&self) {
-        let since = Instant::now();
-        while self.ask("GET", "/v2/health/ready", "").0 != 200 {
-            assert!(since.elapsed() < Duration::from_secs(60), "it does not get ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-    }
-}
-
-/// Sends one request; returns the status and the body of the response.
-fn ask(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).unwrap();
-    let code = reply.split(' ').nth(1).unwrap().parse().unwrap();
-    (code, reply.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The next line of a log with this in it.
-fn next(log: &std::sync::mpsc::Receiver<String>, what: &str) -> String {
-    loop {
-        let line =
-            log.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("no line with '{what}'"));
-        if line.contains(what) {
-            return line;
-        }
-    }
-}
+use common::{Server, ask, next};
+use parm_testkit::Tool;
 
 const SYNTHETIC: &str = r#"{"models": [{"name": "toy", "placement": "pooled",
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
@@ -174,9 +88,10 @@ fn sighup_takes_over_the_file_and_keeps_the_old_one_if_it_is_wrong() {
 fn what_is_wrong_is_said_before_anything_listens() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.json");
-    for (text, code, expected) in
-        [("{", 1, "c.json: the configuration: EOF while parsing"), (r#"{"models": []}"#, 1, "models: found none")]
-    {
+    for (text, code, expected) in [
+        ("{", 1, "c.json: the configuration: EOF while parsing"),
+        (r#"{"models": []}"#, 1, "models: found none"),
+    ] {
         std::fs::write(&config, text).unwrap();
         for option in ["--check-config", ""] {
             let run = Tool::new("parm-serve").arg(&config).args(option).run();

@@ -1,0 +1,152 @@
+//! Real processes that die, stop, answer garbage or nothing, while queries come: as long as one
+//! instance of the model is well, none of them fails.
+//!
+//! 20 seconds of it; `PARM_CHAOS=300` (`make test-chaos`) is five minutes.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Server, infer};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A backend: two floats in, their sum out, in about two milliseconds.
+const BACKEND: &str = r#"{"models": [{"name": "toy", "placement": "pooled",
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [1]}],
+    "instances": [{"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 2}}}, "capacity": 8}]}]}"#;
+
+/// What is before them. Each is asked for the deployed model and its parity model, which for sums is
+/// the same.
+fn front(backends: &[SocketAddr]) -> String {
+    let remote = |address: &SocketAddr| {
+        format!(r#"{{"remote": {{"url": "http://{address}", "encoding": "binary"}}, "capacity": 4}}"#)
+    };
+    let remotes: Vec<String> = backends.iter().map(remote).collect();
+    format!(
+        r#"{{"models": [{{"name": "toy", "placement": "pooled", "names": {{"parity": ["toy"]}},
+            "inputs": [{{"name": "x", "datatype": "FP32", "shape": [2]}}],
+            "outputs": [{{"name": "y", "datatype": "FP32", "shape": [1]}}],
+            "redundancy": {{"policy": "coded", "code": {{"name": "sum", "k": 2}}}},
+            "deadline_ms": 10000, "call_timeout_ms": 500, "attempts": 20,
+            "ejection": {{"failures": 2, "probe_ms": 100}},
+            "instances": [{}]}}]}}"#,
+        remotes.join(", ")
+    )
+}
+
+/// A server of something else: it accepts, and then says garbage, half an answer, or nothing.
+fn impostor(stop: &Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = Arc::clone(stop);
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let mut head = [0; 4096];
+                let Ok(read) = stream.read(&mut head) else { return };
+                // It looks ready, so that it gets work.
+                let asks = |what: &[u8]| head[..read].windows(what.len()).any(|found| found == what);
+                let reply: &[u8] = if asks(b"/ready") {
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                } else {
+                    match number % 4 {
+                        0 => b"\x00\xff\x00 not HTTP at all",
+                        1 => b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"outputs\"",
+                        2 => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+                        // A black hole.
+                        _ => {
+                            let _ = stream.read(&mut head);
+                            b""
+                        }
+                    }
+                };
+                let _ = stream.write_all(reply);
+            });
+        }
+    });
+    address
+}
+
+/// Asks until it is told to stop; counts answers, and keeps what went wrong.
+fn client(front: SocketAddr, seed: u64, stop: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut wrong = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let [a, b] = [random.random_range(0..1000), random.random_range(0..1000)];
+        match infer(front, "toy", &format!("{a}, {b}")) {
+            Ok(sum) if (sum - f64::from(a + b)).abs() < 0.01 => {
+                drop(answered.fetch_add(1, Ordering::Relaxed))
+            }
+            other => wrong.push(format!("{a} + {b}: {other:?}")),
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    wrong
+}
+
+#[test]
+fn no_query_fails_while_an_instance_is_well() {
+    let seconds = std::env::var("PARM_CHAOS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("backend.json");
+    std::fs::write(&config, BACKEND).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut backends: Vec<Server> = (0..4).map(|_| Server::start(&config, &[])).collect();
+    let mut addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.http).collect();
+    addresses.push(impostor(&stop));
+    let config_front = folder.path().join("front.json");
+    std::fs::write(&config_front, front(&addresses)).unwrap();
+    let server = Server::start(&config_front, &[]);
+    server.ready();
+
+    let answered = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|seed| {
+            let (stop, answered, http) = (Arc::clone(&stop), Arc::clone(&answered), server.http);
+            thread::spawn(move || client(http, seed, &stop, &answered))
+        })
+        .collect();
+    // A client that says half of a request, and then nothing.
+    let mut loris = TcpStream::connect(server.http).unwrap();
+    loris
+        .write_all(b"POST /v2/models/toy/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        .unwrap();
+
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let since = Instant::now();
+    let mut told = Vec::new();
+    while since.elapsed() < Duration::from_secs(seconds) {
+        // The first is left alone: at most three of four are ill at once.
+        let which = random.random_range(1..backends.len());
+        let port = addresses[which].port();
+        let pause = Duration::from_millis(random.random_range(100..1500));
+        if random.random_bool(0.5) {
+            told.push(format!("kill -9 of {which}"));
+            backends[which].kill();
+            thread::sleep(pause);
+            backends[which] = Server::start(&config, &["--http", &format!("127.0.0.1:{port}")]);
+        } else {
+            told.push(format!("SIGSTOP of {which}"));
+            backends[which].signal("STOP");
+            thread::sleep(pause);
+            backends[which].signal("CONT");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let wrong: Vec<String> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    let answered = answered.load(Ordering::Relaxed);
+    println!("{answered} answers in {seconds} s, {} failed; {}", wrong.len(), told.join(", "));
+    assert!(wrong.is_empty(), "{} of {answered} failed, as {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    assert!(answered > 20 * seconds, "only {answered} answers in {seconds} s");
+}
