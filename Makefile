@@ -113,7 +113,7 @@ install-files:
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
 	$(CARGO) bench --locked -p parm --bench kernels --bench codes
 	$(CARGO) bench --locked -p parm-engine --bench events
-	$(CARGO) bench --locked -p parm-serving --bench wire
+	$(CARGO) bench --locked -p parm-serving --bench coder --bench wire
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 
 .PHONY: clean

@@ -111,16 +111,6 @@ pub struct Decode {
     pub absent: Mask,
 }
 
-impl Decode {
-    /// What is at hand of the n workers of a systematic code, as [`parm::codes::Code::decoding`]
-    /// asks for it: absent slots are zeros at hand, whose terms are left out.
-    #[must_use]
-    pub fn at_hand(&self, n: usize) -> Vec<bool> {
-        let at_hand = self.available | self.absent;
-        (0..n).map(|worker| at_hand.checked_shr(worker as u32).unwrap_or(0) & 1 == 1).collect()
-    }
-}
-
 /// Why a query got a default answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {

@@ -286,7 +286,9 @@ fn ragged_and_completed_groups_are_decoded_by_the_code_itself() {
         let weights = [code.weights(0), code.weights(1)];
         let outputs =
             weights.map(|weights| members.iter().map(|&(slot, row)| weights[slot] * x(row)).sum::<f64>());
-        let decoding = code.decoding(&decode.at_hand(5));
+        // Absent slots are zeros at hand.
+        let at_hand = [0, 1, 2, 3, 4].map(|worker| (decode.available | decode.absent) >> worker & 1 == 1);
+        let decoding = code.decoding(&at_hand);
         let rebuilt = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == decode.slot).unwrap();
         let terms = rebuilt.terms.iter().map(|&(worker, coefficient)| {
             let member = members.iter().find(|member| member.0 == worker);

@@ -327,8 +327,8 @@ async fn grpc_has_what_http_has() {
         (tonic::Code::NotFound, "Request for unknown model: 'nix' is not found")
     );
     let asked = proto::ModelStatisticsRequest { name: name(), version: String::new() };
-    let stats = client.model_statistics(asked).await.unwrap().into_inner().model_stats;
-    assert_eq!(stats[0].inference_count, 1);
+    let statistics = client.model_statistics(asked).await.unwrap().into_inner().model_stats;
+    assert_eq!(statistics[0].inference_count, 1);
     let index = client.repository_index(proto::RepositoryIndexRequest::default()).await.unwrap().into_inner();
     assert_eq!(index.models[0].state, "READY");
 }

@@ -11,17 +11,7 @@ use crate::dtype::Float;
 /// no numbers, or fewer than two.
 #[must_use]
 pub fn confidence<T: Float>(logits: &[T], amplification: f64) -> f32 {
-    let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    for value in logits.iter().map(|logit| logit.to_f64()) {
-        if value.is_nan() {
-            return 0.0;
-        }
-        if value > first {
-            (first, second) = (value, first);
-        } else {
-            second = second.max(value);
-        }
-    }
+    let Some([first, second]) = largest_two(logits) else { return 0.0 };
     let margin = first - second;
     // Infinite logits, or one class alone.
     if !margin.is_finite() || margin <= 0.0 {
@@ -30,12 +20,52 @@ pub fn confidence<T: Float>(logits: &[T], amplification: f64) -> f32 {
     (margin / (margin + amplification)) as f32
 }
 
+/// Values that are looked at side by side, so that the compiler uses vectors: to rebuild 1000 logits
+/// takes half the time (`cargo bench -p parm-serving --bench coder`).
+const LANES: usize = 16;
+
+/// The two largest values; −∞ where there are fewer. None if one is not a number.
+fn largest_two<T: Float>(values: &[T]) -> Option<[f64; 2]> {
+    let least = T::from_f64(f64::NEG_INFINITY);
+    let (mut first, mut second) = ([least; LANES], [least; LANES]);
+    let mut is_number = [true; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut padded = [least; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    for chunk in chunks.iter().chain([&padded]) {
+        for lane in 0..LANES {
+            let value = chunk[lane];
+            let lower = if value > first[lane] { first[lane] } else { value };
+            second[lane] = if lower > second[lane] { lower } else { second[lane] };
+            first[lane] = if value > first[lane] { value } else { first[lane] };
+            is_number[lane] &= value.partial_cmp(&value).is_some();
+        }
+    }
+    let mut largest = [f64::NEG_INFINITY; 2];
+    for value in first.into_iter().chain(second).map(T::to_f64) {
+        if value > largest[0] {
+            largest = [value, largest[0]];
+        } else {
+            largest[1] = largest[1].max(value);
+        }
+    }
+    is_number.into_iter().all(|is| is).then_some(largest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn the_largest_two_are_those_of_sorting(values in prop::collection::vec(-3.0_f32..3.0, 0..70)) {
+            let mut sorted: Vec<f64> = values.iter().map(|&value| value.into()).collect();
+            sorted.extend([f64::NEG_INFINITY; 2]);
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            prop_assert_eq!(largest_two(&values), Some([sorted[0], sorted[1]]));
+        }
+
         #[test]
         fn confidence_grows_with_the_margin_and_shrinks_with_the_loss(
             rest in prop::collection::vec(-9.0_f64..0.0, 1..6), margins in (0.0..20.0, 0.0..20.0),

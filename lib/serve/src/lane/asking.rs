@@ -191,7 +191,7 @@ impl Driver {
                 _ => None,
             }
         };
-        let rebuilt = coding.decoder.decode(decode, spec.outputs.len(), answer).map_err(internal);
+        let rebuilt = coding.decoder.decode(decode.into(), spec.outputs.len(), answer).map_err(internal);
         self.stats.decode.record(since.elapsed());
         rebuilt
     }

@@ -8,7 +8,7 @@ use parm::Dtype;
 use parm::codes::concat::Concat;
 use parm::codes::{self, Code};
 use parm::dtype::Float;
-use parm_engine::Decode;
+use parm_engine::{Decode, Mask};
 
 use super::spec::{RowTensor, Spec};
 use crate::config::{Coded, Decoder, Encoder, ServedCode};
@@ -71,6 +71,23 @@ enum By {
     Linear(codes::Decoder<Box<dyn Code + Send>>),
     Interpolating(codes::Decoder<Box<dyn Code + Send>>),
     Network(Arc<dyn Network>),
+}
+
+/// What is to be rebuilt, and from what.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    /// The slot.
+    pub slot: usize,
+    /// The workers whose answers are at hand.
+    pub available: Mask,
+    /// The slots that have no query: they were encoded as zeros.
+    pub absent: Mask,
+}
+
+impl From<Decode> for Lost {
+    fn from(Decode { slot, available, absent, .. }: Decode) -> Self {
+        Self { slot, available, absent }
+    }
 }
 
 /// A prediction that was rebuilt.
@@ -281,27 +298,25 @@ impl RowDecoder {
     /// What is missing, or a learned decoder that fails.
     pub fn decode<'a>(
         &mut self,
-        decode: Decode,
+        lost: Lost,
         count: usize,
         answer: impl Fn(usize) -> Option<&'a [Bytes]>,
     ) -> Result<Rebuilt, String> {
         let mut rebuilt = Rebuilt { outputs: vec![Bytes::new(); count], confidence: 0.0 };
-        let is_absent = |worker: usize| worker < self.k && decode.absent >> worker & 1 == 1;
+        let is_absent = |worker: usize| worker < self.k && lost.absent >> worker & 1 == 1;
         let terms: Vec<(usize, f64)> = match &mut self.how {
             By::Network(network) => {
                 let network = Arc::clone(network);
-                return self.by_network(&network, decode, rebuilt, answer);
+                return self.by_network(&network, lost, rebuilt, answer);
             }
             By::Linear(code) => {
-                let decoding = code.decoding(&decode.at_hand(self.n));
-                let of = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == decode.slot);
+                let decoding = code.decoding(&workers(lost.available | lost.absent, self.n));
+                let of = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == lost.slot);
                 of.ok_or("the code cannot rebuild this slot")?.terms.clone()
             }
             By::Interpolating(code) => {
-                let at_hand: Vec<bool> =
-                    (0..self.n).map(|worker| decode.available >> worker & 1 == 1).collect();
-                let decoding = code.decoding(&at_hand);
-                let of = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == decode.slot);
+                let decoding = code.decoding(&workers(lost.available, self.n));
+                let of = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == lost.slot);
                 of.ok_or("the code cannot rebuild this slot")?.terms.clone()
             }
         };
@@ -393,7 +408,7 @@ impl RowDecoder {
     fn by_network<'a>(
         &self,
         network: &Arc<dyn Network>,
-        decode: Decode,
+        lost: Lost,
         mut rebuilt: Rebuilt,
         answer: impl Fn(usize) -> Option<&'a [Bytes]>,
     ) -> Result<Rebuilt, String> {
@@ -401,7 +416,7 @@ impl RowDecoder {
             let elements = spec.elements();
             let mut values = vec![0.0; self.n * elements];
             for (worker, values) in values.chunks_exact_mut(elements.max(1)).enumerate() {
-                let at_hand = decode.available >> worker & 1 == 1;
+                let at_hand = lost.available >> worker & 1 == 1;
                 if let Some(bytes) = answer(worker).filter(|_| at_hand).and_then(|outputs| outputs.get(index))
                 {
                     let own = if worker < self.k { spec.dtype() } else { Some(spec.encoded()) };
@@ -409,7 +424,7 @@ impl RowDecoder {
                 }
             }
             let outputs = network.run(self.n, &spec.shape, &values)?;
-            let row = outputs.chunks_exact(elements.max(1)).nth(decode.slot);
+            let row = outputs.chunks_exact(elements.max(1)).nth(lost.slot);
             let row = row.ok_or("the learned decoder gave fewer predictions than its code has queries")?;
             rebuilt.outputs[index] = to_bytes(row.to_vec(), spec);
             if place == 0 {
@@ -418,6 +433,11 @@ impl RowDecoder {
         }
         Ok(rebuilt)
     }
+}
+
+/// A set of workers, one by one.
+fn workers(mask: Mask, n: usize) -> Vec<bool> {
+    (0..n).map(|worker| mask >> worker & 1 == 1).collect()
 }
 
 /// The index of the largest value, the first of several.

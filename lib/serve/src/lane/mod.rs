@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
-pub use coder::{CodedInputs, Members, Network, Networks, RowDecoder, RowEncoder, coders};
+pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
 pub use stats::{MemberView, Snapshot, State, Stats, Times};

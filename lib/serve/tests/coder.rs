@@ -1,0 +1,146 @@
+//! Rows that are encoded and rebuilt: with a linear model every linear code is exact.
+
+mod common;
+
+use bytes::Bytes;
+use parm_serving::config::{Config, Redundancy, code_of};
+use parm_serving::lane::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
+use parm_serving::oip::{Datatype, ModelMetadata, Tensor};
+use proptest::prelude::*;
+
+/// The coders of a model whose input and output are alike.
+fn identity(code: &str, datatype: &str, shape: &str) -> (RowEncoder, RowDecoder) {
+    let text = format!(
+        r#"{{"models": [{{"name": "m",
+            "inputs": [{{"name": "x", "datatype": "{datatype}", "shape": {shape}}}],
+            "outputs": [{{"name": "y", "datatype": "{}", "shape": {shape}}}],
+            "redundancy": {{"policy": "coded", "code": {code}}}}}]}}"#,
+        if datatype.starts_with("FP") { datatype } else { "FP32" }
+    );
+    let model = Config::parse(&text).unwrap().models.remove(0);
+    let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
+    let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
+    let code = code_of(&model).unwrap().unwrap();
+    let (_, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
+    (encoder, decoder)
+}
+
+fn members(rows: &[Vec<f32>]) -> Members {
+    rows.iter().enumerate().map(|(slot, row)| (slot, vec![common::bytes(row)])).collect()
+}
+
+/// What a model that gives back what it gets answers.
+fn answer(tensors: Vec<Tensor>) -> Vec<Tensor> {
+    tensors.into_iter().map(|tensor| Tensor { name: "y".to_owned(), ..tensor }).collect()
+}
+
+proptest! {
+    #[test]
+    fn sum_rebuilds_any_r_losses(
+        k in 1_usize..5,
+        r in 1_usize..3,
+        values in prop::collection::vec(-100.0_f32..100.0, 4 * 3),
+        seed in any::<u64>(),
+    ) {
+        let (encoder, mut decoder) = identity(&format!(r#"{{"name": "sum", "k": {k}, "r": {r}}}"#), "FP32", "[3]");
+        let rows: Vec<Vec<f32>> = values.chunks(3).take(k).map(<[f32]>::to_vec).collect();
+        let group = members(&rows);
+        let mut outputs: Vec<Vec<Bytes>> = group.iter().map(|(_, inputs)| inputs.clone()).collect();
+        for parity in 0..r {
+            let coded = answer(encoder.encode(parity, std::slice::from_ref(&group)).unwrap());
+            outputs.push(decoder.accept(&coded, 1, 1).unwrap());
+        }
+        // Any r of the k + r are lost, chosen by the seed; the first lost query is rebuilt.
+        let mut order: Vec<usize> = (0..k + r).collect();
+        order.sort_by_key(|worker| seed.rotate_left(7 * *worker as u32).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let lost = &order[..r];
+        let available = (0..k + r).filter(|worker| !lost.contains(worker)).fold(0, |mask, worker| mask | 1 << worker);
+        if let Some(&slot) = lost.iter().filter(|&&worker| worker < k).min() {
+            let rebuilt = decoder
+                .decode(Lost { slot, available, absent: 0 }, 1, |worker| Some(&outputs[worker][..]))
+                .unwrap();
+            for (found, expected) in common::floats(&rebuilt.outputs[0]).iter().zip(&rows[slot]) {
+                prop_assert!((found - expected).abs() < 0.02, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn slots_without_a_query_are_zeros(present in 0_usize..3, row in prop::collection::vec(-9.0_f32..9.0, 2)) {
+        let (encoder, mut decoder) = identity(r#"{"name": "sum", "k": 3}"#, "FP32", "[2]");
+        let group: Members = vec![(present, vec![common::bytes(&row)])];
+        let coded = answer(encoder.encode(0, &[group]).unwrap());
+        prop_assert_eq!(common::floats(&coded[0].data.contiguous()), row.clone());
+        let parity = decoder.accept(&coded, 1, 1).unwrap();
+        let absent = 0b111 & !(1 << present);
+        let rebuilt = decoder
+            .decode(Lost { slot: present, available: 0b1000, absent }, 1, |worker| (worker == 3).then_some(&parity[..]))
+            .unwrap();
+        prop_assert_eq!(common::floats(&rebuilt.outputs[0]), row);
+    }
+}
+
+#[test]
+fn whole_numbers_and_halves_are_coded_as_floats() {
+    let (encoder, _) = identity(r#"{"name": "sum", "k": 2}"#, "UINT8", "[2]");
+    let group: Members =
+        vec![(0, vec![Bytes::from_static(&[200, 1])]), (1, vec![Bytes::from_static(&[100, 2])])];
+    let coded = encoder.encode(0, &[group]).unwrap();
+    // More than a byte holds.
+    assert_eq!(
+        (coded[0].datatype, common::floats(&coded[0].data.contiguous())),
+        (Datatype::Fp32, vec![300.0, 3.0])
+    );
+    let (encoder, mut decoder) = identity(r#"{"name": "sum", "k": 2}"#, "FP16", "[1]");
+    let [one, two] = [half::f16::from_f32(1.5), half::f16::from_f32(2.25)]
+        .map(|half| Bytes::from(half.to_le_bytes().to_vec()));
+    let coded = answer(encoder.encode(0, &[vec![(0, vec![one.clone()]), (1, vec![two.clone()])]]).unwrap());
+    let parity = decoder.accept(&coded, 1, 1).unwrap();
+    let outputs = [vec![one], vec![], parity];
+    let rebuilt = decoder
+        .decode(Lost { slot: 1, available: 0b101, absent: 0 }, 1, |worker| Some(&outputs[worker][..]))
+        .unwrap();
+    assert_eq!(rebuilt.outputs[0], two);
+}
+
+#[test]
+fn doubles_are_coded_as_doubles() {
+    let (encoder, mut decoder) = identity(r#"{"name": "sum", "k": 2}"#, "FP64", "[1]");
+    let row = |value: f64| Bytes::from(value.to_le_bytes().to_vec());
+    let coded = answer(encoder.encode(0, &[vec![(0, vec![row(0.1)]), (1, vec![row(1e-12)])]]).unwrap());
+    assert_eq!(coded[0].datatype, Datatype::Fp64);
+    let outputs = [vec![], vec![row(1e-12)], decoder.accept(&coded, 1, 1).unwrap()];
+    let rebuilt = decoder
+        .decode(Lost { slot: 0, available: 0b110, absent: 0 }, 1, |worker| Some(&outputs[worker][..]))
+        .unwrap();
+    let value = f64::from_le_bytes(rebuilt.outputs[0][..].try_into().unwrap());
+    assert!((value - 0.1).abs() < 1e-15, "{value}");
+}
+
+#[test]
+fn concat_tiles_images_and_rgb_keeps_its_channels() {
+    let (encoder, _) = identity(r#"{"name": "concat", "k": 2}"#, "FP32", "[3, 2, 2]");
+    // Each channel has a value of its own, which a mean of pixels does not change.
+    let image = |base: f32| -> Vec<f32> { (0..3).flat_map(|channel| [base + channel as f32; 4]).collect() };
+    let coded = encoder.encode(0, &[members(&[image(10.0), image(20.0)])]).unwrap();
+    let expected: Vec<f32> = (0..3).flat_map(|c| [10.0 + c as f32, 20.0 + c as f32].repeat(2)).collect();
+    assert_eq!(common::floats(&coded[0].data.contiguous()), expected);
+    assert_eq!(coded[0].shape, [1, 3, 2, 2]);
+}
+
+#[test]
+fn what_a_parity_model_answers_is_checked() {
+    let (encoder, decoder) = identity(r#"{"name": "sum", "k": 2}"#, "FP32", "[2]");
+    let good = answer(encoder.encode(0, &[members(&[vec![1.0, 2.0], vec![3.0, 4.0]])]).unwrap());
+    decoder.accept(&good, 1, 1).unwrap();
+    let with = |change: fn(&mut Tensor)| {
+        let mut tensors = good.clone();
+        change(&mut tensors[0]);
+        decoder.accept(&tensors, 1, 1).unwrap_err()
+    };
+    assert!(with(|tensor| tensor.shape = vec![2, 1]).contains("expected [1, 2]"));
+    assert!(with(|tensor| tensor.datatype = Datatype::Int32).contains("expected a float type"));
+    assert!(with(|tensor| tensor.data = Bytes::from_static(b"1234").into()).contains("in 4 bytes"));
+    assert!(decoder.accept(&[], 1, 1).unwrap_err().contains("found no output 'y'"));
+    assert!(decoder.accept(&good, 2, 1).unwrap_err().contains("expected [2, 2]"));
+}
