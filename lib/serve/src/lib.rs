@@ -13,6 +13,7 @@ pub mod models;
 pub mod oip;
 pub mod proto;
 pub mod server;
+mod transport;
 
 pub use fleet::{Embed, NoModels};
 

@@ -3,6 +3,9 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use crate::config::Limits;
+use crate::oip::{Error, Status};
+use crate::transport::{Incomplete, collect};
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::Compression;
@@ -10,19 +13,6 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
-use http_body_util::BodyExt;
-
-use crate::config::Limits;
-use crate::oip::{Error, Status};
-
-/// Tensors begin at multiples of this, so that codes compute with them where they lie.
-const ALIGNMENT: usize = 16;
-
-/// Bodies up to this size are taken as they come: to copy their tensors costs nothing.
-const SMALL: usize = 4096;
-
-/// The most that is allocated before it arrives.
-const AT_ONCE: usize = 1 << 20;
 
 /// Reads a body, so that what is behind its first `header` bytes is aligned, and unpacks it.
 pub(super) async fn read(
@@ -39,10 +29,13 @@ pub(super) async fn read(
         return Err(too_large(said, limit));
     }
     let longest = Duration::from_millis(limits.body_ms);
-    let collected = tokio::time::timeout(longest, collect(body, said.unwrap_or(0), header, limit));
-    let bytes = collected.await.unwrap_or_else(|_| {
+    let collected = tokio::time::timeout(longest, collect(body, header, limit)).await.map_err(|_| {
         let text = format!("the body did not arrive within {} ms", longest.as_millis());
-        Err(Error::new(Status::DeadlineExceeded, text))
+        Error::new(Status::DeadlineExceeded, text)
+    })?;
+    let (bytes, _) = collected.map_err(|error| match error {
+        Incomplete::TooLarge(found) => too_large(found, limit),
+        Incomplete::Broken(error) => Error::invalid(format!("the body broke off: {error}")),
     })?;
     match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => Ok(bytes),
@@ -53,30 +46,6 @@ pub(super) async fn read(
             String::from_utf8_lossy(other)
         ))),
     }
-}
-
-/// All of a body; what is behind its first `header` bytes is aligned, unless it is small.
-async fn collect(mut body: Body, said: usize, header: usize, limit: usize) -> Result<Bytes, Error> {
-    let mut all: Vec<u8> = Vec::new();
-    // The system's allocator aligns large pieces to this much.
-    let before = header.wrapping_neg() % ALIGNMENT;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Error::invalid(format!("the body broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if all.is_empty() {
-            if said == data.len() && said <= SMALL {
-                return Ok(data);
-            }
-            all.reserve(before + said.min(AT_ONCE).max(data.len()));
-            all.resize(before, 0);
-        }
-        let found = all.len() - before + data.len();
-        if found > limit {
-            return Err(too_large(found, limit));
-        }
-        all.extend_from_slice(&data);
-    }
-    Ok(if all.is_empty() { Bytes::new() } else { Bytes::from(all).slice(before..) })
 }
 
 fn too_large(found: usize, limit: usize) -> Error {
@@ -159,17 +128,6 @@ mod tests {
 
     fn limits(body_bytes: usize) -> Limits {
         Limits { body_bytes, body_ms: 50, ..Limits::default() }
-    }
-
-    #[tokio::test]
-    async fn what_is_behind_the_header_is_aligned() {
-        let bytes: Vec<u8> = (0..100_000).map(|byte| byte as u8).collect();
-        for header in [0, 1, 77, 128] {
-            let read =
-                read(&HeaderMap::new(), in_pieces(&bytes, 1000), header, &limits(100_000)).await.unwrap();
-            assert_eq!(&read[..], &bytes);
-            assert_eq!((read.as_ptr() as usize + header) % ALIGNMENT, 0);
-        }
     }
 
     #[tokio::test]

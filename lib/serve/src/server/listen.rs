@@ -20,12 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{Limits, Tls};
-
-/// The window of an HTTP/2 stream: a tensor of a picture fits.
-const STREAM_WINDOW: u32 = 16 << 20;
-
-/// The window of an HTTP/2 connection.
-const CONNECTION_WINDOW: u32 = 64 << 20;
+use crate::transport::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// How often a silent HTTP/2 connection is asked whether it lives, and how long it has to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
