@@ -4,6 +4,7 @@
 //! behind it, and as protocol buffers over gRPC. The data of a tensor are little-endian bytes in
 //! row-major order, as the binary forms have them, and are never copied on their way through.
 
+mod body;
 mod datatype;
 mod error;
 pub mod grpc;

@@ -58,6 +58,9 @@ proptest! {
     #[test]
     fn messages(request in request(Holds::Everything), response in response(Holds::Everything)) {
         let sent = grpc::write_request(&request).encode_to_vec();
+        let framed = grpc::frame::encode_request(&request).unwrap().to_bytes();
+        let prefix = [&[0][..], &(sent.len() as u32).to_be_bytes()].concat();
+        prop_assert_eq!(framed, [&prefix[..], &sent[..]].concat());
         prop_assert_eq!(grpc::read_request(ModelInferRequest::decode(&sent[..]).unwrap()), Ok(request));
         let sent = grpc::write_response(&response).encode_to_vec();
         prop_assert_eq!(grpc::read_response(ModelInferResponse::decode(&sent[..]).unwrap()), Ok(response));

@@ -4,6 +4,7 @@
 //! are slices of the message.
 
 mod contents;
+pub mod frame;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,12 @@ pub fn read_request(message: ModelInferRequest) -> Result<InferRequest, Error> {
 /// Writes a request.
 #[must_use]
 pub fn write_request(request: &InferRequest) -> ModelInferRequest {
+    let raw_input_contents = request.inputs.iter().map(|tensor| tensor.data.contiguous()).collect();
+    ModelInferRequest { raw_input_contents, ..write_head(request) }
+}
+
+/// Writes a request without the data of its tensors.
+fn write_head(request: &InferRequest) -> ModelInferRequest {
     let input = |tensor: &Tensor| InferInputTensor {
         name: tensor.name.clone(),
         datatype: tensor.datatype.name().to_owned(),
@@ -65,7 +72,7 @@ pub fn write_request(request: &InferRequest) -> ModelInferRequest {
         parameters: write_parameters(&request.parameters),
         inputs: request.inputs.iter().map(input).collect(),
         outputs: request.outputs.iter().map(output).collect(),
-        raw_input_contents: request.inputs.iter().map(|tensor| tensor.data.contiguous()).collect(),
+        raw_input_contents: Vec::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Requests and responses as they are written.
 
+use super::super::body::Writer;
 use super::super::tensor::{Place, check};
 use super::super::{Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, Tensor};
-use super::body::Writer;
 use super::json::write;
 use super::{Encoded, Form, OutputForms, elements};
 

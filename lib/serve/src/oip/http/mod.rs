@@ -9,18 +9,17 @@
 //! values, which are left out. `NaN`, `Infinity` and `-Infinity`, which are no JSON, stand for
 //! themselves in tensors, as many servers and clients write them.
 
-mod body;
 mod decode;
 mod elements;
 mod encode;
 mod error;
 mod json;
 
-pub use body::Body;
 pub use decode::{decode_raw_request, decode_request, decode_response};
 pub use encode::{encode_request, encode_response};
 pub use error::{decode_error, encode_error};
 
+pub use super::body::Body;
 use super::{Error, ModelMetadata, ServerMetadata};
 
 /// The header, in lower case, with the number of bytes of JSON at the head of a body in binary form; 0

@@ -1,4 +1,4 @@
-//! Bodies in pieces.
+//! Bodies of requests and responses, in pieces.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -80,6 +80,11 @@ impl Writer {
     /// Begins with these bytes.
     pub(super) fn new(text: Vec<u8>) -> Self {
         Self { done: Body::default(), last: text }
+    }
+
+    /// Writes text, and what is as short.
+    pub(super) fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.last
     }
 
     pub(super) fn push(&mut self, piece: &Bytes) {
