@@ -339,7 +339,8 @@ impl Joining {
 
 impl Named {
     pub(crate) fn candidate(&self, address: SocketAddr) -> Result<Candidate, String> {
-        let instance = client::connect(&self.remote, address, self.body_bytes)?;
+        let instance =
+            client::connect(&self.remote, address, self.body_bytes).map_err(|error| error.to_string())?;
         let name = format!("{} at {address}", self.remote.url);
         Ok(Candidate { instance, name, roles: self.roles, capacity: self.capacity })
     }

@@ -1,25 +1,175 @@
 //! Remote instances: model servers of the protocol.
+//!
+//! Each instance is one address, at which the server is called by its URL's name, whatever address the
+//! name has by then. A call over HTTP/1 has a connection of its own, from a pool; calls over gRPC share a
+//! few. A call that is given up closes nothing but its own connection or stream. Nothing is sent again,
+//! but for one case: the server had closed a connection that was kept, and answered nothing; then the call
+//! is sent over a new one.
+//!
+//! Servers differ, and this is what is done about it. All requests have an id, since answers of some fail
+//! without, and a content type of their own, never the client's. With [`Encoding::Auto`](crate::config::Encoding::Auto) tensors are sent in
+//! binary if the server says that it knows the extension; otherwise the first inference is sent in binary
+//! and, if that is refused, as JSON; what was answered stays. Redirects are not followed.
 
+mod dial;
+mod failure;
+mod grpc;
+mod http1;
+mod http2;
+mod reply;
+mod rest;
+mod target;
+
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::config::Remote;
-use crate::instance::Instance;
+use crate::instance::{Answer, CallContext, CallError, Instance};
+use crate::oip::{InferRequest, InferResponse, ModelMetadata};
+use dial::Dialer;
+use grpc::Grpc;
+use rest::Rest;
+use target::{Protocol, Target};
 
-/// The addresses of a server.
-///
-/// # Errors
-/// A URL that is none, or a name that cannot be looked up.
-pub async fn resolve(url: &str) -> Result<Vec<SocketAddr>, String> {
-    let _ = url;
-    Err("not yet".to_owned())
+/// How long a name may take to be looked up, and a server to say whether it is ready and what a model is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a server cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL is none, or not one of a model server.
+    #[error("found the URL '{url}', {problem}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The name has no address.
+    #[error("{host}: {error}")]
+    Lookup {
+        /// The name.
+        host: String,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A header that cannot be sent, or that is not for the configuration to say.
+    #[error("header '{name}': {problem}")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Certificates that cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
-/// The instance at one of a server's addresses.
+/// The addresses of a server, each once.
 ///
 /// # Errors
-/// A URL that is none, or certificates that cannot be read.
-pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Result<Arc<dyn Instance>, String> {
-    let _ = (remote, address, body_bytes);
-    Err("not yet".to_owned())
+/// [`Error::Url`], and [`Error::Lookup`] if its name has no address, or none within 5 s.
+pub async fn resolve(url: &str) -> Result<Vec<SocketAddr>, Error> {
+    let target = Target::new(&Remote { url: url.to_owned(), ..Remote::default() })?;
+    let failed = |error| Error::Lookup { host: target.host.clone(), error };
+    let looked_up = tokio::net::lookup_host((target.host.as_str(), target.port));
+    let slow = || failed(io::Error::new(io::ErrorKind::TimedOut, "no address within 5 s"));
+    let found = tokio::time::timeout(PATIENCE, looked_up).await.map_err(|_| slow())?;
+    let mut addresses: Vec<SocketAddr> = found.map_err(failed)?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Sees that a server can be called, as far as that shows without calling it.
+///
+/// # Errors
+/// [`Error::Url`] and [`Error::Header`].
+pub fn check(remote: &Remote) -> Result<(), Error> {
+    Target::new(remote).map(drop)
+}
+
+/// The instance at one of a server's addresses; its answers may have `body_bytes`. Nothing is sent yet.
+///
+/// # Errors
+/// [`Error::Url`], [`Error::Header`] and [`Error::Certificates`].
+pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Result<Arc<dyn Instance>, Error> {
+    let target = Target::new(remote)?;
+    let dialer = Dialer::new(&target, address)?;
+    let client = match target.protocol {
+        Protocol::Http(form) => Client::Http(Arc::new(Rest::new(target, dialer, form, body_bytes))),
+        Protocol::Grpc => Client::Grpc(Arc::new(Grpc::new(target, dialer, body_bytes))),
+    };
+    Ok(Arc::new(client))
+}
+
+/// A remote instance.
+#[derive(Clone)]
+enum Client {
+    Http(Arc<Rest>),
+    Grpc(Arc<Grpc>),
+}
+
+/// Requests without an id are numbered.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl Instance for Client {
+    fn infer(&self, mut request: InferRequest, call: CallContext) -> Answer<InferResponse> {
+        if request.id.is_empty() {
+            request.id = format!("parm-call-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        }
+        let server = self.clone();
+        Box::pin(async move {
+            let answer = async {
+                match &server {
+                    Client::Http(rest) => rest.infer(&request, &call).await,
+                    Client::Grpc(grpc) => grpc.infer(&request, &call).await,
+                }
+            };
+            within(call.timeout, answer).await
+        })
+    }
+
+    fn ready(&self, model: &str, version: &str) -> Answer<()> {
+        let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
+        Box::pin(within(Some(PATIENCE), async move {
+            match &server {
+                Client::Http(rest) => rest.ready(&model, &version).await,
+                Client::Grpc(grpc) => grpc.ready(model, version).await,
+            }
+        }))
+    }
+
+    fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata> {
+        let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
+        Box::pin(within(Some(PATIENCE), async move {
+            match &server {
+                Client::Http(rest) => rest.metadata(&model, &version).await,
+                Client::Grpc(grpc) => grpc.metadata(model, version).await,
+            }
+        }))
+    }
+}
+
+async fn within<T>(
+    longest: Option<Duration>,
+    answer: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    match longest {
+        None => answer.await,
+        Some(longest) => {
+            tokio::time::timeout(longest, answer).await.unwrap_or(Err(CallError::Timeout(longest)))
+        }
+    }
 }

@@ -7,6 +7,7 @@ use parm_engine::Roles;
 use schemars::Schema;
 
 use super::{CodeChoice, Config, Delay, Instances, Model, Placement, Redundancy, policy};
+use crate::client;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +203,9 @@ impl Instances {
         }
         if let Some(synthetic) = &self.synthetic {
             synthetic.behavior.check().map_err(|error| error.to_string())?;
+        }
+        if let Some(remote) = &self.remote {
+            client::check(remote).map_err(|error| format!("remote: {error}"))?;
         }
         let roles = self.roles(placement, r)?;
         let several =

@@ -557,6 +557,8 @@ pub struct Remote {
     pub host: Option<String>,
     /// Further headers.
     pub headers: BTreeMap<String, String>,
+    /// What its certificate calls it; null: the host of the URL.
+    pub server_name: Option<String>,
     /// The certificates that are trusted, a PEM file; null: those of the public authorities.
     pub ca: Option<PathBuf>,
     /// How often its name is looked up again, in ms.
@@ -570,6 +572,7 @@ impl Default for Remote {
             encoding: Encoding::default(),
             host: None,
             headers: BTreeMap::new(),
+            server_name: None,
             ca: None,
             resolve_ms: 5000,
         }

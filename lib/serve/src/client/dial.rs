@@ -1,0 +1,91 @@
+//! Connections to one address.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::Error;
+use super::target::{Protocol, Target};
+use crate::instance::CallError;
+
+/// How long a connection may take, TLS included.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Bytes that come and go.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// Makes connections.
+pub(super) struct Dialer {
+    address: SocketAddr,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Dialer {
+    pub(super) fn new(target: &Target, address: SocketAddr) -> Result<Self, Error> {
+        if !target.secure {
+            return Ok(Self { address, tls: None });
+        }
+        let name = target.server_name.clone();
+        let name = ServerName::try_from(name).map_err(|error| Error::Url {
+            url: target.authority.to_string(),
+            problem: format!("which certificates cannot name: {error}"),
+        })?;
+        let mut roots = RootCertStore::empty();
+        match &target.ca {
+            Some(path) => trust(&mut roots, path)
+                .map_err(|problem| Error::Certificates { path: path.clone(), problem })?,
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        }
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = config
+            .map_err(|error| Error::Url { url: target.authority.to_string(), problem: error.to_string() })?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = match target.protocol {
+            Protocol::Http(_) => vec![b"http/1.1".to_vec()],
+            Protocol::Grpc => vec![b"h2".to_vec()],
+        };
+        Ok(Self { address, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
+    }
+
+    pub(super) async fn dial(&self) -> Result<TokioIo<Box<dyn Io>>, CallError> {
+        let connection = tokio::time::timeout(LONGEST, self.connect()).await.unwrap_or_else(|_| {
+            let text = format!("no connection within {} ms", LONGEST.as_millis());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        });
+        let failed = |error| CallError::Unreachable(format!("the instance cannot be reached: {error}"));
+        connection.map(TokioIo::new).map_err(failed)
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Io>> {
+        let stream = TcpStream::connect(self.address).await?;
+        // Small requests are not to wait for more.
+        stream.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Box::new(stream),
+            Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
+        })
+    }
+}
+
+/// Trusts the certificates of a PEM file.
+fn trust(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("found no certificate".to_owned()) } else { Ok(()) }
+}

@@ -1,0 +1,31 @@
+//! Answers over HTTP.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::failure::broke;
+use crate::instance::CallError;
+use crate::oip::http::{HEADER_LENGTH, header_length};
+use crate::transport::{Incomplete, collect};
+
+/// An answer that has arrived.
+pub(super) struct Reply {
+    pub(super) code: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+/// Waits for the body of an answer, which may have `limit` bytes.
+pub(super) async fn receive(response: Response<Incoming>, limit: usize) -> Result<Reply, CallError> {
+    let (parts, body) = response.into_parts();
+    let said = parts.headers.get(HEADER_LENGTH).and_then(|value| header_length(value.as_bytes()).ok());
+    let (body, trailers) = collect(body, said.unwrap_or(0), limit).await.map_err(|error| match error {
+        Incomplete::TooLarge(found) => {
+            CallError::Garbled(format!("found an answer of {found} bytes or more, expected at most {limit}"))
+        }
+        Incomplete::Broken(error) => broke(&error),
+    })?;
+    Ok(Reply { code: parts.status, headers: parts.headers, body, trailers })
+}

@@ -1,0 +1,488 @@
+//! Calls over gRPC.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{BufMut, Bytes};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, StreamBody};
+use parm_serving::config::Encoding;
+use parm_serving::instance::{CallContext, CallError, Instance};
+use parm_serving::oip::{Datatype, Error, InferResponse, Status, grpc};
+use parm_serving::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use parm_serving::proto::model_infer_response::InferOutputTensor;
+use parm_serving::proto::{
+    InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+    ModelReadyRequest, ModelReadyResponse, ServerReadyRequest, ServerReadyResponse,
+};
+use tokio::sync::Semaphore;
+use tonic::Code;
+
+use crate::fake::*;
+
+fn grpc_client(address: SocketAddr) -> Arc<dyn Instance> {
+    client(&format!("grpc://{address}"), address, Encoding::Auto)
+}
+
+/// A server made with tonic, that gives back its inputs.
+#[derive(Default)]
+struct Echo {
+    seen: Arc<Mutex<Vec<tonic::metadata::MetadataMap>>>,
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Echo {
+    async fn model_infer(
+        &self,
+        request: tonic::Request<ModelInferRequest>,
+    ) -> Result<tonic::Response<ModelInferResponse>, tonic::Status> {
+        self.seen.lock().unwrap().push(request.metadata().clone());
+        let request = grpc::read_request(request.into_inner())?;
+        if let Ok(code) = request.model.parse() {
+            return Err(tonic::Status::new(Code::from_i32(code), "as you wish"));
+        }
+        if request.model == "lists" {
+            let contents = InferTensorContents { fp32_contents: vec![1.5], ..Default::default() };
+            let (name, datatype) = ("y".to_owned(), "FP32".to_owned());
+            let output = InferOutputTensor {
+                name,
+                datatype,
+                shape: vec![1, 1],
+                contents: Some(contents),
+                ..Default::default()
+            };
+            return Ok(tonic::Response::new(ModelInferResponse {
+                outputs: vec![output],
+                ..Default::default()
+            }));
+        }
+        let response = InferResponse {
+            model: request.model,
+            version: request.version,
+            id: request.id,
+            parameters: request.parameters,
+            outputs: request.inputs,
+        };
+        Ok(tonic::Response::new(grpc::write_response(&response)))
+    }
+
+    async fn model_ready(
+        &self,
+        request: tonic::Request<ModelReadyRequest>,
+    ) -> Result<tonic::Response<ModelReadyResponse>, tonic::Status> {
+        let request = request.into_inner();
+        match &*request.name {
+            "x" => Err(tonic::Status::not_found("Request for unknown model: 'x' is not found")),
+            _ => Ok(tonic::Response::new(ModelReadyResponse { ready: request.version == "2" })),
+        }
+    }
+
+    async fn server_ready(
+        &self,
+        _: tonic::Request<ServerReadyRequest>,
+    ) -> Result<tonic::Response<ServerReadyResponse>, tonic::Status> {
+        Ok(tonic::Response::new(ServerReadyResponse { ready: true }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: tonic::Request<ModelMetadataRequest>,
+    ) -> Result<tonic::Response<ModelMetadataResponse>, tonic::Status> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        let tensor = parm_serving::proto::model_metadata_response::TensorMetadata {
+            name: "x".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![-1, 3],
+        };
+        let versions = vec![version];
+        let said = ModelMetadataResponse { name, versions, inputs: vec![tensor], ..Default::default() };
+        Ok(tonic::Response::new(said))
+    }
+}
+
+async fn echo() -> (SocketAddr, Arc<Mutex<Vec<tonic::metadata::MetadataMap>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let echo = Echo::default();
+    let seen = Arc::clone(&echo.seen);
+    let service = GrpcInferenceServiceServer::new(echo).max_decoding_message_size(64 << 20);
+    let server = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+    (address, seen)
+}
+
+/// A message in a body.
+fn framed(message: &[u8]) -> Bytes {
+    let mut body = vec![0];
+    body.put_u32(message.len() as u32);
+    body.extend_from_slice(message);
+    body.into()
+}
+
+/// An answer of gRPC: a message, and how the call ended.
+fn replied(message: &[u8], status: &'static str) -> Response<Body> {
+    let trailers: HeaderMap = [("grpc-status", status), ("grpc-message", "a%20message")]
+        .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+        .into_iter()
+        .collect();
+    let frames = [http_body::Frame::data(framed(message)), http_body::Frame::trailers(trailers)];
+    let body = StreamBody::new(tokio_stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
+    Response::builder()
+        .header("content-type", "application/grpc")
+        .body(Body::new(body.boxed_unsync()))
+        .unwrap()
+}
+
+/// A response of so many bytes.
+fn message(bytes: usize) -> Vec<u8> {
+    let (name, datatype) = ("y".to_owned(), "UINT8".to_owned());
+    let output = InferOutputTensor { name, datatype, shape: vec![1, bytes as i64], ..Default::default() };
+    let raw_output_contents = vec![Bytes::from(vec![7; bytes])];
+    let response = ModelInferResponse { outputs: vec![output], raw_output_contents, ..Default::default() };
+    prost::Message::encode_to_vec(&response)
+}
+
+#[tokio::test]
+async fn tensors_go_there_and_back() {
+    let (address, seen) = echo().await;
+    let server = grpc_client(address);
+    for floats in [0, 3, 150_000] {
+        let asked = request(floats);
+        let call = CallContext {
+            timeout: Some(Duration::from_secs(5)),
+            headers: [("traceparent".to_owned(), "00-1".to_owned())].into(),
+        };
+        let answer = server.infer(asked.clone(), call).await.unwrap();
+        assert_eq!((answer.outputs, &*answer.model), (asked.inputs, "m"));
+        assert!(answer.id.starts_with("parm-call-"));
+        let seen = seen.lock().unwrap().last().unwrap().clone();
+        for (name, value) in
+            [("traceparent", "00-1"), ("grpc-timeout", "5000000u"), ("content-type", "application/grpc")]
+        {
+            assert_eq!(seen.get(name).unwrap().to_str().unwrap(), value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn mlserver_answers_with_lists_instead_of_raw_data() {
+    let (address, _) = echo().await;
+    let mut lists = request(3);
+    "lists".clone_into(&mut lists.model);
+    let answer = grpc_client(address).infer(lists, CallContext::default()).await.unwrap();
+    assert_eq!(floats(&answer), [1.5]);
+}
+
+#[tokio::test]
+async fn statuses_say_whose_fault_it_is() {
+    let (address, _) = echo().await;
+    let server = grpc_client(address);
+    let text = "as you wish";
+    let refused = |status| CallError::Refused(Error::new(status, text));
+    let failed = |status| CallError::Failed(Error::new(status, text));
+    let credentials = "the instance refuses this server's credentials: as you wish";
+    let credentials = CallError::Failed(Error::new(Status::Unavailable, credentials));
+    for (code, expected) in [
+        (Code::InvalidArgument, refused(Status::InvalidArgument)),
+        (Code::OutOfRange, refused(Status::InvalidArgument)),
+        (Code::FailedPrecondition, refused(Status::InvalidArgument)),
+        (Code::ResourceExhausted, refused(Status::TooLarge)),
+        (Code::NotFound, failed(Status::NotFound)),
+        (Code::Unavailable, failed(Status::Unavailable)),
+        (Code::Cancelled, failed(Status::Unavailable)),
+        (Code::Internal, failed(Status::Internal)),
+        (Code::Unknown, failed(Status::Internal)),
+        (Code::DeadlineExceeded, failed(Status::DeadlineExceeded)),
+        (Code::Unimplemented, failed(Status::Unimplemented)),
+        (Code::Unauthenticated, credentials.clone()),
+        (Code::PermissionDenied, credentials),
+    ] {
+        let mut asked = request(3);
+        asked.model = (code as i32).to_string();
+        assert_eq!(server.infer(asked, CallContext::default()).await, Err(expected), "{code:?}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_and_metadata_are_asked_for() {
+    let (address, _) = echo().await;
+    let server = grpc_client(address);
+    let failed = |status, text| Err(CallError::Failed(Error::new(status, text)));
+    assert_eq!(server.ready("", "").await, Ok(()));
+    assert_eq!(server.ready("m", "2").await, Ok(()));
+    assert_eq!(server.ready("m", "").await, failed(Status::Unavailable, "it says that it is not ready"));
+    let unknown = "Request for unknown model: 'x' is not found";
+    assert_eq!(server.ready("x", "").await, failed(Status::NotFound, unknown));
+    let metadata = server.metadata("m", "2").await.unwrap();
+    assert_eq!((&*metadata.name, &*metadata.versions[0]), ("m", "2"));
+    assert_eq!((metadata.inputs[0].datatype, &metadata.inputs[0].shape[..]), (Datatype::Fp32, &[-1, 3][..]));
+}
+
+#[tokio::test]
+async fn field_6_of_metadata_is_of_no_matter_whatever_its_type() {
+    for field in [&b"\x32\x04abcd"[..], b"\x32\x06\x0a\x01k\x12\x01v", b"\x30\x07"] {
+        let said = [&b"\x0a\x01m"[..], field].concat();
+        let fake = Fake::new(move |_| replied(&said, "0")).await;
+        assert_eq!(grpc_client(fake.address).metadata("m", "").await.unwrap().name, "m");
+        assert_eq!(fake.asked(), ["POST /inference.GRPCInferenceService/ModelMetadata"]);
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_garbled() {
+    let plain = |code: u16, body: &'static str| {
+        move |_: &Seen| Response::builder().status(code).body(Body::from(body)).unwrap()
+    };
+    let message = |message: &'static [u8]| move |_: &Seen| replied(message, "0");
+    for (fake, expected) in [
+        (Fake::new(plain(200, "<html>")).await, "found no grpc-status, expected an answer of gRPC"),
+        (Fake::new(plain(400, "plain HTTP")).await, "found status 400 of HTTP: plain HTTP"),
+        (Fake::new(plain(302, "")).await, "found status 302, expected 200"),
+        (Fake::new(message(b"\x08")).await, "failed to decode"),
+        (Fake::new(message(&[0xff; 50])).await, "failed to decode"),
+        // A tensor of FP99.
+        (Fake::new(message(b"\x2a\x06\x12\x04FP99")).await, "FP99"),
+        // One of three floats, which are not there.
+        (Fake::new(message(b"\x2a\x09\x12\x04FP32\x1a\x01\x03")).await, "unable to find data"),
+        (
+            Fake::new(|_| {
+                Response::builder().header("grpc-status", "0").body(Body::from("\x01\0\0\0\0")).unwrap()
+            })
+            .await,
+            "found a compressed message",
+        ),
+        (
+            Fake::new(|_| Response::builder().header("grpc-status", "0").body(Body::empty()).unwrap()).await,
+            "found 0 bytes, expected a message",
+        ),
+    ] {
+        let error = infer(&grpc_client(fake.address)).await.unwrap_err();
+        assert!(
+            matches!(&error, CallError::Garbled(text) if text.contains(expected)),
+            "{expected}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn proxies_fail_in_their_own_way() {
+    let expected = |status, text| CallError::Failed(Error::new(status, text));
+    for (code, body, expected) in [
+        (502, "nginx", expected(Status::Unavailable, "nginx")),
+        (404, "who", expected(Status::NotFound, "who")),
+        (413, "large", CallError::Refused(Error::new(Status::TooLarge, "large"))),
+    ] {
+        let fake = Fake::new(move |_| json(code, body)).await;
+        assert_eq!(infer(&grpc_client(fake.address)).await, Err(expected));
+    }
+    // The status may come without a body, at once; and with a message.
+    let fake = Fake::new(|_| {
+        let head = Response::builder().header("grpc-status", "14").header("grpc-message", "no%20one");
+        head.body(Body::empty()).unwrap()
+    })
+    .await;
+    assert_eq!(infer(&grpc_client(fake.address)).await, Err(expected(Status::Unavailable, "no one")));
+    let fake = Fake::new(|_| replied(b"", "3")).await;
+    let refused = CallError::Refused(Error::invalid("a message"));
+    assert_eq!(infer(&grpc_client(fake.address)).await, Err(refused));
+}
+
+#[tokio::test]
+async fn a_server_of_http_1_is_none_of_grpc() {
+    let (address, _) = raw(|_, _| vec![Step::Write(http("400 Bad Request", "", "")), Step::Hang]).await;
+    let error = infer(&grpc_client(address)).await.unwrap_err();
+    assert!(matches!(error, CallError::Garbled(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_is_garbled() {
+    let fake = Fake::new(|_| replied(&message(LIMIT + 1), "0")).await;
+    let error = infer(&grpc_client(fake.address)).await.unwrap_err();
+    assert!(
+        matches!(&error, CallError::Garbled(text) if text.ends_with("expected at most 1048576")),
+        "{error:?}"
+    );
+    // The connection lives on.
+    let fake = Fake::new(|_| replied(&message(LIMIT - 100), "0")).await;
+    assert_eq!(infer(&grpc_client(fake.address)).await.unwrap().outputs[0].data.len(), LIMIT - 100);
+}
+
+#[tokio::test]
+async fn calls_share_a_few_connections() {
+    let open = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&open);
+    let fake = Fake::start(None, move |_| {
+        let gate = Arc::clone(&gate);
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            replied(&message(1), "0")
+        })
+    })
+    .await;
+    let server = grpc_client(fake.address);
+    open.add_permits(5);
+    for _ in 0..5 {
+        infer(&server).await.unwrap();
+    }
+    assert_eq!(fake.connections(), 1, "one after the other");
+    let calls: Vec<_> = (0..16)
+        .map(|_| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { infer(&server).await.unwrap() })
+        })
+        .collect();
+    soon("all calls", || fake.asked().len() == 5 + 16).await;
+    open.add_permits(16);
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(fake.connections(), 4, "at the same time");
+}
+
+#[tokio::test]
+async fn calls_that_are_dropped_reset_their_streams_and_leave_the_connections() {
+    // Answers to calls that were dropped are errors to HTTP/2, of which its libraries bear 1024.
+    const ROUNDS: usize = 30;
+    const CALLS: usize = 400;
+    // One on each connection.
+    const KEPT: usize = 4;
+    let fake = Fake::new(|_| replied(&message(LIMIT / 8), "0")).await;
+    let server = grpc_client(fake.address);
+    for round in 1..=ROUNDS {
+        let mut calls: Vec<_> =
+            (0..CALLS).map(|_| tokio::spawn(server.infer(request(3), CallContext::default()))).collect();
+        soon("all calls", || fake.asked().len() == round * CALLS).await;
+        calls.drain(..CALLS - KEPT).for_each(|call| call.abort());
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap().outputs[0].data.len(), LIMIT / 8);
+        }
+    }
+    assert_eq!(fake.connections(), 4);
+}
+
+/// A server of HTTP/2 frame by frame: what it does with the request of this number on the connection of
+/// this number.
+async fn frames(
+    act: impl Fn(usize, usize, h2::server::SendResponse<Bytes>) -> bool + Send + Sync + 'static,
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (connections, act) = (Arc::new(AtomicUsize::new(0)), Arc::new(act));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = counted.fetch_add(1, Ordering::SeqCst);
+            let act = Arc::clone(&act);
+            tokio::spawn(async move {
+                let mut h2 = h2::server::handshake(stream).await.unwrap();
+                let mut number = 0;
+                while let Some(Ok((_, respond))) = h2.accept().await {
+                    if act(connection, number, respond) {
+                        h2.graceful_shutdown();
+                    }
+                    number += 1;
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+fn respond(mut respond: h2::server::SendResponse<Bytes>) {
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    stream.send_data(framed(&message(1)), false).unwrap();
+    let status = [(http::HeaderName::from_static("grpc-status"), http::HeaderValue::from_static("0"))];
+    stream.send_trailers(status.into_iter().collect()).unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_takes_leave_of_fails_no_call() {
+    let (address, connections) = frames(|_, number, stream| {
+        respond(stream);
+        number == 1
+    })
+    .await;
+    let server = grpc_client(address);
+    for _ in 0..10 {
+        infer(&server).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 5, "two calls on each");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_fails_its_call_alone() {
+    let (address, connections) = frames(|_, number, mut stream| {
+        if number == 1 {
+            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+        } else {
+            respond(stream);
+        }
+        false
+    })
+    .await;
+    let server = grpc_client(address);
+    infer(&server).await.unwrap();
+    let error = infer(&server).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+    infer(&server).await.unwrap();
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_unreachable() {
+    let (address, _) = frames(|_, _, mut stream| {
+        let mut stream = stream.send_response(Response::new(()), false).unwrap();
+        stream.send_data(Bytes::from_static(b"\0\0\0\x01\0abc"), false).unwrap();
+        stream.send_reset(h2::Reason::CANCEL);
+        false
+    })
+    .await;
+    let error = infer(&grpc_client(address)).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_answered_any_more_is_left() {
+    let held = Mutex::new(Vec::new());
+    let (address, connections) = frames(move |connection, number, stream| {
+        if connection == 0 && number > 0 {
+            held.lock().unwrap().push(stream);
+        } else {
+            respond(stream);
+        }
+        false
+    })
+    .await;
+    let server = grpc_client(address);
+    infer(&server).await.unwrap();
+    for _ in 0..8 {
+        let error = infer_within(&server, 20).await.unwrap_err();
+        assert_eq!(error, CallError::Timeout(Duration::from_millis(20)));
+    }
+    infer(&server).await.unwrap();
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_and_comes_back_fails_no_call_after_that() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = grpc_client(address);
+    let serve = async |listener: tokio::net::TcpListener| {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut h2 = h2::server::handshake(stream).await.unwrap();
+        let (_, stream) = h2.accept().await.unwrap().unwrap();
+        respond(stream);
+        // Until the answer is out; then everything is dropped without a word.
+        let _ = tokio::time::timeout(Duration::from_millis(50), h2.accept()).await;
+    };
+    let ((), answer) = tokio::join!(serve(listener), infer(&server));
+    answer.unwrap();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let ((), answer) = tokio::join!(serve(listener), infer(&server));
+    answer.unwrap();
+}

@@ -1,0 +1,9 @@
+//! Calls to model servers that are not this one: each with its dialect, its failures and its ends.
+
+mod connections;
+mod dialects;
+mod failures;
+mod fake;
+mod grpc;
+mod running;
+mod tls;
