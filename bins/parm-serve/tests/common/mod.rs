@@ -18,18 +18,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(config: &Path, options: &[&str]) -> Self {
+        let any = ["--http", "127.0.0.1:0"];
+        let http = if options.contains(&"--http") { &[][..] } else { &any };
         let mut process = Command::new(tool::folder().join("parm-serve"))
             .arg(config)
-            .args([
-                "--http",
-                "127.0.0.1:0",
-                "--grpc",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-                "--threads",
-                "1",
-            ])
+            .args(["--grpc", "127.0.0.1:0", "--log-format", "json", "--threads", "1"])
+            .args(http)
             .args(options)
             .stderr(Stdio::piped())
             .spawn()
@@ -94,11 +88,12 @@ impl Drop for Server {
 
 /// The next line of a log with this in it.
 pub(crate) fn next(log: &std::sync::mpsc::Receiver<String>, what: &str) -> String {
+    let mut others = Vec::new();
     loop {
-        let line =
-            log.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| panic!("no line with '{what}'"));
-        if line.contains(what) {
-            return line;
+        match log.recv_timeout(Duration::from_mins(1)) {
+            Ok(line) if line.contains(what) => return line,
+            Ok(line) => others.push(line),
+            Err(_) => panic!("no line with '{what}' among {others:#?}"),
         }
     }
 }

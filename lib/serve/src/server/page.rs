@@ -125,6 +125,8 @@ async fn of_model(served: &Served) -> ModelStatus {
 impl From<Snapshot> for LaneStatus {
     fn from(from: Snapshot) -> Self {
         let of = &from.counters;
+        let mut instances: Vec<_> = from.members.iter().map(InstanceStatus::from).collect();
+        instances.sort_by(|one, other| one.name.cmp(&other.name));
         Self {
             queries: of.queries,
             held: from.held.queries,
@@ -145,7 +147,7 @@ impl From<Snapshot> for LaneStatus {
             late_after_reconstruction: of.late_after_reconstruction,
             hedges: of.hedges,
             coding_off: from.coding_off.map(|reason| format!("{reason:?}").to_lowercase()),
-            instances: from.members.iter().map(InstanceStatus::from).collect(),
+            instances,
         }
     }
 }
