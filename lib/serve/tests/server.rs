@@ -176,6 +176,20 @@ async fn binary_and_raw_requests_and_packed_bodies() {
 }
 
 #[tokio::test]
+async fn classification_names_the_largest_elements() {
+    let server = Server::start(TOY, "").await;
+    let asks = |outputs: &str| ROW.replace("\"id\": \"7\"", &format!("\"outputs\": [{outputs}]"));
+    let two = asks(r#"{"name": "y", "parameters": {"classification": 2}}"#);
+    let reply = post(server.http(), "/v2/models/toy/infer", &two).await.json();
+    let expected =
+        json!({"name": "y", "datatype": "BYTES", "shape": [1, 2], "data": ["15.000000:1", "12.000000:0"]});
+    assert_eq!(reply["outputs"][0], expected);
+    let none = asks(r#"{"name": "y", "parameters": {"classification": 0}}"#);
+    let reply = post(server.http(), "/v2/models/toy/infer", &none).await;
+    assert_eq!((reply.code, reply.error().contains("expected a number from 1")), (400, true));
+}
+
+#[tokio::test]
 async fn limits_of_bodies_headers_rows_and_time() {
     let more = r#""limits": {"body_bytes": 1000, "header_bytes": 8192, "rows": 2, "header_ms": 200, "body_ms": 200},"#;
     let server = Server::start(TOY, more).await;

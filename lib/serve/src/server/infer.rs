@@ -3,13 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parm::dtype::Float;
 use parm_engine::Reason;
 
 use crate::config::Limits;
 use crate::instance::{CallContext, CallError, Headers};
 use crate::lane::{Ask, How, Payload, RowAnswer, Spec, Uncoded, Values};
 use crate::models::{Loaded, Served};
-use crate::oip::{Error, InferRequest, InferResponse, Parameter, Parameters, Status, Tensor};
+use crate::oip::{
+    Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Status, Tensor,
+};
 
 /// The priority of requests that name none, or 0.
 const PRIORITY: u8 = 100;
@@ -55,6 +58,7 @@ impl Served {
             return Ok(response);
         }
         let wanted: Vec<usize>;
+        let classes = classes(&request.outputs).inspect_err(invalid)?;
         let (payload, spec) = match &loaded.spec {
             Ok(spec) => {
                 let (inputs, rows) = spec.rows(&request).inspect_err(invalid)?;
@@ -91,8 +95,56 @@ impl Served {
                 })
                 .collect(),
         };
+        if spec.is_some() {
+            for (output, most) in response.outputs.iter_mut().zip(classes) {
+                if let Some(most) = most {
+                    classify(output, most)?;
+                }
+            }
+        }
         Ok(response)
     }
+}
+
+/// How many classes each requested output is to name, of those that ask for it.
+fn classes(outputs: &[RequestedOutput]) -> Result<Vec<Option<usize>>, Error> {
+    let of = |output: &RequestedOutput| match output.parameters.get("classification") {
+        None => Ok(None),
+        Some(Parameter::Int(most @ 1..)) => Ok(usize::try_from(*most).ok()),
+        Some(other) => Err(Error::invalid(format!(
+            "found classification = {other:?} for output '{}', expected a number from 1",
+            output.name
+        ))),
+    };
+    outputs.iter().map(of).collect()
+}
+
+/// Makes of an output the largest elements of each row, as the strings "value:index", largest first
+/// (Triton's extension for classification).
+fn classify(output: &mut Tensor, most: usize) -> Result<(), Error> {
+    let dtype = output.datatype.dtype().ok_or_else(|| {
+        Error::invalid(format!("cannot classify output '{}' of {}", output.name, output.datatype))
+    })?;
+    let rows = output.shape.first().map_or(1, |&rows| rows as usize).max(1);
+    let data = output.data.contiguous();
+    let mut values = vec![0.0_f64; data.len() / dtype.size()];
+    f64::decode(dtype, &data, &mut values);
+    let elements = values.len() / rows;
+    let most = most.min(elements);
+    let mut strings = Vec::new();
+    for row in values.chunks(elements.max(1)) {
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&one, &other| row[other].total_cmp(&row[one]));
+        for &index in order.iter().take(most) {
+            let text = format!("{:.6}:{index}", row[index]);
+            strings.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+            strings.extend(text.as_bytes());
+        }
+    }
+    output.datatype = Datatype::Bytes;
+    output.shape = vec![rows as u64, most as u64];
+    output.data = bytes::Bytes::from(strings).into();
+    Ok(())
 }
 
 impl Wishes {

@@ -63,8 +63,14 @@ impl Server {
     /// What it says of itself.
     #[must_use]
     pub fn metadata(&self) -> ServerMetadata {
-        let extensions =
-            ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters"];
+        let extensions = [
+            "classification",
+            "binary_tensor_data",
+            "model_repository",
+            "model_configuration",
+            "statistics",
+            "parameters",
+        ];
         ServerMetadata {
             name: "parm-serve".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

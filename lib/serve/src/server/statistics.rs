@@ -50,9 +50,10 @@ struct Total {
     ns: u64,
 }
 
-impl From<&Times> for Total {
-    fn from(times: &Times) -> Self {
-        Self { count: times.count(), ns: u64::try_from(times.sum().as_nanos()).unwrap_or(u64::MAX) }
+impl Total {
+    /// So many requests, and how long something took altogether.
+    fn of(count: u64, times: &Times) -> Self {
+        Self { count, ns: u64::try_from(times.sum().as_nanos()).unwrap_or(u64::MAX) }
     }
 }
 
@@ -82,13 +83,15 @@ async fn of_one(served: &Served) -> ModelStatistics {
     });
     let counts = &served.counts;
     let refused = counts.invalid.load(Ordering::Relaxed) + counts.not_ready.load(Ordering::Relaxed);
+    // Triton counts each part once for each request, and perf_analyzer relies on that.
+    let part = |times: &Times| Total::of(stats.requests.count(), times);
     found.inference_stats = InferenceStatistics {
-        success: Total::from(&stats.requests),
+        success: part(&stats.requests),
         fail: Total { count: stats.failed_requests + refused, ns: 0 },
-        queue: Total::from(&stats.queued),
-        compute_input: Total::from(&stats.encode),
-        compute_infer: Total::from(&stats.calls),
-        compute_output: Total::from(&stats.decode),
+        queue: part(&stats.queued),
+        compute_input: part(&stats.encode),
+        compute_infer: part(&stats.calls),
+        compute_output: part(&stats.decode),
         ..InferenceStatistics::default()
     };
     found
