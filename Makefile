@@ -52,8 +52,9 @@ endif
 	touch .libtorch/installed $@
 
 .PHONY: demo
-demo: all ## Train, encode, infer, lose, decode and score on handwritten digits
+demo: all ## Train, encode, infer, lose, decode and score on handwritten digits; then serve them
 	PATH="$(CURDIR)/$(BIN):$$PATH" testdata/digits/demo.sh target/demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" testdata/digits/serve.sh target/demo
 
 .PHONY: test
 test: all ## Run all tests
@@ -69,6 +70,10 @@ soak: all ## Read 10 million mutated streams and as many bodies; give the servin
 .PHONY: test-chaos
 test-chaos: all ## Kill, stop and deceive model servers for five minutes under load: no query may fail
 	PARM_CHAOS=300 $(CARGO) test --release --locked -p parm-serve --test chaos -- --nocapture
+
+.PHONY: test-integration
+test-integration: all ## Real Triton, MLServer, tritonclient and perf_analyzer around parm-serve (installs 1 GB)
+	testdata/serving/integration/run "$(CURDIR)/$(BIN)"
 
 .PHONY: lint
 lint: libtorch ## Check format, lints, documentation and man pages

@@ -85,7 +85,9 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelReadyResponse>, Status> {
         self.inference(&headers(&request))?;
         let asked = request.into_inner();
-        let ready = self.0.server.models.find(&asked.name, &asked.version)?.ready().is_ok();
+        // A model that is not there is not ready, and no error, as Triton has it.
+        let found = self.0.server.models.find(&asked.name, &asked.version);
+        let ready = found.is_ok_and(|served| served.ready().is_ok());
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
