@@ -9,6 +9,7 @@ pub mod config;
 mod fleet;
 pub mod instance;
 pub mod lane;
+pub mod load;
 pub mod models;
 pub mod oip;
 pub mod proto;

@@ -1,0 +1,183 @@
+//! Sending requests at their times.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::{Arrivals, Due, Outcome, Queries, Record, Schedule, Span, Summary};
+use crate::instance::{CallContext, CallError, Instance};
+
+/// How long before its time a request is no longer slept for. Linux wakes a sleeper some 50 µs late.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// The longest sleep, after which is seen whether to stop.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Records that may wait to be taken.
+const BACKLOG: usize = 1 << 16;
+
+/// A measurement.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How requests follow each other.
+    pub arrivals: Arrivals,
+    /// Requests a second, on average.
+    pub rate: f64,
+    /// Where the arrivals come from.
+    pub seed: u64,
+    /// How long requests are sent that do not count.
+    pub warm_up: Duration,
+    /// How long requests are sent that count.
+    pub span: Span,
+    /// How long an answer may take, counted from when the request is sent.
+    pub timeout: Duration,
+    /// The most requests on their way; what is due while there are so many is not sent, and fails.
+    pub in_flight: usize,
+}
+
+/// Sends requests as planned, and gives a record of each one that counts, in the order in which they
+/// ended. When `stop` becomes true, no more are sent, and those on their way are given up.
+///
+/// A thread of its own sends: it sleeps until 100 µs before a request is due, and then looks at the clock
+/// again and again. The runtime's timers, whose grain is 1 ms, are only used for timeouts.
+///
+/// # Errors
+/// Those of `each`, which end the measurement, and a thread that cannot be started.
+///
+/// # Panics
+/// If it is called by a task of a runtime: it blocks.
+pub fn measure(
+    runtime: &Handle,
+    instance: &Arc<dyn Instance>,
+    queries: &Arc<Queries>,
+    plan: &Plan,
+    stop: &watch::Receiver<bool>,
+    mut each: impl FnMut(&Record) -> io::Result<()>,
+) -> io::Result<Summary> {
+    let mut summary = Summary::new(plan.rate, queries.rows());
+    thread::scope(|scope| {
+        let (records, mut ended) = mpsc::channel(BACKLOG);
+        let sender = Sender {
+            runtime,
+            instance,
+            queries,
+            plan,
+            stop,
+            records,
+            room: Arc::new(Semaphore::new(plan.in_flight.min(Semaphore::MAX_PERMITS))),
+        };
+        thread::Builder::new().name("sender".into()).spawn_scoped(scope, || sender.send())?;
+        // It ends when the sender and all its tasks did.
+        while let Some(record) = ended.blocking_recv() {
+            each(&record)?;
+            summary.add(&record);
+        }
+        Ok(summary)
+    })
+}
+
+struct Sender<'a> {
+    runtime: &'a Handle,
+    instance: &'a Arc<dyn Instance>,
+    queries: &'a Arc<Queries>,
+    plan: &'a Plan,
+    stop: &'a watch::Receiver<bool>,
+    records: mpsc::Sender<Record>,
+    room: Arc<Semaphore>,
+}
+
+impl Sender<'_> {
+    fn send(self) {
+        let Plan { arrivals, rate, seed, warm_up, span, timeout, .. } = *self.plan;
+        let begin = Instant::now();
+        for (count, due) in (0..).zip(Schedule::new(arrivals, rate, seed, warm_up, span)) {
+            let intended = begin + due.at;
+            if !self.wait(intended) {
+                return;
+            }
+            let request = Request { due, rate, intended, origin: begin + warm_up };
+            let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+                if let Some(record) = request.record(Outcome::NotSent) {
+                    // Nobody listens any more: the next wait ends it.
+                    let _ = self.records.blocking_send(record);
+                }
+                continue;
+            };
+            let (instance, queries) = (Arc::clone(self.instance), Arc::clone(self.queries));
+            let (records, stop) = (self.records.clone(), self.stop.clone());
+            self.runtime.spawn(async move {
+                let call = async {
+                    let context = CallContext { timeout: Some(timeout), ..CallContext::default() };
+                    let answer = instance.infer(queries.request(count), context);
+                    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(CallError::Timeout(timeout)))
+                };
+                let sent = Instant::now();
+                let answer = tokio::select! {
+                    biased;
+                    answer = call => Some(answer),
+                    () = stopped(stop) => None,
+                };
+                let ended = Instant::now();
+                if let Some(mut record) = request.record(Outcome::GivenUp) {
+                    record.sent_ns = Some(request.since(sent));
+                    record.ended_ns = request.since(ended);
+                    if let Some(answer) = answer {
+                        record.note(answer);
+                    }
+                    let _ = records.send(record).await;
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    /// Waits until it is time; false if it is not worth it any more.
+    fn wait(&self, until: Instant) -> bool {
+        loop {
+            if *self.stop.borrow() || self.records.is_closed() {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match left.checked_sub(SPIN) {
+                _ if left.is_zero() => return true,
+                // Others that have work may do it meanwhile.
+                None | Some(Duration::ZERO) => thread::yield_now(),
+                Some(long) => thread::sleep(long.min(NAP)),
+            }
+        }
+    }
+}
+
+/// A request that is due.
+#[derive(Clone, Copy)]
+struct Request {
+    due: Due,
+    rate: f64,
+    intended: Instant,
+    /// The end of the warm-up.
+    origin: Instant,
+}
+
+impl Request {
+    fn since(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// None if it does not count.
+    fn record(&self, outcome: Outcome) -> Option<Record> {
+        let number = self.due.number?;
+        Some(Record::new(self.rate, number, self.since(self.intended), outcome))
+    }
+}
+
+/// Waits until one is told to stop.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|&stop| stop).await.is_err() {
+        // Who could tell so is gone.
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,145 @@
+//! When requests are sent.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::Exp1;
+
+/// Nanoseconds of a second.
+const SECOND: f64 = 1e9;
+
+/// How requests follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrivals {
+    /// As from many clients that know nothing of each other: the times between are exponentially
+    /// distributed.
+    Poisson,
+    /// At equal distances.
+    Constant,
+}
+
+/// How long requests are sent, the warm-up not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// Until there were so many.
+    Requests(u64),
+    /// For so long.
+    Time(Duration),
+}
+
+/// A request that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// When, counted from the beginning of the warm-up.
+    pub at: Duration,
+    /// Its number after the warm-up, from 0; none: it belongs to the warm-up.
+    pub number: Option<u64>,
+}
+
+/// The times of requests, in order. One seed gives the same arrivals at all rates, only denser.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    arrivals: Arrivals,
+    /// Nanoseconds between two requests, on average.
+    gap: f64,
+    warm_up: Duration,
+    span: Span,
+    random: ChaCha8Rng,
+    /// The sum of all gaps so far, in gaps.
+    gaps: f64,
+    /// Requests so far, and those after the warm-up.
+    counts: [u64; 2],
+}
+
+impl Schedule {
+    /// So many requests a second, first for the time of the warm-up, then for the span.
+    #[must_use]
+    pub fn new(arrivals: Arrivals, rate: f64, seed: u64, warm_up: Duration, span: Span) -> Self {
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Self { arrivals, gap: SECOND / rate, warm_up, span, random, gaps: 0.0, counts: [0; 2] }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Due;
+
+    fn next(&mut self) -> Option<Due> {
+        let [all, measured] = &mut self.counts;
+        self.gaps = match self.arrivals {
+            Arrivals::Constant => *all as f64,
+            Arrivals::Poisson => self.gaps + self.random.sample::<f64, _>(Exp1),
+        };
+        let at = Duration::from_nanos((self.gaps * self.gap) as u64);
+        let number = at.checked_sub(self.warm_up).map(|_| *measured);
+        let over = number.is_some_and(|number| match self.span {
+            Span::Requests(requests) => number >= requests,
+            Span::Time(time) => at >= self.warm_up.saturating_add(time),
+        });
+        if over {
+            return None;
+        }
+        *all += 1;
+        *measured += u64::from(number.is_some());
+        Some(Due { at, number })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Duration = Duration::ZERO;
+
+    fn gaps(schedule: Schedule) -> Vec<f64> {
+        let times: Vec<f64> = schedule.map(|due| due.at.as_secs_f64()).collect();
+        times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn poisson_gaps_are_exponential_and_know_nothing_of_each_other() {
+        let schedule = Schedule::new(Arrivals::Poisson, 200.0, 7, NONE, Span::Requests(100_000));
+        let gaps = gaps(schedule);
+        let count = gaps.len() as f64;
+        let mean = gaps.iter().sum::<f64>() / count;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count;
+        // Of an exponential distribution the deviation is the mean, and a share of 1/e is above it.
+        assert!((mean / 0.005 - 1.0).abs() < 0.015, "{mean}");
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "{variance}");
+        let above = gaps.iter().filter(|&&gap| gap > 0.005).count() as f64 / count;
+        assert!((above - (-1.0_f64).exp()).abs() < 0.01, "{above}");
+        let pairs = gaps.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum::<f64>();
+        assert!((pairs / count / variance).abs() < 0.015, "{pairs}");
+    }
+
+    #[test]
+    fn constant_gaps_are_equal_and_do_not_drift() {
+        let due = Schedule::new(Arrivals::Constant, 3.0, 0, NONE, Span::Requests(3_000_001)).last().unwrap();
+        assert_eq!(due, Due { at: Duration::from_secs(1_000_000), number: Some(3_000_000) });
+    }
+
+    #[test]
+    fn a_seed_repeats_itself_and_gives_the_same_arrivals_at_all_rates() {
+        let times = |rate, seed| {
+            let schedule = Schedule::new(Arrivals::Poisson, rate, seed, NONE, Span::Requests(1000));
+            schedule.map(|due| due.at.as_secs_f64()).collect::<Vec<_>>()
+        };
+        assert_eq!(times(100.0, 1), times(100.0, 1));
+        assert_ne!(times(100.0, 1), times(100.0, 2));
+        for (sparse, dense) in times(100.0, 1).into_iter().zip(times(200.0, 1)) {
+            assert!((sparse - 2.0 * dense).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_span_counts_after_the_warm_up() {
+        let second = Duration::from_secs(1);
+        let numbers = |span| {
+            Schedule::new(Arrivals::Constant, 10.0, 0, second, span).map(|due| due.number).collect::<Vec<_>>()
+        };
+        let after = numbers(Span::Requests(3));
+        assert_eq!((after.len(), &after[9..]), (13, &[None, Some(0), Some(1), Some(2)][..]));
+        assert_eq!(numbers(Span::Time(second)).len(), 20);
+        assert_eq!(numbers(Span::Requests(0)).len(), 10);
+    }
+}
