@@ -10,7 +10,7 @@ DESTDIR ?=
 PYTHON  ?= python3
 CARGO   ?= cargo
 
-TOOLS := encode infer decode train serve score data compare plot
+TOOLS := encode infer decode train serve score data compare plot load
 BIN   := target/release
 
 # The libtorch that tch 0.24 binds. The wheel's CPU library needs two small CUDA libraries to load;
@@ -118,7 +118,7 @@ install-files:
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
 	$(CARGO) bench --locked -p parm --bench kernels --bench codes
 	$(CARGO) bench --locked -p parm-engine --bench events
-	$(CARGO) bench --locked -p parm-serving --bench coder --bench wire
+	$(CARGO) bench --locked -p parm-serving --bench coder --bench load --bench wire
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 
 .PHONY: clean

@@ -34,3 +34,13 @@ cat > parm-serve.json << END
   "placement": "pooled",
   "instances": [{"embedded": {"count": 2}}]}]}
 END
+cat > slow.json << END
+{"models": [{
+  "name": "toy",
+  "inputs": [{"name": "x", "datatype": "FP32", "shape": [8]}],
+  "outputs": [{"name": "y", "datatype": "FP32", "shape": [3]}],
+  "placement": "pooled",
+  "instances": [{"synthetic": {"count": 3, "behavior": {
+    "service": {"distribution": "constant", "ms": 5},
+    "slow": {"share": 0.05, "length_ms": 100, "factor": 10}}}}]}]}
+END

@@ -7,8 +7,8 @@ use object::{Endianness, elf};
 use parm_testkit::{Tool, tool};
 
 /// The tools that must start without libtorch.
-const LIGHT: [&str; 6] =
-    ["parm-encode", "parm-decode", "parm-data", "parm-score", "parm-compare", "parm-plot"];
+const LIGHT: [&str; 7] =
+    ["parm-encode", "parm-decode", "parm-data", "parm-score", "parm-compare", "parm-plot", "parm-load"];
 
 /// The libraries that an ELF file asks the loader for.
 fn needed(tool: &str) -> Vec<String> {

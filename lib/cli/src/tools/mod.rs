@@ -5,6 +5,7 @@ pub mod data;
 pub mod decode;
 pub mod encode;
 pub mod infer;
+pub mod load;
 pub mod plot;
 pub mod score;
 pub mod serve;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Command> {
         decode::Decode::command(),
         train::Train::command(),
         serve::Serve::command(),
+        load::Load::command(),
         score::Score::command(),
         data::Data::command(),
         compare::Compare::command(),

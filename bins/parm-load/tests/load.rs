@@ -1,0 +1,263 @@
+//! `parm-load` as a process, before a server in this one.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parm_serving::NoModels;
+use parm_serving::config::Config;
+use parm_serving::load::{Outcome, Record};
+use parm_serving::server::{Addresses, Order, Running};
+use parm_testkit::Tool;
+use parm_testkit::npy::f4;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// A model of 8 floats in, 3 out.
+struct Server {
+    runtime: Runtime,
+    at: Addresses,
+    orders: mpsc::Sender<Order>,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Its instances behave so, and its model has these further settings.
+    fn start(behavior: &str, more: &str) -> Self {
+        let config = format!(
+            r#"{{"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "drain_ms": 100, "models": [{{"name": "toy",
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [8]}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}], "placement": "pooled",
+                "instances": [{{"capacity": 100, "synthetic": {{"count": 3, "behavior": {{{behavior}}}}}}}]
+                {more}}}]}}"#
+        );
+        let config = Config::parse(&config).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let (orders, told) = mpsc::channel(1);
+        let running = runtime.block_on(Running::start(config, Arc::new(NoModels))).unwrap();
+        let at = running.addresses;
+        runtime.spawn(running.serve(told));
+        Self { runtime, at, orders, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Its instances always take so long.
+    fn taking(ms: u32) -> Self {
+        Self::start(&constant(ms), "")
+    }
+
+    fn http(&self) -> String {
+        url("http", self.at.http)
+    }
+
+    fn grpc(&self) -> String {
+        url("grpc", self.at.grpc)
+    }
+
+    fn path(&self, file: &str) -> std::path::PathBuf {
+        self.folder.path().join(file)
+    }
+}
+
+fn constant(ms: u32) -> String {
+    format!(r#""service": {{"distribution": "constant", "ms": {ms}}}"#)
+}
+
+fn url(scheme: &str, at: Option<SocketAddr>) -> String {
+    format!("{scheme}://{}", at.unwrap())
+}
+
+/// A call; warnings are left out, since a busy machine is warned of.
+fn load(folder: &Path, url: &str, arguments: &str) -> Tool {
+    let tool = Tool::new("parm-load").arg(url).args("-m toy --quiet --warm-up 0.1").args(arguments);
+    tool.within(folder)
+}
+
+fn json(server: &Server, url: &str, arguments: &str) -> Value {
+    let output = load(server.folder.path(), url, arguments).arg("--json").run().output();
+    serde_json::from_slice(&output).unwrap()
+}
+
+fn records(file: &Path) -> Vec<Record> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn it_measures_over_every_encoding() {
+    let server = Server::taking(5);
+    for (url, encoding) in [
+        (server.http(), "auto"),
+        (server.http(), "json"),
+        (server.http(), "binary"),
+        (server.grpc(), "auto"),
+        (server.grpc(), "grpc"),
+    ] {
+        let call = format!("--rate 200 --queries 50 --rows 2 --encoding {encoding}");
+        let report = json(&server, &url, &call);
+        let run = &report["runs"][0];
+        assert_eq!((&run["answered"], &run["failed"]), (&50.into(), &0.into()), "{encoding}: {report}");
+        // The server's own time is within it.
+        assert!(run["latency_ms"]["median"].as_f64() > Some(5.0), "{report}");
+        assert_eq!(
+            (&report["model"], &report["rows"], &report["url"]),
+            (&"toy".into(), &2.into(), &url.into())
+        );
+    }
+}
+
+#[test]
+fn several_rates_are_several_lines_and_all_requests_have_a_record() {
+    let server = Server::taking(1);
+    let call = "--rates 100,400 --queries 80 --arrivals constant --records r.jsonl";
+    let output = load(server.folder.path(), &server.http(), call).run().output();
+    let table = String::from_utf8(output).unwrap();
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!((lines[1][0], lines[1][1], lines[1][12]), ("100", "80", "0"));
+    assert_eq!((lines[2][0], lines[2][1], lines[2][12]), ("400", "80", "0"));
+    let records = records(&server.path("r.jsonl"));
+    assert_eq!(records.len(), 160);
+    for rate in [100.0, 400.0] {
+        let mut of: Vec<&Record> = records.iter().filter(|record| record.rate == rate).collect();
+        of.sort_by_key(|record| record.query);
+        assert!(of.iter().all(|record| record.outcome == Outcome::Answered && record.sent_ns.is_some()));
+        let gap = (1e9 / rate) as u64;
+        let gaps = of.windows(2).map(|pair| pair[1].intended_ns - pair[0].intended_ns);
+        assert!(gaps.into_iter().all(|found| found.abs_diff(gap) <= 1));
+    }
+}
+
+#[test]
+fn rows_that_are_given_are_sent() {
+    let server = Server::taking(0);
+    fs::write(server.path("x.npy"), f4(&[3, 8], &[1.0; 24])).unwrap();
+    let report = json(&server, &server.grpc(), "--rate 100 --queries 10 --data x.npy");
+    assert_eq!(report["runs"][0]["answered"], 10);
+}
+
+#[test]
+fn what_is_rebuilt_is_counted() {
+    // One call in ten never ends.
+    let behavior = constant(1) + r#", "hangs": 0.1"#;
+    let coded = r#", "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}, "group_delay_ms": 5},
+        "answer": {"when": "grace", "ms": 30}, "ejection": null"#;
+    let server = Server::start(&behavior, coded);
+    let report = json(&server, &server.http(), "--rate 200 --queries 300 --records r.jsonl");
+    let run = &report["runs"][0];
+    let rebuilt = records(&server.path("r.jsonl")).iter().filter(|record| record.reconstructed == 1).count();
+    assert!(rebuilt > 5, "{report}");
+    let share = rebuilt as f64 / run["answered"].as_f64().unwrap();
+    assert_eq!(run["reconstructed"].as_f64(), Some(share), "{report}");
+}
+
+#[test]
+fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
+    let server = Server::taking(0);
+    fs::write(server.path("wide.npy"), f4(&[3, 9], &[1.0; 27])).unwrap();
+    fs::write(server.path("none.npy"), f4(&[0, 8], &[])).unwrap();
+    let refused = |url: &str, arguments: &str, code: i32, expected: &str| {
+        let call = format!("--rate 100 --queries 3 {arguments}");
+        let ended = load(server.folder.path(), url, &call).run();
+        assert_eq!((ended.code, ended.stdout.len()), (code, 0), "{arguments}: {}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{arguments}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    };
+    let http = server.http();
+    refused("127.0.0.1:8000", "", 1, "expected one that begins with http://");
+    refused("http://no-such-host.invalid:1", "", 1, "no-such-host.invalid");
+    refused("http://127.0.0.1:1", "", 1, "http://127.0.0.1:1: model toy: ");
+    refused(&server.grpc(), "--encoding json", 1, "which is one of gRPC");
+    refused(&http, "--model-version 7", 1, "model toy: ");
+    refused(&http, "--shape 9", 1, "found rows of shape [9] for input 'x', expected [8]");
+    refused(&http, "--shape z:8", 1, "found a shape for input 'z', expected one for x");
+    refused(&http, "--data wide.npy", 1, "found rows of shape [9] for input 'x', expected [8]");
+    refused(&http, "--data none.npy", 1, "found a stream without rows");
+    refused(&http, "--data missing.npy", 1, "missing.npy: cannot open");
+    refused(&http, "--header connection:x", 1, "connection");
+    refused(&http, "--records -", 2, "--records -: standard output is for the table");
+    refused(&http, "--records missing/r.jsonl", 1, "missing/r.jsonl: cannot create");
+    refused(&http, "--records /dev/full", 1, "/dev/full");
+    refused(&http.replace("http", "https"), "--ca missing.pem", 1, "missing.pem");
+    let unknown = Tool::new("parm-load").args(&format!("{http} -m other --rate 1")).run();
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.stderr.contains("unknown model: 'other'"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_leaves_what_was_answered_and_failures() {
+    let Server { runtime, at, orders, folder } = Server::taking(1);
+    let killer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(700));
+        orders.blocking_send(Order::Stop).unwrap();
+        runtime.shutdown_timeout(Duration::from_millis(200));
+    });
+    let call = "--rate 100 --seconds 2 --timeout 500 --json";
+    let report = load(folder.path(), &url("http", at.http), call).run().output();
+    killer.join().unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let run = &report["runs"][0];
+    let count = |name: &str| run[name].as_u64().unwrap();
+    assert!(count("answered") > 5 && count("failed") > 50, "{report}");
+    assert_eq!(count("answered") + count("failed"), count("requests"));
+    assert!(run["failures"]["unreachable"].as_u64() > Some(0), "{report}");
+}
+
+#[test]
+fn without_any_answer_it_fails_and_says_what_the_first_error_was() {
+    let server = Server::start(&constant(10_000), r#", "deadline_ms": 50"#);
+    let ended = load(server.folder.path(), &server.http(), "--rate 100 --queries 5").run();
+    assert_eq!(ended.code, 1);
+    let table = String::from_utf8(ended.stdout).unwrap();
+    assert!(table.contains("failed-504:5"), "{table}");
+    assert!(ended.stderr.contains("found no answer to any request: "), "{}", ended.stderr);
+}
+
+#[test]
+fn failures_are_warned_of() {
+    let server = Server::taking(300);
+    let tool = Tool::new("parm-load").arg(server.http()).args("-m toy --warm-up 0 --rate 100 --queries 20");
+    let ended = tool.args("--arrivals constant --in-flight 5").run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(String::from_utf8(ended.stdout).unwrap().contains("not-sent:15"));
+    assert!(ended.stderr.contains("100/s: 15 of 20 requests failed"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("15 requests were not sent, since 5 were on their way"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_signal_ends_it_and_prints_what_there_is() {
+    let server = Server::taking(1);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        // Of a pipe one sees when there are records.
+        let (pipe, once) = (server.path("r.jsonl"), server.path(signal));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (from, begun) = (pipe.clone(), once.clone());
+        let reader = thread::spawn(move || {
+            let lines = BufReader::new(fs::File::open(from).unwrap()).lines();
+            let note = |line: Result<String, _>| {
+                let record: Record = serde_json::from_str(&line.unwrap()).unwrap();
+                fs::write(&begun, "x").unwrap();
+                record
+            };
+            lines.map(note).collect::<Vec<_>>()
+        });
+        let call = "--rate 200,300 --seconds 3600 --json --records r.jsonl";
+        let ended = load(server.folder.path(), &server.http(), call).interrupt(signal, &once);
+        assert_eq!((ended.code, ended.stderr.as_str()), (code, ""));
+        let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(report["runs"].as_array().unwrap().len(), 1, "{report}");
+        assert!(report["runs"][0]["answered"].as_u64() > Some(10), "{report}");
+        assert_eq!(report["runs"][0]["requests"], reader.join().unwrap().len());
+        fs::remove_file(pipe).unwrap();
+    }
+}

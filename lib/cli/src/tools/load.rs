@@ -1,0 +1,252 @@
+//! `parm-load`: load on a model server, and what it meets.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::input::Input;
+use crate::options::{Common, ReadOptions};
+use crate::output::Target;
+
+/// Put load on a model server and measure latencies
+///
+/// Sends requests to a server of the Open Inference Protocol (KServe v2) at times that are decided
+/// beforehand, whatever becomes of the ones before (open loop), and prints the median, the mean and the
+/// tail of their latencies, counted from those times (no coordinated omission).
+///
+/// Ctrl-C ends the measurement and prints what there is.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "parm-load", version, max_term_width = 100)]
+pub struct Load {
+    /// The server: http://HOST:PORT, https://…, grpc://… or grpcs://…
+    #[arg(value_name = "URL")]
+    pub url: String,
+
+    /// The model's name
+    #[arg(short, long, value_name = "NAME")]
+    pub model: String,
+
+    /// The model's version; by default the server's own choice
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub model_version: String,
+
+    /// Requests a second, on average; several rates (--rates) come one after the other
+    #[arg(
+        long,
+        visible_alias = "rates",
+        value_name = "RATE,…",
+        value_delimiter = ',',
+        required = true,
+        value_parser = rate,
+        help_heading = "Load"
+    )]
+    pub rate: Vec<f64>,
+
+    /// Send so many requests at each rate
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "seconds",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000),
+        help_heading = "Load"
+    )]
+    pub queries: Option<u64>,
+
+    /// Send requests for so long at each rate
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds,
+        help_heading = "Load"
+    )]
+    pub seconds: f64,
+
+    /// How requests follow each other
+    #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
+    pub arrivals: ArrivalsOption,
+
+    /// Send requests for so long before those that count, at each rate
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
+    pub warm_up: f64,
+
+    /// How long an answer may take, in ms
+    #[arg(long, value_name = "MS", default_value = "10000", value_parser = milliseconds, help_heading = "Load")]
+    pub timeout: f64,
+
+    /// The most requests on their way; what is due while there are so many fails
+    ///
+    /// Over HTTP each has a connection, and so an open file.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        help_heading = "Load"
+    )]
+    pub in_flight: u32,
+
+    /// The seed of arrivals and of random rows
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Load")]
+    pub seed: u64,
+
+    /// Rows that are sent, in turn; by default random ones
+    ///
+    /// They are read whole, and have the type and the row shape of the model's one input.
+    #[arg(long, value_name = "QUERIES.npy", help_heading = "Queries")]
+    pub data: Option<Input>,
+
+    /// Rows of one request
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        help_heading = "Queries"
+    )]
+    pub rows: u32,
+
+    /// The shape of a row of an input that the server leaves open
+    ///
+    /// Without a name it is that of all inputs that have none of their own.
+    #[arg(long, value_name = "[INPUT:]D,…", help_heading = "Queries")]
+    pub shape: Vec<ShapeOption>,
+
+    /// How tensors go over the wire
+    #[arg(long, value_name = "ENCODING", default_value = "auto", help_heading = "Connection")]
+    pub encoding: EncodingOption,
+
+    /// A header of each request
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Connection")]
+    pub header: Vec<(String, String)>,
+
+    /// The certificates that are trusted; by default those of the public authorities
+    #[arg(long, value_name = "FILE.pem", help_heading = "Connection")]
+    pub ca: Option<PathBuf>,
+
+    /// Write a line of JSON for each request that counts, see parm-formats(5)
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
+    pub records: Option<Target>,
+
+    /// Print JSON in place of a table
+    #[arg(long, help_heading = "Results")]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+super::tool!(Load, "parm-load");
+
+/// How requests follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArrivalsOption {
+    /// As from many clients that know nothing of each other
+    Poisson,
+    /// At equal distances
+    Constant,
+}
+
+/// How tensors go over the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EncodingOption {
+    /// As the server understands and the URL says
+    Auto,
+    /// JSON over HTTP
+    Json,
+    /// JSON and binary tensors over HTTP
+    Binary,
+    /// gRPC
+    Grpc,
+}
+
+/// The shape of a row, of one input or of all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeOption {
+    /// The input.
+    pub input: Option<String>,
+    /// The shape of one row.
+    pub shape: Vec<u64>,
+}
+
+impl std::str::FromStr for ShapeOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Names may have colons.
+        let (input, axes) = match text.rsplit_once(':') {
+            Some((input, axes)) => (Some(input.to_owned()), axes),
+            None => (None, text),
+        };
+        let axis =
+            |axis: &str| axis.trim().parse().map_err(|_| format!("found '{axis}', expected a number from 0"));
+        Ok(Self { input, shape: axes.split(',').map(axis).collect::<Result<_, _>>()? })
+    }
+}
+
+/// A number that is not far from what can be.
+fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number")?;
+    if (least..=most).contains(&value) { Ok(value) } else { Err(format!("expected {least} to {most}")) }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    between(text, 0.001, 1_000_000.0)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    between(text, 0.0, 10_000_000.0)
+}
+
+fn milliseconds(text: &str) -> Result<f64, String> {
+    between(text, 1.0, 1_000_000_000.0)
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
+    Ok((name.trim().to_lowercase(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Load, String> {
+        let line = "parm-load http://localhost:8000 -m m ".to_owned() + line;
+        Load::try_parse_from(line.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn numbers_shapes_and_headers_are_read() {
+        let load = parse("--rates 100,2.5 --shape 3,4 --shape a:b:7 --header X-API-Key:k").unwrap();
+        assert_eq!(load.rate, [100.0, 2.5]);
+        assert_eq!(load.shape[0], ShapeOption { input: None, shape: vec![3, 4] });
+        assert_eq!(load.shape[1], ShapeOption { input: Some("a:b".to_owned()), shape: vec![7] });
+        assert_eq!(load.header, [("x-api-key".to_owned(), "k".to_owned())]);
+        assert_eq!((load.queries, load.seconds, load.arrivals), (None, 10.0, ArrivalsOption::Poisson));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (line, expected) in [
+            ("", "--rate"),
+            ("--rate 0", "expected 0.001 to 1000000"),
+            ("--rate NaN", "expected 0.001"),
+            ("--rate 1 --seconds -1", "expected 0 to"),
+            ("--rate 1 --seconds inf", "expected 0 to"),
+            ("--rate 1 --timeout 0", "expected 1 to"),
+            ("--rate 1 --queries 5 --seconds 5", "cannot be used with"),
+            ("--rate 1 --shape x:3,y", "found 'y', expected a number"),
+            ("--rate 1 --header key", "expected NAME: VALUE"),
+            ("--rate 1 --rows 0", "not in 1..=1000000"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+}
