@@ -57,8 +57,10 @@ pub(super) enum Protocol {
 impl Target {
     pub(super) fn new(remote: &Remote) -> Result<Self, Error> {
         let wrong = |problem: &str| Error::Url { url: remote.url.clone(), problem: problem.to_owned() };
-        let uri: Uri =
-            remote.url.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
+        let uri: Uri = remote
+            .url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| wrong(&format!("which is none: {error}")))?;
         let (secure, grpc) = match uri.scheme_str() {
             Some("http") => (false, false),
             Some("https") => (true, false),
@@ -86,11 +88,20 @@ impl Target {
         if protocol == Protocol::Grpc && !prefix.is_empty() {
             return Err(wrong("expected none with a path, which gRPC does not have"));
         }
-        let port = match (authority.port_u16(), grpc) {
-            (Some(port @ 1..), _) => port,
-            (None, false) if secure => 443,
-            (None, false) => 80,
-            _ => return Err(wrong("expected one with a port")),
+        let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
+            "" if grpc => return Err(wrong("expected one with a port")),
+            "" => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
+            // What is no number would pass as no port.
+            port => {
+                let port = port.trim_start_matches(':').parse().ok().filter(|&port: &u16| port > 0);
+                port.ok_or_else(|| wrong("expected a port from 1 to 65535"))?
+            }
         };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         if host.is_empty() {
@@ -191,22 +202,24 @@ mod tests {
     #[test]
     fn urls_of_no_model_server_are_refused() {
         for (url, encoding, expected) in [
-            ("", Encoding::Auto, "found the URL '', empty string"),
+            ("", Encoding::Auto, "found the URL '', which is none: empty string"),
             ("a:80", Encoding::Auto, "expected one that begins with http://"),
             ("ftp://a", Encoding::Auto, "expected one that begins with http://"),
-            ("http://", Encoding::Auto, "invalid"),
+            ("http://", Encoding::Auto, "which is none"),
             ("http://:80", Encoding::Auto, "expected a host"),
-            ("http://a b", Encoding::Auto, "invalid uri"),
+            ("http://a b", Encoding::Auto, "which is none: invalid uri"),
             ("http://me:secret@a", Encoding::Auto, "expected none with a password"),
             ("http://a/?b", Encoding::Auto, "expected none with a query"),
-            ("http://a:0", Encoding::Auto, "expected one with a port"),
-            ("http://a:99999", Encoding::Auto, "invalid"),
+            ("http://a:0", Encoding::Auto, "expected a port from 1 to 65535"),
+            ("http://a:99999", Encoding::Auto, "expected a port from 1 to 65535"),
+            ("http://a:", Encoding::Auto, "expected a port from 1 to 65535"),
+            ("http://[::1]:x", Encoding::Auto, "expected a port from 1 to 65535"),
             ("grpc://a", Encoding::Auto, "expected one with a port"),
             ("grpc://a:1/b", Encoding::Auto, "expected none with a path"),
             ("grpc://a:1", Encoding::Json, "an encoding of HTTP"),
         ] {
             let error = target(url, encoding).unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(expected), "{url}: {error}");
         }
     }
 
