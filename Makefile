@@ -118,7 +118,7 @@ install-files:
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
 	$(CARGO) bench --locked -p parm --bench kernels --bench codes
 	$(CARGO) bench --locked -p parm-engine --bench events
-	$(CARGO) bench --locked -p parm-serving --bench coder --bench load --bench wire
+	$(CARGO) bench --locked -p parm-serving --bench coder --bench wire --bench calls --bench load
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 
 .PHONY: clean

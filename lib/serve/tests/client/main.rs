@@ -6,4 +6,5 @@ mod failures;
 mod fake;
 mod grpc;
 mod running;
+mod streams;
 mod tls;

@@ -132,6 +132,32 @@ async fn a_server_in_front_of_others_of_all_kinds_serves_their_model() {
 }
 
 #[tokio::test]
+async fn an_answer_of_other_rows_or_another_shape_is_none_and_another_instance_is_asked() {
+    let right = Server::start(r#"{"synthetic": {}, "roles": ["deployed"]}"#).await;
+    for (shape, data) in [("[1,1]", "[1]"), ("[2,2]", "[1,2,3,4]"), ("[2]", "[1,2]"), ("[0,2]", "[]")] {
+        let body =
+            format!(r#"{{"outputs":[{{"name":"y","datatype":"FP32","shape":{shape},"data":{data}}}]}}"#);
+        let wrong = Fake::new(move |_| json(200, &body)).await;
+        let instance = |url: &str| {
+            format!(r#"{{"remote": {{"url": "{url}", "encoding": "json"}}, "roles": ["deployed"]}}"#)
+        };
+        let alone = Server::start(&instance(&wrong.url())).await;
+        let client = &alone.clients().await[0];
+        ready(client).await;
+        let error = client.infer(request(4), CallContext::default()).await.unwrap_err();
+        assert!(matches!(&error, CallError::Failed(_)), "{shape}: {error:?}");
+        let asked = || wrong.asked().iter().filter(|asked| asked.ends_with("/infer")).count();
+        assert_eq!(asked(), 3, "{shape}: as often as work is tried");
+
+        let both = Server::start(&format!("{}, {}", instance(&wrong.url()), instance(&right.http()))).await;
+        let client = &both.clients().await[0];
+        for _ in 0..4 {
+            answers(client).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_a_url_is_refused_with_its_place() {
     let text =
         r#"{"models": [{"name": "m", "instances": [{"remote": {"url": "a:1"}, "roles": ["deployed"]}]}]}"#;
