@@ -1,13 +1,13 @@
 //! `parm-load`: load on a model server. What it does is in `parm_serving::load`; here are its options, the
 //! way to the server, and its output.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IntoInnerError, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use parm_cli::output::{Compression, Output, Target};
-use parm_cli::tools::load::{ArrivalsOption, EncodingOption, Load};
+use parm_cli::tools::load::{ArrivalsOption, EncodingOption, Load, ShapeOption};
 use parm_cli::{Exit, Io, Usage, signals};
 use parm_serving::client;
 use parm_serving::config::{Encoding, Remote};
@@ -34,10 +34,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     let source = source(options, io)?;
     let runtime = Runtime::new().context("the runtime")?;
     let (instance, metadata) = runtime.block_on(reach(options))?;
-    let shape = |shape: &parm_cli::tools::load::ShapeOption| RowShape {
-        input: shape.input.clone(),
-        shape: shape.shape.clone(),
-    };
+    let shape = |shape: &ShapeOption| RowShape { input: shape.input.clone(), shape: shape.shape.clone() };
     let shapes: Vec<RowShape> = options.shape.iter().map(shape).collect();
     let rows = options.rows as usize;
     let queries = Queries::new(&options.model_version, &metadata, rows, &shapes, source)
@@ -63,7 +60,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     // Calls that nobody waits for are not waited for.
     runtime.shutdown_background();
     if let Some(records) = records {
-        let output: Output = records.into_inner().map_err(|error| error.into_error()).context("records")?;
+        let output: Output = records.into_inner().map_err(IntoInnerError::into_error).context("records")?;
         output.commit()?;
     }
     print(options, io, &summaries)?;
@@ -174,7 +171,7 @@ fn complain(options: &Load, io: &mut Io, summary: &Summary) {
     if summary.is_late() {
         warn(&format!(
             "requests were sent up to {} late (P99), and the median latency is {}: latencies tell of this \
-             machine more than of the server",
+             machine, too",
             ms(summary.late_ms(0.99)),
             ms(summary.within_ms(0.5)),
         ));

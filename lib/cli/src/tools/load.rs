@@ -179,13 +179,13 @@ impl std::str::FromStr for ShapeOption {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // Names may have colons.
-        let (input, axes) = match text.rsplit_once(':') {
-            Some((input, axes)) => (Some(input.to_owned()), axes),
+        let (input, shape) = match text.rsplit_once(':') {
+            Some((input, shape)) => (Some(input.to_owned()), shape),
             None => (None, text),
         };
         let axis =
             |axis: &str| axis.trim().parse().map_err(|_| format!("found '{axis}', expected a number from 0"));
-        Ok(Self { input, shape: axes.split(',').map(axis).collect::<Result<_, _>>()? })
+        Ok(Self { input, shape: shape.split(',').map(axis).collect::<Result<_, _>>()? })
     }
 }
 
@@ -237,7 +237,7 @@ mod tests {
             ("", "--rate"),
             ("--rate 0", "expected 0.001 to 1000000"),
             ("--rate NaN", "expected 0.001"),
-            ("--rate 1 --seconds -1", "expected 0 to"),
+            ("--rate 1 --seconds=-1", "expected 0 to"),
             ("--rate 1 --seconds inf", "expected 0 to"),
             ("--rate 1 --timeout 0", "expected 1 to"),
             ("--rate 1 --queries 5 --seconds 5", "cannot be used with"),
