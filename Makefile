@@ -120,6 +120,7 @@ bench: all ## Measure kernels and tools against their peers, as ratios within on
 	$(CARGO) bench --locked -p parm-engine --bench events
 	$(CARGO) bench --locked -p parm-serving --bench coder --bench wire --bench calls --bench load
 	testdata/bench/run "$(CURDIR)/$(BIN)"
+	testdata/bench/serve.sh "$(CURDIR)/$(BIN)"
 
 .PHONY: clean
 clean: ## Remove what was built (libtorch stays; remove .libtorch by hand)
