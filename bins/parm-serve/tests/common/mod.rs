@@ -93,7 +93,7 @@ pub(crate) fn next(log: &std::sync::mpsc::Receiver<String>, what: &str) -> Strin
         match log.recv_timeout(Duration::from_mins(1)) {
             Ok(line) if line.contains(what) => return line,
             Ok(line) => others.push(line),
-            Err(_) => panic!("no line with '{what}' among {others:#?}"),
+            Err(error) => panic!("{error}: no line with '{what}' among {others:#?}"),
         }
     }
 }
