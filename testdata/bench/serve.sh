@@ -32,7 +32,7 @@ serve() { # CONFIG, PORT
 latency() { # URL, ENCODING, RATE
   parm-load "$1" --model toy --encoding "$2" --rate "$3" --seconds 4 --arrivals constant --json -q > load.json
   for of in median p99; do grep -o "\"$of\":[0-9.e-]*" load.json | head -1 | cut -d: -f2; done |
-    awk '{printf "%s%.0f", NR > 1 ? " " : "", 1000 * $1}'
+    awk '{printf("%s%.0f", (NR > 1) ? " " : "", 1000 * $1)}'
 }
 compare() { # NAME, DIRECT URL, THROUGH URL, ENCODING, RATE
   local direct through
