@@ -144,3 +144,67 @@ fn what_a_parity_model_answers_is_checked() {
     assert!(decoder.accept(&[], 1, 1).unwrap_err().contains("found no output 'y'"));
     assert!(decoder.accept(&good, 2, 1).unwrap_err().contains("expected [2, 2]"));
 }
+
+/// A network that is a function of its rows, of two elements each.
+struct By(fn(&[[f32; 2]]) -> Vec<[f32; 2]>);
+
+impl parm_serving::lane::Network for By {
+    fn run(&self, rows: usize, shape: &[u64], values: &[f32]) -> Result<Vec<f32>, String> {
+        assert_eq!((values.len(), shape), (2 * rows, &[2][..]));
+        Ok(self.0(values.as_chunks().0).concat())
+    }
+}
+
+#[test]
+fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
+    let folder = std::env::temp_dir().join(format!("parm-coder-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for part in ["e.pt", "d.pt"] {
+        std::fs::write(folder.join(part), "").unwrap();
+    }
+    let file = serde_json::json!({
+        "format": 1, "code": "learned", "k": 2, "r": 1, "weights": [[1.0, 1.0]], "query_shape": [2],
+        "prediction_shape": [2], "output": "logits", "runs_on": "deployed", "parity": [], "encoder": "e.pt",
+        "decoder": "d.pt", "deployed": {"sha256": "", "name": ""},
+        "scores": {"A_a": null, "A_d": null, "agreement": null, "n": 0},
+        "made_by": {"version": "", "command": ""},
+    });
+    std::fs::write(folder.join("code.json"), file.to_string()).unwrap();
+    let text = format!(
+        r#"{{"models": [{{"name": "m",
+            "inputs": [{{"name": "x", "datatype": "FP32", "shape": [2]}}],
+            "outputs": [{{"name": "y", "datatype": "FP32", "shape": [2]}}],
+            "redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": {folder:?}}}}}}}]}}"#
+    );
+    let model = Config::parse(&text).unwrap().models.remove(0);
+    let code = code_of(&model).unwrap().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((code.parities(), code.runs_on_deployed), (1, true));
+    let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
+    let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
+    let Err(error) = coders(&spec, coded, &code, Networks::default()) else { panic!("it has no networks") };
+    assert_eq!(error, "a learned encoder needs embedded models");
+    // The encoder is the first query and twice the second; the decoder gives what it sees of each slot.
+    let networks = Networks {
+        encoder: Some(std::sync::Arc::new(By(|rows| {
+            vec![[rows[0][0] + 2.0 * rows[1][0], rows[0][1] + 2.0 * rows[1][1]]]
+        }))),
+        decoder: Some(std::sync::Arc::new(By(|rows| {
+            vec![
+                rows[2].map(|parity| parity + 100.0 * rows[0][0]),
+                rows[2].map(|parity| parity + 100.0 * rows[1][0]),
+            ]
+        }))),
+    };
+    let (_, encoder, mut decoder) = coders(&spec, coded, &code, networks).unwrap();
+    let both = encoder.encode(0, &[members(&[vec![1.0, 2.0], vec![3.0, 4.0]])]).unwrap();
+    assert_eq!(common::floats(&both[0].data.contiguous()), [7.0, 10.0]);
+    let alone = encoder.encode(0, &[vec![(1, vec![common::bytes(&[3.0, 4.0])])]]).unwrap();
+    assert_eq!(common::floats(&alone[0].data.contiguous()), [6.0, 8.0]);
+    let parity = decoder.accept(&answer(both), 1, 1).unwrap();
+    let outputs = [vec![common::bytes(&[1.0, 2.0])], vec![common::bytes(&[9.0, 9.0])], parity];
+    let lost = Lost { slot: 1, available: 0b101, absent: 0 };
+    let rebuilt = decoder.decode(lost, 1, |worker| Some(&outputs[worker][..])).unwrap();
+    // What slot 1 holds is not at hand: a zero.
+    assert_eq!(common::floats(&rebuilt.outputs[0]), [7.0, 10.0]);
+}

@@ -478,3 +478,38 @@ async fn a_model_that_cannot_be_loaded_says_why() {
         (503, true)
     );
 }
+
+#[tokio::test]
+async fn with_a_certificate_all_addresses_speak_tls_alone() {
+    use parm_serving::client;
+    use parm_serving::config::Remote;
+    use parm_serving::instance::CallContext;
+    let folder = std::env::temp_dir().join(format!("parm-server-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let more = format!(r#""tls": {{"certificate": {certificate:?}, "key": {key:?}}},"#);
+    let running = Running::start(config(TOY, &more), Arc::new(NoModels)).await.unwrap();
+    let at = running.addresses;
+    let (_orders, told) = mpsc::channel(1);
+    tokio::spawn(running.serve(told));
+    for (scheme, address) in [("https", at.http.unwrap()), ("grpcs", at.grpc.unwrap())] {
+        let url = format!("{scheme}://localhost:{}", address.port());
+        let remote = Remote { url, ca: Some(certificate.clone()), ..Remote::default() };
+        let instance = client::connect(&remote, address, 1 << 20).unwrap();
+        while instance.ready("toy", "").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let data = common::bytes(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        let asked = parm_serving::oip::grpc::read_request(request("a", 8)).unwrap();
+        assert_eq!(asked.inputs[0].data.contiguous(), data);
+        let answer = instance.infer(asked, CallContext::default()).await.unwrap();
+        assert_eq!(common::floats(&answer.outputs[0].data.contiguous()), ANSWER.map(|value| value as f32));
+        assert_ne!(get(address, "/v2").await.code, 200, "it also speaks without TLS");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let gone = Running::start(config(TOY, &more), Arc::new(NoModels)).await.err().unwrap();
+    assert!(gone.contains("certificate.pem"), "{gone}");
+}
