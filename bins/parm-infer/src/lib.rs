@@ -4,6 +4,8 @@
 //! the computer into outputs, and the caller's thread writes. Blocks pass in order, so the outputs
 //! stand in the order of the queries, and empty blocks go back to be filled again.
 
+mod remote;
+
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,14 +61,19 @@ struct Coded {
 /// # Errors
 /// Anything that keeps it from writing one output for each query; see the messages.
 pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
+    let path = match (&options.model, &options.url, &options.model_name) {
+        (Some(model), ..) => model,
+        (None, Some(url), Some(name)) => return remote::run(options, url, name, io),
+        _ => return Err(Usage::error("found no model, expected --model, or --url and --model-name")),
+    };
     let chosen = device::prepare(options.compute.device, options.compute.threads)?;
     if let Some(note) = &chosen.note {
         options.common.note(io, NAME, note);
     }
-    let code = options.code.as_deref().map(|directory| trained(directory, &options.model)).transpose()?;
-    let model = Model::load(&options.model, chosen.device)?;
+    let code = options.code.as_deref().map(|directory| trained(directory, path)).transpose()?;
+    let model = Model::load(path, chosen.device)?;
     let reader = options.input.rows(io, options.read.window())?;
-    let job = format!("{} on {}", options.model.display(), reader.name());
+    let job = format!("{} on {}", path.display(), reader.name());
     let shape = &reader.layout().shape;
     let session = |model| Session::new(model, chosen.device, shape).with_context(|| job.clone());
     let deployed = session(model)?;
@@ -197,7 +204,7 @@ fn write(
         let _ = blocks.send(outputs.bytes);
         open = Some(writers);
     }
-    bail!("{}: the computation ended early", options.model.display())
+    bail!("{}: the computation ended early", coded.name)
 }
 
 /// Opens the outputs: the model's, then those of parity models.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::load::{EncodingOption, header, milliseconds};
 use crate::input::Input;
 use crate::options::{Common, Compute, ReadOptions, TailOption, WriteOptions};
 use crate::output::Target;
@@ -16,8 +17,69 @@ use crate::output::Target;
 #[command(name = "parm-infer", version, max_term_width = 100)]
 pub struct Infer {
     /// The model: safetensors that parm-train wrote, or TorchScript
-    #[arg(short, long, value_name = "MODEL")]
-    pub model: PathBuf,
+    #[arg(short, long, value_name = "MODEL", required_unless_present = "url")]
+    pub model: Option<PathBuf>,
+
+    /// A server in place of a model: http://HOST:PORT, https://…, grpc://… or grpcs://…
+    ///
+    /// Any server of the Open Inference Protocol (KServe v2) whose model has one input and one output.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "model_name",
+        conflicts_with_all = ["model", "code", "device", "threads"],
+        help_heading = "Server"
+    )]
+    pub url: Option<String>,
+
+    /// The name of the server's model
+    #[arg(long, value_name = "NAME", requires = "url", help_heading = "Server")]
+    pub model_name: Option<String>,
+
+    /// The model's version; by default the server's own choice
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "",
+        hide_default_value = true,
+        requires = "url",
+        help_heading = "Server"
+    )]
+    pub model_version: String,
+
+    /// How tensors go over the wire
+    #[arg(long, value_name = "ENCODING", default_value = "auto", requires = "url", help_heading = "Server")]
+    pub encoding: EncodingOption,
+
+    /// Requests on their way at a time, each of a batch
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "4",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        requires = "url",
+        help_heading = "Server"
+    )]
+    pub concurrency: u32,
+
+    /// How long an answer may take, in ms
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value = "10000",
+        value_parser = milliseconds,
+        requires = "url",
+        help_heading = "Server"
+    )]
+    pub timeout: f64,
+
+    /// A header of each request
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header, requires = "url", help_heading = "Server")]
+    pub header: Vec<(String, String)>,
+
+    /// The certificates that are trusted; by default those of the public authorities
+    #[arg(long, value_name = "FILE.pem", requires = "url", help_heading = "Server")]
+    pub ca: Option<PathBuf>,
 
     /// The directory of a trained code: encode and run its parity models in the same pass
     ///
@@ -34,7 +96,7 @@ pub struct Infer {
     #[arg(long, value_name = "HOW", default_value = "error", requires = "code", help_heading = "Code")]
     pub tail: TailOption,
 
-    /// Rows that the model computes at a time
+    /// Rows that the model computes at a time; of a server, rows of a request
     #[arg(
         long,
         value_name = "N",

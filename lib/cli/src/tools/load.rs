@@ -203,11 +203,11 @@ fn seconds(text: &str) -> Result<f64, String> {
     between(text, 0.0, 10_000_000.0)
 }
 
-fn milliseconds(text: &str) -> Result<f64, String> {
+pub(super) fn milliseconds(text: &str) -> Result<f64, String> {
     between(text, 1.0, 1_000_000_000.0)
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
     Ok((name.trim().to_lowercase(), value.trim().to_owned()))
 }

@@ -1,0 +1,170 @@
+//! `parm-infer --url` as a process, before a server in this one.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parm_serving::NoModels;
+use parm_serving::config::Config;
+use parm_serving::server::{Addresses, Running};
+use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};
+use parm_testkit::{Tool, tool};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+const AT_ONCE: &str = r#""distribution": "constant", "ms": 0"#;
+
+/// A model of 4 floats in, 3 out: the sum of the first and the last, and the two between.
+struct Server {
+    runtime: Runtime,
+    at: Addresses,
+}
+
+impl Server {
+    /// Its answers take times of this distribution.
+    fn start(service: &str) -> Self {
+        let config = format!(
+            r#"{{"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "drain_ms": 100, "models": [{{"name": "toy",
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [4]}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}], "placement": "pooled",
+                "instances": [{{"capacity": 100, "synthetic": {{"count": 4, "behavior": {{
+                    "service": {{{service}}}}}}}}}]}}]}}"#
+        );
+        let config = Config::parse(&config).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let running = runtime.block_on(Running::start(config, Arc::new(NoModels))).unwrap();
+        let at = running.addresses;
+        let (orders, told) = mpsc::channel(1);
+        runtime.spawn(async move {
+            let _orders = orders;
+            running.serve(told).await
+        });
+        Self { runtime, at }
+    }
+
+    fn http(&self) -> String {
+        url("http", self.at.http)
+    }
+}
+
+fn url(scheme: &str, at: Option<SocketAddr>) -> String {
+    format!("{scheme}://{}", at.unwrap())
+}
+
+fn infer(url: &str) -> Tool {
+    Tool::new("parm-infer").arg("--url").arg(url).args("--model-name toy")
+}
+
+/// Queries [rows, 4] that begin at `first`, and what the model answers.
+fn queries(first: usize, rows: usize) -> (Vec<u8>, Vec<f32>) {
+    let values: Vec<f32> = (first * 4..(first + rows) * 4).map(|value| value as f32).collect();
+    let answers = values.chunks(4).flat_map(|x| [x[0] + x[3], x[1], x[2]]).collect();
+    (f4(&[rows, 4], &values), answers)
+}
+
+#[test]
+fn answers_stand_in_the_order_of_the_queries_over_every_encoding() {
+    // Answers overtake each other.
+    let server = Server::start(r#""distribution": "exponential", "mean_ms": 3"#);
+    let (http, grpc) = (server.http(), url("grpc", server.at.grpc));
+    let (input, answers) = queries(0, 300);
+    for (url, encoding) in
+        [(&http, "auto"), (&http, "json"), (&http, "binary"), (&grpc, "auto"), (&grpc, "grpc")]
+    {
+        for call in ["--batch 7 --concurrency 8", "--batch 7 --concurrency 1", "--batch 4000000000"] {
+            let call = format!("--encoding {encoding} {call}");
+            let output = infer(url).args(&call).stdin(input.clone()).run().output();
+            assert!(shape(&output) == [300, 3] && f4_values(&output) == answers, "{url} {call}");
+        }
+    }
+}
+
+#[test]
+fn the_items_of_the_output_are_those_of_the_input() {
+    let server = Server::start(AT_ONCE);
+    let parts = [queries(0, 5), queries(5, 0), queries(5, 300), queries(305, 1)];
+    let input: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+    let answers: Vec<f32> = parts.iter().flat_map(|(_, answers)| answers.clone()).collect();
+    let output = infer(&server.http()).args("--batch 7").stdin(input).run().output();
+    assert!(f4_values(&output) == answers);
+    let mut item = output.as_slice();
+    for rows in [5, 300, 1] {
+        assert_eq!(shape(item), [rows, 3]);
+        item = &item[item.len() - data(item).len() + rows * 12..];
+    }
+    assert!(item.is_empty());
+}
+
+#[test]
+fn queries_of_other_types_and_none_are_answered() {
+    let server = Server::start(AT_ONCE);
+    for (descr, bytes) in
+        [("|u1", vec![1, 2, 3, 4]), (">f8", [1_f64, 2., 3., 4.].map(f64::to_be_bytes).concat())]
+    {
+        let output = infer(&server.http()).stdin(item(descr, &[1, 4], &bytes)).run().output();
+        assert_eq!(f4_values(&output), [5., 2., 3.], "{descr}");
+    }
+    let output = infer(&server.http()).stdin(f4(&[0, 4], &[])).run().output();
+    assert_eq!((descr(&output).as_str(), shape(&output)), ("<f4", vec![0, 3]));
+}
+
+#[test]
+fn what_cannot_be_answered_is_one_line_and_leaves_no_file() {
+    let server = Server::start(r#""distribution": "constant", "ms": 200"#);
+    let http = server.http();
+    let folder = tempfile::tempdir().unwrap();
+    let (fits, _) = queries(0, 10);
+    let wide = f4(&[2, 5], &[0.; 10]);
+    let cases: [(&str, &str, &[u8], i32, &str); 9] = [
+        (&http, "", &wide, 1, "found rows of shape [5] for input 'x', expected [4]"),
+        (&http, "", &f4(&[0, 5], &[]), 1, "found rows of shape [5] for input 'x', expected [4]"),
+        (&http, "", &f4(&[0, 1 << 40], &[]), 1, "expected at most 268435456 bytes"),
+        (&http, "--timeout 1", &fits, 1, "rows 0 to 9: no answer within 1 ms"),
+        (&http, "--model-version 7", &fits, 1, "model toy: "),
+        (&http, "--header connection:x", &fits, 1, "connection"),
+        (&http, "-m model.pt", &fits, 2, "cannot be used with"),
+        (&http, "--threads 1", &fits, 2, "cannot be used with"),
+        ("http://127.0.0.1:1", "", &fits, 1, "model toy: "),
+    ];
+    for (url, call, input, code, expected) in cases {
+        let ended = infer(url).args(call).args("-o out.npy").within(folder.path()).stdin(input).run();
+        assert!(ended.code == code && ended.stderr.contains(expected), "{call}: {}", ended.stderr);
+        assert!(code == 2 || ended.stderr.lines().count() == 1, "{call}: {}", ended.stderr);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{call}");
+    }
+    let unknown = Tool::new("parm-infer").args(&format!("--url {http} --model-name other")).stdin(fits).run();
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.stderr.contains("unknown model: 'other'"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_is_an_error_and_leaves_no_file() {
+    let server = Server::start(AT_ONCE);
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(tool::folder().join("parm-infer"))
+        .args(["--url", &server.http(), "--model-name", "toy", "--batch", "2", "-o", "out.npy"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (input, _) = queries(0, 10);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&input[..input.len() - 128]).unwrap();
+    // Its file is there, so it has had the answer to the first two rows, and has sent no others.
+    while fs::read_dir(folder.path()).unwrap().count() == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.runtime.shutdown_timeout(Duration::from_millis(200));
+    stdin.write_all(&input[input.len() - 128..]).unwrap();
+    drop(stdin);
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    assert!(message.contains("rows 2 to 3: "), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
