@@ -319,14 +319,16 @@ fn coded() -> tempfile::TempDir {
     fs::write(folder.path().join("y.npy"), u1(&[20], &(0..20).map(|row| row % 3).collect::<Vec<u8>>()))
         .unwrap();
     let train = |call: &str| {
-        let call = format!("{call} --data x.npy --hidden 8 --epochs 2 --validation 0");
+        let call = format!("{call} --data x.npy --epochs 2 --validation 0");
         assert_eq!(Tool::new("parm-train").args(&call).within(folder.path()).run().output(), b"");
     };
-    train("base --labels y.npy -o base.safetensors");
-    train("parity --base base.safetensors --code sum -k 3 -r 2 -o code");
-    train("parity --base base.safetensors --code concat -k 3 -o tiles");
+    train("base --hidden 8 --labels y.npy -o base.safetensors");
+    train("parity --hidden 8 --base base.safetensors --code sum -k 3 -r 2 -o code");
+    train("parity --hidden 8 --base base.safetensors --code concat -k 3 -o tiles");
     train("coders --base base.safetensors -k 3 -r 2 -o around");
-    train("coders --base base.safetensors -k 3 --runs-on parity --encoder conv --decoder linear -o learned");
+    train(
+        "coders --base base.safetensors -k 3 --runs-on parity --hidden 8 --encoder conv --decoder linear -o learned",
+    );
     folder
 }
 

@@ -249,7 +249,9 @@ impl Driver {
                 held.view.last_failure = Some(error.to_string());
             }
         }
-        self.forget_idle();
+        if held.view.state == State::Leaving {
+            self.forget_idle();
+        }
     }
 
     /// A call ended.
