@@ -63,6 +63,10 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
     let cases = [
         (r#"{"models": []}"#.to_owned(), "models: found none"),
         (r#"{"http": null, "grpc": null, "models": []}"#.to_owned(), "expected at least one"),
+        (
+            with("").replacen('{', "{\"limits\": {\"header_ms\": 18446744073709551615}, ", 1),
+            "limits.header_ms: found 18446744073709552000, expected a time in ms",
+        ),
         (apart.replace("INSTANCE", ""), "models[0].instances: found none"),
         (
             apart.replace("INSTANCE", r#"{"roles": ["deployed"]}"#),

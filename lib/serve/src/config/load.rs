@@ -111,6 +111,13 @@ impl Config {
         if self.models.is_empty() {
             return Err(value("models", "found none, expected at least one"));
         }
+        for (name, ms) in [
+            ("drain_ms", self.drain_ms),
+            ("limits.header_ms", self.limits.header_ms),
+            ("limits.body_ms", self.limits.body_ms),
+        ] {
+            milliseconds(name, ms as f64)?;
+        }
         let mut names = BTreeSet::new();
         for (index, model) in self.models.iter().enumerate() {
             let at = format!("models[{index}]");
