@@ -16,7 +16,7 @@ use parm_cli::tools::load::EncodingOption;
 use parm_cli::{Exit, Io, Output, Progress, output};
 use parm_serving::client;
 use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::{CallContext, Instance};
+use parm_serving::instance::{CallContext, Instance, within};
 use parm_serving::load::{Queries, Rows, Source as Given};
 use parm_serving::oip::{Datatype, InferResponse, ModelMetadata, RequestedOutput, TensorMetadata};
 use tokio::runtime::Runtime;
@@ -254,7 +254,7 @@ impl Server {
             |output: &TensorMetadata| RequestedOutput { name: output.name.clone(), ..Default::default() };
         request.outputs = self.metadata.outputs.iter().map(wanted).collect();
         let call = CallContext { timeout: Some(self.timeout), ..CallContext::default() };
-        let response = self.instance.infer(request, call).await.with_context(place)?;
+        let response = within(self.timeout, self.instance.infer(request, call)).await.with_context(place)?;
         let rows = rows_of(&response, count).with_context(place)?;
         Ok(Answer { count, rows, items })
     }

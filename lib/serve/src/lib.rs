@@ -14,6 +14,7 @@ pub mod models;
 pub mod oip;
 pub mod proto;
 pub mod server;
+mod together;
 mod transport;
 
 pub use fleet::{Embed, NoModels};

@@ -1,16 +1,23 @@
 //! Calls over HTTP/1.1: one at a time on each connection, which is kept for the next.
+//!
+//! A connection is driven by the call on it, in the call's own task, and by nobody while it is kept.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::Request;
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{self, SendRequest, handshake};
+use hyper_util::rt::TokioIo;
 
-use super::dial::Dialer;
+use super::dial::{Dialer, Io};
 use super::failure::{broke, is_closed};
 use super::reply::{Reply, receive};
 use crate::instance::CallError;
 use crate::oip::http::Body;
+use crate::together::Again;
 
 /// The most connections that are kept.
 const MOST_IDLE: usize = 64;
@@ -24,23 +31,75 @@ pub(super) struct Http1 {
     idle: Arc<Idle>,
 }
 
+/// A connection, and what drives it.
+struct Connection {
+    sender: SendRequest<Body>,
+    driver: Driver,
+}
+
+/// Reads and writes; none once the connection is over.
+struct Driver(Option<http1::Connection<TokioIo<Box<dyn Io>>, Body>>);
+
+impl Driver {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let Some(driver) = &mut self.0
+            && Pin::new(driver).poll(context).is_ready()
+        {
+            // How it ended is what the call on it is told.
+            self.0 = None;
+        }
+    }
+
+    /// Drives the connection until some work on it is done.
+    async fn until<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        Again::new(poll_fn(|context| {
+            self.poll(context);
+            work.as_mut().poll(context)
+        }))
+        .await
+    }
+}
+
+/// Why there is no reply.
+enum Failure {
+    /// The request was not answered.
+    Unanswered(hyper::Error),
+    Call(CallError),
+}
+
+impl Connection {
+    async fn call(&mut self, request: Request<Body>, limit: usize) -> Result<Reply, Failure> {
+        let Self { sender, driver } = self;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(Failure::Unanswered)?;
+            receive(response, limit).await.map_err(Failure::Call)
+        };
+        driver.until(answer).await
+    }
+
+    /// True if the server has not closed it, and it is done with what was sent before.
+    fn is_ready(&mut self) -> bool {
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+        self.sender.is_ready()
+    }
+}
+
 /// Connections that wait for a call; the last one used is taken first.
 #[derive(Default)]
-struct Idle(Mutex<Vec<SendRequest<Body>>>);
+struct Idle(Mutex<Vec<Connection>>);
 
 impl Idle {
-    fn take(&self) -> Option<SendRequest<Body>> {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The server may have closed some.
-        while let Some(connection) = idle.pop() {
+    fn take(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if connection.is_ready() {
                 return Some(connection);
             }
         }
-        None
     }
 
-    fn keep(&self, connection: SendRequest<Body>) {
+    fn keep(&self, connection: Connection) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MOST_IDLE {
             idle.push(connection);
@@ -57,37 +116,44 @@ impl Http1 {
     /// come, this closes the connection.
     pub(super) async fn call(&self, request: Request<Body>, limit: usize) -> Result<Reply, CallError> {
         if let Some(mut connection) = self.idle.take() {
-            match connection.send_request(request.clone()).await {
-                Ok(response) => {
-                    let reply = receive(response, limit).await?;
+            match connection.call(request.clone(), limit).await {
+                Ok(reply) => {
                     self.keep(connection);
                     return Ok(reply);
                 }
                 // The server closed it while it waited.
-                Err(error) if is_closed(&error) => {}
-                Err(error) => return Err(broke(&error)),
+                Err(Failure::Unanswered(error)) if is_closed(&error) => {}
+                Err(failure) => return Err(failure.into()),
             }
         }
-        let io = self.dialer.dial().await?;
-        let (mut connection, driver) = handshake(io).await.map_err(|error| broke(&error))?;
-        // How it ends is what the call on it is told.
-        tokio::spawn(driver);
-        let response = connection.send_request(request).await.map_err(|error| broke(&error))?;
-        let reply = receive(response, limit).await?;
+        let (sender, driver) = handshake(self.dialer.dial().await?).await.map_err(|error| broke(&error))?;
+        let mut connection = Connection { sender, driver: Driver(Some(driver)) };
+        let reply = connection.call(request, limit).await?;
         self.keep(connection);
         Ok(reply)
     }
 
     /// Keeps a connection for the next call, as soon as it is done with this one.
-    fn keep(&self, mut connection: SendRequest<Body>) {
+    fn keep(&self, mut connection: Connection) {
         if connection.is_ready() {
             return self.idle.keep(connection);
         }
         let idle = Arc::clone(&self.idle);
         tokio::spawn(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(TO_SETTLE, connection.ready()).await {
+            let Connection { sender, driver } = &mut connection;
+            let settled = driver.until(sender.ready());
+            if let Ok(Ok(())) = tokio::time::timeout(TO_SETTLE, settled).await {
                 idle.keep(connection);
             }
         });
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unanswered(error) => broke(&error),
+            Failure::Call(error) => error,
+        }
     }
 }

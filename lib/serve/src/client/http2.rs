@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use http::Request;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::sync::Mutex;
 
 use super::dial::Dialer;
@@ -15,6 +15,7 @@ use super::failure::{broke, is_closed};
 use super::reply::{Reply, receive};
 use crate::instance::CallError;
 use crate::oip::http::Body;
+use crate::together::{Spawned, together};
 use crate::transport::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// The largest frame that a server may send. With the 16 KiB of the standard, the answer of 600 KB comes in
@@ -121,7 +122,8 @@ impl Http2 {
             return Ok((held.clone(), false));
         }
         let io = self.dialer.dial().await?;
-        let (connection, driver) = Builder::new(TokioExecutor::new())
+        let parts = Spawned::default();
+        let (connection, driver) = Builder::new(parts.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -132,7 +134,7 @@ impl Http2 {
             .await
             .map_err(|error| broke(&error))?;
         // How it ends is what the calls on it are told.
-        tokio::spawn(driver);
+        tokio::spawn(together(driver, parts));
         slot.given_up.store(0, Ordering::Relaxed);
         let number = held.as_ref().map_or(0, |held| held.number + 1);
         let new = Numbered { number, connection };

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::Remote;
-use crate::instance::{Answer, CallContext, CallError, Instance};
+use crate::instance::{Answer, CallContext, Instance, within};
 use crate::oip::{InferRequest, InferResponse, ModelMetadata};
 use dial::Dialer;
 use grpc::Grpc;
@@ -131,19 +131,16 @@ impl Instance for Client {
         }
         let server = self.clone();
         Box::pin(async move {
-            let answer = async {
-                match &server {
-                    Client::Http(rest) => rest.infer(&request, &call).await,
-                    Client::Grpc(grpc) => grpc.infer(&request, &call).await,
-                }
-            };
-            within(call.timeout, answer).await
+            match &server {
+                Client::Http(rest) => rest.infer(&request, &call).await,
+                Client::Grpc(grpc) => grpc.infer(&request, &call).await,
+            }
         })
     }
 
     fn ready(&self, model: &str, version: &str) -> Answer<()> {
         let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
-        Box::pin(within(Some(PATIENCE), async move {
+        Box::pin(within(PATIENCE, async move {
             match &server {
                 Client::Http(rest) => rest.ready(&model, &version).await,
                 Client::Grpc(grpc) => grpc.ready(model, version).await,
@@ -153,23 +150,11 @@ impl Instance for Client {
 
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata> {
         let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
-        Box::pin(within(Some(PATIENCE), async move {
+        Box::pin(within(PATIENCE, async move {
             match &server {
                 Client::Http(rest) => rest.metadata(&model, &version).await,
                 Client::Grpc(grpc) => grpc.metadata(model, version).await,
             }
         }))
-    }
-}
-
-async fn within<T>(
-    longest: Option<Duration>,
-    answer: impl Future<Output = Result<T, CallError>>,
-) -> Result<T, CallError> {
-    match longest {
-        None => answer.await,
-        Some(longest) => {
-            tokio::time::timeout(longest, answer).await.unwrap_or(Err(CallError::Timeout(longest)))
-        }
     }
 }

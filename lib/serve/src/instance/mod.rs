@@ -27,13 +27,25 @@ pub trait Instance: Send + Sync + 'static {
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata>;
 }
 
+/// Waits for an answer so long, and then gives it up.
+///
+/// # Errors
+/// The call's, and [`CallError::Timeout`].
+pub async fn within<T>(
+    longest: Duration,
+    answer: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    tokio::time::timeout(longest, answer).await.unwrap_or(Err(CallError::Timeout(longest)))
+}
+
 /// Headers, by lower-case names.
 pub type Headers = Arc<[(String, String)]>;
 
 /// What accompanies a call.
 #[derive(Clone, Debug, Default)]
 pub struct CallContext {
-    /// How long the caller waits; the instance may use it to stop early.
+    /// How long the caller waits; the instance may use it to stop early. It is the caller who drops the
+    /// promise then: see [`within`].
     pub timeout: Option<Duration>,
     /// Headers of the client's request to pass on: `x-request-id`, `traceparent`, `tracestate`.
     pub headers: Headers,

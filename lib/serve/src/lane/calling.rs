@@ -194,7 +194,6 @@ impl Driver {
         held.view.running += 1;
         let began = running.since;
         let (instance, events) = (Arc::clone(&held.member.instance), self.events.clone());
-        let timeout = self.call_timeout;
         let task = tokio::spawn(async move {
             let since = Instant::now();
             let encoded = match work {
@@ -209,9 +208,7 @@ impl Driver {
             };
             let encoding = Encoding { full: began.elapsed(), sum: since.elapsed() };
             let result = match encoded {
-                Ok(()) => tokio::time::timeout(timeout, instance.infer(request, context))
-                    .await
-                    .unwrap_or(Err(CallError::Timeout(timeout))),
+                Ok(()) => instance.infer(request, context).await,
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {

@@ -1,6 +1,7 @@
 //! The task that owns an engine, and does what it says.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,17 +169,22 @@ impl Driver {
 
     /// Runs until nobody can ask any more and all is answered.
     pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<Event>) {
+        // One alarm, which is only ever moved to ring sooner, and rings in vain if it need not have: to
+        // move a timer wakes the thread that waits for it, and an answer in time makes most needless.
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set = Time::MAX;
         loop {
-            let wake = self.engine.wake().map(|at| self.options.origin + Duration::from_nanos(at));
-            let event = match wake {
-                Some(at) => {
-                    tokio::select! {
-                        biased;
-                        event = inbox.recv() => event.map(Some),
-                        () = tokio::time::sleep_until(at.into()) => Some(None),
-                    }
+            if let Some(at) = self.engine.wake().filter(|at| *at < set) {
+                alarm.as_mut().reset((self.options.origin + Duration::from_nanos(at)).into());
+                set = at;
+            }
+            let event = tokio::select! {
+                biased;
+                event = inbox.recv() => event.map(Some),
+                () = &mut alarm, if set != Time::MAX => {
+                    set = Time::MAX;
+                    Some(None)
                 }
-                None => inbox.recv().await.map(Some),
             };
             let Some(event) = event else { return };
             if let Some(event) = event {

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{Arrivals, Due, Outcome, Queries, Record, Schedule, Span, Summary};
-use crate::instance::{CallContext, CallError, Instance};
+use crate::instance::{CallContext, Instance, within};
 
 /// How long before its time a request is no longer slept for. Linux wakes a sleeper some 50 µs late.
 const SPIN: Duration = Duration::from_micros(100);
@@ -113,7 +113,7 @@ impl Sender<'_> {
                 let call = async {
                     let context = CallContext { timeout: Some(timeout), ..CallContext::default() };
                     let answer = instance.infer(queries.request(count), context);
-                    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(CallError::Timeout(timeout)))
+                    within(timeout, answer).await
                 };
                 let sent = Instant::now();
                 let answer = tokio::select! {

@@ -7,7 +7,7 @@ use parm::dtype::Float;
 use parm_engine::Reason;
 
 use crate::config::Limits;
-use crate::instance::{CallContext, CallError, Headers};
+use crate::instance::{CallContext, Headers, within};
 use crate::lane::{Ask, How, Payload, RowAnswer, Spec, Uncoded, Values};
 use crate::models::{Loaded, Served};
 use crate::oip::{
@@ -257,7 +257,6 @@ impl Loaded {
             request.id = format!("parm-sequence-{sequence}");
         }
         let call = instance.infer(request, CallContext { timeout: Some(wait), headers });
-        let answer = tokio::time::timeout(wait, call).await.unwrap_or(Err(CallError::Timeout(wait)));
-        answer.map(|response| response.outputs).map_err(|error| error.to_client())
+        within(wait, call).await.map(|response| response.outputs).map_err(|error| error.to_client())
     }
 }

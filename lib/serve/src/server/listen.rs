@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{Limits, Tls};
+use crate::together::{Spawned, together};
 use crate::transport::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// How often a silent HTTP/2 connection is asked whether it lives, and how long it has to say so.
@@ -143,7 +144,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     watcher: hyper_util::server::graceful::Watcher,
     _permit: OwnedSemaphorePermit,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
+    let streams = Spawned::default();
+    let mut builder = Builder::new(streams.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -162,7 +164,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .keep_alive_timeout(KEEP_ALIVE);
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    if let Err(error) = together(watcher.watch(connection), streams).await {
         tracing::debug!(error = %error, "a connection broke off");
     }
 }

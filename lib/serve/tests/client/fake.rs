@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use parm_serving::client::{connect, resolve};
 use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::{CallContext, CallError, Instance};
+use parm_serving::instance::{CallContext, CallError, Instance, within};
 use parm_serving::oip::{Datatype, InferRequest, InferResponse, Tensor};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -300,8 +300,9 @@ pub(crate) async fn infer(client: &Arc<dyn Instance>) -> Result<InferResponse, C
 
 /// What comes of a call that may take so long.
 pub(crate) async fn infer_within(client: &Arc<dyn Instance>, ms: u64) -> Result<InferResponse, CallError> {
-    let timeout = Some(Duration::from_millis(ms));
-    client.infer(request(3), CallContext { timeout, ..CallContext::default() }).await
+    let longest = Duration::from_millis(ms);
+    let call = CallContext { timeout: Some(longest), ..CallContext::default() };
+    within(longest, client.infer(request(3), call)).await
 }
 
 /// The floats of the first output.
