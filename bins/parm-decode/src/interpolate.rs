@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
     check_options(options, &code)?;
     let code = if options.strict { code.strict() } else { code };
     let recorded = Recorded::for_each_loss(options, io)?;
-    let first = Streams::first(options, io, recorded.as_ref())?;
+    let first = Streams::first(options, io, recorded.as_ref(), code.workers())?;
     let layout = first.predictions.layout().clone();
     let outputs = Outputs::open(options, io, &layout)?;
     let progress = Progress::new(&options.common, io, "answers", Some(0));

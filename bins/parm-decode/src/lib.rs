@@ -28,6 +28,7 @@ use crate::streams::{Block, Recorded, Streams};
 /// Options that contradict each other, a code or a stream that is refused, streams that do not have
 /// the rows that each other ask for, an output that cannot be written.
 pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
+    check_shard(options)?;
     match options.curve.choose(&options.code, io)? {
         AnyCode::Systematic(chosen) => run_systematic(options, io, *chosen),
         AnyCode::Interpolating(code) => interpolate::run(options, io, code),
@@ -38,7 +39,7 @@ fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<E
     check_options(options)?;
     check_counts(options, chosen.linear.r())?;
     let recorded = Recorded::for_each_loss(options, io)?;
-    let first = Streams::first(options, io, recorded.as_ref())?;
+    let first = Streams::first(options, io, recorded.as_ref(), chosen.linear.k())?;
     let layout = first.predictions.layout().clone();
     if let Some(file) = chosen.file.filter(|file| file.prediction_shape != layout.shape) {
         bail!(
@@ -101,6 +102,21 @@ fn check_options(options: &Decode) -> Result<()> {
         Some((flag, _)) => {
             Err(Usage::error(format!("{flag} goes with interpolating codes, not with --code {name}")))
         }
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is about the whole stream.
+fn check_shard(options: &Decode) -> Result<()> {
+    let given = [
+        ("--erase", options.erase.is_some(), "says what is missing by --available"),
+        ("--corrupt", options.corrupt.is_some(), "takes answers as they came"),
+        ("--rows", options.rows.is_some(), "writes whole groups"),
+    ];
+    match given.into_iter().find(|(_, given, _)| *given && options.shard.shard.is_some()) {
+        Some((flag, _, instead)) => Err(Usage::error(format!(
+            "{flag} is about the whole stream, and --shard about a part of it, which {instead}"
+        ))),
         None => Ok(()),
     }
 }

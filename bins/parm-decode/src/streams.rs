@@ -15,6 +15,15 @@ use parm_cli::tools::decode::{Decode, EraseOption};
 use parm_cli::{Input, Io};
 use rand_chacha::ChaCha8Rng;
 
+/// What a stream has a row for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Each prediction, or answer.
+    Rows,
+    /// Each coding group.
+    Groups,
+}
+
 /// All streams, at the same group.
 pub(crate) struct Streams {
     pub(crate) predictions: RowReader<Source>,
@@ -50,22 +59,38 @@ impl<T> Default for Block<T> {
 
 impl Streams {
     /// The streams of the first pass over them.
-    pub(crate) fn first(options: &Decode, io: &mut Io, recorded: Option<&Recorded>) -> Result<Self> {
-        match recorded {
-            Some(recorded) => recorded.streams(),
-            None => Self::open_with(options, |input| input.bytes(io, options.read.window())),
+    pub(crate) fn first(
+        options: &Decode,
+        io: &mut Io,
+        recorded: Option<&Recorded>,
+        rows_per_group: usize,
+    ) -> Result<Self> {
+        let window = options.read.window();
+        match (recorded, options.shard.shard) {
+            (Some(recorded), _) => recorded.streams(),
+            (None, None) => Self::open_with(options, |input, _| input.bytes(io, window)),
+            (None, Some(shard)) => {
+                let per_group = rows_per_group as u64;
+                let rows = shard.rows(options.input.items(window)?.rows(), per_group);
+                let groups = rows.start / per_group..rows.end.div_ceil(per_group);
+                Self::open_with(options, |input, of| {
+                    let part = if of == Of::Rows { &rows } else { &groups };
+                    input.part(&input.items(window)?, part.clone(), window)
+                })
+            }
         }
     }
 
-    fn open_with(options: &Decode, mut bytes: impl FnMut(&Input) -> Result<Source>) -> Result<Self> {
-        let predictions = RowReader::new(bytes(&options.input)?, options.input.to_string())?;
+    fn open_with(options: &Decode, mut bytes: impl FnMut(&Input, Of) -> Result<Source>) -> Result<Self> {
+        let predictions = RowReader::new(bytes(&options.input, Of::Rows)?, options.input.to_string())?;
         check_float(&predictions, "predictions")?;
-        let mut mask = |input: &Input| anyhow::Ok(MaskReader::new(bytes(input)?, input.to_string())?);
-        let available = options.available.as_ref().map(&mut mask).transpose()?;
-        let parity_available = options.parity_available.iter().map(mask).collect::<Result<_>>()?;
+        let mut mask = |input: &Input, of| anyhow::Ok(MaskReader::new(bytes(input, of)?, input.to_string())?);
+        let available = options.available.as_ref().map(|input| mask(input, Of::Rows)).transpose()?;
+        let parity_available =
+            options.parity_available.iter().map(|input| mask(input, Of::Groups)).collect::<Result<_>>()?;
         let mut parities = Vec::new();
         for input in &options.parity {
-            let parity = RowReader::new(bytes(input)?, input.to_string())?;
+            let parity = RowReader::new(bytes(input, Of::Groups)?, input.to_string())?;
             check_float(&parity, "parity outputs")?;
             let (found, expected) = (&parity.layout().shape, &predictions.layout().shape);
             if found != expected {
@@ -230,7 +255,7 @@ impl Recorded {
     }
 
     pub(crate) fn streams(&self) -> Result<Streams> {
-        Streams::open_with(&self.options, |input| {
+        Streams::open_with(&self.options, |input, _| {
             let known = self.bytes.iter().find(|(name, _)| name == input);
             let (_, bytes) = known.with_context(|| format!("{input}: not recorded"))?;
             Ok(Box::new(Cursor::new(Arc::clone(bytes))))

@@ -28,7 +28,11 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
         AnyCode::Systematic(chosen) => parities(options, chosen.linear.r())?,
         AnyCode::Interpolating(_) => workers(options)?,
     };
-    let input = options.input.rows(io, options.read.window())?;
+    let k = match &code {
+        AnyCode::Systematic(chosen) => chosen.linear.k(),
+        AnyCode::Interpolating(code) => code.k(),
+    };
+    let input = options.shard.rows(&options.input, io, options.read.window(), k)?;
     let layout = input.layout();
     if let AnyCode::Systematic(chosen) = &code
         && let Some(file) = chosen.file.as_ref().filter(|file| file.query_shape != layout.shape)

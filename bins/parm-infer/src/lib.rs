@@ -6,6 +6,7 @@
 
 mod remote;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,7 +73,8 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     }
     let code = options.code.as_deref().map(|directory| trained(directory, path)).transpose()?;
     let model = Model::load(path, chosen.device)?;
-    let reader = options.input.rows(io, options.read.window())?;
+    let together = code.as_ref().map_or_else(|| rows_together(options), |file| file.k);
+    let reader = options.shard.rows(&options.input, io, options.read.window(), together)?;
     let job = format!("{} on {}", path.display(), reader.name());
     let shape = &reader.layout().shape;
     let session = |model| Session::new(model, chosen.device, shape).with_context(|| job.clone());
@@ -111,6 +113,11 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let rows = written?;
     options.common.count(io, NAME, &format!("{rows} rows answered"));
     Ok(Exit::Done)
+}
+
+/// Rows that a shard holds together, where no code says it.
+fn rows_together(options: &Infer) -> usize {
+    options.group.map_or(1, NonZeroUsize::get)
 }
 
 /// Starts the reader and the computer; `job` names their work in messages. Returns where to give

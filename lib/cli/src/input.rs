@@ -3,13 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use parm::Dtype;
 use parm::mask::MaskReader;
-use parm::npy::{RowReader, Window, decompress};
+use parm::npy::{Items, RowReader, Window, decompress, is_compressed};
 
 use crate::exit::Usage;
 use crate::io::Io;
@@ -43,6 +44,12 @@ impl fmt::Display for Input {
     }
 }
 
+/// A file, at its beginning.
+enum Seekable {
+    Plain(File),
+    Packed(Source),
+}
+
 impl Input {
     /// Opens the bytes of the stream, decompressed if they are zstd.
     ///
@@ -67,6 +74,43 @@ impl Input {
     /// As [`bytes`](Self::bytes), or a first header that is refused.
     pub fn rows(&self, io: &mut Io, window: Window) -> Result<RowReader<Source>> {
         Ok(RowReader::new(self.bytes(io, window)?, self.to_string())?)
+    }
+
+    /// The items of a file.
+    ///
+    /// # Errors
+    /// Standard input, or anything else whose end is not known; what [`Items::find`] refuses.
+    pub fn items(&self, window: Window) -> Result<Items> {
+        Ok(match self.seekable(window)? {
+            Seekable::Plain(file) => Items::find(file, self.to_string()),
+            Seekable::Packed(source) => Items::find(source, self.to_string()),
+        }?)
+    }
+
+    /// The bytes of some rows of a file, as a stream.
+    ///
+    /// # Errors
+    /// As [`items`](Self::items), and what [`Items::part`] refuses.
+    pub fn part(&self, items: &Items, rows: Range<u64>, window: Window) -> Result<Source> {
+        Ok(match self.seekable(window)? {
+            Seekable::Plain(file) => Box::new(items.part(file, rows)?),
+            Seekable::Packed(source) => Box::new(items.part(source, rows)?),
+        })
+    }
+
+    fn seekable(&self, window: Window) -> Result<Seekable> {
+        let refused = || Usage::error(format!("--shard needs files, whose ends are known: found {self}"));
+        let Self::Path(path) = self else { return Err(refused()) };
+        let mut file = open(path)?;
+        if !file.metadata().is_ok_and(|data| data.is_file()) {
+            return Err(refused());
+        }
+        let packed = is_compressed(&mut file).with_context(|| format!("{self}: cannot read"))?;
+        Ok(if packed {
+            Seekable::Packed(decompress(file, window).with_context(|| format!("{self}: cannot read"))?)
+        } else {
+            Seekable::Plain(file)
+        })
     }
 
     /// Reads a stream of labels: one integer a row, from 0.

@@ -9,11 +9,11 @@ use nalgebra::DMatrix;
 use parm::codes::Code;
 use parm::codes::geometry::Points;
 use parm::codes::{InterpolatingCode, Redundancy};
-use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
+use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
 use parm::{CodeFile, DeviceChoice, LinearCode, Tail};
 
 use crate::exit::Usage;
-use crate::input::Input;
+use crate::input::{Input, Source};
 use crate::io::Io;
 use crate::output::{Compression, Output, Target};
 
@@ -109,6 +109,31 @@ impl ReadOptions {
     #[must_use]
     pub fn window(self) -> Window {
         if self.long { Window::Long } else { Window::Normal }
+    }
+}
+
+/// Which part of the streams is worked on.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Streams")]
+pub struct ShardOption {
+    /// Work on part I of N only, from 1/N to N/N: whole groups, as many as in the other parts or one more
+    ///
+    /// The streams must be files, whose ends are known. What all parts write, joined in their order by
+    /// 'parm-data cat', is what one call for all rows writes.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+}
+
+impl ShardOption {
+    /// Opens a stream with a row for each query, in groups of k: all of it, or the shard.
+    ///
+    /// # Errors
+    /// As [`Input::rows`] and [`Input::items`].
+    pub fn rows(self, input: &Input, io: &mut Io, window: Window, k: usize) -> Result<RowReader<Source>> {
+        let Some(shard) = self.shard else { return input.rows(io, window) };
+        let items = input.items(window)?;
+        let rows = shard.rows(items.rows(), k as u64);
+        Ok(RowReader::new(input.part(&items, rows, window)?, input.to_string())?)
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::{Cursor, Read};
 use parm::Dtype;
 use parm::mask::{self, MaskError, MaskReader};
 use parm::npy::{
-    Compressor, RowBuffer, RowLayout, RowReader, RowWriter, StreamError, StreamErrorKind, Window, WriteError,
-    decompress,
+    Compressor, Items, RowBuffer, RowLayout, RowReader, RowWriter, Shard, StreamError, StreamErrorKind,
+    Window, WriteError, decompress,
 };
 use parm_testkit::Trickle;
 use proptest::prelude::*;
@@ -180,7 +180,31 @@ fn read_all(source: impl Read, block: usize) -> Result<Vec<u8>, StreamError> {
     }
 }
 
+fn boxed(bytes: &[u8]) -> Box<dyn Read + Send> {
+    Box::new(Cursor::new(bytes.to_vec()))
+}
+
 proptest! {
+    #[test]
+    fn the_shards_of_a_stream_are_the_stream(mut stream in streams(dtypes()), k in 1_u64..5, of in 1_u64..6, block in 1_usize..12) {
+        stream.forms.iter_mut().for_each(|form| form.fortran = false);
+        let bytes = stream.foreign();
+        let items = Items::find(boxed(&bytes), "stream").unwrap();
+        prop_assert_eq!(items.rows(), stream.count() as u64);
+        let (mut joined, mut end) = (Vec::new(), 0);
+        for number in 1..=of {
+            let shard: Shard = format!("{number}/{of}").parse().unwrap();
+            let rows = shard.rows(items.rows(), k);
+            prop_assert_eq!(rows.start, end);
+            prop_assert!(number == of || (rows.end - rows.start).is_multiple_of(k));
+            end = rows.end;
+            let part = read_all(items.part(boxed(&bytes), rows.clone()).unwrap(), block).unwrap();
+            prop_assert_eq!(part.len() as u64, (rows.end - rows.start) * stream.layout.bytes() as u64);
+            joined.extend(part);
+        }
+        prop_assert_eq!(joined, stream.rows);
+    }
+
     #[test]
     fn what_is_written_is_read(stream in streams(dtypes()), block in 1_usize..12, call in 1_usize..12, most in 1_usize..40, seed: u64) {
         let bytes = stream.written(call);
@@ -456,4 +480,47 @@ fn what_is_no_mask_is_refused() {
     let error = MaskReader::new([].as_slice(), "have.npy").err().unwrap();
     assert!(matches!(error, MaskError::Stream(_)));
     assert_eq!(error.to_string(), "have.npy: item 1: found the end of the stream, expected an .npy item");
+}
+
+#[test]
+fn shards_are_whole_groups_of_equal_number() {
+    let sizes = |of: u64| -> Vec<u64> {
+        let shard = |number| format!("{number}/{of}").parse::<Shard>().unwrap().rows(23, 2);
+        (1..=of).map(shard).map(|rows| rows.end - rows.start).collect()
+    };
+    assert_eq!(sizes(3), [6, 8, 9]);
+    // The last row is in no group; it comes with the last shard.
+    assert_eq!(sizes(12), [0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3]);
+    for text in ["0/3", "4/3", "1", "1/0", "-1/2", "a/b", "1/2/3", "18446744073709551616/2"] {
+        let error = text.parse::<Shard>().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("found shard '{text}', expected I/N")), "{error}");
+    }
+    assert_eq!("2/3".parse::<Shard>().unwrap().to_string(), "2/3");
+}
+
+#[test]
+fn parts_of_items_in_fortran_order_are_refused_unless_they_are_all_of_it() {
+    let layout = RowLayout::new(Dtype::U8, [2]);
+    let form = naive::Form { big: false, fortran: true, version: 1 };
+    let bytes = naive::write(&layout, &[1, 2, 3, 4, 5, 6], form);
+    let items = Items::find(boxed(&bytes), "stream").unwrap();
+    assert_eq!(read_all(items.part(boxed(&bytes), 0..3).unwrap(), 9).unwrap(), [1, 2, 3, 4, 5, 6]);
+    assert!(read_all(items.part(boxed(&bytes), 3..9).unwrap(), 9).unwrap().is_empty());
+    let error = items.part(boxed(&bytes), 0..2).err().unwrap();
+    assert!(matches!(error.kind, StreamErrorKind::FortranPart), "{error}");
+}
+
+#[test]
+fn streams_that_end_too_early_have_no_parts() {
+    let layout = RowLayout::new(Dtype::U8, [2]);
+    let form = naive::Form { big: false, fortran: false, version: 1 };
+    let bytes = naive::write(&layout, &[1, 2, 3, 4], form);
+    let find = |bytes: &[u8]| Items::find(boxed(bytes), "stream").unwrap_err();
+    assert!(matches!(
+        find(&bytes[..bytes.len() - 1]).kind,
+        StreamErrorKind::Truncated { found: 3, expected: 4 }
+    ));
+    assert!(matches!(find(&[]).kind, StreamErrorKind::Empty));
+    let error = find(&[&bytes[..], b"PK"].concat());
+    assert!(matches!((error.item, error.kind), (2, StreamErrorKind::Magic { .. })));
 }

@@ -9,7 +9,9 @@ use parm::codes::Locate;
 use parm::corrupt::Corrupt;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, Compute, CurveOptions, ReadOptions, TailOption, WriteOptions};
+use crate::options::{
+    CodeOptions, Common, Compute, CurveOptions, ReadOptions, ShardOption, TailOption, WriteOptions,
+};
 use crate::output::Target;
 
 /// Rebuild the predictions that are missing
@@ -151,6 +153,10 @@ pub struct Decode {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub shard: ShardOption,
 
     #[command(flatten)]
     #[allow(missing_docs)]

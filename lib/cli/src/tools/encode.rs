@@ -3,7 +3,9 @@
 use clap::Parser;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, CompressOptions, Compute, CurveOptions, ReadOptions, TailOption};
+use crate::options::{
+    CodeOptions, Common, CompressOptions, Compute, CurveOptions, ReadOptions, ShardOption, TailOption,
+};
 use crate::output::Target;
 
 /// Encode queries into parity queries, or coded queries
@@ -48,6 +50,10 @@ pub struct Encode {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub shard: ShardOption,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -1,12 +1,13 @@
 //! `parm-infer`: tensors to a model's outputs.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Parser;
 
 use super::load::{EncodingOption, header, milliseconds};
 use crate::input::Input;
-use crate::options::{Common, Compute, ReadOptions, TailOption, WriteOptions};
+use crate::options::{Common, Compute, ReadOptions, ShardOption, TailOption, WriteOptions};
 use crate::output::Target;
 
 /// Run a model on a stream of tensors
@@ -117,6 +118,14 @@ pub struct Infer {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub read: ReadOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub shard: ShardOption,
+
+    /// Rows that a shard holds together; by default the k of --code, or 1
+    #[arg(long, value_name = "K", requires = "shard", conflicts_with = "code", help_heading = "Streams")]
+    pub group: Option<NonZeroUsize>,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -1,6 +1,6 @@
 //! zstd around streams: detected by its magic number when read, on request when written.
 
-use std::io::{self, BufReader, Cursor, Read, Write};
+use std::io::{self, BufReader, Cursor, Read, Seek, Write};
 
 use super::header::read_full;
 
@@ -71,6 +71,17 @@ pub fn decompress<'a>(
     // The check above gives the better message; this one also holds for later frames.
     decoder.window_log_max(window.log())?;
     Ok(Box::new(Named(decoder)))
+}
+
+/// True if a file is compressed with zstd; afterwards it is at its beginning.
+///
+/// # Errors
+/// The file's.
+pub fn is_compressed(file: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut begin = [0; MAGIC.len()];
+    let found = read_full(file, &mut begin)?;
+    file.rewind()?;
+    Ok(begin[..found] == MAGIC)
 }
 
 /// Magic number, descriptor, window descriptor, dictionary and content size.

@@ -95,6 +95,12 @@ pub enum StreamErrorKind {
         /// Bytes that the header promised.
         expected: u64,
     },
+    /// An item that cannot be taken apart.
+    #[error(
+        "found an item in Fortran order, whose rows do not lie side by side, expected C order to take a part \
+         of it (parm-data cat writes it so)"
+    )]
+    FortranPart,
     /// An item whose rows differ from those of the first item.
     #[error("found rows of {found}, expected {expected} as in item 1")]
     Layout {

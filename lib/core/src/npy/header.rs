@@ -54,6 +54,21 @@ impl ItemHeader {
         self.rows * self.layout.bytes() as u64
     }
 
+    /// The header as it stands in a stream, in version 1.0.
+    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let rows = usize::try_from(self.rows).map_err(io::Error::other)?;
+        let descr = match self.byte_order {
+            ByteOrder::Little => self.layout.dtype.descr(),
+            ByteOrder::Big => format!(">{}", self.layout.dtype.name()),
+        };
+        let layout = match self.order {
+            Order::C => Layout::Standard,
+            Order::Fortran => Layout::Fortran,
+        };
+        let shape = std::iter::once(rows).chain(self.layout.shape.iter().copied()).collect();
+        Header { type_descriptor: Value::String(descr), layout, shape }.to_bytes().map_err(io::Error::other)
+    }
+
     /// Reads a header and nothing beyond it; `None` at the end of the stream.
     pub(super) fn read(source: &mut impl Read) -> Result<Option<Self>, StreamErrorKind> {
         let mut bytes = vec![0; 8];
@@ -123,15 +138,6 @@ impl ItemHeader {
         };
         Ok(Self { rows: *rows as u64, layout: RowLayout::new(dtype, row_shape), byte_order, order })
     }
-}
-
-/// The header of an item as it is written: version 1.0, little-endian, C order.
-pub(super) fn header_bytes(rows: u64, layout: &RowLayout) -> io::Result<Vec<u8>> {
-    let rows = usize::try_from(rows).map_err(io::Error::other)?;
-    let shape = std::iter::once(rows).chain(layout.shape.iter().copied()).collect();
-    Header { type_descriptor: Value::String(layout.dtype.descr()), layout: Layout::Standard, shape }
-        .to_bytes()
-        .map_err(io::Error::other)
 }
 
 /// Appends `count` bytes of the header to what was read so far.

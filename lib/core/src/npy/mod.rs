@@ -2,7 +2,8 @@
 //!
 //! Axis 0 counts rows; all items of a stream share one [`RowLayout`]. [`RowReader`] iterates the
 //! rows of a stream across its items in bounded memory, [`RowWriter`] writes rows as items whose
-//! sizes were announced, and [`decompress`] and [`Compressor`] put zstd around either.
+//! sizes were announced, and [`decompress`] and [`Compressor`] put zstd around either. [`Items`] makes of
+//! some rows of a file a stream of their own, such as those of a [`Shard`].
 //!
 //! Read: the types of [`Dtype`], both byte orders, C order, Fortran order (the item is buffered),
 //! format versions 1.0 to 3.0. Written: version 1.0, little-endian, C order.
@@ -16,12 +17,14 @@
 mod compress;
 mod error;
 mod header;
+mod part;
 mod reader;
 mod writer;
 
-pub use compress::{Compressor, Window, ZstdError, decompress};
+pub use compress::{Compressor, Window, ZstdError, decompress, is_compressed};
 pub use error::{StreamError, StreamErrorKind};
 pub use header::{ItemHeader, MAX_DIMENSIONS, MAX_HEADER, Order};
+pub use part::{Items, Part, Shard, ShardError, Skip};
 pub use reader::{RowBuffer, RowReader};
 pub use writer::{RowWriter, WriteError};
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use super::RowLayout;
-use super::header::header_bytes;
-use crate::dtype::Float;
+use super::header::{ItemHeader, Order};
+use crate::dtype::{ByteOrder, Float};
 
 /// Writes rows as `.npy` items.
 ///
@@ -115,6 +115,8 @@ impl<W: Write> RowWriter<W> {
 
     fn begin_item(&mut self, rows: u64) -> Result<(), WriteError> {
         self.items += 1;
-        Ok(self.sink.write_all(&header_bytes(rows, &self.layout)?)?)
+        let layout = self.layout.clone();
+        let header = ItemHeader { rows, layout, byte_order: ByteOrder::Little, order: Order::C };
+        Ok(self.sink.write_all(&header.to_bytes()?)?)
     }
 }

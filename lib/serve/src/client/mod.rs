@@ -20,7 +20,6 @@ mod reply;
 mod rest;
 mod target;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
