@@ -2,16 +2,15 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::http::{get, post, raw, send};
+use common::server::{Server, config};
 use parm_serving::NoModels;
 use parm_serving::config::Config;
 use parm_serving::proto;
-use parm_serving::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
-use parm_serving::server::{Addresses, Order, Running};
+use parm_serving::server::{Order, Running};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -25,51 +24,6 @@ const TOY: &str = r#"{"name": "toy",
 const ROW: &str = r#"{"id": "7", "inputs": [{"name": "x", "shape": [1, 8], "datatype": "FP32",
     "data": [1, 2, 3, 4, 5, 6, 7, 8]}]}"#;
 const ANSWER: [f64; 3] = [12.0, 15.0, 9.0];
-
-struct Server {
-    at: Addresses,
-    orders: mpsc::Sender<Order>,
-    over: tokio::task::JoinHandle<bool>,
-}
-
-impl Server {
-    async fn start(models: &str, more: &str) -> Self {
-        let config = config(models, more);
-        let (orders, told) = mpsc::channel(1);
-        let running = Running::start(config, Arc::new(NoModels)).await.unwrap();
-        let at = running.addresses;
-        let over = tokio::spawn(running.serve(told));
-        let server = Self { at, orders, over };
-        server.ready().await;
-        server
-    }
-
-    fn http(&self) -> SocketAddr {
-        self.at.http.unwrap()
-    }
-
-    async fn ready(&self) {
-        while get(self.http(), "/v2/health/ready").await.code != 200 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    async fn grpc(&self) -> GrpcInferenceServiceClient<tonic::transport::Channel> {
-        GrpcInferenceServiceClient::connect(format!("http://{}", self.at.grpc.unwrap())).await.unwrap()
-    }
-
-    async fn stop(self) -> bool {
-        self.orders.send(Order::Stop).await.unwrap();
-        self.over.await.unwrap()
-    }
-}
-
-fn config(models: &str, more: &str) -> Config {
-    let text = format!(r#"{{"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", {more} "models": [{models}]}}"#);
-    let config = Config::parse(&text).unwrap();
-    config.check().unwrap();
-    config
-}
 
 #[tokio::test]
 async fn routes_of_the_protocol() {

@@ -293,6 +293,15 @@ impl Text {
             all,
             |snapshot| snapshot.counters.late_after_reconstruction as f64,
         );
+        self.each(
+            [
+                "parm_shadow_reconstructed_total",
+                "counter",
+                "Queries that would have been answered with a reconstruction, in shadow mode",
+            ],
+            all,
+            |snapshot| snapshot.counters.shadow as f64,
+        );
         self.split(
             [
                 "parm_agreement_total",

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub(crate) mod http;
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
