@@ -165,7 +165,9 @@ pub enum Balance {
 pub struct Ejection {
     /// After so many failures in a row.
     pub failures: u32,
-    /// When its calls take so many times the median of its role (a running mean over about four).
+    /// When its calls take so many times the median of its role, or of 0.1 ms: a running mean over
+    /// about four, in which a call counts at most twice this, and of slow calls that were under way
+    /// together only one. So it takes several slow calls one after the other.
     pub slowness: f64,
     /// The time to the first probe; doubled with each ejection or failed probe in a row, to 64
     /// times.

@@ -1,6 +1,7 @@
 //! Instances: how they come and go, and which are in rotation.
 
 use crate::arena::InstanceId;
+use crate::config::Ejection;
 use crate::engine::Engine;
 use crate::state::{Instance, Role, Roles, Status};
 use crate::timers::Timer;
@@ -8,6 +9,9 @@ use crate::{Action, Time};
 
 /// The weight of the last call in the running mean of an instance's slowness.
 const LAST_CALL: f64 = 0.25;
+
+/// What a scheduler or a network adds in passing: medians below it count as it.
+const GRAIN: Time = 100_000;
 
 /// The longest time to a probe is 2 to this times the first.
 const MAX_DOUBLINGS: u32 = 6;
@@ -39,6 +43,7 @@ impl Engine {
             ejections: 0,
             heal_at: 0,
             slowness: 1.0,
+            slow_at: 0,
         });
         self.has_room(instance);
         instance
@@ -140,13 +145,24 @@ impl Engine {
     }
 
     pub(crate) fn succeeded(&mut self, instance: InstanceId, pool: usize, time: Time) {
+        let now = self.now;
         let median = &mut self.pools[pool].median;
         median.record(time);
-        let ratio = median.value().map_or(1.0, |median| time as f64 / median.max(1) as f64);
+        let median = median.value().unwrap_or(time).max(GRAIN);
+        let ratio = time as f64 / median as f64;
         let Some(held) = self.instances.get_mut(instance) else { return };
         held.failures = 0;
-        held.slowness += (ratio - held.slowness) * LAST_CALL;
-        if self.config.ejection.is_some_and(|ejection| held.slowness > ejection.slowness) {
+        let Some(Ejection { slowness: bound, .. }) = self.config.ejection else { return };
+        if ratio > bound {
+            // Calls that were under way together were slow for one reason, which counts once.
+            if now - time < held.slow_at {
+                return;
+            }
+            held.slow_at = now;
+        }
+        // One call says no more than that it was slow, however slow it was.
+        held.slowness += (ratio.min(2.0 * bound) - held.slowness) * LAST_CALL;
+        if held.slowness > bound {
             self.eject(instance);
         } else if held.status == Status::In && held.slowness < 1.5 {
             held.ejections = 0;

@@ -234,6 +234,8 @@ pub(crate) struct Instance {
     pub(crate) heal_at: Time,
     /// The running mean of its times over the median of its role.
     pub(crate) slowness: f64,
+    /// When the last slow call that counts ended.
+    pub(crate) slow_at: Time,
 }
 
 /// The place of queued work: redundant, priority, order.

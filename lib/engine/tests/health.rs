@@ -106,6 +106,63 @@ fn an_instance_much_slower_than_its_peers_is_ejected() {
     assert!(ejected(&world).iter().all(|instance| instance.index() == 1));
 }
 
+/// Calls of 0.02 ms at three instances, then calls of the first that take these times, in us, one
+/// after the other; how many instances are out of rotation after each.
+fn after(config: Ejection, times: &[u64]) -> Vec<usize> {
+    let mut world = World::apart(Config { ejection: Some(config), ..Config::default() }, 3, 0);
+    let mut out = Vec::new();
+    let (mut now, mut row, mut slow) = (MS, 0, 0);
+    while out.len() < times.len() {
+        assert!(row < 1000, "out of rotation after {out:?}");
+        world.at_ns(now).arrive(row);
+        let &(call, instance, _) = world.calls.last().unwrap();
+        let counts = row >= 300 && instance.index() == 0;
+        let time = if counts { times[slow] } else { 20 };
+        world.at_ns(now + time * 1000).answer(call);
+        if counts {
+            slow += 1;
+            out.push(ejected(&world).len());
+        }
+        (now, row) = (now + 500 * MS, row + 1);
+    }
+    out
+}
+
+#[test]
+fn one_hiccup_of_an_instance_with_short_calls_is_no_slowness_and_three_in_a_row_are() {
+    let tenfold = Ejection { slowness: 10.0, ..EJECTION };
+    assert_eq!(after(tenfold, &[50_000, 20, 20, 20, 20, 20, 50_000, 50_000]), [0; 8]);
+    assert_eq!(after(tenfold, &[5000, 5000, 5000]), [0, 0, 1]);
+    // 25 times the median, and yet no time at all.
+    assert_eq!(after(tenfold, &[500; 20]), [0; 20]);
+}
+
+#[test]
+fn calls_that_one_hiccup_made_slow_together_count_once() {
+    let config = Config { ejection: Some(EJECTION), ..Config::default() };
+    let mut world = World::new(config);
+    let [one, other] = [(); 2].map(|()| world.does(|engine, now| engine.join(now, Roles::DEPLOYED, 16)));
+    for round in 0..20 {
+        let begin = round * 1000;
+        world.at(begin);
+        let first = world.calls.len();
+        for row in 0..16 {
+            world.arrive(round * 16 + row);
+        }
+        let calls: Vec<_> = world.calls[first..].iter().map(|call| (call.0, call.1)).collect();
+        for slow in [false, true] {
+            // Of the instance that is stopped for a while all calls end at once, later.
+            let stopped = |instance| round > 10 && round % 4 == 0 && instance == one;
+            world.at(begin + if slow { 600 } else { 1 });
+            for &(call, _) in calls.iter().filter(|call| stopped(call.1) == slow) {
+                world.answer(call);
+            }
+        }
+    }
+    assert!(world.calls.iter().any(|call| call.1 == one) && world.calls.iter().any(|call| call.1 == other));
+    assert_eq!(ejected(&world), []);
+}
+
 #[test]
 fn no_more_than_the_share_is_ejected_and_the_last_ones_come_back_when_others_die() {
     let mut world = World::new(Config { ejection: Some(EJECTION), ..Config::default() });

@@ -77,13 +77,17 @@ impl World {
 
     /// Goes on to a time in ms: all alarms of before go off at their time, those of then not yet.
     pub(crate) fn at(&mut self, ms: Time) -> &mut Self {
+        self.at_ns(ms * MS)
+    }
+
+    pub(crate) fn at_ns(&mut self, ns: Time) -> &mut Self {
         while let Some(at) = self.engine.wake()
-            && at < ms * MS
+            && at < ns
         {
             self.now = at.max(self.now);
             self.tick();
         }
-        self.now = ms * MS;
+        self.now = ns;
         self
     }
 

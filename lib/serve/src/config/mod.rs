@@ -509,7 +509,8 @@ pub enum Balance {
 pub struct Ejection {
     /// After so many failures in a row.
     pub failures: u32,
-    /// When its calls take so many times the median of its role.
+    /// When its calls, several one after the other, take so many times the median of its role, or
+    /// of 0.1 ms.
     pub slowness: f64,
     /// The time to the first probe, in ms; doubled with each failed one, to 64 times.
     pub probe_ms: f64,
