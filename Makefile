@@ -71,6 +71,14 @@ soak: all ## Read 10 million mutated streams and as many bodies; give the servin
 test-chaos: all ## Kill, stop and deceive model servers for five minutes under load: no query may fail
 	PARM_CHAOS=300 $(CARGO) test --release --locked -p parm-serve --test chaos -- --nocapture
 
+.PHONY: test-page
+test-page: all ## The status page of parm-serve in Chromium (or another name in CHROMIUM), with pictures in target/tmp
+	$(CARGO) test --release --locked -p parm-serve --test page -- --ignored --nocapture
+
+.PHONY: test-memory
+test-memory: all ## Whether parm-serve's memory stays flat over ten million queries (five minutes; needs wrk)
+	testdata/serving/memory "$(CURDIR)/$(BIN)"
+
 .PHONY: test-integration
 test-integration: all ## Real Triton, MLServer, tritonclient and perf_analyzer around parm-serve (installs 1 GB)
 	testdata/serving/integration/run "$(CURDIR)/$(BIN)"

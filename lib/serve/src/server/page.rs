@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::State as Extract;
-use axum::response::{Html, Response};
+use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::http::{Shared, as_json};
@@ -11,8 +12,12 @@ use crate::lane::{MemberView, Snapshot, State, Times};
 use crate::models::{self, Served};
 use crate::oip::Error;
 
-pub(super) async fn page() -> Html<&'static str> {
-    Html(include_str!("page.html"))
+/// The page has all in itself, and asks this server alone: browsers see to it.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) async fn page() -> impl IntoResponse {
+    ([(CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("page.html")))
 }
 
 /// What the page shows.
@@ -46,6 +51,7 @@ struct LaneStatus {
     latency: Latency,
     predictions: u64,
     reconstructed: u64,
+    shadow: u64,
     approximate: u64,
     defaults: u64,
     rejected: u64,
@@ -135,6 +141,7 @@ impl From<Snapshot> for LaneStatus {
             latency: Latency::from(&from.stats.recent()),
             predictions: of.predictions,
             reconstructed: of.reconstructed,
+            shadow: of.shadow,
             approximate: of.approximate,
             defaults: of.default_deadline + of.default_failed,
             rejected: of.rejected,
