@@ -1,12 +1,12 @@
 //! A server's model: batches of queries are sent as they come, several at a time, and answers are written
 //! in the order of the queries.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use parm::Dtype;
 use parm::dtype::Float;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
@@ -14,14 +14,11 @@ use parm_cli::input::Source;
 use parm_cli::tools::infer::Infer;
 use parm_cli::tools::load::EncodingOption;
 use parm_cli::{Exit, Io, Output, Progress, output};
-use parm_serving::client;
+use parm_serving::client::blocking::{Caller, Promise};
 use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::{CallContext, Instance, within};
+use parm_serving::instance::Instance;
 use parm_serving::load::{Queries, Rows, Source as Given};
 use parm_serving::oip::{Datatype, InferResponse, ModelMetadata, RequestedOutput, TensorMetadata};
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 /// The most bytes of an answer.
 const BODY: usize = 256 << 20;
@@ -34,21 +31,24 @@ struct Block {
     items: Vec<u64>,
 }
 
-/// What the server answered to a block.
-struct Answer {
-    count: usize,
-    rows: Rows,
-    items: Vec<u64>,
-}
-
 /// A model of a server.
 struct Server {
     /// Its name and the server's, for messages.
     job: String,
+    caller: Caller,
     instance: Arc<dyn Instance>,
     metadata: ModelMetadata,
     version: String,
     timeout: Duration,
+}
+
+/// A block that was sent, and its answer.
+struct Sent {
+    /// Its first row and its last one.
+    span: (u64, u64),
+    count: usize,
+    items: Vec<u64>,
+    answer: Promise,
 }
 
 /// Runs the tool with the model `name` of the server at `url`.
@@ -56,23 +56,19 @@ struct Server {
 /// # Errors
 /// Anything that keeps it from writing one output for each query; see the messages.
 pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result<Exit> {
-    let reader = options.input.rows(io, options.read.window())?;
-    let runtime = Runtime::new().context("the runtime")?;
+    let together = crate::rows_together(options);
+    let reader = options.shard.rows(&options.input, io, options.read.window(), together)?;
     let progress = Progress::new(&options.common, io, "rows", None);
-    let answered = runtime.block_on(async {
-        let server = reach(options, url, name, reader.name()).await?;
-        answer(options, io, Arc::new(server), reader, &progress).await
-    });
-    // Calls that nobody waits for are not waited for.
-    runtime.shutdown_background();
+    let server = reach(options, url, name, reader.name())?;
+    let rows = answer(options, io, &Arc::new(server), reader, &progress);
     drop(progress);
-    let rows = answered?;
+    let rows = rows?;
     options.common.count(io, crate::NAME, &format!("{rows} rows answered"));
     Ok(Exit::Done)
 }
 
 /// The model at the first address of the server that knows it.
-async fn reach(options: &Infer, url: &str, name: &str, input: &str) -> Result<Server> {
+fn reach(options: &Infer, url: &str, name: &str, input: &str) -> Result<Server> {
     let remote = Remote {
         url: url.to_owned(),
         encoding: match options.encoding {
@@ -85,97 +81,62 @@ async fn reach(options: &Infer, url: &str, name: &str, input: &str) -> Result<Se
         ca: options.ca.clone(),
         ..Remote::default()
     };
-    let job = format!("{url}: model {name}");
     let version = options.model_version.clone();
-    let mut first = None;
-    for address in client::resolve(url).await.map_err(|error| anyhow!("{error}"))? {
-        let instance = client::connect(&remote, address, BODY).map_err(|error| anyhow!("{error}"))?;
-        match instance.metadata(name, &version).await {
-            Ok(metadata) => {
-                let outputs = metadata.outputs.len();
-                ensure!(outputs < 2, "{job}: found {outputs} outputs, expected 1");
-                // Servers are free with what they leave out.
-                let metadata = ModelMetadata { name: name.to_owned(), ..metadata };
-                let timeout = Duration::from_secs_f64(options.timeout / 1e3);
-                return Ok(Server { job: format!("{job} on {input}"), instance, metadata, version, timeout });
-            }
-            Err(error) => {
-                first.get_or_insert(error);
-            }
-        }
-    }
-    let error = first.map_or("found no address, expected one".to_owned(), |error| error.to_string());
-    Err(anyhow!("{job}: {error}"))
+    let caller = Caller::new(options.concurrency as usize).context("the calls")?;
+    let (instance, metadata) = caller.reach(&remote, name, &version, BODY)?;
+    let (job, outputs) = (format!("{url}: model {name}"), metadata.outputs.len());
+    ensure!(outputs < 2, "{job}: found {outputs} outputs, expected 1");
+    let timeout = Duration::from_secs_f64(options.timeout / 1e3);
+    Ok(Server { job: format!("{job} on {input}"), caller, instance, metadata, version, timeout })
 }
 
 /// Sends blocks and writes what comes back; returns the rows.
-async fn answer(
+fn answer(
     options: &Infer,
     io: &mut Io,
-    server: Arc<Server>,
+    server: &Arc<Server>,
     reader: RowReader<Source>,
     progress: &Progress,
 ) -> Result<u64> {
-    let kind = server.metadata.inputs.first().map(|input| input.datatype);
-    let layout = sent_as(reader.layout(), kind);
-    let (to_caller, mut blocks) = mpsc::channel(1);
-    let batch = options.batch as usize;
-    thread::spawn(move || read(reader, kind, batch, &to_caller));
+    let layout = sent_as(reader.layout(), server.input());
+    // Beside those that wait here there is one that is waited for.
+    let (to_writer, answers) = sync_channel(options.concurrency as usize - 1);
+    let (batch, sender) = (options.batch as usize, Arc::clone(server));
+    thread::spawn(move || read(&sender, reader, batch, &to_writer));
 
-    let mut flying: VecDeque<JoinHandle<Result<Answer>>> = VecDeque::new();
     let mut open: Option<RowWriter<Output>> = None;
-    let (mut sent, mut rows, mut more) = (0, 0, true);
-    while more || !flying.is_empty() {
-        tokio::select! {
-            block = blocks.recv(), if more && flying.len() < options.concurrency as usize => match block {
-                Some(block) => {
-                    let block: Block = block?;
-                    let first = sent;
-                    sent += block.count as u64;
-                    let server = Arc::clone(&server);
-                    flying.push_back(tokio::spawn(async move { server.call(block, first).await }));
-                }
-                None => more = false,
-            },
-            answer = front(&mut flying), if !flying.is_empty() => {
-                flying.pop_front();
-                let answer = answer?;
-                let mut writer = match open.take() {
-                    Some(writer) => writer,
-                    None => options.write.rows(io, answer.rows.layout.clone())?,
-                };
-                ensure!(
-                    *writer.layout() == answer.rows.layout,
-                    "{}: found outputs of {}, expected {} as for the first batch",
-                    server.job,
-                    answer.rows.layout,
-                    writer.layout()
-                );
-                for rows in answer.items {
-                    writer.announce(rows);
-                }
-                writer.write_raw(&answer.rows.data)?;
-                rows += answer.count as u64;
-                progress.advance(answer.count as u64);
-                open = Some(writer);
-            }
+    let mut rows = 0;
+    for sent in answers {
+        let Sent { span, count, items, answer } = sent?;
+        let answer = server.rows(span, count, answer)?;
+        let mut writer = match open.take() {
+            Some(writer) => writer,
+            None => options.write.rows(io, answer.layout.clone())?,
+        };
+        ensure!(
+            *writer.layout() == answer.layout,
+            "{}: found outputs of {}, expected {} as for the first batch",
+            server.job,
+            answer.layout,
+            writer.layout()
+        );
+        for rows in items {
+            writer.announce(rows);
         }
+        writer.write_raw(&answer.data)?;
+        rows += count as u64;
+        progress.advance(count as u64);
+        open = Some(writer);
     }
-    let writer = match open {
-        Some(writer) => writer,
+    let writer = if let Some(writer) = open {
+        writer
+    } else {
         // What outputs look like shows from one that is thrown away.
-        None => options.write.rows(io, server.call(zeros(layout)?, 0).await?.rows.layout)?,
+        let Sent { span, count, answer, .. } = server.send(zeros(layout)?, 0)?;
+        options.write.rows(io, server.rows(span, count, answer)?.layout)?
     };
     output::commit(writer)?;
     Ok(rows)
-}
-
-/// The answer to the oldest block on its way.
-async fn front(flying: &mut VecDeque<JoinHandle<Result<Answer>>>) -> Result<Answer> {
-    match flying.front_mut() {
-        Some(task) => task.await?,
-        None => std::future::pending().await,
-    }
 }
 
 /// What rows of a stream become for an input: floats of its own type, or what they are.
@@ -188,19 +149,20 @@ fn sent_as(layout: &RowLayout, input: Option<Datatype>) -> RowLayout {
     RowLayout::new(dtype, layout.shape.clone())
 }
 
-/// Reads blocks until the stream or their taker ends.
-fn read(
-    mut reader: RowReader<Source>,
-    input: Option<Datatype>,
-    batch: usize,
-    to_caller: &mpsc::Sender<Result<Block, StreamError>>,
-) {
-    let layout = sent_as(reader.layout(), input);
+/// Reads and sends blocks until the stream or the taker of answers ends.
+fn read(server: &Server, mut reader: RowReader<Source>, batch: usize, to_writer: &SyncSender<Result<Sent>>) {
+    let layout = sent_as(reader.layout(), server.input());
+    let mut first = 0;
     loop {
         let block = block(&mut reader, &layout, batch);
-        let end = !matches!(&block, Ok(block) if block.count == batch);
-        let nothing = matches!(&block, Ok(block) if block.count == 0);
-        if !nothing && to_caller.blocking_send(block).is_err() || end {
+        let count = block.as_ref().map_or(0, |block| block.count);
+        if block.is_ok() && count == 0 {
+            return;
+        }
+        let sent = block.map_err(Into::into).and_then(|block| server.send(block, first));
+        let end = sent.is_err() || count < batch;
+        first += count as u64;
+        if to_writer.send(sent).is_err() || end {
             return;
         }
     }
@@ -240,11 +202,14 @@ fn zeros(layout: RowLayout) -> Result<Block> {
 }
 
 impl Server {
-    /// The answer to a block whose first row has this number.
-    async fn call(&self, block: Block, first: u64) -> Result<Answer> {
+    /// The element type of its input, if it says one.
+    fn input(&self) -> Option<Datatype> {
+        self.metadata.inputs.first().map(|input| input.datatype)
+    }
+
+    /// Sends a block whose first row has this number.
+    fn send(&self, block: Block, first: u64) -> Result<Sent> {
         let Block { count, rows, items } = block;
-        let last = first + count as u64 - 1;
-        let place = || format!("{}: rows {first} to {last}", self.job);
         let rows = Given::Given(rows);
         // A misfit is one of the stream, not of these rows.
         let queries = Queries::new(&self.version, &self.metadata, count, &[], rows)
@@ -253,10 +218,16 @@ impl Server {
         let wanted =
             |output: &TensorMetadata| RequestedOutput { name: output.name.clone(), ..Default::default() };
         request.outputs = self.metadata.outputs.iter().map(wanted).collect();
-        let call = CallContext { timeout: Some(self.timeout), ..CallContext::default() };
-        let response = within(self.timeout, self.instance.infer(request, call)).await.with_context(place)?;
-        let rows = rows_of(&response, count).with_context(place)?;
-        Ok(Answer { count, rows, items })
+        let answer = self.caller.call(&self.instance, request, self.timeout);
+        Ok(Sent { span: (first, first + count as u64 - 1), count, items, answer })
+    }
+
+    /// The rows of the answer to those from the first to the last one of a span.
+    fn rows(&self, (first, last): (u64, u64), count: usize, answer: Promise) -> Result<Rows> {
+        let response = answer.wait().map_err(anyhow::Error::from);
+        response
+            .and_then(|response| rows_of(&response, count))
+            .with_context(|| format!("{}: rows {first} to {last}", self.job))
     }
 }
 

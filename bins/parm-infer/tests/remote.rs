@@ -1,15 +1,20 @@
 //! `parm-infer --url` as a process, before a server in this one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm_serving::NoModels;
-use parm_serving::config::Config;
+use parm_serving::config::{Config, Embedded, Model};
+use parm_serving::instance::{Answer, CallContext, Instance};
+use parm_serving::lane::Network;
+use parm_serving::oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
 use parm_serving::server::{Addresses, Running};
+use parm_serving::{Embed, NoModels};
 use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};
 use parm_testkit::{Tool, tool};
 use tokio::runtime::Runtime;
@@ -33,9 +38,29 @@ impl Server {
                 "instances": [{{"capacity": 100, "synthetic": {{"count": 4, "behavior": {{
                     "service": {{{service}}}}}}}}}]}}]}}"#
         );
-        let config = Config::parse(&config).unwrap();
+        Self::of(&config, Arc::new(NoModels))
+    }
+
+    /// One whose model answers each row with this row of an output.
+    fn answering(datatype: Datatype, row: &[u8], tls: &str) -> Self {
+        let shape = match datatype.size() {
+            Some(size) => row.len() / size,
+            None => 1,
+        };
+        let config = format!(
+            r#"{{"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "drain_ms": 100, {tls} "models": [{{"name": "toy",
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [4]}}],
+                "outputs": [{{"name": "y", "datatype": "{datatype}", "shape": [{shape}]}}],
+                "files": {{"deployed": "none"}},
+                "instances": [{{"embedded": {{}}, "roles": ["deployed"]}}]}}]}}"#
+        );
+        Self::of(&config, Arc::new(Answering { datatype, row: row.to_vec() }))
+    }
+
+    fn of(config: &str, embed: Arc<dyn Embed>) -> Self {
+        let config = Config::parse(config).unwrap();
         let runtime = Runtime::new().unwrap();
-        let running = runtime.block_on(Running::start(config, Arc::new(NoModels))).unwrap();
+        let running = runtime.block_on(Running::start(config, embed)).unwrap();
         let at = running.addresses;
         let (orders, told) = mpsc::channel(1);
         runtime.spawn(async move {
@@ -47,6 +72,53 @@ impl Server {
 
     fn http(&self) -> String {
         url("http", self.at.http)
+    }
+}
+
+/// Answers each row with the same one.
+#[derive(Clone)]
+struct Answering {
+    datatype: Datatype,
+    row: Vec<u8>,
+}
+
+impl Embed for Answering {
+    fn instance(
+        &self,
+        _: &Embedded,
+        _: &BTreeMap<String, PathBuf>,
+        _: &Model,
+    ) -> Result<Arc<dyn Instance>, String> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn network(&self, _: &Path) -> Result<Arc<dyn Network>, String> {
+        Err("none".to_owned())
+    }
+}
+
+impl Instance for Answering {
+    fn infer(&self, request: InferRequest, _: CallContext) -> Answer<InferResponse> {
+        let rows = request.inputs[0].shape[0];
+        let elements = self.datatype.size().map_or(1, |size| self.row.len() / size) as u64;
+        let output = Tensor {
+            name: "y".to_owned(),
+            datatype: self.datatype,
+            shape: vec![rows, elements],
+            parameters: [].into(),
+            data: bytes::Bytes::from(self.row.repeat(rows as usize)).into(),
+        };
+        let InferRequest { model, version, id, .. } = request;
+        let response = InferResponse { model, version, id, parameters: [].into(), outputs: vec![output] };
+        Box::pin(async { Ok(response) })
+    }
+
+    fn ready(&self, _: &str, _: &str) -> Answer<()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn metadata(&self, _: &str, _: &str) -> Answer<ModelMetadata> {
+        Box::pin(async { Ok(ModelMetadata::default()) })
     }
 }
 
@@ -118,7 +190,7 @@ fn what_cannot_be_answered_is_one_line_and_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let (fits, _) = queries(0, 10);
     let wide = f4(&[2, 5], &[0.; 10]);
-    let cases: [(&str, &str, &[u8], i32, &str); 9] = [
+    let cases: [(&str, &str, &[u8], i32, &str); 10] = [
         (&http, "", &wide, 1, "found rows of shape [5] for input 'x', expected [4]"),
         (&http, "", &f4(&[0, 5], &[]), 1, "found rows of shape [5] for input 'x', expected [4]"),
         (&http, "", &f4(&[0, 1 << 40], &[]), 1, "expected at most 268435456 bytes"),
@@ -127,6 +199,7 @@ fn what_cannot_be_answered_is_one_line_and_leaves_no_file() {
         (&http, "--header connection:x", &fits, 1, "connection"),
         (&http, "-m model.pt", &fits, 2, "cannot be used with"),
         (&http, "--threads 1", &fits, 2, "cannot be used with"),
+        (&http, "--code code --parity-out p{}.npy", &fits, 2, "cannot be used with"),
         ("http://127.0.0.1:1", "", &fits, 1, "model toy: "),
     ];
     for (url, call, input, code, expected) in cases {
@@ -167,4 +240,58 @@ fn a_server_that_dies_in_the_middle_is_an_error_and_leaves_no_file() {
     assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{message}");
     assert!(message.contains("rows 2 to 3: "), "{message}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn bf16_is_written_as_f4_and_strings_are_refused() {
+    // 1.5, -2 and the largest: the upper halves of floats.
+    let halves = [0x3fc0_u16, 0xc000, 0x7f7f];
+    let row: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+    let server = Server::answering(Datatype::Bf16, &row, "");
+    let expected: Vec<f32> = halves.iter().map(|&half| f32::from_bits(u32::from(half) << 16)).collect();
+    for url in [server.http(), url("grpc", server.at.grpc)] {
+        let output = infer(&url).args("--batch 1").stdin(queries(0, 2).0).run().output();
+        assert_eq!((descr(&output).as_str(), shape(&output)), ("<f4", vec![2, 3]));
+        assert_eq!(f4_values(&output), expected.repeat(2));
+    }
+    let server = Server::answering(Datatype::Bytes, b"\x03\0\0\0cat", "");
+    let ended = infer(&server.http()).stdin(queries(0, 2).0).run();
+    assert_eq!((ended.code, ended.stdout.len()), (1, 0));
+    let expected = "rows 0 to 1: found outputs of BYTES, expected numbers or truth values";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+}
+
+#[test]
+fn a_model_with_several_outputs_is_refused_with_their_number() {
+    let config = r#"{"http": "127.0.0.1:0", "grpc": null, "models": [{"name": "toy", "placement": "pooled",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [4]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [3]}, {"name": "z", "datatype": "FP32", "shape": [1]}],
+        "instances": [{"synthetic": {}}]}]}"#;
+    let server = Server::of(config, Arc::new(NoModels));
+    let ended = infer(&server.http()).stdin(queries(0, 2).0).run();
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("model toy: found 2 outputs, expected 1"), "{}", ended.stderr);
+}
+
+#[test]
+fn over_tls_the_servers_certificate_is_trusted_by_ca_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = format!(r#""tls": {{"certificate": {certificate:?}, "key": {key:?}}},"#);
+    let row: Vec<u8> = 2.5_f32.to_le_bytes().to_vec();
+    let server = Server::answering(Datatype::Fp32, &row, &tls);
+    for (scheme, at) in [("https", server.at.http), ("grpcs", server.at.grpc)] {
+        let url = format!("{scheme}://localhost:{}", at.unwrap().port());
+        let (input, _) = queries(0, 2);
+        let call = infer(&url).arg("--ca").arg(certificate.to_str().unwrap());
+        assert_eq!(f4_values(&call.stdin(input.clone()).run().output()), [2.5, 2.5]);
+        let ended = infer(&url).stdin(input).run();
+        assert_eq!((ended.code, ended.stderr.lines().count()), (1, 1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("certificate"), "{}", ended.stderr);
+    }
+    let ended = infer("https://127.0.0.1:1").args("--ca none.pem").stdin(queries(0, 1).0).run();
+    assert_eq!((ended.code, ended.stderr.contains("none.pem")), (1, true), "{}", ended.stderr);
 }

@@ -5,17 +5,15 @@ use std::io::{BufWriter, IntoInnerError, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use parm_cli::output::{Compression, Output, Target};
 use parm_cli::tools::load::{ArrivalsOption, EncodingOption, Load, ShapeOption};
 use parm_cli::{Exit, Io, Usage, signals};
 use parm_serving::client;
 use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::Instance;
 use parm_serving::load::{
     Arrivals, Plan, Queries, Record, RowShape, Rows, Source, Span, Summary, json, measure, table,
 };
-use parm_serving::oip::ModelMetadata;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -33,7 +31,9 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     }
     let source = source(options, io)?;
     let runtime = Runtime::new().context("the runtime")?;
-    let (instance, metadata) = runtime.block_on(reach(options))?;
+    let remote = remote(options);
+    let reached = client::reach(&remote, &options.model, &options.model_version, BODY);
+    let (instance, metadata) = runtime.block_on(reached)?;
     let shape = |shape: &ShapeOption| RowShape { input: shape.input.clone(), shape: shape.shape.clone() };
     let shapes: Vec<RowShape> = options.shape.iter().map(shape).collect();
     let rows = options.rows as usize;
@@ -86,11 +86,10 @@ fn source(options: &Load, io: &mut Io) -> Result<Source> {
     Ok(Source::Given(Rows { layout, data: data.into() }))
 }
 
-/// The first address of the server that knows the model, and what it says of it.
-async fn reach(options: &Load) -> Result<(Arc<dyn Instance>, ModelMetadata)> {
-    let Load { url, model, model_version, .. } = options;
-    let remote = Remote {
-        url: url.clone(),
+/// The server that is asked.
+fn remote(options: &Load) -> Remote {
+    Remote {
+        url: options.url.clone(),
         encoding: match options.encoding {
             EncodingOption::Auto => Encoding::Auto,
             EncodingOption::Json => Encoding::Json,
@@ -100,22 +99,7 @@ async fn reach(options: &Load) -> Result<(Arc<dyn Instance>, ModelMetadata)> {
         headers: options.header.iter().cloned().collect(),
         ca: options.ca.clone(),
         ..Remote::default()
-    };
-    let mut first = None;
-    for address in client::resolve(url).await.map_err(|error| anyhow!("{error}"))? {
-        let instance = client::connect(&remote, address, BODY).map_err(|error| anyhow!("{error}"))?;
-        match instance.metadata(model, model_version).await {
-            Ok(metadata) => {
-                // Servers are free with what they leave out.
-                return Ok((instance, ModelMetadata { name: model.clone(), ..metadata }));
-            }
-            Err(error) => {
-                first.get_or_insert(error);
-            }
-        }
     }
-    let error = first.map_or("found no address, expected one".to_owned(), |error| error.to_string());
-    Err(anyhow!("{url}: model {model}: {error}"))
 }
 
 fn plan(options: &Load, rate: f64) -> Plan {

@@ -11,6 +11,7 @@
 //! binary if the server says that it knows the extension; otherwise the first inference is sent in binary
 //! and, if that is refused, as JSON; what was answered stays. Redirects are not followed.
 
+pub mod blocking;
 mod dial;
 mod failure;
 mod grpc;
@@ -65,6 +66,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The server does not say what the model is.
+    #[error("{url}: model {model}: {error}")]
+    Model {
+        /// The server.
+        url: String,
+        /// The model.
+        model: String,
+        /// What its first address said.
+        error: CallError,
+    },
     /// Certificates that cannot be read.
     #[error("{}: {problem}", path.display())]
     Certificates {
@@ -111,6 +122,33 @@ pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Resul
         Protocol::Grpc => Client::Grpc(Arc::new(Grpc::new(target, dialer, body_bytes))),
     };
     Ok(Arc::new(client))
+}
+
+/// The instance at the first address of a server that knows a model, and what it says of the model, under
+/// the name that was asked for.
+///
+/// # Errors
+/// All of [`Error`].
+pub async fn reach(
+    remote: &Remote,
+    model: &str,
+    version: &str,
+    body_bytes: usize,
+) -> Result<(Arc<dyn Instance>, ModelMetadata), Error> {
+    let mut first = None;
+    for address in resolve(&remote.url).await? {
+        let instance = connect(remote, address, body_bytes)?;
+        match instance.metadata(model, version).await {
+            // Servers are free with what they leave out.
+            Ok(metadata) => return Ok((instance, ModelMetadata { name: model.to_owned(), ..metadata })),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    let none = || CallError::Unreachable("found no address, expected one".to_owned());
+    let error = first.unwrap_or_else(none);
+    Err(Error::Model { url: remote.url.clone(), model: model.to_owned(), error })
 }
 
 /// A remote instance.

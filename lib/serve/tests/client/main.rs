@@ -1,5 +1,6 @@
 //! Calls to model servers that are not this one: each with its dialect, its failures and its ends.
 
+mod blocking;
 mod connections;
 mod dialects;
 mod failures;

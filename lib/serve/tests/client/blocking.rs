@@ -1,0 +1,58 @@
+//! Calls without a runtime of one's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parm_serving::client::Error;
+use parm_serving::client::blocking::Caller;
+use parm_serving::config::{Encoding, Remote};
+use parm_serving::instance::CallError;
+use tokio::runtime::Runtime;
+
+use crate::fake::*;
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn so_many_calls_are_on_their_way_and_no_more() {
+    let runtime = Runtime::new().unwrap();
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (flying, highest) = (Arc::clone(&now), Arc::clone(&most));
+    let fake = runtime.block_on(Fake::start(None, move |seen| {
+        let (flying, highest) = (Arc::clone(&flying), Arc::clone(&highest));
+        Box::pin(async move {
+            if seen.asked == "GET /v2/models/m" {
+                return json(200, r#"{"name": "other", "inputs": [], "outputs": []}"#);
+            }
+            if seen.asked == "GET /v2/models/nix" {
+                return json(404, r#"{"error": "it is unknown"}"#);
+            }
+            let together = flying.fetch_add(1, Ordering::SeqCst) + 1;
+            highest.fetch_max(together, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            flying.fetch_sub(1, Ordering::SeqCst);
+            answer()
+        })
+    }));
+    let url = format!("http://{}", fake.address);
+    let remote = Remote { url: url.clone(), encoding: Encoding::Json, ..Remote::default() };
+    let caller = Caller::new(3).unwrap();
+    let (instance, metadata) = caller.reach(&remote, "m", "", LIMIT).unwrap();
+    assert_eq!(metadata.name, "m", "the name that was asked for");
+    let promises: Vec<_> = (0..12).map(|_| caller.call(&instance, request(3), LONG)).collect();
+    for promise in promises {
+        assert_eq!(floats(&promise.wait().unwrap()), [1.5]);
+    }
+    assert_eq!((now.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (0, 3));
+
+    let unknown = caller.reach(&remote, "nix", "", LIMIT).err().unwrap();
+    assert!(matches!(unknown, Error::Model { .. }), "{unknown}");
+    assert_eq!(unknown.to_string(), format!("{url}: model nix: it is unknown"));
+
+    let late = caller.call(&instance, request(3), Duration::from_millis(1)).wait();
+    assert_eq!(late, Err(CallError::Timeout(Duration::from_millis(1))));
+    let given_up = caller.call(&instance, request(3), LONG);
+    drop(caller);
+    assert!(matches!(given_up.wait(), Err(CallError::Unreachable(_))));
+}
