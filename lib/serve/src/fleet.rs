@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parm_engine::{InstanceId, Roles, faults};
+use parm_engine::{InstanceId, Roles};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -128,6 +128,10 @@ impl RoleNames {
 /// What cannot be made.
 pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
     let mut made = Candidates::default();
+    // Of a model without synthetic instances they befall nothing, and need not be possible.
+    let faults = (recipe.model.synthetic_count() > 0).then(|| recipe.model.shared_faults(0)).transpose()?;
+    let faults = faults.map(|faults| Arc::new(Mutex::new(faults)));
+    let mut synthetics = 0;
     for (index, instances) in recipe.model.instances.iter().enumerate() {
         let parities = recipe.code.map_or(0, ServedCode::parities);
         let roles = instances.check(recipe.model.placement, parities)?;
@@ -158,11 +162,13 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
                     ));
                 }
                 let spec = Arc::new(spec);
-                for number in 0..synthetic.count {
-                    let stream = (index as u64) << 32 | number as u64;
-                    let behavior = faults::Synthetic::new(synthetic.behavior.clone(), synthetic.seed, stream)
-                        .map_err(|error| error.to_string())?;
-                    let instance = SyntheticInstance::new(behavior, Arc::clone(&spec));
+                for (number, behavior) in synthetic.make(index, 0).enumerate() {
+                    let behavior = behavior.map_err(|error| error.to_string())?;
+                    let mut instance = SyntheticInstance::new(behavior, Arc::clone(&spec));
+                    if let Some(faults) = &faults {
+                        instance = instance.among(Arc::clone(faults), synthetics);
+                    }
+                    synthetics += 1;
                     add(Arc::new(instance), format!("synthetic-{index}.{number}"));
                 }
             }

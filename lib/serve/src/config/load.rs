@@ -52,13 +52,19 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
-        let mut config = Self::parse(&text)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        for path in config.paths() {
+        Self::parse(&text)?.relative_to(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Makes paths relative to a folder, and sees whether the configuration can work.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn relative_to(mut self, folder: &Path) -> Result<Self, ConfigError> {
+        for path in self.paths() {
             *path = folder.join(&*path);
         }
-        config.check()?;
-        Ok(config)
+        self.check()?;
+        Ok(self)
     }
 
     /// Reads a text, without checking that it can work.
@@ -181,6 +187,12 @@ impl Model {
                 parity: all.parity | roles.parity,
             };
         }
+        let synthetic = self.synthetic_count();
+        if synthetic > 0 {
+            let faults = self.faults.check(synthetic);
+            faults.map_err(|error| value(&format!("{at}.faults"), error.to_string()))?;
+        }
+        self.overhead.check().map_err(|error| value(&format!("{at}.overhead"), error.to_string()))?;
         if !all.deployed {
             return Err(value(&format!("{at}.instances"), "found none with the role deployed"));
         }

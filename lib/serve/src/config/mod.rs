@@ -5,17 +5,19 @@
 
 mod load;
 mod policy;
+mod synthetic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use parm_engine::faults::Behavior;
+use parm_engine::faults::{Behavior, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, schema};
 pub use policy::{Decoder, Encoder, ServedCode, code_of, engine_config};
+pub use synthetic::{Overhead, SyntheticMember};
 
 use crate::oip::Datatype;
 
@@ -165,6 +167,10 @@ pub struct Model {
     pub warm_up: u32,
     /// What runs the models.
     pub instances: Vec<Instances>,
+    /// What befalls several synthetic instances at once.
+    pub faults: Faults,
+    /// What the simulator takes for times that a server needs itself.
+    pub overhead: Overhead,
 }
 
 impl Default for Model {
@@ -194,6 +200,8 @@ impl Default for Model {
             ejection: Some(Ejection::default()),
             warm_up: 0,
             instances: Vec::new(),
+            faults: Faults::default(),
+            overhead: Overhead::default(),
         }
     }
 }

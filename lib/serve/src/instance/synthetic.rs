@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parm::Dtype;
 use parm::dtype::Float;
-use parm_engine::faults::{Fate, Synthetic};
+use parm_engine::faults::{Conditions, Fate, Shared, Synthetic};
 
 use super::{Answer, CallContext, CallError, Instance};
 use crate::lane::{RowTensor, Spec};
@@ -22,6 +22,8 @@ use crate::oip::{
 #[derive(Clone)]
 pub struct SyntheticInstance {
     behavior: Arc<Mutex<Synthetic>>,
+    /// The faults that it shares with others, and its number among them.
+    among: Option<(Arc<Mutex<Shared>>, usize)>,
     spec: Arc<Spec>,
     origin: Instant,
 }
@@ -30,15 +32,24 @@ impl SyntheticInstance {
     /// An instance that starts now.
     #[must_use]
     pub fn new(behavior: Synthetic, spec: Arc<Spec>) -> Self {
-        Self { behavior: Arc::new(Mutex::new(behavior)), spec, origin: Instant::now() }
+        Self { behavior: Arc::new(Mutex::new(behavior)), among: None, spec, origin: Instant::now() }
+    }
+
+    /// It shares faults with others, among which this is its number.
+    #[must_use]
+    pub fn among(self, faults: Arc<Mutex<Shared>>, number: usize) -> Self {
+        Self { among: Some((faults, number)), ..self }
     }
 
     /// What the behaviour says at this moment.
-    fn now<T>(&self, of: impl FnOnce(&mut Synthetic, u64) -> T) -> T {
-        // A behaviour is sound whatever happened to who held it.
+    fn now<T>(&self, of: impl FnOnce(&mut Synthetic, u64, Conditions) -> T) -> T {
+        // They are sound whatever happened to who held them.
         let mut behavior = self.behavior.lock().unwrap_or_else(PoisonError::into_inner);
         let now = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        of(&mut behavior, now)
+        let around = self.among.as_ref().map_or(Conditions::default(), |(faults, number)| {
+            faults.lock().unwrap_or_else(PoisonError::into_inner).around(now, *number)
+        });
+        of(&mut behavior, now, around)
     }
 }
 
@@ -46,7 +57,7 @@ impl Instance for SyntheticInstance {
     fn infer(&self, request: InferRequest, _: CallContext) -> Answer<InferResponse> {
         let rows =
             request.inputs.first().and_then(|input| input.shape.first()).map_or(0, |&rows| rows as usize);
-        let fate = self.now(|behavior, now| behavior.call(now, rows));
+        let fate = self.now(|behavior, now, around| behavior.call(now, rows, around));
         let spec = Arc::clone(&self.spec);
         Box::pin(async move {
             match fate {

@@ -1,0 +1,311 @@
+//! Instances that are not real: how long a call takes, and whether it is answered at all.
+//!
+//! The same models are behind the server's synthetic instances, the tests and the simulator. All
+//! randomness comes from a seed and the instance's number, and what time does (slow periods,
+//! crashes) from another stream than what calls do, so that an instance is slow at the same moments
+//! however many calls it gets.
+
+use std::sync::Arc;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Exp1, StandardNormal, StandardUniform};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+mod periods;
+mod shared;
+
+use periods::Periods;
+pub use shared::{Conditions, Faults, Racks, Shared, Shuffles};
+
+/// Nanoseconds of a millisecond.
+const MS: f64 = 1e6;
+
+/// How a synthetic instance behaves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Behavior {
+    /// How long a call of one row takes.
+    pub service: Service,
+    /// How much longer each further row of a batch takes, in ms.
+    pub per_row_ms: f64,
+    /// How long a call is on its way, both ways together.
+    pub network: Service,
+    /// Times in which everything takes longer.
+    pub slow: Option<Slow>,
+    /// Times in which nothing is answered: calls fail at once.
+    pub crash: Option<Crash>,
+    /// The share of calls that fail.
+    pub errors: f64,
+    /// The share of calls that are never answered.
+    pub hangs: f64,
+    /// Calls that are answered later than they should.
+    pub late: Option<Late>,
+}
+
+/// How long a call takes, in ms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "distribution", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Service {
+    /// Always the same.
+    Constant {
+        /// The time.
+        ms: f64,
+    },
+    /// Normal, and never less than 0.
+    Normal {
+        /// The mean.
+        mean_ms: f64,
+        /// The standard deviation.
+        deviation_ms: f64,
+    },
+    /// Exponential.
+    Exponential {
+        /// The mean.
+        mean_ms: f64,
+    },
+    /// Log-normal.
+    LogNormal {
+        /// The median.
+        median_ms: f64,
+        /// The standard deviation of the logarithm.
+        sigma: f64,
+    },
+    /// One of these times, each as likely.
+    Measured {
+        /// The times.
+        times_ms: Vec<f64>,
+    },
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::Constant { ms: 0.0 }
+    }
+}
+
+/// Periods in which everything takes longer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slow {
+    /// The share of time that is slow.
+    pub share: f64,
+    /// The length of one period, in ms; what is between two is exponentially distributed.
+    pub length_ms: f64,
+    /// How many times longer calls take that begin in it.
+    pub factor: f64,
+}
+
+/// Crashes and restarts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Crash {
+    /// The mean time between a restart and the next crash, in ms, exponentially distributed.
+    pub every_ms: f64,
+    /// How long it is down, in ms.
+    pub down_ms: f64,
+}
+
+/// Late answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// The share of calls that are answered late.
+    pub share: f64,
+    /// How much later, in ms.
+    pub by_ms: f64,
+}
+
+/// A behaviour that cannot be.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("found {name} = {value}, expected {expected}")]
+pub struct BehaviorError {
+    /// What it is.
+    pub name: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is answered after this time.
+    Answer(Time),
+    /// It fails after this time.
+    Fail(Time),
+    /// Nothing ever comes.
+    Hang,
+}
+
+/// A synthetic instance.
+#[derive(Clone, Debug)]
+pub struct Synthetic {
+    behavior: Arc<Behavior>,
+    calls: ChaCha8Rng,
+    slow: Option<Periods>,
+    crash: Option<Periods>,
+}
+
+impl Behavior {
+    /// Sees whether a behaviour can be.
+    ///
+    /// # Errors
+    /// A time that is negative or not finite, or a share that is none.
+    pub fn check(&self) -> Result<(), BehaviorError> {
+        self.service.check()?;
+        self.network.check()?;
+        duration("per_row_ms", self.per_row_ms)?;
+        self.slow.as_ref().map_or(Ok(()), Slow::check)?;
+        self.crash.as_ref().map_or(Ok(()), Crash::check)?;
+        let late = self.late.as_ref().map_or(0.0, |late| late.share);
+        duration("by_ms", self.late.as_ref().map_or(0.0, |late| late.by_ms))?;
+        for (name, value) in [("errors", self.errors), ("hangs", self.hangs), ("late", late)] {
+            require(name, value, (0.0..=1.0).contains(&value), "a share from 0 to 1")?;
+        }
+        let faults = self.errors + self.hangs + late;
+        require("errors + hangs + late", faults, faults <= 1.0, "at most 1")
+    }
+}
+
+impl Slow {
+    fn check(&self) -> Result<(), BehaviorError> {
+        let &Self { share, length_ms, factor } = self;
+        require("share", share, share > 0.0 && share < 1.0, "a share above 0 and below 1")?;
+        require("length_ms", length_ms, length_ms.is_finite() && length_ms > 0.0, "a number above 0")?;
+        require("factor", factor, factor.is_finite() && factor >= 1.0, "a number from 1")
+    }
+
+    fn periods(&self, random: ChaCha8Rng) -> Periods {
+        Periods::new(random, self.length_ms * (1.0 - self.share) / self.share, self.length_ms)
+    }
+}
+
+impl Crash {
+    fn check(&self) -> Result<(), BehaviorError> {
+        let &Self { every_ms, down_ms } = self;
+        require("every_ms", every_ms, every_ms.is_finite() && every_ms > 0.0, "a number above 0")?;
+        require("down_ms", down_ms, down_ms.is_finite() && down_ms > 0.0, "a number above 0")
+    }
+
+    fn periods(&self, random: ChaCha8Rng) -> Periods {
+        Periods::new(random, self.every_ms, self.down_ms)
+    }
+}
+
+fn duration(name: &'static str, ms: f64) -> Result<(), BehaviorError> {
+    require(name, ms, ms.is_finite() && ms >= 0.0, "a finite number from 0")
+}
+
+fn require(name: &'static str, value: f64, good: bool, expected: &'static str) -> Result<(), BehaviorError> {
+    if good { Ok(()) } else { Err(BehaviorError { name, value, expected }) }
+}
+
+impl Synthetic {
+    /// An instance that has just started, at time 0.
+    ///
+    /// # Errors
+    /// A behaviour that cannot be: see [`Behavior::check`].
+    pub fn new(behavior: impl Into<Arc<Behavior>>, seed: u64, instance: u64) -> Result<Self, BehaviorError> {
+        let behavior = behavior.into();
+        behavior.check()?;
+        let stream = |number: u64| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            // The first stream of a seed is the load generator's.
+            random.set_stream(instance.wrapping_mul(3).wrapping_add(1 + number));
+            random
+        };
+        let slow = behavior.slow.as_ref().map(|slow| slow.periods(stream(1)));
+        let crash = behavior.crash.as_ref().map(|crash| crash.periods(stream(2)));
+        Ok(Self { calls: stream(0), slow, crash, behavior })
+    }
+
+    /// What becomes of a call of so many rows that begins now, under these conditions; `now` never
+    /// goes back.
+    pub fn call(&mut self, now: Time, rows: usize, around: Conditions) -> Fate {
+        let ms = now as f64 / MS;
+        // All are drawn for every call, so that the times of calls are the same with and without
+        // faults.
+        let chance: f64 = self.calls.sample(StandardUniform);
+        let one = self.behavior.service.sample(&mut self.calls);
+        let network = self.behavior.network.sample(&mut self.calls) * around.network;
+        if self.crash.as_mut().is_some_and(|crash| crash.covers(ms)) || around.down {
+            return Fate::Fail(0);
+        }
+        let is_slow = self.slow.as_mut().is_some_and(|slow| slow.covers(ms));
+        let factor = self.behavior.slow.as_ref().filter(|_| is_slow).map_or(1.0, |slow| slow.factor);
+        let further = self.behavior.per_row_ms * rows.saturating_sub(1) as f64;
+        let time = (one + further + network) * factor * around.slow;
+        let Behavior { errors, hangs, .. } = *self.behavior;
+        if chance < errors {
+            Fate::Fail((time * MS) as Time)
+        } else if chance < errors + hangs {
+            Fate::Hang
+        } else {
+            let is_late = |late: &&Late| chance < errors + hangs + late.share;
+            let late = self.behavior.late.as_ref().filter(is_late).map_or(0.0, |late| late.by_ms);
+            Fate::Answer(((time + late) * MS) as Time)
+        }
+    }
+
+    /// True if it is up at this time, so that a probe finds it ready; `now` never goes back.
+    pub fn is_up(&mut self, now: Time, around: Conditions) -> bool {
+        !around.down && !self.crash.as_mut().is_some_and(|crash| crash.covers(now as f64 / MS))
+    }
+}
+
+impl Service {
+    /// Sees whether times can be so.
+    ///
+    /// # Errors
+    /// A time that is negative or not finite, or no times at all.
+    pub fn check(&self) -> Result<(), BehaviorError> {
+        match self {
+            Self::Constant { ms } => duration("ms", *ms),
+            Self::Normal { mean_ms, deviation_ms } => {
+                duration("mean_ms", *mean_ms)?;
+                duration("deviation_ms", *deviation_ms)
+            }
+            Self::Exponential { mean_ms } => duration("mean_ms", *mean_ms),
+            Self::LogNormal { median_ms, sigma } => {
+                duration("median_ms", *median_ms)?;
+                duration("sigma", *sigma)?;
+                require("median_ms", *median_ms, *median_ms > 0.0, "a number above 0")
+            }
+            Self::Measured { times_ms } => {
+                let count = times_ms.len() as f64;
+                require("times_ms", count, count > 0.0, "at least one time")?;
+                times_ms.iter().try_for_each(|&ms| duration("times_ms", ms))
+            }
+        }
+    }
+
+    /// One time, in ms; parameters are those that [`Service::check`] lets pass.
+    pub fn sample(&self, random: &mut ChaCha8Rng) -> f64 {
+        match self {
+            Self::Constant { ms } => *ms,
+            Self::Normal { mean_ms, deviation_ms } => {
+                let unit: f64 = random.sample(StandardNormal);
+                (mean_ms + deviation_ms * unit).max(0.0)
+            }
+            Self::Exponential { mean_ms } => {
+                let unit: f64 = random.sample(Exp1);
+                mean_ms * unit
+            }
+            Self::LogNormal { median_ms, sigma } => {
+                let unit: f64 = random.sample(StandardNormal);
+                median_ms * (sigma * unit).exp()
+            }
+            Self::Measured { times_ms } => {
+                times_ms.get(random.random_range(0..times_ms.len().max(1))).copied().unwrap_or(0.0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
