@@ -10,7 +10,7 @@ DESTDIR ?=
 PYTHON  ?= python3
 CARGO   ?= cargo
 
-TOOLS := encode infer decode train serve score data compare plot load
+TOOLS := encode infer decode train serve score data compare plot load sim
 BIN   := target/release
 
 # The libtorch that tch 0.24 binds. The wheel's CPU library needs two small CUDA libraries to load;

@@ -61,5 +61,5 @@ fn man_pages() {
             pages += 1;
         }
     }
-    assert_eq!(pages, 12);
+    assert_eq!(pages, 13);
 }

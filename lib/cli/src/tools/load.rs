@@ -195,11 +195,11 @@ fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
     if (least..=most).contains(&value) { Ok(value) } else { Err(format!("expected {least} to {most}")) }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     between(text, 0.001, 1_000_000.0)
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     between(text, 0.0, 10_000_000.0)
 }
 

@@ -9,6 +9,7 @@ pub mod load;
 pub mod plot;
 pub mod score;
 pub mod serve;
+pub mod sim;
 pub mod train;
 
 use clap::{Command, CommandFactory};
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Command> {
         train::Train::command(),
         serve::Serve::command(),
         load::Load::command(),
+        sim::Sim::command(),
         score::Score::command(),
         data::Data::command(),
         compare::Compare::command(),

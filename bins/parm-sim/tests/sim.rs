@@ -1,0 +1,124 @@
+//! `parm-sim` as a process.
+
+use std::fs;
+use std::path::Path;
+
+use parm_serving::load::Record;
+use parm_testkit::npy::f4;
+use parm_testkit::{Outcome, Tool};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CLUSTER: &str = r#"{"models": [{
+    "name": "slow", "placement": "pooled", "deadline_ms": 5000, "call_timeout_ms": 5000, "ejection": null,
+    "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}}, "answer": {"when": "grace", "ms": 36},
+    "instances": [{"synthetic": {"count": 18, "behavior": {
+        "service": {"distribution": "normal", "mean_ms": 30, "deviation_ms": 1.5},
+        "slow": {"share": 0.01, "length_ms": 500, "factor": 5}}}}]}]}"#;
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cluster.json"), CLUSTER).unwrap();
+    folder
+}
+
+fn sim(folder: &Path, arguments: &[&str]) -> Outcome {
+    let tool = Tool::new("parm-sim").within(folder).arg("cluster.json");
+    arguments.iter().fold(tool, Tool::arg).run()
+}
+
+fn refused(folder: &Path, arguments: &[&str], code: i32, expected: &str) {
+    let outcome = sim(folder, arguments);
+    assert_eq!(outcome.code, code, "{arguments:?}: {}", outcome.stderr);
+    assert!(outcome.stderr.contains(expected), "{arguments:?}: {}", outcome.stderr);
+}
+
+#[test]
+fn policies_stand_side_by_side_and_threads_change_nothing() {
+    let folder = folder();
+    let policies = r#"[{"name": "equal", "redundancy": {"policy": "none"}}, {"name": "pooled"}]"#;
+    fs::write(folder.path().join("policies.json"), policies).unwrap();
+    let arguments =
+        ["--policies", "policies.json", "--with", "{}", "--rates", "200,270", "--seeds", "3", "--json"];
+    let run = |threads| {
+        sim(folder.path(), &[&arguments[..], &["--queries", "20000", "--threads", threads]].concat())
+    };
+    let (one, two) = (run("1"), run("2"));
+    assert_eq!((one.code, &one.stdout), (0, &two.stdout), "{}", one.stderr);
+    let report: Value = serde_json::from_slice(&one.stdout).unwrap();
+    let runs = report["runs"].as_array().unwrap();
+    let names: Vec<&str> = runs.iter().map(|run| run["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["equal", "equal", "pooled", "pooled", "{}", "{}"]);
+    assert!(
+        runs.iter().all(|run| (run["answered"].as_u64(), run["seeds"].as_u64()) == (Some(60_000), Some(3)))
+    );
+    let gap = |run: &Value| run["latency_ms"]["gap"].as_f64().unwrap();
+    assert!(gap(&runs[1]) > 5.0 * gap(&runs[3]), "{report}");
+    assert_eq!(runs[3]["latency_ms"], runs[5]["latency_ms"]);
+}
+
+#[test]
+fn records_are_those_of_the_load_generator_and_a_trace() {
+    let folder = folder();
+    let outcome = sim(folder.path(), &["--rate", "270", "--queries", "2000", "--records", "records.jsonl"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let text = fs::read_to_string(folder.path().join("records.jsonl")).unwrap();
+    let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2000);
+    let again = sim(folder.path(), &["--trace", "records.jsonl", "--warm-up", "0", "-v"]);
+    let table = String::from_utf8(again.stdout).unwrap();
+    assert!(table.lines().nth(1).unwrap().contains(" 2000 "), "{table}");
+    assert!(again.stderr.ends_with("parm-sim: 2000 queries\n"), "{}", again.stderr);
+    fs::write(folder.path().join("times.npy"), f4(&[4], &[0.0, 1.0, 2.0, 3.0])).unwrap();
+    let third = sim(folder.path(), &["--trace", "times.npy", "--warm-up", "0", "--rates", "1,50"]);
+    let table = String::from_utf8(third.stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("empty.json"), "[]").unwrap();
+    fs::write(path.join("object.json"), "{}").unwrap();
+    fs::write(path.join("rows.npy"), f4(&[2, 2], &[0.0; 4])).unwrap();
+    fs::write(path.join("back.npy"), f4(&[2], &[1.0, 0.0])).unwrap();
+    refused(path, &[], 2, "--rate");
+    refused(path, &["--rate", "0"], 2, "expected 0.001");
+    refused(
+        path,
+        &["--rate", "9", "-m", "none"],
+        1,
+        "found none with the name 'none', expected one of: slow",
+    );
+    refused(path, &["--rate", "9", "--with", "3"], 2, "expected an object");
+    refused(
+        path,
+        &["--rate", "9", "--with", r#"{"attempts": 0}"#],
+        1,
+        "cluster.json: models[0]: found max_attempts = 0",
+    );
+    let remote = r#"{"instances": [{"remote": {"url": "http://localhost"}}]}"#;
+    refused(path, &["--rate", "9", "--with", remote], 1, "expected synthetic ones");
+    refused(path, &["--rate", "9", "--policies", "empty.json"], 1, "found no policies");
+    refused(path, &["--rate", "9", "--policies", "object.json"], 1, "expected a list of objects");
+    refused(path, &["--rate", "9", "--policies", "nowhere.json"], 1, "nowhere.json: cannot read");
+    refused(path, &["--rate", "9", "--records", "-"], 2, "expected a file");
+    refused(
+        path,
+        &["--rate", "9", "--records", "r", "--seeds", "2"],
+        2,
+        "found 1 models or policies and 2 seeds",
+    );
+    refused(
+        path,
+        &["--rate", "9", "--records", "r", "--queries", "10000001"],
+        2,
+        "expected at most 10000000",
+    );
+    refused(path, &["--trace", "rows.npy"], 1, "expected times: one number a row");
+    refused(path, &["--trace", "back.npy"], 1, "back.npy: time 1: found 0 s after 1 s");
+    refused(path, &["--trace", "empty.json"], 1, "empty.json");
+    let nowhere = Tool::new("parm-sim").args("nowhere.json --rate 1").run();
+    assert!(nowhere.code == 1 && nowhere.stderr.contains("nowhere.json: cannot read"), "{}", nowhere.stderr);
+}

@@ -1,0 +1,56 @@
+//! A cluster: what stands at time 0.
+
+use parm_engine::Engine;
+use parm_engine::faults::Shared;
+use parm_serving::config::{Fallback, Model, Overhead, SyntheticMember, engine_config};
+
+/// A model that cannot be simulated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// Not all instances are synthetic.
+    #[error("instances[{index}]: found instances that are real, expected synthetic ones")]
+    Real {
+        /// Their place in the list.
+        index: usize,
+    },
+    /// A model without instances.
+    #[error("found no instances (of all lists the count is 0), expected at least one")]
+    Empty,
+    /// What the configuration says cannot be.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// The engine and the instances of one trial.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) engine: Engine,
+    pub(crate) members: Vec<SyntheticMember>,
+    pub(crate) faults: Shared,
+    pub(crate) overhead: Overhead,
+    pub(crate) fallback: Fallback,
+}
+
+impl Cluster {
+    /// The cluster of a model that passed [`parm_serving::config::Config::check`]; `seed` is added to all
+    /// of its seeds.
+    ///
+    /// # Errors
+    /// A model that cannot be simulated.
+    pub fn new(model: &Model, seed: u64) -> Result<Self, ClusterError> {
+        if let Some(index) = model.instances.iter().position(|instances| instances.synthetic.is_none()) {
+            return Err(ClusterError::Real { index });
+        }
+        if model.synthetic_count() == 0 {
+            return Err(ClusterError::Empty);
+        }
+        let config = engine_config(model).map_err(ClusterError::Config)?;
+        let mut engine = Engine::new(config).map_err(|error| ClusterError::Config(error.to_string()))?;
+        let (members, faults) = model.synthetic(seed).map_err(ClusterError::Config)?;
+        for member in &members {
+            engine.join(0, member.roles, member.capacity);
+        }
+        let (overhead, fallback) = (model.overhead.clone(), model.fallback);
+        Ok(Self { engine, members, faults, overhead, fallback })
+    }
+}

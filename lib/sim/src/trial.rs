@@ -1,0 +1,269 @@
+//! One trial: one cluster, one seed, one rate.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use parm_engine::faults::{Fate, Service};
+use parm_engine::{Action, Arrival, CallId, Counters, InstanceId, Outcome, Reason, Task, Time};
+use parm_serving::config::{Fallback, Model};
+use parm_serving::load::{self, Due, Record, Summary};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{Arrivals, Cluster, ClusterError};
+
+/// What one trial found.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// As `parm-load` counts: without the warm-up.
+    pub summary: Summary,
+    /// As the engine counts: with the warm-up.
+    pub counters: Counters,
+    /// The share of their time in which instances worked.
+    pub busy: f64,
+}
+
+/// A trial that came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The cluster cannot be simulated.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A record was not taken.
+    #[error("cannot write records: {0}")]
+    Record(#[from] io::Error),
+}
+
+/// When a call ends, and other things that happen to the engine. The order of a moment is that in which
+/// they were foreseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Answered(CallId),
+    Failed(CallId),
+    Probed(InstanceId, bool),
+}
+
+/// A query that has no answer yet.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    at: Time,
+    number: Option<u64>,
+    /// What it takes beside its calls.
+    beside: Time,
+}
+
+struct Simulation<'a, F> {
+    cluster: Cluster,
+    now: Time,
+    rate: f64,
+    warm_up: Time,
+    events: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    foreseen: u64,
+    /// Queries since the oldest without an answer.
+    open: VecDeque<Option<Open>>,
+    /// The row of the first of them.
+    first: u64,
+    unanswered: usize,
+    /// For what the server needs itself.
+    random: ChaCha8Rng,
+    /// The sum of all calls, in ns.
+    worked: f64,
+    summary: Summary,
+    each: &'a mut F,
+}
+
+/// Simulates a cluster under load: first for the time of the warm-up, then so many queries that count.
+/// Each of these is given to `each` when it ends.
+///
+/// # Errors
+/// A model that cannot be simulated, or an error of `each`.
+pub fn run(
+    model: &Model,
+    arrivals: Arrivals<'_>,
+    rate: f64,
+    seed: u64,
+    (warm_up, queries): (Duration, u64),
+    each: &mut impl FnMut(&Record) -> io::Result<()>,
+) -> Result<Trial, TrialError> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    // Arrivals have stream 0, and those of instances and of what they share follow from both ends.
+    random.set_stream(1 << 63);
+    let simulation = Simulation {
+        cluster: Cluster::new(model, seed)?,
+        now: 0,
+        rate,
+        warm_up: u64::try_from(warm_up.as_nanos()).unwrap_or(u64::MAX),
+        events: BinaryHeap::new(),
+        foreseen: 0,
+        open: VecDeque::new(),
+        first: 0,
+        unanswered: 0,
+        random,
+        worked: 0.0,
+        summary: Summary::new(rate, 1),
+        each,
+    };
+    simulation.run(&mut *arrivals.times(rate, seed, warm_up, queries))
+}
+
+impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, F> {
+    fn run(mut self, arrivals: &mut dyn Iterator<Item = Due>) -> Result<Trial, TrialError> {
+        let mut due = arrivals.next();
+        while due.is_some() || self.unanswered > 0 {
+            let arrival = due.map_or(Time::MAX, |due| ns(due.at));
+            let event = self.events.peek().map_or(Time::MAX, |event| event.0.0);
+            let alarm = self.cluster.engine.wake().unwrap_or(Time::MAX);
+            // An event at the moment of an alarm is in time, as in the server.
+            if alarm < arrival.min(event) {
+                self.now = alarm;
+                self.cluster.engine.tick(alarm);
+            } else if event <= arrival {
+                let Some(Reverse((at, _, event))) = self.events.pop() else { break };
+                self.now = at;
+                match event {
+                    Event::Answered(call) => self.cluster.engine.answered(at, call),
+                    Event::Failed(call) => self.cluster.engine.failed(at, call),
+                    Event::Probed(instance, works) => self.cluster.engine.probed(at, instance, works),
+                }
+            } else if let Some(query) = due {
+                self.now = arrival;
+                self.arrive(query)?;
+                due = arrivals.next();
+            }
+            self.obey()?;
+        }
+        let capacity: usize = self.cluster.members.iter().map(|member| member.capacity).sum();
+        let busy = self.worked / (capacity as f64 * self.now.max(1) as f64);
+        Ok(Trial { summary: self.summary, counters: *self.cluster.engine.counters(), busy })
+    }
+
+    fn arrive(&mut self, due: Due) -> io::Result<()> {
+        let beside = self.time(|overhead| &overhead.query);
+        let open = Open { at: self.now, number: due.number, beside };
+        let row = self.first + self.open.len() as u64;
+        if self.cluster.engine.arrive(self.now, Arrival::new(row)).is_err() {
+            self.open.push_back(None);
+            return self.ended(open, load::Outcome::Failed, |record| record.status = Some(503));
+        }
+        self.open.push_back(Some(open));
+        self.unanswered += 1;
+        Ok(())
+    }
+
+    fn obey(&mut self) -> io::Result<()> {
+        while let Some(action) = self.cluster.engine.next_action() {
+            match action {
+                Action::Dispatch { call, instance } => self.dispatch(call, instance),
+                // One that is still known is broken off, and its end told at once.
+                Action::Cancel { call, .. } if self.cluster.engine.call(call).is_some() => {
+                    self.cluster.engine.failed(self.now, call);
+                }
+                Action::Answer { row, outcome, .. } => self.answer(row, outcome)?,
+                // Reconstructions are taken to agree: there are no values to compare.
+                Action::Compare { .. } => self.cluster.engine.compared(self.now, true),
+                Action::Probe { instance } => {
+                    let (number, now) = (instance.index(), self.now);
+                    let around = self.cluster.faults.around(now, number);
+                    let member = self.cluster.members.get_mut(number);
+                    let works = member.is_some_and(|member| member.behavior.is_up(now, around));
+                    self.foresee(0, Event::Probed(instance, works));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn foresee(&mut self, wait: Time, event: Event) {
+        self.foreseen += 1;
+        self.events.push(Reverse((self.now.saturating_add(wait), self.foreseen, event)));
+    }
+
+    fn dispatch(&mut self, call: CallId, instance: InstanceId) {
+        let Some(of) = self.cluster.engine.call(call) else { return };
+        let coded = matches!(of.task, Task::Parity { .. } | Task::Coded { .. });
+        let encode = if coded { self.time(|overhead| &overhead.encode) * of.rows as u64 } else { 0 };
+        let overhead = encode + self.time(|overhead| &overhead.call);
+        // Instances are numbered as they joined, and none leaves.
+        let number = instance.index();
+        let around = self.cluster.faults.around(self.now, number);
+        let Some(member) = self.cluster.members.get_mut(number) else { return };
+        match member.behavior.call(self.now, of.rows, around) {
+            Fate::Answer(time) => {
+                self.worked += (overhead + time) as f64;
+                self.foresee(overhead + time, Event::Answered(call));
+            }
+            Fate::Fail(time) => {
+                self.worked += (overhead + time) as f64;
+                self.foresee(overhead + time, Event::Failed(call));
+            }
+            // The engine's own time limit ends it.
+            Fate::Hang => {}
+        }
+    }
+
+    fn answer(&mut self, row: u64, outcome: Outcome) -> io::Result<()> {
+        let place = row.checked_sub(self.first).and_then(|place| self.open.get_mut(place as usize));
+        let Some(mut open) = place.and_then(Option::take) else { return Ok(()) };
+        self.unanswered -= 1;
+        while let Some(None) = self.open.front() {
+            self.open.pop_front();
+            self.first += 1;
+        }
+        match outcome {
+            Outcome::Prediction { .. } => self.ended(open, load::Outcome::Answered, |_| {}),
+            Outcome::Reconstructed(_) => {
+                open.beside += self.time(|overhead| &overhead.decode);
+                self.ended(open, load::Outcome::Answered, |record| record.reconstructed = 1)
+            }
+            Outcome::Approximate { .. } => {
+                self.ended(open, load::Outcome::Answered, |record| record.approximate = 1)
+            }
+            Outcome::Default(_) if self.cluster.fallback == Fallback::Zeros => {
+                self.ended(open, load::Outcome::Answered, |record| record.default = 1)
+            }
+            Outcome::Default(reason) => {
+                let status = if reason == Reason::Deadline { 504 } else { 503 };
+                self.ended(open, load::Outcome::Failed, |record| record.status = Some(status))
+            }
+        }
+    }
+
+    fn ended(
+        &mut self,
+        open: Open,
+        outcome: load::Outcome,
+        note: impl FnOnce(&mut Record),
+    ) -> io::Result<()> {
+        let Some(query) = open.number else { return Ok(()) };
+        // What counts arrived after the warm-up.
+        let intended_ns = open.at - self.warm_up;
+        let mut record = Record {
+            rate: self.rate,
+            query,
+            intended_ns,
+            sent_ns: Some(intended_ns),
+            ended_ns: self.now - self.warm_up + open.beside,
+            outcome,
+            status: None,
+            reconstructed: 0,
+            approximate: 0,
+            default: 0,
+            error: None,
+        };
+        note(&mut record);
+        self.summary.add(&record);
+        (self.each)(&record)
+    }
+
+    /// One of the times that the server needs itself, in ns.
+    fn time(&mut self, of: impl FnOnce(&parm_serving::config::Overhead) -> &Service) -> Time {
+        (of(&self.cluster.overhead).sample(&mut self.random) * 1e6) as Time
+    }
+}
+
+fn ns(time: Duration) -> Time {
+    u64::try_from(time.as_nanos()).unwrap_or(Time::MAX)
+}
