@@ -127,6 +127,7 @@ bench: all ## Measure kernels and tools against their peers, as ratios within on
 	$(CARGO) bench --locked -p parm --bench kernels --bench codes
 	$(CARGO) bench --locked -p parm-engine --bench events
 	$(CARGO) bench --locked -p parm-serving --bench coder --bench wire --bench calls --bench load
+	$(CARGO) bench --locked -p parm-simulation --bench queries
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 	testdata/bench/serve.sh "$(CURDIR)/$(BIN)"
 

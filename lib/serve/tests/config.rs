@@ -105,9 +105,12 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
             "/nowhere/code.json",
         ),
         (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
-        (with(r#""faults": {"racks": {"count": 0}},"#), "models[0].faults: found count = 0"),
         (
-            with(r#""overhead": {"call": {"distribution": "constant", "ms": -1}},"#),
+            with(&format!(r#"{CODED} "faults": {{"racks": {{"count": 0}}}},"#)),
+            "models[0].faults: found count = 0",
+        ),
+        (
+            with(&format!(r#"{CODED} "overhead": {{"call": {{"distribution": "constant", "ms": -1}}}},"#)),
             "models[0].overhead: found ms = -1",
         ),
         (with(CODED).replace("\"m\"", "\"a/b\""), "expected a name without /"),
