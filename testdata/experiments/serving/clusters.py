@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""The clusters of the serving experiments, as configurations that parm-serve and parm-sim run alike.
+
+Usage: clusters.py NAME > CLUSTER.json, where NAME is one of the functions without parameters below.
+"""
+import json
+import sys
+
+# What calibrate.py found from the row Equal-Resources of ParM's table at 270 queries a second alone.
+PARM = {
+    "service": {"distribution": "normal", "mean_ms": 18.234, "deviation_ms": 1.325},
+    "network": {"distribution": "log-normal", "median_ms": 1.2, "sigma": 0.9023},
+}
+# Four transfers at once. In the paper each has 128 to 256 MB, which a gigabit carries in one to two
+# seconds, and two flows that share a link get half of it each.
+SHUFFLES = {"shuffles": {"concurrent": 4, "min_ms": 1000, "max_ms": 2000, "factor": 2}}
+
+
+def model(name, counts, behavior, redundancy=None, **more):
+    """Instances by role; of one role that is None, pooled."""
+    tensor = lambda name, elements: [{"name": name, "datatype": "FP32", "shape": [elements]}]
+    synthetic = lambda count: {"synthetic": {"count": count, "behavior": behavior}}
+    instances = [synthetic(n) | ({"roles": [role]} if role else {}) for role, n in counts.items() if n]
+    return {
+        "name": name, "inputs": tensor("x", 8), "outputs": tensor("y", 3),
+        "placement": "pooled" if None in counts else "apart",
+        "redundancy": redundancy or {"policy": "none"},
+        "deadline_ms": 5000, "call_timeout_ms": 5000, "ejection": None, "instances": instances,
+    } | more
+
+
+def coded(k, r=1, **more):
+    return {"policy": "coded", "code": {"name": "sum", "k": k, "r": r}} | more
+
+
+def hedge(ms, budget, **more):
+    return {"policy": "hedge", "after": {"ms": ms}, "budget": budget} | more
+
+
+def parm(behavior=PARM):
+    """ParM's GPU cluster: 12 + 12/k instances, and the times of coding that the paper gives."""
+    constant = lambda ms: {"distribution": "constant", "ms": ms}
+    models = [model("equal", {"deployed": 18}, behavior, faults=SHUFFLES)]
+    for k, encode, decode in [(2, 0.093, 0.008), (3, 0.153, 0.014), (4, 0.193, 0.019)]:
+        models.append(model(
+            f"coded k={k}", {"deployed": 12, "parity-0": 12 // k}, behavior, coded(k), faults=SHUFFLES,
+            answer={"when": "first"}, overhead={"encode": constant(encode), "decode": constant(decode)},
+        ))
+    return models
+
+
+def slow(share, factor, length=500):
+    """30 ms +- 5 %, and slow for a share of the time."""
+    return {
+        "service": {"distribution": "normal", "mean_ms": 30, "deviation_ms": 1.5},
+        "slow": {"share": share, "length_ms": length, "factor": factor},
+    }
+
+
+GRACE = {"when": "grace", "ms": 36}
+FIRST = {"when": "first"}
+ALL, APART = {None: 18}, {"deployed": 12, "parity-0": 6}
+# Out when calls take half as long again, back after a probe at half a second.
+EJECT = {"failures": 3, "slowness": 1.5, "probe_ms": 500, "max_share": 0.3}
+
+
+def slow1():
+    """1 % slow by 5 times, 18 instances in all (16 for k = 3)."""
+    behavior = slow(0.01, 5)
+    return [
+        model("equal", ALL, behavior),
+        model("hedge 45 ms", ALL, behavior, hedge(45, 0.05)),
+        model("apart, first", APART, behavior, coded(2), answer=FIRST),
+        model("apart, grace", APART, behavior, coded(2), answer=GRACE),
+        model("pooled, grace", ALL, behavior, coded(2), answer=GRACE),
+        model("pooled, grace, ejection", ALL, behavior, coded(2), answer=GRACE, ejection=EJECT),
+        model("pooled, grace, k=3", {None: 16}, behavior, coded(3), answer=GRACE),
+    ]
+
+
+def slow6():
+    """6 % slow by 3 times: often two of a group are lost."""
+    behavior = slow(0.06, 3)
+    late = {"after": {"ms": 40}, "budget": 0.1}
+    return [
+        model("equal", ALL, behavior),
+        model("equal, ejection", ALL, behavior, ejection=EJECT),
+        model("hedge 40 ms, 5 %", ALL, behavior, hedge(40, 0.05)),
+        model("hedge 40 ms, ejection", ALL, behavior, hedge(40, 0.05), ejection=EJECT),
+        model("apart", APART, behavior, coded(2), answer=GRACE),
+        model("pooled", ALL, behavior, coded(2), answer=GRACE),
+        model("pooled, k=4 r=2", ALL, behavior, coded(4, 2), answer=GRACE),
+        model("pooled, hedge", ALL, behavior, coded(2, hedge=late), answer=GRACE),
+        model("pooled, ejection", ALL, behavior, coded(2), answer=GRACE, ejection=EJECT),
+        model("pooled, k=4 r=2, ejection", ALL, behavior, coded(4, 2), answer=GRACE, ejection=EJECT),
+    ]
+
+
+def spiral():
+    """Hedging with and without a budget, as load grows."""
+    behavior = slow(0.06, 3)
+    return [
+        model("equal", ALL, behavior),
+        model("hedge 31 ms, 5 %", ALL, behavior, hedge(31, 0.05)),
+        model("hedge 31 ms, no budget", ALL, behavior, hedge(31, 1000, burst=1e6)),
+    ]
+
+
+def alternatives(behavior, faults=None):
+    more = {"faults": faults} if faults else {}
+    return [
+        model("equal", ALL, behavior, **more),
+        model("hedge 36 ms, 5 %", ALL, behavior, hedge(36, 0.05), **more),
+        model("replicate", ALL, behavior, {"policy": "replicate", "copies": 2}, **more),
+        model("pooled, grace", ALL, behavior, coded(2), answer=GRACE, **more),
+    ]
+
+
+def load():
+    """What else the same instances could do, from low load to high."""
+    return alternatives(slow(0.01, 5))
+
+
+def racks():
+    """A third of the instances is slow at once."""
+    behavior = slow(0.01, 5)
+    return alternatives({"service": behavior["service"]}, {"racks": {"count": 3, "slow": behavior["slow"]}})
+
+
+def many():
+    """A fifth of the time is slow: many are at once."""
+    return alternatives(slow(0.2, 5))
+
+
+if __name__ == "__main__":
+    print(json.dumps({"models": globals()[sys.argv[1]]()}, indent=1))
