@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::Remote;
-use crate::instance::{Answer, CallContext, Instance, within};
+use crate::instance::{Answer, CallContext, CallError, Instance, within};
 use crate::oip::{InferRequest, InferResponse, ModelMetadata};
 use dial::Dialer;
 use grpc::Grpc;
