@@ -10,12 +10,14 @@
 //! file says nothing. It is not a load: a call's overhead keeps its instance busy, but nothing waits for
 //! the server's own processors.
 
+mod advice;
 mod arrivals;
 mod cluster;
 mod report;
 mod trial;
 mod variants;
 
+pub use advice::{AdviceError, Candidate, KnownCode, Verdict, candidates, choose};
 pub use arrivals::{Arrivals, Trace, TraceError};
 pub use cluster::{Cluster, ClusterError};
 pub use report::{Row, json, table};

@@ -18,6 +18,14 @@ pub struct Row {
     pub trials: Vec<Trial>,
 }
 
+impl Row {
+    /// The median over the trials of a number of each; none if none has one.
+    #[must_use]
+    pub fn median(&self, of: fn(&Trial) -> Option<f64>) -> Option<f64> {
+        spread(&self.trials, of).map(|[median, ..]| median)
+    }
+}
+
 /// A number of each trial: its place in JSON, its column, the decimals there, and what it is.
 struct Measure {
     name: &'static str,

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
-use super::load::{ArrivalsOption, rate, seconds};
+use super::load::{ArrivalsOption, milliseconds, rate, seconds};
 use crate::input::Input;
 use crate::options::Common;
 use crate::output::Target;
@@ -17,11 +17,22 @@ use crate::output::Target;
 ///
 /// The same seeds give the same output.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-sim", version, max_term_width = 100)]
+#[command(
+    name = "parm-sim",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub struct Sim {
+    /// Something else than a simulation.
+    #[command(subcommand)]
+    pub command: Option<SimCommand>,
+
     /// The cluster, see parm-serve.json(5)
-    #[arg(value_name = "CLUSTER.json")]
-    pub cluster: PathBuf,
+    // There is one, unless there is a command.
+    #[arg(value_name = "CLUSTER.json", required = true)]
+    pub cluster: Option<PathBuf>,
 
     /// The model to simulate; by default all of the file, or, where policies are given, the first
     #[arg(short, long, value_name = "NAME")]
@@ -38,6 +49,71 @@ pub struct Sim {
     #[arg(long, value_name = "FILE.json", help_heading = "Policies")]
     pub policies: Option<PathBuf>,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: SimulatedLoad,
+
+    /// Write a line of JSON for each query that counts, as parm-load does; of one policy and one seed
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
+    pub records: Option<Target>,
+
+    /// Print JSON in place of a table
+    #[arg(long, help_heading = "Results")]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+}
+
+super::tool!(Sim, "parm-sim");
+
+/// What `parm-sim` does beside simulating.
+#[derive(Subcommand, Clone, Debug)]
+pub enum SimCommand {
+    /// Find the policy, code and k with the best overall accuracy within a tail latency
+    ///
+    /// Simulates what a budget of instances allows: nothing, hedging, replicas, and each code with parity
+    /// models apart and pooled. Prints all of them with P99.9, the share that was rebuilt and A_o, and which
+    /// to choose and why.
+    Advise(Box<Advise>),
+}
+
+/// `parm-sim advise`
+#[derive(Args, Clone, Debug)]
+pub struct Advise {
+    /// The cluster without redundancy, see parm-serve.json(5): instances of one kind
+    #[arg(value_name = "CLUSTER.json")]
+    pub cluster: PathBuf,
+
+    /// The model; by default the first of the file
+    #[arg(short, long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// How accurate a code is: its directory, or what parm-score --json said; may be given several times
+    #[arg(long, value_name = "DIR|SCORES.json", required = true)]
+    pub accuracy: Vec<PathBuf>,
+
+    /// The instances that there may be, as a multiple of those in the file
+    #[arg(long, value_name = "TIMES", default_value = "1.33")]
+    pub budget: f64,
+
+    /// The P99.9 of latencies that is wanted, in ms; without it, the least is chosen
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    pub target_p999: Option<f64>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: SimulatedLoad,
+
+    /// Print JSON in place of a table
+    #[arg(long, help_heading = "Results")]
+    pub json: bool,
+}
+
+/// What a simulated cluster is put under.
+#[derive(Args, Clone, Debug)]
+pub struct SimulatedLoad {
     /// Queries a second, on average; several, one after the other
     #[arg(
         long,
@@ -95,18 +171,4 @@ pub struct Sim {
         help_heading = "Computing"
     )]
     pub threads: Option<u32>,
-
-    /// Write a line of JSON for each query that counts, as parm-load does; of one policy and one seed
-    #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
-    pub records: Option<Target>,
-
-    /// Print JSON in place of a table
-    #[arg(long, help_heading = "Results")]
-    pub json: bool,
-
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: Common,
 }
-
-super::tool!(Sim, "parm-sim");

@@ -1,0 +1,167 @@
+//! `parm-sim advise`: which policy, code and k to take.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use parm::CodeFile;
+use parm_cli::options::Common;
+use parm_cli::tools::sim::Advise;
+use parm_cli::{Exit, Io, Progress, Usage};
+use parm_serving::config::{CodeChoice, Model};
+use parm_simulation::{Candidate, Cluster, KnownCode, Row, Verdict, candidates, choose, variants};
+use serde_json::{Value, json};
+
+use crate::plan::Plan;
+
+/// Simulates all candidates and says which one to choose.
+///
+/// # Errors
+/// A cluster, code or trace of which there is nothing to say.
+pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit> {
+    if options.load.rate.len() > 1 {
+        return Err(Usage::error("--rates: found several, expected one: advice is for one load"));
+    }
+    let codes = options.accuracy.iter().map(|path| code(path)).collect::<Result<Vec<_>>>()?;
+    let path = &options.cluster;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let models = variants(&crate::text(path)?, folder, options.model.as_deref(), &[])
+        .with_context(|| path.display().to_string())?;
+    let (_, base) = models.first().context("found no models")?;
+    Cluster::new(base, 0).with_context(|| path.display().to_string())?;
+    let candidates = candidates(base, options.budget, &codes).with_context(|| path.display().to_string())?;
+    let models: Vec<(String, Model)> =
+        candidates.iter().map(|candidate| (candidate.name.clone(), candidate.model.clone())).collect();
+    let plan = Plan::new(&options.load, io)?;
+    let progress = Progress::new(common, io, "queries", Some(plan.total(models.len())));
+    let rows = plan.in_parallel(&models, &progress)?;
+    drop(progress);
+    let verdicts: Vec<Verdict> = candidates.iter().zip(&rows).map(|(of, row)| verdict(of, row)).collect();
+    let (chosen, why) = choose(&verdicts, options.target_p999).context("found no candidates")?;
+    let text = if options.json {
+        let entry = |((verdict, row), candidate): ((&Verdict, &Row), &Candidate)| {
+            json!({
+                "name": verdict.name,
+                "instances": candidate.model.synthetic_count(),
+                "median_ms": median_ms(row),
+                "p99_ms": p99_ms(row),
+                "p99.9_ms": verdict.p999_ms,
+                "reconstructed": share(row),
+                "lost": lost(row),
+                "A_o": verdict.accuracy,
+            })
+        };
+        let table: Vec<Value> = verdicts.iter().zip(&rows).zip(&candidates).map(entry).collect();
+        let model = &candidates[chosen].model;
+        let policy = json!({"redundancy": model.redundancy, "answer": model.answer,
+            "placement": model.placement, "ejection": model.ejection, "instances": model.instances});
+        let name = &verdicts[chosen].name;
+        format!(
+            "{}\n",
+            json!({"format": 1, "candidates": table, "chosen": name, "why": why, "policy": policy})
+        )
+    } else {
+        table(&candidates, &rows, &verdicts, chosen, &why)
+    };
+    crate::print(io, &text)?;
+    common.count(io, "parm-sim", &format!("{} queries", plan.total(models.len())));
+    Ok(Exit::Done)
+}
+
+/// A code by its directory, or by what parm-score found.
+fn code(path: &Path) -> Result<KnownCode> {
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
+    if path.is_dir() {
+        let file = CodeFile::load(path)?;
+        let missing =
+            || format!("{}: found no A_a and A_d: the code was trained without labels", path.display());
+        return Ok(KnownCode {
+            name: format!("{name} (k={})", file.k),
+            k: file.k,
+            r: file.r,
+            available: file.scores.available.with_context(missing)?,
+            degraded: file.scores.degraded.with_context(missing)?,
+            choice: CodeChoice::Directory {
+                directory: std::path::absolute(path).with_context(|| path.display().to_string())?,
+            },
+        });
+    }
+    let report: Value = serde_json::from_str(&crate::text(path)?).with_context(|| {
+        format!("{}: expected a code directory or the output of parm-score --json", path.display())
+    })?;
+    let number = |name: &str| {
+        let found = report[name].as_u64().and_then(|number| usize::try_from(number).ok());
+        found.with_context(|| {
+            format!("{}: found no {name}, expected what parm-score --json says", path.display())
+        })
+    };
+    let score = |name: &str| {
+        let scores = report["scores"].as_array().into_iter().flatten();
+        let found = scores.filter(|entry| entry["score"] == name).find_map(|entry| entry["value"].as_f64());
+        found.with_context(|| format!("{}: found no {name}, expected scores against labels", path.display()))
+    };
+    let (k, r) = (number("k")?, number("extra_workers")?);
+    if k == 0 || r == 0 {
+        bail!("{}: found k = {k} and {r} parities, expected at least one of each", path.display());
+    }
+    Ok(KnownCode {
+        name: format!("{name} (k={k})"),
+        choice: CodeChoice::Sum { k, r },
+        k,
+        r,
+        available: score("A_a")?,
+        degraded: score("A_d")?,
+    })
+}
+
+fn verdict(candidate: &Candidate, row: &Row) -> Verdict {
+    Verdict::new(candidate, row.median(|trial| trial.summary.within_ms(0.999)), share(row), lost(row))
+}
+
+fn median_ms(row: &Row) -> Option<f64> {
+    row.median(|trial| trial.summary.within_ms(0.5))
+}
+
+fn p99_ms(row: &Row) -> Option<f64> {
+    row.median(|trial| trial.summary.within_ms(0.99))
+}
+
+/// The share of answers that were rebuilt.
+fn share(row: &Row) -> f64 {
+    row.median(|trial| trial.summary.share(trial.summary.reconstructed)).unwrap_or(0.0)
+}
+
+/// The share of queries that failed or got a default answer.
+fn lost(row: &Row) -> f64 {
+    let lost = row.median(|trial| {
+        let (summary, all) = (&trial.summary, trial.summary.failed() + trial.summary.answered());
+        (all > 0).then(|| (summary.failed() + summary.default) as f64 / all as f64)
+    });
+    lost.unwrap_or(1.0)
+}
+
+fn table(candidates: &[Candidate], rows: &[Row], verdicts: &[Verdict], chosen: usize, why: &str) -> String {
+    let width = candidates.iter().map(|of| of.name.chars().count()).max().unwrap_or(0).max(4);
+    let mut table = format!(
+        "  {:width$}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}{:>9}\n",
+        "NAME", "INSTANCES", "MED", "P99", "P99.9", "REBUILT", "LOST", "A_O"
+    );
+    let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3}"));
+    for (at, ((candidate, row), verdict)) in candidates.iter().zip(rows).zip(verdicts).enumerate() {
+        let _ = writeln!(
+            table,
+            "{} {:width$}{:>10}{:>10}{:>10}{:>10}{:>9.4}{:>9.4}{:>9.4}",
+            if at == chosen { '*' } else { ' ' },
+            candidate.name,
+            candidate.model.synthetic_count(),
+            ms(median_ms(row)),
+            ms(p99_ms(row)),
+            ms(verdict.p999_ms),
+            share(row),
+            lost(row),
+            verdict.accuracy
+        );
+    }
+    let _ = writeln!(table, "\n{}: {why}", verdicts[chosen].name);
+    table
+}

@@ -1,0 +1,131 @@
+//! The trials to be made: of all models, at all rates, with all seeds.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::Result;
+use parm_cli::tools::load::ArrivalsOption;
+use parm_cli::tools::sim::SimulatedLoad;
+use parm_cli::{Io, Progress};
+use parm_serving::config::Model;
+use parm_serving::load::{self, Record};
+use parm_simulation::{Arrivals, Row, Trace, Trial, run};
+
+use crate::{jobs, trace};
+
+/// Queries at each rate, where nothing is said of them.
+const QUERIES: u64 = 100_000;
+
+/// Queries between two moves of the progress bar.
+const STEP: u64 = 1 << 12;
+
+/// What is simulated of each model.
+pub(crate) struct Plan {
+    trace: Option<Trace>,
+    drawn: load::Arrivals,
+    rates: Vec<f64>,
+    seeds: Vec<u64>,
+    warm_up: Duration,
+    queries: u64,
+    threads: Option<u32>,
+}
+
+/// One trial.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    model: &'a Model,
+    rate: f64,
+    seed: u64,
+}
+
+impl Plan {
+    /// What the options say.
+    ///
+    /// # Errors
+    /// A trace that cannot be read.
+    pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
+        let trace = options.trace.as_ref().map(|input| trace::read(input, io)).transpose()?;
+        let rates = match &trace {
+            Some(trace) if options.rate.is_empty() => vec![trace.rate()],
+            _ => options.rate.clone(),
+        };
+        let drawn = match options.arrivals {
+            ArrivalsOption::Poisson => load::Arrivals::Poisson,
+            ArrivalsOption::Constant => load::Arrivals::Constant,
+        };
+        let most = trace.as_ref().map(|trace| trace.queries() as u64);
+        let queries = options.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
+        let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
+        let warm_up = Duration::from_secs_f64(options.warm_up);
+        Ok(Self { trace, drawn, rates, seeds, warm_up, queries, threads: options.threads })
+    }
+
+    /// The queries of all trials of so many models.
+    pub(crate) fn total(&self, models: usize) -> u64 {
+        self.queries.saturating_mul((models * self.rates.len() * self.seeds.len()) as u64)
+    }
+
+    /// Does all trials on several threads.
+    ///
+    /// # Errors
+    /// A model that cannot be simulated.
+    pub(crate) fn in_parallel(&self, models: &[(String, Model)], progress: &Progress) -> Result<Vec<Row>> {
+        let trial = |job: &Job<'_>| self.trial(*job, progress, |_| Ok(()));
+        Ok(self.rows(models, jobs::in_parallel(self.threads, &self.jobs(models), trial)?))
+    }
+
+    /// Does one trial after the other, and gives all records.
+    ///
+    /// # Errors
+    /// A model that cannot be simulated, or an error of `each`.
+    pub(crate) fn one_by_one(
+        &self,
+        models: &[(String, Model)],
+        progress: &Progress,
+        mut each: impl FnMut(&Record) -> io::Result<()>,
+    ) -> Result<Vec<Row>> {
+        let trials = self.jobs(models).into_iter().map(|job| self.trial(job, progress, &mut each));
+        Ok(self.rows(models, trials.collect::<Result<_>>()?))
+    }
+
+    fn jobs<'a>(&self, models: &'a [(String, Model)]) -> Vec<Job<'a>> {
+        let mut jobs = Vec::new();
+        for (_, model) in models {
+            for &rate in &self.rates {
+                jobs.extend(self.seeds.iter().map(|&seed| Job { model, rate, seed }));
+            }
+        }
+        jobs
+    }
+
+    fn trial(
+        &self,
+        job: Job<'_>,
+        progress: &Progress,
+        mut each: impl FnMut(&Record) -> io::Result<()>,
+    ) -> Result<Trial> {
+        let arrivals = self.trace.as_ref().map_or(Arrivals::Drawn(self.drawn), Arrivals::Traced);
+        let mut ended = 0;
+        let mut each = |record: &Record| {
+            ended += 1;
+            if ended % STEP == 0 {
+                progress.advance(STEP);
+            }
+            each(record)
+        };
+        Ok(run(job.model, arrivals, job.rate, job.seed, (self.warm_up, self.queries), &mut each)?)
+    }
+
+    /// Trials in the order of [`Self::jobs`].
+    fn rows(&self, models: &[(String, Model)], trials: Vec<Trial>) -> Vec<Row> {
+        let mut trials = trials.into_iter();
+        let mut rows = Vec::new();
+        for (name, _) in models {
+            for &rate in &self.rates {
+                let trials = trials.by_ref().take(self.seeds.len()).collect();
+                rows.push(Row { name: name.clone(), rate, trials });
+            }
+        }
+        rows
+    }
+}

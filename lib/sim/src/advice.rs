@@ -1,0 +1,248 @@
+//! Which policy, code and k to take: candidates within a budget of instances, and the choice among them.
+
+use parm_serving::config::{
+    Answer, CodeChoice, Coded, Ejection, Hedge, Instances, Model, Placement, Redundancy,
+};
+
+/// A code whose accuracy is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownCode {
+    /// What it is called.
+    pub name: String,
+    /// The code.
+    pub choice: CodeChoice,
+    /// Queries of a group.
+    pub k: usize,
+    /// Parities of a group.
+    pub r: usize,
+    /// A_a, the accuracy of predictions.
+    pub available: f64,
+    /// A_d, that of reconstructions.
+    pub degraded: f64,
+}
+
+/// What could be done with the instances.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// What it is called.
+    pub name: String,
+    /// The cluster.
+    pub model: Model,
+    /// The accuracies A_a and A_d.
+    pub accuracy: [f64; 2],
+}
+
+/// Advice that cannot be given.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AdviceError {
+    /// Instances of several kinds.
+    #[error("instances: found {0} entries, expected one: those that serve the load without redundancy")]
+    Several(usize),
+    /// Fewer instances than there are.
+    #[error("found a budget of {0}, expected at least 1, what there is without redundancy")]
+    Budget(f64),
+    /// No code.
+    #[error("found no codes, expected at least one")]
+    Codes,
+}
+
+/// Out when calls take half as long again as others, back after half a second.
+const EJECTION: Ejection = Ejection { failures: 3, slowness: 1.5, probe_ms: 500.0, max_share: 0.3 };
+
+/// Policies of so many times the model's instances: nothing, hedging, two replicas, and each code with parity
+/// models apart, where there are instances enough, and pooled; answered at once and with grace, with the
+/// model's ejection and an eager one.
+///
+/// # Errors
+/// A model, budget or codes of which there is nothing to advise.
+pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<Candidate>, AdviceError> {
+    let [instances] = &base.instances[..] else { return Err(AdviceError::Several(base.instances.len())) };
+    if !(budget.is_finite() && budget >= 1.0) {
+        return Err(AdviceError::Budget(budget));
+    }
+    let first = codes.first().ok_or(AdviceError::Codes)?;
+    let needed = base.synthetic_count();
+    // A share of 1.33 is meant for a third.
+    let all = ((needed as f64 * budget).round() as usize).max(needed);
+    let pooled = |name: &str, redundancy: Redundancy, answer: Answer, accuracy| Candidate {
+        name: name.to_owned(),
+        model: Model {
+            redundancy,
+            answer,
+            placement: Placement::Pooled,
+            instances: vec![part(instances, all, None)],
+            ..base.clone()
+        },
+        accuracy,
+    };
+    let eager = |of: &Candidate| Candidate {
+        name: format!("{}, ejection", of.name),
+        model: Model { ejection: Some(EJECTION), ..of.model.clone() },
+        accuracy: of.accuracy,
+    };
+    let (grace, own) = (Answer::default(), [first.available; 2]);
+    let mut found = vec![
+        pooled("equal", Redundancy::None, grace, own),
+        pooled("hedge", Redundancy::Hedge(Hedge::default()), grace, own),
+        pooled("replicate", Redundancy::Replicate { copies: 2 }, grace, own),
+    ];
+    let hedge_eager = eager(&found[1]);
+    found.insert(2, hedge_eager);
+    for code in codes {
+        let accuracy = [code.available, code.degraded];
+        let redundancy = Redundancy::Coded(Box::new(Coded { code: code.choice.clone(), ..Coded::default() }));
+        let name = |how: &str| format!("{}, {how}", code.name);
+        let parities = all - needed;
+        if code.r > 0 && parities >= code.r {
+            let role = |role: String, count| part(instances, count, Some(role));
+            // Of some parities there is one instance more.
+            let parity = |index| role(format!("parity-{index}"), (parities + code.r - 1 - index) / code.r);
+            let mut apart = vec![role("deployed".to_owned(), needed)];
+            apart.extend((0..code.r).map(parity));
+            for (how, answer) in [("apart, first", Answer::First), ("apart, grace", grace)] {
+                let mut candidate = pooled(&name(how), redundancy.clone(), answer, accuracy);
+                candidate.model.placement = Placement::Apart;
+                candidate.model.instances.clone_from(&apart);
+                found.push(candidate);
+            }
+        }
+        let candidate = pooled(&name("pooled, grace"), redundancy, grace, accuracy);
+        let eager = eager(&candidate);
+        found.extend([candidate, eager]);
+    }
+    Ok(found)
+}
+
+/// So many of these instances, of one role or of all.
+fn part(instances: &Instances, count: usize, role: Option<String>) -> Instances {
+    let mut part = Instances { roles: role.into_iter().collect(), ..instances.clone() };
+    if let Some(synthetic) = &mut part.synthetic {
+        synthetic.count = count;
+    }
+    part
+}
+
+/// What a candidate came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// What it is called.
+    pub name: String,
+    /// The P99.9 of latencies, in ms; none without answers.
+    pub p999_ms: Option<f64>,
+    /// A_o, the share of queries that are answered rightly: (1 − f) A_a + f A_d for a share of f
+    /// reconstructions; queries without an answer count as wrong.
+    pub accuracy: f64,
+}
+
+impl Verdict {
+    /// Of a candidate, the share of its answers that were rebuilt, and that of queries without a true
+    /// answer.
+    #[must_use]
+    pub fn new(candidate: &Candidate, p999_ms: Option<f64>, rebuilt: f64, lost: f64) -> Self {
+        let [available, degraded] = candidate.accuracy;
+        let accuracy = (1.0 - lost) * ((1.0 - rebuilt) * available + rebuilt * degraded);
+        Self { name: candidate.name.clone(), p999_ms, accuracy }
+    }
+}
+
+/// Accuracies that differ by less count as equal.
+const SAME: f64 = 5e-5;
+
+/// The best: of those whose P99.9 is within the target the most accurate, and of equally accurate ones the
+/// fastest; without a target, or if none is within it, the fastest. With the reason; none if there is nothing
+/// to choose from.
+#[must_use]
+pub fn choose(verdicts: &[Verdict], target_ms: Option<f64>) -> Option<(usize, String)> {
+    let time = |of: &Verdict| of.p999_ms.unwrap_or(f64::INFINITY);
+    let fastest = |among: &[usize]| {
+        among.iter().copied().min_by(|&a, &b| time(&verdicts[a]).total_cmp(&time(&verdicts[b])))
+    };
+    let all: Vec<usize> = (0..verdicts.len()).collect();
+    let Some(target) = target_ms else {
+        return Some((
+            fastest(&all)?,
+            "the least P99.9; without --target-p999 accuracy decides nothing".to_owned(),
+        ));
+    };
+    let within: Vec<usize> = all.iter().copied().filter(|&at| time(&verdicts[at]) <= target).collect();
+    if within.is_empty() {
+        return Some((fastest(&all)?, format!("none has a P99.9 within {target} ms; this is the least")));
+    }
+    let best = within.iter().map(|&at| verdicts[at].accuracy).fold(0.0, f64::max);
+    let equal: Vec<usize> =
+        within.iter().copied().filter(|&at| verdicts[at].accuracy > best - SAME).collect();
+    let why = match (equal.len(), within.len()) {
+        (1, 1) => format!("the only one with a P99.9 within {target} ms"),
+        (1, count) => format!("the best overall accuracy of the {count} with a P99.9 within {target} ms"),
+        (equal, count) => format!(
+            "the least P99.9 of the {equal} with the best overall accuracy, of {count} with a P99.9 within \
+             {target} ms"
+        ),
+    };
+    Some((fastest(&equal)?, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use parm_serving::config::Config;
+
+    use super::*;
+
+    fn base(instances: &str) -> Model {
+        let text =
+            format!(r#"{{"models": [{{"name": "m", "placement": "pooled", "instances": [{instances}]}}]}}"#);
+        Config::parse(&text).unwrap().models.swap_remove(0)
+    }
+
+    fn code(k: usize, r: usize) -> KnownCode {
+        let choice = CodeChoice::Sum { k, r };
+        KnownCode { name: format!("k={k}"), choice, k, r, available: 0.98, degraded: 0.9 }
+    }
+
+    #[test]
+    fn all_candidates_have_the_budget_and_can_work() {
+        let found =
+            candidates(&base(r#"{"synthetic": {"count": 12}}"#), 1.33, &[code(2, 1), code(4, 2)]).unwrap();
+        assert_eq!(found.len(), 4 + 2 * 4);
+        for candidate in found {
+            assert_eq!(candidate.model.synthetic_count(), 16, "{}", candidate.name);
+            let config = Config { models: vec![candidate.model], ..Config::default() };
+            config.check().unwrap();
+        }
+        // Of no spare instances none is a parity instance.
+        let found = candidates(&base(r#"{"synthetic": {"count": 12}}"#), 1.0, &[code(2, 1)]).unwrap();
+        assert!(found.iter().all(|candidate| candidate.model.placement == Placement::Pooled));
+    }
+
+    #[test]
+    fn of_what_there_is_nothing_to_advise_is_refused() {
+        let one = base(r#"{"synthetic": {}}"#);
+        assert_eq!(candidates(&one, 0.9, &[code(2, 1)]), Err(AdviceError::Budget(0.9)));
+        assert!(candidates(&one, f64::NAN, &[code(2, 1)]).is_err());
+        assert_eq!(candidates(&one, 2.0, &[]), Err(AdviceError::Codes));
+        let two = base(r#"{"synthetic": {}}, {"synthetic": {}}"#);
+        assert_eq!(candidates(&two, 2.0, &[code(2, 1)]), Err(AdviceError::Several(2)));
+    }
+
+    #[test]
+    fn the_overall_accuracy_is_the_papers_formula_and_what_is_lost_is_wrong() {
+        let candidate = &candidates(&base(r#"{"synthetic": {}}"#), 2.0, &[code(2, 1)]).unwrap()[4];
+        assert!((Verdict::new(candidate, None, 0.1, 0.0).accuracy - (0.9 * 0.98 + 0.1 * 0.9)).abs() < 1e-12);
+        assert!((Verdict::new(candidate, None, 0.0, 0.5).accuracy - 0.49).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_choice_is_the_most_accurate_within_the_target() {
+        let verdict = |p999: f64, accuracy| Verdict { name: String::new(), p999_ms: Some(p999), accuracy };
+        let all = [verdict(90.0, 0.99), verdict(50.0, 0.97), verdict(40.0, 0.97), verdict(20.0, 0.9)];
+        let chosen = |target| {
+            choose(&all, target).map(|(at, why)| (at, why.split(' ').take(2).collect::<Vec<_>>().join(" ")))
+        };
+        assert_eq!(chosen(Some(100.0)), Some((0, "the best".to_owned())));
+        assert_eq!(chosen(Some(60.0)), Some((2, "the least".to_owned())));
+        assert_eq!(chosen(Some(30.0)), Some((3, "the only".to_owned())));
+        assert_eq!(chosen(Some(10.0)), Some((3, "none has".to_owned())));
+        assert_eq!(chosen(None), Some((3, "the least".to_owned())));
+        assert_eq!(choose(&[], None), None);
+    }
+}
