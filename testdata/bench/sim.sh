@@ -4,9 +4,9 @@
 # of the three, should lie within the 95 % band of the simulated ones.
 # Usage: sim.sh FOLDER_OF_PROGRAMS [SECONDS_OF_A_RUN]
 #
-# What a call costs beside the instance's own time (timers of 1 ms, the transport, this machine) is measured
-# beforehand at the same rate, on instances that always take as long and are so many that nothing waits;
-# nothing else is fitted. Needs python3.
+# What a call costs beside the instance's own time (timers of 1 ms, the transport, this machine and what else
+# it does) is measured before each run at the same rate, on instances that always take as long and are so
+# many that nothing waits; nothing else is fitted. Needs python3.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,13 +23,14 @@ loaded() { # CLUSTER, RATE, QUERIES, SEED, RECORDS
 }
 
 python3 "$here/sim.py" constant > constant.json
-loaded constant.json 120 2400 1 overhead.jsonl
 for policy in none coded; do
   for seed in 1 2 3; do
+    loaded constant.json 120 1200 "$seed" constant.jsonl
+    cat constant.jsonl >> "$policy-overhead.jsonl"
     python3 "$here/sim.py" "$policy" "$seed" > real.json
     loaded real.json 120 "$((120 * SECONDS_OF_A_RUN))" "$seed" "$policy-$seed.jsonl"
   done
-  python3 "$here/sim.py" "$policy" 0 overhead.jsonl > simulated.json
+  python3 "$here/sim.py" "$policy" 0 "$policy-overhead.jsonl" > simulated.json
   for seed in $(seq 101 150); do
     parm-sim simulated.json --rate 120 --queries "$((120 * SECONDS_OF_A_RUN))" --seed "$seed" --json
   done > "$policy-simulated.jsonl"

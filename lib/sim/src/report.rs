@@ -159,7 +159,7 @@ fn distribution(row: &Row) -> Value {
         let _ = all.add(&trial.summary.latency);
     }
     let within = |share: f64| json!([all.value_at_quantile(share) as f64 / 1e6, share]);
-    let body = (0..10).map(|tenth| f64::from(tenth) / 10.0);
+    let body = (0..9).map(|tenth| f64::from(tenth) / 10.0);
     let tail = (10..).map(|tenth| 1.0 - 10_f64.powf(-f64::from(tenth) / 10.0));
     let tail = tail.take_while(|share| (1.0 - share) * all.len() as f64 >= 1.0);
     if all.is_empty() { json!([]) } else { body.chain(tail).chain([1.0]).map(within).collect() }
