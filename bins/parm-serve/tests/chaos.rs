@@ -6,7 +6,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -78,6 +78,47 @@ fn impostor(stop: &Arc<AtomicBool>) -> SocketAddr {
     address
 }
 
+/// The way to a server, on which all packets vanish while it is dark.
+struct Wire {
+    address: SocketAddr,
+    dark: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn new(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let dark = Arc::new(AtomicBool::new(false));
+        let night = Arc::clone(&dark);
+        thread::spawn(move || {
+            for here in listener.incoming().map_while(Result::ok) {
+                // Nobody is at the other end: the connection is closed.
+                let Ok(there) = TcpStream::connect(to) else { continue };
+                let (Ok(back), Ok(forth)) = (here.try_clone(), there.try_clone()) else { continue };
+                for (from, into) in [(here, there), (forth, back)] {
+                    let night = Arc::clone(&night);
+                    thread::spawn(move || pump(from, into, &night));
+                }
+            }
+        });
+        Self { address, dark }
+    }
+}
+
+fn pump(mut from: TcpStream, mut into: TcpStream, dark: &AtomicBool) {
+    let (mut bytes, mut torn) = ([0; 4096], false);
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
+        // What had a hole would be garbage: nothing comes through any more, as if it were resent for ever.
+        torn |= dark.load(Ordering::Relaxed);
+        if !torn && into.write_all(&bytes[..read]).is_err() {
+            break;
+        }
+    }
+    for end in [from, into] {
+        let _ = end.shutdown(Shutdown::Both);
+    }
+}
+
 /// Asks until it is told to stop; counts answers, and keeps what went wrong.
 fn client(front: SocketAddr, seed: u64, stop: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -103,8 +144,11 @@ fn no_query_fails_while_an_instance_is_well() {
     std::fs::write(&config, BACKEND).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let mut backends: Vec<Server> = (0..4).map(|_| Server::start(&config, &[])).collect();
-    let mut addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.http).collect();
-    addresses.push(impostor(&stop));
+    let wires: Vec<Wire> = backends.iter().map(|backend| Wire::new(backend.http)).collect();
+    let mut addresses: Vec<SocketAddr> = wires.iter().map(|wire| wire.address).collect();
+    // One that nobody ever accepts a connection of.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    addresses.extend([impostor(&stop), deaf.local_addr().unwrap()]);
     let config_front = folder.path().join("front.json");
     std::fs::write(&config_front, front(&addresses)).unwrap();
     let server = Server::start(&config_front, &[]);
@@ -129,18 +173,27 @@ fn no_query_fails_while_an_instance_is_well() {
     while since.elapsed() < Duration::from_secs(seconds) {
         // The first is left alone: at most three of four are ill at once.
         let which = random.random_range(1..backends.len());
-        let port = addresses[which].port();
         let pause = Duration::from_millis(random.random_range(100..1500));
-        if random.random_bool(0.5) {
-            told.push(format!("kill -9 of {which}"));
-            backends[which].kill();
-            thread::sleep(pause);
-            backends[which] = Server::start(&config, &["--http", &format!("127.0.0.1:{port}")]);
-        } else {
-            told.push(format!("SIGSTOP of {which}"));
-            backends[which].signal("STOP");
-            thread::sleep(pause);
-            backends[which].signal("CONT");
+        match random.random_range(0..3) {
+            0 => {
+                told.push(format!("kill -9 of {which}"));
+                let http = backends[which].http.to_string();
+                backends[which].kill();
+                thread::sleep(pause);
+                backends[which] = Server::start(&config, &["--http", &http]);
+            }
+            1 => {
+                told.push(format!("SIGSTOP of {which}"));
+                backends[which].signal("STOP");
+                thread::sleep(pause);
+                backends[which].signal("CONT");
+            }
+            _ => {
+                told.push(format!("black hole before {which}"));
+                wires[which].dark.store(true, Ordering::Relaxed);
+                thread::sleep(pause);
+                wires[which].dark.store(false, Ordering::Relaxed);
+            }
         }
     }
     stop.store(true, Ordering::Relaxed);
