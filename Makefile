@@ -84,7 +84,7 @@ test-memory: all ## Whether parm-serve's memory stays flat over ten million quer
 	testdata/serving/memory "$(CURDIR)/$(BIN)"
 
 .PHONY: test-integration
-test-integration: all ## Real Triton, MLServer, tritonclient and perf_analyzer around parm-serve (installs 1 GB)
+test-integration: all ## Real Triton, MLServer, KServe, tritonclient and perf_analyzer around parm-serve (installs 1 GB)
 	testdata/serving/integration/run "$(CURDIR)/$(BIN)"
 
 .PHONY: lint

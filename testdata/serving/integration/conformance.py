@@ -7,6 +7,7 @@ Two servers that print the same behave the same. What servers may word as they l
 their kind, names and versions of the server) is not printed.
 """
 
+import faulthandler
 import queue
 import sys
 
@@ -75,6 +76,8 @@ def id_of(result):
 
 
 def main():
+    # What hangs says where.
+    faulthandler.dump_traceback_later(60, exit=True)
     over_http = http.InferenceServerClient(sys.argv[1])
     over_grpc = grpc.InferenceServerClient(sys.argv[2])
     for module, client, kind in [(http, over_http, "http"), (grpc, over_grpc, "grpc")]:
@@ -92,6 +95,8 @@ def main():
         over_grpc.async_stream_infer("toy", [tensor(grpc)], request_id=str(number))
     outcome("grpc stream", lambda: sorted(answers.get(timeout=10) for _ in range(3)))
     over_grpc.stop_stream()
+    over_grpc.close()
+    over_http.close()
 
 
 if __name__ == "__main__":
