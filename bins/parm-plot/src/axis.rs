@@ -4,57 +4,90 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use crate::figure::{Figure, Panel};
+use crate::figure::Scale;
 
-/// The most numbers at an axis.
+/// The most steps between the numbers at an axis.
 const MOST_TICKS: usize = 8;
+
+/// The lowest share that a tail is drawn to: P99.999.
+pub(crate) const TAIL: f64 = 1e-5;
 
 /// An axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axis {
     pub(crate) from: f64,
     pub(crate) to: f64,
-    pub(crate) logarithmic: bool,
+    scale: Scale,
+    logarithmic: bool,
     /// The numbers that stand at it.
     pub(crate) ticks: Vec<f64>,
     /// Digits after the point.
     digits: usize,
 }
 
-impl Axis {
-    /// The horizontal axis: whole numbers. Few of them stand where the data are.
-    pub(crate) fn across(figure: &Figure) -> Self {
-        let xs = figure.xs();
-        let (low, high) = (xs.first().copied().unwrap_or(0.0), xs.last().copied().unwrap_or(0.0));
-        let margin = if low < high { (high - low) * 0.04 } else { 1.0 };
-        let ticks = if xs.len() <= MOST_TICKS { xs } else { steps(low, high, step(low, high).max(1.0)) };
-        Self { from: low - margin, to: high + margin, logarithmic: false, ticks, digits: 0 }
+/// The room of an axis for its numbers, in pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    length: f64,
+    /// What a number takes of it: at least, and for each character.
+    least: f64,
+    character: f64,
+}
+
+impl Room {
+    /// That of a horizontal axis.
+    pub(crate) fn across(length: i32) -> Self {
+        Self { length: f64::from(length), least: 8.0, character: 8.5 }
     }
 
-    /// The vertical axis of a panel: logarithmic if its numbers allow it and span more than a factor
-    /// of ten, and never beyond 0 and 1 for shares.
-    pub(crate) fn up(panel: &Panel) -> Self {
-        let points = panel.series.iter().flat_map(|series| &series.points);
-        let values = points.flat_map(|point| {
-            let (low, high) = point.interval.unwrap_or((point.y, point.y));
-            [point.y, low, high]
+    /// That of a vertical axis.
+    pub(crate) fn up(length: i32) -> Self {
+        Self { length: f64::from(length), least: 15.0, character: 0.0 }
+    }
+}
+
+impl Axis {
+    /// An axis that holds these values.
+    pub(crate) fn new(scale: Scale, values: &[f64], room: Room) -> Self {
+        let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
+            (low.min(value), high.max(value))
         });
-        let (low, high) =
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
-        if !panel.shares && low > 0.0 && high / low > 10.0 {
-            return Self::logarithmic(low, high);
+        // Nothing may be there to draw.
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+        match scale {
+            Scale::Whole => Self::whole(low, high, values, room),
+            Scale::Tail => Self::tail(low, room),
+            Scale::Values if low > 0.0 && high / low > 10.0 => Self::logarithmic(low, high, room),
+            Scale::Values | Scale::Shares => Self::linear(scale, low, high, room),
         }
+    }
+
+    /// Whole numbers. Few of them stand where the data are.
+    fn whole(low: f64, high: f64, values: &[f64], room: Room) -> Self {
+        let margin = if low < high { (high - low) * 0.04 } else { 1.0 };
+        let (from, to) = (low - margin, high + margin);
+        let axis = Self { from, to, scale: Scale::Whole, logarithmic: false, ticks: Vec::new(), digits: 0 };
+        let steps = (2..=MOST_TICKS).rev().map(|most| steps(low, high, step(low, high, most).max(1.0)));
+        axis.with(std::iter::once(values.to_vec()).chain(steps), room)
+    }
+
+    fn linear(scale: Scale, low: f64, high: f64, room: Room) -> Self {
         let margin = if low < high { (high - low) * 0.06 } else { (low.abs() * 0.1).max(0.01) };
         let (mut from, mut to) = (low - margin, high + margin);
-        if panel.shares {
+        if scale == Scale::Shares {
             (from, to) = (from.max(0.0), to.min(1.0));
         }
-        let step = step(from, to);
-        let digits = (-step.log10().floor()).clamp(0.0, 15.0) as usize;
-        Self { from, to, logarithmic: false, ticks: steps(from, to, step), digits }
+        let axis = |most| {
+            let step = step(from, to, most);
+            let digits = (-step.log10().floor()).clamp(0.0, 15.0) as usize;
+            Self { from, to, scale, logarithmic: false, ticks: steps(from, to, step), digits }
+        };
+        let first = |axis: Self| Self { ticks: axis.ticks.into_iter().take(1).collect(), ..axis };
+        let mut all = (2..=MOST_TICKS).rev().map(axis);
+        all.find(|axis| axis.fits(room)).unwrap_or_else(|| first(axis(2)))
     }
 
-    fn logarithmic(low: f64, high: f64) -> Self {
+    fn logarithmic(low: f64, high: f64, room: Room) -> Self {
         // Not the logarithm of the ratio, which may be infinite.
         let margin = (high.log10() - low.log10()) * 0.06;
         let (from, to) = (low.log10() - margin, high.log10() + margin);
@@ -63,16 +96,45 @@ impl Axis {
             let ticks = all.flat_map(|decade| parts.iter().map(move |part| part * power(decade)));
             ticks.filter(|tick| (from..=to).contains(&tick.log10())).collect::<Vec<_>>()
         };
-        let finest = decades(1, &[1.0, 2.0, 5.0]);
-        let every = (1..).map(|every| decades(every, &[1.0]));
-        let ticks = std::iter::once(finest).chain(every).find(|ticks| ticks.len() <= MOST_TICKS);
+        let fine = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0]].map(|parts| decades(1, parts));
+        let every = (1..=700).map(|every| decades(every, &[1.0]));
         let (from, to) = (10_f64.powf(from), 10_f64.powf(to));
-        Self { from, to, logarithmic: true, ticks: ticks.unwrap_or_default(), digits: 0 }
+        let axis = Self { from, to, scale: Scale::Values, logarithmic: true, ticks: Vec::new(), digits: 0 };
+        axis.with(fine.into_iter().chain(every), room)
     }
 
-    /// Where a value stands, by a measure of its own.
-    fn position(&self, value: f64) -> f64 {
-        if self.logarithmic { value.log10() } else { value }
+    /// Percentiles, from the most to the highest that there is.
+    fn tail(low: f64, room: Room) -> Self {
+        let from = low.clamp(1e-12, 0.4) * 0.8;
+        let decades = (1..).map(|decade| power(-decade)).take_while(|&share| share >= from);
+        let ticks: Vec<f64> = std::iter::once(0.5).chain(decades).collect();
+        let every = (1..=12).map(|every| ticks.iter().copied().step_by(every).collect());
+        let axis =
+            Self { from, to: 1.0, scale: Scale::Tail, logarithmic: true, ticks: Vec::new(), digits: 0 };
+        axis.with(every, room)
+    }
+
+    /// With the first of several sets of numbers that has room.
+    fn with(self, sets: impl Iterator<Item = Vec<f64>>, room: Room) -> Self {
+        let mut sets = sets.map(|ticks| Self { ticks, ..self.clone() });
+        sets.find(|axis| axis.fits(room)).unwrap_or(self)
+    }
+
+    /// True if its numbers are not too many, and stand apart.
+    fn fits(&self, room: Room) -> bool {
+        let label = |tick: f64| self.format_ext(&tick).chars().count() as f64 * room.character;
+        let half = |tick: f64| f64::midpoint(label(tick), room.least);
+        let apart = |pair: &[f64]| (self.share(pair[1]) - self.share(pair[0])).abs() * room.length;
+        self.ticks.len() <= MOST_TICKS + 1
+            && self.ticks.windows(2).all(|pair| apart(pair) >= half(pair[0]) + half(pair[1]))
+    }
+
+    /// Where a value stands: 0 at the begin, 1 at the end.
+    fn share(&self, value: f64) -> f64 {
+        let position = |value: f64| if self.logarithmic { value.log10() } else { value };
+        let (from, to) = (position(self.from), position(self.to));
+        // Halves, so that the difference of huge values is finite.
+        (position(value) / 2.0 - from / 2.0) / (to / 2.0 - from / 2.0)
     }
 }
 
@@ -88,6 +150,7 @@ impl ValueFormatter<f64> for Axis {
 
     fn format_ext(&self, value: &f64) -> String {
         match value.abs() {
+            _ if self.scale == Scale::Tail => percentile(*value),
             _ if !self.logarithmic => format!("{value:.*}", self.digits),
             1e-4..1e5 => value.to_string(),
             _ => format!("{value:e}"),
@@ -100,10 +163,7 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (begin, end): (i32, i32)) -> i32 {
-        let (from, to) = (self.position(self.from), self.position(self.to));
-        // Halves, so that the difference of huge values is finite.
-        let share = (self.position(*value) / 2.0 - from / 2.0) / (to / 2.0 - from / 2.0);
-        begin + (f64::from(end - begin) * share).round() as i32
+        begin + (f64::from(end - begin) * self.share(*value)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
@@ -116,9 +176,20 @@ impl Ranged for Axis {
     }
 }
 
+/// The percentile above which there is this share: of 0.01 it is P99.
+fn percentile(share: f64) -> String {
+    let nines = (-share.log10()).round() as usize;
+    match nines {
+        _ if share == 0.5 => "P50".to_owned(),
+        0 | 1 => "P90".to_owned(),
+        2 => "P99".to_owned(),
+        _ => format!("P99.{}", "9".repeat(nines - 2)),
+    }
+}
+
 /// A round step, so that not too many numbers stand between the two.
-fn step(low: f64, high: f64) -> f64 {
-    let least = ((high - low) / MOST_TICKS as f64).max(f64::MIN_POSITIVE);
+fn step(low: f64, high: f64, most: usize) -> f64 {
+    let least = ((high / 2.0 - low / 2.0) / most as f64 * 2.0).max(f64::MIN_POSITIVE);
     let decade = 10_f64.powf(least.log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|part| part * decade).into_iter().find(|&step| step >= least).unwrap_or(least)
 }
@@ -134,12 +205,9 @@ fn steps(low: f64, high: f64, step: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{Look, Point, Series};
 
-    fn panel(shares: bool, values: &[f64]) -> Panel {
-        let points = values.iter().zip(1..).map(|(&y, x)| Point { x: f64::from(x), y, interval: None });
-        let series = Series { name: String::new(), look: Look::of(0), points: points.collect() };
-        Panel { y_label: String::new(), shares, series: vec![series] }
+    fn up(scale: Scale, values: &[f64]) -> Axis {
+        Axis::new(scale, values, Room::up(400))
     }
 
     fn labels(axis: &Axis) -> Vec<String> {
@@ -148,45 +216,70 @@ mod tests {
 
     #[test]
     fn shares_have_round_numbers_and_stay_between_0_and_1() {
-        let axis = Axis::up(&panel(true, &[0.83, 0.97, 1.0]));
+        let axis = up(Scale::Shares, &[0.83, 0.97, 1.0]);
         assert_eq!(labels(&axis), ["0.85", "0.90", "0.95", "1.00"]);
         assert_eq!(axis.to, 1.0);
-        let axis = Axis::up(&panel(true, &[0.0, 0.0]));
+        let axis = up(Scale::Shares, &[0.0, 0.0]);
         assert_eq!(axis.from, 0.0);
         assert!(axis.to > 0.0 && !axis.ticks.is_empty());
-        assert!(!Axis::up(&panel(true, &[0.001, 0.9])).logarithmic);
+        assert!(!up(Scale::Shares, &[0.001, 0.9]).logarithmic);
     }
 
     #[test]
     fn a_wide_loss_is_logarithmic() {
-        let axis = Axis::up(&panel(false, &[0.02, 3.0]));
+        let axis = up(Scale::Values, &[0.02, 3.0]);
         assert!(axis.logarithmic);
         assert_eq!(labels(&axis), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]);
-        let axis = Axis::up(&panel(false, &[1e-9, 2e4]));
+        let axis = up(Scale::Values, &[1e-9, 2e4]);
         assert!(labels(&axis).len() <= MOST_TICKS && labels(&axis).contains(&"1e-6".into()), "{axis:?}");
-        assert!(!Axis::up(&panel(false, &[0.0, 3.0])).logarithmic);
-        assert_eq!(
-            labels(&Axis::up(&panel(false, &[-1.0, 2.0]))),
-            ["-1.0", "-0.5", "0.0", "0.5", "1.0", "1.5", "2.0"]
-        );
+        assert!(!up(Scale::Values, &[0.0, 3.0]).logarithmic);
+        let axis = up(Scale::Values, &[-1.0, 2.0]);
+        assert_eq!(labels(&axis), ["-1.0", "-0.5", "0.0", "0.5", "1.0", "1.5", "2.0"]);
     }
 
     #[test]
     fn few_whole_numbers_stand_where_the_data_are() {
-        let figure = |values: &[f64]| Figure { x_label: String::new(), panels: vec![panel(true, values)] };
-        assert_eq!(labels(&Axis::across(&figure(&[0.5; 3]))), ["1", "2", "3"]);
-        assert_eq!(labels(&Axis::across(&figure(&[0.5; 1]))), ["1"]);
-        assert_eq!(labels(&Axis::across(&figure(&[0.5; 90])))[..3], ["20", "40", "60"]);
+        let whole = |xs: &[f64]| labels(&Axis::new(Scale::Whole, xs, Room::across(500)));
+        let counted = |most: u32| (1..=most).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(whole(&counted(3)), ["1", "2", "3"]);
+        assert_eq!(whole(&[1.0]), ["1"]);
+        assert_eq!(whole(&counted(90))[..3], ["20", "40", "60"]);
         // Nine epochs: no halves.
-        assert_eq!(labels(&Axis::across(&figure(&[0.5; 9])))[..2], ["1", "2"]);
+        assert_eq!(whole(&counted(9))[..2], ["1", "2"]);
+        // Two that stand too close for both.
+        assert_eq!(whole(&[1.0, 1000.0, 1001.0]).len(), 5);
+    }
+
+    #[test]
+    fn tails_are_numbered_by_percentiles_down_to_what_there_is() {
+        assert_eq!(labels(&up(Scale::Tail, &[1.0, 1e-4])), ["P50", "P90", "P99", "P99.9", "P99.99"]);
+        assert_eq!(labels(&up(Scale::Tail, &[1.0, 0.005])), ["P50", "P90", "P99"]);
+        assert_eq!(labels(&up(Scale::Tail, &[1.0])), ["P50"]);
+        let low = Axis::new(Scale::Tail, &[1e-5], Room::up(60));
+        assert!(low.ticks.len() > 1 && low.ticks.len() < 5, "in a low panel some are left out: {low:?}");
+    }
+
+    #[test]
+    fn numbers_of_a_short_axis_stand_apart() {
+        for length in [60, 100, 200, 500] {
+            for values in [[1000.0, 900_000.0], [100_000.0, 200_000.0], [0.001, 0.001_5]] {
+                let axis = Axis::new(Scale::Values, &values, Room::across(length));
+                let width: usize = labels(&axis).iter().map(|label| label.len() * 8).sum();
+                assert!(axis.ticks.len() < 2 || width < length as usize, "{length}: {axis:?}");
+            }
+        }
     }
 
     #[test]
     fn extremes_make_axes_too() {
         for values in [[1e-300, 1e300], [f64::MIN_POSITIVE, 1.0], [0.0, 0.0], [-1e300, 1e300], [7.0, 7.0]] {
-            let axis = Axis::up(&panel(false, &values));
-            assert!(axis.from < axis.to && axis.ticks.len() < 20, "{axis:?}");
-            let _ = labels(&axis);
+            for scale in [Scale::Whole, Scale::Values, Scale::Tail] {
+                let axis = up(scale, &values);
+                assert!(axis.from < axis.to && axis.ticks.len() < 20, "{axis:?}");
+                let _ = labels(&axis);
+            }
         }
+        let nothing = up(Scale::Values, &[]);
+        assert!(nothing.from < nothing.to);
     }
 }

@@ -7,8 +7,9 @@ use parm_cli::tools::plot::{ImageFormat, ImageOptions, ImageSize};
 use plotters::prelude::{BitMapBackend, IntoDrawingArea, SVGBackend};
 use plotters::style::{FontStyle, register_font};
 
-use crate::draw::{DASHES, Dashing, FINE, FONT, LINE, draw, mark, most_series};
+use crate::draw::{draw, most_series};
 use crate::figure::Figure;
+use crate::pen::{DASHES, Dashing, FINE, FONT, LINE, mark};
 
 /// The font is part of the program: a bare machine has none.
 static REGISTERED: Once = Once::new();
@@ -20,7 +21,12 @@ static REGISTERED: Once = Once::new();
 pub(crate) fn make(figure: &Figure, options: &ImageOptions, format: ImageFormat) -> Result<Vec<u8>> {
     let (size, title) = (options.size, options.title.as_deref());
     let most = most_series(size.height, figure.panels.len(), title.is_some());
-    let series = figure.panels.iter().map(|panel| panel.series.len()).max().unwrap_or(0);
+    let series = figure
+        .panels
+        .iter()
+        .map(|panel| panel.series.len() + usize::from(panel.reference.is_some()))
+        .max()
+        .unwrap_or(0);
     if series > most {
         bail!(
             "found {series} series, expected at most {most} in an image of {size}: select some, or see --size"

@@ -1,13 +1,18 @@
 //! JSON results to images: `curves` from the metrics of trainings, `workers` and `k` from the report
-//! of a comparison of codes.
+//! of a comparison of codes, `latency` from records of requests, `load` and `front` from reports of loads.
 //!
-//! `results` reads JSON and makes a `figure::Figure` of it, `draw` puts that on paper, and
-//! `image` makes the bytes of a file.
+//! `results`, `latency` and `load` read JSON and make a `figure::Figure` of it, `draw` puts that on paper
+//! with a `pen`, and `image` makes the bytes of a file.
 
 mod axis;
 mod draw;
+mod fields;
 mod figure;
 mod image;
+mod latency;
+mod load;
+mod names;
+mod pen;
 mod results;
 
 use std::io::{Read, Write};
@@ -15,12 +20,19 @@ use std::io::{Read, Write};
 use anyhow::{Context, Result, bail};
 use parm::npy::Window;
 use parm_cli::input::check_stdin;
+use parm_cli::options::Common;
 use parm_cli::output::{Compression, Target};
-use parm_cli::tools::plot::{Chart, ImageFormat, ImageOptions, Plot};
-use parm_cli::{Exit, Input, Io, Usage};
+use parm_cli::tools::plot::{Chart, ImageFormat, ImageOptions, Latency, Plot};
+use parm_cli::{Exit, Input, Io, Progress, Usage};
+
+use crate::figure::Figure;
+use crate::latency::Records;
 
 /// Bytes of one input that are read at most: results are small, and a wrong file may not be.
 const MOST_BYTES: u64 = 64 << 20;
+
+/// Records between two moves of the progress bar.
+const STEP: u64 = 1 << 14;
 
 /// Draws what the subcommand says.
 ///
@@ -36,11 +48,29 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
         }
         Chart::Workers(compared) => {
             format(&compared.image)?;
-            (results::workers(&text(&compared.input, io)?, compared)?, &compared.image)
+            (
+                results::workers(&text(&compared.input, io)?, compared)?.with(&compared.reference)?,
+                &compared.image,
+            )
         }
         Chart::K(compared) => {
             format(&compared.image)?;
-            (results::k(&text(&compared.input, io)?, compared)?, &compared.image)
+            (results::k(&text(&compared.input, io)?, compared)?.with(&compared.reference)?, &compared.image)
+        }
+        Chart::Latency(latency) => {
+            check_stdin(&latency.inputs)?;
+            format(&latency.image)?;
+            (records(&options.common, latency, io)?, &latency.image)
+        }
+        Chart::Load(load) => {
+            check_stdin(&load.inputs)?;
+            format(&load.image)?;
+            let texts = load.inputs.iter().map(|input| text(input, io)).collect::<Result<Vec<_>>>()?;
+            (load::load(&texts, load)?.with(&load.reference)?, &load.image)
+        }
+        Chart::Front(front) => {
+            format(&front.image)?;
+            (load::front(&text(&front.input, io)?, front)?.with(&front.reference)?, &front.image)
         }
     };
     let series = figure.panels.iter().map(|panel| panel.series.len()).sum::<usize>();
@@ -50,6 +80,23 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
     output.commit()?;
     options.common.count(io, "parm-plot", &format!("drew {series} series"));
     Ok(Exit::Done)
+}
+
+/// Records, as they come.
+fn records(common: &Common, options: &Latency, io: &mut Io) -> Result<Figure> {
+    let progress = Progress::new(common, io, "records", None);
+    let mut records = Records::default();
+    let mut count = 0_u64;
+    for input in &options.inputs {
+        let source = input.bytes(io, Window::Normal)?;
+        records.read(input.to_string(), source, || {
+            count += 1;
+            if count.is_multiple_of(STEP) {
+                progress.advance(STEP);
+            }
+        })?;
+    }
+    records.figure()?.with(&options.reference)
 }
 
 /// The kind of image that is asked for.

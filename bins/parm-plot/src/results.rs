@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use parm_cli::tools::plot::{Compared, Score};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::figure::{Figure, Look, Panel, Point, Series};
+use crate::fields::{Fields, blank, parse};
+use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 
 /// What a training is measured by: the field, its name, and whether it is a share. A panel holds
 /// the losses, another the shares.
@@ -33,18 +34,18 @@ pub(crate) fn curves(inputs: &[(String, Vec<u8>)]) -> Result<Figure> {
                     1 => (measure.to_owned(), dash),
                     _ => (format!("{}: {measure}", short(&inputs[run].0)), run),
                 };
-                series.push(Series { name, look: Look { marker, dash }, points });
+                series.push(Series { name, look: Look { marker, dash, form: Form::Both }, points });
             }
         }
         let found = |field: &str| epochs_have(&runs, field);
         let shown: Vec<&str> =
             measures().filter(|measure| found(measure.0)).map(|measure| measure.1).collect();
         let y_label = if shares { shown.join(", ") } else { "loss".to_owned() };
-        Panel { y_label, shares, series }
+        Panel::new(y_label, if shares { Scale::Shares } else { Scale::Values }, series)
     };
     let panels: Vec<Panel> =
         [false, true].map(panel).into_iter().filter(|panel| !panel.series.is_empty()).collect();
-    Ok(Figure { x_label: "epoch".to_owned(), panels })
+    Ok(Figure { x_label: "epoch".to_owned(), across: Scale::Whole, panels })
 }
 
 /// One line of metrics: its numbers, by their place in [`MEASURES`].
@@ -67,7 +68,7 @@ fn epochs_have(runs: &[Vec<Epoch>], field: &str) -> bool {
 fn epochs(name: &str, text: &[u8]) -> Result<Vec<Epoch>> {
     let mut epochs: Vec<Epoch> = Vec::new();
     for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
-        if text.trim_ascii().is_empty() {
+        if blank(text) {
             continue;
         }
         let value = parse(text, line).with_context(|| name.to_owned())?;
@@ -194,8 +195,8 @@ fn figure(
         bail!("{name}: found {score} in none of {} rows that were asked for", rows.len());
     }
     let accuracy = if options.score == Score::Agreement { "" } else { "accuracy " };
-    let panel = Panel { y_label: format!("{accuracy}{score}"), shares: true, series };
-    Ok(Figure { x_label, panels: vec![panel] })
+    let panel = Panel::new(format!("{accuracy}{score}"), Scale::Shares, series);
+    Ok(Figure { x_label, across: Scale::Whole, panels: vec![panel] })
 }
 
 /// The rows of a report that are asked for.
@@ -243,78 +244,4 @@ fn rows((name, text): &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>
         bail!("{name}: found {all} rows and none that was asked for");
     }
     Ok(rows)
-}
-
-/// Parses JSON; `line` is the number of its first line.
-fn parse(text: &[u8], line: usize) -> Result<Value> {
-    serde_json::from_slice(text).map_err(|error| {
-        let (line, column) = (line + error.line().saturating_sub(1), error.column());
-        let what = error.to_string();
-        let what = what.split(" at line ").next().unwrap_or_default();
-        anyhow::anyhow!("line {line}, column {column}: malformed JSON: {what}")
-    })
-}
-
-/// An object, and where it stands.
-struct Fields<'a> {
-    place: &'a str,
-    map: &'a Map<String, Value>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(place: &'a str, value: &'a Value) -> Result<Self> {
-        let Value::Object(map) = value else {
-            bail!("{place}: found {}, expected an object", brief(value));
-        };
-        Ok(Self { place, map })
-    }
-
-    /// A number, if it is there and not null.
-    fn number(&self, field: &str) -> Result<Option<f64>> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_f64() {
-                Some(number) => Ok(Some(number)),
-                None => bail!("{}: found {} as \"{field}\", expected a number", self.place, brief(value)),
-            },
-        }
-    }
-
-    /// A number from 0 to 1, if it is there and not null.
-    fn share(&self, field: &str) -> Result<Option<f64>> {
-        let number = self.number(field)?;
-        match number {
-            Some(value) if !(0.0..=1.0).contains(&value) => {
-                bail!("{}: found {value} as \"{field}\", expected a share from 0 to 1", self.place)
-            }
-            _ => Ok(number),
-        }
-    }
-
-    /// A whole number from `least` on, that must be there.
-    fn whole(&self, field: &str, least: u32) -> Result<f64> {
-        match self.map.get(field) {
-            None => bail!("{}: found no \"{field}\", expected a whole number", self.place),
-            Some(value) => match value.as_u64() {
-                Some(number) if (u64::from(least)..=u64::from(u32::MAX)).contains(&number) => {
-                    Ok(number as f64)
-                }
-                _ => bail!(
-                    "{}: found {} as \"{field}\", expected a whole number from {least}",
-                    self.place,
-                    brief(value)
-                ),
-            },
-        }
-    }
-}
-
-/// The beginning of a value, for messages.
-fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    let mut short: String = text.chars().take(40).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }

@@ -9,7 +9,7 @@ use crate::input::Input;
 use crate::options::Common;
 use crate::output::Target;
 
-/// Draw results: training curves, and accuracy against extra workers or k
+/// Draw results: training curves, accuracy of codes, latencies and fronts
 ///
 /// Reads JSON and writes an SVG or PNG image that is readable in black and white as well: series
 /// differ in markers and dashes, not only in colors.
@@ -43,6 +43,142 @@ pub enum Chart {
     ///
     /// Reads the report of a comparison of codes; see COMPARISONS.
     K(Compared),
+    /// Latencies: the share of answers that are slower, to the end of the tail, a line for each rate
+    ///
+    /// Reads the records of requests that parm-load and parm-sim write, however many, in bounded memory.
+    /// The shares stand on a logarithmic scale, by the names of percentiles. Latencies have three digits.
+    Latency(Latency),
+    /// Latencies against load: median, P99 and P99.9, a line for each server or policy
+    ///
+    /// Reads the reports that parm-load and parm-sim print with --json; see REPORTS.
+    Load(Load),
+    /// Accuracy against latency, with the cost: policies, and those that no other beats
+    ///
+    /// Reads reports in which runs have an accuracy and a cost as well; see REPORTS. A line goes through
+    /// the policies of up to each cost that no policy of up to that cost beats in accuracy and latency
+    /// at once.
+    Front(Front),
+}
+
+/// `parm-plot latency`
+#[derive(Args, Clone, Debug)]
+pub struct Latency {
+    /// The records of each measurement
+    #[arg(value_name = "RECORDS.jsonl", default_value = "-", help_heading = "Streams")]
+    pub inputs: Vec<Input>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reference: ReferenceOption,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub image: ImageOptions,
+}
+
+/// `parm-plot load`
+#[derive(Args, Clone, Debug)]
+pub struct Load {
+    /// The reports
+    #[arg(value_name = "REPORT.json", default_value = "-", help_heading = "Streams")]
+    pub inputs: Vec<Input>,
+
+    /// The latencies to draw
+    #[arg(long, value_name = "LATENCY,…", value_delimiter = ',', default_value = "median,p99,p99.9")]
+    pub latency: Vec<Measure>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reference: ReferenceOption,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub image: ImageOptions,
+}
+
+/// `parm-plot front`
+#[derive(Args, Clone, Debug)]
+pub struct Front {
+    /// The report
+    #[arg(value_name = "REPORT.json", default_value = "-", help_heading = "Streams")]
+    pub input: Input,
+
+    /// The latency to draw
+    #[arg(long, value_name = "LATENCY", default_value = "p99.9")]
+    pub latency: Measure,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reference: ReferenceOption,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub image: ImageOptions,
+}
+
+/// A number of latencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Measure {
+    /// That within which half of the answers came
+    Median,
+    /// The mean
+    Mean,
+    /// That within which 99 % came
+    P99,
+    /// That within which 99.5 % came
+    #[value(name = "p99.5")]
+    P995,
+    /// That within which 99.9 % came
+    #[value(name = "p99.9")]
+    P999,
+    /// That of the slowest answer
+    Max,
+    /// P99.9 less the median
+    Gap,
+}
+
+impl Measure {
+    /// Its field in a report.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Median => "median",
+            Self::Mean => "mean",
+            Self::P99 => "p99",
+            Self::P995 => "p99.5",
+            Self::P999 => "p99.9",
+            Self::Max => "max",
+            Self::Gap => "gap",
+        }
+    }
+}
+
+/// A line to compare with.
+#[derive(Args, Clone, Debug)]
+pub struct ReferenceOption {
+    /// Draw a horizontal line at this height, in the unit of the axis there
+    #[arg(long, value_name = "[NAME=]VALUE", allow_hyphen_values = true)]
+    pub reference: Option<Reference>,
+}
+
+/// A height with a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// What stands in the legend.
+    pub name: String,
+    /// The height.
+    pub at: f64,
+}
+
+impl FromStr for Reference {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, at) = text.rsplit_once('=').unwrap_or((text, text));
+        let at =
+            at.parse().ok().filter(|at: &f64| at.is_finite()).ok_or("expected [NAME=]VALUE: a number")?;
+        Ok(Self { name: name.to_owned(), at })
+    }
 }
 
 /// `parm-plot curves`
@@ -79,6 +215,10 @@ pub struct Compared {
     /// Draw only these numbers of lost workers
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub lost: Vec<u32>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reference: ReferenceOption,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -194,6 +334,24 @@ mod tests {
         {
             let error = text.parse::<ImageSize>().unwrap_err();
             assert!(error.contains("from 300x200 to 3000x3000"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn references_may_have_names() {
+        let named = |name: &str, at| Ok(Reference { name: name.to_owned(), at });
+        assert_eq!("target=60".parse(), named("target", 60.0));
+        assert_eq!("a=b=-0.5".parse(), named("a=b", -0.5));
+        assert_eq!("1e-3".parse(), named("1e-3", 0.001));
+        for text in ["", "target", "target=", "=", "60=target", "nan", "x=inf"] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn measures_have_one_name() {
+        for measure in Measure::value_variants() {
+            assert_eq!(measure.to_possible_value().unwrap().get_name(), measure.field());
         }
     }
 

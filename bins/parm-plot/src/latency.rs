@@ -1,0 +1,204 @@
+//! Records of requests, to the shares of answers that are slower than a latency.
+
+use std::borrow::Cow;
+use std::io::{BufRead, BufReader, Read};
+
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+use serde::Deserialize;
+
+use crate::axis::TAIL;
+use crate::fields::{blank, malformed};
+use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
+use crate::names;
+
+/// The most bytes of a record: errors say much.
+const MOST_LINE: u64 = 1 << 20;
+/// The most measurements: each has a histogram.
+const MOST_RUNS: usize = 100;
+/// A step of the line is left out where the one before is so close, in powers of ten.
+const FINEST: f64 = 0.005;
+
+/// What is read of a record: parm-formats(5).
+#[derive(Deserialize)]
+struct Record<'a> {
+    #[serde(default, alias = "policy")]
+    name: Option<String>,
+    rate: f64,
+    intended_ns: u64,
+    ended_ns: u64,
+    #[serde(borrow)]
+    outcome: Cow<'a, str>,
+}
+
+/// The records of one file, name and rate.
+struct Run {
+    input: usize,
+    name: Option<String>,
+    rate: f64,
+    /// Latencies of answers, in ns.
+    answers: Histogram<u64>,
+    failed: u64,
+}
+
+impl Run {
+    fn requests(&self) -> u64 {
+        self.answers.len() + self.failed
+    }
+}
+
+/// Records as they come, in bounded memory.
+#[derive(Default)]
+pub(crate) struct Records {
+    inputs: Vec<String>,
+    runs: Vec<Run>,
+}
+
+impl Records {
+    /// Reads lines of records; `each` is told of each.
+    ///
+    /// # Errors
+    /// Lines that are no records; too many names and rates; none.
+    pub(crate) fn read(&mut self, input: String, source: impl Read, mut each: impl FnMut()) -> Result<()> {
+        let mut source = BufReader::with_capacity(1 << 16, source);
+        let (mut text, mut at, mut found) = (Vec::new(), 0, 0_u64);
+        for line in 1.. {
+            text.clear();
+            let read = (&mut source).take(MOST_LINE + 1).read_until(b'\n', &mut text);
+            match read.with_context(|| format!("{input}: cannot read"))? as u64 {
+                0 => break,
+                1..=MOST_LINE => {}
+                _ => bail!("{input}: line {line}: found more than {MOST_LINE} bytes, expected a record"),
+            }
+            if blank(&text) {
+                continue;
+            }
+            let record: Record = serde_json::from_slice(&text)
+                .map_err(|error| malformed(&error, line))
+                .with_context(|| input.clone())?;
+            let place = || format!("{input}: line {line}");
+            let Record { rate, intended_ns, ended_ns, .. } = record;
+            if rate <= 0.0 {
+                bail!("{}: found rate {rate}, expected a positive number", place());
+            }
+            let Some(latency) = ended_ns.checked_sub(intended_ns) else {
+                bail!("{}: found ended_ns {ended_ns} before intended_ns {intended_ns}", place());
+            };
+            at = self.run(at, &record).with_context(place)?;
+            let run = &mut self.runs[at];
+            if record.outcome == "answered" {
+                run.answers.record(latency).with_context(place)?;
+            } else {
+                run.failed += 1;
+            }
+            found += 1;
+            each();
+        }
+        if found == 0 {
+            bail!("{input}: found no records, expected a line of JSON for each request");
+        }
+        self.inputs.push(input);
+        Ok(())
+    }
+
+    /// The place of a record's run; the last one's is tried first.
+    fn run(&mut self, last: usize, record: &Record) -> Result<usize> {
+        let input = self.inputs.len();
+        let is = |run: &Run| run.input == input && run.rate == record.rate && run.name == record.name;
+        if self.runs.get(last).is_some_and(is) {
+            return Ok(last);
+        }
+        if let Some(at) = self.runs.iter().position(is) {
+            return Ok(at);
+        }
+        if self.runs.len() == MOST_RUNS {
+            bail!("found more than {MOST_RUNS} names and rates, expected at most so many");
+        }
+        let answers = Histogram::new(3).context("three digits")?;
+        self.runs.push(Run { input, name: record.name.clone(), rate: record.rate, answers, failed: 0 });
+        Ok(self.runs.len() - 1)
+    }
+
+    /// The shares that are slower, as lines.
+    ///
+    /// # Errors
+    /// No answer at all.
+    pub(crate) fn figure(self) -> Result<Figure> {
+        let requests: u64 = self.runs.iter().map(Run::requests).sum();
+        if self.runs.iter().all(|run| run.answers.is_empty()) {
+            bail!("{}: found no answer to any of {requests} requests", self.inputs.join(", "));
+        }
+        let inputs = names::short(&self.inputs);
+        let several_rates = self.runs.iter().any(|run| run.rate != self.runs[0].rate);
+        let series = self.runs.iter().enumerate().map(|(i, run)| {
+            let input = (inputs.len() > 1 || (run.name.is_none() && !several_rates))
+                .then(|| inputs[run.input].clone());
+            let rate = several_rates.then(|| format!("{}/s", run.rate));
+            let name = names::joined([input, run.name.clone(), rate]);
+            Series {
+                name: names::with_failures(name, run.failed, run.requests()),
+                look: Look { form: Form::Steps, ..Look::of(i) },
+                points: curve(&run.answers),
+            }
+        });
+        let panel = Panel::new("answers that are slower".to_owned(), Scale::Tail, series.collect());
+        Ok(Figure { x_label: "latency (ms)".to_owned(), across: Scale::Values, panels: vec![panel] })
+    }
+}
+
+/// The steps from all answers down to the last one, or to the lowest share that is drawn.
+fn curve(answers: &Histogram<u64>) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    let mut push = |x: f64, y: f64| points.push(Point { x, y, interval: None });
+    let all = answers.len();
+    let (mut slower, mut last) = (all, 1.0_f64);
+    for step in answers.iter_recorded() {
+        let ms = step.value_iterated_to() as f64 / 1e6;
+        slower -= step.count_since_last_iteration();
+        let share = slower as f64 / all as f64;
+        if slower == 0 || share < TAIL {
+            push(ms, last);
+            if slower > 0 {
+                push(ms, TAIL);
+            }
+            break;
+        }
+        if last.log10() - share.log10() >= FINEST {
+            push(ms, last);
+            push(ms, share);
+            last = share;
+        }
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_goes_from_all_answers_to_the_slowest() {
+        let mut answers = Histogram::new(3).unwrap();
+        for ms in [1_u64, 1, 2, 10] {
+            answers.record(ms * 1_000_000).unwrap();
+        }
+        let curve: Vec<(u64, f64)> =
+            curve(&answers).iter().map(|point| (point.x.round() as u64, point.y)).collect();
+        assert_eq!(curve, [(1, 1.0), (1, 0.5), (2, 0.5), (2, 0.25), (10, 0.25)]);
+    }
+
+    #[test]
+    fn a_curve_has_few_points_and_ends_at_the_lowest_share() {
+        let mut answers = Histogram::new(3).unwrap();
+        // A share of s is slower than √(1/s) ms.
+        for i in 1..=1_000_000 {
+            answers.record((1e6 * (1e6 / f64::from(i)).sqrt()) as u64).unwrap();
+        }
+        let curve = curve(&answers);
+        assert!((500..2500).contains(&curve.len()), "{}", curve.len());
+        assert_eq!(curve.last().unwrap().y, TAIL);
+        assert!(curve.windows(2).all(|pair| pair[0].x <= pair[1].x && pair[0].y >= pair[1].y));
+        let of = |share: f64| curve.iter().find(|point| point.y <= share).unwrap().x;
+        assert!((of(0.01) / 10.0 - 1.0).abs() < 0.01 && (of(1e-4) / 100.0 - 1.0).abs() < 0.02);
+    }
+}

@@ -1,0 +1,309 @@
+//! `parm-plot latency`, `load` and `front` as a process.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use parm_testkit::{Outcome, Tool};
+use tempfile::TempDir;
+
+fn plot(folder: &Path, arguments: &str) -> Outcome {
+    Tool::new("parm-plot").args(arguments).within(folder).run()
+}
+
+fn svg(folder: &Path, arguments: &str) -> String {
+    String::from_utf8(plot(folder, arguments).output()).unwrap()
+}
+
+/// The texts of an SVG, as they are shown.
+fn texts(svg: &str) -> Vec<String> {
+    let texts = svg.split("<text").skip(1).filter_map(|text| text.split_once('>')?.1.split_once("</text"));
+    texts.map(|(text, _)| text.trim().to_owned()).collect()
+}
+
+#[track_caller]
+fn shows(svg: &str, expected: &[&str]) {
+    let texts = texts(svg);
+    for expected in expected {
+        assert!(texts.iter().any(|text| text == expected), "{expected} in {texts:?}");
+    }
+}
+
+/// Records of a rate, with latencies in ms; every so many fails.
+fn records(rate: u32, latencies: impl Iterator<Item = u64>, failing: usize) -> String {
+    let mut text = String::new();
+    for (query, ms) in latencies.enumerate() {
+        let (begin, end) = (query as u64 * 1_000_000, (query as u64 + ms) * 1_000_000);
+        let failed = (query + 1) % failing == 0;
+        let outcome = if failed { r#""failed","status":503,"error":"say \"no\"""# } else { r#""answered""# };
+        let times = format!(r#""intended_ns":{begin},"sent_ns":{begin},"ended_ns":{end}"#);
+        writeln!(text, r#"{{"rate":{rate}.0,"query":{query},{times},"outcome":{outcome}}}"#).unwrap();
+    }
+    text
+}
+
+/// A report of one run at each rate: with a median, and ten times as much as P99.9.
+fn report(runs: &[(&str, u32, f64)]) -> String {
+    let run = |(name, rate, ms): &(&str, u32, f64)| {
+        let latencies = |factor: f64| {
+            format!(r#""latency_ms":{{"median":{},"p99":null,"p99.9":{}}}"#, ms * factor, ms * factor * 10.0)
+        };
+        let extremes = format!(r#""min":{{{}}},"max":{{{}}}"#, latencies(0.5), latencies(2.0));
+        format!(
+            r#"{{"name":"{name}","rate":{rate},"requests":200,"answered":199,{},{extremes}}}"#,
+            latencies(1.0)
+        )
+    };
+    format!(r#"{{"format":1,"runs":[{}]}}"#, runs.iter().map(run).collect::<Vec<_>>().join(","))
+}
+
+fn policies() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/plots/policies.json")
+}
+
+fn stage() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("one.jsonl", &records(100, (0..2000).map(|query| 10 + query % 100), usize::MAX));
+    write(
+        "two.jsonl",
+        &(records(100, (1..500).map(|_| 7), 50) + &records(200, (1..500).map(|_| 9), usize::MAX)),
+    );
+    write("report.json", &report(&[("plain", 100, 10.0), ("plain", 300, 11.0), ("coded", 100, 9.0)]));
+    fs::copy(policies(), folder.path().join("policies.json")).unwrap();
+    folder
+}
+
+/// The dark and the colored pixels of a PNG.
+fn pixels(path: &Path) -> (usize, usize) {
+    let decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap()));
+    let mut reader = decoder.read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    let count = |is: fn(u8, u8) -> bool| {
+        pixels
+            .chunks_exact(3)
+            .filter(|pixel| is(*pixel.iter().min().unwrap(), *pixel.iter().max().unwrap()))
+            .count()
+    };
+    (count(|_, most| most < 80), count(|least, most| most - least > 100))
+}
+
+#[test]
+fn tails_have_percentiles_and_a_line_for_each_file_and_rate() {
+    let folder = stage();
+    let image = svg(folder.path(), "latency one.jsonl two.jsonl --title Tails --reference target=0.01");
+    shows(&image, &["Tails", "latency (ms)", "answers that are slower", "P50", "P90", "P99", "target"]);
+    shows(&image, &["one, 100/s", "two, 100/s (1.80 % failed)", "two, 200/s"]);
+    // One file of one rate is called by its name.
+    shows(&svg(folder.path(), "latency one.jsonl"), &["one"]);
+    let named = records(5, 3..9, 100).replace("\"rate\"", "\"policy\":\"coded\",\"rate\"");
+    let piped = Tool::new("parm-plot").args("latency").stdin(named).run();
+    shows(&String::from_utf8(piped.output()).unwrap(), &["coded", "P50"]);
+}
+
+#[test]
+fn a_tail_ends_where_it_should() {
+    let folder = stage();
+    let image = svg(folder.path(), "latency one.jsonl");
+    // 2000 answers within 109 ms, 20 in each: the last step is that from 108 to 109 ms at a share of 0.01.
+    let line = image.split("<polyline").find(|line| line.contains("stroke-linejoin")).unwrap();
+    let points: Vec<(f64, f64)> = line
+        .split("points=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .map(|point| {
+            let (x, y) = point.split_once(',').unwrap();
+            (x.parse().unwrap(), y.parse().unwrap())
+        })
+        .collect();
+    let (first, before, last) = (points[0], points[points.len() - 2], points[points.len() - 1]);
+    assert!(last.1 == before.1 && last.1 > first.1, "{points:?}");
+    let step = (last.0 - before.0) / (last.0 - first.0);
+    assert!((step - 1.0 / 99.0).abs() < 0.002, "{step}");
+}
+
+#[test]
+fn loads_have_a_line_for_each_target_and_latency() {
+    let folder = stage();
+    let image = svg(folder.path(), "load report.json --reference target=60");
+    shows(&image, &["requests/s", "latency (ms)", "target", "plain, median (0.50 % failed)"]);
+    shows(&image, &["coded, P99.9 (0.50 % failed)", "50", "100", "200"]);
+    assert!(!texts(&image).iter().any(|text| text.contains("P99 ")), "what is null has no line");
+    let lowest = image.split(" y=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse::<i32>().ok());
+    assert!(lowest.max() <= Some(4 * 520), "within the image");
+    let image = svg(folder.path(), "load report.json --latency p99.9");
+    assert!(!texts(&image).iter().any(|text| text.contains("median")));
+    fs::write(
+        folder.path().join("other.json"),
+        report(&[("plain", 100, 10.0)]).replace("\"name\":\"plain\",", ""),
+    )
+    .unwrap();
+    let image = svg(folder.path(), "load report.json other.json --latency median");
+    shows(&image, &["report, plain, median (0.50 % failed)", "other, median (0.50 % failed)"]);
+}
+
+#[test]
+fn a_load_of_one_server_differs_in_markers() {
+    let folder = stage();
+    let one =
+        report(&[("", 100, 10.0), ("", 200, 12.0)]).replace("\"name\":\"\",", "").replace(":199", ":200");
+    fs::write(folder.path().join("one.json"), one).unwrap();
+    let image = svg(folder.path(), "load one.json");
+    shows(&image, &["median", "P99.9"]);
+    assert_eq!(plot(folder.path(), "load one.json -o load.png --size 500x300").output(), b"");
+    let (dark, colored) = pixels(&folder.path().join("load.png"));
+    assert!((500..30_000).contains(&dark) && (200..30_000).contains(&colored), "{dark} {colored}");
+}
+
+#[test]
+fn fronts_go_through_what_nothing_beats() {
+    let folder = stage();
+    let image = svg(folder.path(), "front policies.json");
+    shows(
+        &image,
+        &["accuracy", "P99.9 of latencies (ms); numbers at markers: instances", "replicate", "coded"],
+    );
+    shows(&image, &["k = 2, 18", "best up to 15 instances", "best up to 18 instances"]);
+    let costs = fs::read_to_string(policies()).unwrap().replace("\"instances\"", "\"cost\"");
+    fs::write(folder.path().join("costs.json"), costs).unwrap();
+    let image = svg(folder.path(), "front costs.json --latency gap --reference deployed=0.98");
+    shows(&image, &["P99.9 − median of latencies (ms); cost: 18", "best", "deployed", "k = 3"]);
+    assert_eq!(plot(folder.path(), "front policies.json -o front.png").output(), b"");
+    let (dark, colored) = pixels(&folder.path().join("front.png"));
+    assert!((1000..60_000).contains(&dark) && (200..30_000).contains(&colored), "{dark} {colored}");
+}
+
+#[test]
+fn what_is_no_record_is_refused() {
+    let folder = stage();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let good = records(10, 1..9, usize::MAX);
+    write("empty.jsonl", "\n\n");
+    write("cut.jsonl", &good[..good.len() - 20]);
+    write("nothing.jsonl", &good.replace("answered", "timeout"));
+    write(
+        "back.jsonl",
+        &good
+            .replace("\"ended_ns\":1000000,", "\"ended_ns\":1,")
+            .replace("\"intended_ns\":0", "\"intended_ns\":2"),
+    );
+    write("still.jsonl", &good.replace("\"rate\":10.0", "\"rate\":0"));
+    write("nan.jsonl", &good.replace("\"rate\":10.0", "\"rate\":NaN"));
+    write("huge.jsonl", &good.replace("\"rate\":10.0", "\"rate\":1e999"));
+    write("typed.jsonl", &good.replace("\"rate\":10.0", "\"rate\":\"10\""));
+    write("long.jsonl", &format!("{good}{}", "x".repeat(2 << 20)));
+    write("many.jsonl", &(1..=101).map(|rate| records(rate, 1..2, 9)).collect::<String>());
+    write("legend.jsonl", &(1..=60).map(|rate| records(rate, 1..2, 9)).collect::<String>());
+    for (call, code, message) in [
+        ("latency empty.jsonl", 1, "empty.jsonl: found no records, expected a line of JSON for each request"),
+        ("latency cut.jsonl", 1, "cut.jsonl: line 8, column"),
+        ("latency nothing.jsonl", 1, "nothing.jsonl: found no answer to any of 8 requests"),
+        ("latency back.jsonl", 1, "back.jsonl: line 1: found ended_ns 1 before intended_ns 2"),
+        ("latency still.jsonl", 1, "still.jsonl: line 1: found rate 0, expected a positive number"),
+        ("latency nan.jsonl", 1, "nan.jsonl: line 1, column 9: malformed JSON: expected"),
+        ("latency huge.jsonl", 1, "huge.jsonl: line 1, column 13: malformed JSON: number out of range"),
+        ("latency typed.jsonl", 1, "typed.jsonl: line 1, column 12: invalid type: string"),
+        ("latency long.jsonl", 1, "long.jsonl: line 9: found more than 1048576 bytes, expected a record"),
+        ("latency many.jsonl", 1, "many.jsonl: line 101: found more than 100 names and rates"),
+        ("latency legend.jsonl", 1, "found 60 series, expected at most"),
+        ("latency report.json", 1, "report.json: line 1, column"),
+        ("latency missing", 1, "missing: cannot open"),
+        ("latency - -", 2, "standard input) is named twice"),
+        ("latency one.jsonl --reference 2", 1, "--reference: found 2, expected a share from 0 to 1"),
+        ("latency one.jsonl --reference 0", 1, "--reference: found 0, expected a share from 1e-9 to 1"),
+        ("latency one.jsonl --reference x=", 2, "expected [NAME=]VALUE"),
+    ] {
+        let refused = plot(folder.path(), &format!("{call} -o out.svg"));
+        assert!(refused.code == code && refused.stderr.contains(message), "{call}: {}", refused.stderr);
+        assert!(!folder.path().join("out.svg").exists() && refused.stdout.is_empty(), "{call}");
+    }
+}
+
+#[test]
+fn what_is_no_report_is_refused() {
+    let folder = stage();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let good = report(&[("a", 100, 10.0)]);
+    let policies = fs::read_to_string(policies()).unwrap();
+    for (name, from, to) in [
+        ("future", "\"format\":1", "\"format\":2"),
+        ("runless", "\"runs\"", "\"rows\""),
+        ("bare", "\"latency_ms\"", "\"latencies\""),
+        ("flat", "\"median\":10", "\"median\":\"10\""),
+        ("negative", "\"median\":10", "\"median\":-1"),
+        ("outside", "\"median\":10", "\"median\":1000"),
+        ("still", "\"rate\":100", "\"rate\":0"),
+        ("named", "\"name\":\"a\"", "\"name\":7"),
+        ("listed", "\"min\":{", "\"least\":{},\"min\":[],\"x\":{"),
+        ("huge", "\"median\":10", "\"median\":1e999"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        write(&format!("{name}.json"), &good.replacen(from, to, 1));
+    }
+    for (name, from, to) in [
+        ("nameless", "\"name\"", "\"title\""),
+        ("blind", "\"accuracy\"", "\"A_x\""),
+        ("right", "0.9812", "98.12"),
+        ("free", "\"instances\"", "\"machines\""),
+        ("mixed", "\"instances\"", "\"cost\""),
+    ] {
+        write(&format!("{name}.json"), &policies.replacen(from, to, 1));
+    }
+    write("empty.json", r#"{"format":1,"runs":[]}"#);
+    write("list.json", "[]");
+    write("nothing.json", r#"{"format":1,"runs":[{"rate":1,"latency_ms":{"median":null}}]}"#);
+    write("twice.json", &report(&[("a", 100, 10.0), ("a", 100, 11.0)]));
+    for (call, message) in [
+        ("load future.json", "future.json: found format 2, expected 1"),
+        ("load runless.json", "runless.json: found no \"runs\", expected a list of them"),
+        ("load empty.json", "empty.json: found a report of no runs, expected at least one"),
+        ("load list.json", "list.json: found [], expected an object"),
+        ("load bare.json", "bare.json: run 0: found no \"latency_ms\", expected an object of latencies"),
+        ("load flat.json", "flat.json: run 0: latency_ms: found \"10\" as \"median\", expected a number"),
+        ("load negative.json", "found -1 as \"median\", expected a number from 0"),
+        ("load outside.json", "run 0: found median 1000 outside of its min 5 and max 20"),
+        ("load still.json", "still.json: run 0: found no \"rate\", expected a positive number"),
+        ("load named.json", "named.json: run 0: found 7 as \"name\", expected a text"),
+        ("load listed.json", "listed.json: run 0: min: found [], expected an object"),
+        ("load huge.json", "huge.json: line 1, column"),
+        ("load nothing.json", "nothing.json: found none of these latencies in any run"),
+        ("load twice.json", "twice.json: found two runs of a at rate 100, expected one"),
+        ("front nameless.json", "nameless.json: run 0: found no \"name\", expected one"),
+        ("front blind.json", "blind.json: run 0: found no \"accuracy\", expected a share from 0 to 1"),
+        ("front right.json", "right.json: run 0: found 98.12 as \"accuracy\", expected a share from 0 to 1"),
+        ("front free.json", "free.json: run 0: found neither \"cost\" nor \"instances\""),
+        ("front mixed.json", "mixed.json: found \"cost\" in some runs and only \"instances\" in others"),
+        ("front policies.json --latency max", "policies.json: found max in none of the runs"),
+        ("front policies.json --reference 98", "--reference: found 98, expected a share from 0 to 1"),
+    ] {
+        let refused = plot(folder.path(), &format!("{call} -o out.svg"));
+        assert!(refused.code == 1 && refused.stderr.contains(message), "{call}: {}", refused.stderr);
+        assert!(!folder.path().join("out.svg").exists() && refused.stdout.is_empty(), "{call}");
+    }
+}
+
+#[test]
+fn extremes_are_drawn_or_refused_but_never_break_it() {
+    let folder = stage();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let record =
+        |end: u64| format!(r#"{{"rate":1e300,"intended_ns":0,"ended_ns":{end},"outcome":"answered"}}"#);
+    write("huge.jsonl", &format!("{}\n{}\n{}", record(0), record(u64::MAX), record(1)));
+    write("one.jsonl", &record(0));
+    write(
+        "long.json",
+        &report(&[("ab\u{7}<&>", 1, 1e300), ("ab\u{7}<&>", 4_000_000_000, 1e-300)])
+            .replace('\u{7}', "\\u0007"),
+    );
+    for call in ["latency huge.jsonl", "latency one.jsonl", "load long.json"] {
+        for (size, format) in [("300x200", "svg"), ("840x520", "png")] {
+            let drawn = plot(folder.path(), &format!("{call} --size {size} --format {format}"));
+            assert!(!drawn.output().is_empty(), "{call}");
+        }
+    }
+}
