@@ -75,6 +75,10 @@ test-chaos: all ## Kill, stop and deceive model servers for five minutes under l
 test-page: all ## The status page of parm-serve in Chromium (or another name in CHROMIUM), with pictures in target/tmp
 	$(CARGO) test --release --locked -p parm-serve --test page -- --ignored --nocapture
 
+.PHONY: test-namespaces
+test-namespaces: all ## Three parm-serve before shared servers, in network namespaces; one is killed (needs nginx, and root)
+	testdata/serving/namespaces "$(CURDIR)/$(BIN)"
+
 .PHONY: test-slurm
 test-slurm: demo ## A data set in parts over a Slurm of one node, a task of it killed (needs Debian's slurm-wlm, and root)
 	testdata/experiments/slurm/test "$(CURDIR)/$(BIN)" target/demo
