@@ -79,6 +79,10 @@ test-page: all ## The status page of parm-serve in Chromium (or another name in 
 test-namespaces: all ## Three parm-serve before shared servers, in network namespaces; one is killed (needs nginx, and root)
 	testdata/serving/namespaces "$(CURDIR)/$(BIN)"
 
+.PHONY: test-kubernetes
+test-kubernetes: demo ## Whether the manifests are valid for Kubernetes, fit each other, and parm-serve takes its configuration
+	testdata/serving/kubernetes/check "$(CURDIR)/$(BIN)" target/demo/code-k2
+
 .PHONY: test-slurm
 test-slurm: demo ## A data set in parts over a Slurm of one node, a task of it killed (needs Debian's slurm-wlm, and root)
 	testdata/experiments/slurm/test "$(CURDIR)/$(BIN)" target/demo
