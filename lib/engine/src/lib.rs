@@ -33,6 +33,7 @@ mod engine;
 pub mod faults;
 mod health;
 mod hedging;
+pub mod journal;
 mod percentile;
 mod settling;
 mod state;

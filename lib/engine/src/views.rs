@@ -2,6 +2,7 @@
 
 use crate::action::CodingOff;
 use crate::arena::{CallId, GroupId};
+use crate::code::CodeRule;
 use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::state::{Call, Owner, Role, Slot};
@@ -57,6 +58,12 @@ impl Engine {
             };
             Some((slot, self.queries[query].row))
         })
+    }
+
+    /// The code of groups, if the policy has one.
+    #[must_use]
+    pub fn code(&self) -> Option<&CodeRule> {
+        self.coding.as_ref().map(|coding| &coding.rule)
     }
 
     /// What happened so far, in numbers.

@@ -1,0 +1,273 @@
+//! A journal: what an engine was told and what it said, as lines of JSON (parm-formats(5)), for those
+//! who want to see what became of a query or of a coding group.
+//!
+//! A driver keeps a [`Journal`] beside its engine and tells it what it tells the engine and what it is
+//! told. Calls and groups have numbers of their own here, from 0, which are not used again.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::action::{Action, Decode, Outcome, Reason};
+use crate::arena::{CallId, GroupId};
+use crate::code::MAX_WORKERS;
+use crate::engine::Engine;
+use crate::state::Task;
+
+/// A line of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, in ns since an origin that the driver chose.
+    pub t_ns: Time,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened. Queries are the driver's rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A query arrived.
+    Arrive {
+        /// The query.
+        query: u64,
+    },
+    /// Work was sent to an instance.
+    Dispatch {
+        /// The call.
+        call: u64,
+        /// Where it goes: [`crate::InstanceId::index`].
+        instance: u64,
+        /// What it does.
+        #[serde(flatten)]
+        work: Work,
+    },
+    /// A call was answered.
+    Answered {
+        /// The call.
+        call: u64,
+    },
+    /// A call failed.
+    Failed {
+        /// The call.
+        call: u64,
+    },
+    /// Nobody waits for a call any more. Its end may follow.
+    Cancelled {
+        /// The call.
+        call: u64,
+    },
+    /// A query was answered.
+    Answer {
+        /// The query.
+        query: u64,
+        /// With what.
+        #[serde(flatten)]
+        given: Given,
+    },
+}
+
+/// What a call does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case")]
+pub enum Work {
+    /// Runs the deployed model on queries.
+    Deployed {
+        /// The queries.
+        queries: Vec<u64>,
+    },
+    /// The same, a second time: a replica or a hedge.
+    Copy {
+        /// The queries.
+        queries: Vec<u64>,
+    },
+    /// Runs the approximate model on queries.
+    Approximate {
+        /// The queries.
+        queries: Vec<u64>,
+    },
+    /// Runs a parity model on what is encoded from a group.
+    Parity {
+        /// The group.
+        group: u64,
+        /// The parity.
+        parity: u64,
+        /// The queries of each slot.
+        slots: Vec<Vec<u64>>,
+    },
+    /// Runs the deployed model on what is encoded from a group.
+    Coded {
+        /// The group.
+        group: u64,
+        /// The worker of the group.
+        worker: u64,
+        /// The queries of each slot.
+        slots: Vec<Vec<u64>>,
+    },
+}
+
+/// With what a query was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Given {
+    /// Its prediction.
+    Prediction,
+    /// A reconstruction.
+    Reconstructed {
+        /// The group.
+        group: u64,
+        /// The queries whose predictions were at hand.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        queries: Vec<u64>,
+        /// The parities whose outputs were at hand.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parities: Vec<u64>,
+        /// Of a code that runs on the deployed model alone, the workers whose outputs were at hand.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        workers: Vec<u64>,
+    },
+    /// The answer of the approximate model.
+    Approximate,
+    /// A default answer: its deadline had passed.
+    Deadline,
+    /// A default answer: all calls for it had failed.
+    Failed,
+}
+
+/// A group of which something was sent.
+#[derive(Debug)]
+struct Group {
+    number: u64,
+    /// Of each row, slots with their queries.
+    rows: Vec<Vec<(usize, u64)>>,
+}
+
+/// Writes down what an engine is told and says. It holds calls that run and groups that are held.
+#[derive(Debug, Default)]
+pub struct Journal {
+    calls: HashMap<CallId, u64>,
+    groups: HashMap<GroupId, Group>,
+    next_call: u64,
+    next_group: u64,
+}
+
+impl Journal {
+    /// Of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A query arrived, and the engine took it.
+    #[must_use]
+    pub fn arrived(&self, now: Time, row: u64) -> Entry {
+        Entry { t_ns: now, event: Event::Arrive { query: row } }
+    }
+
+    /// A call was answered; none if it had been given up.
+    pub fn answered(&mut self, now: Time, call: CallId) -> Option<Entry> {
+        self.calls.remove(&call).map(|call| Entry { t_ns: now, event: Event::Answered { call } })
+    }
+
+    /// A call failed; none if it had been given up.
+    pub fn failed(&mut self, now: Time, call: CallId) -> Option<Entry> {
+        self.calls.remove(&call).map(|call| Entry { t_ns: now, event: Event::Failed { call } })
+    }
+
+    /// The engine said what to do, and the driver has done nothing of it yet; none if it is nothing for a
+    /// journal.
+    pub fn action(&mut self, now: Time, engine: &Engine, action: &Action) -> Option<Entry> {
+        let event = match *action {
+            Action::Dispatch { call, instance } => {
+                let task = engine.call(call)?.task;
+                let work = self.work(engine, call, task);
+                let number = self.next_call;
+                self.next_call += 1;
+                self.calls.insert(call, number);
+                Event::Dispatch { call: number, instance: instance.index() as u64, work }
+            }
+            Action::Cancel { call, .. } => {
+                let number = *self.calls.get(&call)?;
+                if engine.call(call).is_none() {
+                    self.calls.remove(&call);
+                }
+                Event::Cancelled { call: number }
+            }
+            Action::Answer { row, outcome, .. } => {
+                let given = match outcome {
+                    Outcome::Prediction { .. } => Given::Prediction,
+                    Outcome::Reconstructed(decode) => self.reconstructed(engine, &decode),
+                    Outcome::Approximate { .. } => Given::Approximate,
+                    Outcome::Default(Reason::Deadline) => Given::Deadline,
+                    Outcome::Default(Reason::Failed) => Given::Failed,
+                };
+                Event::Answer { query: row, given }
+            }
+            Action::Drop { group } => {
+                self.groups.remove(&group);
+                return None;
+            }
+            _ => return None,
+        };
+        Some(Entry { t_ns: now, event })
+    }
+
+    fn work(&mut self, engine: &Engine, call: CallId, task: Task) -> Work {
+        let queries = || engine.rows(call).collect();
+        match task {
+            Task::Deployed => Work::Deployed { queries: queries() },
+            Task::Copy => Work::Copy { queries: queries() },
+            Task::Cheap => Work::Approximate { queries: queries() },
+            Task::Parity { group, parity } => {
+                let (group, slots) = self.slots(engine, group, call);
+                Work::Parity { group, parity: parity as u64, slots }
+            }
+            Task::Coded { group, worker } => {
+                let (group, slots) = self.slots(engine, group, call);
+                Work::Coded { group, worker: worker as u64, slots }
+            }
+        }
+    }
+
+    /// The number of a group, and the queries of each slot.
+    fn slots(&mut self, engine: &Engine, id: GroupId, call: CallId) -> (u64, Vec<Vec<u64>>) {
+        let group = self.group(engine, id, engine.call(call).map_or(0, |call| call.rows));
+        let members = || group.rows.iter().flatten();
+        let mut slots = vec![Vec::new(); members().map(|(slot, _)| slot + 1).max().unwrap_or(0)];
+        for &(slot, query) in members() {
+            // A known query stands in every row.
+            if slots[slot].last() != Some(&query) {
+                slots[slot].push(query);
+            }
+        }
+        (group.number, slots)
+    }
+
+    /// A group, with so many rows if it is new here.
+    fn group(&mut self, engine: &Engine, id: GroupId, rows: usize) -> &Group {
+        self.groups.entry(id).or_insert_with(|| {
+            self.next_group += 1;
+            let rows = (0..rows).map(|row| engine.members(id, row).collect()).collect();
+            Group { number: self.next_group - 1, rows }
+        })
+    }
+
+    fn reconstructed(&mut self, engine: &Engine, decode: &Decode) -> Given {
+        let group = self.group(engine, decode.group, decode.row + 1);
+        let available = |worker: usize| decode.available.checked_shr(worker as u32).unwrap_or(0) & 1 == 1;
+        let at_hand = (0..MAX_WORKERS).filter(|&worker| available(worker));
+        let (mut queries, mut parities, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(code) = engine.code().filter(|code| code.is_systematic()) {
+            let row = group.rows.get(decode.row).map_or(&[][..], Vec::as_slice);
+            queries.extend(row.iter().filter(|(slot, _)| available(*slot)).map(|&(_, query)| query));
+            parities.extend(
+                at_hand.filter_map(|worker| worker.checked_sub(code.k())).map(|parity| parity as u64),
+            );
+        } else {
+            workers.extend(at_hand.map(|worker| worker as u64));
+        }
+        Given::Reconstructed { group: group.number, queries, parities, workers }
+    }
+}
