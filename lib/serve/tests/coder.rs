@@ -34,6 +34,52 @@ fn answer(tensors: Vec<Tensor>) -> Vec<Tensor> {
     tensors.into_iter().map(|tensor| Tensor { name: "y".to_owned(), ..tensor }).collect()
 }
 
+#[test]
+fn confidences_go_through_the_calibration_which_must_be_one() {
+    let file = std::env::temp_dir().join(format!("parm-calibration-{}.json", std::process::id()));
+    let model = |calibration: &str| {
+        let text = format!(
+            r#"{{"models": [{{"name": "m",
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [2]}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [2]}}],
+                "redundancy": {{"policy": "coded", "calibration": {calibration}}}}}]}}"#
+        );
+        Config::parse(&text).unwrap().models.remove(0)
+    };
+    let rebuilt = |calibration: &str| {
+        let model = model(calibration);
+        let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
+        let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
+        let code = code_of(&model).unwrap().unwrap();
+        let (_, _, mut decoder) = coders(&spec, coded, &code, Networks::default())?;
+        let outputs = [[1.0, 2.0], [0.0, 0.0], [2.0, 5.0]].map(|row| vec![common::bytes(&row)]);
+        let lost = Lost { slot: 1, available: 0b101, absent: 0 };
+        decoder.decode(lost, 1, |worker| Some(&outputs[worker][..]))
+    };
+    let named = format!("{file:?}");
+    let plain = rebuilt("null").unwrap();
+    assert!(0.0 < plain.confidence && plain.confidence < 1.0, "{}", plain.confidence);
+    // A line from 0.2 at 0 to 0.4 at 1.
+    std::fs::write(&file, r#"{"format": 1, "points": [[0.0, 0.2], [1.0, 0.4]]}"#).unwrap();
+    let calibrated = rebuilt(&named).unwrap();
+    assert_eq!(calibrated.outputs, plain.outputs);
+    assert!(
+        (calibrated.confidence - (0.2 + 0.2 * plain.confidence)).abs() < 1e-6,
+        "{}",
+        calibrated.confidence
+    );
+    for (text, expected) in [
+        ("{", "malformed calibration: EOF"),
+        (r#"{"format": 1, "points": []}"#, "expected at least one"),
+        (r#"{"format": 2, "points": [[0, 0]]}"#, "found format 2"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = rebuilt(&named).err().unwrap();
+        assert!(error.contains(expected) && error.contains("parm-calibration-"), "{error}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
 proptest! {
     #[test]
     fn sum_rebuilds_any_r_losses(

@@ -104,6 +104,10 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
             ),
             "/nowhere/code.json",
         ),
+        (
+            with(r#""redundancy": {"policy": "coded", "calibration": "/nowhere.json"},"#),
+            "models[0].redundancy.calibration: /nowhere.json: No such file",
+        ),
         (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
         (
             with(&format!(r#"{CODED} "faults": {{"racks": {{"count": 0}}}},"#)),

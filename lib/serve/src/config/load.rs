@@ -95,10 +95,11 @@ impl Config {
         for model in &mut self.models {
             paths.extend(model.files.deployed.iter_mut().chain(&mut model.files.cheap));
             paths.extend(&mut model.files.parity);
-            if let Redundancy::Coded(coded) = &mut model.redundancy
-                && let CodeChoice::Directory { directory } = &mut coded.code
-            {
-                paths.push(directory);
+            if let Redundancy::Coded(coded) = &mut model.redundancy {
+                paths.extend(&mut coded.calibration);
+                if let CodeChoice::Directory { directory } = &mut coded.code {
+                    paths.push(directory);
+                }
             }
             let remotes = model.instances.iter_mut().filter_map(|instances| instances.remote.as_mut());
             paths.extend(remotes.filter_map(|remote| remote.ca.as_mut()));
@@ -159,6 +160,8 @@ impl Model {
         }
         if let Redundancy::Coded(coded) = &self.redundancy {
             milliseconds(&format!("{at}.redundancy.group_delay_ms"), coded.group_delay_ms)?;
+            policy::calibration_of(coded)
+                .map_err(|problem| value(&format!("{at}.redundancy.calibration"), problem))?;
         }
         let delays = match &self.redundancy {
             Redundancy::Hedge(hedge) => Some(hedge.after),

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, schema};
-pub use policy::{Decoder, Encoder, ServedCode, code_of, engine_config};
+pub use policy::{Decoder, Encoder, ServedCode, calibration_of, code_of, engine_config};
 pub use synthetic::{Overhead, SyntheticMember};
 
 use crate::oip::Datatype;
@@ -338,6 +338,9 @@ pub struct Coded {
     pub made_for: Option<String>,
     /// Send again what is late and what coding cannot rebuild; null: never.
     pub hedge: Option<Hedge>,
+    /// A calibration of parm-score, which makes probabilities of being right of the confidences of
+    /// reconstructions; null: they stay what they are.
+    pub calibration: Option<PathBuf>,
 }
 
 impl Default for Coded {
@@ -351,6 +354,7 @@ impl Default for Coded {
             agreement: None,
             made_for: None,
             hedge: None,
+            calibration: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use nalgebra::DMatrix;
+use parm::calibration::Calibration;
 use parm::code_dir::RunsOn;
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeError, InterpolatingCode, Redundancy as Workers};
@@ -144,6 +145,20 @@ pub fn code_of(model: &Model) -> Result<Option<ServedCode>, String> {
         CodeChoice::Directory { directory } => ServedCode::directory(directory)?,
     };
     Ok(Some(code))
+}
+
+/// The calibration of a model's reconstructions, if it has one.
+///
+/// # Errors
+/// A file that cannot be read, or is no calibration.
+pub fn calibration_of(coded: &Coded) -> Result<Option<Calibration>, String> {
+    let Some(path) = &coded.calibration else { return Ok(None) };
+    let wrong = |error: String| format!("{}: {error}", path.display());
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let calibration: Calibration =
+        serde_json::from_slice(&text).map_err(|error| wrong(format!("malformed calibration: {error}")))?;
+    calibration.check().map_err(|error| wrong(error.to_string()))?;
+    Ok(Some(calibration))
 }
 
 /// What the engine is told of a model.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parm::Dtype;
+use parm::calibration::Calibration;
 use parm::codes::concat::Concat;
 use parm::codes::{self, Code};
 use parm::dtype::Float;
 use parm_engine::{Decode, Mask};
 
 use super::spec::{RowTensor, Spec};
-use crate::config::{Coded, Decoder, Encoder, ServedCode};
+use crate::config::{Coded, Decoder, Encoder, ServedCode, calibration_of};
 use crate::oip::{Chunks, Datatype, Parameters, Tensor};
 
 /// A model inside this process that codes: a learned encoder or decoder.
@@ -65,6 +66,7 @@ pub struct RowDecoder {
     k: usize,
     n: usize,
     how: By,
+    calibration: Option<Calibration>,
 }
 
 enum By {
@@ -184,7 +186,7 @@ pub fn coders(
         }
     };
     let rebuilt = outputs.iter().map(|&index| spec.outputs[index].clone()).collect();
-    let decoder = RowDecoder { outputs, specs: rebuilt, k, n, how: by };
+    let decoder = RowDecoder { outputs, specs: rebuilt, k, n, how: by, calibration: calibration_of(coded)? };
     Ok((CodedInputs(inputs), RowEncoder { inputs: specs, how }, decoder))
 }
 
@@ -297,6 +299,23 @@ impl RowDecoder {
     /// # Errors
     /// What is missing, or a learned decoder that fails.
     pub fn decode<'a>(
+        &mut self,
+        lost: Lost,
+        count: usize,
+        answer: impl Fn(usize) -> Option<&'a [Bytes]>,
+    ) -> Result<Rebuilt, String> {
+        let mut rebuilt = self.rebuild(lost, count, answer)?;
+        // 0 and 1 are no estimates: nothing is known, or nothing was lost.
+        if let Some(calibration) = &self.calibration
+            && 0.0 < rebuilt.confidence
+            && rebuilt.confidence < 1.0
+        {
+            rebuilt.confidence = calibration.apply(rebuilt.confidence);
+        }
+        Ok(rebuilt)
+    }
+
+    fn rebuild<'a>(
         &mut self,
         lost: Lost,
         count: usize,
