@@ -7,8 +7,16 @@ use object::{Endianness, elf};
 use parm_testkit::{Tool, tool};
 
 /// The tools that must start without libtorch.
-const LIGHT: [&str; 8] =
-    ["parm-encode", "parm-decode", "parm-data", "parm-score", "parm-compare", "parm-plot", "parm-load", "parm-sim"];
+const LIGHT: [&str; 8] = [
+    "parm-encode",
+    "parm-decode",
+    "parm-data",
+    "parm-score",
+    "parm-compare",
+    "parm-plot",
+    "parm-load",
+    "parm-sim",
+];
 
 /// The libraries that an ELF file asks the loader for.
 fn needed(tool: &str) -> Vec<String> {
