@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use crate::axis::{Axis, Room};
-use crate::figure::{Figure, Form, Look, Note, Panel, Point, Reference};
+use crate::figure::{Figure, Form, Look, Note, Panel, Point, Reference, Scale};
 use crate::pen::{Area, Dashing, Drawn, FINE, Pen, Place, font, px};
 
 /// The length of a line in a legend, and its distance to the next, in pixels.
@@ -16,8 +16,9 @@ const LEGEND_TOP: i32 = 20;
 const TITLE: i32 = 34;
 /// The height of the name of the horizontal axis, in pixels.
 const NAME: i32 = 22;
-/// What the numbers at the axes need, and the margins at the other sides, in pixels.
+/// What the numbers at the axes need, percentiles more of it, and the margins at the other sides, in pixels.
 const LEFT: (i32, i32) = (66, 6);
+const PERCENTILES: i32 = 14;
 const BELOW: (i32, i32) = (24, 4);
 const TOP: i32 = 12;
 const RIGHT: i32 = 8;
@@ -52,12 +53,14 @@ pub(crate) fn draw<DB: DrawingBackend>(
 ) -> Drawn<DB> {
     let body = paper(root, title, dashing)?;
     let pen = Pen { area: root, dashing };
-    let sheet = Sheet { legend: legend_width(&pen, figure)?, pen };
+    let tails = figure.panels.iter().any(|panel| panel.up == Scale::Tail);
+    let numbers = LEFT.0 + if tails { PERCENTILES } else { 0 };
+    let sheet = Sheet { legend: legend_width(&pen, figure)?, numbers, pen };
     let last = figure.panels.len().saturating_sub(1);
     // The lowest panel has the name of the horizontal axis below it.
     let (width, height) = body.dim_in_pixel();
     let each = (height as i32 - px(NAME)) / (last as i32 + 1);
-    let across = width as i32 - sheet.legend - px(LEFT.0 + LEFT.1 + RIGHT);
+    let across = width as i32 - sheet.legend - px(numbers + LEFT.1 + RIGHT);
     let x = Axis::new(figure.across, &figure.xs(), Room::across(across / px(1)));
     let mut rest = body;
     for (i, panel) in figure.panels.iter().enumerate() {
@@ -83,7 +86,10 @@ fn legend_width<DB: DrawingBackend>(pen: &Pen<'_, DB>, figure: &Figure) -> Drawn
 
 struct Sheet<'a, DB: DrawingBackend> {
     pen: Pen<'a, DB>,
+    /// The width of the legends, in units.
     legend: i32,
+    /// The width of the numbers at vertical axes, in pixels.
+    numbers: i32,
 }
 
 impl<DB: DrawingBackend> Sheet<'_, DB> {
@@ -97,7 +103,7 @@ impl<DB: DrawingBackend> Sheet<'_, DB> {
             .margin_right(px(RIGHT))
             .margin_left(px(LEFT.1))
             .margin_bottom(px(BELOW.1))
-            .set_label_area_size(LabelAreaPosition::Left, px(LEFT.0))
+            .set_label_area_size(LabelAreaPosition::Left, px(self.numbers))
             .set_label_area_size(LabelAreaPosition::Bottom, px(below))
             .build_cartesian_2d(x.clone(), Axis::new(panel.up, &panel.ys(), room))?;
         chart

@@ -4,6 +4,17 @@ use anyhow::{Result, bail};
 pub(crate) use parm_cli::tools::plot::Reference;
 use parm_cli::tools::plot::ReferenceOption;
 
+use crate::timeline::Timeline;
+
+/// What an image shows.
+#[derive(Clone, Debug)]
+pub(crate) enum Drawing {
+    /// Lines over axes.
+    Chart(Figure),
+    /// What became of a coding group.
+    Timeline(Timeline),
+}
+
 /// Panels one below the other, over one horizontal axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
@@ -113,6 +124,11 @@ impl Figure {
         xs.sort_by(f64::total_cmp);
         xs.dedup();
         xs
+    }
+
+    /// How many series there are.
+    pub(crate) fn series(&self) -> usize {
+        self.panels.iter().map(|panel| panel.series.len()).sum()
     }
 
     /// With a line to compare with in its only panel.

@@ -4,12 +4,13 @@ use std::sync::Once;
 
 use anyhow::{Context, Result, bail};
 use parm_cli::tools::plot::{ImageFormat, ImageOptions, ImageSize};
-use plotters::prelude::{BitMapBackend, IntoDrawingArea, SVGBackend};
+use plotters::prelude::{BitMapBackend, DrawingBackend, IntoDrawingArea, SVGBackend};
 use plotters::style::{FontStyle, register_font};
 
 use crate::draw::{draw, most_series};
-use crate::figure::Figure;
-use crate::pen::{DASHES, Dashing, FINE, FONT, LINE, mark};
+use crate::figure::{Drawing, Panel};
+use crate::pen::{Area, DASHES, Dashing, Drawn, FINE, FONT, LINE, mark};
+use crate::swim;
 
 /// The font is part of the program: a bare machine has none.
 static REGISTERED: Once = Once::new();
@@ -17,33 +18,49 @@ static REGISTERED: Once = Once::new();
 /// Makes the file of an image.
 ///
 /// # Errors
-/// More series than the legend has room for.
-pub(crate) fn make(figure: &Figure, options: &ImageOptions, format: ImageFormat) -> Result<Vec<u8>> {
+/// More series or lanes than there is room for.
+pub(crate) fn make(drawing: &Drawing, options: &ImageOptions, format: ImageFormat) -> Result<Vec<u8>> {
     let (size, title) = (options.size, options.title.as_deref());
-    let most = most_series(size.height, figure.panels.len(), title.is_some());
-    let series = figure
-        .panels
-        .iter()
-        .map(|panel| panel.series.len() + usize::from(panel.reference.is_some()))
-        .max()
-        .unwrap_or(0);
-    if series > most {
+    let (what, found, most) = match drawing {
+        Drawing::Chart(figure) => {
+            let lines = |panel: &Panel| panel.series.len() + usize::from(panel.reference.is_some());
+            let most = most_series(size.height, figure.panels.len(), title.is_some());
+            ("series", figure.panels.iter().map(lines).max().unwrap_or(0), most)
+        }
+        Drawing::Timeline(timeline) => {
+            let (needed, most) = swim::lanes(timeline, size.height, title.is_some());
+            ("lanes", needed, most)
+        }
+    };
+    if found > most {
         bail!(
-            "found {series} series, expected at most {most} in an image of {size}: select some, or see --size"
+            "found {found} {what}, expected at most {most} in an image of {size}: select some, or see --size"
         );
     }
     REGISTERED.call_once(|| drop(register_font(FONT, FontStyle::Normal, dejavu::sans::regular())));
     match format {
-        ImageFormat::Svg => svg(figure, title, size).map(String::into_bytes),
-        ImageFormat::Png => png(figure, title, size),
+        ImageFormat::Svg => svg(drawing, title, size).map(String::into_bytes),
+        ImageFormat::Png => png(drawing, title, size),
     }
 }
 
-fn svg(figure: &Figure, title: Option<&str>, size: ImageSize) -> Result<String> {
+fn put<DB: DrawingBackend>(
+    root: &Area<DB>,
+    drawing: &Drawing,
+    title: Option<&str>,
+    dashing: Dashing,
+) -> Drawn<DB> {
+    match drawing {
+        Drawing::Chart(figure) => draw(root, figure, title, dashing),
+        Drawing::Timeline(timeline) => swim::draw(root, timeline, title, dashing),
+    }
+}
+
+fn svg(drawing: &Drawing, title: Option<&str>, size: ImageSize) -> Result<String> {
     let fine = (size.width * FINE, size.height * FINE);
     let mut text = String::new();
     let root = SVGBackend::with_string(&mut text, fine).into_drawing_area();
-    draw(&root, figure, title, Dashing::Marked).context("cannot draw")?;
+    put(&root, drawing, title, Dashing::Marked).context("cannot draw")?;
     drop(root);
     // The library knows no dashes. Its own way, a path for each dash, would make the lines of large
     // files that nobody could edit. Text cannot match: its quotes are escaped.
@@ -60,11 +77,11 @@ fn svg(figure: &Figure, title: Option<&str>, size: ImageSize) -> Result<String> 
     Ok(text.replacen(&from, &format!("width=\"{}\" height=\"{}\"", to.0, to.1), 1))
 }
 
-fn png(figure: &Figure, title: Option<&str>, size: ImageSize) -> Result<Vec<u8>> {
+fn png(drawing: &Drawing, title: Option<&str>, size: ImageSize) -> Result<Vec<u8>> {
     let fine = (size.width * FINE, size.height * FINE);
     let mut pixels = vec![0; fine.0 as usize * fine.1 as usize * 3];
     let root = BitMapBackend::with_buffer(&mut pixels, fine).into_drawing_area();
-    draw(&root, figure, title, Dashing::Cut).context("cannot draw")?;
+    put(&root, drawing, title, Dashing::Cut).context("cannot draw")?;
     drop(root);
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, size.width, size.height);

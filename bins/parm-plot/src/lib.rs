@@ -1,8 +1,9 @@
 //! JSON results to images: `curves` from the metrics of trainings, `workers` and `k` from the report
-//! of a comparison of codes, `latency` from records of requests, `load` and `front` from reports of loads.
+//! of a comparison of codes, `latency` from records of requests, `load` and `front` from reports of
+//! loads, `timeline` from a journal of the serving core.
 //!
-//! `results`, `latency` and `load` read JSON and make a `figure::Figure` of it, `draw` puts that on paper
-//! with a `pen`, and `image` makes the bytes of a file.
+//! `results`, `latency` and `load` read JSON and make a `figure::Figure` of it, which `draw` puts on paper
+//! with a `pen`; `timeline` does what they do, and `swim` draws it; `image` makes the bytes of a file.
 
 mod axis;
 mod draw;
@@ -14,6 +15,8 @@ mod load;
 mod names;
 mod pen;
 mod results;
+mod swim;
+mod timeline;
 
 use std::io::{Read, Write};
 
@@ -25,7 +28,7 @@ use parm_cli::output::{Compression, Target};
 use parm_cli::tools::plot::{Chart, ImageFormat, ImageOptions, Latency, Plot};
 use parm_cli::{Exit, Input, Io, Progress, Usage};
 
-use crate::figure::Figure;
+use crate::figure::{Drawing, Figure};
 use crate::latency::Records;
 
 /// Bytes of one input that are read at most: results are small, and a wrong file may not be.
@@ -39,51 +42,54 @@ const STEP: u64 = 1 << 14;
 /// # Errors
 /// Results that are refused, an output that cannot be written.
 pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
-    let (figure, image) = match &options.chart {
-        Chart::Curves(curves) => {
-            check_stdin(&curves.inputs)?;
-            format(&curves.image)?;
-            let texts = curves.inputs.iter().map(|input| text(input, io)).collect::<Result<Vec<_>>>()?;
-            (results::curves(&texts)?, &curves.image)
-        }
-        Chart::Workers(compared) => {
-            format(&compared.image)?;
-            (
-                results::workers(&text(&compared.input, io)?, compared)?.with(&compared.reference)?,
-                &compared.image,
-            )
-        }
+    let image = image(&options.chart);
+    let format = format(image)?;
+    let drawing = match &options.chart {
+        Chart::Curves(curves) => Drawing::Chart(results::curves(&texts(&curves.inputs, io)?)?),
+        Chart::Workers(compared) => Drawing::Chart(
+            results::workers(&text(&compared.input, io)?, compared)?.with(&compared.reference)?,
+        ),
         Chart::K(compared) => {
-            format(&compared.image)?;
-            (results::k(&text(&compared.input, io)?, compared)?.with(&compared.reference)?, &compared.image)
+            Drawing::Chart(results::k(&text(&compared.input, io)?, compared)?.with(&compared.reference)?)
         }
-        Chart::Latency(latency) => {
-            check_stdin(&latency.inputs)?;
-            format(&latency.image)?;
-            (records(&options.common, latency, io)?, &latency.image)
-        }
+        Chart::Latency(latency) => Drawing::Chart(records(&options.common, latency, io)?),
         Chart::Load(load) => {
-            check_stdin(&load.inputs)?;
-            format(&load.image)?;
-            let texts = load.inputs.iter().map(|input| text(input, io)).collect::<Result<Vec<_>>>()?;
-            (load::load(&texts, load)?.with(&load.reference)?, &load.image)
+            Drawing::Chart(load::load(&texts(&load.inputs, io)?, load)?.with(&load.reference)?)
         }
         Chart::Front(front) => {
-            format(&front.image)?;
-            (load::front(&text(&front.input, io)?, front)?.with(&front.reference)?, &front.image)
+            Drawing::Chart(load::front(&text(&front.input, io)?, front)?.with(&front.reference)?)
+        }
+        Chart::Timeline(timeline) => {
+            Drawing::Timeline(timeline::timeline(&text(&timeline.input, io)?, timeline.group)?)
         }
     };
-    let series = figure.panels.iter().map(|panel| panel.series.len()).sum::<usize>();
-    let bytes = image::make(&figure, image, format(image)?)?;
+    let drew = match &drawing {
+        Drawing::Chart(figure) => format!("drew {} series", figure.series()),
+        Drawing::Timeline(timeline) => format!("drew group {}", timeline.group),
+    };
+    let bytes = image::make(&drawing, image, format)?;
     let mut output = image.output.create(io, Compression::ByName(3))?;
     output.write_all(&bytes).with_context(|| format!("{}: cannot write", image.output))?;
     output.commit()?;
-    options.common.count(io, "parm-plot", &format!("drew {series} series"));
+    options.common.count(io, "parm-plot", &drew);
     Ok(Exit::Done)
+}
+
+/// The image of any chart.
+fn image(chart: &Chart) -> &ImageOptions {
+    match chart {
+        Chart::Curves(curves) => &curves.image,
+        Chart::Workers(compared) | Chart::K(compared) => &compared.image,
+        Chart::Latency(latency) => &latency.image,
+        Chart::Load(load) => &load.image,
+        Chart::Front(front) => &front.image,
+        Chart::Timeline(timeline) => &timeline.image,
+    }
 }
 
 /// Records, as they come.
 fn records(common: &Common, options: &Latency, io: &mut Io) -> Result<Figure> {
+    check_stdin(&options.inputs)?;
     let progress = Progress::new(common, io, "records", None);
     let mut records = Records::default();
     let mut count = 0_u64;
@@ -114,6 +120,12 @@ fn format(image: &ImageOptions) -> Result<ImageFormat> {
             image.output
         ))),
     }
+}
+
+/// All of several inputs.
+fn texts(inputs: &[Input], io: &mut Io) -> Result<Vec<(String, Vec<u8>)>> {
+    check_stdin(inputs)?;
+    inputs.iter().map(|input| text(input, io)).collect()
 }
 
 /// All of an input, with its name.

@@ -166,7 +166,7 @@ impl<DB: DrawingBackend> Pen<'_, DB> {
 }
 
 /// How many shapes of markers there are.
-const SHAPES: usize = 8;
+pub(crate) const SHAPES: usize = 8;
 
 /// Cuts a path into dashes.
 fn cut(points: &[(i32, i32)], dashes: &[u32]) -> Vec<Vec<(i32, i32)>> {

@@ -1,15 +1,16 @@
 //! `parm-plot`: results, to images.
 
-use std::fmt;
+mod image;
+
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::input::Input;
 use crate::options::Common;
-use crate::output::Target;
+pub use image::{ImageFormat, ImageOptions, ImageSize};
 
-/// Draw results: training curves, accuracy of codes, latencies and fronts
+/// Draw results: training curves, accuracy of codes, latencies, fronts, and what became of a coding group
 ///
 /// Reads JSON and writes an SVG or PNG image that is readable in black and white as well: series
 /// differ in markers and dashes, not only in colors.
@@ -58,6 +59,11 @@ pub enum Chart {
     /// the policies of up to each cost that no policy of up to that cost beats in accuracy and latency
     /// at once.
     Front(Front),
+    /// What became of one coding group: who was asked, who answered when, and what was rebuilt
+    ///
+    /// Reads a journal of the serving core, see parm-formats(5). Each query of the group has a lane, from
+    /// its arrival to its answer, and each instance that was asked another, with its calls.
+    Timeline(Timeline),
 }
 
 /// `parm-plot latency`
@@ -110,6 +116,22 @@ pub struct Front {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub reference: ReferenceOption,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub image: ImageOptions,
+}
+
+/// `parm-plot timeline`
+#[derive(Args, Clone, Debug)]
+pub struct Timeline {
+    /// The journal
+    #[arg(value_name = "JOURNAL.jsonl", default_value = "-", help_heading = "Streams")]
+    pub input: Input,
+
+    /// The group to draw [default: the first of which something was rebuilt, or the first]
+    #[arg(long, value_name = "N")]
+    pub group: Option<u64>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -255,87 +277,9 @@ impl Score {
     }
 }
 
-/// The image that is written.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Image")]
-pub struct ImageOptions {
-    /// Where to write: the name ends in .svg or .png
-    #[arg(short, long, value_name = "IMAGE", default_value = "-", help_heading = "Streams")]
-    pub output: Target,
-
-    /// The kind of image, whatever the name [default: by the name; svg for '-']
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<ImageFormat>,
-
-    /// The size in pixels
-    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "840x520")]
-    pub size: ImageSize,
-
-    /// A title
-    #[arg(long, value_name = "TEXT")]
-    pub title: Option<String>,
-}
-
-/// A kind of image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ImageFormat {
-    /// Scalable, with text as text
-    Svg,
-    /// Pixels
-    Png,
-}
-
-/// The size of an image in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageSize {
-    /// From left to right.
-    pub width: u32,
-    /// From top to bottom.
-    pub height: u32,
-}
-
-impl ImageSize {
-    /// The least that holds axes and a legend.
-    pub const LEAST: Self = Self { width: 300, height: 200 };
-    /// The most: a guard for memory.
-    pub const MOST: Self = Self { width: 3000, height: 3000 };
-}
-
-impl FromStr for ImageSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (least, most) = (Self::LEAST, Self::MOST);
-        text.split_once('x')
-            .and_then(|(width, height)| {
-                Some(Self { width: width.parse().ok()?, height: height.parse().ok()? })
-            })
-            .filter(|size| (least.width..=most.width).contains(&size.width))
-            .filter(|size| (least.height..=most.height).contains(&size.height))
-            .ok_or_else(|| format!("expected WIDTHxHEIGHT from {least} to {most}"))
-    }
-}
-
-impl fmt::Display for ImageSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_width_by_height() {
-        assert_eq!("840x520".parse(), Ok(ImageSize { width: 840, height: 520 }));
-        for text in
-            ["", "840", "840x", "x520", "840x520x3", "-840x520", "299x520", "840x199", "3001x520", "840x3001"]
-        {
-            let error = text.parse::<ImageSize>().unwrap_err();
-            assert!(error.contains("from 300x200 to 3000x3000"), "{text}: {error}");
-        }
-    }
 
     #[test]
     fn references_may_have_names() {
