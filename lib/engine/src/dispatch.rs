@@ -3,7 +3,7 @@
 use crate::arena::{CallId, InstanceId};
 use crate::config::Balance;
 use crate::engine::Engine;
-use crate::state::{Owner, QueueKey, Slot, Status, Task, Work};
+use crate::state::{Avoid, Owner, QueueKey, Slot, Status, Task, Work};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
@@ -31,7 +31,7 @@ impl Engine {
             seq,
             attempts: 1,
             queued: self.now,
-            avoid: None,
+            avoid: Avoid::default(),
             running: None,
             cancelled: false,
         });
@@ -71,7 +71,7 @@ impl Engine {
         let (work, pool) = (&self.works[call], &self.pools[pool]);
         let mut shared = None;
         for &(_, instance) in &pool.ready {
-            if work.avoid == Some(instance) && pool.members - pool.ejected > 1 {
+            if !pool.may_give(work, instance) {
                 continue;
             }
             if !self.shares(instance, work.owner) {
@@ -134,9 +134,8 @@ impl Engine {
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
         let pool = &self.pools[pool];
-        let alone = pool.members - pool.ejected <= 1;
         let waiting = pool.queue.iter().map(|key| key.3).take(LOOKED_AT);
-        waiting.into_iter().find(|&call| alone || self.works[call].avoid != Some(instance))
+        waiting.into_iter().find(|&call| pool.may_give(&self.works[call], instance))
     }
 
     /// Lists an instance among those with room, in its place, or not.
@@ -196,21 +195,23 @@ impl Engine {
     pub(crate) fn call_failed(&mut self, call: CallId, instance: InstanceId) {
         let work = self.end_call(call, instance);
         if !work.cancelled {
-            self.call_went_wrong(instance);
+            self.call_went_wrong(instance, work.running.map_or(0, |(_, since)| since));
         }
-        self.retry(work, Some(instance));
+        let mut avoid = work.avoid;
+        avoid.add(instance);
+        self.retry(Work { avoid, ..work });
         self.settle(work.owner);
         self.has_room(instance);
     }
 
     /// Sends work again, if it is needed, not tried too often, and not more load on too much.
-    pub(crate) fn retry(&mut self, work: Work, avoid: Option<InstanceId>) {
+    pub(crate) fn retry(&mut self, work: Work) {
         let pool = &self.pools[work.task.role().pool()];
         let room = pool.queue.len() < self.config.max_queue;
         if room && work.attempts < self.config.max_attempts && self.is_needed(&work) {
             self.counters.retries += 1;
             let attempts = work.attempts + 1;
-            self.queue(Work { attempts, queued: self.now, avoid, running: None, cancelled: false, ..work });
+            self.queue(Work { attempts, queued: self.now, running: None, cancelled: false, ..work });
         } else {
             self.despair(work.owner);
         }

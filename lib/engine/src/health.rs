@@ -16,6 +16,10 @@ const GRAIN: Time = 100_000;
 /// The longest time to a probe is 2 to this times the first.
 const MAX_DOUBLINGS: u32 = 6;
 
+/// Calls that were under way together and fail within this time fail for one reason, say a connection that
+/// broke off, which counts once.
+const TOGETHER: Time = 5_000_000;
+
 impl Engine {
     /// An instance joined, with roles of its own and room for so many calls at once; with room for
     /// none it gets no work.
@@ -44,6 +48,7 @@ impl Engine {
             heal_at: 0,
             slowness: 1.0,
             slow_at: 0,
+            failed_at: 0,
         });
         self.has_room(instance);
         instance
@@ -78,7 +83,7 @@ impl Engine {
             // One that is settled with another of its group may be gone.
             if self.works.contains(call) {
                 let work = self.unlink(call);
-                self.retry(work, None);
+                self.retry(work);
                 self.settle(work.owner);
             }
         }
@@ -125,7 +130,7 @@ impl Engine {
         for pool in pools {
             self.pools[pool].members -= 1;
             self.pools[pool].ejected -= usize::from(out);
-            // Fewer are left: perhaps too many are out now, and what avoided one may go there.
+            // Fewer are left: perhaps too many are out now, and what avoided some may go there.
             if self.pools[pool].ejected > self.may_be_out(pool) {
                 self.heal_pool(pool);
             }
@@ -169,8 +174,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn call_went_wrong(&mut self, instance: InstanceId) {
+    /// A call that was sent then has failed.
+    pub(crate) fn call_went_wrong(&mut self, instance: InstanceId, sent: Time) {
+        let now = self.now;
         let Some(held) = self.instances.get_mut(instance) else { return };
+        if held.failures > 0 && sent < held.failed_at && now - held.failed_at < TOGETHER {
+            return;
+        }
+        held.failed_at = now;
         held.failures = held.failures.saturating_add(1);
         if self.config.ejection.is_some_and(|ejection| held.failures >= ejection.failures) {
             self.eject(instance);
@@ -196,7 +207,7 @@ impl Engine {
         self.actions.push_back(Action::Ejected { instance });
         self.list(instance);
         self.wait_for_probe(instance);
-        // One instance may be alone now, and take even what it failed at.
+        // Those that are left may take even what they failed at.
         for pool in self.instances[instance].pools.clone() {
             self.offer(pool);
         }

@@ -192,6 +192,27 @@ pub(crate) enum Owner {
     Group(GroupId),
 }
 
+/// Instances that failed at something, as far as they are remembered: the last few.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Avoid([Option<InstanceId>; 4]);
+
+impl Avoid {
+    pub(crate) fn add(&mut self, instance: InstanceId) {
+        if !self.has(instance) {
+            self.0.rotate_right(1);
+            self.0[0] = Some(instance);
+        }
+    }
+
+    pub(crate) fn has(self, instance: InstanceId) -> bool {
+        self.0.contains(&Some(instance))
+    }
+
+    pub(crate) fn count(self) -> usize {
+        self.0.iter().flatten().count()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub(crate) task: Task,
@@ -204,7 +225,7 @@ pub(crate) struct Work {
     /// Since when it is queued, or was.
     pub(crate) queued: Time,
     /// Where it failed.
-    pub(crate) avoid: Option<InstanceId>,
+    pub(crate) avoid: Avoid,
     /// Where it runs and since when, if it does.
     pub(crate) running: Option<(InstanceId, Time)>,
     pub(crate) cancelled: bool,
@@ -236,6 +257,8 @@ pub(crate) struct Instance {
     pub(crate) slowness: f64,
     /// When the last slow call that counts ended.
     pub(crate) slow_at: Time,
+    /// When the last failure was that counted.
+    pub(crate) failed_at: Time,
 }
 
 /// The place of queued work: redundant, priority, order.
@@ -264,5 +287,11 @@ impl Pool {
             ejected: 0,
             median: Percentile::new(0.5),
         }
+    }
+
+    /// True if an instance in rotation may take work: it has not failed at it, or there may be no other
+    /// one that has not.
+    pub(crate) fn may_give(&self, work: &Work, instance: InstanceId) -> bool {
+        !work.avoid.has(instance) || self.members - self.ejected <= work.avoid.count()
     }
 }

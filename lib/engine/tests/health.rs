@@ -56,6 +56,24 @@ fn failures_in_a_row_then_ejection_then_a_probe_that_heals() {
 }
 
 #[test]
+fn calls_that_break_off_together_are_one_failure() {
+    for (apart, out) in [(0, 0), (4, 0), (6, 1)] {
+        let mut world = World::new(Config { ejection: Some(EJECTION), ..Config::default() });
+        for _ in 0..3 {
+            world.does(|engine, now| engine.join(now, Roles::DEPLOYED, 2));
+        }
+        for row in 0..6 {
+            world.arrive(row);
+        }
+        let bad = world.calls[0].1;
+        let both: Vec<_> = world.calls.iter().filter(|call| call.1 == bad).map(|call| call.0).collect();
+        world.at(50).fail(both[0]);
+        world.at(50 + apart).fail(both[1]);
+        assert_eq!(ejected(&world).len(), out, "{apart} ms apart");
+    }
+}
+
+#[test]
 fn a_success_between_two_failures_is_no_ejection() {
     let config = Config { ejection: Some(EJECTION), max_attempts: 1, ..Config::default() };
     let mut world = World::apart(config, 2, 0);

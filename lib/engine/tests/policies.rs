@@ -263,6 +263,29 @@ fn what_failed_avoids_its_instance_even_if_that_has_more_room() {
     assert_eq!(world.calls[2].1.index(), 1);
 }
 
+#[test]
+fn what_failed_twice_goes_to_an_instance_where_it_has_not_failed() {
+    let mut world = World::new(Config::default());
+    // The first two fail at once, so that they are free whenever there is work.
+    for capacity in [2, 2, 1] {
+        world.does(|engine, now| engine.join(now, Roles::DEPLOYED, capacity));
+    }
+    world.arrive(0);
+    let first = world.call_of(0);
+    assert_eq!(world.calls[0].1.index(), 0);
+    world.arrive(1);
+    world.arrive(2);
+    assert_eq!(world.calls[2].1.index(), 2);
+    world.fail(first);
+    let (second, at, _) = world.calls[3];
+    assert_eq!(at.index(), 1);
+    world.fail(second);
+    assert_eq!(world.engine.waiting(Role::Deployed), 1, "it waits for the third");
+    let third = world.call_of(2);
+    world.answer(third);
+    assert_eq!(world.calls[4].1.index(), 2);
+}
+
 fn places(balance: Balance, capacity: usize, queries: u64) -> (Vec<usize>, World) {
     let mut world = World::new(Config { balance, ..Config::default() });
     for _ in 0..3 {

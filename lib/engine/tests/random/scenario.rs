@@ -65,6 +65,7 @@ pub(crate) struct Facts {
     pub(crate) systematic: bool,
     pub(crate) parities: usize,
     pub(crate) max_queries: usize,
+    pub(crate) max_attempts: usize,
     pub(crate) shadow: bool,
     pub(crate) cheap: bool,
 }
@@ -117,7 +118,7 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
         },
         deadline: rng.random_range(20..300) * MS,
         call_timeout: rng.random_range(30..300) * MS,
-        max_attempts: rng.random_range(1..=3),
+        max_attempts: rng.random_range(1..=6),
         max_queries: rng.random_range(1..=300),
         max_queue: rng.random_range(1..=100),
         cancel_running: rng.random_bool(0.3),
@@ -133,6 +134,7 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
         systematic,
         parities: if coded && systematic { r } else { 0 },
         max_queries: config.max_queries,
+        max_attempts: config.max_attempts.into(),
         shadow: config.shadow,
         cheap: kind == 3,
     };
