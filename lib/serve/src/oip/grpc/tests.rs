@@ -122,6 +122,20 @@ fn a_list_of_another_type_is_refused() {
 }
 
 #[test]
+fn a_response_may_have_empty_contents_beside_raw_ones() {
+    let output = InferOutputTensor {
+        name: "y".into(),
+        datatype: "INT8".into(),
+        shape: vec![1],
+        contents: Some(InferTensorContents::default()),
+        ..Default::default()
+    };
+    let raw_output_contents = vec![Bytes::from_static(b"a")];
+    let message = ModelInferResponse { outputs: vec![output], raw_output_contents, ..Default::default() };
+    assert_eq!(read_response(message).unwrap().outputs[0].data.contiguous(), b"a"[..]);
+}
+
+#[test]
 fn malformed_messages_are_refused_in_tritons_words() {
     let mut both = raw("INT8", &[1], &[b"a"]);
     both.inputs[0].contents = Some(InferTensorContents::default());
