@@ -26,7 +26,7 @@ parm-infer -m base.safetensors test.npy > predictions.npy
 parm-encode --code code test.npy | parm-infer -m code/parity-0.safetensors > parity.npy
 parm-decode --code code --parity parity.npy --erase one --erased-out have.npy predictions.npy > /dev/null
 cp predictions.npy rebuilt.npy
-cp "$digits/../plots/policies.json" "$digits/../plots/journal.jsonl" .
+cp "$digits/../plots/journal.jsonl" .
 cat > parm-serve.json << END
 {"models": [{
   "name": "digits",

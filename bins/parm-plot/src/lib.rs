@@ -1,14 +1,15 @@
 //! JSON results to images: `curves` from the metrics of trainings, `workers` and `k` from the report
-//! of a comparison of codes, `latency` from records of requests, `load` and `front` from reports of
-//! loads, `timeline` from a journal of the serving core.
+//! of a comparison of codes, `latency` from records of requests, `load` from reports of
+//! loads, `front` from advice, `timeline` from a journal of the serving core.
 //!
-//! `results`, `latency` and `load` read JSON and make a `figure::Figure` of it, which `draw` puts on paper
+//! `results`, `latency`, `load` and `front` read JSON and make a `figure::Figure` of it, which `draw` puts on paper
 //! with a `pen`; `timeline` does what they do, and `swim` draws it; `image` makes the bytes of a file.
 
 mod axis;
 mod draw;
 mod fields;
 mod figure;
+mod front;
 mod image;
 mod latency;
 mod load;
@@ -57,7 +58,7 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
             Drawing::Chart(load::load(&texts(&load.inputs, io)?, load)?.with(&load.reference)?)
         }
         Chart::Front(front) => {
-            Drawing::Chart(load::front(&text(&front.input, io)?, front)?.with(&front.reference)?)
+            Drawing::Chart(front::front(&texts(&front.inputs, io)?, front)?.with(&front.reference)?)
         }
         Chart::Timeline(timeline) => {
             Drawing::Timeline(timeline::timeline(&text(&timeline.input, io)?, timeline.group)?)

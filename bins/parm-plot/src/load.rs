@@ -1,40 +1,42 @@
-//! Reports of loads and policies, to latencies over rates and to fronts.
+//! Reports of loads, to latencies over rates.
 
 use anyhow::{Context, Result, bail};
-use parm_cli::tools::plot::{Front, Load, Measure};
+use parm_cli::tools::plot::{Load, Measure};
 use serde_json::Value;
 
 use crate::fields::{Fields, parse};
-use crate::figure::{Figure, Form, Look, Note, Panel, Point, Scale, Series};
+use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 use crate::names;
 
-/// One run of a report, as far as all charts need it.
+/// One run of a report.
 struct Run<'a> {
     fields: Fields<'a>,
     name: Option<String>,
 }
 
-/// Calls `each` with the runs of a report.
-fn runs<T>((input, text): &(String, Vec<u8>), each: impl Fn(&Run) -> Result<T>) -> Result<Vec<T>> {
+/// Calls `each` with the objects of a report's list.
+pub(crate) fn each<T>(
+    (input, text): &(String, Vec<u8>),
+    list: &str,
+    each: impl Fn(Fields) -> Result<T>,
+) -> Result<Vec<T>> {
     let report = parse(text, 1).with_context(|| input.clone())?;
     let fields = Fields::new(input, &report)?;
     let format = fields.whole("format", 0)?;
     if format != 1.0 {
         bail!("{input}: found format {format}, expected 1");
     }
-    let Some(Value::Array(list)) = fields.map.get("runs") else {
-        bail!("{input}: found no \"runs\", expected a list of them");
+    let Some(Value::Array(objects)) = fields.map.get(list) else {
+        bail!("{input}: found no \"{list}\", expected a list of them");
     };
-    if list.is_empty() {
-        bail!("{input}: found a report of no runs, expected at least one");
+    if objects.is_empty() {
+        bail!("{input}: found a report of no {list}, expected at least one");
     }
-    let run = |(at, run): (usize, &Value)| {
-        let place = format!("{input}: run {at}");
-        let fields = Fields::new(&place, run)?;
-        let name = fields.text("name")?;
-        each(&Run { fields, name })
+    let object = |(at, object): (usize, &Value)| {
+        let place = format!("{input}: {list}[{at}]");
+        each(Fields::new(&place, object)?)
     };
-    list.iter().enumerate().map(run).collect()
+    objects.iter().enumerate().map(object).collect()
 }
 
 impl Run<'_> {
@@ -81,7 +83,8 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
     let mut lines: Vec<Series> = Vec::new();
     for (report, input) in reports.iter().zip(names::short(&inputs)) {
         let input = (reports.len() > 1).then_some(input);
-        let found = runs(report, |run| {
+        let found = each(report, "runs", |fields| {
+            let run = Run { name: fields.text("name")?, fields };
             let Some(rate) = run.fields.positive("rate")?.filter(|&rate| rate > 0.0) else {
                 bail!("{}: found no \"rate\", expected a positive number", run.fields.place);
             };
@@ -132,7 +135,7 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
 }
 
 /// What a measure is called in images.
-fn label(measure: Measure) -> &'static str {
+pub(crate) fn label(measure: Measure) -> &'static str {
     match measure {
         Measure::Median => "median",
         Measure::Mean => "mean",
@@ -141,125 +144,5 @@ fn label(measure: Measure) -> &'static str {
         Measure::P999 => "P99.9",
         Measure::Max => "max",
         Measure::Gap => "P99.9 − median",
-    }
-}
-
-/// A policy with what it gives and takes.
-#[derive(Clone, Copy)]
-struct Offer {
-    latency: f64,
-    accuracy: f64,
-    cost: f64,
-}
-
-/// A report as accuracy against latency.
-pub(crate) fn front(report: &(String, Vec<u8>), options: &Front) -> Result<Figure> {
-    let found = runs(report, |run| {
-        let Fields { place, map, .. } = run.fields;
-        let Some(name) = run.name.clone() else { bail!("{place}: found no \"name\", expected one") };
-        let Some(accuracy) = run.fields.share("accuracy")? else {
-            bail!("{place}: found no \"accuracy\", expected a share from 0 to 1");
-        };
-        let field = if map.contains_key("cost") { "cost" } else { "instances" };
-        let Some(cost) = run.fields.positive(field)? else {
-            bail!("{place}: found neither \"cost\" nor \"instances\", expected what it costs");
-        };
-        let k = run.fields.positive("k")?;
-        let latency = run.latency(options.latency, 0.0)?.map(|point| point.y);
-        Ok(latency.map(|latency| (name, k, field, Offer { latency, accuracy, cost })))
-    })?;
-    let found: Vec<_> = found.into_iter().flatten().collect();
-    let Some((_, _, field, first)) = found.first() else {
-        bail!("{}: found {} in none of the runs", report.0, options.latency.field());
-    };
-    let (field, cost) = (*field, first.cost);
-    if found.iter().any(|(_, _, other, _)| *other != field) {
-        bail!("{}: found \"cost\" in some runs and only \"instances\" in others", report.0);
-    }
-    let several = found.iter().any(|(.., offer)| offer.cost != cost);
-    let mut series: Vec<Series> = Vec::new();
-    let mut notes = Vec::new();
-    for (name, k, _, offer) in &found {
-        let point = Point { x: offer.latency, y: offer.accuracy, interval: None };
-        let k = k.map(|k| format!("k = {k}"));
-        let text = names::joined([k, several.then(|| offer.cost.to_string())]);
-        notes.push(Note { x: point.x, y: point.y, text });
-        if let Some(series) = series.iter_mut().find(|series| series.name == *name) {
-            series.points.push(point);
-        } else {
-            let look = Look { form: Form::Markers, ..Look::of(series.len()) };
-            series.push(Series { name: name.clone(), look, points: vec![point] });
-        }
-    }
-    let offers: Vec<Offer> = found.iter().map(|(.., offer)| *offer).collect();
-    series.extend(fronts(&offers, field));
-    let mut panel = Panel::new("accuracy".to_owned(), Scale::Shares, series);
-    panel.notes = notes;
-    let cost = if several { format!("; numbers at markers: {field}") } else { format!("; {field}: {cost}") };
-    let x_label = format!("{} of latencies (ms){cost}", label(options.latency));
-    Ok(Figure { x_label, across: Scale::Values, panels: vec![panel] })
-}
-
-/// For each cost the steps through what nothing of up to that cost beats; where more cost buys nothing,
-/// there is no line for it.
-fn fronts(offers: &[Offer], field: &str) -> Vec<Series> {
-    let mut costs: Vec<f64> = offers.iter().map(|offer| offer.cost).collect();
-    costs.sort_by(f64::total_cmp);
-    costs.dedup();
-    let mut fronts: Vec<Series> = Vec::new();
-    for &cost in &costs {
-        let mut within: Vec<Offer> = offers.iter().filter(|offer| offer.cost <= cost).copied().collect();
-        within.sort_by(|a, b| a.latency.total_cmp(&b.latency).then(b.accuracy.total_cmp(&a.accuracy)));
-        let mut points: Vec<Point> = Vec::new();
-        for offer in within {
-            let corner = |y: f64| Point { x: offer.latency, y, interval: None };
-            match points.last() {
-                Some(best) if best.y >= offer.accuracy => continue,
-                Some(&Point { y, .. }) => points.push(corner(y)),
-                None => {}
-            }
-            points.push(corner(offer.accuracy));
-        }
-        let name = match field {
-            _ if costs.len() == 1 => "best".to_owned(),
-            "cost" => format!("best up to cost {cost}"),
-            _ => format!("best up to {cost} {field}"),
-        };
-        // Black, whatever policies there are.
-        let look = Look { marker: 3, dash: fronts.len(), form: Form::Line };
-        if points.len() > 1 && fronts.last().is_none_or(|last| last.points != points) {
-            fronts.push(Series { name, look, points });
-        }
-    }
-    fronts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fronts_pass_over_what_is_beaten_and_costs_that_buy_nothing() {
-        let offer = |latency, accuracy, cost| Offer { latency, accuracy, cost };
-        let offers = [
-            offer(9.0, 0.9, 1.0),
-            offer(5.0, 0.8, 1.0),
-            offer(7.0, 0.7, 1.0),
-            offer(5.0, 0.7, 1.0),
-            offer(3.0, 0.8, 2.0),
-            offer(3.5, 0.1, 3.0),
-        ];
-        let fronts: Vec<(String, Vec<(f64, f64)>)> = fronts(&offers, "instances")
-            .into_iter()
-            .map(|front| (front.name, front.points.iter().map(|point| (point.x, point.y)).collect()))
-            .collect();
-        let steps = |least| vec![(least, 0.8), (9.0, 0.8), (9.0, 0.9)];
-        assert_eq!(
-            fronts,
-            [
-                ("best up to 1 instances".to_owned(), steps(5.0)),
-                ("best up to 2 instances".to_owned(), steps(3.0))
-            ]
-        );
     }
 }

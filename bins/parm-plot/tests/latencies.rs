@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parm_testkit::{Outcome, Tool};
 use tempfile::TempDir;
@@ -57,8 +57,18 @@ fn report(runs: &[(&str, u32, f64)]) -> String {
     format!(r#"{{"format":1,"runs":[{}]}}"#, runs.iter().map(run).collect::<Vec<_>>().join(","))
 }
 
-fn policies() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/plots/policies.json")
+/// Advice: names, instances, P99.9 and A_o.
+fn advice(candidates: &[(&str, u32, f64, f64)]) -> String {
+    let candidate = |(name, instances, high, accuracy): &(&str, u32, f64, f64)| {
+        let times = format!(r#""median_ms":30.0,"p99_ms":null,"p99.9_ms":{high}"#);
+        format!(r#"{{"name":"{name}","instances":{instances},{times},"A_o":{accuracy}}}"#)
+    };
+    let candidates: Vec<String> = candidates.iter().map(candidate).collect();
+    format!(r#"{{"format":1,"candidates":[{}],"chosen":"none"}}"#, candidates.join(",\n"))
+}
+
+fn small() -> String {
+    advice(&[("none", 15, 155.0, 0.98), ("pooled", 15, 49.0, 0.97), ("apart", 15, 60.0, 0.96)])
 }
 
 fn stage() -> TempDir {
@@ -70,7 +80,8 @@ fn stage() -> TempDir {
         &(records(100, (1..500).map(|_| 7), 50) + &records(200, (1..500).map(|_| 9), usize::MAX)),
     );
     write("report.json", &report(&[("plain", 100, 10.0), ("plain", 300, 11.0), ("coded", 100, 9.0)]));
-    fs::copy(policies(), folder.path().join("policies.json")).unwrap();
+    write("small.json", &small());
+    write("large.json", &advice(&[("none", 24, 150.0, 0.98), ("pooled", 24, 36.0, 0.975)]));
     folder
 }
 
@@ -163,17 +174,12 @@ fn a_load_of_one_server_differs_in_markers() {
 #[test]
 fn fronts_go_through_what_nothing_beats() {
     let folder = stage();
-    let image = svg(folder.path(), "front policies.json");
-    shows(
-        &image,
-        &["accuracy", "P99.9 of latencies (ms); numbers at markers: instances", "replicate", "coded"],
-    );
-    shows(&image, &["k = 2, 18", "best up to 15 instances", "best up to 18 instances"]);
-    let costs = fs::read_to_string(policies()).unwrap().replace("\"instances\"", "\"cost\"");
-    fs::write(folder.path().join("costs.json"), costs).unwrap();
-    let image = svg(folder.path(), "front costs.json --latency gap --reference deployed=0.98");
-    shows(&image, &["P99.9 − median of latencies (ms); cost: 18", "best", "deployed", "k = 3"]);
-    assert_eq!(plot(folder.path(), "front policies.json -o front.png").output(), b"");
+    let image = svg(folder.path(), "front small.json large.json");
+    shows(&image, &["A_o", "P99.9 of latencies (ms); numbers are instances", "none", "pooled", "apart"]);
+    shows(&image, &["15", "24", "best up to 15 instances", "best up to 24 instances"]);
+    let image = svg(folder.path(), "front small.json --latency gap --reference A_a=0.98");
+    shows(&image, &["P99.9 − median of latencies (ms); 15 instances", "best", "A_a"]);
+    assert_eq!(plot(folder.path(), "front small.json large.json -o front.png").output(), b"");
     let (dark, colored) = pixels(&folder.path().join("front.png"));
     assert!((1000..60_000).contains(&dark) && (200..30_000).contains(&colored), "{dark} {colored}");
 }
@@ -229,7 +235,6 @@ fn what_is_no_report_is_refused() {
     let folder = stage();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     let good = report(&[("a", 100, 10.0)]);
-    let policies = fs::read_to_string(policies()).unwrap();
     for (name, from, to) in [
         ("future", "\"format\":1", "\"format\":2"),
         ("runless", "\"runs\"", "\"rows\""),
@@ -247,12 +252,13 @@ fn what_is_no_report_is_refused() {
     }
     for (name, from, to) in [
         ("nameless", "\"name\"", "\"title\""),
-        ("blind", "\"accuracy\"", "\"A_x\""),
-        ("right", "0.9812", "98.12"),
+        ("blind", "\"A_o\"", "\"A_x\""),
+        ("right", "0.98", "98"),
         ("free", "\"instances\"", "\"machines\""),
-        ("mixed", "\"instances\"", "\"cost\""),
+        ("back", "155", "-155"),
     ] {
-        write(&format!("{name}.json"), &policies.replacen(from, to, 1));
+        assert!(small().contains(from), "{from}");
+        write(&format!("{name}.json"), &small().replace(from, to));
     }
     write("empty.json", r#"{"format":1,"runs":[]}"#);
     write("list.json", "[]");
@@ -263,23 +269,24 @@ fn what_is_no_report_is_refused() {
         ("load runless.json", "runless.json: found no \"runs\", expected a list of them"),
         ("load empty.json", "empty.json: found a report of no runs, expected at least one"),
         ("load list.json", "list.json: found [], expected an object"),
-        ("load bare.json", "bare.json: run 0: found no \"latency_ms\", expected an object of latencies"),
-        ("load flat.json", "flat.json: run 0: latency_ms: found \"10\" as \"median\", expected a number"),
+        ("load bare.json", "bare.json: runs[0]: found no \"latency_ms\", expected an object of latencies"),
+        ("load flat.json", "flat.json: runs[0]: latency_ms: found \"10\" as \"median\", expected a number"),
         ("load negative.json", "found -1 as \"median\", expected a number from 0"),
-        ("load outside.json", "run 0: found median 1000 outside of its min 5 and max 20"),
-        ("load still.json", "still.json: run 0: found no \"rate\", expected a positive number"),
-        ("load named.json", "named.json: run 0: found 7 as \"name\", expected a text"),
-        ("load listed.json", "listed.json: run 0: min: found [], expected an object"),
+        ("load outside.json", "runs[0]: found median 1000 outside of its min 5 and max 20"),
+        ("load still.json", "still.json: runs[0]: found no \"rate\", expected a positive number"),
+        ("load named.json", "named.json: runs[0]: found 7 as \"name\", expected a text"),
+        ("load listed.json", "listed.json: runs[0]: min: found [], expected an object"),
         ("load huge.json", "huge.json: line 1, column"),
         ("load nothing.json", "nothing.json: found none of these latencies in any run"),
         ("load twice.json", "twice.json: found two runs of a at rate 100, expected one"),
-        ("front nameless.json", "nameless.json: run 0: found no \"name\", expected one"),
-        ("front blind.json", "blind.json: run 0: found no \"accuracy\", expected a share from 0 to 1"),
-        ("front right.json", "right.json: run 0: found 98.12 as \"accuracy\", expected a share from 0 to 1"),
-        ("front free.json", "free.json: run 0: found neither \"cost\" nor \"instances\""),
-        ("front mixed.json", "mixed.json: found \"cost\" in some runs and only \"instances\" in others"),
-        ("front policies.json --latency max", "policies.json: found max in none of the runs"),
-        ("front policies.json --reference 98", "--reference: found 98, expected a share from 0 to 1"),
+        ("front nameless.json", "nameless.json: candidates[0]: found no \"name\", expected one"),
+        ("front blind.json", "blind.json: found p99.9 and A_o in none of the candidates"),
+        ("front right.json", "right.json: candidates[0]: found 98 as \"A_o\", expected a share from 0 to 1"),
+        ("front free.json", "free.json: candidates[0]: found no \"instances\", expected a whole number"),
+        ("front back.json", "back.json: candidates[0]: found -155 as \"p99.9_ms\", expected a number from 0"),
+        ("front report.json", "report.json: found no \"candidates\", expected a list of them"),
+        ("front small.json --latency p99", "small.json: found p99 and A_o in none of the candidates"),
+        ("front small.json --reference 98", "--reference: found 98, expected a share from 0 to 1"),
     ] {
         let refused = plot(folder.path(), &format!("{call} -o out.svg"));
         assert!(refused.code == 1 && refused.stderr.contains(message), "{call}: {}", refused.stderr);

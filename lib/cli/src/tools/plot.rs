@@ -53,11 +53,10 @@ pub enum Chart {
     ///
     /// Reads the reports that parm-load and parm-sim print with --json; see REPORTS.
     Load(Load),
-    /// Accuracy against latency, with the cost: policies, and those that no other beats
+    /// Overall accuracy against latency, with the cost: policies, and those that no other beats
     ///
-    /// Reads reports in which runs have an accuracy and a cost as well; see REPORTS. A line goes through
-    /// the policies of up to each cost that no policy of up to that cost beats in accuracy and latency
-    /// at once.
+    /// Reads what parm-sim advise prints with --json; see ADVICE. A line goes through the policies on up to
+    /// so many instances that no policy on up to as many beats in accuracy and latency at once.
     Front(Front),
     /// What became of one coding group: who was asked, who answered when, and what was rebuilt
     ///
@@ -105,9 +104,9 @@ pub struct Load {
 /// `parm-plot front`
 #[derive(Args, Clone, Debug)]
 pub struct Front {
-    /// The report
-    #[arg(value_name = "REPORT.json", default_value = "-", help_heading = "Streams")]
-    pub input: Input,
+    /// The advice, for one number of instances or several
+    #[arg(value_name = "ADVICE.json", default_value = "-", help_heading = "Streams")]
+    pub inputs: Vec<Input>,
 
     /// The latency to draw
     #[arg(long, value_name = "LATENCY", default_value = "p99.9")]
