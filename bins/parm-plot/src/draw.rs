@@ -150,27 +150,24 @@ impl<DB: DrawingBackend> Sheet<'_, DB> {
         self.legend(&legend, panel)
     }
 
-    /// Writes a note beside its place, where the fewest others stand.
+    /// Writes a note beside its place, if there is room.
     fn note(&self, note: &Note, (x, y): Place, taken: &mut Vec<Block>, inside: &Block) -> Drawn<DB> {
         let (width, height) = (self.pen.width(&note.text, 12)?, px(13));
         let sides = [(1, 0), (1, -1), (1, 1), (-1, 0), (-1, -1), (-1, 1), (0, -1), (0, 1)];
-        let blocks = [1, 2].into_iter().flat_map(|far| {
-            sides.map(|(right, down)| {
-                let at = (x + right * (width / 2 + px(8 * far)), y + down * px(12 * far));
-                Block {
-                    from: (at.0 - width / 2, at.1 - height / 2),
-                    to: (at.0 + width / 2, at.1 + height / 2),
-                }
-            })
+        let blocks = sides.map(|(right, down)| {
+            let at = (x + right * (width / 2 + px(7)), y + down * px(12));
+            Block { from: (at.0 - width / 2, at.1 - height / 2), to: (at.0 + width / 2, at.1 + height / 2) }
         });
         let covers = |block: &Block| {
             let others: i64 = taken.iter().map(|other| block.shared(other)).sum();
             others + block.area() - block.shared(inside)
         };
-        let Some(block) = blocks.min_by_key(covers) else { return Ok(()) };
+        // A corner may touch another thing.
+        let free = |block: &Block| covers(block) <= block.area() / 10;
+        let Some(block) = blocks.into_iter().min_by_key(covers).filter(free) else { return Ok(()) };
         let at = (block.from.0, i32::midpoint(block.from.1, block.to.1));
         self.pen.text(&note.text, 12, at, HPos::Left, width)?;
-        taken.push(block);
+        taken.push(Block::around(block.from, block.to, px(2)));
         Ok(())
     }
 

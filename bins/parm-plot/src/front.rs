@@ -58,7 +58,13 @@ pub(crate) fn front(reports: &[(String, Vec<u8>)], options: &Front) -> Result<Fi
         }
     }
     let offers: Vec<Offer> = found.iter().map(|(_, offer)| *offer).collect();
-    series.extend(fronts(&offers));
+    let fronts = fronts(&offers);
+    // Where there is no room for all, those that nothing beats have theirs.
+    let is_beaten = |note: &Note| {
+        !fronts.iter().flat_map(|front| &front.points).any(|point| (point.x, point.y) == (note.x, note.y))
+    };
+    notes.sort_by_key(is_beaten);
+    series.extend(fronts);
     let mut panel = Panel::new("A_o".to_owned(), Scale::Shares, series);
     panel.notes = notes;
     let cost = if several { "numbers are instances".to_owned() } else { format!("{instances} instances") };
