@@ -41,7 +41,10 @@ fn installed_tools_run_without_the_build_tree() {
     let binaries = destination.join("usr/bin");
     let ldd = Command::new("ldd").arg(binaries.join("parm-infer")).output().unwrap();
     let ldd = String::from_utf8_lossy(&ldd.stdout).into_owned();
-    let torch: Vec<_> = ldd.lines().filter(|line| line.contains("torch") || line.contains("c10")).collect();
+    // Addresses are hexadecimal, and may spell c10 as well.
+    let is_torch =
+        |line: &&str| ["libtorch", "libc10"].iter().any(|name| line.trim_start().starts_with(name));
+    let torch: Vec<_> = ldd.lines().filter(is_torch).collect();
     assert!(!torch.is_empty(), "{ldd}");
     let inside = fs::canonicalize(&destination).unwrap().display().to_string();
     for line in torch {
