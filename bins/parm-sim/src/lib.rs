@@ -6,20 +6,22 @@ mod jobs;
 mod plan;
 mod trace;
 
-use std::io::{BufWriter, IntoInnerError, Write};
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use parm_cli::output::{Compression, Output, Target};
 use parm_cli::tools::sim::{Sim, SimCommand};
 use parm_cli::{Exit, Io, Progress, Usage};
+use parm_engine::journal::Entry;
 use parm_serving::config::Model;
-use parm_simulation::{Cluster, json, table, variants};
+use parm_simulation::{Cluster, Journaled, json, table, variants};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use plan::Plan;
 
-/// The most queries of which there are records.
+/// The most queries of which there are records or a journal.
 const MOST_RECORDS: u64 = 10_000_000;
 
 /// Runs the tool.
@@ -35,14 +37,14 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     let plan = Plan::new(&options.load, io)?;
     check_records(options, models.len(), plan.total(models.len()))?;
     let progress = Progress::new(&options.common, io, "queries", Some(plan.total(models.len())));
-    let create = |target: &Target| target.create(io, Compression::ByName(3)).map(BufWriter::new);
-    let rows = if let Some(mut records) = options.records.as_ref().map(create).transpose()? {
-        let rows = plan.one_by_one(&models, &progress, |record| {
-            serde_json::to_writer(&mut records, record)?;
-            records.write_all(b"\n")
-        })?;
-        let output: Output = records.into_inner().map_err(IntoInnerError::into_error).context("records")?;
-        output.commit()?;
+    let rows = if options.records.is_some() || options.journal.is_some() {
+        let (mut records, mut journal) =
+            (Lines::new(options.records.as_ref(), io)?, Lines::new(options.journal.as_ref(), io)?);
+        let mut note = |entry: &Entry| journal.add(entry);
+        let journaled = options.journal.is_some().then_some(&mut note as Journaled<'_>);
+        let rows = plan.one_by_one(&models, &progress, |record| records.add(record), journaled)?;
+        records.commit().context("records")?;
+        journal.commit().context("journal")?;
         rows
     } else {
         plan.in_parallel(&models, &progress)?
@@ -93,23 +95,51 @@ fn text(path: &Path) -> Result<String> {
 }
 
 fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
-    if options.records == Some(Target::Stdout) {
-        return Err(Usage::error("--records -: standard output is for the table, expected a file"));
+    for (name, target) in [("--records", &options.records), ("--journal", &options.journal)] {
+        if *target == Some(Target::Stdout) {
+            return Err(Usage::error(format!("{name} -: standard output is for the table, expected a file")));
+        }
+        if target.is_some() && (models > 1 || options.load.seeds > 1) {
+            return Err(Usage::error(format!(
+                "{name}: found {models} models or policies and {} seeds, expected one of each: lines do not \
+                 say whose they are",
+                options.load.seeds
+            )));
+        }
+        if target.is_some() && total > MOST_RECORDS {
+            return Err(Usage::error(format!(
+                "{name}: found {total} queries, expected at most {MOST_RECORDS}; without {name} there may be \
+                 more"
+            )));
+        }
     }
-    if options.records.is_some() && (models > 1 || options.load.seeds > 1) {
-        return Err(Usage::error(format!(
-            "--records: found {models} models or policies and {} seeds, expected one of each: records do \
-             not say whose they are",
-            options.load.seeds
-        )));
-    }
-    if options.records.is_some() && total > MOST_RECORDS {
-        return Err(Usage::error(format!(
-            "--records: found {total} queries, expected at most {MOST_RECORDS}; without records there may \
-             be more"
-        )));
+    // A journal tells queries apart by their numbers, which each rate begins anew.
+    if options.journal.is_some() && options.load.rate.len() > 1 {
+        let found = options.load.rate.len();
+        return Err(Usage::error(format!("--journal: found {found} rates, expected one")));
     }
     Ok(())
+}
+
+/// Lines of JSON, to a file if there is one.
+struct Lines(Option<BufWriter<Output>>);
+
+impl Lines {
+    fn new(target: Option<&Target>, io: &mut Io) -> Result<Self> {
+        let create = |target: &Target| target.create(io, Compression::ByName(3)).map(BufWriter::new);
+        Ok(Self(target.map(create).transpose()?))
+    }
+
+    fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let Some(lines) = &mut self.0 else { return Ok(()) };
+        serde_json::to_writer(&mut *lines, line)?;
+        lines.write_all(b"\n")
+    }
+
+    fn commit(self) -> Result<()> {
+        let Some(lines) = self.0 else { return Ok(()) };
+        lines.into_inner().map_err(IntoInnerError::into_error)?.commit()
+    }
 }
 
 fn print(io: &mut Io, text: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use parm_cli::tools::sim::SimulatedLoad;
 use parm_cli::{Io, Progress};
 use parm_serving::config::Model;
 use parm_serving::load::{self, Record};
-use parm_simulation::{Arrivals, Row, Trace, Trial, run};
+use parm_simulation::{Arrivals, Journaled, Row, Trace, Trial, run};
 
 use crate::{jobs, trace};
 
@@ -70,22 +70,27 @@ impl Plan {
     /// # Errors
     /// A model that cannot be simulated.
     pub(crate) fn in_parallel(&self, models: &[(String, Model)], progress: &Progress) -> Result<Vec<Row>> {
-        let trial = |job: &Job<'_>| self.trial(*job, progress, |_| Ok(()));
+        let trial = |job: &Job<'_>| self.trial(*job, progress, |_| Ok(()), None);
         Ok(self.rows(models, jobs::in_parallel(self.threads, &self.jobs(models), trial)?))
     }
 
-    /// Does one trial after the other, and gives all records.
+    /// Does one trial after the other, and gives all records, and the journal.
     ///
     /// # Errors
-    /// A model that cannot be simulated, or an error of `each`.
+    /// A model that cannot be simulated, or an error of `each` or `journal`.
     pub(crate) fn one_by_one(
         &self,
         models: &[(String, Model)],
         progress: &Progress,
         mut each: impl FnMut(&Record) -> io::Result<()>,
+        mut journal: Option<Journaled<'_>>,
     ) -> Result<Vec<Row>> {
-        let trials = self.jobs(models).into_iter().map(|job| self.trial(job, progress, &mut each));
-        Ok(self.rows(models, trials.collect::<Result<_>>()?))
+        let mut trials = Vec::new();
+        for job in self.jobs(models) {
+            let journal = journal.as_mut().map(|journal| &mut **journal as Journaled<'_>);
+            trials.push(self.trial(job, progress, &mut each, journal)?);
+        }
+        Ok(self.rows(models, trials))
     }
 
     fn jobs<'a>(&self, models: &'a [(String, Model)]) -> Vec<Job<'a>> {
@@ -103,6 +108,7 @@ impl Plan {
         job: Job<'_>,
         progress: &Progress,
         mut each: impl FnMut(&Record) -> io::Result<()>,
+        journal: Option<Journaled<'_>>,
     ) -> Result<Trial> {
         let arrivals = self.trace.as_ref().map_or(Arrivals::Drawn(self.drawn), Arrivals::Traced);
         let mut ended = 0;
@@ -113,7 +119,8 @@ impl Plan {
             }
             each(record)
         };
-        Ok(run(job.model, arrivals, job.rate, job.seed, (self.warm_up, self.queries), &mut each)?)
+        let queries = (self.warm_up, self.queries);
+        Ok(run(job.model, arrivals, job.rate, job.seed, queries, &mut each, journal)?)
     }
 
     /// Trials in the order of [`Self::jobs`].

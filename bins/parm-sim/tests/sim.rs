@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use parm_engine::journal::{Entry, Event, Given};
 use parm_serving::load::Record;
 use parm_testkit::npy::f4;
 use parm_testkit::{Outcome, Tool};
@@ -76,6 +77,32 @@ fn records_are_those_of_the_load_generator_and_a_trace() {
 }
 
 #[test]
+fn a_journal_agrees_with_the_records() {
+    let folder = folder();
+    let arguments =
+        ["--rate", "270", "--queries", "2000", "--warm-up", "0", "--journal", "j", "--records", "r"];
+    let outcome = sim(folder.path(), &arguments);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let lines = |name| fs::read_to_string(folder.path().join(name)).unwrap();
+    let records: Vec<Record> = lines("r").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries: Vec<Entry> = lines("j").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut answered = Vec::new();
+    for entry in entries {
+        match entry.event {
+            Event::Answer { query, given: Given::Reconstructed { .. } } => {
+                answered.push((query, entry.t_ns, 1));
+            }
+            Event::Answer { query, .. } => answered.push((query, entry.t_ns, 0)),
+            _ => {}
+        }
+    }
+    let recorded: Vec<_> =
+        records.iter().map(|record| (record.query, record.ended_ns, record.reconstructed)).collect();
+    assert_eq!(answered, recorded);
+    assert!(recorded.iter().any(|record| record.2 == 1));
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let folder = folder();
     let path = folder.path();
@@ -116,6 +143,9 @@ fn what_cannot_be_is_refused() {
         2,
         "expected at most 10000000",
     );
+    refused(path, &["--rate", "9", "--journal", "-"], 2, "--journal -: standard output is for the table");
+    refused(path, &["--rate", "9", "--journal", "j", "--seeds", "2"], 2, "--journal: found 1 models");
+    refused(path, &["--rates", "9,8", "--journal", "j"], 2, "--journal: found 2 rates, expected one");
     refused(path, &["--trace", "rows.npy"], 1, "expected times: one number a row");
     refused(path, &["--trace", "back.npy"], 1, "back.npy: time 1: found 0 s after 1 s");
     refused(path, &["--trace", "empty.json"], 1, "empty.json");

@@ -32,7 +32,7 @@ fn main() {
             let seconds = (0..rounds).map(|_| {
                 let begin = Instant::now();
                 let poisson = Arrivals::Drawn(load::Arrivals::Poisson);
-                let trial = run(&model, poisson, rate, 1, (Duration::ZERO, queries), &mut |_| Ok(()));
+                let trial = run(&model, poisson, rate, 1, (Duration::ZERO, queries), &mut |_| Ok(()), None);
                 assert_eq!(trial.expect("a cluster").summary.answered(), queries, "a query has no answer");
                 begin.elapsed().as_secs_f64()
             });

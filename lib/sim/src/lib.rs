@@ -21,5 +21,5 @@ pub use advice::{AdviceError, Candidate, KnownCode, Verdict, candidates, choose}
 pub use arrivals::{Arrivals, Trace, TraceError};
 pub use cluster::{Cluster, ClusterError};
 pub use report::{Row, json, table};
-pub use trial::{Trial, TrialError, run};
+pub use trial::{Journaled, Trial, TrialError, run};
 pub use variants::{VariantError, variants};

@@ -6,7 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use parm_engine::faults::{Fate, Service};
-use parm_engine::{Action, Arrival, CallId, Counters, InstanceId, Outcome, Reason, Task, Time};
+use parm_engine::journal::{Entry, Journal};
+use parm_engine::{Action, Arrival, CallId, Counters, Engine, InstanceId, Outcome, Reason, Task, Time};
 use parm_serving::config::{Fallback, Model};
 use parm_serving::load::{self, Due, Record, Summary};
 use rand::SeedableRng;
@@ -36,6 +37,9 @@ pub enum TrialError {
     Record(#[from] io::Error),
 }
 
+/// What takes the entries of a journal.
+pub type Journaled<'a> = &'a mut dyn FnMut(&Entry) -> io::Result<()>;
+
 /// When a call ends, and other things that happen to the engine. The order of a moment is that in which
 /// they were foreseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +58,7 @@ struct Open {
     beside: Time,
 }
 
-struct Simulation<'a, F> {
+struct Simulation<'a, 'j, F> {
     cluster: Cluster,
     now: Time,
     rate: f64,
@@ -72,13 +76,15 @@ struct Simulation<'a, F> {
     worked: f64,
     summary: Summary,
     each: &'a mut F,
+    journal: Option<(Journal, Journaled<'j>)>,
 }
 
 /// Simulates a cluster under load: first for the time of the warm-up, then so many queries that count.
-/// Each of these is given to `each` when it ends.
+/// Each of these is given to `each` when it ends. The journal has the warm-up too; its times and queries
+/// count from the start of that, its instances in the order of the file.
 ///
 /// # Errors
-/// A model that cannot be simulated, or an error of `each`.
+/// A model that cannot be simulated, or an error of `each` or `journal`.
 pub fn run(
     model: &Model,
     arrivals: Arrivals<'_>,
@@ -86,6 +92,7 @@ pub fn run(
     seed: u64,
     (warm_up, queries): (Duration, u64),
     each: &mut impl FnMut(&Record) -> io::Result<()>,
+    journal: Option<Journaled<'_>>,
 ) -> Result<Trial, TrialError> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     // Arrivals have stream 0, and those of instances and of what they share follow from both ends.
@@ -104,11 +111,12 @@ pub fn run(
         worked: 0.0,
         summary: Summary::new(rate, 1),
         each,
+        journal: journal.map(|entries| (Journal::new(), entries)),
     };
     simulation.run(&mut *arrivals.times(rate, seed, warm_up, queries))
 }
 
-impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, F> {
+impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
     fn run(mut self, arrivals: &mut dyn Iterator<Item = Due>) -> Result<Trial, TrialError> {
         let mut due = arrivals.next();
         while due.is_some() || self.unanswered > 0 {
@@ -123,8 +131,14 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, F> {
                 let Some(Reverse((at, _, event))) = self.events.pop() else { break };
                 self.now = at;
                 match event {
-                    Event::Answered(call) => self.cluster.engine.answered(at, call),
-                    Event::Failed(call) => self.cluster.engine.failed(at, call),
+                    Event::Answered(call) => {
+                        self.note(|journal, _| journal.answered(at, call))?;
+                        self.cluster.engine.answered(at, call);
+                    }
+                    Event::Failed(call) => {
+                        self.note(|journal, _| journal.failed(at, call))?;
+                        self.cluster.engine.failed(at, call);
+                    }
                     Event::Probed(instance, works) => self.cluster.engine.probed(at, instance, works),
                 }
             } else if let Some(query) = due {
@@ -149,11 +163,14 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, F> {
         }
         self.open.push_back(Some(open));
         self.unanswered += 1;
-        Ok(())
+        let now = self.now;
+        self.note(|journal, _| Some(journal.arrived(now, row)))
     }
 
     fn obey(&mut self) -> io::Result<()> {
         while let Some(action) = self.cluster.engine.next_action() {
+            let now = self.now;
+            self.note(|journal, engine| journal.action(now, engine, &action))?;
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(call, instance),
                 // One that is still known is broken off, and its end told at once.
@@ -256,6 +273,12 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, F> {
         note(&mut record);
         self.summary.add(&record);
         (self.each)(&record)
+    }
+
+    /// Writes into the journal, if there is one.
+    fn note(&mut self, of: impl FnOnce(&mut Journal, &Engine) -> Option<Entry>) -> io::Result<()> {
+        let Some((journal, entries)) = &mut self.journal else { return Ok(()) };
+        of(journal, &self.cluster.engine).map_or(Ok(()), |entry| entries(&entry))
     }
 
     /// One of the times that the server needs itself, in ns.

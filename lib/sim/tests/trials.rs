@@ -32,7 +32,7 @@ fn text(seed: u64) -> String {
         text += &(serde_json::to_string(record).unwrap() + "\n");
         Ok(())
     };
-    run(&eventful(), POISSON, 200.0, seed, (Duration::from_secs(1), 20_000), &mut each).unwrap();
+    run(&eventful(), POISSON, 200.0, seed, (Duration::from_secs(1), 20_000), &mut each, None).unwrap();
     text
 }
 
@@ -87,12 +87,12 @@ fn what_cannot_be_simulated_is_refused() {
     assert_eq!(Cluster::new(&real, 0).unwrap_err(), ClusterError::Real { index: 1 });
     let mut empty = eventful();
     empty.instances[0].synthetic.as_mut().unwrap().count = 0;
-    let error = run(&empty, POISSON, 1.0, 0, (Duration::ZERO, 1), &mut |_| Ok(())).unwrap_err();
+    let error = run(&empty, POISSON, 1.0, 0, (Duration::ZERO, 1), &mut |_| Ok(()), None).unwrap_err();
     assert!(matches!(error, TrialError::Cluster(ClusterError::Empty)), "{error}");
     let mut wrong = eventful();
     wrong.deadline_ms = 0.0;
     assert!(matches!(Cluster::new(&wrong, 0), Err(ClusterError::Config(text)) if text.contains("deadline")));
     let full = &mut |_: &Record| Err(std::io::Error::other("full"));
-    let error = run(&eventful(), POISSON, 1.0, 0, (Duration::ZERO, 1), full).unwrap_err();
+    let error = run(&eventful(), POISSON, 1.0, 0, (Duration::ZERO, 1), full, None).unwrap_err();
     assert_eq!(error.to_string(), "cannot write records: full");
 }

@@ -57,6 +57,11 @@ pub struct Sim {
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub records: Option<Target>,
 
+    /// Write what the serving core was told and what it said, as parm-plot timeline reads it; of one policy,
+    /// one rate and one seed
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
+    pub journal: Option<Target>,
+
     /// Print JSON in place of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,

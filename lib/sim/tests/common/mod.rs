@@ -20,7 +20,7 @@ pub(crate) fn cluster(synthetic: &str, more: &str) -> Model {
 
 /// A trial without a warm-up.
 pub(crate) fn trial(model: &Model, arrivals: Arrivals<'_>, rate: f64, seed: u64, queries: u64) -> Trial {
-    run(model, arrivals, rate, seed, (Duration::ZERO, queries), &mut |_| Ok(())).unwrap()
+    run(model, arrivals, rate, seed, (Duration::ZERO, queries), &mut |_| Ok(()), None).unwrap()
 }
 
 /// The records of all queries of a trace, in their order.
@@ -30,7 +30,7 @@ pub(crate) fn records(model: &Model, arrivals: Arrivals<'_>, rate: f64, seed: u6
         records.push(record.clone());
         Ok(())
     };
-    run(model, arrivals, rate, seed, (Duration::ZERO, u64::MAX), &mut each).unwrap();
+    run(model, arrivals, rate, seed, (Duration::ZERO, u64::MAX), &mut each, None).unwrap();
     records
 }
 
