@@ -65,7 +65,8 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
 
 /// A code by its directory, or by what parm-score found.
 fn code(path: &Path) -> Result<KnownCode> {
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
+    let last = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let name = last.map_or_else(|| path.display().to_string(), |name| name.display().to_string());
     if path.is_dir() {
         let file = CodeFile::load(path)?;
         let missing =

@@ -53,7 +53,7 @@ fn the_choice_moves_with_the_target_and_the_load() {
     // Replicas are too much, hedges meet slow instances, and within 60 ms only coding is.
     let strict = chosen("--rate 270 --budget 1.5 --target-p999 60");
     let best = strict["chosen"].as_str().unwrap();
-    assert!(best.starts_with("k2.json (k=2), pooled"), "{strict}");
+    assert!(best.starts_with("k2 (k=2), pooled"), "{strict}");
     assert!(strict["why"].as_str().unwrap().contains("best overall accuracy"), "{strict}");
     assert_eq!(strict["policy"]["redundancy"]["policy"], "coded");
     let (coded, equal) = (of(&strict, best), of(&strict, "equal"));
