@@ -13,6 +13,7 @@ import clusters
 QUICK = bool(os.environ.get("QUICK"))
 SIZES = [12, 120, 1200] if QUICK else [12, 120, 1200, 12_000]
 LOAD = 15  # Queries a second for each instance: half of what it can do, less a tenth.
+QUERIES, SEEDS = (20_000, 2) if QUICK else (200_000, 5)
 RATES = [9, 18, 45, 90, 180, 450, 1800]
 report, folder = sys.argv[1:]
 
@@ -57,15 +58,37 @@ for size in SIZES:
 with open(report, "w") as file:
     json.dump({"format": 1, "runs": runs}, file)
 
+
+
+def grouped(size, k):
+    return clusters.model("pooled", {None: size}, clusters.slow(0.01, 5), clusters.coded(k), answer=clusters.GRACE)
+
+
+def group(size, k, rate):
+    """What parm-sim finds of pooled instances, and of 20 000 queries the mean and the P99 of waits and the share of
+    groups that were completed."""
+    journal = f"{folder}/scale-journal.jsonl"
+    sim([grouped(size, k)], "--rate", rate, "--queries", 20_000, "--journal", journal)
+    run = sim([grouped(size, k)], "--rate", rate, "--queries", QUERIES, "--seeds", SEEDS)[0]
+    groups = waits(journal)
+    times = sorted(time for time, _ in groups)
+    return run, sum(times) / len(times), times[int(0.99 * len(times))], sum(late for _, late in groups) / len(groups)
+
+
 print(f"\n{'':3} {'rate':>5} {'wait: mean':>10} {'P99':>6} {'completed':>9} {'calls':>6} {'P99.9':>7}")
 for k in (2, 4):
     for rate in RATES:
-        journal = f"{folder}/scale-journal.jsonl"
-        grouped = clusters.model("pooled", {None: 120}, clusters.slow(0.01, 5), clusters.coded(k), answer=clusters.GRACE)
-        sim([grouped], "--rate", rate, "--queries", 20_000, "--journal", journal)
-        run = sim([grouped], "--rate", rate, "--queries", 20_000 if QUICK else 200_000, "--seeds", 2 if QUICK else 5)[0]
-        groups = waits(journal)
-        times = sorted(time for time, _ in groups)
-        mean, p99 = sum(times) / len(times), times[int(0.99 * len(times))]
-        completed = sum(late for _, late in groups) / len(groups)
+        run, mean, p99, completed = group(120, k, rate)
         print(f"k={k} {rate:5} {mean:10.2f} {p99:6.2f} {completed:9.2%} {run['calls']:6.3f} {run['latency_ms']['p99.9']:7.2f}")
+
+print(f"\n{'servers':>7} {'instances':>9} {'rate':>5} {'equal: P99':>10} {'P99.9':>7} {'pooled: P99':>11} {'P99.9':>7} "
+      f"{'rebuilt':>8} {'wait':>5}")
+for servers in (1, 2, 5, 10, 20, 40):
+    size = 120 // servers
+    equal = sim(clusters.scale(size)[:1], "--rate", size * LOAD, "--queries", QUERIES, "--seeds", SEEDS)[0]
+    run, mean, _, _ = group(size, 2, size * LOAD)
+    alone, coded = equal["latency_ms"], run["latency_ms"]
+    print(f"{servers:7} {size:9} {size * LOAD:5} {alone['p99']:10.2f} {alone['p99.9']:7.2f} {coded['p99']:11.2f} "
+          f"{coded['p99.9']:7.2f} {run['reconstructed']:8.2%} {mean:5.2f}")
+single = sim(clusters.scale(1)[:1], "--rate", LOAD, "--queries", QUERIES, "--seeds", SEEDS)[0]["latency_ms"]
+print(f"an instance of its own for each: median {single['median']:.2f}, P99 {single['p99']:.2f}, P99.9 {single['p99.9']:.2f}")
