@@ -1,24 +1,28 @@
 //! `parm-load`: load on a model server. What it does is in `parm_serving::load`; here are its options, the
 //! way to the server, and its output.
 
-use std::io::{BufWriter, IntoInnerError, Write};
+use std::io::{BufReader, BufWriter, IntoInnerError, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use parm::npy::Window;
 use parm_cli::output::{Compression, Output, Target};
 use parm_cli::tools::load::{ArrivalsOption, EncodingOption, Load, ShapeOption};
-use parm_cli::{Exit, Io, Usage, signals};
+use parm_cli::{Exit, Input, Io, Usage, signals};
 use parm_serving::client;
 use parm_serving::config::{Encoding, Remote};
 use parm_serving::load::{
-    Arrivals, Plan, Queries, Record, RowShape, Rows, Source, Span, Summary, json, measure, table,
+    Arrivals, Plan, Queries, Record, RowShape, Rows, Source, Span, Summary, Trace, json, measure, table,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 /// The most bytes of an answer.
 const BODY: usize = 256 << 20;
+
+/// How long requests are sent, where nothing is said of it.
+const SECONDS: f64 = 10.0;
 
 /// Runs the tool.
 ///
@@ -45,8 +49,14 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
 
     let (signal, stop) = on_signal();
     let mut summaries = Vec::with_capacity(options.rate.len());
-    for &rate in &options.rate {
-        let plan = plan(options, rate);
+    let trace = options.trace.as_ref().map(|input| trace(input, io)).transpose()?;
+    let rates = match &trace {
+        Some(trace) if options.rate.is_empty() => vec![trace.rate()],
+        _ => options.rate.clone(),
+    };
+    let arrivals = arrivals(options, trace);
+    for rate in rates {
+        let plan = plan(options, &arrivals, rate);
         let summary = measure(runtime.handle(), &instance, &queries, &plan, &stop, |record| {
             records.as_mut().map_or(Ok(()), |records| write(records, record))
         })
@@ -102,16 +112,31 @@ fn remote(options: &Load) -> Remote {
     }
 }
 
-fn plan(options: &Load, rate: f64) -> Plan {
+/// The arrivals to replay.
+fn trace(input: &Input, io: &mut Io) -> Result<Trace> {
+    Trace::read(BufReader::new(input.bytes(io, Window::Normal)?)).with_context(|| input.to_string())
+}
+
+fn arrivals(options: &Load, trace: Option<Trace>) -> Arrivals {
+    match (trace, options.arrivals) {
+        (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
+        (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
+        (None, ArrivalsOption::Constant) => Arrivals::Constant,
+    }
+}
+
+fn plan(options: &Load, arrivals: &Arrivals, rate: f64) -> Plan {
+    // A trace ends by itself.
+    let most = if options.trace.is_some() { f64::from(u32::MAX) } else { SECONDS };
+    let seconds = Duration::from_secs_f64(options.seconds.unwrap_or(most));
     Plan {
-        arrivals: match options.arrivals {
-            ArrivalsOption::Poisson => Arrivals::Poisson,
-            ArrivalsOption::Constant => Arrivals::Constant,
-        },
+        name: None,
+        trial: None,
+        arrivals: arrivals.clone(),
         rate,
         seed: options.seed,
         warm_up: Duration::from_secs_f64(options.warm_up),
-        span: options.queries.map_or(Span::Time(Duration::from_secs_f64(options.seconds)), Span::Requests),
+        span: options.queries.map_or(Span::Time(seconds), Span::Requests),
         timeout: Duration::from_secs_f64(options.timeout / 1e3),
         in_flight: options.in_flight as usize,
     }

@@ -14,7 +14,7 @@ use parm_serving::config::Config;
 use parm_serving::load::{Outcome, Record};
 use parm_serving::server::{Addresses, Order, Running};
 use parm_testkit::Tool;
-use parm_testkit::npy::f4;
+use parm_testkit::npy::{f4, f8};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -75,8 +75,8 @@ fn url(scheme: &str, at: Option<SocketAddr>) -> String {
 
 /// A call; warnings are left out, since a busy machine is warned of.
 fn load(folder: &Path, url: &str, arguments: &str) -> Tool {
-    let tool = Tool::new("parm-load").arg(url).args("-m toy --quiet --warm-up 0.1").args(arguments);
-    tool.within(folder)
+    let warm_up = if arguments.contains("--warm-up") { "" } else { "--warm-up 0.1" };
+    Tool::new("parm-load").arg(url).args("-m toy --quiet").args(warm_up).args(arguments).within(folder)
 }
 
 fn json(server: &Server, url: &str, arguments: &str) -> Value {
@@ -135,6 +135,29 @@ fn several_rates_are_several_lines_and_all_requests_have_a_record() {
 }
 
 #[test]
+fn a_trace_is_replayed() {
+    let server = Server::taking(1);
+    fs::write(server.path("times.npy"), f8(&[4], &[7.0, 7.2, 7.3, 7.8])).unwrap();
+    let intended = |file: &str| {
+        let mut times: Vec<u64> = records(&server.path(file))
+            .iter()
+            .map(|record| (record.intended_ns + 50_000) / 100_000)
+            .collect();
+        times.sort_unstable();
+        times
+    };
+    // What comes within the warm-up does not count.
+    let report = json(&server, &server.http(), "--trace times.npy --records a.jsonl");
+    assert_eq!((&report["runs"][0]["rate"], &report["runs"][0]["requests"]), (&3.75.into(), &3.into()));
+    assert_eq!(intended("a.jsonl"), [1000, 2000, 7000]);
+    let again = "--trace a.jsonl --warm-up 0 --rates 10,20 --records b.jsonl --seconds 0.15";
+    let report = json(&server, &server.http(), again);
+    assert_eq!(report["runs"].as_array().unwrap().len(), 2);
+    // Of 0, 100 and 600 ms, at 3.33/s.
+    assert_eq!(intended("b.jsonl"), [0, 0, 167, 333, 1000]);
+}
+
+#[test]
 fn rows_that_are_given_are_sent() {
     let server = Server::taking(0);
     fs::write(server.path("x.npy"), f4(&[3, 8], &[1.0; 24])).unwrap();
@@ -180,6 +203,10 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
     refused(&http, "--data wide.npy", 1, "found rows of shape [9] for input 'x', expected [8]");
     refused(&http, "--data none.npy", 1, "found a stream without rows");
     refused(&http, "--data missing.npy", 1, "missing.npy: cannot open");
+    fs::write(server.path("back.npy"), f4(&[2], &[1.0, 0.0])).unwrap();
+    refused(&http, "--trace back.npy", 1, "back.npy: time 1: found 0 s after 1 s");
+    refused(&http, "--trace wide.npy", 1, "expected times: one number a row");
+    refused(&http, "--trace missing.npy", 1, "missing.npy: cannot open");
     refused(&http, "--header connection:x", 1, "connection");
     refused(&http, "--records -", 2, "--records -: standard output is for the table");
     refused(&http, "--records missing/r.jsonl", 1, "missing/r.jsonl: cannot create");

@@ -4,7 +4,6 @@
 mod advise;
 mod jobs;
 mod plan;
-mod trace;
 
 use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::Path;

@@ -1,17 +1,19 @@
 //! The trials to be made: of all models, at all rates, with all seeds.
 
-use std::io;
+use std::io::{self, BufReader};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use parm::npy::Window;
 use parm_cli::tools::load::ArrivalsOption;
 use parm_cli::tools::sim::SimulatedLoad;
-use parm_cli::{Io, Progress};
+use parm_cli::{Input, Io, Progress};
 use parm_serving::config::Model;
-use parm_serving::load::{self, Record};
-use parm_simulation::{Arrivals, Journaled, Row, Trace, Trial, run};
+use parm_serving::load::{Arrivals, Record, Trace};
+use parm_simulation::{Journaled, Row, Trial, run};
 
-use crate::{jobs, trace};
+use crate::jobs;
 
 /// Queries at each rate, where nothing is said of them.
 const QUERIES: u64 = 100_000;
@@ -21,8 +23,7 @@ const STEP: u64 = 1 << 12;
 
 /// What is simulated of each model.
 pub(crate) struct Plan {
-    trace: Option<Trace>,
-    drawn: load::Arrivals,
+    arrivals: Arrivals,
     rates: Vec<f64>,
     seeds: Vec<u64>,
     warm_up: Duration,
@@ -44,20 +45,21 @@ impl Plan {
     /// # Errors
     /// A trace that cannot be read.
     pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
-        let trace = options.trace.as_ref().map(|input| trace::read(input, io)).transpose()?;
+        let trace = options.trace.as_ref().map(|input| trace(input, io)).transpose()?;
         let rates = match &trace {
             Some(trace) if options.rate.is_empty() => vec![trace.rate()],
             _ => options.rate.clone(),
         };
-        let drawn = match options.arrivals {
-            ArrivalsOption::Poisson => load::Arrivals::Poisson,
-            ArrivalsOption::Constant => load::Arrivals::Constant,
-        };
-        let most = trace.as_ref().map(|trace| trace.queries() as u64);
+        let most = trace.as_ref().map(Trace::requests);
         let queries = options.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
+        let arrivals = match (trace, options.arrivals) {
+            (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
+            (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
+            (None, ArrivalsOption::Constant) => Arrivals::Constant,
+        };
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
         let warm_up = Duration::from_secs_f64(options.warm_up);
-        Ok(Self { trace, drawn, rates, seeds, warm_up, queries, threads: options.threads })
+        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })
     }
 
     /// The queries of all trials of so many models.
@@ -110,7 +112,6 @@ impl Plan {
         mut each: impl FnMut(&Record) -> io::Result<()>,
         journal: Option<Journaled<'_>>,
     ) -> Result<Trial> {
-        let arrivals = self.trace.as_ref().map_or(Arrivals::Drawn(self.drawn), Arrivals::Traced);
         let mut ended = 0;
         let mut each = |record: &Record| {
             ended += 1;
@@ -120,7 +121,7 @@ impl Plan {
             each(record)
         };
         let queries = (self.warm_up, self.queries);
-        Ok(run(job.model, arrivals, job.rate, job.seed, queries, &mut each, journal)?)
+        Ok(run(job.model, &self.arrivals, job.rate, job.seed, queries, &mut each, journal)?)
     }
 
     /// Trials in the order of [`Self::jobs`].
@@ -135,4 +136,8 @@ impl Plan {
         }
         rows
     }
+}
+
+fn trace(input: &Input, io: &mut Io) -> Result<Trace> {
+    Trace::read(BufReader::new(input.bytes(io, Window::Normal)?)).with_context(|| input.to_string())
 }

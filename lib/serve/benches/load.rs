@@ -25,6 +25,8 @@ fn main() {
     let (_stop, told) = watch::channel(false);
     let summaries = [100.0, 1000.0, 5000.0, 10_000.0, 50_000.0].map(|rate| {
         let plan = Plan {
+            name: None,
+            trial: None,
             arrivals: Arrivals::Poisson,
             rate,
             seed: 0,

@@ -25,6 +25,8 @@ const NONE: Duration = Duration::ZERO;
 
 fn plan(rate: f64, span: Span) -> Plan {
     Plan {
+        name: None,
+        trial: None,
         arrivals: Arrivals::Constant,
         rate,
         seed: 1,

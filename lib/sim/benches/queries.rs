@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use parm_serving::config::{Config, Model};
-use parm_serving::load;
-use parm_simulation::{Arrivals, run};
+use parm_serving::load::Arrivals;
+use parm_simulation::run;
 
 /// Runs of each kind; the fastest counts, since what else runs on the machine only ever adds.
 const ROUNDS: usize = 3;
@@ -31,8 +31,8 @@ fn main() {
                 instances as f64 / 0.03 * 2.0 / 3.0 * if name.starts_with("sum") { 2.0 / 3.0 } else { 1.0 };
             let seconds = (0..rounds).map(|_| {
                 let begin = Instant::now();
-                let poisson = Arrivals::Drawn(load::Arrivals::Poisson);
-                let trial = run(&model, poisson, rate, 1, (Duration::ZERO, queries), &mut |_| Ok(()), None);
+                let queries_of = (Duration::ZERO, queries);
+                let trial = run(&model, &Arrivals::Poisson, rate, 1, queries_of, &mut |_| Ok(()), None);
                 assert_eq!(trial.expect("a cluster").summary.answered(), queries, "a query has no answer");
                 begin.elapsed().as_secs_f64()
             });

@@ -11,14 +11,12 @@
 //! the server's own processors.
 
 mod advice;
-mod arrivals;
 mod cluster;
 mod report;
 mod trial;
 mod variants;
 
 pub use advice::{AdviceError, Candidate, KnownCode, Verdict, candidates, choose};
-pub use arrivals::{Arrivals, Trace, TraceError};
 pub use cluster::{Cluster, ClusterError};
 pub use report::{Row, json, table};
 pub use trial::{Journaled, Trial, TrialError, run};

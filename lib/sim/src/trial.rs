@@ -9,11 +9,11 @@ use parm_engine::faults::{Fate, Service};
 use parm_engine::journal::{Entry, Journal};
 use parm_engine::{Action, Arrival, CallId, Counters, Engine, InstanceId, Outcome, Reason, Task, Time};
 use parm_serving::config::{Fallback, Model};
-use parm_serving::load::{self, Due, Record, Summary};
+use parm_serving::load::{self, Arrivals, Due, Record, Schedule, Span, Summary};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Arrivals, Cluster, ClusterError};
+use crate::{Cluster, ClusterError};
 
 /// What one trial found.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ struct Simulation<'a, 'j, F> {
 /// A model that cannot be simulated, or an error of `each` or `journal`.
 pub fn run(
     model: &Model,
-    arrivals: Arrivals<'_>,
+    arrivals: &Arrivals,
     rate: f64,
     seed: u64,
     (warm_up, queries): (Duration, u64),
@@ -113,11 +113,11 @@ pub fn run(
         each,
         journal: journal.map(|entries| (Journal::new(), entries)),
     };
-    simulation.run(&mut *arrivals.times(rate, seed, warm_up, queries))
+    simulation.run(Schedule::new(arrivals.clone(), rate, seed, warm_up, Span::Requests(queries)))
 }
 
 impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
-    fn run(mut self, arrivals: &mut dyn Iterator<Item = Due>) -> Result<Trial, TrialError> {
+    fn run(mut self, mut arrivals: Schedule) -> Result<Trial, TrialError> {
         let mut due = arrivals.next();
         while due.is_some() || self.unanswered > 0 {
             let arrival = due.map_or(Time::MAX, |due| ns(due.at));
@@ -257,19 +257,9 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         let Some(query) = open.number else { return Ok(()) };
         // What counts arrived after the warm-up.
         let intended_ns = open.at - self.warm_up;
-        let mut record = Record {
-            rate: self.rate,
-            query,
-            intended_ns,
-            sent_ns: Some(intended_ns),
-            ended_ns: self.now - self.warm_up + open.beside,
-            outcome,
-            status: None,
-            reconstructed: 0,
-            approximate: 0,
-            default: 0,
-            error: None,
-        };
+        let mut record = Record::new(self.rate, query, intended_ns, outcome);
+        record.sent_ns = Some(intended_ns);
+        record.ended_ns = self.now - self.warm_up + open.beside;
         note(&mut record);
         self.summary.add(&record);
         (self.each)(&record)

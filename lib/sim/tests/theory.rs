@@ -2,17 +2,18 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{cluster, latencies, records, trial};
-use parm_serving::load::{Arrivals as Drawn, Outcome};
-use parm_simulation::{Arrivals, Trace};
+use parm_serving::load::{Arrivals, Outcome, Trace};
 
 const CONSTANT: &str = r#""service": {"distribution": "constant", "ms": 10}"#;
 
 #[test]
 fn one_instance_answers_one_after_the_other_to_the_nanosecond() {
     let model = cluster(&format!(r#"{{"count": 1, "behavior": {{{CONSTANT}}}}}"#), "");
-    let trace = Trace::of_seconds(&[0.0, 0.004, 0.030, 0.031, 0.050, 0.1]).unwrap();
-    let records = records(&model, Arrivals::Traced(&trace), trace.rate(), 0);
+    let trace = Arc::new(Trace::of_seconds(&[0.0, 0.004, 0.030, 0.031, 0.050, 0.1]).unwrap());
+    let records = records(&model, &Arrivals::Trace(trace.clone()), trace.rate(), 0);
     // Answers come at 10, 20, 40, 50, 60 and 110 ms.
     let ended: Vec<u64> = records.iter().map(|record| record.ended_ns).collect();
     assert_eq!(ended, [10, 20, 40, 50, 60, 110].map(|ms| ms * 1_000_000));
@@ -35,8 +36,8 @@ fn what_the_server_needs_itself_is_added_where_it_needs_it() {
     );
     // Both instances have a query each; the parity query follows on the one that is free first, and both
     // predictions are there by then.
-    let trace = Trace::of_seconds(&[0.0, 0.001]).unwrap();
-    let found = records(&model, Arrivals::Traced(&trace), trace.rate(), 0);
+    let trace = Arc::new(Trace::of_seconds(&[0.0, 0.001]).unwrap());
+    let found = records(&model, &Arrivals::Trace(trace.clone()), trace.rate(), 0);
     assert_eq!(latencies(&found), [13.0, 13.0]);
     // A slow instance and two that are not: the third answers the parity query of the first group, encoded
     // in 3 ms, and the query of the slow one is rebuilt at 1 + 3 + 2 + 10 ms, and decoded in 4.
@@ -46,7 +47,7 @@ fn what_the_server_needs_itself_is_added_where_it_needs_it() {
             {"synthetic": {"count": 2, "behavior": {"service": {"distribution": "constant", "ms": 10}}}}]"#,
     )
     .unwrap();
-    let found = records(&slow, Arrivals::Traced(&trace), trace.rate(), 0);
+    let found = records(&slow, &Arrivals::Trace(trace.clone()), trace.rate(), 0);
     let rebuilt: Vec<usize> = found.iter().map(|record| record.reconstructed).collect();
     assert_eq!((latencies(&found), rebuilt), (vec![13.0, 21.0], vec![0, 1]));
 }
@@ -60,7 +61,7 @@ fn the_mean_wait_is_that_of_queueing_theory() {
     {
         let model = cluster(&format!(r#"{{"count": 1, "behavior": {{{service}}}}}"#), "");
         for rho in [0.3, 0.6, 0.8] {
-            let trial = trial(&model, Arrivals::Drawn(Drawn::Poisson), rho * 100.0, 5, 400_000);
+            let trial = trial(&model, &Arrivals::Poisson, rho * 100.0, 5, 400_000);
             let expected = 10.0 + rho * 10.0 * (1.0 + squared) / (2.0 * (1.0 - rho));
             let mean = trial.summary.mean_ms().unwrap();
             assert!(
@@ -78,7 +79,7 @@ fn several_instances_wait_by_erlangs_formula() {
     // 0.6472 s / (3 (1 - 0.8)).
     let service = r#""service": {"distribution": "exponential", "mean_ms": 10}"#;
     let model = cluster(&format!(r#"{{"count": 3, "behavior": {{{service}}}}}"#), "");
-    let trial = trial(&model, Arrivals::Drawn(Drawn::Poisson), 240.0, 2, 400_000);
+    let trial = trial(&model, &Arrivals::Poisson, 240.0, 2, 400_000);
     let (mean, expected) = (trial.summary.mean_ms().unwrap(), 10.0 + 0.6472 * 10.0 / 0.6);
     assert!((mean / expected - 1.0).abs() < 0.03, "{mean} ms, expected {expected}");
 }
@@ -86,19 +87,19 @@ fn several_instances_wait_by_erlangs_formula() {
 #[test]
 fn what_is_lost_fails_at_its_deadline_and_what_is_too_much_is_refused() {
     let hangs = r#"{"count": 1, "behavior": {"hangs": 1}}"#;
-    let trace = Trace::of_seconds(&[0.0, 1.0]).unwrap();
+    let trace = Arc::new(Trace::of_seconds(&[0.0, 1.0]).unwrap());
     let model =
         cluster(hangs, r#", "deadline_ms": 300, "call_timeout_ms": 100, "attempts": 2, "ejection": null"#);
-    let found = records(&model, Arrivals::Traced(&trace), 1.0, 0);
+    let found = records(&model, &Arrivals::Trace(trace.clone()), 1.0, 0);
     assert_eq!(latencies(&found), [200.0, 200.0]);
     assert!(found.iter().all(|record| (record.outcome, record.status) == (Outcome::Failed, Some(503))));
     let late = cluster(hangs, r#", "deadline_ms": 300, "call_timeout_ms": 1000, "fallback": "zeros""#);
-    let found = records(&late, Arrivals::Traced(&trace), 1.0, 0);
+    let found = records(&late, &Arrivals::Trace(trace.clone()), 1.0, 0);
     assert_eq!((latencies(&found), found[0].default), (vec![300.0, 300.0], 1));
     let late = cluster(hangs, r#", "deadline_ms": 300, "call_timeout_ms": 1000"#);
-    assert_eq!(records(&late, Arrivals::Traced(&trace), 1.0, 0)[0].status, Some(504));
+    assert_eq!(records(&late, &Arrivals::Trace(trace.clone()), 1.0, 0)[0].status, Some(504));
     let full = cluster(hangs, r#", "max_queries": 1, "deadline_ms": 5000, "call_timeout_ms": 5000"#);
-    let found = records(&full, Arrivals::Traced(&trace), 1.0, 0);
+    let found = records(&full, &Arrivals::Trace(trace.clone()), 1.0, 0);
     assert_eq!((found[0].query, found[0].status, found[0].ended_ns), (1, Some(503), 1_000_000_000));
 }
 
@@ -109,7 +110,7 @@ fn an_instance_that_fails_is_ejected_probed_and_back_when_it_is_up() {
         &format!(r#"{{"count": 6, "behavior": {{{CONSTANT}, {crash}}}}}"#),
         r#", "ejection": {"failures": 2, "probe_ms": 50}"#,
     );
-    let trial = trial(&model, Arrivals::Drawn(Drawn::Constant), 100.0, 1, 20_000);
+    let trial = trial(&model, &Arrivals::Constant, 100.0, 1, 20_000);
     let counters = &trial.counters;
     // In 200 s each of six is down twenty times; that takes two calls, and no more until a probe finds it
     // up.

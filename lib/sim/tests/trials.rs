@@ -5,10 +5,10 @@ mod common;
 use std::time::Duration;
 
 use common::{cluster, trial};
-use parm_serving::load::{Arrivals as Drawn, Record};
-use parm_simulation::{Arrivals, Cluster, ClusterError, TrialError, run};
+use parm_serving::load::{Arrivals, Record};
+use parm_simulation::{Cluster, ClusterError, TrialError, run};
 
-const POISSON: Arrivals<'static> = Arrivals::Drawn(Drawn::Poisson);
+const POISSON: &Arrivals = &Arrivals::Poisson;
 
 /// A cluster with everything in it.
 fn eventful() -> parm_serving::config::Model {
@@ -52,7 +52,7 @@ fn a_seed_is_added_to_those_of_the_file() {
     }
     other.faults.seed += 4;
     // What happens to the instances is the same; arrivals are another seed's.
-    let constant = Arrivals::Drawn(Drawn::Constant);
+    let constant = &Arrivals::Constant;
     other.overhead.call = parm_engine::faults::Service::default();
     let mut one = eventful();
     one.overhead.call = parm_engine::faults::Service::default();
@@ -70,7 +70,7 @@ fn shuffles_slow_the_network_alone_and_racks_all_of_their_instances() {
             &format!(r#"{{"count": 16, "behavior": {behavior}}}"#),
             &format!(r#", "ejection": null, "balance": "round-robin", "faults": {faults}"#),
         );
-        trial(&model, Arrivals::Drawn(Drawn::Constant), 100.0, 1, 200_000).summary.mean_ms().unwrap()
+        trial(&model, &Arrivals::Constant, 100.0, 1, 200_000).summary.mean_ms().unwrap()
     };
     assert!((mean("{}") - 12.0).abs() < 0.01);
     // 4 transfers have 8 ends among 16 instances: half a transfer for each, which adds twice 2 ms.

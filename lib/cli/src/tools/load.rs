@@ -36,7 +36,7 @@ pub struct Load {
         visible_alias = "rates",
         value_name = "RATE,…",
         value_delimiter = ',',
-        required = true,
+        required_unless_present = "trace",
         value_parser = rate,
         help_heading = "Load"
     )]
@@ -52,19 +52,19 @@ pub struct Load {
     )]
     pub queries: Option<u64>,
 
-    /// Send requests for so long at each rate
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value = "10",
-        value_parser = seconds,
-        help_heading = "Load"
-    )]
-    pub seconds: f64,
+    /// Send requests for so long at each rate [default: 10, or all of the trace]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Load")]
+    pub seconds: Option<f64>,
 
     /// How requests follow each other
     #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalsOption,
+
+    /// Replay the arrivals of a trace, stretched to the rates if there are any
+    ///
+    /// Either an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
+    #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
+    pub trace: Option<Input>,
 
     /// Send requests for so long before those that count, at each rate
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(load.shape[0], ShapeOption { input: None, shape: vec![3, 4] });
         assert_eq!(load.shape[1], ShapeOption { input: Some("a:b".to_owned()), shape: vec![7] });
         assert_eq!(load.header, [("x-api-key".to_owned(), "k".to_owned())]);
-        assert_eq!((load.queries, load.seconds, load.arrivals), (None, 10.0, ArrivalsOption::Poisson));
+        assert_eq!((load.queries, load.seconds, load.arrivals), (None, None, ArrivalsOption::Poisson));
     }
 
     #[test]
@@ -244,6 +244,7 @@ mod tests {
             ("--rate 1 --shape x:3,y", "found 'y', expected a number"),
             ("--rate 1 --header key", "expected NAME: VALUE"),
             ("--rate 1 --rows 0", "not in 1..=1000000"),
+            ("--trace t.npy --arrivals constant", "cannot be used with"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");

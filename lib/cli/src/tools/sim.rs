@@ -146,7 +146,7 @@ pub struct SimulatedLoad {
 
     /// Replay the arrivals of a trace, stretched to the rates if there are any
     ///
-    /// Either an npy file of times in seconds, or the records of parm-load.
+    /// Either an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
     #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
     pub trace: Option<Input>,
 

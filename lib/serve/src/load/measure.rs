@@ -23,6 +23,10 @@ const BACKLOG: usize = 1 << 16;
 /// A measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// What is measured, for records of several targets.
+    pub name: Option<String>,
+    /// Which time it is measured, from 0, for records of several trials.
+    pub trial: Option<u32>,
     /// How requests follow each other.
     pub arrivals: Arrivals,
     /// Requests a second, on average.
@@ -72,7 +76,9 @@ pub fn measure(
         };
         thread::Builder::new().name("sender".into()).spawn_scoped(scope, || sender.send())?;
         // It ends when the sender and all its tasks did.
-        while let Some(record) = ended.blocking_recv() {
+        while let Some(mut record) = ended.blocking_recv() {
+            record.name.clone_from(&plan.name);
+            record.trial = plan.trial;
             each(&record)?;
             summary.add(&record);
         }
@@ -92,9 +98,9 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     fn send(self) {
-        let Plan { arrivals, rate, seed, warm_up, span, timeout, .. } = *self.plan;
+        let Plan { rate, seed, warm_up, span, timeout, .. } = *self.plan;
         let begin = Instant::now();
-        for (count, due) in (0..).zip(Schedule::new(arrivals, rate, seed, warm_up, span)) {
+        for (count, due) in (0..).zip(Schedule::new(self.plan.arrivals.clone(), rate, seed, warm_up, span)) {
             let intended = begin + due.at;
             if !self.wait(intended) {
                 return;

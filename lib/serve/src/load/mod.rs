@@ -12,6 +12,7 @@ mod record;
 mod report;
 mod schedule;
 mod summary;
+mod trace;
 
 pub use measure::{Plan, measure};
 pub use queries::{Queries, QueriesError, RowShape, Rows, Source};
@@ -19,3 +20,4 @@ pub use record::{Outcome, Record};
 pub use report::{json, table};
 pub use schedule::{Arrivals, Due, Schedule, Span};
 pub use summary::Summary;
+pub use trace::{Trace, TraceError};

@@ -47,6 +47,12 @@ impl Outcome {
 /// One request: parm-formats(5) describes its form as JSON. Times are in ns since the end of the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
+    /// The target; none if there is but one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The trial, from 0; none if there is but one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<u32>,
     /// Requests a second that the measurement meant to send.
     pub rate: f64,
     /// The request's number, from 0.
@@ -82,9 +88,12 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl Record {
-    /// A request that was to be sent now, and has no answer.
-    pub(super) fn new(rate: f64, query: u64, intended_ns: u64, outcome: Outcome) -> Self {
+    /// A request that was to be sent at a time, and has ended then, without an answer.
+    #[must_use]
+    pub fn new(rate: f64, query: u64, intended_ns: u64, outcome: Outcome) -> Self {
         Self {
+            name: None,
+            trial: None,
             rate,
             query,
             intended_ns,

@@ -1,22 +1,27 @@
 //! When requests are sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Exp1;
 
+use super::Trace;
+
 /// Nanoseconds of a second.
 const SECOND: f64 = 1e9;
 
 /// How requests follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrivals {
     /// As from many clients that know nothing of each other: the times between are exponentially
     /// distributed.
     Poisson,
     /// At equal distances.
     Constant,
+    /// As they came once, stretched to the rate; when it ends, no more are sent.
+    Trace(Arc<Trace>),
 }
 
 /// How long requests are sent, the warm-up not counted.
@@ -41,8 +46,8 @@ pub struct Due {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     arrivals: Arrivals,
-    /// Nanoseconds between two requests, on average.
-    gap: f64,
+    /// Nanoseconds between two requests, on average; of a trace what a nanosecond becomes.
+    scale: f64,
     warm_up: Duration,
     span: Span,
     random: ChaCha8Rng,
@@ -53,11 +58,16 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// So many requests a second, first for the time of the warm-up, then for the span.
+    /// So many requests a second, first for the time of the warm-up, then for the span. What a trace has
+    /// during the warm-up does not count either.
     #[must_use]
     pub fn new(arrivals: Arrivals, rate: f64, seed: u64, warm_up: Duration, span: Span) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
-        Self { arrivals, gap: SECOND / rate, warm_up, span, random, gaps: 0.0, counts: [0; 2] }
+        let scale = match &arrivals {
+            Arrivals::Poisson | Arrivals::Constant => SECOND / rate,
+            Arrivals::Trace(trace) => trace.rate() / rate,
+        };
+        Self { arrivals, scale, warm_up, span, random, gaps: 0.0, counts: [0; 2] }
     }
 }
 
@@ -66,11 +76,15 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Due> {
         let [all, measured] = &mut self.counts;
-        self.gaps = match self.arrivals {
+        let time = match &self.arrivals {
             Arrivals::Constant => *all as f64,
-            Arrivals::Poisson => self.gaps + self.random.sample::<f64, _>(Exp1),
+            Arrivals::Poisson => {
+                self.gaps += self.random.sample::<f64, _>(Exp1);
+                self.gaps
+            }
+            Arrivals::Trace(trace) => trace.time(*all)? as f64,
         };
-        let at = Duration::from_nanos((self.gaps * self.gap) as u64);
+        let at = Duration::from_nanos((time * self.scale) as u64);
         let number = at.checked_sub(self.warm_up).map(|_| *measured);
         let over = number.is_some_and(|number| match self.span {
             Span::Requests(requests) => number >= requests,
@@ -129,6 +143,20 @@ mod tests {
         for (sparse, dense) in times(100.0, 1).into_iter().zip(times(200.0, 1)) {
             assert!((sparse - 2.0 * dense).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_trace_is_replayed_at_its_own_rate_and_stretched_to_others() {
+        let trace = Arc::new(Trace::of_seconds(&[10.0, 10.5, 11.0, 12.0]).unwrap());
+        assert_eq!((trace.rate(), trace.requests()), (1.5, 4));
+        let ms = |rate, warm_up, requests| -> Vec<(u128, Option<u64>)> {
+            let arrivals = Arrivals::Trace(Arc::clone(&trace));
+            let warm_up = Duration::from_millis(warm_up);
+            let times = Schedule::new(arrivals, rate, 0, warm_up, Span::Requests(requests));
+            times.map(|due| (due.at.as_millis(), due.number)).collect()
+        };
+        assert_eq!(ms(1.5, 500, 9), [(0, None), (500, Some(0)), (1000, Some(1)), (2000, Some(2))]);
+        assert_eq!(ms(3.0, 0, 3), [(0, Some(0)), (250, Some(1)), (500, Some(2))]);
     }
 
     #[test]

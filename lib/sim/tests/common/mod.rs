@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use parm_serving::config::{Config, Model};
-use parm_serving::load::Record;
-use parm_simulation::{Arrivals, Trial, run};
+use parm_serving::load::{Arrivals, Record};
+use parm_simulation::{Trial, run};
 
 /// A model with these instances, and these further fields.
 pub(crate) fn cluster(synthetic: &str, more: &str) -> Model {
@@ -19,12 +19,12 @@ pub(crate) fn cluster(synthetic: &str, more: &str) -> Model {
 }
 
 /// A trial without a warm-up.
-pub(crate) fn trial(model: &Model, arrivals: Arrivals<'_>, rate: f64, seed: u64, queries: u64) -> Trial {
+pub(crate) fn trial(model: &Model, arrivals: &Arrivals, rate: f64, seed: u64, queries: u64) -> Trial {
     run(model, arrivals, rate, seed, (Duration::ZERO, queries), &mut |_| Ok(()), None).unwrap()
 }
 
 /// The records of all queries of a trace, in their order.
-pub(crate) fn records(model: &Model, arrivals: Arrivals<'_>, rate: f64, seed: u64) -> Vec<Record> {
+pub(crate) fn records(model: &Model, arrivals: &Arrivals, rate: f64, seed: u64) -> Vec<Record> {
     let mut records = Vec::new();
     let mut each = |record: &Record| {
         records.push(record.clone());

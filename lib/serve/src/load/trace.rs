@@ -1,0 +1,214 @@
+//! When requests came once.
+
+use std::io::{self, BufRead};
+
+use parm::dtype::Float;
+use parm::npy::{RowReader, StreamError, StreamErrorKind};
+
+use super::Record;
+
+/// A trace that cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// It cannot be read.
+    #[error("cannot read: {0}")]
+    Read(#[from] io::Error),
+    /// It is no stream of tensors.
+    #[error("item {item}: {kind}")]
+    Stream {
+        /// The item, from 1.
+        item: u64,
+        /// What is wrong with it.
+        kind: StreamErrorKind,
+    },
+    /// A stream of something else than times.
+    #[error("found rows of {0}, expected times: one number a row")]
+    Rows(String),
+    /// A time that is none.
+    #[error("time {index}: found {seconds} s, expected a number from 0 to 10 million")]
+    Time {
+        /// Its place, from 0.
+        index: usize,
+        /// What it is.
+        seconds: f64,
+    },
+    /// Times that are not in order.
+    #[error("time {index}: found {seconds} s after {before} s, expected times in order")]
+    Order {
+        /// Its place, from 0.
+        index: usize,
+        /// What it is.
+        seconds: f64,
+        /// The one before.
+        before: f64,
+    },
+    /// A line that is no record.
+    #[error("line {line}: {problem}")]
+    Record {
+        /// From 1.
+        line: usize,
+        /// Why.
+        problem: String,
+    },
+    /// Records of several runs, whose times have nothing to do with each other.
+    #[error("line {line}: found a record of another target, rate or trial, expected those of one run")]
+    Runs {
+        /// From 1.
+        line: usize,
+    },
+    /// Nothing to replay.
+    #[error("found {0} times, expected at least two, and time between them")]
+    Short(usize),
+}
+
+impl From<StreamError> for TraceError {
+    fn from(StreamError { item, kind, .. }: StreamError) -> Self {
+        Self::Stream { item, kind }
+    }
+}
+
+/// The times at which requests came, in ns; the first is 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace(Vec<u64>);
+
+/// The longest trace, in seconds.
+const LONGEST: f64 = 1e7;
+
+impl Trace {
+    /// Reads a trace: times in seconds, a stream of numbers; or records of requests, lines of JSON.
+    ///
+    /// # Errors
+    /// A stream that is neither, or one of [`of_seconds`](Self::of_seconds) and
+    /// [`of_records`](Self::of_records).
+    pub fn read(mut bytes: impl BufRead) -> Result<Self, TraceError> {
+        if bytes.fill_buf()?.first() == Some(&b'{') {
+            return Self::of_records(bytes);
+        }
+        let mut rows = RowReader::new(bytes, "")?;
+        let layout = rows.layout().clone();
+        if !layout.shape.is_empty() {
+            return Err(TraceError::Rows(layout.to_string()));
+        }
+        let mut data = Vec::new();
+        let mut times = vec![0.0_f64; rows.read_raw(usize::MAX, &mut data)?];
+        f64::decode(layout.dtype, &data, &mut times);
+        Self::of_seconds(&times)
+    }
+
+    /// A trace of times in seconds.
+    ///
+    /// # Errors
+    /// Times that are none or not in order, or fewer than two.
+    pub fn of_seconds(times: &[f64]) -> Result<Self, TraceError> {
+        let first = times.first().copied().unwrap_or(0.0);
+        let mut before = first;
+        for (index, &seconds) in times.iter().enumerate() {
+            if !(0.0..=LONGEST).contains(&seconds) {
+                return Err(TraceError::Time { index, seconds });
+            }
+            if seconds < before {
+                return Err(TraceError::Order { index, seconds, before });
+            }
+            before = seconds;
+        }
+        Self::new(times.iter().map(|seconds| ((seconds - first) * 1e9).round() as u64).collect())
+    }
+
+    /// The times at which the requests of one run were to be sent: a [`Record`] on each line, in any order.
+    ///
+    /// # Errors
+    /// A line that is no record, records of several runs, or fewer than two.
+    pub fn of_records(lines: impl BufRead) -> Result<Self, TraceError> {
+        let mut times = Vec::new();
+        let mut run = None;
+        for (line, text) in (1..).zip(lines.lines()) {
+            let record: Record = serde_json::from_str(&text?)
+                .map_err(|error| TraceError::Record { line, problem: error.to_string() })?;
+            let of = (record.name, record.trial, record.rate);
+            if *run.get_or_insert_with(|| of.clone()) != of {
+                return Err(TraceError::Runs { line });
+            }
+            times.push(record.intended_ns);
+        }
+        times.sort_unstable();
+        let first = times.first().copied().unwrap_or(0);
+        for time in &mut times {
+            *time -= first;
+        }
+        Self::new(times)
+    }
+
+    fn new(times: Vec<u64>) -> Result<Self, TraceError> {
+        // Without a time between two there is no rate.
+        match times.last() {
+            Some(&last) if times.len() >= 2 && last > 0 => Ok(Self(times)),
+            _ => Err(TraceError::Short(times.len())),
+        }
+    }
+
+    /// Requests a second, on average.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        let last = self.0.last().map_or(1.0, |&last| last as f64);
+        (self.0.len() - 1) as f64 * 1e9 / last
+    }
+
+    /// How many requests there are.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// When a request came, counted from the first one, in ns.
+    pub(super) fn time(&self, number: u64) -> Option<u64> {
+        self.0.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parm_testkit::npy::{f4, f8};
+
+    use super::*;
+
+    fn record(more: &str, ns: u64) -> String {
+        format!(
+            r#"{{{more}"rate":1.0,"query":0,"intended_ns":{ns},"sent_ns":null,"ended_ns":9,"outcome":"timeout"}}"#
+        )
+    }
+
+    #[test]
+    fn times_and_records_are_read() {
+        let of_seconds = Trace::of_seconds(&[5.0, 6.0, 7.0]).unwrap();
+        assert_eq!((of_seconds.rate(), of_seconds.requests()), (1.0, 3));
+        assert_eq!(Trace::read(&f8(&[3], &[0.0, 1.0, 2.0])[..]).unwrap(), of_seconds);
+        let text = [3_000_000_000, 1_000_000_000, 2_000_000_000].map(|ns| record("", ns)).join("\n");
+        assert_eq!(Trace::read(text.as_bytes()).unwrap(), of_seconds);
+    }
+
+    #[test]
+    fn what_is_no_trace_is_refused() {
+        for (times, expected) in [
+            (&[0.0, -1.0][..], "time 1: found -1 s"),
+            (&[f64::NAN, 1.0], "time 0: found NaN"),
+            (&[2.0, 1.0], "time 1: found 1 s after 2 s"),
+            (&[2.0], "found 1 times"),
+            (&[2.0, 2.0], "expected at least two"),
+        ] {
+            let error = Trace::of_seconds(times).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let two = |more: &str| [record("", 0), record(more, 5)].join("\n").into_bytes();
+        for (bytes, expected) in [
+            (b"\n{}".to_vec(), "item 1: not an .npy item"),
+            (b"{}".to_vec(), "line 1: "),
+            (b"{\xff".to_vec(), "cannot read: "),
+            (f4(&[1, 2], &[0.0, 1.0]), "found rows of f4[2], expected times"),
+            (two(r#""name":"a","#), "line 2: found a record of another target"),
+            (two(r#""trial":1,"#), "line 2: found a record of another target"),
+        ] {
+            let error = Trace::read(&bytes[..]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
