@@ -1,145 +1,77 @@
-//! `parm-load`: load on a model server. What it does is in `parm_serving::load`; here are its options, the
-//! way to the server, and its output.
+//! `parm-load`: load on model servers. What it does is in `parm_serving::load`; here are its options, the
+//! way to the servers, and its output.
 
-use std::io::{BufReader, BufWriter, IntoInnerError, Write};
-use std::sync::Arc;
-use std::time::Duration;
+mod course;
+mod targets;
+
+use std::io::{BufWriter, IntoInnerError, Write};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use parm::npy::Window;
-use parm_cli::output::{Compression, Output, Target};
-use parm_cli::tools::load::{ArrivalsOption, EncodingOption, Load, ShapeOption};
-use parm_cli::{Exit, Input, Io, Usage, signals};
-use parm_serving::client;
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::load::{
-    Arrivals, Plan, Queries, Record, RowShape, Rows, Source, Span, Summary, Trace, json, measure, table,
-};
+use parm_cli::output::{Compression, Output, Target as File};
+use parm_cli::tools::load::Load;
+use parm_cli::{Exit, Io, Progress, Usage, signals};
+use parm_serving::load::{Record, Row, Summary, Trial, json, table, write_histograms};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// The most bytes of an answer.
-const BODY: usize = 256 << 20;
-
-/// How long requests are sent, where nothing is said of it.
-const SECONDS: f64 = 10.0;
+use course::Course;
+use targets::Target;
 
 /// Runs the tool.
 ///
 /// # Errors
-/// A server that cannot be reached, a model that it does not have, queries that do not fit it, records
-/// that cannot be written, or no answer at all.
+/// A server that cannot be reached, a model that it does not have, queries or labels that do not fit it,
+/// records that cannot be written, or no answer at all.
 pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
-    if options.records == Some(Target::Stdout) {
-        return Err(Usage::error("--records -: standard output is for the table, expected a file"));
-    }
-    let source = source(options, io)?;
-    let runtime = Runtime::new().context("the runtime")?;
-    let remote = remote(options);
-    let reached = client::reach(&remote, &options.model, &options.model_version, BODY);
-    let (instance, metadata) = runtime.block_on(reached)?;
-    let shape = |shape: &ShapeOption| RowShape { input: shape.input.clone(), shape: shape.shape.clone() };
-    let shapes: Vec<RowShape> = options.shape.iter().map(shape).collect();
-    let rows = options.rows as usize;
-    let queries = Queries::new(&options.model_version, &metadata, rows, &shapes, source)
-        .with_context(|| format!("{}: model {}", options.url, options.model))?;
-    let queries = Arc::new(queries);
-    let create = |target: &Target| target.create(io, Compression::ByName(3)).map(BufWriter::new);
-    let mut records = options.records.as_ref().map(create).transpose()?;
-
-    let (signal, stop) = on_signal();
-    let mut summaries = Vec::with_capacity(options.rate.len());
-    let trace = options.trace.as_ref().map(|input| trace(input, io)).transpose()?;
-    let rates = match &trace {
-        Some(trace) if options.rate.is_empty() => vec![trace.rate()],
-        _ => options.rate.clone(),
-    };
-    let arrivals = arrivals(options, trace);
-    for rate in rates {
-        let plan = plan(options, &arrivals, rate);
-        let summary = measure(runtime.handle(), &instance, &queries, &plan, &stop, |record| {
-            records.as_mut().map_or(Ok(()), |records| write(records, record))
-        })
-        .context("records")?;
-        complain(options, io, &summary);
-        summaries.push(summary);
-        if *stop.borrow() {
-            break;
+    for (option, file) in [("--records", &options.records), ("--histogram", &options.histogram)] {
+        if *file == Some(File::Stdout) {
+            return Err(Usage::error(format!(
+                "{option} -: standard output is for the table, expected a file"
+            )));
         }
     }
+    let runtime = Runtime::new().context("the runtime")?;
+    let targets = targets::reach(options, &runtime, io)?;
+    let course = Course::new(options, io)?;
+    let mut create = |file: &File| file.create(io, Compression::ByName(3)).map(BufWriter::new);
+    let mut records = options.records.as_ref().map(&mut create).transpose()?;
+    let histogram = options.histogram.as_ref().map(&mut create).transpose()?;
+
+    let (signal, stop) = on_signal();
+    // A request counts when it has ended: drawing must not keep those waiting that are to be sent.
+    let progress = Progress::new(&options.common, io, "requests", Some(course.requests(targets.len())));
+    let began = SystemTime::now();
+    let each = |record: &Record| {
+        progress.advance(1);
+        records.as_mut().map_or(Ok(()), |records| write(records, record))
+    };
+    let after = |name: Option<&str>, trial: &Trial| {
+        progress.suspend(|| complain(options, io, name, &trial.summary));
+    };
+    let rows = course.run(&targets, runtime.handle(), &stop, each, after)?;
+    drop(progress);
     // Calls that nobody waits for are not waited for.
     runtime.shutdown_background();
     if let Some(records) = records {
-        let output: Output = records.into_inner().map_err(IntoInnerError::into_error).context("records")?;
-        output.commit()?;
+        commit(records).context("records")?;
     }
-    print(options, io, &summaries)?;
-    let answered: u64 = summaries.iter().map(Summary::answered).sum();
+    if let Some(mut histogram) = histogram {
+        write_histograms(&rows, began, &mut histogram).context("histogram")?;
+        commit(histogram).context("histogram")?;
+    }
+    print(options, io, &targets, &rows)?;
+    let answered: u64 = rows.iter().map(|row| row.sum(Summary::answered)).sum();
     options.common.count(io, "parm-load", &format!("{answered} answers"));
     if let Ok(signal) = signal.try_recv() {
         return Ok(Exit::Signal(signal));
     }
     if answered == 0 {
-        let first = summaries.iter().find_map(|summary| summary.first_error.as_deref());
+        let mut trials = rows.iter().flat_map(|row| &row.trials);
+        let first = trials.find_map(|trial| trial.summary.first_error.as_deref());
         bail!("found no answer to any request: {}", first.unwrap_or("none was sent"));
     }
     Ok(Exit::Done)
-}
-
-/// The rows that are sent.
-fn source(options: &Load, io: &mut Io) -> Result<Source> {
-    let Some(input) = &options.data else { return Ok(Source::Random(options.seed)) };
-    let mut rows = input.rows(io, options.read.window())?;
-    let layout = rows.layout().clone();
-    let mut data = Vec::new();
-    rows.read_raw(usize::MAX, &mut data)?;
-    Ok(Source::Given(Rows { layout, data: data.into() }))
-}
-
-/// The server that is asked.
-fn remote(options: &Load) -> Remote {
-    Remote {
-        url: options.url.clone(),
-        encoding: match options.encoding {
-            EncodingOption::Auto => Encoding::Auto,
-            EncodingOption::Json => Encoding::Json,
-            EncodingOption::Binary => Encoding::Binary,
-            EncodingOption::Grpc => Encoding::Grpc,
-        },
-        headers: options.header.iter().cloned().collect(),
-        ca: options.ca.clone(),
-        ..Remote::default()
-    }
-}
-
-/// The arrivals to replay.
-fn trace(input: &Input, io: &mut Io) -> Result<Trace> {
-    Trace::read(BufReader::new(input.bytes(io, Window::Normal)?)).with_context(|| input.to_string())
-}
-
-fn arrivals(options: &Load, trace: Option<Trace>) -> Arrivals {
-    match (trace, options.arrivals) {
-        (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
-        (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
-        (None, ArrivalsOption::Constant) => Arrivals::Constant,
-    }
-}
-
-fn plan(options: &Load, arrivals: &Arrivals, rate: f64) -> Plan {
-    // A trace ends by itself.
-    let most = if options.trace.is_some() { f64::from(u32::MAX) } else { SECONDS };
-    let seconds = Duration::from_secs_f64(options.seconds.unwrap_or(most));
-    Plan {
-        name: None,
-        trial: None,
-        arrivals: arrivals.clone(),
-        rate,
-        seed: options.seed,
-        warm_up: Duration::from_secs_f64(options.warm_up),
-        span: options.queries.map_or(Span::Time(seconds), Span::Requests),
-        timeout: Duration::from_secs_f64(options.timeout / 1e3),
-        in_flight: options.in_flight as usize,
-    }
 }
 
 /// What becomes true at the first signal, which is kept; the second one ends the process.
@@ -163,10 +95,16 @@ fn write(records: &mut impl Write, record: &Record) -> std::io::Result<()> {
     records.write_all(b"\n")
 }
 
+fn commit(file: BufWriter<Output>) -> Result<()> {
+    let output: Output = file.into_inner().map_err(IntoInnerError::into_error)?;
+    output.commit()
+}
+
 /// Says what is to be known of a measurement beside its numbers.
-fn complain(options: &Load, io: &mut Io, summary: &Summary) {
+fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) {
+    let name = name.map_or(String::new(), |name| format!("{name}, "));
     let rate = summary.rate;
-    let mut warn = |text: &str| options.common.warn(io, "parm-load", &format!("{rate}/s: {text}"));
+    let mut warn = |text: &str| options.common.warn(io, "parm-load", &format!("{name}{rate}/s: {text}"));
     let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3} ms"));
     if summary.failed() > 0 {
         let all = summary.failed() + summary.answered();
@@ -187,16 +125,19 @@ fn complain(options: &Load, io: &mut Io, summary: &Summary) {
     }
 }
 
-fn print(options: &Load, io: &mut Io, summaries: &[Summary]) -> Result<()> {
+fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -> Result<()> {
     let text = if options.json {
-        let mut report = json(summaries);
-        report["url"] = options.url.clone().into();
+        let mut report = json(rows);
+        for (row, run) in rows.iter().zip(report["runs"].as_array_mut().into_iter().flatten()) {
+            let target = targets.iter().find(|target| target.name == row.name);
+            run["url"] = target.map(|target| target.url.clone()).into();
+        }
         report["model"] = options.model.clone().into();
         report["rows"] = options.rows.into();
         report["seed"] = options.seed.into();
         format!("{report}\n")
     } else {
-        table(summaries)
+        table(rows)
     };
     let mut stdout = io.take_stdout().context("standard output is closed")?;
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("standard output: cannot write")

@@ -14,7 +14,7 @@ use parm_serving::config::Config;
 use parm_serving::load::{Outcome, Record};
 use parm_serving::server::{Addresses, Order, Running};
 use parm_testkit::Tool;
-use parm_testkit::npy::{f4, f8};
+use parm_testkit::npy::{f4, f8, u1};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -31,9 +31,14 @@ struct Server {
 impl Server {
     /// Its instances behave so, and its model has these further settings.
     fn start(behavior: &str, more: &str) -> Self {
+        Self::of(8, behavior, more)
+    }
+
+    /// The same, of so many floats in.
+    fn of(floats: usize, behavior: &str, more: &str) -> Self {
         let config = format!(
             r#"{{"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "drain_ms": 100, "models": [{{"name": "toy",
-                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [8]}}],
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [{floats}]}}],
                 "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}], "placement": "pooled",
                 "instances": [{{"capacity": 100, "synthetic": {{"count": 3, "behavior": {{{behavior}}}}}}}]
                 {more}}}]}}"#
@@ -105,10 +110,7 @@ fn it_measures_over_every_encoding() {
         assert_eq!((&run["answered"], &run["failed"]), (&50.into(), &0.into()), "{encoding}: {report}");
         // The server's own time is within it.
         assert!(run["latency_ms"]["median"].as_f64() > Some(5.0), "{report}");
-        assert_eq!(
-            (&report["model"], &report["rows"], &report["url"]),
-            (&"toy".into(), &2.into(), &url.into())
-        );
+        assert_eq!((&report["model"], &report["rows"], &run["url"]), (&"toy".into(), &2.into(), &url.into()));
     }
 }
 
@@ -120,8 +122,8 @@ fn several_rates_are_several_lines_and_all_requests_have_a_record() {
     let table = String::from_utf8(output).unwrap();
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 3);
-    assert_eq!((lines[1][0], lines[1][1], lines[1][12]), ("100", "80", "0"));
-    assert_eq!((lines[2][0], lines[2][1], lines[2][12]), ("400", "80", "0"));
+    assert_eq!((lines[1][0], lines[1][1], lines[1][13]), ("100", "80", "0"));
+    assert_eq!((lines[2][0], lines[2][1], lines[2][13]), ("400", "80", "0"));
     let records = records(&server.path("r.jsonl"));
     assert_eq!(records.len(), 160);
     for rate in [100.0, 400.0] {
@@ -158,6 +160,59 @@ fn a_trace_is_replayed() {
 }
 
 #[test]
+fn targets_are_compared_in_turns_over_trials() {
+    let servers = [Server::taking(2), Server::taking(8)];
+    let call = "--rates 100,200 --queries 30 --trials 3 --records r.jsonl --histogram h.hlog";
+    let targets = |tool: Tool| tool.arg(format!("quick={}", servers[0].http())).arg(servers[1].grpc());
+    let tool =
+        || targets(Tool::new("parm-load")).args("-m toy -q --warm-up 0.1").within(servers[0].folder.path());
+    let report: Value = serde_json::from_slice(&tool().args(call).arg("--json").run().output()).unwrap();
+    let runs = report["runs"].as_array().unwrap();
+    let slow = servers[1].grpc();
+    let names: Vec<(&str, u64)> = runs
+        .iter()
+        .map(|run| (run["name"].as_str().unwrap(), run["rate"].as_f64().unwrap() as u64))
+        .collect();
+    assert_eq!(names, [("quick", 100), (&*slow, 100), ("quick", 200), (&*slow, 200)]);
+    for run in runs {
+        assert_eq!((&run["trials"], &run["answered"], &run["failed"]), (&3.into(), &90.into(), &0.into()));
+        let median = |of: &Value| of["latency_ms"]["median"].as_f64().unwrap();
+        assert!(median(&run["min"]) <= median(run) && median(run) <= median(&run["max"]), "{run}");
+        assert!(run["cdf"].as_array().unwrap().len() > 10 && run["gap_ratio"].as_f64().is_some(), "{run}");
+    }
+    assert!(runs[1]["latency_ms"]["median"].as_f64() > Some(8.0), "{report}");
+    assert_eq!((&runs[0]["gap_ratio"], &runs[1]["url"]), (&1.0.into(), &(&*slow).into()));
+    // Trials take turns, arrivals are the same for both, and others in the next trial.
+    let records = records(&servers[0].path("r.jsonl"));
+    let mut order: Vec<(u32, u64, &str)> = Vec::new();
+    for record in &records {
+        let run = (record.trial.unwrap(), record.rate as u64, record.name.as_deref().unwrap());
+        if order.last() != Some(&run) {
+            order.push(run);
+        }
+    }
+    let firsts: Vec<&str> = order.iter().step_by(2).map(|run| run.2).collect();
+    assert_eq!((order.len(), firsts), (12, vec!["quick", "quick", &*slow, &*slow, "quick", "quick"]));
+    let times = |trial: u32, name: &str| {
+        let of = |record: &&Record| record.trial == Some(trial) && record.name.as_deref() == Some(name);
+        let mut times: Vec<u64> = records.iter().filter(of).map(|record| record.intended_ns).collect();
+        times.sort_unstable();
+        times
+    };
+    assert_eq!(times(1, "quick"), times(1, &slow));
+    assert_ne!(times(1, "quick"), times(2, "quick"));
+    let log = fs::read_to_string(servers[0].path("h.hlog")).unwrap();
+    let tags: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("Tag=quick@")).collect();
+    assert_eq!(tags.len(), 6, "{log}");
+    assert!(tags[0].starts_with("100,") && tags[1].starts_with("200,"), "{log}");
+    let table = String::from_utf8(tool().args("--rate 100 --queries 20").run().stdout).unwrap();
+    assert!(
+        table.starts_with("NAME ") && table.contains(" RATIO ") && !table.contains("ACCURACY"),
+        "{table}"
+    );
+}
+
+#[test]
 fn rows_that_are_given_are_sent() {
     let server = Server::taking(0);
     fs::write(server.path("x.npy"), f4(&[3, 8], &[1.0; 24])).unwrap();
@@ -178,6 +233,42 @@ fn what_is_rebuilt_is_counted() {
     assert!(rebuilt > 5, "{report}");
     let share = rebuilt as f64 / run["answered"].as_f64().unwrap();
     assert_eq!(run["reconstructed"].as_f64(), Some(share), "{report}");
+}
+
+#[test]
+fn answers_are_held_against_labels() {
+    // A synthetic instance sums: what is greatest in a row is its class.
+    let behavior = constant(1) + r#", "hangs": 0.1"#;
+    let coded = r#", "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}, "group_delay_ms": 5},
+        "answer": {"when": "grace", "ms": 30}, "ejection": null"#;
+    let server = Server::start(&behavior, coded);
+    let classes = [0_u8, 1, 2, 0];
+    let row = |class: &u8| (0..8).map(|at| f32::from(at % 3 == *class)).collect::<Vec<_>>();
+    fs::write(server.path("x.npy"), f4(&[4, 8], &classes.iter().flat_map(row).collect::<Vec<_>>())).unwrap();
+    fs::write(server.path("right.npy"), u1(&[4], &classes)).unwrap();
+    fs::write(server.path("mixed.npy"), u1(&[4], &[0, 1, 2, 1])).unwrap();
+    let measured = |url: &str, labels: &str| {
+        let call = format!("--rate 200 --queries 300 --data x.npy --labels {labels} --records r.jsonl");
+        let report = json(&server, url, &call);
+        let run = report["runs"][0].clone();
+        let records = records(&server.path("r.jsonl"));
+        let (mut correct, mut rebuilt, mut right) = (0, 0, 0);
+        for record in records.iter().filter(|record| record.outcome == Outcome::Answered) {
+            correct += record.correct.unwrap();
+            rebuilt += record.reconstructed;
+            right += record.correct_reconstructed;
+        }
+        let share = |of: usize, all: f64| Some(of as f64 / all);
+        assert_eq!(run["accuracy"].as_f64(), share(correct, run["answered"].as_f64().unwrap()), "{run}");
+        assert!(rebuilt > 5 && run["A_d"].as_f64() == share(right, rebuilt as f64), "{run}");
+        run["accuracy"].as_f64().unwrap()
+    };
+    assert_eq!(measured(&server.http(), "right.npy"), 1.0);
+    let most = measured(&server.grpc(), "mixed.npy");
+    assert!((most - 0.75).abs() < 0.01, "{most}");
+    let call = "--rate 100 --queries 20 --data x.npy --labels right.npy --label-output y";
+    let table = load(server.folder.path(), &server.http(), call).run().output();
+    assert!(String::from_utf8(table).unwrap().contains(" ACCURACY       A_D "));
 }
 
 #[test]
@@ -208,6 +299,28 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
     refused(&http, "--trace wide.npy", 1, "expected times: one number a row");
     refused(&http, "--trace missing.npy", 1, "missing.npy: cannot open");
     refused(&http, "--header connection:x", 1, "connection");
+    refused(&http, "--histogram -", 2, "--histogram -: standard output is for the table");
+    refused(&http, "--histogram missing/h.hlog", 1, "missing/h.hlog: cannot create");
+    refused(&http, "--histogram /dev/full", 1, "/dev/full");
+    refused(&http, &http, 2, "found two targets with the name");
+    refused(&http, "a=http://127.0.0.1:1", 1, "http://127.0.0.1:1: model toy: ");
+    let wide = Server::of(9, "", "");
+    let expected =
+        "model toy: found a model of 'x' FP32 [1, 9], expected that of the first target, of 'x' FP32";
+    refused(&http, &wide.http(), 1, expected);
+    let labels = |name: &str, labels: &[u8]| {
+        fs::write(server.path(name), u1(&[labels.len()], labels)).unwrap();
+        format!("--data rows.npy --labels {name}")
+    };
+    fs::write(server.path("rows.npy"), f4(&[2, 8], &[1.0; 16])).unwrap();
+    let (fit, more, odd) =
+        (labels("2.npy", &[0, 2]), labels("3.npy", &[0, 1, 2]), labels("odd.npy", &[0, 3]));
+    refused(&http, &more, 1, "3.npy: ");
+    refused(&http, &more, 1, "found 3 labels for 2 rows, expected one for each");
+    refused(&http, &odd, 1, "row 1: found label 3, expected one of the 3 classes of output 'y'");
+    refused(&http, &(fit + " --label-output z"), 1, "found no output 'z', expected one of y");
+    refused(&http, "--data rows.npy --labels rows.npy", 1, "expected labels: one integer a row");
+    refused(&http, "--data - --labels -", 2, "named twice");
     refused(&http, "--records -", 2, "--records -: standard output is for the table");
     refused(&http, "--records missing/r.jsonl", 1, "missing/r.jsonl: cannot create");
     refused(&http, "--records /dev/full", 1, "/dev/full");

@@ -131,7 +131,7 @@ impl Plan {
         for (name, _) in models {
             for &rate in &self.rates {
                 let trials = trials.by_ref().take(self.seeds.len()).collect();
-                rows.push(Row { name: name.clone(), rate, trials });
+                rows.push(Row { name: Some(name.clone()), rate, trials });
             }
         }
         rows

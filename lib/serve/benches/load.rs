@@ -7,7 +7,7 @@ use std::time::Duration;
 use parm_engine::faults::{Behavior, Synthetic};
 use parm_serving::instance::{Instance, SyntheticInstance};
 use parm_serving::lane::{RowTensor, Spec};
-use parm_serving::load::{Arrivals, Plan, Queries, Source, Span, measure, table};
+use parm_serving::load::{Arrivals, Plan, Queries, Row, Source, Span, Trial, measure, table};
 use parm_serving::oip::{Datatype, ModelMetadata, TensorMetadata};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ fn main() {
     let instance: Arc<dyn Instance> = Arc::new(SyntheticInstance::new(behavior, spec));
     let runtime = Runtime::new().expect("a runtime");
     let (_stop, told) = watch::channel(false);
-    let summaries = [100.0, 1000.0, 5000.0, 10_000.0, 50_000.0].map(|rate| {
+    let rows = [100.0, 1000.0, 5000.0, 10_000.0, 50_000.0].map(|rate| {
         let plan = Plan {
             name: None,
             trial: None,
@@ -35,7 +35,10 @@ fn main() {
             timeout: Duration::from_secs(10),
             in_flight: 1000,
         };
-        measure(runtime.handle(), &instance, &queries, &plan, &told, |_| Ok(())).expect("a thread")
+        let summary =
+            measure(runtime.handle(), &instance, &queries, &plan, &told, |_| Ok(())).expect("a thread");
+        let trial = Trial { summary, begin: Duration::ZERO, gap_ratio: None };
+        Row { name: None, rate, trials: vec![trial] }
     });
-    print!("{}", table(&summaries));
+    print!("{}", table(&rows));
 }

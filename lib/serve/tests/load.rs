@@ -13,7 +13,7 @@ use parm_engine::faults::{Behavior, Service, Synthetic};
 use parm_serving::instance::{Answer, CallContext, CallError, Instance, SyntheticInstance};
 use parm_serving::lane::Spec;
 use parm_serving::load::{
-    Arrivals, Outcome, Plan, Queries, Record, Source, Span, Summary, json, measure, table,
+    Arrivals, Outcome, Plan, Queries, Record, Row, Source, Span, Summary, Trial, json, measure, table,
 };
 use parm_serving::oip::{
     Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Status, TensorMetadata,
@@ -207,23 +207,28 @@ fn failures_and_rows_that_are_no_predictions_are_counted_by_kind() {
     let (summary, _) = measured(mixed, &plan(2000.0, Span::Time(Duration::from_millis(50))));
     assert_eq!((summary.answered(), summary.failed()), (70, 30));
     assert!(summary.first_error.is_some());
-    let said = json(std::slice::from_ref(&summary));
+    let row = |rate, summary| {
+        let trials = vec![Trial { summary, begin: NONE, gap_ratio: None }];
+        Row { name: None, rate, trials }
+    };
+    let rows = [row(2000.0, summary), row(5.5, Summary::new(5.5, 1))];
+    let said = json(&rows);
     let run = &said["runs"][0];
     assert_eq!(run["failures"], serde_json::json!({"failed-503": 10, "garbled": 10, "refused-400": 10}));
     assert_eq!((&run["requests"], &run["answered"], &run["failed"]), (&100.into(), &70.into(), &30.into()));
     for (name, share) in [("reconstructed", 3.0), ("approximate", 1.0), ("default", 1.0)] {
         assert_eq!(run[name], serde_json::json!(share / 7.0), "{name}");
     }
-    let table = table(&[summary, Summary::new(5.5, 1)]);
+    let table = table(&rows);
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [13; 3]);
+    assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [14; 3]);
     assert_eq!(lines[0][..4], ["RATE", "NUM", "MED", "MEAN"]);
     assert_eq!(
-        (lines[1][..2].to_vec(), lines[1][12]),
+        (lines[1][..2].to_vec(), lines[1][13]),
         (vec!["2000", "70"], "failed-503:10,garbled:10,refused-400:10")
     );
-    assert_eq!((lines[1][8], lines[1][9], lines[1][10]), ("0.4286", "0.1429", "0.1429"));
-    assert_eq!(lines[2], ["5.5", "0", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "0"]);
+    assert_eq!((lines[1][9], lines[1][10], lines[1][11]), ("0.4286", "0.1429", "0.1429"));
+    assert_eq!(lines[2], ["5.5", "0", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "0"]);
 }
 
 #[test]

@@ -26,6 +26,12 @@ pub struct Trial {
     pub busy: f64,
 }
 
+impl AsRef<Summary> for Trial {
+    fn as_ref(&self) -> &Summary {
+        &self.summary
+    }
+}
+
 /// A trial that came to no end.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {

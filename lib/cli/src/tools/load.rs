@@ -8,19 +8,22 @@ use crate::input::Input;
 use crate::options::{Common, ReadOptions};
 use crate::output::Target;
 
-/// Put load on a model server and measure latencies
+/// Put load on model servers and measure latencies
 ///
 /// Sends requests to a server of the Open Inference Protocol (KServe v2) at times that are decided
 /// beforehand, whatever becomes of the ones before (open loop), and prints the median, the mean and the
 /// tail of their latencies, counted from those times (no coordinated omission).
 ///
+/// Several servers get the same requests at the same times, one server after the other, and are compared
+/// with the first one.
+///
 /// Ctrl-C ends the measurement and prints what there is.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-load", version, max_term_width = 100)]
 pub struct Load {
-    /// The server: http://HOST:PORT, https://…, grpc://… or grpcs://…
-    #[arg(value_name = "URL")]
-    pub url: String,
+    /// The servers: http://HOST:PORT, https://…, grpc://… or grpcs://…, with a name for the table if need be
+    #[arg(value_name = "[NAME=]URL", required = true)]
+    pub targets: Vec<TargetOption>,
 
     /// The model's name
     #[arg(short, long, value_name = "NAME")]
@@ -86,6 +89,18 @@ pub struct Load {
     )]
     pub in_flight: u32,
 
+    /// Measure everything so many times, with other arrivals each time, and print medians
+    ///
+    /// Each trial is one seed higher than the one before, and begins with the next server.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        help_heading = "Load"
+    )]
+    pub trials: u32,
+
     /// The seed of arrivals and of random rows
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Load")]
     pub seed: u64,
@@ -95,6 +110,14 @@ pub struct Load {
     /// They are read whole, and have the type and the row shape of the model's one input.
     #[arg(long, value_name = "QUERIES.npy", help_heading = "Queries")]
     pub data: Option<Input>,
+
+    /// The classes of these rows [N], integers: says how accurate the answers are, rebuilt ones apart
+    #[arg(long, value_name = "LABELS.npy", requires = "data", help_heading = "Queries")]
+    pub labels: Option<Input>,
+
+    /// The output whose greatest element is the predicted class, of a model with several
+    #[arg(long, value_name = "NAME", requires = "labels", help_heading = "Queries")]
+    pub label_output: Option<String>,
 
     /// Rows of one request
     #[arg(
@@ -128,6 +151,10 @@ pub struct Load {
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub records: Option<Target>,
 
+    /// Write the latencies as a log of HdrHistogram (V2), an interval for each target, rate and trial
+    #[arg(long, value_name = "FILE.hlog", help_heading = "Results")]
+    pub histogram: Option<Target>,
+
     /// Print JSON in place of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
@@ -142,6 +169,30 @@ pub struct Load {
 }
 
 super::tool!(Load, "parm-load");
+
+/// A server, and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetOption {
+    /// Its name, if it is given one.
+    pub name: Option<String>,
+    /// Where it is.
+    pub url: String,
+}
+
+impl std::str::FromStr for TargetOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("", _)) => Err("found no name before '=', expected NAME=URL".to_owned()),
+            // URLs may have that sign, too.
+            Some((name, url)) if !name.contains("://") => {
+                Ok(Self { name: Some(name.to_owned()), url: url.to_owned() })
+            }
+            _ => Ok(Self { name: None, url: text.to_owned() }),
+        }
+    }
+}
 
 /// How requests follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -232,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn targets_have_names_if_they_are_given_some() {
+        let load =
+            Load::try_parse_from(["parm-load", "a=http://b", "grpc://c?d=e", "-m", "m", "--rate", "1"]);
+        let target = |name: Option<&str>, url: &str| TargetOption {
+            name: name.map(str::to_owned),
+            url: url.to_owned(),
+        };
+        assert_eq!(load.unwrap().targets, [target(Some("a"), "http://b"), target(None, "grpc://c?d=e")]);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         for (line, expected) in [
             ("", "--rate"),
@@ -243,6 +305,10 @@ mod tests {
             ("--rate 1 --queries 5 --seconds 5", "cannot be used with"),
             ("--rate 1 --shape x:3,y", "found 'y', expected a number"),
             ("--rate 1 --header key", "expected NAME: VALUE"),
+            ("--rate 1 =http://x", "found no name before '='"),
+            ("--rate 1 --trials 0", "not in 1..=1000"),
+            ("--rate 1 --labels y.npy", "--data"),
+            ("--rate 1 --label-output y", "--labels"),
             ("--rate 1 --rows 0", "not in 1..=1000000"),
             ("--trace t.npy --arrivals constant", "cannot be used with"),
         ] {

@@ -132,7 +132,11 @@ impl Sender<'_> {
                     record.sent_ns = Some(request.since(sent));
                     record.ended_ns = request.since(ended);
                     if let Some(answer) = answer {
+                        let right = answer.as_ref().ok().and_then(|answer| queries.right(count, answer));
                         record.note(answer);
+                        if let Some(right) = right {
+                            record.judge(right);
+                        }
                     }
                     let _ = records.send(record).await;
                 }

@@ -4,20 +4,26 @@
 //! omission).
 //!
 //! [`Schedule`] says when, [`Queries`] what, [`measure`] sends and gives a [`Record`] of each request, and
-//! a [`Summary`] counts records, whoever made them.
+//! a [`Summary`] counts records, whoever made them. A [`Row`] holds those of several trials.
 
+mod comparison;
+mod histogram;
+mod labels;
 mod measure;
 mod queries;
 mod record;
-mod report;
+pub mod report;
 mod schedule;
 mod summary;
 mod trace;
 
+pub use comparison::{Trial, compare, json, table};
+pub use histogram::write_histograms;
+pub use labels::{Labels, LabelsError};
 pub use measure::{Plan, measure};
 pub use queries::{Queries, QueriesError, RowShape, Rows, Source};
 pub use record::{Outcome, Record};
-pub use report::{json, table};
+pub use report::Row;
 pub use schedule::{Arrivals, Due, Schedule, Span};
 pub use summary::Summary;
 pub use trace::{Trace, TraceError};

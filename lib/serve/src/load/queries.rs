@@ -5,7 +5,10 @@ use parm::npy::RowLayout;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::oip::{Chunks, Datatype, InferRequest, ModelMetadata, Parameters, Tensor, TensorMetadata};
+use super::labels::{Labels, Right};
+use crate::oip::{
+    Chunks, Datatype, InferRequest, InferResponse, ModelMetadata, Parameters, Tensor, TensorMetadata,
+};
 
 /// The most bytes of a request. What is larger is a mistake of the server that describes its model.
 const LARGEST: usize = 256 << 20;
@@ -80,6 +83,14 @@ pub enum QueriesError {
         /// The inputs.
         inputs: usize,
     },
+    /// Another target takes something else.
+    #[error("found a model of {found}, expected that of the first target, of {expected}")]
+    Different {
+        /// Its inputs.
+        found: String,
+        /// Those of the first target.
+        expected: String,
+    },
     /// No row is given.
     #[error("found a stream without rows, expected at least 1")]
     NoRows,
@@ -132,6 +143,8 @@ pub struct Queries {
     /// Rows of one request.
     rows: usize,
     inputs: Vec<Input>,
+    /// What is right.
+    labels: Option<Labels>,
 }
 
 #[derive(Clone, Debug)]
@@ -181,7 +194,32 @@ impl Queries {
                 inputs.iter().map(input).collect::<Result<_, _>>()?
             }
         };
-        Ok(Self { model: metadata.name.clone(), version: version.to_owned(), rows, inputs })
+        Ok(Self { model: metadata.name.clone(), version: version.to_owned(), rows, inputs, labels: None })
+    }
+
+    /// The same, with what is right.
+    #[must_use]
+    pub fn with_labels(self, labels: Labels) -> Self {
+        Self { labels: Some(labels), ..self }
+    }
+
+    /// Checks that the requests are those of another target.
+    ///
+    /// # Errors
+    /// Inputs that differ.
+    pub fn check_same(&self, first: &Self) -> Result<(), QueriesError> {
+        let inputs = |queries: &Self| {
+            let input = |input: &Input| format!("'{}' {} {:?}", input.name, input.datatype, input.shape);
+            queries.inputs.iter().map(input).collect::<Vec<_>>().join(", ")
+        };
+        let (found, expected) = (inputs(self), inputs(first));
+        if found == expected { Ok(()) } else { Err(QueriesError::Different { found, expected }) }
+    }
+
+    /// How much of the answer to the request of this number is right; none without labels.
+    pub(super) fn right(&self, number: u64, answer: &InferResponse) -> Option<Result<Right, String>> {
+        let first = u128::from(number) * self.rows as u128;
+        self.labels.as_ref().map(|labels| labels.right(first, self.rows, answer))
     }
 
     /// The rows of one request.

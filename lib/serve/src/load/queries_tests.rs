@@ -111,6 +111,21 @@ fn what_does_not_fit_is_refused_with_what_was_found_and_expected() {
 }
 
 #[test]
+fn requests_of_another_model_are_told() {
+    let of = |inputs: &[TensorMetadata]| {
+        Queries::new("", &model(inputs), 1, &[shape(None, &[3])], Source::Random(0)).unwrap()
+    };
+    let first = of(&[input("x", Datatype::Fp32, &[-1, 3])]);
+    // What is left open by one server only is the same.
+    first.check_same(&of(&[input("x", Datatype::Fp32, &[-1, -1])])).unwrap();
+    let error = of(&[input("x", Datatype::Fp64, &[-1, 3])]).check_same(&first).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "found a model of 'x' FP64 [1, 3], expected that of the first target, of 'x' FP32 [1, 3]"
+    );
+}
+
+#[test]
 fn rows_that_are_given_must_be_those_of_the_one_input() {
     let x = [input("x", Datatype::Fp32, &[-1, 2])];
     let error = refused(&x, 1, &[], Source::Given(rows(Dtype::F32, &[3], &[0; 12])));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::labels::Right;
 use crate::instance::CallError;
 use crate::oip::{InferResponse, Parameter};
 
@@ -77,6 +78,12 @@ pub struct Record {
     /// Rows that got a default answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub default: usize,
+    /// Rows that are right; none if there is nothing to tell it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correct: Option<usize>,
+    /// Rows that were rebuilt, and are right.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub correct_reconstructed: usize,
     /// What the error said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -104,6 +111,8 @@ impl Record {
             reconstructed: 0,
             approximate: 0,
             default: 0,
+            correct: None,
+            correct_reconstructed: 0,
             error: None,
         }
     }
@@ -133,6 +142,21 @@ impl Record {
                     self.status = Some(said.status.http());
                 }
                 self.error = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Takes down how much of an answer is right; one of which that cannot be said is none.
+    pub(super) fn judge(&mut self, right: Result<Right, String>) {
+        match right {
+            Ok(right) => {
+                self.correct = Some(right.all);
+                self.correct_reconstructed = right.reconstructed;
+            }
+            Err(problem) => {
+                self.outcome = Outcome::Garbled;
+                (self.reconstructed, self.approximate, self.default) = (0, 0, 0);
+                self.error = Some(problem);
             }
         }
     }
@@ -168,6 +192,20 @@ mod tests {
         assert_eq!(serde_json::to_string(&record).unwrap(), text);
         assert_eq!(serde_json::from_str::<Record>(text).unwrap(), record);
         assert_eq!(record.failure(), None);
+    }
+
+    #[test]
+    fn what_is_right_is_taken_down_and_an_answer_without_it_is_none() {
+        let mut record = Record::new(100.0, 3, 30, Outcome::GivenUp);
+        (record.name, record.trial) = (Some("a".to_owned()), Some(2));
+        record.note(Ok(InferResponse::default()));
+        record.judge(Ok(Right { all: 2, reconstructed: 1 }));
+        let text = r#"{"name":"a","trial":2,"rate":100.0,"query":3,"intended_ns":30,"sent_ns":null,"ended_ns":30,"outcome":"answered","correct":2,"correct_reconstructed":1}"#;
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Record>(text).unwrap(), record);
+        record.judge(Err("found no output".to_owned()));
+        assert_eq!(record.failure().as_deref(), Some("garbled"));
+        assert_eq!(record.error.as_deref(), Some("found no output"));
     }
 
     #[test]

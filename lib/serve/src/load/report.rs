@@ -1,81 +1,237 @@
-//! Summaries for people and programs.
+//! Trials of targets at rates, for people and programs: what `parm-load` and `parm-sim` print.
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
 
 use super::Summary;
 
-/// The shares of answers whose latencies are reported, with their names in the table and in JSON.
-const SHARES: [(f64, &str, &str); 5] = [
-    (0.5, "MED", "median"),
-    (0.99, "P99", "p99"),
-    (0.995, "P99.5", "p99.5"),
-    (0.999, "P99.9", "p99.9"),
-    (1.0, "MAX", "max"),
-];
+/// The trials of one target at one rate; there is at least one.
+#[derive(Clone, Debug)]
+pub struct Row<T> {
+    /// What the target is called, if anything.
+    pub name: Option<String>,
+    /// Requests a second.
+    pub rate: f64,
+    /// The trials, in their order.
+    pub trials: Vec<T>,
+}
 
-/// A table with a line for each summary; times are in ms.
-#[must_use]
-pub fn table(summaries: &[Summary]) -> String {
-    let mut table = format!("{:>10}{:>10}", "RATE", "NUM");
-    for (index, (_, name, _)) in SHARES.into_iter().enumerate() {
-        let _ = write!(table, "{name:>10}");
-        if index == 0 {
-            let _ = write!(table, "{:>10}", "MEAN");
-        }
+/// A number of each trial.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure<T> {
+    /// The object in JSON that has it, if it is in one.
+    pub within: Option<&'static str>,
+    /// Its name in JSON.
+    pub name: &'static str,
+    /// Its column in the table, if it has one, and the decimals there.
+    pub column: Option<(&'static str, usize)>,
+    /// What it is; none if a trial has none.
+    pub of: fn(&T) -> Option<f64>,
+}
+
+impl<T> Measure<T> {
+    /// A number that stands by itself.
+    #[must_use]
+    pub fn new(name: &'static str, column: Option<(&'static str, usize)>, of: fn(&T) -> Option<f64>) -> Self {
+        Self { within: None, name, column, of }
     }
-    let _ = writeln!(table, "{:>9}{:>9}{:>9}{:>9}  FAILED", "REBUILT", "APPROX", "DEFAULT", "LATE");
-    for summary in summaries {
-        let _ = write!(table, "{:>10}{:>10}", summary.rate, summary.answered());
-        for (index, (share, ..)) in SHARES.into_iter().enumerate() {
-            let _ = write!(table, "{:>10}", ms(summary.within_ms(share)));
-            if index == 0 {
-                let _ = write!(table, "{:>10}", ms(summary.mean_ms()));
-            }
+
+    /// The same within an object.
+    #[must_use]
+    pub fn within(self, object: &'static str) -> Self {
+        Self { within: Some(object), ..self }
+    }
+}
+
+/// Latencies of answers, in ms.
+#[must_use]
+pub fn latencies<T: AsRef<Summary>>() -> Vec<Measure<T>> {
+    let measures: [Measure<T>; 7] = [
+        Measure::new("median", Some(("MED", 3)), |trial| trial.as_ref().within_ms(0.5)),
+        Measure::new("mean", Some(("MEAN", 3)), |trial| trial.as_ref().mean_ms()),
+        Measure::new("p99", Some(("P99", 3)), |trial| trial.as_ref().within_ms(0.99)),
+        Measure::new("p99.5", Some(("P99.5", 3)), |trial| trial.as_ref().within_ms(0.995)),
+        Measure::new("p99.9", Some(("P99.9", 3)), |trial| trial.as_ref().within_ms(0.999)),
+        Measure::new("max", Some(("MAX", 3)), |trial| trial.as_ref().within_ms(1.0)),
+        Measure::new("gap", Some(("GAP", 3)), |trial| trial.as_ref().gap_ms()),
+    ];
+    measures.map(|measure| measure.within("latency_ms")).into()
+}
+
+/// Shares of the answered rows.
+#[must_use]
+pub fn shares<T: AsRef<Summary>>() -> Vec<Measure<T>> {
+    vec![
+        Measure::new("reconstructed", Some(("REBUILT", 4)), |trial| share(trial, |all| all.reconstructed)),
+        Measure::new("approximate", Some(("APPROX", 4)), |trial| share(trial, |all| all.approximate)),
+        Measure::new("default", Some(("DEFAULT", 4)), |trial| share(trial, |all| all.default)),
+    ]
+}
+
+fn share<T: AsRef<Summary>>(trial: &T, rows: fn(&Summary) -> u64) -> Option<f64> {
+    trial.as_ref().share(rows(trial.as_ref()))
+}
+
+impl<T> Row<T> {
+    /// The median over the trials of a number of each; none if none has one.
+    #[must_use]
+    pub fn median(&self, of: fn(&T) -> Option<f64>) -> Option<f64> {
+        self.spread(of).map(|[median, ..]| median)
+    }
+
+    /// The median of what the trials have, with the least and the most; none if none has any.
+    fn spread(&self, of: fn(&T) -> Option<f64>) -> Option<[f64; 3]> {
+        let mut values: Vec<f64> = self.trials.iter().filter_map(of).collect();
+        values.sort_by(f64::total_cmp);
+        let at = |place: usize| values.get(place).copied();
+        let last = values.len().checked_sub(1)?;
+        Some([f64::midpoint(at(last / 2)?, at(values.len() / 2)?), at(0)?, at(last)?])
+    }
+}
+
+impl<T: AsRef<Summary>> Row<T> {
+    /// A count of all trials together.
+    #[must_use]
+    pub fn sum(&self, of: fn(&Summary) -> u64) -> u64 {
+        self.trials.iter().map(|trial| of(trial.as_ref())).sum()
+    }
+}
+
+/// A table with a line for each row: medians over the trials; times are in ms. The names have a column if
+/// there are any.
+#[must_use]
+pub fn table<T: AsRef<Summary>>(rows: &[Row<T>], measures: &[Measure<T>]) -> String {
+    let names = rows.iter().filter_map(|row| row.name.as_deref());
+    let width = names.map(|name| name.chars().count().clamp(4, 60)).max();
+    let mut table = width.map_or(String::new(), |width| format!("{:width$}", "NAME"));
+    let _ = write!(table, "{:>10}{:>10}", "RATE", "NUM");
+    for (column, _) in measures.iter().filter_map(|measure| measure.column) {
+        let _ = write!(table, "{column:>10}");
+    }
+    table.push('\n');
+    for row in rows {
+        if let Some(width) = width {
+            let name: String = row.name.iter().flat_map(|name| name.chars()).take(width).collect();
+            let _ = write!(table, "{name:width$}");
         }
-        for rows in [summary.reconstructed, summary.approximate, summary.default] {
-            let share = summary.share(rows).map_or("-".to_owned(), |share| format!("{share:.4}"));
-            let _ = write!(table, "{share:>9}");
+        let _ = write!(table, "{:>10}{:>10}", rounded(row.rate), row.sum(Summary::answered));
+        for measure in measures {
+            let Some((_, decimals)) = measure.column else { continue };
+            let text = row.median(measure.of).map_or("-".to_owned(), |median| format!("{median:.decimals$}"));
+            let _ = write!(table, "{text:>10}");
         }
-        let failures: Vec<String> =
-            summary.failures.iter().map(|(failure, count)| format!("{failure}:{count}")).collect();
-        let failures = if failures.is_empty() { "0".to_owned() } else { failures.join(",") };
-        let _ = writeln!(table, "{:>9}  {failures}", ms(summary.late_ms(0.99)));
+        table.push('\n');
     }
     table
 }
 
-fn ms(time: Option<f64>) -> String {
-    time.map_or("-".to_owned(), |time| format!("{time:.3}"))
+/// To three decimals, without zeros at the end.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
-/// The same as an object, and a little more: parm-load(1) describes it.
+/// The same as an object, and more; `more` adds to each row's what is no number of a trial. `parm-load(1)`
+/// and `parm-sim(1)` describe it.
 #[must_use]
-pub fn json(summaries: &[Summary]) -> Value {
-    let run = |summary: &Summary| {
-        let mut latency: serde_json::Map<String, Value> = SHARES
-            .iter()
-            .map(|&(share, _, name)| (name.to_owned(), json!(summary.within_ms(share))))
-            .collect();
-        latency.insert("mean".to_owned(), json!(summary.mean_ms()));
-        json!({
-            "rate": summary.rate,
-            "requests": summary.answered() + summary.failed(),
-            "answered": summary.answered(),
-            "failed": summary.failed(),
-            "failures": summary.failures,
-            "seconds": summary.end_ns as f64 / 1e9,
-            "latency_ms": latency,
-            "lateness_ms": {
-                "median": summary.late_ms(0.5),
-                "p99": summary.late_ms(0.99),
-                "max": summary.late_ms(1.0),
-            },
-            "reconstructed": summary.share(summary.reconstructed),
-            "approximate": summary.share(summary.approximate),
-            "default": summary.share(summary.default),
-        })
+pub fn json<T: AsRef<Summary>>(
+    rows: &[Row<T>],
+    measures: &[Measure<T>],
+    mut more: impl FnMut(&Row<T>, &mut Map<String, Value>),
+) -> Value {
+    let mut run = |row: &Row<T>| {
+        let [mut run, least, most] = [0, 1, 2].map(|place| {
+            let mut all = Map::new();
+            for measure in measures {
+                let value = json!(row.spread(measure.of).map(|of| of[place]));
+                match measure.within {
+                    None => all.insert(measure.name.to_owned(), value),
+                    Some(object) => {
+                        let object = all.entry(object).or_insert_with(|| json!({}));
+                        object.as_object_mut().and_then(|of| of.insert(measure.name.to_owned(), value))
+                    }
+                };
+            }
+            all
+        });
+        if let Some(name) = &row.name {
+            run.insert("name".to_owned(), name.clone().into());
+        }
+        let (answered, failed) = (row.sum(Summary::answered), row.sum(Summary::failed));
+        run.insert("rate".to_owned(), row.rate.into());
+        run.insert("requests".to_owned(), (answered + failed).into());
+        run.insert("answered".to_owned(), answered.into());
+        run.insert("min".to_owned(), least.into());
+        run.insert("max".to_owned(), most.into());
+        run.insert("cdf".to_owned(), distribution(row));
+        more(row, &mut run);
+        Value::Object(run)
     };
-    json!({"format": 1, "runs": summaries.iter().map(run).collect::<Vec<_>>()})
+    json!({"format": 1, "runs": rows.iter().map(&mut run).collect::<Vec<_>>()})
+}
+
+/// Latencies of all trials together, in ms, with the shares of answers within them: ten points for each
+/// power of ten of what is above.
+fn distribution<T: AsRef<Summary>>(row: &Row<T>) -> Value {
+    let mut all = Histogram::<u64>::new(3).unwrap_or_else(|_| unreachable!("three digits"));
+    for trial in &row.trials {
+        // It grows as it must.
+        let _ = all.add(&trial.as_ref().latency);
+    }
+    let within = |share: f64| json!([all.value_at_quantile(share) as f64 / 1e6, share]);
+    let body = (0..9).map(|tenth| f64::from(tenth) / 10.0);
+    let tail = (10..).map(|tenth| 1.0 - 10_f64.powf(-f64::from(tenth) / 10.0));
+    let tail = tail.take_while(|share| (1.0 - share) * all.len() as f64 >= 1.0);
+    if all.is_empty() { json!([]) } else { body.chain(tail).chain([1.0]).map(within).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(latencies: impl Iterator<Item = u64>) -> Summary {
+        let mut summary = Summary::new(10.0, 1);
+        latencies.for_each(|ms| summary.latency.record(ms * 1_000_000).unwrap());
+        summary
+    }
+
+    fn of(name: Option<&str>, trials: Vec<Summary>) -> [Row<Summary>; 1] {
+        [Row { name: name.map(str::to_owned), rate: 10.0, trials }]
+    }
+
+    #[test]
+    fn medians_stand_in_the_table_and_the_least_and_the_most_in_json() {
+        let rows = of(Some("one"), vec![trial(1..=3), trial(11..=13), trial(2..=4)]);
+        let measures = [latencies(), shares()].concat();
+        let text = table(&rows, &measures);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines[0].join(" "),
+            "NAME RATE NUM MED MEAN P99 P99.5 P99.9 MAX GAP REBUILT APPROX DEFAULT"
+        );
+        assert_eq!((lines[1][..3].join(" ").as_str(), &lines[1][3][..2]), ("one 10 9", "3."));
+        let report = json(&rows, &measures, |row, run| {
+            run.insert("trials".to_owned(), row.trials.len().into());
+        });
+        let run = &report["runs"][0];
+        let number = |name: &str| run[name].as_u64();
+        assert_eq!([number("answered"), number("requests"), number("trials")], [Some(9), Some(9), Some(3)]);
+        let median = |of: &Value| of["latency_ms"]["median"].as_f64().unwrap().round() as u64;
+        assert_eq!([median(run), median(&run["min"]), median(&run["max"])], [3, 2, 12]);
+        let cdf = run["cdf"].as_array().unwrap();
+        assert_eq!(cdf.last().unwrap()[1], 1.0);
+        assert_eq!(cdf.last().unwrap()[0].as_f64().unwrap().round(), 13.0);
+    }
+
+    #[test]
+    fn of_an_even_number_the_median_is_between_two_and_of_nothing_there_is_none() {
+        let [row] = of(None, vec![trial(1..=1), trial(3..=3)]);
+        assert_eq!(row.median(Summary::mean_ms).unwrap().round(), 2.0);
+        let rows = of(None, vec![trial(1..1)]);
+        let text = table(&rows, &latencies());
+        assert!(!text.contains("NAME") && text.lines().nth(1).unwrap().contains(" - "), "{text}");
+        let report = json(&rows, &latencies(), |_, _| {});
+        assert_eq!((&report["runs"][0]["cdf"], report["runs"][0].get("name")), (&json!([]), None));
+    }
 }

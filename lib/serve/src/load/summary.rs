@@ -28,8 +28,20 @@ pub struct Summary {
     pub approximate: u64,
     /// Rows that got a default answer.
     pub default: u64,
+    /// Requests whose answers were held against labels.
+    pub judged: u64,
+    /// Rows that were right, of those.
+    pub correct: u64,
+    /// Rows that were rebuilt, and right.
+    pub correct_reconstructed: u64,
     /// When the last request ended, in ns.
     pub end_ns: u64,
+}
+
+impl AsRef<Summary> for Summary {
+    fn as_ref(&self) -> &Summary {
+        self
+    }
 }
 
 impl Summary {
@@ -48,6 +60,9 @@ impl Summary {
             reconstructed: 0,
             approximate: 0,
             default: 0,
+            judged: 0,
+            correct: 0,
+            correct_reconstructed: 0,
             end_ns: 0,
         }
     }
@@ -73,6 +88,11 @@ impl Summary {
         self.reconstructed += record.reconstructed as u64;
         self.approximate += record.approximate as u64;
         self.default += record.default as u64;
+        if let Some(correct) = record.correct {
+            self.judged += 1;
+            self.correct += correct as u64;
+            self.correct_reconstructed += record.correct_reconstructed as u64;
+        }
     }
 
     /// Requests that were answered.
@@ -99,6 +119,12 @@ impl Summary {
         (self.answered() > 0).then(|| ms(self.latency.value_at_quantile(share)))
     }
 
+    /// The gap between the P99.9 and the median, in ms; none without answers.
+    #[must_use]
+    pub fn gap_ms(&self) -> Option<f64> {
+        Some(self.within_ms(0.999)? - self.within_ms(0.5)?)
+    }
+
     /// The mean latency, in ms; none without answers.
     #[must_use]
     pub fn mean_ms(&self) -> Option<f64> {
@@ -116,6 +142,20 @@ impl Summary {
     pub fn share(&self, rows: u64) -> Option<f64> {
         let answered = self.answered() as f64 * self.rows as f64;
         (answered > 0.0).then(|| rows as f64 / answered)
+    }
+
+    /// The share of rows that were right, of all rows that were held against labels.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<f64> {
+        let rows = self.judged as f64 * self.rows as f64;
+        (rows > 0.0).then(|| self.correct as f64 / rows)
+    }
+
+    /// A_d: the share of rows that were right, of those that were rebuilt.
+    #[must_use]
+    pub fn degraded_accuracy(&self) -> Option<f64> {
+        let rebuilt = self.judged > 0 && self.reconstructed > 0;
+        rebuilt.then(|| self.correct_reconstructed as f64 / self.reconstructed as f64)
     }
 
     /// True if the generator itself was so late that latencies tell of it: at its P99 more than a tenth of

@@ -1,0 +1,138 @@
+//! Which target is measured when.
+
+use std::io::{self, BufReader};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use parm::npy::Window;
+use parm_cli::tools::load::{ArrivalsOption, Load};
+use parm_cli::{Input, Io};
+use parm_serving::load::{Arrivals, Plan, Record, Row, Span, Trace, Trial, compare, measure};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::targets::Target;
+
+/// How long requests are sent, where nothing is said of it.
+const SECONDS: f64 = 10.0;
+
+/// All trials, of all targets at all rates.
+pub(crate) struct Course {
+    /// Requests of the trace, if there is one.
+    traced: Option<u64>,
+    rates: Vec<f64>,
+    trials: u32,
+    /// Of the first trial at any rate.
+    plan: Plan,
+}
+
+impl Course {
+    /// What the options say.
+    ///
+    /// # Errors
+    /// A trace that cannot be read.
+    pub(crate) fn new(options: &Load, io: &mut Io) -> Result<Self> {
+        let trace = options.trace.as_ref().map(|input| trace(input, io)).transpose()?;
+        let rates = match &trace {
+            Some(trace) if options.rate.is_empty() => vec![trace.rate()],
+            _ => options.rate.clone(),
+        };
+        let traced = trace.as_ref().map(Trace::requests);
+        let arrivals = match (trace, options.arrivals) {
+            (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
+            (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
+            (None, ArrivalsOption::Constant) => Arrivals::Constant,
+        };
+        let span = match (options.queries, options.seconds) {
+            (Some(requests), _) => Span::Requests(requests),
+            (None, Some(seconds)) => Span::Time(Duration::from_secs_f64(seconds)),
+            // A trace ends by itself.
+            (None, None) => traced.map_or(Span::Time(Duration::from_secs_f64(SECONDS)), Span::Requests),
+        };
+        let plan = Plan {
+            name: None,
+            trial: None,
+            arrivals,
+            rate: 1.0,
+            seed: options.seed,
+            warm_up: Duration::from_secs_f64(options.warm_up),
+            span,
+            timeout: Duration::from_secs_f64(options.timeout / 1e3),
+            in_flight: options.in_flight as usize,
+        };
+        Ok(Self { traced, rates, trials: options.trials, plan })
+    }
+
+    /// About how many requests will count, of so many targets.
+    pub(crate) fn requests(&self, targets: usize) -> u64 {
+        let at = |&rate: &f64| {
+            let requests = match self.plan.span {
+                Span::Requests(requests) => requests,
+                Span::Time(time) => (rate * time.as_secs_f64()) as u64,
+            };
+            requests.min(self.traced.unwrap_or(u64::MAX))
+        };
+        let each = self.rates.iter().map(at).fold(0, u64::saturating_add);
+        each.saturating_mul(u64::from(self.trials)).saturating_mul(targets as u64)
+    }
+
+    /// Measures all targets at all rates, and then again in the next trial, which begins with the next
+    /// target: so what changes on the machine meets all of them. The arrivals of a trial are the same for
+    /// all targets. `each` is told of each record, and `after` of each measurement, with the target's name.
+    ///
+    /// There is a row for each rate and target that was measured, the targets of a rate side by side.
+    ///
+    /// # Errors
+    /// Those of `each`, and a thread that cannot be started.
+    pub(crate) fn run(
+        &self,
+        targets: &[Target],
+        runtime: &Handle,
+        stop: &watch::Receiver<bool>,
+        mut each: impl FnMut(&Record) -> io::Result<()>,
+        mut after: impl FnMut(Option<&str>, &Trial),
+    ) -> Result<Vec<Row<Trial>>> {
+        let mut rows: Vec<Row<Trial>> = Vec::new();
+        for &rate in &self.rates {
+            let row = |target: &Target| Row { name: target.name.clone(), rate, trials: Vec::new() };
+            rows.extend(targets.iter().map(row));
+        }
+        let clock = Instant::now();
+        'all: for trial in 0..self.trials {
+            for of_rate in rows.chunks_mut(targets.len()) {
+                for turn in 0..targets.len() {
+                    let place = (trial as usize + turn) % targets.len();
+                    let (Some(target), Some(row)) = (targets.get(place), of_rate.get_mut(place)) else {
+                        continue;
+                    };
+                    let plan = Plan {
+                        name: target.name.clone(),
+                        trial: (self.trials > 1).then_some(trial),
+                        rate: row.rate,
+                        seed: self.plan.seed.wrapping_add(u64::from(trial)),
+                        ..self.plan.clone()
+                    };
+                    let begin = clock.elapsed() + plan.warm_up;
+                    let Target { instance, queries, .. } = target;
+                    let summary = measure(runtime, instance, queries, &plan, stop, &mut each);
+                    let summary = summary.context("records")?;
+                    let trial = Trial { summary, begin, gap_ratio: None };
+                    after(row.name.as_deref(), &trial);
+                    row.trials.push(trial);
+                    if *stop.borrow() {
+                        break 'all;
+                    }
+                }
+            }
+        }
+        rows.chunks_mut(targets.len()).for_each(compare);
+        rows.retain(|row| !row.trials.is_empty());
+        Ok(rows)
+    }
+}
+
+/// The arrivals to replay.
+fn trace(input: &Input, io: &mut Io) -> Result<Trace> {
+    Trace::read(BufReader::new(input.bytes(io, Window::Normal)?)).with_context(|| input.to_string())
+}

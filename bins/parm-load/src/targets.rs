@@ -1,0 +1,104 @@
+//! What is measured, and what it is asked.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use parm_cli::input::check_stdin;
+use parm_cli::tools::load::{EncodingOption, Load, ShapeOption, TargetOption};
+use parm_cli::{Io, Usage};
+use parm_serving::client;
+use parm_serving::config::{Encoding, Remote};
+use parm_serving::instance::Instance;
+use parm_serving::load::{Labels, Queries, RowShape, Rows, Source};
+use tokio::runtime::Runtime;
+
+/// The most bytes of an answer.
+const BODY: usize = 256 << 20;
+
+/// One server.
+pub(crate) struct Target {
+    /// What it is called, if it has a name or there are several.
+    pub(crate) name: Option<String>,
+    pub(crate) url: String,
+    pub(crate) instance: Arc<dyn Instance>,
+    pub(crate) queries: Arc<Queries>,
+}
+
+/// Reaches all servers.
+///
+/// # Errors
+/// A server that cannot be reached, a model that it does not have or that differs from the first server's,
+/// and queries or labels that do not fit it.
+pub(crate) fn reach(options: &Load, runtime: &Runtime, io: &mut Io) -> Result<Vec<Target>> {
+    let names = names(&options.targets)?;
+    check_stdin(options.data.iter().chain(&options.labels).chain(&options.trace))?;
+    let (source, rows) = source(options, io)?;
+    let labels = match &options.labels {
+        Some(input) => Some((input, input.labels(io, options.read.window())?)),
+        None => None,
+    };
+    let shape = |shape: &ShapeOption| RowShape { input: shape.input.clone(), shape: shape.shape.clone() };
+    let shapes: Vec<RowShape> = options.shape.iter().map(shape).collect();
+    let mut targets: Vec<Target> = Vec::with_capacity(names.len());
+    for (name, TargetOption { url, .. }) in names.into_iter().zip(&options.targets) {
+        let remote = remote(options, url);
+        let reached = client::reach(&remote, &options.model, &options.model_version, BODY);
+        let (instance, metadata) = runtime.block_on(reached)?;
+        let place = || format!("{url}: model {}", options.model);
+        let of_request = options.rows as usize;
+        let mut queries =
+            Queries::new(&options.model_version, &metadata, of_request, &shapes, source.clone())
+                .with_context(place)?;
+        if let Some(first) = targets.first() {
+            queries.check_same(&first.queries).with_context(place)?;
+        }
+        if let Some((input, labels)) = &labels {
+            let labels = labels.iter().map(|&label| label as usize).collect();
+            let labels = Labels::new(labels, options.label_output.as_deref(), &metadata, rows);
+            queries = queries.with_labels(labels.with_context(place).with_context(|| input.to_string())?);
+        }
+        targets.push(Target { name, url: url.clone(), instance, queries: Arc::new(queries) });
+    }
+    Ok(targets)
+}
+
+/// Of several targets, those without a name are called by their URL.
+fn names(targets: &[TargetOption]) -> Result<Vec<Option<String>>> {
+    let several = targets.len() > 1;
+    let name = |target: &TargetOption| target.name.clone().or_else(|| several.then(|| target.url.clone()));
+    let names: Vec<Option<String>> = targets.iter().map(name).collect();
+    for (place, name) in names.iter().enumerate() {
+        if let (Some(name), true) = (name, names[..place].contains(name)) {
+            return Err(Usage::error(format!(
+                "found two targets with the name '{name}', expected names that differ: NAME=URL"
+            )));
+        }
+    }
+    Ok(names)
+}
+
+/// The rows that are sent, and how many are given.
+fn source(options: &Load, io: &mut Io) -> Result<(Source, usize)> {
+    let Some(input) = &options.data else { return Ok((Source::Random(options.seed), 0)) };
+    let mut rows = input.rows(io, options.read.window())?;
+    let layout = rows.layout().clone();
+    let mut data = Vec::new();
+    let count = rows.read_raw(usize::MAX, &mut data)?;
+    Ok((Source::Given(Rows { layout, data: data.into() }), count))
+}
+
+/// The server that is asked.
+fn remote(options: &Load, url: &str) -> Remote {
+    Remote {
+        url: url.to_owned(),
+        encoding: match options.encoding {
+            EncodingOption::Auto => Encoding::Auto,
+            EncodingOption::Json => Encoding::Json,
+            EncodingOption::Binary => Encoding::Binary,
+            EncodingOption::Grpc => Encoding::Grpc,
+        },
+        headers: options.header.iter().cloned().collect(),
+        ca: options.ca.clone(),
+        ..Remote::default()
+    }
+}

@@ -1,0 +1,153 @@
+//! What `parm-load` found, of each target at each rate.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Summary;
+use super::report::{self, Measure, Row};
+
+/// One time that a target was measured at a rate.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What was found.
+    pub summary: Summary,
+    /// When its warm-up had ended, counted from any moment that all trials share.
+    pub begin: Duration,
+    /// The gap between the P99.9 and the median, over that of the first target in the same trial.
+    pub gap_ratio: Option<f64>,
+}
+
+impl AsRef<Summary> for Trial {
+    fn as_ref(&self) -> &Summary {
+        &self.summary
+    }
+}
+
+/// Compares the targets that were measured at one rate: the first one, and the others with it.
+pub fn compare(targets: &mut [Row<Trial>]) {
+    let gap = |trial: &Trial| trial.summary.gap_ms().filter(|&gap| gap > 0.0);
+    let first: Vec<Option<f64>> =
+        targets.first().map_or(Vec::new(), |first| first.trials.iter().map(gap).collect());
+    for (trial, first) in targets.iter_mut().flat_map(|row| row.trials.iter_mut().zip(&first)) {
+        trial.gap_ratio = trial.summary.gap_ms().zip(*first).map(|(gap, first)| gap / first);
+    }
+}
+
+/// What is said of trials: of several targets how they compare, of labels how right the answers were.
+fn measures(rows: &[Row<Trial>]) -> Vec<Measure<Trial>> {
+    let judged = |trial: &Trial| trial.summary.judged > 0;
+    let mut measures = report::latencies();
+    if rows.iter().any(|row| row.name != rows[0].name) {
+        measures.push(Measure::new("gap_ratio", Some(("RATIO", 3)), |trial: &Trial| trial.gap_ratio));
+    }
+    measures.extend(report::shares());
+    if rows.iter().flat_map(|row| &row.trials).any(judged) {
+        measures
+            .push(Measure::new("accuracy", Some(("ACCURACY", 4)), |trial: &Trial| trial.summary.accuracy()));
+        measures
+            .push(Measure::new("A_d", Some(("A_D", 4)), |trial: &Trial| trial.summary.degraded_accuracy()));
+    }
+    let lateness: [Measure<Trial>; 3] = [
+        Measure::new("median", None, |trial| trial.summary.late_ms(0.5)),
+        Measure::new("p99", Some(("LATE", 3)), |trial| trial.summary.late_ms(0.99)),
+        Measure::new("max", None, |trial| trial.summary.late_ms(1.0)),
+    ];
+    measures.extend(lateness.map(|measure| measure.within("lateness_ms")));
+    measures.push(Measure::new("seconds", None, |trial| Some(trial.summary.end_ns as f64 / 1e9)));
+    measures
+}
+
+/// A table with a line for each target and rate; times are in ms.
+#[must_use]
+pub fn table(rows: &[Row<Trial>]) -> String {
+    let failed = |row: &Row<Trial>| match failures(row) {
+        none if none.is_empty() => "0".to_owned(),
+        some => some.iter().map(|(kind, count)| format!("{kind}:{count}")).collect::<Vec<_>>().join(","),
+    };
+    let last = std::iter::once("FAILED".to_owned()).chain(rows.iter().map(failed));
+    let mut table = String::new();
+    for (line, last) in report::table(rows, &measures(rows)).lines().zip(last) {
+        let _ = writeln!(table, "{line}  {last}");
+    }
+    table
+}
+
+/// The same as an object, and a little more: parm-load(1) describes it.
+#[must_use]
+pub fn json(rows: &[Row<Trial>]) -> Value {
+    report::json(rows, &measures(rows), |row, run| {
+        run.insert("trials".to_owned(), row.trials.len().into());
+        run.insert("failed".to_owned(), row.sum(Summary::failed).into());
+        run.insert("failures".to_owned(), json!(failures(row)));
+    })
+}
+
+/// Requests without an answer, of all trials together, by kind.
+fn failures(row: &Row<Trial>) -> BTreeMap<&str, u64> {
+    let mut all = BTreeMap::new();
+    for (kind, count) in row.trials.iter().flat_map(|trial| &trial.summary.failures) {
+        *all.entry(kind.as_str()).or_default() += count;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Outcome, Record};
+
+    /// A thousand answers, of which some are slow, and failures.
+    fn trial(median_ms: u64, slow_ms: u64, failed: u64) -> Trial {
+        let mut summary = Summary::new(5.0, 1);
+        for number in 0..1000 + failed {
+            let outcome = if number < 1000 { Outcome::Answered } else { Outcome::Timeout };
+            let mut record = Record::new(5.0, number, 0, outcome);
+            record.ended_ns = if number < 10 { slow_ms } else { median_ms } * 1_000_000;
+            summary.add(&record);
+        }
+        Trial { summary, begin: Duration::ZERO, gap_ratio: None }
+    }
+
+    fn row(name: &str, trials: Vec<Trial>) -> Row<Trial> {
+        Row { name: Some(name.to_owned()), rate: 5.0, trials }
+    }
+
+    #[test]
+    fn targets_are_compared_with_the_first_one_trial_by_trial() {
+        let plain = row("plain", vec![trial(10, 110, 0), trial(10, 60, 0), trial(10, 10, 0)]);
+        let coded = row("coded", vec![trial(10, 30, 1), trial(10, 20, 2), trial(10, 20, 0)]);
+        let mut rows = [plain, coded];
+        compare(&mut rows);
+        let ratios = |row: &Row<Trial>| {
+            let ratios = row.trials.iter().map(|trial| trial.gap_ratio.map(|ratio| (ratio * 1e2).round()));
+            ratios.collect::<Vec<_>>()
+        };
+        // Without a gap there is nothing to compare with.
+        assert_eq!(ratios(&rows[0]), [Some(100.0), Some(100.0), None]);
+        assert_eq!(ratios(&rows[1]), [Some(20.0), Some(20.0), None]);
+        let table = table(&rows);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines[0].join(" "),
+            "NAME RATE NUM MED MEAN P99 P99.5 P99.9 MAX GAP RATIO REBUILT APPROX DEFAULT LATE FAILED"
+        );
+        assert_eq!((lines[2][0], lines[2][10], lines[2][15]), ("coded", "0.200", "timeout:3"));
+        let report = json(&rows);
+        let run = &report["runs"][1];
+        assert_eq!((&run["trials"], &run["failed"]), (&3.into(), &3.into()));
+        assert_eq!((&run["failures"]["timeout"], &run["requests"]), (&3.into(), &3003.into()));
+    }
+
+    #[test]
+    fn what_there_is_not_has_no_column() {
+        let table = table(&[Row { name: None, rate: 5.5, trials: vec![trial(1, 1, 0)] }]);
+        let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+        for absent in ["NAME", "RATIO", "ACCURACY", "A_D"] {
+            assert!(!header.contains(&absent), "{table}");
+        }
+        assert!(table.lines().nth(1).unwrap().trim_start().starts_with("5.5 "), "{table}");
+    }
+}
