@@ -142,6 +142,7 @@ bench: all ## Measure kernels and tools against their peers, as ratios within on
 	$(CARGO) bench --locked -p parm-simulation --bench queries
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 	testdata/bench/serve.sh "$(CURDIR)/$(BIN)"
+	testdata/bench/load.sh "$(CURDIR)/$(BIN)"
 	testdata/bench/sim.sh "$(CURDIR)/$(BIN)"
 
 .PHONY: clean
