@@ -43,10 +43,12 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
             json!({
                 "name": verdict.name,
                 "instances": candidate.model.synthetic_count(),
-                "latency_ms": {"median": median_ms(row), "p99": p99_ms(row), "p99.9": verdict.p999_ms},
+                "median_ms": median_ms(row),
+                "p99_ms": p99_ms(row),
+                "p99.9_ms": verdict.p999_ms,
                 "reconstructed": share(row),
                 "lost": lost(row),
-                "accuracy": verdict.accuracy,
+                "A_o": verdict.accuracy,
             })
         };
         let table: Vec<Value> = verdicts.iter().zip(&rows).zip(&candidates).map(entry).collect();
@@ -54,7 +56,10 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
         let policy = json!({"redundancy": model.redundancy, "answer": model.answer,
             "placement": model.placement, "ejection": model.ejection, "instances": model.instances});
         let name = &verdicts[chosen].name;
-        format!("{}\n", json!({"format": 1, "runs": table, "chosen": name, "why": why, "policy": policy}))
+        format!(
+            "{}\n",
+            json!({"format": 1, "candidates": table, "chosen": name, "why": why, "policy": policy})
+        )
     } else {
         table(&candidates, &rows, &verdicts, chosen, &why)
     };
