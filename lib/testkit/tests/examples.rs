@@ -31,7 +31,9 @@ fn run(name: &str, blocks: &[String]) {
     let bash = |script: &str| {
         let path = format!("{}:{}", tool::folder().display(), std::env::var("PATH").unwrap());
         let mut bash = Command::new("bash");
-        bash.args(["-eu", "-o", "pipefail", "-c", script]).current_dir(folder.path()).env("PATH", path);
+        // Servers that an example started would hold the pipes if it fails.
+        let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{script}");
+        bash.args(["-eu", "-o", "pipefail", "-c", &script]).current_dir(folder.path()).env("PATH", path);
         bash.output().unwrap()
     };
     let stage = format!("source '{}'", root().join("testdata/examples.sh").display());
