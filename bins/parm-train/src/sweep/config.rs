@@ -190,6 +190,10 @@ mod tests {
         let mut runs = Vec::new();
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
+            // Those of the simulations lie beside them.
+            if path.is_dir() {
+                continue;
+            }
             let config = Config::parse(&std::fs::read_to_string(&path).unwrap());
             runs.extend(config.unwrap_or_else(|error| panic!("{}: {error}", path.display())).runs);
         }
