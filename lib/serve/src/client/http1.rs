@@ -101,6 +101,11 @@ impl Idle {
 
     fn keep(&self, connection: Connection) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody drives them: those at the bottom, which no call takes, would stay when the server has
+        // closed them.
+        if idle.first_mut().is_some_and(|oldest| !oldest.is_ready()) {
+            idle.remove(0);
+        }
         if idle.len() < MOST_IDLE {
             idle.push(connection);
         }
