@@ -11,6 +11,10 @@ pub(crate) const STREAM_WINDOW: u32 = 16 << 20;
 /// The window of an HTTP/2 connection.
 pub(crate) const CONNECTION_WINDOW: u32 = 64 << 20;
 
+/// The largest HTTP/2 frame that the other side may send. With the 16 KiB of the standard a tensor of 600 KB
+/// comes in forty pieces.
+pub(crate) const FRAME: u32 = 1 << 20;
+
 /// Tensors begin at multiples of this, so that codes compute with them where they lie.
 const ALIGNMENT: usize = 16;
 
@@ -32,7 +36,7 @@ pub(crate) enum Incomplete<E> {
 /// All of a body of at most `limit` bytes, and its trailers; what is behind its first `header` bytes
 /// is aligned, unless it is small.
 pub(crate) async fn collect<B: Body<Data = Bytes> + Unpin>(
-    mut body: B,
+    body: &mut B,
     header: usize,
     limit: usize,
 ) -> Result<(Bytes, Option<HeaderMap>), Incomplete<B::Error>> {
@@ -87,7 +91,7 @@ mod tests {
     async fn what_is_behind_the_header_is_aligned() {
         let bytes: Vec<u8> = (0..100_000).map(|byte| byte as u8).collect();
         for header in [0, 1, 77, 128] {
-            let (read, _) = collect(in_pieces(&bytes, 1000), header, 100_000).await.unwrap();
+            let (read, _) = collect(&mut in_pieces(&bytes, 1000), header, 100_000).await.unwrap();
             assert_eq!(&read[..], &bytes);
             assert_eq!((read.as_ptr() as usize + header) % ALIGNMENT, 0);
         }
@@ -96,18 +100,18 @@ mod tests {
     #[tokio::test]
     async fn a_small_body_is_taken_as_it_comes() {
         let bytes = Bytes::from(vec![1; SMALL]);
-        let (read, _) = collect(Full::new(bytes.clone()), 1, SMALL).await.unwrap();
+        let (read, _) = collect(&mut Full::new(bytes.clone()), 1, SMALL).await.unwrap();
         assert_eq!((read.as_ptr(), read.len()), (bytes.as_ptr(), SMALL));
-        assert!(collect(in_pieces(&[], 1), 5, 0).await.unwrap().0.is_empty());
+        assert!(collect(&mut in_pieces(&[], 1), 5, 0).await.unwrap().0.is_empty());
     }
 
     #[tokio::test]
     async fn too_much_is_refused_whether_it_is_said_or_found() {
-        let said = collect(Full::new(Bytes::from(vec![1; 11])), 0, 10).await;
+        let said = collect(&mut Full::new(Bytes::from(vec![1; 11])), 0, 10).await;
         assert!(matches!(said, Err(Incomplete::TooLarge(11))));
-        let found = collect(in_pieces(&[1; 11], 4), 0, 10).await;
+        let found = collect(&mut in_pieces(&[1; 11], 4), 0, 10).await;
         assert!(matches!(found, Err(Incomplete::TooLarge(11))));
-        assert_eq!(collect(in_pieces(&[1; 10], 4), 0, 10).await.unwrap().0, [1; 10][..]);
+        assert_eq!(collect(&mut in_pieces(&[1; 10], 4), 0, 10).await.unwrap().0, [1; 10][..]);
     }
 
     #[tokio::test]
@@ -118,7 +122,7 @@ mod tests {
             Ok(Frame::data(Bytes::from_static(b"ab"))),
             Ok::<_, Infallible>(Frame::trailers(trailers.clone())),
         ];
-        let read = collect(StreamBody::new(tokio_stream::iter(frames)), 0, 10).await.unwrap();
+        let read = collect(&mut StreamBody::new(tokio_stream::iter(frames)), 0, 10).await.unwrap();
         assert_eq!(read, (Bytes::from_static(b"ab"), Some(trailers)));
     }
 }

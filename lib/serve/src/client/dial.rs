@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -61,13 +60,13 @@ impl Dialer {
         Ok(Self { address, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
     }
 
-    pub(super) async fn dial(&self) -> Result<TokioIo<Box<dyn Io>>, CallError> {
+    pub(super) async fn dial(&self) -> Result<Box<dyn Io>, CallError> {
         let connection = tokio::time::timeout(LONGEST, self.connect()).await.unwrap_or_else(|_| {
             let text = format!("no connection within {} ms", LONGEST.as_millis());
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         });
         let failed = |error| CallError::Unreachable(format!("the instance cannot be reached: {error}"));
-        connection.map(TokioIo::new).map_err(failed)
+        connection.map_err(failed)
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Io>> {

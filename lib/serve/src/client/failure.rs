@@ -34,18 +34,16 @@ pub(super) fn said(error: Error) -> CallError {
 }
 
 /// A connection that broke, or that did not speak HTTP.
-pub(super) fn broke(error: &hyper::Error) -> CallError {
-    let mut text = error.to_string();
-    let mut garbled = error.is_parse();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        garbled |= error.downcast_ref().is_some_and(|error: &h2::Error| error.is_library());
-        garbled |= error.downcast_ref().is_some_and(|error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-        });
-        cause = error.source();
-    }
+pub(super) fn broke(error: &(dyn StdError + 'static)) -> CallError {
+    let text: Vec<String> = causes(error).map(ToString::to_string).collect();
+    let text = text.join(": ");
+    let garbled = causes(error).any(|error| {
+        error.downcast_ref().is_some_and(|error: &hyper::Error| error.is_parse())
+            || error.downcast_ref().is_some_and(|error: &h2::Error| error.is_library())
+            || error.downcast_ref().is_some_and(|error: &io::Error| {
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+            })
+    });
     if garbled {
         CallError::Garbled(format!("the answer is no HTTP: {text}"))
     } else {
@@ -54,23 +52,21 @@ pub(super) fn broke(error: &hyper::Error) -> CallError {
 }
 
 /// True if the other side closed the connection, and the call may be sent over another.
-pub(super) fn is_closed(error: &hyper::Error) -> bool {
-    if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
-        return true;
-    }
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let h2 = error
+pub(super) fn is_closed(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).any(|error| {
+        error.downcast_ref().is_some_and(|error: &hyper::Error| {
+            error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+        }) || error
             .downcast_ref()
-            .is_some_and(|error: &h2::Error| error.is_io() || error.is_go_away() && error.is_remote());
-        let io = error.downcast_ref().is_some_and(|error: &io::Error| {
-            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-        });
-        if h2 || io {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+            .is_some_and(|error: &h2::Error| error.is_io() || error.is_go_away() && error.is_remote())
+            || error.downcast_ref().is_some_and(|error: &io::Error| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+            })
+    })
+}
+
+/// An error and what caused it.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }

@@ -73,7 +73,8 @@ impl Connection {
         let Self { sender, driver } = self;
         let answer = async {
             let response = sender.send_request(request).await.map_err(Failure::Unanswered)?;
-            receive(response, limit).await.map_err(Failure::Call)
+            let (parts, mut body) = response.into_parts();
+            receive(parts, &mut body, limit).await.map_err(Failure::Call)
         };
         driver.until(answer).await
     }
@@ -131,7 +132,7 @@ impl Http1 {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        let (sender, driver) = handshake(self.dialer.dial().await?).await.map_err(|error| broke(&error))?;
+        let (sender, driver) = handshake(TokioIo::new(self.dialer.dial().await?)).await.map_err(|error| broke(&error))?;
         let mut connection = Connection { sender, driver: Driver(Some(driver)) };
         let reply = connection.call(request, limit).await?;
         self.keep(connection);

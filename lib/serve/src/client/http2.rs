@@ -2,25 +2,33 @@
 //!
 //! One connection slows down when large tensors share it, so that there are several; a further one is
 //! made only when all others are in use.
+//!
+//! This is h2, without hyper around it: that sends a request's body when its head has been written, and so
+//! wakes the server twice.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::{Builder, SendRequest};
 use http::Request;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::TokioTimer;
-use tokio::sync::Mutex;
+use http_body::{Body as _, Frame};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::dial::Dialer;
 use super::failure::{broke, is_closed};
 use super::reply::{Reply, receive};
 use crate::instance::CallError;
 use crate::oip::http::Body;
-use crate::together::{Spawned, together};
-use crate::transport::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::together::Again;
+use crate::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
-/// The largest frame that a server may send. With the 16 KiB of the standard, the answer of 600 KB comes in
-/// forty pieces, and a call takes a third longer.
-const FRAME: u32 = 1 << 20;
+/// The most bytes of an answer's headers.
+const HEADERS: u32 = 64 << 10;
 
 /// The most connections.
 const CONNECTIONS: usize = 4;
@@ -41,14 +49,79 @@ struct Slot {
     calls: AtomicUsize,
     /// Calls in a row that were given up.
     given_up: AtomicU32,
-    connection: Mutex<Option<Numbered>>,
+    connection: AsyncMutex<Option<Numbered>>,
 }
 
 /// A connection, and which one of its slot it is.
 #[derive(Clone)]
 struct Numbered {
     number: u64,
-    connection: SendRequest<Body>,
+    connection: SendRequest<Bytes>,
+    read: Read,
+}
+
+impl Numbered {
+    /// Sends a request; gives the head of its answer.
+    async fn send(&self, request: Request<Body>) -> Result<http::Response<RecvStream>, h2::Error> {
+        let mut connection = self.connection.clone().ready().await?;
+        let (head, mut body) = request.into_parts();
+        let (answer, mut stream) =
+            connection.send_request(Request::from_parts(head, ()), body.is_end_stream())?;
+        while let Some(piece) = body.next_piece() {
+            stream.send_data(piece, body.is_end_stream())?;
+        }
+        answer.await
+    }
+}
+
+/// Bodies that were read to their ends. To drop one wakes the connection's task, which has nothing to do:
+/// another thread would be woken for it. So that task drops them, when it is at work.
+#[derive(Clone, Default)]
+struct Read(Arc<Mutex<Vec<RecvStream>>>);
+
+impl Read {
+    fn bodies(&self) -> MutexGuard<'_, Vec<RecvStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drives a connection, and drops what was read on it.
+    async fn driving<T>(self, connection: impl Future<Output = T>) {
+        let mut connection = pin!(connection);
+        // How it ends is what the calls on it are told.
+        let _ = Again::new(poll_fn(|context| {
+            self.bodies().clear();
+            connection.as_mut().poll(context)
+        }))
+        .await;
+    }
+}
+
+/// What is read of an answer.
+struct Answer(RecvStream);
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.0.poll_data(context)) {
+            Some(data) => Poll::Ready(Some(data.and_then(|data| {
+                self.0.flow_control().release_capacity(data.len())?;
+                Ok(Frame::data(data))
+            }))),
+            None => {
+                let trailers = ready!(self.0.poll_trailers(context));
+                Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
 }
 
 /// A call on a connection.
@@ -100,15 +173,19 @@ impl Http2 {
 
     async fn call_on(&self, slot: &Slot, request: Request<Body>, limit: usize) -> Result<Reply, CallError> {
         let (mut used, is_new) = self.connection(slot, None).await?;
-        let mut sent = used.connection.send_request(request.clone()).await;
+        let mut sent = used.send(request.clone()).await;
         if let Err(error) = &sent
             && !is_new
             && is_closed(error)
         {
-            let (mut other, _) = self.connection(slot, Some(used.number)).await?;
-            sent = other.connection.send_request(request).await;
+            (used, _) = self.connection(slot, Some(used.number)).await?;
+            sent = used.send(request).await;
         }
-        receive(sent.map_err(|error| broke(&error))?, limit).await
+        let (head, body) = sent.map_err(|error| broke(&error))?.into_parts();
+        let mut body = Answer(body);
+        let reply = receive(head, &mut body, limit).await?;
+        used.read.bodies().push(body.0);
+        Ok(reply)
     }
 
     /// The connection of a slot, but not this one; true if it is new.
@@ -116,28 +193,27 @@ impl Http2 {
         let mut held = slot.connection.lock().await;
         if let Some(held) = &*held
             && but != Some(held.number)
-            && !held.connection.is_closed()
             && slot.given_up.load(Ordering::Relaxed) < GIVEN_UP
         {
             return Ok((held.clone(), false));
         }
         let io = self.dialer.dial().await?;
-        let parts = Spawned::default();
-        let (connection, driver) = Builder::new(parts.clone())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let (connection, driver) = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
+            .max_header_list_size(HEADERS)
+            .enable_push(false)
             // Answers to calls that were given up are no attack here.
             .max_local_error_reset_streams(None)
             .handshake(io)
             .await
             .map_err(|error| broke(&error))?;
-        // How it ends is what the calls on it are told.
-        tokio::spawn(together(driver, parts));
+        let read = Read::default();
+        tokio::spawn(read.clone().driving(driver));
         slot.given_up.store(0, Ordering::Relaxed);
         let number = held.as_ref().map_or(0, |held| held.number + 1);
-        let new = Numbered { number, connection };
+        let new = Numbered { number, connection, read };
         *held = Some(new.clone());
         Ok((new, true))
     }

@@ -1,8 +1,11 @@
 //! Answers over HTTP.
 
+use std::error::Error as StdError;
+
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use hyper::body::Incoming;
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
 
 use super::failure::broke;
 use crate::instance::CallError;
@@ -18,8 +21,10 @@ pub(super) struct Reply {
 }
 
 /// Waits for the body of an answer, which may have `limit` bytes.
-pub(super) async fn receive(response: Response<Incoming>, limit: usize) -> Result<Reply, CallError> {
-    let (parts, body) = response.into_parts();
+pub(super) async fn receive<B>(parts: Parts, body: &mut B, limit: usize) -> Result<Reply, CallError>
+where
+    B: Body<Data = Bytes, Error: StdError + 'static> + Unpin,
+{
     let said = parts.headers.get(HEADER_LENGTH).and_then(|value| header_length(value.as_bytes()).ok());
     let (body, trailers) = collect(body, said.unwrap_or(0), limit).await.map_err(|error| match error {
         Incomplete::TooLarge(found) => {

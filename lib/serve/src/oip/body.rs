@@ -28,6 +28,11 @@ impl Body {
         self.0.is_empty()
     }
 
+    /// The first of the pieces that are left.
+    pub(crate) fn next_piece(&mut self) -> Option<Bytes> {
+        self.0.pop_front()
+    }
+
     /// One piece, copied together if there are several.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
@@ -56,7 +61,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        Poll::Ready(self.next_piece().map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,7 +17,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
 /// Reads a body, so that what is behind its first `header` bytes is aligned, and unpacks it.
 pub(super) async fn read(
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     header: usize,
     limits: &Limits,
 ) -> Result<Bytes, Error> {
@@ -29,7 +29,7 @@ pub(super) async fn read(
         return Err(too_large(said, limit));
     }
     let longest = Duration::from_millis(limits.body_ms);
-    let collected = tokio::time::timeout(longest, collect(body, header, limit)).await.map_err(|_| {
+    let collected = tokio::time::timeout(longest, collect(&mut body, header, limit)).await.map_err(|_| {
         let text = format!("the body did not arrive within {} ms", longest.as_millis());
         Error::new(Status::DeadlineExceeded, text)
     })?;
