@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{Limits, Tls};
 use crate::together::{Spawned, together};
-use crate::transport::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
 /// How often a silent HTTP/2 connection is asked whether it lives, and how long it has to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -156,6 +156,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .max_concurrent_streams(u32::try_from(limits.requests).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         // Clients that give up calls are no attack here.
