@@ -20,9 +20,8 @@ use parm_cli::input::Source;
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
-use parm_torch::session::Encoder;
 use parm_torch::train::sha256;
-use parm_torch::{Model, Pass, Session, device};
+use parm_torch::{Encoder, Model, Pass, Session, device};
 
 const NAME: &str = "parm-infer";
 
@@ -83,17 +82,17 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         (Some(file), Some(directory)) => {
             let load = |name: &String| Model::load(&directory.join(name), chosen.device);
             let encoder = match &file.encoder {
-                Some(name) => Encoder::Model(load(name)?),
+                Some(name) => Encoder::model(file.k, load(name)?),
                 None if file.code == "concat" => {
                     let tiles = Encoder::tiles(file.k, shape, chosen.device);
                     tiles.with_context(|| reader.name().to_owned())?
                 }
-                None => Encoder::Weights,
+                None => Encoder::linear(&file.linear()?),
             };
             let parities = file.parity.iter().map(|name| session(load(name)?)).collect::<Result<_>>()?;
-            Pass::coded(deployed, file.linear()?, encoder, parities, options.tail.into())
+            Pass::coded(deployed, file.r, encoder, parities, options.tail.into())
         }
-        _ => Pass::plain(deployed)?,
+        _ => Pass::plain(deployed),
     };
     let (k, r) = code.as_ref().map_or((1, 0), |file| (file.k, file.r));
     let targets = parity_targets(options, r)?;

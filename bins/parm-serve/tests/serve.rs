@@ -112,3 +112,53 @@ fn what_is_wrong_is_said_before_anything_listens() {
     let schema = Tool::new("parm-serve").args("--schema").run();
     assert_eq!((schema.code, schema.stdout.starts_with(b"{")), (0, true));
 }
+
+/// One of two instances takes ten seconds: what it has is rebuilt, exactly, since the model is linear.
+#[test]
+fn embedded_models_rebuild_what_they_predict_wherever_parity_queries_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights: Vec<f32> = (0..12).map(|at| (at as f32).sin()).collect();
+    std::fs::write(folder.path().join("model"), parm_testkit::safetensors::linear(&[4], 3, &weights))
+        .unwrap();
+    for encode in [true, false] {
+        let config = folder.path().join("c.json");
+        let text = format!(
+            r#"{{"models": [{{"name": "m", "deadline_ms": 20000, "call_timeout_ms": 20000,
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": [4]}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}],
+                "files": {{"deployed": "model", "parity": ["model"]}},
+                "redundancy": {{"policy": "coded", "code": {{"name": "sum", "k": 2}}}},
+                "instances": [{{"embedded": {{}}, "roles": ["deployed"]}},
+                    {{"embedded": {{"encode": {encode}}}, "roles": ["parity-0"]}},
+                    {{"synthetic": {{"behavior": {{"service": {{"distribution": "constant", "ms": 10000}}}}}},
+                        "roles": ["deployed"]}}]}}]}}"#
+        );
+        std::fs::write(&config, text).unwrap();
+        let server = Server::start(&config, &[]);
+        server.ready();
+        let http = server.http;
+        let ask_some = |client: usize| {
+            let rebuilt = (0..10).map(|at| {
+                let row = [0, 1, 2, 3].map(|axis| ((client * 40 + at * 4 + axis) as f32).cos());
+                let body = format!(
+                    r#"{{"inputs": [{{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": {row:?}}}]}}"#
+                );
+                let (code, answer) = ask(http, "POST", "/v2/models/m/infer", &body);
+                assert_eq!(code, 200, "{answer}");
+                let found: serde_json::Value = serde_json::from_str(&answer).unwrap();
+                for (output, weights) in weights.chunks(4).enumerate() {
+                    let expected: f32 = weights.iter().zip(&row).map(|(weight, value)| weight * value).sum();
+                    let found = found["outputs"][0]["data"][output].as_f64().unwrap();
+                    assert!((found - f64::from(expected)).abs() < 1e-5, "{expected}, {answer}");
+                }
+                usize::from(!found["parameters"]["parm_reconstructed"].is_null())
+            });
+            rebuilt.sum::<usize>()
+        };
+        let rebuilt: usize = std::thread::scope(|scope| {
+            let clients = [0, 1, 2, 3].map(|client| scope.spawn(move || ask_some(client)));
+            clients.map(|client| client.join().unwrap()).iter().sum()
+        });
+        assert!(rebuilt >= 1);
+    }
+}

@@ -22,7 +22,8 @@ const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)]
 
 /// Models inside this process; `parm-serve` brings libtorch's.
 pub trait Embed: Send + Sync + 'static {
-    /// An instance that runs the models of these files, by the names they are called by.
+    /// An instance that runs the models of these files, by the names they are called by. With the model's
+    /// code it may make coded queries itself.
     ///
     /// # Errors
     /// What went wrong.
@@ -31,13 +32,14 @@ pub trait Embed: Send + Sync + 'static {
         embedded: &Embedded,
         files: &BTreeMap<String, PathBuf>,
         model: &Model,
+        code: Option<&ServedCode>,
     ) -> Result<Arc<dyn Instance>, String>;
 
-    /// A learned encoder or decoder.
+    /// A learned encoder or decoder of a model.
     ///
     /// # Errors
     /// What went wrong.
-    fn network(&self, file: &Path) -> Result<Arc<dyn Network>, String>;
+    fn network(&self, file: &Path, model: &Model) -> Result<Arc<dyn Network>, String>;
 }
 
 /// No models inside this process.
@@ -50,11 +52,12 @@ impl Embed for NoModels {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
+        _: Option<&ServedCode>,
     ) -> Result<Arc<dyn Instance>, String> {
         Err("this program has no embedded models".to_owned())
     }
 
-    fn network(&self, _: &Path) -> Result<Arc<dyn Network>, String> {
+    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
         Err("this program has no embedded models".to_owned())
     }
 }
@@ -145,7 +148,7 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
             Instances { embedded: Some(embedded), .. } => {
                 let files = recipe.files(roles)?;
                 for number in 0..embedded.count {
-                    let instance = recipe.embed.instance(embedded, &files, recipe.model)?;
+                    let instance = recipe.embed.instance(embedded, &files, recipe.model, recipe.code)?;
                     add(instance, format!("embedded-{index}.{number}"));
                 }
             }

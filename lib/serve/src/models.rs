@@ -384,7 +384,7 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
     let mut rebuilt = Vec::new();
     match (&spec, &config.redundancy, &code) {
         (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
-            let (inputs, encoder, decoder) = coders(spec, coded, code, networks(code, &*embed)?)?;
+            let (inputs, encoder, decoder) = coders(spec, coded, code, networks(code, &config, &*embed)?)?;
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
@@ -428,13 +428,13 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
 }
 
 /// The networks of a learned code.
-fn networks(code: &ServedCode, embed: &dyn Embed) -> Result<Networks, String> {
+fn networks(code: &ServedCode, model: &Model, embed: &dyn Embed) -> Result<Networks, String> {
     let mut networks = Networks::default();
     if let Encoder::Network { file, .. } = &code.encoder {
-        networks.encoder = Some(embed.network(file)?);
+        networks.encoder = Some(embed.network(file, model)?);
     }
     if let Decoder::Network { file, .. } = &code.decoder {
-        networks.decoder = Some(embed.network(file)?);
+        networks.decoder = Some(embed.network(file, model)?);
     }
     Ok(networks)
 }

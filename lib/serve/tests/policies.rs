@@ -12,7 +12,7 @@ use common::http::{Reply, get, post};
 use common::server::Server;
 use common::{Call, Puppet, linear};
 use parm_serving::Embed;
-use parm_serving::config::{Embedded, Model};
+use parm_serving::config::{Embedded, Model, ServedCode};
 use parm_serving::instance::{CallError, Instance};
 use parm_serving::lane::Network;
 use tokio::sync::mpsc;
@@ -36,6 +36,7 @@ impl Embed for Puppets {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
+        _: Option<&ServedCode>,
     ) -> Result<Arc<dyn Instance>, String> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let (puppet, mut own, _) = Puppet::new();
@@ -48,7 +49,7 @@ impl Embed for Puppets {
         Ok(Arc::new(puppet))
     }
 
-    fn network(&self, _: &Path) -> Result<Arc<dyn Network>, String> {
+    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
         Err("the tests have none".to_owned())
     }
 }

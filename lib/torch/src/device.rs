@@ -21,6 +21,33 @@ pub struct Device(pub(crate) tch::Device);
 impl Device {
     /// The CPU.
     pub const CPU: Self = Self(tch::Device::Cpu);
+
+    /// True if it is a GPU.
+    #[must_use]
+    pub fn is_gpu(self) -> bool {
+        self.0.is_cuda()
+    }
+
+    /// Has what this thread computes on a GPU run beside what other threads compute there, in a stream of
+    /// its own. On the CPU it does so anyway.
+    ///
+    /// # Errors
+    /// A GPU that gives no stream.
+    pub fn own_stream(self) -> Result<(), DeviceError> {
+        // As libtorch numbers the kinds of devices.
+        let (kind, index) = match self.0 {
+            tch::Device::Cuda(index) => (1, i8::try_from(index).unwrap_or(i8::MAX)),
+            _ => (0, -1),
+        };
+        // SAFETY: it takes two numbers, and catches what libtorch throws. It changes the thread's own
+        // setting alone.
+        if unsafe { parm_own_stream(kind, index) } { Ok(()) } else { Err(DeviceError::Stream(self)) }
+    }
+}
+
+unsafe extern "C" {
+    /// In `stream.cpp`.
+    fn parm_own_stream(kind: i8, index: i8) -> bool;
 }
 
 /// The device that was found for a [`DeviceChoice`].
@@ -41,6 +68,9 @@ pub enum DeviceError {
     /// The library is there, but no GPU.
     #[error("found no GPU that libtorch can use, expected one with NVIDIA's driver")]
     NoGpu,
+    /// libtorch gives this device no stream.
+    #[error("found no stream on {:?}, expected one for each instance", .0.0)]
+    Stream(Device),
     /// An index beyond the GPUs of this machine.
     #[error("found {found} GPUs, expected GPU {index} to be one of them (they count from 0)")]
     Index {
@@ -152,6 +182,16 @@ mod tests {
         let error = prepare(DeviceChoice::Cuda(0), Some(1)).unwrap_err().to_string();
         assert!(error.contains("expected") && !error.contains('\n'), "{error}");
         assert_eq!(prepare(DeviceChoice::Auto, Some(1)).unwrap().device, Device::CPU);
+    }
+
+    #[test]
+    fn a_thread_has_its_stream_on_the_cpu_and_none_on_a_gpu_that_is_not_there() {
+        assert!(Device::CPU.own_stream().is_ok());
+        if DRIVER_FILES.iter().any(|file| Path::new(file).exists()) {
+            return;
+        }
+        let error = Device(tch::Device::Cuda(0)).own_stream().unwrap_err().to_string();
+        assert_eq!(error, "found no stream on Cuda(0), expected one for each instance");
     }
 
     #[test]

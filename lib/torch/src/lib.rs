@@ -1,8 +1,9 @@
 //! Models on libtorch: the only crate that names tch.
 //!
 //! [`device`] chooses where to compute and loads the GPU code if there is a GPU, [`network`] has the
-//! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either kind, native or TorchScript,
-//! [`session`] runs one on blocks of rows, [`adam`] and [`train`] make new ones. Tensors cross this
+//! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either
+//! kind, native or TorchScript, [`encoder`] makes coded queries, [`session`] runs a model on blocks of
+//! rows, [`adam`] and [`train`] make new ones. Tensors cross this
 //! crate's border as slices of numbers, never as types of tch or ndarray.
 //!
 //! Nothing here reads the clock, the environment or libtorch's random source: what is random is
@@ -11,12 +12,14 @@
 pub mod adam;
 pub mod checkpoint;
 pub mod device;
+pub mod encoder;
 pub mod model;
 pub mod network;
 pub mod session;
 pub mod train;
 
 pub use device::Device;
+pub use encoder::Encoder;
 pub use model::Model;
 pub use network::{Description, Family, Mode, Network};
 pub use session::{Pass, Session};

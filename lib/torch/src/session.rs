@@ -1,13 +1,12 @@
 //! Running a model on blocks of rows.
 
 use bytemuck::cast_slice;
-use parm::codes::CodeError;
-use parm::codes::concat::{Concat, ConcatError};
 use parm::npy::RowLayout;
-use parm::{Dtype, LinearCode, Tail};
+use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
+use crate::encoder::Encoder;
 use crate::model::Model;
 
 /// A model and a stream that it answers.
@@ -98,7 +97,28 @@ impl Session {
         queries: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let queries = self.upload(rows, queries).map_err(|error| self.refused(&error))?;
+        let queries = self.upload(&[rows], queries).map_err(|error| self.refused(&error))?;
+        self.answer(rows, &queries, outputs)
+    }
+
+    /// As [`run`](Self::run), for coded queries that are made on the device: `groups` holds at least
+    /// `rows` groups of k queries, and row i of the outputs is that for coded query `coded` of group i.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_coded(
+        &mut self,
+        encoder: &Encoder,
+        coded: usize,
+        rows: usize,
+        groups: &[f32],
+        outputs: &mut Vec<u8>,
+    ) -> Result<&RowLayout, SessionError> {
+        let make = || {
+            let groups = self.upload(&[rows, encoder.k()], groups)?;
+            encoder.encode(coded..coded + 1, &groups).map(|mut made| made.swap_remove(0))
+        };
+        let queries = make().map_err(|error| self.refused(&error))?;
         self.answer(rows, &queries, outputs)
     }
 
@@ -128,14 +148,13 @@ impl Session {
         Ok(self.output.get_or_insert(found))
     }
 
-    /// Rows on the device: `[rows, shape…]`.
-    fn upload(&self, rows: usize, queries: &[f32]) -> Result<Tensor, TchError> {
-        let elements: usize = self.shape.iter().product();
+    /// Queries on the device: `[axes…, shape…]`.
+    fn upload(&self, axes: &[usize], queries: &[f32]) -> Result<Tensor, TchError> {
+        let size: Vec<usize> = axes.iter().chain(&self.shape).copied().collect();
         let queries = queries
-            .get(..rows * elements)
-            .ok_or_else(|| TchError::Shape(format!("{} numbers for {rows} rows", queries.len())))?;
-        let size: Vec<i64> =
-            std::iter::once(rows).chain(self.shape.iter().copied()).map(|axis| axis as i64).collect();
+            .get(..size.iter().product())
+            .ok_or_else(|| TchError::Shape(format!("{} numbers for {size:?}", queries.len())))?;
+        let size: Vec<i64> = size.iter().map(|&axis| axis as i64).collect();
         Tensor::f_from_data_size(cast_slice(queries), &size, Kind::Float)?.f_to_device(self.device.0)
     }
 
@@ -158,106 +177,37 @@ impl Session {
 #[derive(Debug)]
 pub struct Pass {
     deployed: Session,
-    code: LinearCode,
+    /// Parity queries of a group.
+    r: usize,
     encoder: Encoder,
     /// By parity; none where the deployed model answers parity queries.
     parities: Vec<Session>,
     tail: Tail,
 }
 
-/// How a pass makes parity queries.
-#[derive(Debug)]
-pub enum Encoder {
-    /// As the code's weighted sums.
-    Weights,
-    /// As images of tiles.
-    Tiles(Tiles),
-    /// By a model, `[k, …]` to `[r, …]`.
-    Model(Model),
-}
-
-/// The matrices of the code `concat` on a device, by slot: D and Aᵀ, where an image X adds D·X·Aᵀ.
-#[derive(Debug)]
-pub struct Tiles(Vec<[Tensor; 2]>);
-
-impl Encoder {
-    /// Images of tiles for groups of k queries of this shape.
-    ///
-    /// # Errors
-    /// Queries that are no images, or too small.
-    pub fn tiles(k: usize, shape: &[usize], device: Device) -> Result<Self, ConcatError> {
-        let concat = Concat::<f32>::new(k, shape)?;
-        let square = |values: &[f32]| {
-            let size = values.len().isqrt() as i64;
-            Tensor::from_slice(values).view([size, size]).to_device(device.0)
-        };
-        let slot = |slot| {
-            let [down, across] = concat.matrices(slot);
-            [square(&down), square(&across).transpose(0, 1).contiguous()]
-        };
-        Ok(Self::Tiles(Tiles((0..k).map(slot).collect())))
-    }
-
-    /// The parity queries of groups `[groups, k, …]`: r times `[groups, …]`.
-    fn encode(&self, code: &LinearCode, groups: &Tensor) -> Result<Vec<Tensor>, TchError> {
-        let slot = |slot: usize| groups.f_select(1, slot as i64);
-        match self {
-            Self::Weights => {
-                let parity = |j| {
-                    let weights = code.weights(j);
-                    sum((0..code.k()).map(|at| slot(at)?.f_mul_scalar(weights[at])))
-                };
-                (0..code.r()).map(parity).collect()
-            }
-            Self::Tiles(Tiles(matrices)) => {
-                let tile =
-                    |(at, [down, across]): (usize, &[Tensor; 2])| down.f_matmul(&slot(at)?)?.f_matmul(across);
-                Ok(vec![sum(matrices.iter().enumerate().map(tile))?])
-            }
-            Self::Model(model) => {
-                let coded = model.predict(groups)?;
-                (0..code.r()).map(|j| coded.f_select(1, j as i64)).collect()
-            }
-        }
-    }
-}
-
-fn sum(mut terms: impl Iterator<Item = Result<Tensor, TchError>>) -> Result<Tensor, TchError> {
-    let first = terms.next().unwrap_or_else(|| Err(TchError::Shape("a group without queries".into())))?;
-    terms.try_fold(first, |sum, term| sum.f_add(&term?))
-}
-
 impl Pass {
-    /// A pass without parity models.
-    ///
-    /// # Errors
-    /// None: a group of one query is a group.
-    pub fn plain(deployed: Session) -> Result<Self, CodeError> {
-        let (code, encoder) = (LinearCode::none(1)?, Encoder::Weights);
-        Ok(Self { deployed, code, encoder, parities: Vec::new(), tail: Tail::Error })
+    /// A pass without parity queries.
+    #[must_use]
+    pub fn plain(deployed: Session) -> Self {
+        let encoder = Encoder::weights(1, Vec::new());
+        Self { deployed, r: 0, encoder, parities: Vec::new(), tail: Tail::Error }
     }
 
-    /// A pass with a code, and its parity models by parity; without any the deployed model answers
-    /// parity queries too.
+    /// A pass with r parity queries for each group, and their models by parity; without any the deployed
+    /// model answers parity queries too.
     ///
     /// # Panics
     /// If there are parity models, but not one for each parity.
     #[must_use]
-    pub fn coded(
-        deployed: Session,
-        code: LinearCode,
-        encoder: Encoder,
-        parities: Vec<Session>,
-        tail: Tail,
-    ) -> Self {
-        assert!(parities.is_empty() || parities.len() == code.r(), "one parity model for each parity");
-        Self { deployed, code, encoder, parities, tail }
+    pub fn coded(deployed: Session, r: usize, encoder: Encoder, parities: Vec<Session>, tail: Tail) -> Self {
+        assert!(parities.is_empty() || parities.len() == r, "one parity model for each parity");
+        Self { deployed, r, encoder, parities, tail }
     }
 
     /// Queries of a group: blocks but the last must hold whole groups.
     #[must_use]
     pub fn k(&self) -> usize {
-        self.code.k()
+        self.encoder.k()
     }
 
     /// What the outputs look like: the deployed model's, then those for each parity.
@@ -266,7 +216,7 @@ impl Pass {
     /// As [`Session::output`].
     pub fn layouts(&mut self) -> Result<Vec<RowLayout>, SessionError> {
         let mut layouts = vec![self.deployed.output()?.clone()];
-        for parity in 0..self.code.r() {
+        for parity in 0..self.r {
             layouts.push(match self.parities.get_mut(parity) {
                 Some(session) => session.output()?.clone(),
                 None => self.deployed.output()?.clone(),
@@ -287,14 +237,15 @@ impl Pass {
         queries: &[f32],
         outputs: &mut Vec<Vec<u8>>,
     ) -> Result<(), SessionError> {
-        outputs.resize_with(1 + self.code.r(), Vec::new);
+        outputs.resize_with(1 + self.r, Vec::new);
         let [own, of_parities @ ..] = outputs.as_mut_slice() else { return Ok(()) };
-        let queries = self.deployed.upload(rows, queries).map_err(|error| self.deployed.refused(&error))?;
+        let queries =
+            self.deployed.upload(&[rows], queries).map_err(|error| self.deployed.refused(&error))?;
         self.deployed.answer(rows, &queries, own)?;
         for output in of_parities.iter_mut() {
             output.clear();
         }
-        if self.code.r() == 0 {
+        if self.r == 0 {
             return Ok(());
         }
         let coded = self.encode(rows, &queries).map_err(|error| self.deployed.refused(&error))?;
@@ -310,7 +261,7 @@ impl Pass {
 
     /// The parity queries of rows `[rows, …]` on the device: r times `[groups, …]`.
     fn encode(&self, rows: usize, queries: &Tensor) -> Result<Vec<Tensor>, TchError> {
-        let k = self.code.k();
+        let k = self.encoder.k();
         let whole = rows / k * k;
         let grouped = |rows: &Tensor| {
             let mut shape = rows.size();
@@ -324,7 +275,7 @@ impl Pass {
             let last = grouped(&queries.f_index_select(0, &last)?)?;
             groups = Tensor::f_cat(&[groups, last], 0)?;
         }
-        self.encoder.encode(&self.code, &groups)
+        self.encoder.encode(0..self.r, &groups)
     }
 }
 

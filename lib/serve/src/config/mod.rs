@@ -615,11 +615,14 @@ pub struct Embedded {
     pub count: usize,
     /// Where: `cpu`, `cuda`, `cuda:N` or `auto`.
     pub device: String,
+    /// Whether they make coded queries there, of queries that are sent to them as they are; by default on
+    /// GPUs, but not on CPUs.
+    pub encode: Option<bool>,
 }
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { count: 1, device: "cpu".to_owned() }
+        Self { count: 1, device: "cpu".to_owned(), encode: None }
     }
 }
 

@@ -25,7 +25,17 @@ pub trait Instance: Send + Sync + 'static {
 
     /// What a model takes and gives.
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata>;
+
+    /// True if it makes coded queries itself, where it computes: a request for them then holds the groups,
+    /// `[rows, k, …]` with zeros in slots without a query, and says in the parameter [`CODED`] which coded
+    /// query of each group is asked.
+    fn encodes(&self) -> bool {
+        false
+    }
 }
+
+/// The parameter that names the coded query to make of groups, by index.
+pub const CODED: &str = "parm_coded";
 
 /// Waits for an answer so long, and then gives it up.
 ///

@@ -13,8 +13,8 @@ use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
 use super::{Encoding, Event, Values};
-use crate::instance::{CallContext, CallError, Headers};
-use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
+use crate::instance::{CODED, CallContext, CallError, Headers};
+use crate::oip::{Error, InferRequest, InferResponse, Parameter, Parameters, Tensor};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -199,7 +199,13 @@ impl Driver {
             let encoded = match work {
                 Work::Ready => Ok(()),
                 Work::Encode { encoder, coded, rows, input } => {
-                    encoder.encode(coded, &rows).map(|tensors| request.inputs = tensors).map(|()| {
+                    let made = if instance.encodes() {
+                        request.parameters.insert(CODED.to_owned(), Parameter::Uint(coded as u64));
+                        Ok(encoder.groups(&rows))
+                    } else {
+                        encoder.encode(coded, &rows)
+                    };
+                    made.map(|tensors| request.inputs = tensors).map(|()| {
                         if let (Some(name), [tensor]) = (input, &mut request.inputs[..]) {
                             tensor.name = name;
                         }

@@ -39,6 +39,7 @@ pub type Members = Vec<(usize, Vec<Bytes>)>;
 
 /// Makes coded queries; shared by calls.
 pub struct RowEncoder {
+    k: usize,
     inputs: Vec<RowTensor>,
     how: How,
 }
@@ -48,14 +49,10 @@ enum How {
     Matrix(Vec<Vec<f64>>),
     /// One encoder for each input.
     Concat {
-        k: usize,
         single: Vec<Concat<f32>>,
         double: Vec<Concat<f64>>,
     },
-    Network {
-        k: usize,
-        network: Arc<dyn Network>,
-    },
+    Network(Arc<dyn Network>),
 }
 
 /// Rebuilds predictions.
@@ -150,7 +147,6 @@ pub fn coders(
             let shapes: Vec<Vec<usize>> = shapes.collect();
             let text = |error: parm::codes::concat::ConcatError| error.to_string();
             How::Concat {
-                k,
                 single: shapes
                     .iter()
                     .map(|shape| Concat::new(k, shape))
@@ -164,8 +160,7 @@ pub fn coders(
             }
         }
         Encoder::Network { .. } => {
-            let network = networks.encoder.ok_or("a learned encoder needs embedded models")?;
-            How::Network { k, network }
+            How::Network(networks.encoder.ok_or("a learned encoder needs embedded models")?)
         }
     };
     let (n, by) = match &code.decoder {
@@ -187,7 +182,7 @@ pub fn coders(
     };
     let rebuilt = outputs.iter().map(|&index| spec.outputs[index].clone()).collect();
     let decoder = RowDecoder { outputs, specs: rebuilt, k, n, how: by, calibration: calibration_of(coded)? };
-    Ok((CodedInputs(inputs), RowEncoder { inputs: specs, how }, decoder))
+    Ok((CodedInputs(inputs), RowEncoder { k, inputs: specs, how }, decoder))
 }
 
 /// The indices, among a model's inputs, of those that are coded.
@@ -215,6 +210,32 @@ impl RowEncoder {
                 parameters: Parameters::default(),
                 data: Chunks::from(data),
             })
+        };
+        self.inputs.iter().enumerate().map(tensor).collect()
+    }
+
+    /// The groups themselves, for who encodes them: of each input `[rows, k, …]`, zeros in slots without a
+    /// query.
+    #[must_use]
+    pub fn groups(&self, rows: &[Members]) -> Vec<Tensor> {
+        let tensor = |(index, spec): (usize, &RowTensor)| {
+            let zeros = Bytes::from(vec![0; spec.bytes]);
+            let in_slot = |members: &Members, slot: usize| {
+                let query = members.iter().find(|(held, _)| *held == slot);
+                query.and_then(|(_, inputs)| inputs.get(index)).unwrap_or(&zeros).clone()
+            };
+            let mut shape = spec.shape_of(rows.len());
+            shape.insert(1, self.k as u64);
+            Tensor {
+                name: spec.name.clone(),
+                datatype: spec.datatype,
+                shape,
+                parameters: Parameters::default(),
+                data: rows
+                    .iter()
+                    .flat_map(|members| (0..self.k).map(|slot| in_slot(members, slot)))
+                    .collect(),
+            }
         };
         self.inputs.iter().enumerate().map(tensor).collect()
     }
@@ -248,11 +269,11 @@ impl RowEncoder {
         queries: &[(usize, Cow<[T]>)],
         out: &mut [T],
     ) -> Result<(), String> {
-        let all = |k: usize, zeros: &[T]| -> Vec<T> {
+        let all = |zeros: &[T]| -> Vec<T> {
             let query = |slot: usize| {
                 queries.iter().find(|(held, _)| *held == slot).map_or(zeros, |(_, query)| &query[..])
             };
-            (0..k).flat_map(|slot| query(slot).iter().copied()).collect()
+            (0..self.k).flat_map(|slot| query(slot).iter().copied()).collect()
         };
         match &self.how {
             How::Matrix(matrix) => {
@@ -262,18 +283,18 @@ impl RowEncoder {
                 let rows: Vec<&[T]> = queries.iter().map(|(_, query)| &query[..]).collect();
                 codes::combine(&weights, &rows, out);
             }
-            How::Concat { k, single, double } => {
+            How::Concat { single, double } => {
                 let zeros = vec![T::zeroed(); out.len()];
-                let rows = all(*k, &zeros);
+                let rows = all(&zeros);
                 let rows: Vec<&[T]> = rows.chunks_exact(out.len().max(1)).collect();
                 if let Some(concat) = T::pick(single, double).get(index) {
                     concat.encode(&rows, &mut Vec::new(), out);
                 }
             }
-            How::Network { k, network } => {
+            How::Network(network) => {
                 let zeros = vec![T::zeroed(); out.len()];
-                let values: Vec<f32> = all(*k, &zeros).iter().map(|value| value.to_f64() as f32).collect();
-                let coded_rows = network.run(*k, &spec.shape, &values)?;
+                let values: Vec<f32> = all(&zeros).iter().map(|value| value.to_f64() as f32).collect();
+                let coded_rows = network.run(self.k, &spec.shape, &values)?;
                 let row = coded_rows.chunks_exact(out.len().max(1)).nth(coded);
                 let row = row.ok_or("the learned encoder gave fewer parities than its code has")?;
                 for (out, value) in out.iter_mut().zip(row) {

@@ -1,0 +1,182 @@
+//! Instances that run models on libtorch.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::thread;
+
+use bytes::Bytes;
+use parm::Dtype;
+use parm::dtype::Float;
+use parm_serving::instance::{Answer, CODED, CallContext, CallError, Instance};
+use parm_serving::oip::{
+    Chunks, Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Parameters, Status,
+    Tensor, TensorMetadata,
+};
+use parm_torch::{Device, Encoder, Session};
+use tokio::sync::oneshot;
+
+/// A model that is loaded, and what goes in and out.
+pub(super) struct Loaded {
+    pub(super) session: Session,
+    pub(super) shape: Vec<usize>,
+    pub(super) outputs: Vec<usize>,
+    pub(super) dtype: Dtype,
+}
+
+/// What the thread of an instance works with.
+pub(super) struct Models {
+    pub(super) device: Device,
+    pub(super) models: HashMap<String, Loaded>,
+    /// What makes coded queries, if that is done here.
+    pub(super) encoder: Option<Encoder>,
+    /// The name of the output.
+    pub(super) output: String,
+}
+
+/// What a model takes and gives.
+struct Described {
+    shape: Vec<usize>,
+    outputs: Vec<usize>,
+    dtype: Dtype,
+}
+
+type Job = (InferRequest, oneshot::Sender<Result<InferResponse, CallError>>);
+
+/// An instance with a thread of its own, which runs one call after the other.
+pub(super) struct EmbeddedInstance {
+    jobs: mpsc::Sender<Job>,
+    described: HashMap<String, Described>,
+    encodes: bool,
+    /// The names of the input and the output.
+    names: [String; 2],
+}
+
+impl EmbeddedInstance {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread, or no stream on a GPU.
+    pub(super) fn start(mut models: Models, names: [String; 2]) -> Result<Self, String> {
+        let (jobs, todo) = mpsc::channel::<Job>();
+        let describe = |(name, loaded): (&String, &Loaded)| {
+            let Loaded { shape, outputs, dtype, .. } = loaded;
+            (name.clone(), Described { shape: shape.clone(), outputs: outputs.clone(), dtype: *dtype })
+        };
+        let described = models.models.iter().map(describe).collect();
+        let encodes = models.encoder.is_some();
+        let (started, has_stream) = mpsc::channel();
+        let work = move || {
+            // Who started it waits for this.
+            let _ = started.send(models.device.own_stream());
+            while let Ok((request, reply)) = todo.recv() {
+                // Who gave up is not answered.
+                if !reply.is_closed() {
+                    let _ = reply.send(models.run(request));
+                }
+            }
+        };
+        thread::Builder::new().name("embedded".into()).spawn(work).map_err(|error| error.to_string())?;
+        let stream = has_stream.recv().map_err(|error| error.to_string())?;
+        stream.map_err(|error| error.to_string())?;
+        Ok(Self { jobs, described, encodes, names })
+    }
+}
+
+impl Models {
+    /// Answers a request.
+    fn run(&mut self, request: InferRequest) -> Result<InferResponse, CallError> {
+        let refused = |text: String| CallError::Refused(Error::invalid(text));
+        let loaded = self.models.get_mut(&request.model);
+        let loaded =
+            loaded.ok_or_else(|| CallError::Failed(Error::new(Status::NotFound, "unknown model")))?;
+        let coded = match (&self.encoder, request.parameters.get(CODED)) {
+            (Some(encoder), Some(&Parameter::Uint(coded))) => Some((encoder, coded as usize)),
+            _ => None,
+        };
+        let [input] = &request.inputs[..] else {
+            return Err(refused(format!("found {} inputs, expected 1", request.inputs.len())));
+        };
+        let dtype = input.datatype.dtype().ok_or_else(|| refused(format!("found {}", input.datatype)))?;
+        let data = input.data.contiguous();
+        let queries = coded.map_or(1, |(encoder, _)| encoder.k());
+        let size = queries * loaded.shape.iter().product::<usize>();
+        let rows = input.shape.first().map_or(0, |&rows| rows as usize);
+        if rows.checked_mul(size * dtype.size()) != Some(data.len()) {
+            let times = if coded.is_some() { format!("{queries} times ") } else { String::new() };
+            return Err(refused(format!(
+                "found input of shape {:?}, expected rows of {times}{:?}",
+                input.shape, loaded.shape
+            )));
+        }
+        let mut values = vec![0.0_f32; rows * size];
+        f32::decode(dtype, &data, &mut values);
+        let mut bytes = Vec::new();
+        let answered = match coded {
+            Some((encoder, coded)) => loaded.session.run_coded(encoder, coded, rows, &values, &mut bytes),
+            None => loaded.session.run(rows, &values, &mut bytes),
+        };
+        let failed = |text: String| CallError::Failed(Error::new(Status::Internal, text));
+        answered.map_err(|error| failed(error.to_string()))?;
+        let outputs = loaded.outputs.iter().map(|&axis| axis as u64);
+        let tensor = Tensor {
+            name: self.output.clone(),
+            datatype: Datatype::from(loaded.dtype),
+            shape: std::iter::once(rows as u64).chain(outputs).collect(),
+            parameters: Parameters::default(),
+            data: Chunks::from(Bytes::from(bytes)),
+        };
+        Ok(InferResponse {
+            model: request.model,
+            version: request.version,
+            id: request.id,
+            parameters: Parameters::default(),
+            outputs: vec![tensor],
+        })
+    }
+}
+
+impl Instance for EmbeddedInstance {
+    fn infer(&self, request: InferRequest, _: CallContext) -> Answer<InferResponse> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || CallError::Unreachable("the thread of the embedded instance is gone".to_owned());
+        let sent = self.jobs.send((request, reply)).map_err(|_| gone());
+        Box::pin(async move {
+            sent?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+
+    fn ready(&self, model: &str, _: &str) -> Answer<()> {
+        let known = self.described.contains_key(model);
+        Box::pin(async move {
+            if known { Ok(()) } else { Err(CallError::Failed(Error::new(Status::NotFound, "unknown model"))) }
+        })
+    }
+
+    fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata> {
+        let shape =
+            |shape: &[usize]| std::iter::once(-1).chain(shape.iter().map(|&axis| axis as i64)).collect();
+        let metadata = self.described.get(model).map(|described| ModelMetadata {
+            name: model.to_owned(),
+            versions: vec![version.to_owned()],
+            platform: "libtorch".to_owned(),
+            inputs: vec![TensorMetadata {
+                name: self.names[0].clone(),
+                datatype: Datatype::Fp32,
+                shape: shape(&described.shape),
+            }],
+            outputs: vec![TensorMetadata {
+                name: self.names[1].clone(),
+                datatype: Datatype::from(described.dtype),
+                shape: shape(&described.outputs),
+            }],
+        });
+        Box::pin(async move {
+            metadata.ok_or_else(|| CallError::Failed(Error::new(Status::NotFound, "unknown model")))
+        })
+    }
+
+    fn encodes(&self) -> bool {
+        self.encodes
+    }
+}
