@@ -3,14 +3,16 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::http::{get, post, raw, send};
 use common::server::{Server, config};
 use parm_serving::NoModels;
-use parm_serving::config::Config;
-use parm_serving::proto;
+use parm_serving::config::{Config, Remote};
+use parm_serving::instance::{CallContext, CallError};
+use parm_serving::oip::{Status, grpc as wire};
 use parm_serving::server::{Order, Running};
+use parm_serving::{client, proto};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -268,6 +270,22 @@ async fn what_is_rebuilt_is_named() {
         codes.push(post(server.http(), "/v2/models/toy/infer", &refuses).await.code);
     }
     assert!(codes.iter().all(|code| [200, 504].contains(code)), "{codes:?}");
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_call_over_grpc_holds() {
+    let slow = r#"[{"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 9000}}}}]"#;
+    let server = Server::start(&TOY.replace(r#"[{"synthetic": {"count": 3}}]"#, slow), "").await;
+    let at = server.at.grpc.unwrap();
+    let remote = Remote { url: format!("grpc://{at}"), ..Remote::default() };
+    let asked = wire::read_request(request("a", 8)).unwrap();
+    // The client of this crate leaves it to its caller to stop waiting.
+    let call = CallContext { timeout: Some(Duration::from_millis(50)), ..CallContext::default() };
+    let since = Instant::now();
+    let error = client::connect(&remote, at, 1 << 20).unwrap().infer(asked, call).await.unwrap_err();
+    let CallError::Failed(error) = error else { panic!("{error}") };
+    assert_eq!(error.status, Status::DeadlineExceeded);
+    assert!(since.elapsed() < Duration::from_secs(5), "{error}");
 }
 
 #[tokio::test]

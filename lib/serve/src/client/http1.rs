@@ -132,7 +132,8 @@ impl Http1 {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        let (sender, driver) = handshake(TokioIo::new(self.dialer.dial().await?)).await.map_err(|error| broke(&error))?;
+        let (sender, driver) =
+            handshake(TokioIo::new(self.dialer.dial().await?)).await.map_err(|error| broke(&error))?;
         let mut connection = Connection { sender, driver: Driver(Some(driver)) };
         let reply = connection.call(request, limit).await?;
         self.keep(connection);

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use http::HeaderMap;
@@ -16,7 +17,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::http::{Shared, passed_on};
 use super::{model_config, statistics};
-use crate::instance::Headers;
+use crate::instance::CallContext;
 use crate::oip::{Error, InferRequest, grpc as wire};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use crate::proto::{
@@ -30,6 +31,9 @@ use crate::proto::{
 
 /// Requests of one stream that are answered at once, and responses that wait to be sent.
 const STREAM: usize = 256;
+
+/// The header of calls that say how long the client waits.
+const TIMEOUT: &str = "grpc-timeout";
 
 /// The service's implementation.
 #[derive(Clone)]
@@ -53,14 +57,37 @@ impl Service {
         self.0.admin.check(headers)
     }
 
-    async fn infer(&self, request: InferRequest, headers: Headers) -> Result<ModelInferResponse, Error> {
-        Ok(wire::write_response(&self.0.server.infer(request, headers).await?))
+    async fn infer(&self, request: InferRequest, call: CallContext) -> Result<ModelInferResponse, Error> {
+        Ok(wire::write_response(&self.0.server.infer(request, call).await?))
     }
 }
 
 /// The headers of a request, which gRPC calls metadata.
 fn headers<T>(request: &Request<T>) -> HeaderMap {
     request.metadata().clone().into_headers()
+}
+
+/// How long the client waits for an answer, if it says so.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(said) = headers.get(TIMEOUT) else { return Ok(None) };
+    let parse = || {
+        let (number, unit) = said.to_str().ok()?.split_at_checked(said.len().checked_sub(1)?)?;
+        let number =
+            number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u32>().ok())??;
+        let unit = match unit {
+            "H" => Duration::from_hours(1),
+            "M" => Duration::from_mins(1),
+            "S" => Duration::from_secs(1),
+            "m" => Duration::from_millis(1),
+            "u" => Duration::from_micros(1),
+            "n" => Duration::from_nanos(1),
+            _ => return None,
+        };
+        unit.checked_mul(number)
+    };
+    let wrong =
+        || Error::invalid(format!("found {TIMEOUT} {said:?}, expected a number and H, M, S, m, u or n"));
+    parse().map(Some).ok_or_else(wrong)
 }
 
 #[tonic::async_trait]
@@ -115,8 +142,9 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelInferResponse>, Status> {
         let headers = headers(&request);
         self.inference(&headers)?;
+        let call = CallContext { timeout: timeout(&headers)?, headers: passed_on(&headers) };
         let asked = wire::read_request(request.into_inner())?;
-        Ok(Response::new(self.infer(asked, passed_on(&headers)).await?))
+        Ok(Response::new(self.infer(asked, call).await?))
     }
 
     /// Requests of a stream are answered as their answers come, those of a sequence in order.
@@ -126,7 +154,8 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
         let headers = headers(&request);
         self.inference(&headers)?;
-        let passed_on = passed_on(&headers);
+        // How long the client waits for the stream says nothing of one request.
+        let call = CallContext { timeout: None, headers: passed_on(&headers) };
         let (answers, sent) = mpsc::channel(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
         let mut requests = request.into_inner();
@@ -136,10 +165,10 @@ impl GrpcInferenceService for Service {
                 let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let id = message.id.clone();
                 let in_order = message.parameters.contains_key("sequence_id");
-                let (service, answers, headers) = (service.clone(), answers.clone(), Arc::clone(&passed_on));
+                let (service, answers, call) = (service.clone(), answers.clone(), call.clone());
                 let answer = async move {
                     let answer = match wire::read_request(message) {
-                        Ok(asked) => service.infer(asked, headers).await,
+                        Ok(asked) => service.infer(asked, call).await,
                         Err(error) => Err(error),
                     };
                     let _ = answers.send(Ok(streamed(id, answer))).await;
@@ -258,7 +287,7 @@ impl Health for Service {
 }
 
 /// How often health is looked at for who watches it.
-const WATCH: std::time::Duration = std::time::Duration::from_millis(500);
+const WATCH: Duration = Duration::from_millis(500);
 
 impl Service {
     /// The health of the server, of a service, or of a model by its name.
@@ -268,5 +297,34 @@ impl Service {
             model => self.0.server.models.find(model, "")?.ready().is_ok(),
         };
         Ok(if ready { ServingStatus::Serving } else { ServingStatus::NotServing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_in_all_units() {
+        let read =
+            |text: &str| timeout(&[(TIMEOUT.parse().unwrap(), text.parse().unwrap())].into_iter().collect());
+        for (text, expected) in [
+            ("1H", Duration::from_hours(1)),
+            ("2M", Duration::from_mins(2)),
+            ("3S", Duration::from_secs(3)),
+            ("99999999m", Duration::from_millis(99_999_999)),
+            ("250u", Duration::from_micros(250)),
+            ("0n", Duration::ZERO),
+        ] {
+            assert_eq!(read(text), Ok(Some(expected)));
+        }
+        for text in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "1 S", "99999999999S"] {
+            let error = read(text).unwrap_err();
+            assert!(
+                error.message.contains("found grpc-timeout")
+                    && error.status == crate::oip::Status::InvalidArgument
+            );
+        }
+        assert_eq!(timeout(&HeaderMap::new()), Ok(None));
     }
 }

@@ -16,7 +16,7 @@ use super::auth::Keys;
 use super::body::{self, Packing};
 use super::statistics::{self, Statistics};
 use super::{Server, model_config};
-use crate::instance::Headers;
+use crate::instance::{CallContext, Headers};
 use crate::models::Served;
 use crate::oip::{Error, Status, http as wire};
 
@@ -171,7 +171,8 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     } else {
         wire::decode_request(&path.model, &path.version, length, &body)?
     };
-    let response = shared.server.infer(request, passed_on(&headers)).await?;
+    let call = CallContext { timeout: None, headers: passed_on(&headers) };
+    let response = shared.server.infer(request, call).await?;
     let encoded = wire::encode_response(&response, &forms)?;
     let mut answer = HeaderMap::new();
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(encoded.content_type()));

@@ -33,7 +33,7 @@ impl Served {
     pub async fn infer(
         &self,
         request: InferRequest,
-        headers: Headers,
+        call: CallContext,
         limits: &Limits,
     ) -> Result<InferResponse, Error> {
         let loaded = self.ready().inspect_err(|_| {
@@ -43,6 +43,8 @@ impl Served {
             self.counts.invalid.fetch_add(1, Ordering::Relaxed);
         };
         let wishes = Wishes::of(&request.parameters).inspect_err(invalid)?;
+        let CallContext { timeout, headers } = call;
+        let deadline = wishes.deadline.into_iter().chain(timeout).min();
         let mut response = InferResponse {
             model: self.config.name.clone(),
             version: self.config.version.clone(),
@@ -52,7 +54,7 @@ impl Served {
         if let Some(sequence) = wishes.sequence {
             self.counts.passed_on(Uncoded::Sequence);
             let longest = Duration::from_secs_f64(self.config.deadline_ms / 1e3);
-            let wait = wishes.deadline.map_or(longest, |wait| wait.min(longest));
+            let wait = deadline.map_or(longest, |wait| wait.min(longest));
             response.outputs =
                 loaded.in_sequence(sequence, request, &self.config.names.version, wait, headers).await?;
             return Ok(response);
@@ -78,7 +80,7 @@ impl Served {
         let rebuilt = wanted.iter().all(|index| loaded.rebuilt.contains(index));
         let ask = Ask {
             payload,
-            deadline: wishes.deadline,
+            deadline,
             priority: wishes.priority,
             allow_reconstructed: wishes.allow_reconstructed && (loaded.rebuilt.is_empty() || rebuilt),
             headers,

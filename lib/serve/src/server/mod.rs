@@ -24,7 +24,7 @@ pub use auth::Keys;
 pub use run::{Addresses, Order, Running};
 
 use crate::config::Limits;
-use crate::instance::Headers;
+use crate::instance::CallContext;
 use crate::models::Models;
 use crate::oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
 
@@ -82,12 +82,12 @@ impl Server {
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn infer(&self, request: InferRequest, headers: Headers) -> Result<InferResponse, Error> {
+    pub async fn infer(&self, request: InferRequest, call: CallContext) -> Result<InferResponse, Error> {
         let Ok(_permit) = self.requests.try_acquire() else {
             let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);
             return Err(Error::new(Status::Unavailable, text));
         };
         let served = self.models.find(&request.model, &request.version)?;
-        served.infer(request, headers, &self.limits).await
+        served.infer(request, call, &self.limits).await
     }
 }
