@@ -28,18 +28,22 @@ serve() { # CONFIG, PORT
   until curl -sf "http://127.0.0.1:$2/v2/health/ready" > /dev/null; do sleep 0.05; done
 }
 
-# Median and P99 in us of a model at a URL.
-latency() { # URL, ENCODING, RATE
-  parm-load "$1" --model toy --encoding "$2" --rate "$3" --seconds 4 --arrivals constant --json -q > load.json
-  for of in median p99; do grep -o "\"$of\":[0-9.e-]*" load.json | head -1 | cut -d: -f2; done |
-    awk '{printf("%s%.0f", (NR > 1) ? " " : "", 1000 * $1)}'
-}
-compare() { # NAME, DIRECT URL, THROUGH URL, ENCODING, RATE
-  local direct through
-  direct=$(latency "$2" "$4" "$5") through=$(latency "$3" "$4" "$5")
-  awk -v name="$1" -v direct="$direct" -v through="$through" 'BEGIN {
-    split(direct, d); split(through, t)
-    printf "%-46s %7d %7d %8d %8d %8d %8d\n", name, d[1], d[2], t[1], t[2], t[1] - d[1], t[2] - d[2] }'
+# What proxies add to calls of a server: medians of five trials, in which all are called in turns.
+added() { # CASE, ENCODING, RATE, DIRECT URL, NAME=URL...
+  local case=$1 encoding=$2 rate=$3
+  shift 3
+  parm-load "direct=$1" "${@:2}" --model toy --encoding "$encoding" --rate "$rate" --seconds 1 --warm-up 0.2 \
+    --trials 5 --arrivals constant --json -q > load.json
+  # Of each target the medians come first, then the largest and the smallest of the trials.
+  for of in median p99; do
+    grep -o '"latency_ms":{[^}]*}' load.json | awk 'NR % 3 == 1' | grep -o "\"$of\":[0-9.e-]*" | cut -d: -f2 > $of
+  done
+  printf '%s\n' "${@:2}" | cut -d= -f1 > names
+  paste median p99 | awk -v kind="$encoding, $case" '
+    NR == 1 { median = $1; p99 = $2; next }
+    { getline name < "names"
+      printf "%-46s %7d %7d %8d %8d %8d %8d\n", name ", " kind, 1000 * median, 1000 * p99, 1000 * $1, 1000 * $2,
+        1000 * ($1 - median), 1000 * ($2 - p99) }'
 }
 
 proxy() { # PORT, TO
@@ -63,20 +67,16 @@ for case in "8 floats:[8]:0:500" "150528 floats:[3, 224, 224]:0:50" "150528 floa
   IFS=: read -r name shape ms rate <<< "$case"
   toy "$shape" "$(synthetic "$ms")" "" > backend.json
   serve backend.json 18400
-  for kind in binary grpc; do
-    [ $kind = grpc ] && at=grpc://127.0.0.1:18401 front=grpc://127.0.0.1:18411
-    [ $kind = binary ] && at=http://127.0.0.1:18400 front=http://127.0.0.1:18410
-    toy "$shape" "$(remote $at $kind)" "" > front.json
-    serve front.json 18410
-    compare "parm-serve, $kind, $name" $at $front $kind "$rate"
-    kill "${running[-1]}"; unset 'running[-1]'; sleep 0.3
-  done
-  if has nginx; then
-    proxy 18420 18400
-    compare "nginx, binary, $name" http://127.0.0.1:18400 http://127.0.0.1:18420 binary "$rate"
-    kill "${running[-1]}"; unset 'running[-1]'
-  fi
+  others=()
+  has nginx && proxy 18420 18400 && others=(nginx=http://127.0.0.1:18420)
+  toy "$shape" "$(remote http://127.0.0.1:18400 binary)" "" > front.json
+  serve front.json 18410
+  added "$name" binary "$rate" http://127.0.0.1:18400 parm-serve=http://127.0.0.1:18410 "${others[@]}"
   kill "${running[-1]}"; unset 'running[-1]'; sleep 0.3
+  toy "$shape" "$(remote grpc://127.0.0.1:18401 grpc)" "" > front.json
+  serve front.json 18410
+  added "$name" grpc "$rate" grpc://127.0.0.1:18401 parm-serve=grpc://127.0.0.1:18411
+  kill "${running[@]}"; running=(); sleep 0.3
 done
 
 has wrk || { echo "wrk is not installed: no rates"; exit 0; }

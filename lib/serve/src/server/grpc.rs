@@ -63,8 +63,8 @@ impl Service {
 }
 
 /// The headers of a request, which gRPC calls metadata.
-fn headers<T>(request: &Request<T>) -> HeaderMap {
-    request.metadata().clone().into_headers()
+fn headers<T>(request: &Request<T>) -> &HeaderMap {
+    request.metadata().as_ref()
 }
 
 /// How long the client waits for an answer, if it says so.
@@ -110,7 +110,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
-        self.inference(&headers(&request))?;
+        self.inference(headers(&request))?;
         let asked = request.into_inner();
         // A model that is not there is not ready, and no error, as Triton has it.
         let found = self.0.server.models.find(&asked.name, &asked.version);
@@ -122,7 +122,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ServerMetadataRequest>,
     ) -> Result<Response<ServerMetadataResponse>, Status> {
-        self.inference(&headers(&request))?;
+        self.inference(headers(&request))?;
         Ok(Response::new(wire::write_server_metadata(self.0.server.metadata())))
     }
 
@@ -130,7 +130,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
-        self.inference(&headers(&request))?;
+        self.inference(headers(&request))?;
         let asked = request.into_inner();
         let metadata = self.0.server.models.metadata(&asked.name, &asked.version)?;
         Ok(Response::new(wire::write_model_metadata(&metadata)))
@@ -141,8 +141,8 @@ impl GrpcInferenceService for Service {
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let headers = headers(&request);
-        self.inference(&headers)?;
-        let call = CallContext { timeout: timeout(&headers)?, headers: passed_on(&headers) };
+        self.inference(headers)?;
+        let call = CallContext { timeout: timeout(headers)?, headers: passed_on(headers) };
         let asked = wire::read_request(request.into_inner())?;
         Ok(Response::new(self.infer(asked, call).await?))
     }
@@ -153,9 +153,9 @@ impl GrpcInferenceService for Service {
         request: Request<tonic::Streaming<ModelInferRequest>>,
     ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
         let headers = headers(&request);
-        self.inference(&headers)?;
+        self.inference(headers)?;
         // How long the client waits for the stream says nothing of one request.
-        let call = CallContext { timeout: None, headers: passed_on(&headers) };
+        let call = CallContext { timeout: None, headers: passed_on(headers) };
         let (answers, sent) = mpsc::channel(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
         let mut requests = request.into_inner();
@@ -188,7 +188,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ModelConfigRequest>,
     ) -> Result<Response<ModelConfigResponse>, Status> {
-        self.inference(&headers(&request))?;
+        self.inference(headers(&request))?;
         let asked = request.into_inner();
         let served = self.0.server.models.find(&asked.name, &asked.version)?;
         let config = model_config::ModelConfig::of(&served, &self.0.server.limits)?;
@@ -199,7 +199,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
-        self.inference(&headers(&request))?;
+        self.inference(headers(&request))?;
         let asked = request.into_inner();
         let models = &self.0.server.models;
         let of = if asked.name.is_empty() {
@@ -215,7 +215,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        self.admin(&headers(&request))?;
+        self.admin(headers(&request))?;
         let entries = self.0.server.models.index(request.into_inner().ready).into_iter();
         let models = entries.map(|entry| repository_index_response::ModelIndex {
             name: entry.name,
@@ -230,7 +230,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
-        self.admin(&headers(&request))?;
+        self.admin(headers(&request))?;
         self.0.server.models.load(&request.into_inner().model_name).await?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
@@ -239,7 +239,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
-        self.admin(&headers(&request))?;
+        self.admin(headers(&request))?;
         self.0.server.models.unload(&request.into_inner().model_name)?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
