@@ -9,7 +9,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -75,25 +75,28 @@ impl Numbered {
 }
 
 /// Bodies that were read to their ends. To drop one wakes the connection's task, which has nothing to do:
-/// another thread would be woken for it. So that task drops them, when it is at work.
+/// another thread would be woken for it. So that task drops them, when it is at work. What nobody calls any
+/// more is not held by them.
 #[derive(Clone, Default)]
 struct Read(Arc<Mutex<Vec<RecvStream>>>);
 
 impl Read {
-    fn bodies(&self) -> MutexGuard<'_, Vec<RecvStream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keep(&self, body: RecvStream) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(body);
     }
+}
 
-    /// Drives a connection, and drops what was read on it.
-    async fn driving<T>(self, connection: impl Future<Output = T>) {
-        let mut connection = pin!(connection);
-        // How it ends is what the calls on it are told.
-        let _ = Again::new(poll_fn(|context| {
-            self.bodies().clear();
-            connection.as_mut().poll(context)
-        }))
-        .await;
-    }
+/// Drives a connection, and drops what was read on it.
+async fn drive<T>(connection: impl Future<Output = T>, read: Weak<Mutex<Vec<RecvStream>>>) {
+    let mut connection = pin!(connection);
+    // How it ends is what the calls on it are told.
+    let _ = Again::new(poll_fn(|context| {
+        if let Some(read) = read.upgrade() {
+            read.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        connection.as_mut().poll(context)
+    }))
+    .await;
 }
 
 /// What is read of an answer.
@@ -184,7 +187,7 @@ impl Http2 {
         let (head, body) = sent.map_err(|error| broke(&error))?.into_parts();
         let mut body = Answer(body);
         let reply = receive(head, &mut body, limit).await?;
-        used.read.bodies().push(body.0);
+        used.read.keep(body.0);
         Ok(reply)
     }
 
@@ -210,7 +213,7 @@ impl Http2 {
             .await
             .map_err(|error| broke(&error))?;
         let read = Read::default();
-        tokio::spawn(read.clone().driving(driver));
+        tokio::spawn(drive(driver, Arc::downgrade(&read.0)));
         slot.given_up.store(0, Ordering::Relaxed);
         let number = held.as_ref().map_or(0, |held| held.number + 1);
         let new = Numbered { number, connection, read };

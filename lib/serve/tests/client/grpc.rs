@@ -17,6 +17,7 @@ use parm_serving::proto::{
     InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
     ModelReadyRequest, ModelReadyResponse, ServerReadyRequest, ServerReadyResponse,
 };
+use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
 use crate::fake::*;
@@ -102,7 +103,7 @@ impl GrpcInferenceService for Echo {
 }
 
 async fn echo() -> (SocketAddr, Arc<Mutex<Vec<tonic::metadata::MetadataMap>>>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let echo = Echo::default();
     let seen = Arc::clone(&echo.seen);
@@ -163,6 +164,22 @@ async fn tensors_go_there_and_back() {
             assert_eq!(seen.get(name).unwrap().to_str().unwrap(), value);
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_leaves_no_connection() {
+    let (server, _) = echo().await;
+    let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = between.local_addr().unwrap();
+    let closed = tokio::spawn(async move {
+        let (mut client, _) = between.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        tokio::io::copy_bidirectional(&mut client, &mut server).await
+    });
+    let client = grpc_client(address);
+    client.infer(request(8), CallContext::default()).await.unwrap();
+    drop(client);
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("it stays open").unwrap().unwrap();
 }
 
 #[tokio::test]
