@@ -36,6 +36,7 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         .ok_or_else(|| Usage::error("expected a configuration: parm-serve CONFIG.json"))?;
     let config = load(options, file)?;
     if options.check_config {
+        config.check_files()?;
         options.common.count(io, "parm-serve", &format!("{} models, no error", config.models.len()));
         return Ok(Exit::Done);
     }

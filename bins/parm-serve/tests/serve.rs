@@ -102,6 +102,17 @@ fn what_is_wrong_is_said_before_anything_listens() {
     std::fs::write(&config, SYNTHETIC).unwrap();
     let run = Tool::new("parm-serve").arg(&config).args("--check-config -v").run();
     assert_eq!((run.code, run.stderr.contains("1 models, no error")), (0, true), "{}", run.stderr);
+    let embedded = r#"{"models": [{"name": "m", "files": {"deployed": "gone.safetensors"},
+        "instances": [{"embedded": {}, "roles": ["deployed"]}]}]}"#;
+    std::fs::write(&config, embedded).unwrap();
+    let run = Tool::new("parm-serve").arg(&config).args("--check-config").run();
+    assert_eq!(
+        (run.code, run.stderr.contains("gone.safetensors: No such file")),
+        (1, true),
+        "{}",
+        run.stderr
+    );
+    std::fs::write(&config, SYNTHETIC).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let run = Tool::new("parm-serve").arg(&config).args(&format!("--http {address}")).run();

@@ -146,7 +146,8 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
                 made.named.push(Named { remote: remote.clone(), roles, capacity, body_bytes });
             }
             Instances { embedded: Some(embedded), .. } => {
-                let files = recipe.files(roles)?;
+                let files = recipe.model.files_of(roles, recipe.code)?.into_iter();
+                let files = files.map(|(role, file)| (recipe.names.of_role(role).to_owned(), file)).collect();
                 for number in 0..embedded.count {
                     let instance = recipe.embed.instance(embedded, &files, recipe.model, recipe.code)?;
                     add(instance, format!("embedded-{index}.{number}"));
@@ -179,35 +180,6 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
         }
     }
     Ok(made)
-}
-
-impl Recipe<'_> {
-    /// The files of the models that an embedded instance with these roles runs.
-    fn files(&self, roles: Roles) -> Result<BTreeMap<String, PathBuf>, String> {
-        let files = &self.model.files;
-        let of_code: &[PathBuf] = self.code.map_or(&[], |code| &code.parity_files);
-        let on_deployed = self.code.is_some_and(|code| code.runs_on_deployed);
-        let file = |name: &str, file: Option<&PathBuf>, what: &str| match file {
-            Some(file) => Ok((name.to_owned(), file.clone())),
-            None => {
-                Err(format!("found no file for the {what} of an embedded instance, expected files.{what}"))
-            }
-        };
-        let mut found = BTreeMap::new();
-        if roles.deployed {
-            found.extend([file(&self.names.deployed, files.deployed.as_ref(), "deployed")?]);
-        }
-        if roles.cheap {
-            found.extend([file(&self.names.cheap, files.cheap.as_ref(), "cheap")?]);
-        }
-        for (index, name) in self.names.parity.iter().enumerate().filter(|(i, _)| roles.parity >> i & 1 == 1)
-        {
-            let own = files.parity.get(index).or(of_code.get(index));
-            let deployed = files.deployed.as_ref().filter(|_| on_deployed);
-            found.extend([file(name, own.or(deployed), "parity")?]);
-        }
-        Ok(found)
-    }
 }
 
 /// What brings instances into a lane and keeps it up to date. Dropping it stops that; instances that

@@ -73,6 +73,14 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
             "expected one of remote, embedded and synthetic",
         ),
         (apart.replace("INSTANCE", r#"{"synthetic": {}}"#), "found no role"),
+        (
+            apart.replace("INSTANCE", r#"{"embedded": {"device": "gpu"}, "roles": ["deployed"]}"#),
+            "embedded.device: found 'gpu', expected auto, cpu, cuda or cuda:N",
+        ),
+        (
+            apart.replace("INSTANCE", r#"{"embedded": {}, "roles": ["deployed"]}"#),
+            "models[0].instances[0]: found no file for the deployed",
+        ),
         (apart.replace("INSTANCE", r#"{"synthetic": {}, "roles": ["boss"]}"#), "found the role 'boss'"),
         (apart.replace("INSTANCE", r#"{"synthetic": {}, "roles": ["parity-0"]}"#), "the code has 0 parities"),
         (

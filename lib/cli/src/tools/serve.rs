@@ -23,6 +23,8 @@ pub struct Serve {
     pub config: Option<PathBuf>,
 
     /// Read the configuration, say what is wrong with it, and stop
+    ///
+    /// The files of embedded models must be there, but are not loaded.
     #[arg(long)]
     pub check_config: bool,
 

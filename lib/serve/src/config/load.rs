@@ -1,12 +1,16 @@
 //! Reading a configuration, and finding what cannot work.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use parm_engine::Roles;
+use parm::DeviceChoice;
+use parm_engine::{Mask, Role, Roles};
 use schemars::Schema;
 
-use super::{CodeChoice, Config, Delay, Instances, Model, Placement, Redundancy, policy};
+use super::{
+    CodeChoice, Config, Delay, Embedded, Files, Instances, Model, Placement, Redundancy, ServedCode, policy,
+};
 use crate::client;
 
 /// A configuration that cannot be used.
@@ -140,6 +144,22 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Sees that the files of embedded models are there. Without them a server starts, and says that the
+    /// model is not ready.
+    ///
+    /// # Errors
+    /// The first one that cannot be read.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        for model in self.models.iter().filter(|model| model.instances.iter().any(|of| of.embedded.is_some()))
+        {
+            let Files { deployed, parity, cheap } = &model.files;
+            for path in deployed.iter().chain(parity).chain(cheap) {
+                File::open(path).map_err(|error| ConfigError::Io { path: path.clone(), error })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Model {
@@ -179,11 +199,14 @@ impl Model {
         if self.instances.is_empty() {
             return Err(value(&format!("{at}.instances"), "found none, expected at least one"));
         }
-        let r = code.map_or(0, |code| code.parities());
+        let r = code.as_ref().map_or(0, ServedCode::parities);
         let mut all = Roles::default();
         for (index, instances) in self.instances.iter().enumerate() {
             let at = format!("{at}.instances[{index}]");
             let roles = instances.check(self.placement, r).map_err(|problem| value(&at, problem))?;
+            if instances.embedded.is_some() {
+                self.files_of(roles, code.as_ref()).map_err(|problem| value(&at, problem))?;
+            }
             all = Roles {
                 deployed: all.deployed || roles.deployed,
                 cheap: all.cheap || roles.cheap,
@@ -211,6 +234,35 @@ impl Model {
         }
         Ok(())
     }
+
+    /// The files of the models that an embedded instance with these roles runs.
+    ///
+    /// # Errors
+    /// A role whose file is not named.
+    pub(crate) fn files_of(
+        &self,
+        roles: Roles,
+        code: Option<&ServedCode>,
+    ) -> Result<Vec<(Role, PathBuf)>, String> {
+        let parity = |index: usize| {
+            let of_code = code.and_then(|code| code.parity_files.get(index));
+            let deployed = self.files.deployed.as_ref();
+            let deployed = deployed.filter(|_| code.is_some_and(|code| code.runs_on_deployed));
+            self.files.parity.get(index).or(of_code).or(deployed)
+        };
+        let mut wanted = Vec::new();
+        wanted.extend(roles.deployed.then(|| (Role::Deployed, self.files.deployed.as_ref(), "deployed")));
+        wanted.extend(roles.cheap.then(|| (Role::Cheap, self.files.cheap.as_ref(), "cheap")));
+        let parities = (0..Mask::BITS as usize).filter(|index| roles.parity >> index & 1 == 1);
+        wanted.extend(parities.map(|index| (Role::Parity(index), parity(index), "parity")));
+        let named = |(role, file, what): (Role, Option<&PathBuf>, &str)| match file {
+            Some(file) => Ok((role, file.clone())),
+            None => {
+                Err(format!("found no file for the {what} of an embedded instance, expected files.{what}"))
+            }
+        };
+        wanted.into_iter().map(named).collect()
+    }
 }
 
 impl Instances {
@@ -225,6 +277,11 @@ impl Instances {
         }
         if let Some(synthetic) = &self.synthetic {
             synthetic.behavior.check().map_err(|error| error.to_string())?;
+        }
+        if let Some(Embedded { device, .. }) = &self.embedded {
+            device
+                .parse::<DeviceChoice>()
+                .map_err(|expected| format!("embedded.device: found '{device}', {expected}"))?;
         }
         if let Some(remote) = &self.remote {
             client::check(remote).map_err(|error| format!("remote: {error}"))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Role, Task, Time};
+use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Task, Time};
 
 use tokio::task::AbortHandle;
 
@@ -79,7 +79,7 @@ impl Driver {
             self.stats.parity_queued.record(Duration::from_nanos(of.waited));
         }
         let mut request = InferRequest {
-            model: self.model_name(of.task),
+            model: self.options.names.of_role(of.task.role()).to_owned(),
             version: self.options.version.clone(),
             id: format!("parm-{}", self.sent),
             ..InferRequest::default()
@@ -101,16 +101,6 @@ impl Driver {
         match work {
             Some(work) => self.send(call, Running { instance, since, abort: None }, work, request, context),
             None => self.engine.failed(now, call),
-        }
-    }
-
-    /// What the model of a call is called at instances.
-    fn model_name(&self, task: Task) -> String {
-        let names = &self.options.names;
-        match task.role() {
-            Role::Deployed => names.deployed.clone(),
-            Role::Cheap => names.cheap.clone(),
-            Role::Parity(parity) => names.parity.get(parity).cloned().unwrap_or_default(),
         }
     }
 

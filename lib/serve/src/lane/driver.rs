@@ -54,6 +54,18 @@ pub struct RoleNames {
     pub parity: Vec<String>,
 }
 
+impl RoleNames {
+    /// The name of the model of a role; empty if there is none.
+    #[must_use]
+    pub fn of_role(&self, role: Role) -> &str {
+        match role {
+            Role::Deployed => &self.deployed,
+            Role::Cheap => &self.cheap,
+            Role::Parity(index) => self.parity.get(index).map_or("", String::as_str),
+        }
+    }
+}
+
 /// A code at work.
 pub struct Coding {
     /// The inputs that are coded.
