@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm_serving::config::{Config, Embedded, Model};
+use parm_serving::config::{Config, Embedded, Model, ServedCode};
 use parm_serving::instance::{Answer, CallContext, Instance};
 use parm_serving::lane::Network;
 use parm_serving::oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
@@ -88,11 +88,12 @@ impl Embed for Answering {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
+        _: Option<&ServedCode>,
     ) -> Result<Arc<dyn Instance>, String> {
         Ok(Arc::new(self.clone()))
     }
 
-    fn network(&self, _: &Path) -> Result<Arc<dyn Network>, String> {
+    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
         Err("none".to_owned())
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Loaded {
 /// What the thread of an instance works with.
 pub(super) struct Models {
     pub(super) device: Device,
-    pub(super) models: HashMap<String, Loaded>,
+    pub(super) loaded: HashMap<String, Loaded>,
     /// What makes coded queries, if that is done here.
     pub(super) encoder: Option<Encoder>,
     /// The name of the output.
@@ -62,7 +62,7 @@ impl EmbeddedInstance {
             let Loaded { shape, outputs, dtype, .. } = loaded;
             (name.clone(), Described { shape: shape.clone(), outputs: outputs.clone(), dtype: *dtype })
         };
-        let described = models.models.iter().map(describe).collect();
+        let described = models.loaded.iter().map(describe).collect();
         let encodes = models.encoder.is_some();
         let (started, has_stream) = mpsc::channel();
         let work = move || {
@@ -86,7 +86,7 @@ impl Models {
     /// Answers a request.
     fn run(&mut self, request: InferRequest) -> Result<InferResponse, CallError> {
         let refused = |text: String| CallError::Refused(Error::invalid(text));
-        let loaded = self.models.get_mut(&request.model);
+        let loaded = self.loaded.get_mut(&request.model);
         let loaded =
             loaded.ok_or_else(|| CallError::Failed(Error::new(Status::NotFound, "unknown model")))?;
         let coded = match (&self.encoder, request.parameters.get(CODED)) {

@@ -58,7 +58,7 @@ impl Embed for Libtorch {
             .transpose()
             .map_err(|_| "embedded models need fixed shapes".to_owned())?;
         made_for(model)?;
-        let encodes = embedded.encode.unwrap_or_else(|| device.is_gpu());
+        let code = code.filter(|_| embedded.encode.unwrap_or_else(|| device.is_gpu()));
         let mut models = HashMap::new();
         let mut encoder = None;
         for (name, file) in files {
@@ -71,7 +71,7 @@ impl Embed for Libtorch {
                 )
             })?;
             // All of a model's models take the same queries.
-            if let (Some(code), None) = (code.filter(|_| encodes), &encoder) {
+            if let (Some(code), None) = (code, &encoder) {
                 encoder = Some(encoder_of(code, &shape, device)?);
             }
             let mut session = Session::new(loaded, device, &shape)
@@ -87,7 +87,7 @@ impl Embed for Libtorch {
             input.map_or("input", |spec| &spec.name).to_owned(),
             output.map_or("output", |spec| &spec.name).to_owned(),
         ];
-        let models = Models { device, models, encoder, output: names[1].clone() };
+        let models = Models { device, loaded: models, encoder, output: names[1].clone() };
         Ok(Arc::new(EmbeddedInstance::start(models, names)?))
     }
 

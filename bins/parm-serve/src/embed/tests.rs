@@ -8,7 +8,7 @@ use parm::{Dtype, LinearCode};
 use parm_serving::config::{Config, Decoder, Encoder as Encoding, code_of};
 use parm_serving::instance::{CODED, CallContext};
 use parm_serving::lane::{Members, Networks, RowEncoder, Spec, coders};
-use parm_serving::oip::{InferRequest, ModelMetadata, Parameter, Tensor};
+use parm_serving::oip::{Datatype, InferRequest, ModelMetadata, Parameter, Parameters, Tensor};
 use parm_testkit::safetensors;
 use tempfile::TempDir;
 
@@ -140,9 +140,9 @@ async fn what_are_no_groups_is_refused() {
     let instance = Libtorch::new(Some(1)).instance(&embedded, &files, &model, Some(&code)).unwrap();
     let tensor = Tensor {
         name: "x".to_owned(),
-        datatype: parm_serving::oip::Datatype::Fp32,
+        datatype: Datatype::Fp32,
         shape: vec![1, 1, 6, 6],
-        parameters: Default::default(),
+        parameters: Parameters::default(),
         data: Bytes::from(vec![0; 4 * ELEMENTS]).into(),
     };
     let mut request = InferRequest { model: "parity".to_owned(), inputs: vec![tensor], ..Default::default() };

@@ -110,16 +110,14 @@ impl http_body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.0.poll_data(context)) {
-            Some(data) => Poll::Ready(Some(data.and_then(|data| {
+        if let Some(data) = ready!(self.0.poll_data(context)) {
+            return Poll::Ready(Some(data.and_then(|data| {
                 self.0.flow_control().release_capacity(data.len())?;
                 Ok(Frame::data(data))
-            }))),
-            None => {
-                let trailers = ready!(self.0.poll_trailers(context));
-                Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
-            }
+            })));
         }
+        let trailers = ready!(self.0.poll_trailers(context));
+        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
     }
 
     fn is_end_stream(&self) -> bool {

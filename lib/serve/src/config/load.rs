@@ -251,8 +251,8 @@ impl Model {
             self.files.parity.get(index).or(of_code).or(deployed)
         };
         let mut wanted = Vec::new();
-        wanted.extend(roles.deployed.then(|| (Role::Deployed, self.files.deployed.as_ref(), "deployed")));
-        wanted.extend(roles.cheap.then(|| (Role::Cheap, self.files.cheap.as_ref(), "cheap")));
+        wanted.extend(roles.deployed.then_some((Role::Deployed, self.files.deployed.as_ref(), "deployed")));
+        wanted.extend(roles.cheap.then_some((Role::Cheap, self.files.cheap.as_ref(), "cheap")));
         let parities = (0..Mask::BITS as usize).filter(|index| roles.parity >> index & 1 == 1);
         wanted.extend(parities.map(|index| (Role::Parity(index), parity(index), "parity")));
         let named = |(role, file, what): (Role, Option<&PathBuf>, &str)| match file {
