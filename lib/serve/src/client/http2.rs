@@ -57,7 +57,7 @@ struct Slot {
 struct Numbered {
     number: u64,
     connection: SendRequest<Bytes>,
-    read: Read,
+    finished: Finished,
 }
 
 impl Numbered {
@@ -78,21 +78,21 @@ impl Numbered {
 /// another thread would be woken for it. So that task drops them, when it is at work. What nobody calls any
 /// more is not held by them.
 #[derive(Clone, Default)]
-struct Read(Arc<Mutex<Vec<RecvStream>>>);
+struct Finished(Arc<Mutex<Vec<RecvStream>>>);
 
-impl Read {
+impl Finished {
     fn keep(&self, body: RecvStream) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(body);
     }
 }
 
-/// Drives a connection, and drops what was read on it.
-async fn drive<T>(connection: impl Future<Output = T>, read: Weak<Mutex<Vec<RecvStream>>>) {
+/// Drives a connection, and drops what is finished on it.
+async fn drive<T>(connection: impl Future<Output = T>, finished: Weak<Mutex<Vec<RecvStream>>>) {
     let mut connection = pin!(connection);
     // How it ends is what the calls on it are told.
     let _ = Again::new(poll_fn(|context| {
-        if let Some(read) = read.upgrade() {
-            read.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Some(finished) = finished.upgrade() {
+            finished.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         connection.as_mut().poll(context)
     }))
@@ -185,7 +185,7 @@ impl Http2 {
         let (head, body) = sent.map_err(|error| broke(&error))?.into_parts();
         let mut body = Answer(body);
         let reply = receive(head, &mut body, limit).await?;
-        used.read.keep(body.0);
+        used.finished.keep(body.0);
         Ok(reply)
     }
 
@@ -210,11 +210,11 @@ impl Http2 {
             .handshake(io)
             .await
             .map_err(|error| broke(&error))?;
-        let read = Read::default();
-        tokio::spawn(drive(driver, Arc::downgrade(&read.0)));
+        let finished = Finished::default();
+        tokio::spawn(drive(driver, Arc::downgrade(&finished.0)));
         slot.given_up.store(0, Ordering::Relaxed);
         let number = held.as_ref().map_or(0, |held| held.number + 1);
-        let new = Numbered { number, connection, read };
+        let new = Numbered { number, connection, finished };
         *held = Some(new.clone());
         Ok((new, true))
     }

@@ -1,7 +1,8 @@
 //! A lane: the engine of one model at work, with its queries, its instances and its clock.
 //!
 //! One task owns the engine and all that belongs to it, and is told what happens by messages: a
-//! request comes, a call ends, an instance joins. Calls are tasks of their own, which also encode.
+//! request comes, a call ends, an instance joins. Calls are tasks of their own, which also
+//! encode, unless the instance does.
 //! The path of a query: [`Lane::ask`] → `driver` (a row, [`parm_engine::Engine::arrive`]) →
 //! dispatch → [`Instance::infer`] → `driver` (the prediction is kept, `answered`) → answer → the
 //! reply to the request, when all of its rows have one.
