@@ -29,17 +29,23 @@ fn coders_of(k: usize, input: &str) -> (RowEncoder, RowDecoder) {
     (encoder, decoder)
 }
 
-/// The median time of a call.
-fn median(mut call: impl FnMut()) -> Duration {
-    let mut times: Vec<Duration> = (0..301)
-        .map(|_| {
-            let since = Instant::now();
-            call();
-            since.elapsed()
-        })
-        .collect();
+/// Calls of which the median time is taken.
+const CALLS: usize = 301;
+
+fn time(call: impl FnOnce()) -> Duration {
+    let since = Instant::now();
+    call();
+    since.elapsed()
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
+}
+
+/// The median time of a call.
+fn median(mut call: impl FnMut()) -> Duration {
+    middle((0..CALLS).map(|_| time(&mut call)).collect())
 }
 
 fn us(time: Duration) -> f64 {
@@ -62,20 +68,20 @@ fn main() {
         let many: Vec<[Members; 1]> = (0..64)
             .map(|seed| [(0..k).map(|slot| (slot, vec![row(PICTURE, seed * 7 + slot)])).collect()])
             .collect();
-        let mut next = 0;
-        let cold = median(|| {
-            next = (next + 1) % many.len();
-            drop(black_box(encoder.encode(0, black_box(&many[next]))));
-        });
-        // The same bytes moved: k rows read, one written, into memory that is new each time.
-        let copied = median(|| {
-            next = (next + 1) % many.len();
-            for (_, inputs) in &many[next][0] {
+        let encode = |group: &[Members; 1]| drop(black_box(encoder.encode(0, black_box(group))));
+        // The same rows copied, into memory that is new each time.
+        let copy = |group: &[Members; 1]| {
+            for (_, inputs) in &group[0] {
                 let mut to: Vec<u8> = Vec::with_capacity(inputs[0].len());
                 to.extend_from_slice(black_box(&inputs[0]));
                 black_box(&to);
             }
-        });
+        };
+        // In turns, so that what changes on the machine meets both.
+        let at = |turn: usize| &many[turn % many.len()];
+        let (cold, copied) =
+            (0..CALLS).map(|turn| (time(|| encode(at(2 * turn))), time(|| copy(at(2 * turn + 1))))).unzip();
+        let (cold, copied) = (middle(cold), middle(copied));
         let ratio = copied.as_secs_f64() / cold.as_secs_f64();
         println!("encode k={k}, out of cache           {:9.1} {:>9} {ratio:10.2}", us(cold), "");
     }
