@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use parm_cli::tools::serve::{LogFormat, Serve};
 use parm_cli::{Exit, Io, Usage, signals};
-use parm_serving::config::{self, Config};
+use parm_serving::config::{self, Config, ConfigError};
 use parm_serving::server::{Order, Running};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -77,7 +77,11 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
 
 /// Reads the configuration; options go over it.
 fn load(options: &Serve, file: &Path) -> Result<Config> {
-    let mut config = Config::load(file).with_context(|| file.display().to_string())?;
+    let mut config = Config::load(file).map_err(|error| match error {
+        // It names the file itself.
+        ConfigError::Io { .. } => anyhow!(error),
+        error => anyhow!(error).context(file.display().to_string()),
+    })?;
     config.http = options.http.or(config.http);
     config.grpc = options.grpc.or(config.grpc);
     config.admin = options.admin.or(config.admin);

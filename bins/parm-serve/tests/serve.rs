@@ -118,7 +118,8 @@ fn what_is_wrong_is_said_before_anything_listens() {
     let run = Tool::new("parm-serve").arg(&config).args(&format!("--http {address}")).run();
     assert_eq!((run.code, run.stderr.contains(&address)), (1, true), "{}", run.stderr);
     let run = Tool::new("parm-serve").args("/nowhere.json").run();
-    assert_eq!(run.code, 1);
+    let expected = "parm-serve: /nowhere.json: No such file or directory (os error 2)\n";
+    assert_eq!((run.code, &*run.stderr), (1, expected));
     assert_eq!(Tool::new("parm-serve").args("--schema c.json").run().code, 2);
     let schema = Tool::new("parm-serve").args("--schema").run();
     assert_eq!((schema.code, schema.stdout.starts_with(b"{")), (0, true));
