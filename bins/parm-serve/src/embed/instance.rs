@@ -7,10 +7,10 @@ use std::thread;
 use bytes::Bytes;
 use parm::Dtype;
 use parm::dtype::Float;
-use parm_serving::instance::{Answer, CODED, CallContext, CallError, Instance};
+use parm_serving::instance::{Answer, CallContext, CallError, Instance};
 use parm_serving::oip::{
-    Chunks, Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Parameters, Status,
-    Tensor, TensorMetadata,
+    Chunks, Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameters, Status, Tensor,
+    TensorMetadata,
 };
 use parm_torch::{Device, Encoder, Session};
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ struct Described {
     dtype: Dtype,
 }
 
-type Job = (InferRequest, oneshot::Sender<Result<InferResponse, CallError>>);
+type Job = (InferRequest, Option<usize>, oneshot::Sender<Result<InferResponse, CallError>>);
 
 /// An instance with a thread of its own, which runs one call after the other.
 pub(super) struct EmbeddedInstance {
@@ -68,10 +68,10 @@ impl EmbeddedInstance {
         let work = move || {
             // Who started it waits for this.
             let _ = started.send(models.device.own_stream());
-            while let Ok((request, reply)) = todo.recv() {
+            while let Ok((request, coded, reply)) = todo.recv() {
                 // Who gave up is not answered.
                 if !reply.is_closed() {
-                    let _ = reply.send(models.run(request));
+                    let _ = reply.send(models.run(request, coded));
                 }
             }
         };
@@ -83,16 +83,13 @@ impl EmbeddedInstance {
 }
 
 impl Models {
-    /// Answers a request.
-    fn run(&mut self, request: InferRequest) -> Result<InferResponse, CallError> {
+    /// Answers a request: for queries, or for this coded query of groups.
+    fn run(&mut self, request: InferRequest, coded: Option<usize>) -> Result<InferResponse, CallError> {
         let refused = |text: String| CallError::Refused(Error::invalid(text));
         let loaded = self.loaded.get_mut(&request.model);
         let loaded =
             loaded.ok_or_else(|| CallError::Failed(Error::new(Status::NotFound, "unknown model")))?;
-        let coded = match (&self.encoder, request.parameters.get(CODED)) {
-            (Some(encoder), Some(&Parameter::Uint(coded))) => Some((encoder, coded as usize)),
-            _ => None,
-        };
+        let coded = self.encoder.as_ref().zip(coded);
         let [input] = &request.inputs[..] else {
             return Err(refused(format!("found {} inputs, expected 1", request.inputs.len())));
         };
@@ -136,10 +133,10 @@ impl Models {
 }
 
 impl Instance for EmbeddedInstance {
-    fn infer(&self, request: InferRequest, _: CallContext) -> Answer<InferResponse> {
+    fn infer(&self, request: InferRequest, call: CallContext) -> Answer<InferResponse> {
         let (reply, answer) = oneshot::channel();
         let gone = || CallError::Unreachable("the thread of the embedded instance is gone".to_owned());
-        let sent = self.jobs.send((request, reply)).map_err(|_| gone());
+        let sent = self.jobs.send((request, call.coded, reply)).map_err(|_| gone());
         Box::pin(async move {
             sent?;
             answer.await.map_err(|_| gone())?

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use parm::dtype::Float;
 use parm::{Dtype, LinearCode};
 use parm_serving::config::{Config, Decoder, Encoder as Encoding, code_of};
-use parm_serving::instance::{CODED, CallContext};
+use parm_serving::instance::CallContext;
 use parm_serving::lane::{Members, Networks, RowEncoder, Spec, coders};
-use parm_serving::oip::{Datatype, InferRequest, ModelMetadata, Parameter, Parameters, Tensor};
+use parm_serving::oip::{Datatype, InferRequest, ModelMetadata, Parameters, Tensor};
 use parm_testkit::safetensors;
 use tempfile::TempDir;
 
@@ -91,12 +91,12 @@ async fn answers(
     let groups = groups(code.k);
     let mut request = InferRequest { model: "parity".to_owned(), ..InferRequest::default() };
     if itself {
-        request.parameters.insert(CODED.to_owned(), Parameter::Uint(coded as u64));
         request.inputs = encoder.groups(&groups);
     } else {
         request.inputs = encoder.encode(coded, &groups)?;
     }
-    let answer = instance.infer(request, CallContext::default()).await;
+    let call = CallContext { coded: itself.then_some(coded), ..CallContext::default() };
+    let answer = instance.infer(request, call).await;
     answer.map(|mut answer| answer.outputs.remove(0)).map_err(|error| error.to_string())
 }
 
@@ -145,9 +145,9 @@ async fn what_are_no_groups_is_refused() {
         parameters: Parameters::default(),
         data: Bytes::from(vec![0; 4 * ELEMENTS]).into(),
     };
-    let mut request = InferRequest { model: "parity".to_owned(), inputs: vec![tensor], ..Default::default() };
+    let request = InferRequest { model: "parity".to_owned(), inputs: vec![tensor], ..Default::default() };
     assert!(instance.infer(request.clone(), CallContext::default()).await.is_ok(), "a query as it is");
-    request.parameters.insert(CODED.to_owned(), Parameter::Uint(0));
-    let error = instance.infer(request, CallContext::default()).await.unwrap_err().to_string();
+    let call = CallContext { coded: Some(0), ..CallContext::default() };
+    let error = instance.infer(request, call).await.unwrap_err().to_string();
     assert_eq!(error, "found input of shape [1, 1, 6, 6], expected rows of 2 times [1, 6, 6]");
 }

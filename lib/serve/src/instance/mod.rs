@@ -27,15 +27,12 @@ pub trait Instance: Send + Sync + 'static {
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata>;
 
     /// True if it makes coded queries itself, where it computes: a request for them then holds the groups,
-    /// `[rows, k, …]` with zeros in slots without a query, and says in the parameter [`CODED`] which coded
-    /// query of each group is asked.
+    /// `[rows, k, …]` with zeros in slots without a query, and [`CallContext::coded`] says which coded query
+    /// of each group is asked.
     fn encodes(&self) -> bool {
         false
     }
 }
-
-/// The parameter that names the coded query to make of groups, by index.
-pub const CODED: &str = "parm_coded";
 
 /// Waits for an answer so long, and then gives it up.
 ///
@@ -59,6 +56,8 @@ pub struct CallContext {
     pub timeout: Option<Duration>,
     /// Headers of the client's request to pass on: `x-request-id`, `traceparent`, `tracestate`.
     pub headers: Headers,
+    /// The coded query to make of the groups that are sent, by index, where the instance encodes.
+    pub coded: Option<usize>,
 }
 
 /// Why a call gave no answer.

@@ -13,8 +13,8 @@ use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
 use super::{Encoding, Event, Values};
-use crate::instance::{CODED, CallContext, CallError, Headers};
-use crate::oip::{Error, InferRequest, InferResponse, Parameter, Parameters, Tensor};
+use crate::instance::{CallContext, CallError, Headers};
+use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -178,7 +178,7 @@ impl Driver {
         mut running: Running,
         work: Work,
         mut request: InferRequest,
-        context: CallContext,
+        mut context: CallContext,
     ) {
         let Some(held) = self.instances.get_mut(&running.instance) else { return };
         held.view.running += 1;
@@ -190,7 +190,7 @@ impl Driver {
                 Work::Ready => Ok(()),
                 Work::Encode { encoder, coded, rows, input } => {
                     let made = if instance.encodes() {
-                        request.parameters.insert(CODED.to_owned(), Parameter::Uint(coded as u64));
+                        context.coded = Some(coded);
                         Ok(encoder.groups(&rows))
                     } else {
                         encoder.encode(coded, &rows)

@@ -142,7 +142,7 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelInferResponse>, Status> {
         let headers = headers(&request);
         self.inference(headers)?;
-        let call = CallContext { timeout: timeout(headers)?, headers: passed_on(headers) };
+        let call = CallContext { timeout: timeout(headers)?, headers: passed_on(headers), coded: None };
         let asked = wire::read_request(request.into_inner())?;
         Ok(Response::new(self.infer(asked, call).await?))
     }
@@ -155,7 +155,7 @@ impl GrpcInferenceService for Service {
         let headers = headers(&request);
         self.inference(headers)?;
         // How long the client waits for the stream says nothing of one request.
-        let call = CallContext { timeout: None, headers: passed_on(headers) };
+        let call = CallContext { headers: passed_on(headers), ..CallContext::default() };
         let (answers, sent) = mpsc::channel(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
         let mut requests = request.into_inner();

@@ -171,7 +171,7 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     } else {
         wire::decode_request(&path.model, &path.version, length, &body)?
     };
-    let call = CallContext { timeout: None, headers: passed_on(&headers) };
+    let call = CallContext { headers: passed_on(&headers), ..CallContext::default() };
     let response = shared.server.infer(request, call).await?;
     let encoded = wire::encode_response(&response, &forms)?;
     let mut answer = HeaderMap::new();

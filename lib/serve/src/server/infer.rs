@@ -43,7 +43,7 @@ impl Served {
             self.counts.invalid.fetch_add(1, Ordering::Relaxed);
         };
         let wishes = Wishes::of(&request.parameters).inspect_err(invalid)?;
-        let CallContext { timeout, headers } = call;
+        let CallContext { timeout, headers, .. } = call;
         let deadline = wishes.deadline.into_iter().chain(timeout).min();
         let mut response = InferResponse {
             model: self.config.name.clone(),
@@ -258,7 +258,7 @@ impl Loaded {
         if request.id.is_empty() {
             request.id = format!("parm-sequence-{sequence}");
         }
-        let call = instance.infer(request, CallContext { timeout: Some(wait), headers });
+        let call = instance.infer(request, CallContext { timeout: Some(wait), headers, coded: None });
         within(wait, call).await.map(|response| response.outputs).map_err(|error| error.to_client())
     }
 }

@@ -153,6 +153,7 @@ async fn tensors_go_there_and_back() {
         let call = CallContext {
             timeout: Some(Duration::from_secs(5)),
             headers: [("traceparent".to_owned(), "00-1".to_owned())].into(),
+            ..CallContext::default()
         };
         let answer = server.infer(asked.clone(), call).await.unwrap();
         assert_eq!((answer.outputs, &*answer.model), (asked.inputs, "m"));
