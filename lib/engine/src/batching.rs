@@ -32,23 +32,28 @@ impl Engine {
 
     pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
         self.counters.queries += 1;
-        let uncoded = !arrival.allow_reconstructed && self.codes_all();
+        let apart = self.coding.is_some() && !arrival.coded;
+        let uncoded = apart || !arrival.allow_reconstructed && self.codes_all();
         let batch = match self.filling[usize::from(uncoded)] {
             Some(batch) => batch,
             None => self.new_batch(usize::from(uncoded)),
         };
         let query = self.queries.insert(Query {
             row: arrival.row,
+            request: arrival.request,
             arrived: self.now,
             deadline,
             priority: arrival.priority,
             allow_reconstructed: arrival.allow_reconstructed,
             answered: false,
+            done: false,
             grace_set: false,
             batch,
             position: 0,
             holders: 1,
             rebuilt: None,
+            rebuilding: None,
+            undecodable: 0,
         });
         let held = &mut self.batches[batch];
         held.queries.push(query);
@@ -88,7 +93,10 @@ impl Engine {
             open: 0,
             group: None,
             works: Vec::new(),
+            left: 0,
             answered: false,
+            refused: false,
+            usable: true,
             cheap: None,
             hedged: false,
             sent: false,
@@ -110,6 +118,7 @@ impl Engine {
         let held = &mut self.batches[batch];
         held.filling = false;
         held.seq = seq;
+        held.left = held.queries.len();
         for (position, &query) in held.queries.iter().enumerate() {
             self.queries[query].position = position;
         }

@@ -35,6 +35,7 @@ mod health;
 mod hedging;
 pub mod journal;
 mod percentile;
+mod refusing;
 mod settling;
 mod state;
 mod timers;

@@ -3,7 +3,7 @@
 use crate::Action;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
 use crate::engine::Engine;
-use crate::state::{Owner, Slot, Task, Work};
+use crate::state::{Owner, Part, Slot, Task, Work};
 
 impl Engine {
     /// A query is over, for whatever reason.
@@ -56,9 +56,15 @@ impl Engine {
                 let helps = || {
                     let group = batch.group.map(|(group, _)| &self.groups[group]);
                     work.task == Task::Deployed
+                        && !batch.refused
                         && group.is_some_and(|group| !group.dead && group.rebuildable > 0)
                 };
-                !batch.answered && (batch.open > 0 || helps())
+                let is_open = |query: &QueryId| !self.queries[*query].answered;
+                let open = || match work.part {
+                    None => batch.open > 0,
+                    Some(Part { from, to }) => batch.queries[from..to].iter().any(is_open),
+                };
+                !batch.answered && (open() || helps())
             }
         }
     }

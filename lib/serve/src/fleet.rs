@@ -224,9 +224,9 @@ impl Joining {
     async fn bring_up(&self, candidate: Candidate) -> Option<InstanceId> {
         let names = self.names.of(candidate.roles);
         let [mut pause, longest] = LOOKS;
-        let parity_input = loop {
+        let (parity_input, most_rows) = loop {
             match self.look(&candidate, &names).await {
-                Ok(input) => break input,
+                Ok(found) => break found,
                 Err(error) => {
                     tracing::debug!(instance = candidate.name, %error, "an instance is not ready");
                     tokio::time::sleep(pause).await;
@@ -236,7 +236,8 @@ impl Joining {
         };
         let Candidate { instance, name, roles, capacity } = candidate;
         tracing::info!(instance = name, "an instance joins");
-        let member = Member { instance: Arc::clone(&instance), name, roles, capacity, parity_input };
+        let member =
+            Member { instance: Arc::clone(&instance), name, roles, capacity, parity_input, most_rows };
         let id = self.lane.join(member).await.ok()?;
         if roles.deployed {
             self.deployed.send_modify(|deployed| deployed.push((id, instance)));
@@ -245,8 +246,12 @@ impl Joining {
     }
 
     /// Sees whether an instance is ready and answers; gives what its parity model calls its only
-    /// input.
-    async fn look(&self, candidate: &Candidate, names: &BTreeSet<&str>) -> Result<Option<String>, CallError> {
+    /// input, and the most rows that its models take.
+    async fn look(
+        &self,
+        candidate: &Candidate,
+        names: &BTreeSet<&str>,
+    ) -> Result<(Option<String>, Option<usize>), CallError> {
         let Candidate { instance, roles, .. } = candidate;
         for name in names {
             instance.ready(name, &self.version).await?;
@@ -258,14 +263,21 @@ impl Joining {
                 instance.infer(request.clone(), CallContext::default()).await?;
             }
         }
+        let mut most_rows = None;
+        for name in names {
+            // Not all servers say.
+            let said = instance.most_rows(name, &self.version).await.ok().flatten();
+            most_rows = most_rows.into_iter().chain(said).min();
+        }
         let parity = self.names.parity.get(roles.parity.trailing_zeros() as usize);
-        let Some(parity) = parity else { return Ok(None) };
+        let Some(parity) = parity else { return Ok((None, most_rows)) };
         let said = instance.metadata(parity, &self.version).await;
         // Not all servers say; the name is then the deployed model's.
-        Ok(said.ok().and_then(|said| match &said.inputs[..] {
+        let input = said.ok().and_then(|said| match &said.inputs[..] {
             [input] => Some(input.name.clone()),
             _ => None,
-        }))
+        });
+        Ok((input, most_rows))
     }
 
     /// Looks a name up again and again, and keeps an instance for each of its addresses.
@@ -347,7 +359,6 @@ pub(crate) fn zeros(spec: &Spec, names: &RoleNames, version: &str) -> InferReque
     InferRequest {
         model: names.deployed.clone(),
         version: version.to_owned(),
-        id: "parm-warm-up".to_owned(),
         inputs: spec.inputs.iter().map(tensor).collect(),
         ..InferRequest::default()
     }

@@ -388,8 +388,8 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
-            coding =
-                Some(Coding { inputs, encoder, decoder, parities: code.parities(), k: code.k, made_for });
+            let (parities, max_scale) = (code.parities(), coded.max_scale);
+            coding = Some(Coding { inputs, encoder, decoder, parities, k: code.k, made_for, max_scale });
         }
         (Err(reason), Redundancy::Coded(_), _) => {
             let reason = reason.name();
@@ -410,6 +410,7 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
         names: (*names).clone(),
         version: config.names.version.clone(),
         fallback: config.fallback,
+        non_finite: config.non_finite,
         origin: Instant::now(),
     })
     .map_err(|error| error.to_string())?;

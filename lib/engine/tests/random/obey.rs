@@ -13,6 +13,12 @@ impl Driver {
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(call, instance),
                 Action::Cancel { call, instance } => self.cancelled(call, instance),
+                Action::Rebuild { query, row, decode } => {
+                    assert!(!self.held(row).over, "row {row} is rebuilt after its answer");
+                    assert_eq!(self.decode(decode), Some(field::query(row)), "row {row}: {decode:?}");
+                    let usable = self.rng.random_bool(0.95);
+                    self.engine.decoded(self.now, query, usable);
+                }
                 Action::Answer { query, row, outcome, late } => self.answered(query, row, outcome, late),
                 Action::Compare { row, decode, .. } => {
                     let prediction = self.held(row).prediction.expect("what is compared is there");
@@ -85,7 +91,7 @@ impl Driver {
             members.push(slots);
         }
         for &member in members.iter().flatten().flatten() {
-            self.held(member);
+            assert!(!self.held(member).uncoded, "row {member} is coded");
         }
         let encode = |slots: &Vec<Option<u64>>| {
             let terms = slots.iter().enumerate().filter_map(|(slot, member)| {
@@ -113,6 +119,7 @@ impl Driver {
             let answer = if systematic && worker < k {
                 // A batch that is shorter has nothing in this row.
                 let Some(member) = members[worker] else { continue };
+                assert!(!self.unfit.contains(&member), "row {member} rebuilds others");
                 self.rows[member as usize].prediction.expect("an available slot has its prediction")
             } else {
                 group.outputs[&worker][decode.row]
@@ -164,6 +171,9 @@ impl Driver {
                 assert!(deadline == Time::MAX || now >= deadline, "row {row} is given up early");
             }
             Outcome::Default(Reason::Failed) => assert!(prediction.is_none()),
+            Outcome::Refused => {
+                assert!(prediction.is_none() && self.rows[row as usize].refused > 0, "row {row}");
+            }
         }
     }
 

@@ -1,14 +1,17 @@
 //! Connections to one address.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -21,9 +24,40 @@ use crate::instance::CallError;
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Bytes that come and go.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
+    /// What the system has for it, which is not read by this.
+    fn input(&self) -> Input;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Nothing,
+    Bytes,
+    /// The other side has closed.
+    End,
+}
+
+impl Io for TcpStream {
+    fn input(&self) -> Input {
+        match SockRef::from(self).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Input::End,
+            Ok(_) => Input::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Input::Nothing,
+            Err(_) => Input::End,
+        }
+    }
+}
+
+impl Io for TlsStream<TcpStream> {
+    fn input(&self) -> Input {
+        match self.get_ref().0.input() {
+            // They may be of TLS itself.
+            Input::Bytes => Input::Nothing,
+            other => other,
+        }
+    }
+}
 
 /// Makes connections.
 pub(super) struct Dialer {

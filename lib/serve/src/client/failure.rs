@@ -51,21 +51,6 @@ pub(super) fn broke(error: &(dyn StdError + 'static)) -> CallError {
     }
 }
 
-/// True if the other side closed the connection, and the call may be sent over another.
-pub(super) fn is_closed(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|error| {
-        error.downcast_ref().is_some_and(|error: &hyper::Error| {
-            error.is_canceled() || error.is_closed() || error.is_incomplete_message()
-        }) || error
-            .downcast_ref()
-            .is_some_and(|error: &h2::Error| error.is_io() || error.is_go_away() && error.is_remote())
-            || error.downcast_ref().is_some_and(|error: &io::Error| {
-                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-            })
-    })
-}
-
 /// An error and what caused it.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())

@@ -164,6 +164,15 @@ fn headers(remote: &Remote) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
+/// Sees that a header of a client may go on.
+pub(super) fn may_be_passed_on(name: &str) -> Result<(), String> {
+    match HeaderName::from_lowercase(name.as_bytes()) {
+        Err(_) => Err(format!("found '{name}', expected the name of a header in lower case")),
+        Ok(name) if is_own(&name) => Err(format!("found '{name}', which belongs to the call itself")),
+        Ok(_) => Ok(()),
+    }
+}
+
 fn is_own(name: &HeaderName) -> bool {
     OWN.contains(name) || name == HEADER_LENGTH || name.as_str().starts_with("grpc-")
 }

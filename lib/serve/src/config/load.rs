@@ -129,6 +129,11 @@ impl Config {
         ] {
             milliseconds(name, ms as f64)?;
         }
+        for name in &self.limits.passed_headers.names {
+            if let Err(problem) = client::may_be_passed_on(name) {
+                return Err(value("limits.passed_headers.names", problem));
+            }
+        }
         let mut names = BTreeSet::new();
         for (index, model) in self.models.iter().enumerate() {
             let at = format!("models[{index}]");
@@ -180,6 +185,12 @@ impl Model {
         }
         if let Redundancy::Coded(coded) = &self.redundancy {
             milliseconds(&format!("{at}.redundancy.group_delay_ms"), coded.group_delay_ms)?;
+            if let Some(scale) = coded.max_scale
+                && !(scale.is_finite() && scale >= 1.0)
+            {
+                let problem = format!("found {scale}, expected a finite number from 1");
+                return Err(value(&format!("{at}.redundancy.max_scale"), problem));
+            }
             policy::calibration_of(coded)
                 .map_err(|problem| value(&format!("{at}.redundancy.calibration"), problem))?;
         }

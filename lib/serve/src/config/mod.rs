@@ -97,6 +97,30 @@ pub struct Limits {
     pub header_ms: u64,
     /// How long a body may take to arrive, in ms.
     pub body_ms: u64,
+    /// The headers of a request that go on to instances.
+    pub passed_headers: PassedHeaders,
+}
+
+/// The headers of a request that go on to instances. What exceeds the limits is dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PassedHeaders {
+    /// Their names, in lower case.
+    pub names: Vec<String>,
+    /// The most of them.
+    pub count: usize,
+    /// The most bytes of the value of one.
+    pub bytes: usize,
+}
+
+impl Default for PassedHeaders {
+    fn default() -> Self {
+        Self {
+            names: ["x-request-id", "traceparent", "tracestate"].map(str::to_owned).to_vec(),
+            count: 16,
+            bytes: 1024,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -109,6 +133,7 @@ impl Default for Limits {
             connections: 4096,
             header_ms: 10_000,
             body_ms: 30_000,
+            passed_headers: PassedHeaders::default(),
         }
     }
 }
@@ -146,6 +171,8 @@ pub struct Model {
     pub shadow: bool,
     /// The answer where there is none.
     pub fallback: Fallback,
+    /// What becomes of rows with values that are not finite.
+    pub non_finite: NonFinite,
     /// Which of several free instances gets work.
     pub balance: Balance,
     /// How long a request may take that says nothing of it, in ms; also the most that one may ask
@@ -190,6 +217,7 @@ impl Default for Model {
             answer: Answer::default(),
             shadow: false,
             fallback: Fallback::default(),
+            non_finite: NonFinite::default(),
             balance: Balance::default(),
             deadline_ms: 1000.0,
             call_timeout_ms: 1000.0,
@@ -338,6 +366,9 @@ pub struct Coded {
     pub made_for: Option<String>,
     /// Send again what is late and what coding cannot rebuild; null: never.
     pub hedge: Option<Hedge>,
+    /// Of codes that interpolate: a row whose norm is more than so many times the usual one is not coded;
+    /// null: all are.
+    pub max_scale: Option<f64>,
     /// A calibration of parm-score, which makes probabilities of being right of the confidences of
     /// reconstructions; null: they stay what they are.
     pub calibration: Option<PathBuf>,
@@ -354,6 +385,7 @@ impl Default for Coded {
             agreement: None,
             made_for: None,
             hedge: None,
+            max_scale: Some(100.0),
             calibration: None,
         }
     }
@@ -500,6 +532,17 @@ pub enum Fallback {
     Error,
     /// Zeros, and the response says which rows they are and why.
     Zeros,
+}
+
+/// What becomes of rows with values that are not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NonFinite {
+    /// They are answered, but not coded with others.
+    #[default]
+    Pass,
+    /// A request with one is told 400.
+    Refuse,
 }
 
 /// Which of several free instances gets work.

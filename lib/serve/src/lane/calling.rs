@@ -8,13 +8,14 @@ use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Task, Time}
 
 use tokio::task::AbortHandle;
 
+use super::checks::is_finite;
 use super::coder::{Members, RowEncoder};
 use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
-use super::{Encoding, Event, Values};
+use super::{Answered, Encoding, Event, Values};
 use crate::instance::{CallContext, CallError, Headers};
-use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
+use crate::oip::{InferRequest, InferResponse, Parameters, Tensor};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -43,6 +44,10 @@ impl Driver {
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(now, call, instance),
                 Action::Cancel { call, .. } => self.cancel_call(now, call),
+                Action::Rebuild { query, row, decode } => {
+                    let usable = self.rebuild_row(row, decode);
+                    self.engine.decoded(now, query, usable);
+                }
                 Action::Answer { row, outcome, .. } => self.answer(now, row, outcome),
                 Action::Compare { row, decode, .. } => self.compare(now, row, decode),
                 Action::Release { row } => drop(self.rows.try_remove(row as usize)),
@@ -74,14 +79,12 @@ impl Driver {
         // It was lost in the same event.
         let Some(of) = self.engine.call(call) else { return };
         let since = Instant::now();
-        self.sent += 1;
         if let Task::Parity { .. } | Task::Coded { .. } = of.task {
             self.stats.parity_queued.record(Duration::from_nanos(of.waited));
         }
         let mut request = InferRequest {
             model: self.options.names.of_role(of.task.role()).to_owned(),
             version: self.options.version.clone(),
-            id: format!("parm-{}", self.sent),
             ..InferRequest::default()
         };
         let mut context = CallContext { timeout: Some(self.call_timeout), ..CallContext::default() };
@@ -183,6 +186,7 @@ impl Driver {
         let Some(held) = self.instances.get_mut(&running.instance) else { return };
         held.view.running += 1;
         let began = running.since;
+        let codes = self.options.coding.is_some();
         let (instance, events) = (Arc::clone(&held.member.instance), self.events.clone());
         let task = tokio::spawn(async move {
             let since = Instant::now();
@@ -204,7 +208,10 @@ impl Driver {
             };
             let encoding = Encoding { full: began.elapsed(), sum: since.elapsed() };
             let result = match encoded {
-                Ok(()) => instance.infer(request, context).await,
+                Ok(()) => instance.infer(request, context).await.map(|response| {
+                    let is_finite = |output: &Tensor| is_finite(output.datatype, &output.data.contiguous());
+                    Answered { finite: !codes || response.outputs.iter().all(is_finite), response }
+                }),
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {
@@ -238,7 +245,8 @@ impl Driver {
                 held.view.times.record(running.since.elapsed());
             }
             Err(error) => {
-                held.view.failed += 1;
+                let refused = matches!(error, CallError::Refused(_));
+                *(if refused { &mut held.view.refused } else { &mut held.view.failed }) += 1;
                 held.view.last_failure = Some(error.to_string());
             }
         }
@@ -252,7 +260,7 @@ impl Driver {
         &mut self,
         now: Time,
         call: CallId,
-        result: Result<InferResponse, CallError>,
+        result: Result<Answered, CallError>,
         encoding: Encoding,
     ) {
         // It was cancelled.
@@ -265,34 +273,39 @@ impl Driver {
             self.stats.encode.record(encoding.full);
             self.stats.encode_sum.record(encoding.sum);
             self.stats.parity_calls.record(running.since.elapsed().saturating_sub(encoding.full));
-        } else {
+        } else if !matches!(result, Err(CallError::Refused(_))) {
             self.stats.calls.record(running.since.elapsed());
         }
-        let kept = result.and_then(|response| self.keep(now, call, of, response).map_err(CallError::Garbled));
+        let finite = result.as_ref().is_ok_and(|answered| answered.finite);
+        let kept = result.and_then(|answered| self.keep(now, call, of, answered).map_err(CallError::Garbled));
         self.call_over(&running, kept.as_ref().copied());
         let rows: Vec<u64> = self.engine.rows(call).collect();
         match kept {
-            Ok(()) => self.engine.answered(now, call),
-            // Another instance would refuse it, too.
-            Err(CallError::Refused(error)) if matches!(of.task, Task::Deployed | Task::Copy) => {
-                self.keep_predictions(&rows, |_| Err(error.clone()));
-                self.engine.answered(now, call);
-            }
+            Ok(()) if finite => self.engine.answered(now, call),
+            Ok(()) => self.engine.answered_unfit(now, call),
             Err(error) => {
-                tracing::debug!(model = self.options.label, %error, "a call failed");
+                let refused = matches!(error, CallError::Refused(_));
+                tracing::debug!(model = self.options.label, %error, refused, "a call failed");
                 for row in rows {
                     if let Some(held) = self.rows.get_mut(row as usize) {
                         held.failure = Some(error.to_client());
                     }
                 }
-                self.engine.failed(now, call);
+                if refused {
+                    self.engine.refused(now, call);
+                } else {
+                    self.engine.failed(now, call);
+                }
             }
         }
     }
 
     /// Keeps what was answered: predictions with their rows, coded outputs with their group.
-    fn keep(&mut self, now: Time, call: CallId, of: Call, response: InferResponse) -> Result<(), String> {
+    fn keep(&mut self, now: Time, call: CallId, of: Call, answered: Answered) -> Result<(), String> {
+        let Answered { response, finite } = answered;
         match of.task {
+            // Nothing is rebuilt from it.
+            Task::Parity { .. } | Task::Coded { .. } if !finite => Ok(()),
             Task::Parity { group, parity } => {
                 let k = self.options.coding.as_ref().map_or(0, |coding| coding.k);
                 self.keep_coded(group, k + parity, of.rows, &response)
@@ -314,10 +327,11 @@ impl Driver {
                         }
                     }
                 } else {
-                    let mut values = values.into_iter();
-                    self.keep_predictions(&rows, |_| {
-                        values.next().ok_or_else(|| Error::invalid("the answer has too few rows"))
-                    });
+                    for (row, values) in rows.iter().zip(values) {
+                        if let Some(held) = self.rows.get_mut(*row as usize) {
+                            held.prediction.get_or_insert(values);
+                        }
+                    }
                 }
                 Ok(())
             }
@@ -342,15 +356,6 @@ impl Driver {
         }
     }
 
-    fn keep_predictions(&mut self, rows: &[u64], mut of: impl FnMut(u64) -> Result<Values, Error>) {
-        for &row in rows {
-            let prediction = of(row);
-            if let Some(held) = self.rows.get_mut(row as usize) {
-                held.prediction.get_or_insert(prediction);
-            }
-        }
-    }
-
     fn keep_coded(
         &mut self,
         group: GroupId,
@@ -369,7 +374,7 @@ impl Driver {
     fn compare(&mut self, now: Time, row: u64, decode: Decode) {
         let Ok(rebuilt) = self.rebuild(decode) else { return };
         let prediction = self.rows.get(row as usize).and_then(|held| held.prediction.as_ref());
-        if let (Some(Ok(Values::Row(prediction))), Some(coding)) = (prediction, &self.options.coding) {
+        if let (Some(Values::Row(prediction)), Some(coding)) = (prediction, &self.options.coding) {
             let agrees = coding.decoder.agrees(&rebuilt.outputs, prediction);
             self.engine.compared(now, agrees);
         }

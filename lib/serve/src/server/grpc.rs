@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::http::{Shared, passed_on};
+use super::http::Shared;
 use super::{model_config, statistics};
 use crate::instance::CallContext;
 use crate::oip::{Error, InferRequest, grpc as wire};
@@ -142,7 +142,11 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelInferResponse>, Status> {
         let headers = headers(&request);
         self.inference(headers)?;
-        let call = CallContext { timeout: timeout(headers)?, headers: passed_on(headers), coded: None };
+        let call = CallContext {
+            timeout: timeout(headers)?,
+            headers: self.0.server.passed_on(headers),
+            coded: None,
+        };
         let asked = wire::read_request(request.into_inner())?;
         Ok(Response::new(self.infer(asked, call).await?))
     }
@@ -155,7 +159,7 @@ impl GrpcInferenceService for Service {
         let headers = headers(&request);
         self.inference(headers)?;
         // How long the client waits for the stream says nothing of one request.
-        let call = CallContext { headers: passed_on(headers), ..CallContext::default() };
+        let call = CallContext { headers: self.0.server.passed_on(headers), ..CallContext::default() };
         let (answers, sent) = mpsc::channel(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
         let mut requests = request.into_inner();

@@ -16,12 +16,12 @@ use super::auth::Keys;
 use super::body::{self, Packing};
 use super::statistics::{self, Statistics};
 use super::{Server, model_config};
-use crate::instance::{CallContext, Headers};
+use crate::instance::CallContext;
 use crate::models::Served;
 use crate::oip::{Error, Status, http as wire};
 
-/// Headers of a request that go on to instances, and the first of them back to the client.
-const PASSED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+/// The header of a request that goes back to the client.
+const REQUEST_ID: &str = "x-request-id";
 
 /// What handlers share.
 #[derive(Clone)]
@@ -171,7 +171,7 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     } else {
         wire::decode_request(&path.model, &path.version, length, &body)?
     };
-    let call = CallContext { headers: passed_on(&headers), ..CallContext::default() };
+    let call = CallContext { headers: shared.server.passed_on(&headers), ..CallContext::default() };
     let response = shared.server.infer(request, call).await?;
     let encoded = wire::encode_response(&response, &forms)?;
     let mut answer = HeaderMap::new();
@@ -179,8 +179,8 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     if let Some(length) = encoded.header_length {
         answer.insert(HeaderName::from_static(wire::HEADER_LENGTH), HeaderValue::from(length));
     }
-    if let Some(id) = headers.get(PASSED_ON[0]) {
-        answer.insert(HeaderName::from_static(PASSED_ON[0]), id.clone());
+    if let Some(id) = headers.get(REQUEST_ID) {
+        answer.insert(HeaderName::from_static(REQUEST_ID), id.clone());
     }
     if let Some(packing) = Packing::wanted(&headers)
         && let Some(packed) = packing.pack(&encoded.body.to_bytes())
@@ -190,15 +190,6 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
         return Ok((answer, packed).into_response());
     }
     Ok((answer, Body::new(encoded.body)).into_response())
-}
-
-/// The headers that go on to instances.
-pub(super) fn passed_on(headers: &HeaderMap) -> Headers {
-    let text = |name: &&str| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned()));
-    if PASSED_ON.iter().all(|name| !headers.contains_key(*name)) {
-        return Headers::default();
-    }
-    PASSED_ON.iter().filter_map(text).collect()
 }
 
 #[derive(Default, Deserialize)]

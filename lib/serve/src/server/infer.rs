@@ -255,9 +255,8 @@ impl Loaded {
             .ok_or_else(|| Error::new(Status::Unavailable, "no instance is there for the sequence"))?;
         request.model.clone_from(&self.deployed_name);
         version.clone_into(&mut request.version);
-        if request.id.is_empty() {
-            request.id = format!("parm-sequence-{sequence}");
-        }
+        // The client's id need not be unique: the call gets one that is.
+        request.id.clear();
         let call = instance.infer(request, CallContext { timeout: Some(wait), headers, coded: None });
         within(wait, call).await.map(|response| response.outputs).map_err(|error| error.to_client())
     }

@@ -15,16 +15,17 @@ mod page;
 mod run;
 mod statistics;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use ::http::HeaderMap;
 use tokio::sync::Semaphore;
 
 pub use auth::Keys;
 pub use run::{Addresses, Order, Running};
 
-use crate::config::Limits;
-use crate::instance::CallContext;
+use crate::config::{Limits, PassedHeaders};
+use crate::instance::{CallContext, Headers};
 use crate::models::Models;
 use crate::oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
 
@@ -38,6 +39,8 @@ pub struct Server {
     pub since: Instant,
     requests: Semaphore,
     draining: AtomicBool,
+    /// Headers that were not passed on: there were too many, or they were too long.
+    dropped_headers: AtomicU64,
 }
 
 impl Server {
@@ -45,7 +48,14 @@ impl Server {
     #[must_use]
     pub fn new(models: Models, limits: Limits) -> Self {
         let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
-        Self { models, limits, since: Instant::now(), requests, draining: AtomicBool::new(false) }
+        Self {
+            models,
+            limits,
+            since: Instant::now(),
+            requests,
+            draining: AtomicBool::new(false),
+            dropped_headers: AtomicU64::new(0),
+        }
     }
 
     /// True if it takes queries: it is not being stopped, and all models that are loaded have an
@@ -76,6 +86,21 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: extensions.map(str::to_owned).to_vec(),
         }
+    }
+
+    /// The headers of a request that go on to instances.
+    fn passed_on(&self, headers: &HeaderMap) -> Headers {
+        let PassedHeaders { names, count, bytes } = &self.limits.passed_headers;
+        let found = names.iter().filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)));
+        let mut passed = Vec::new();
+        for (name, value) in found {
+            if passed.len() < *count && value.len() <= *bytes {
+                passed.push((name.clone(), value.to_owned()));
+            } else {
+                self.dropped_headers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        passed.into()
     }
 
     /// Answers an inference request.

@@ -72,7 +72,7 @@ async fn answers(client: &Arc<dyn Instance>) {
     ready(client).await;
     let answer = client.infer(request(4), CallContext::default()).await.unwrap();
     assert_eq!((floats(&answer), &answer.outputs[0].shape[..]), (vec![2.0, 4.0], &[1, 2][..]));
-    assert!(answer.id.starts_with("parm-call-"));
+    assert!(answer.id.starts_with("parm-"));
 }
 
 #[tokio::test]

@@ -119,7 +119,8 @@ pub(crate) fn lane(model: &Model) -> Lane {
         let (inputs, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
         let made_for = coded.made_for.clone();
         let (parities, k) = (code.parities(), code.k);
-        Coding { inputs, encoder: Arc::new(encoder), decoder, parities, k, made_for }
+        let max_scale = coded.max_scale;
+        Coding { inputs, encoder: Arc::new(encoder), decoder, parities, k, made_for, max_scale }
     });
     let names = RoleNames {
         deployed: "m".to_owned(),
@@ -134,6 +135,7 @@ pub(crate) fn lane(model: &Model) -> Lane {
         names,
         version: String::new(),
         fallback: model.fallback,
+        non_finite: model.non_finite,
         origin: Instant::now(),
     })
     .unwrap()
@@ -148,6 +150,7 @@ pub(crate) async fn puppet(lane: &Lane, roles: Roles) -> mpsc::UnboundedReceiver
         roles,
         capacity: 1,
         parity_input: None,
+        most_rows: None,
     };
     lane.join(member).await.unwrap();
     calls
