@@ -211,13 +211,15 @@ fn no_query_fails_while_an_instance_is_well() {
     assert!(answered > 20 * seconds, "only {answered} answers in {seconds} s");
 }
 
-/// A server before honest instances and a saboteur.
-fn front_of_saboteur(honest: &[Saboteur], saboteur: &Saboteur) -> String {
-    let remote = |of: &Saboteur| {
+/// A server before honest instances and saboteurs.
+fn front_of_saboteurs(over_http: &[Saboteur], over_grpc: &[Saboteur]) -> String {
+    let remote = |scheme: &str, encoding: &str, of: &Saboteur| {
         let address = of.address;
-        format!(r#"{{"remote": {{"url": "http://{address}", "encoding": "json"}}, "capacity": 4}}"#)
+        format!(r#"{{"remote": {{"url": "{scheme}://{address}", "encoding": "{encoding}"}}, "capacity": 4}}"#)
     };
-    let remotes: Vec<String> = honest.iter().chain([saboteur]).map(remote).collect();
+    let over_http = over_http.iter().map(|of| remote("http", "json", of));
+    let remotes: Vec<String> =
+        over_http.chain(over_grpc.iter().map(|of| remote("grpc", "grpc", of))).collect();
     // Often enough in rotation to do harm.
     format!(
         r#"{{"limits": {{"body_ms": 2000}}, "models": [{{"name": "toy", "placement": "pooled",
@@ -226,7 +228,7 @@ fn front_of_saboteur(honest: &[Saboteur], saboteur: &Saboteur) -> String {
             "batch": {{"max_size": 4, "delay_ms": 1}},
             "redundancy": {{"policy": "coded", "code": {{"name": "sum", "k": 2}}}},
             "answer": {{"when": "first"}}, "deadline_ms": 10000, "attempts": 8,
-            "ejection": {{"failures": 3, "probe_ms": 5, "max_share": 0.3}},
+            "ejection": {{"failures": 3, "probe_ms": 5, "max_share": 0.4}},
             "instances": [{}]}}]}}"#,
         remotes.join(", ")
     )
@@ -294,13 +296,14 @@ fn holds(pid: u32) -> (u64, usize) {
 }
 
 #[test]
-fn a_saboteur_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
+fn saboteurs_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
     let seconds = seconds();
     let folder = tempfile::tempdir().unwrap();
-    let honest: Vec<Saboteur> = (0..3).map(|_| Saboteur::start(None)).collect();
-    let saboteur = Saboteur::start(Some(11));
+    let over_http = [None, None, Some(11)].map(Saboteur::http);
+    let over_grpc = [None, Some(12)].map(Saboteur::grpc);
+    let saboteurs = [&over_http[2], &over_grpc[1]];
     let config = folder.path().join("front.json");
-    std::fs::write(&config, front_of_saboteur(&honest, &saboteur)).unwrap();
+    std::fs::write(&config, front_of_saboteurs(&over_http, &over_grpc)).unwrap();
     let mut server = Server::start(&config, &[]);
     server.ready();
 
@@ -336,11 +339,12 @@ fn a_saboteur_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
         "{answered} answers in {seconds} s, {} wrong or failed; {mismatched} were of other calls; sabotage: {:?}; \
          {before:?} and {after:?} KiB and files",
         wrong.len(),
-        saboteur.counts()
+        saboteurs.map(Saboteur::counts)
     );
     assert!(wrong.is_empty(), "{} of {answered}, as {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     assert!(answered > 20 * seconds, "only {answered} answers in {seconds} s");
-    assert!(mismatched > 0.0 && saboteur.counts().iter().all(|(_, count)| *count > 0));
+    assert!(mismatched > 0.0);
+    assert!(saboteurs.iter().flat_map(|of| of.counts()).all(|(_, count)| count > 0));
     assert!(after.0 < 2 * before.0 + (64 << 10) && after.1 < 400, "{before:?} {after:?}");
     server.signal("TERM");
     assert!(server.process.wait().unwrap().success(), "SIGTERM");
