@@ -118,6 +118,18 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
         ),
         (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
         (
+            with(r#""redundancy": {"policy": "coded", "max_scale": 0.5},"#),
+            "models[0].redundancy.max_scale: found 0.5, expected a finite number from 1",
+        ),
+        (
+            with("").replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"X-A\"]}}, ", 1),
+            "limits.passed_headers.names: found 'X-A', expected the name of a header in lower case",
+        ),
+        (
+            with("").replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"host\"]}}, ", 1),
+            "limits.passed_headers.names: found 'host', which belongs to the call itself",
+        ),
+        (
             with(&format!(r#"{CODED} "faults": {{"racks": {{"count": 0}}}},"#)),
             "models[0].faults: found count = 0",
         ),

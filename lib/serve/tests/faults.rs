@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::http::{get, send};
 use common::server::Server;
-use common::{Call, ask, asked, lane, linear, model, puppet, values};
+use common::{Call, ask, asked, lane, linear, model, puppet, respond, values};
 use parm_engine::Roles;
 use parm_serving::instance::CallError;
 use parm_serving::lane::{How, Lane, Member};
@@ -183,6 +183,33 @@ async fn a_parity_output_that_is_not_finite_rebuilds_nothing() {
         assert_eq!((values(&answers[0]), answers[0].how), (vec![1.0, 2.0], How::Prediction));
     }
     assert_eq!(settled(&lane).await.counters.failures, 0);
+}
+
+#[tokio::test]
+async fn an_output_that_is_not_rebuilt_may_be_what_it_likes() {
+    let text = CODED.replace("\"k\": 2}", "\"k\": 2}, \"outputs\": [\"y\"]");
+    let mut model = model(&text);
+    model
+        .outputs
+        .push(parm_serving::config::TensorSpec { name: "mask".to_owned(), ..model.outputs[0].clone() });
+    let lane = lane(&model);
+    let mut first = puppet(&lane, Roles::DEPLOYED).await;
+    let mut second = puppet(&lane, Roles::DEPLOYED).await;
+    let mut parity = puppet(&lane, Roles::parity(0)).await;
+    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[1.0])));
+    let answer = |call: Call| {
+        let mut response = respond(&call.request, linear);
+        let mut mask = respond(&call.request, |_| vec![f32::NEG_INFINITY; 2]).outputs.remove(0);
+        "mask".clone_into(&mut mask.name);
+        response.outputs.push(mask);
+        call.end.send(Ok(response)).unwrap();
+    };
+    answer(first.recv().await.unwrap());
+    answer(parity.recv().await.unwrap());
+    let _missing = second.recv().await.unwrap();
+    let mut hows = [one.await.unwrap().unwrap()[0].how, two.await.unwrap().unwrap()[0].how];
+    hows.sort_by_key(|how| *how != How::Prediction);
+    assert!(matches!(hows, [How::Prediction, How::Reconstructed { .. }]), "{hows:?}");
 }
 
 #[tokio::test]

@@ -161,6 +161,8 @@ pub(super) struct Driver {
     pub(super) order: Vec<InstanceId>,
     pub(super) stats: Stats,
     pub(super) scale: Scale,
+    /// The names of the outputs that are rebuilt.
+    pub(super) rebuilt: Arc<[String]>,
     /// Answers in a row of the version that the code was made for.
     pub(super) of_version: u32,
     pub(super) draining: Vec<oneshot::Sender<()>>,
@@ -172,6 +174,10 @@ impl Driver {
         events: WeakUnboundedSender<Event>,
     ) -> Result<Self, parm_engine::ConfigError> {
         let config = std::mem::take(&mut options.engine);
+        let coding = options.coding.iter().flat_map(|coding| coding.decoder.outputs());
+        let outputs =
+            options.spec.iter().flat_map(|spec| coding.clone().filter_map(|&at| spec.outputs.get(at)));
+        let rebuilt = outputs.map(|output| output.name.clone()).collect();
         let interpolates = options.coding.as_ref().filter(|coding| coding.decoder.interpolates());
         let scale = Scale::new(interpolates.and_then(|coding| coding.max_scale));
         let (longest, call_timeout) = (config.deadline, Duration::from_nanos(config.call_timeout));
@@ -189,6 +195,7 @@ impl Driver {
             order: Vec::new(),
             stats: Stats::default(),
             scale,
+            rebuilt,
             of_version: 0,
             draining: Vec::new(),
         })
