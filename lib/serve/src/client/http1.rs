@@ -104,6 +104,7 @@ impl Idle {
     fn take(&self) -> Option<Connection> {
         loop {
             let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            connection.progress.look();
             if connection.is_ready() {
                 return Some(connection);
             }

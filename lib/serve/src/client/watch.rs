@@ -39,9 +39,16 @@ pub(super) struct Progress {
     early: AtomicBool,
     /// Bytes that came before the head of the answer.
     before_head: AtomicUsize,
+    /// The system is to be asked what has come.
+    look: AtomicBool,
 }
 
 impl Progress {
+    /// It was kept for a while: the system is asked what has come, which the runtime may not know yet.
+    pub(super) fn look(&self) {
+        self.look.store(true, Ordering::Relaxed);
+    }
+
     /// A request with this body is next.
     pub(super) fn begin(self: &Arc<Self>, body: Body) -> Tracked {
         self.state.store(IDLE, Ordering::Relaxed);
@@ -122,8 +129,7 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.progress.is_untouched() {
-            // The runtime may not know yet what the system has.
+        if self.progress.look.swap(false, Ordering::Relaxed) {
             match self.io.input() {
                 Input::Nothing => {}
                 Input::Bytes => return Poll::Ready(Err(unrequested())),
