@@ -1,6 +1,6 @@
 //! The events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::Time;
 use crate::action::{Action, CodingOff, Rejection};
@@ -9,7 +9,7 @@ use crate::code::CodeRule;
 use crate::config::{Agreement, Completion, Config, ConfigError, Hedge, Policy, When};
 use crate::counters::Counters;
 use crate::percentile::Percentile;
-use crate::state::{Batch, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::state::{Batch, Filling, Group, Instance, Owner, Pool, Query, Task, Work};
 use crate::timers::{Timer, Timers};
 
 /// A query that arrives.
@@ -23,13 +23,15 @@ pub struct Arrival {
     pub priority: u8,
     /// False if its answer must be the deployed model's own: no reconstruction, no approximation.
     pub allow_reconstructed: bool,
+    /// Only queries of one class share batches and coding groups; 0 where there is one class.
+    pub class: u64,
 }
 
 impl Arrival {
     /// A query without wishes.
     #[must_use]
     pub fn new(row: u64) -> Self {
-        Self { row, deadline: None, priority: 0, allow_reconstructed: true }
+        Self { row, deadline: None, priority: 0, allow_reconstructed: true, class: 0 }
     }
 }
 
@@ -64,9 +66,10 @@ pub struct Engine {
     pub(crate) groups: Arena<GroupId, Group>,
     pub(crate) works: Arena<CallId, Work>,
     pub(crate) instances: Arena<InstanceId, Instance>,
-    /// The batches that fill: of queries that may be rebuilt, and of others where that matters.
-    pub(crate) filling: [Option<BatchId>; 2],
-    pub(crate) filling_group: Option<GroupId>,
+    /// The batches that fill.
+    pub(crate) filling: BTreeMap<Filling, BatchId>,
+    /// The groups that fill, by their class.
+    pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
     /// The queries that a batch takes now, up to `max_batch`.
@@ -128,8 +131,8 @@ impl Engine {
             groups: Arena::new(),
             works: Arena::new(),
             instances: Arena::new(),
-            filling: [None; 2],
-            filling_group: None,
+            filling: BTreeMap::new(),
+            filling_groups: BTreeMap::new(),
             known: VecDeque::new(),
             pools: (0..2 + parities).map(|_| Pool::new()).collect(),
             batch_size: if config.batch_target.is_some() { 1.0 } else { config.max_batch as f64 },
@@ -290,10 +293,10 @@ impl Engine {
     /// No more queries come for now: what fills is closed as it is, and no known queries are kept.
     pub fn flush(&mut self, now: Time) {
         self.begin(now);
-        for batch in self.filling.into_iter().flatten() {
+        while let Some((_, &batch)) = self.filling.first_key_value() {
             self.close_batch(batch);
         }
-        if let Some(group) = self.filling_group {
+        while let Some((_, &group)) = self.filling_groups.first_key_value() {
             self.close_group(group);
         }
         while let Some(query) = self.known.pop_front() {

@@ -14,6 +14,7 @@ pub(crate) struct Row {
     pub(crate) query: QueryId,
     pub(crate) deadline: Time,
     pub(crate) allowed: bool,
+    pub(crate) class: u64,
     pub(crate) prediction: Option<u64>,
     pub(crate) over: bool,
     pub(crate) released: bool,
@@ -155,6 +156,7 @@ impl Driver {
             deadline: brings.then_some(own),
             priority: self.rng.random_range(0..3),
             allow_reconstructed: self.rng.random_bool(0.8),
+            class: self.rng.random_range(0..5_u64).saturating_sub(3),
         };
         if let Ok(query) = self.engine.arrive(self.now, arrival) {
             self.rows.push(Row {
@@ -162,6 +164,7 @@ impl Driver {
                 // Of a query without one, the engine's; it is asserted below only for its own.
                 deadline: if brings { own } else { Time::MAX },
                 allowed: arrival.allow_reconstructed,
+                class: arrival.class,
                 prediction: None,
                 over: false,
                 released: false,

@@ -84,6 +84,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A certificate to show, or its key, that cannot be read: the file, and what is wrong with it.
+    #[error("{0}")]
+    Identity(String),
 }
 
 /// The addresses of a server, each once.
@@ -113,7 +116,7 @@ pub fn check(remote: &Remote) -> Result<(), Error> {
 /// The instance at one of a server's addresses; its answers may have `body_bytes`. Nothing is sent yet.
 ///
 /// # Errors
-/// [`Error::Url`], [`Error::Header`] and [`Error::Certificates`].
+/// [`Error::Url`], [`Error::Header`], [`Error::Certificates`] and [`Error::Identity`].
 pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Result<Arc<dyn Instance>, Error> {
     let target = Target::new(remote)?;
     let dialer = Dialer::new(&target, address)?;

@@ -27,6 +27,7 @@ impl Driver {
             Payload::Whole(request) => vec![Input::Whole(request)],
         };
         let count = inputs.len();
+        let class = self.classes.of(ask.parameters);
         let open = Open {
             reply,
             arrived: now,
@@ -43,6 +44,7 @@ impl Driver {
                 arrived: now,
                 sent: false,
                 input,
+                class: class.clone(),
                 prediction: None,
                 approximate: None,
                 failure: None,
@@ -52,6 +54,7 @@ impl Driver {
                 deadline: wait.map(|wait| now.saturating_add(wait)),
                 priority: ask.priority,
                 allow_reconstructed: ask.allow_reconstructed,
+                class: class.as_ref().map_or(0, |class| class.number),
             };
             match self.engine.arrive(now, arrival) {
                 Ok(query) => {

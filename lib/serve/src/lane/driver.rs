@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::classes::{Class, Classes};
 use super::coder::{CodedInputs, RowDecoder, RowEncoder};
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
@@ -90,6 +91,8 @@ pub(super) struct Row {
     pub(super) arrived: Time,
     pub(super) sent: bool,
     pub(super) input: Input,
+    /// Its parameters; none: it has none.
+    pub(super) class: Option<Arc<Class>>,
     pub(super) prediction: Option<Result<Values, Error>>,
     pub(super) approximate: Option<Values>,
     /// What the last call for it that failed said.
@@ -141,6 +144,7 @@ pub(super) struct Driver {
     pub(super) events: WeakUnboundedSender<Event>,
     pub(super) rows: Slab<Row>,
     pub(super) requests: HashMap<u64, Open>,
+    pub(super) classes: Classes,
     pub(super) groups: HashMap<GroupId, Coded>,
     pub(super) calls: HashMap<CallId, Running>,
     pub(super) instances: HashMap<InstanceId, Instance>,
@@ -168,6 +172,7 @@ impl Driver {
             events,
             rows: Slab::new(),
             requests: HashMap::new(),
+            classes: Classes::default(),
             groups: HashMap::new(),
             calls: HashMap::new(),
             instances: HashMap::new(),
@@ -209,7 +214,8 @@ impl Driver {
             let now = self.now();
             self.engine.tick(now);
             self.obey();
-            if !self.draining.is_empty() && self.engine.held().queries == 0 {
+            // Queries whose answers are known may be held for others, and are no work.
+            if !self.draining.is_empty() && self.requests.is_empty() {
                 for drained in self.draining.drain(..) {
                     // Who does not wait any more need not know.
                     let _ = drained.send(());

@@ -9,6 +9,7 @@
 
 mod asking;
 mod calling;
+mod classes;
 mod coder;
 mod driver;
 mod spec;
@@ -20,11 +21,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{InstanceId, Reason, Roles};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
+pub use classes::PassedOn;
 pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
@@ -43,6 +45,8 @@ pub struct Ask {
     pub allow_reconstructed: bool,
     /// Headers to pass on.
     pub headers: Headers,
+    /// Parameters to pass on with rows; a request that is passed on whole has its own.
+    pub parameters: PassedOn,
 }
 
 /// What a request asks.
@@ -107,6 +111,8 @@ pub struct Member {
     pub capacity: usize,
     /// What its parity models call their only input, if not as the deployed model does.
     pub parity_input: Option<String>,
+    /// Is told of each call that it did not answer.
+    pub suspected: Arc<Notify>,
 }
 
 /// The way to a lane. The lane ends when all ways to it are gone and its queries are answered.
