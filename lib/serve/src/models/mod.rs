@@ -261,9 +261,9 @@ impl Models {
     /// # Errors
     /// There is no such model, or it is not ready.
     pub fn metadata(&self, name: &str, version: &str) -> Result<ModelMetadata, Error> {
-        let mut metadata = self.find(name, version)?.ready()?.metadata.clone();
+        let mut metadata = self.find(name, version)?.loaded()?.metadata.clone();
         let versions = self.versions(name, "")?;
-        let ready = versions.iter().filter(|served| served.ready().is_ok());
+        let ready = versions.iter().filter(|served| served.loaded().is_ok());
         metadata.versions = ready.map(|served| served.config.version.clone()).collect();
         Ok(metadata)
     }
@@ -406,13 +406,26 @@ impl Served {
         matches!(*self.state.borrow(), State::Loaded(_))
     }
 
-    /// What it is, if it is loaded and an instance is there.
+    /// Sees whether it is loaded, and an instance of it is alive.
     ///
     /// # Errors
     /// It is not ready.
-    pub fn ready(&self) -> Result<Arc<Loaded>, Error> {
+    pub fn ready(&self) -> Result<(), Error> {
+        self.when(Loaded::is_ready).map(drop)
+    }
+
+    /// What it is, if it is loaded and has instances. Those that are not alive are tried all the same, and
+    /// others of other roles may give an answer.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn loaded(&self) -> Result<Arc<Loaded>, Error> {
+        self.when(|loaded| !loaded.deployed.borrow().is_empty())
+    }
+
+    fn when(&self, is: impl Fn(&Loaded) -> bool) -> Result<Arc<Loaded>, Error> {
         let why = match &*self.state.borrow() {
-            State::Loaded(loaded) if loaded.is_ready() => return Ok(Arc::clone(loaded)),
+            State::Loaded(loaded) if is(loaded) => return Ok(Arc::clone(loaded)),
             State::Loaded(loaded) => loaded.waits_for().to_owned(),
             State::Loading => match self.waits_for() {
                 why if why.is_empty() => "it is being loaded".to_owned(),

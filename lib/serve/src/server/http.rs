@@ -176,7 +176,7 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     let is_long = body.is_long(length);
     let (unpacked, reads) = (Arc::clone(&held), Arc::clone(&held));
     let (request, forms) = if length == Some(0) {
-        let loaded = found(&shared, &path)?.ready()?;
+        let loaded = found(&shared, &path)?.loaded()?;
         let body = server.aside.run(is_long, move || body.unpack(limit, &unpacked)).await?;
         wire::decode_raw_request(&path.model, &path.version, &loaded.metadata.inputs, body)?
     } else {
@@ -275,7 +275,7 @@ async fn unload(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> An
 
 async fn resume_coding(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     for served in shared.server.models.versions(&path.model, "")? {
-        served.ready()?.lane.resume_coding()?;
+        served.loaded()?.lane.resume_coding()?;
     }
     Ok(StatusCode::OK.into_response())
 }

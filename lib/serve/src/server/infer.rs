@@ -62,7 +62,7 @@ impl Served {
         limits: &Limits,
         held: &Held,
     ) -> Result<InferResponse, Error> {
-        let loaded = self.ready().inspect_err(|_| {
+        let loaded = self.loaded().inspect_err(|_| {
             self.counts.not_ready.fetch_add(1, Ordering::Relaxed);
         })?;
         let invalid = |_: &Error| {
@@ -85,6 +85,7 @@ impl Served {
             let wait = deadline.map_or(longest, |wait| wait.min(longest));
             response.outputs =
                 loaded.in_sequence(sequence, request, &self.config.names.version, wait, headers).await?;
+            held.take(response.outputs.iter().map(|output| output.data.len()).sum())?;
             return Ok(response);
         }
         let wanted: Vec<usize>;
@@ -138,7 +139,9 @@ impl Served {
                 })
                 .collect(),
         };
-        if spec.is_some() {
+        if spec.is_none() {
+            held.take(response.outputs.iter().map(|output| output.data.len()).sum())?;
+        } else {
             for (output, most) in response.outputs.iter_mut().zip(classes) {
                 if let Some(most) = most {
                     classify(output, most)?;

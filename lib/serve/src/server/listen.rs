@@ -20,6 +20,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use super::budget::Budget;
 use super::meter::Front;
 use super::pace::{Overdue, Pace, Paced};
+use super::refusals::Refusals;
 use crate::config::{Limits, Tls};
 use crate::pem;
 use crate::together::{Spawned, together};
@@ -194,7 +195,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .keep_alive_timeout(KEEP_ALIVE);
     let pace = Pace::new(&limits);
     let front = Front { router: TowerToHyperService::new(router), limits, budget, pace: Arc::clone(&pace) };
-    let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
+    let stream = Paced::new(stream, Arc::clone(&pace));
+    let stream = TokioIo::new(Refusals::new(stream, Arc::clone(&pace)));
     let connection = async {
         let mut connection = pin!(builder.serve_connection(stream, front));
         tokio::select! {
@@ -225,5 +227,40 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     if let Err(error) = together(connection, streams).await {
         tracing::debug!(error = %error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows for so many connections, one after the other, of so many bytes for all.
+    fn windows(bytes: usize, count: usize) -> Vec<usize> {
+        let limits = Limits { bytes, connections: count, ..Limits::default() };
+        let connections = Connections {
+            room: Arc::new(Semaphore::new(count)),
+            budget: Budget::new(bytes),
+            limits: Arc::new(limits),
+            tls: watch::channel(None).1,
+            stop: watch::channel(false).1,
+        };
+        let mut permits = Vec::new();
+        let window = |_| {
+            permits.push(Arc::clone(&connections.room).try_acquire_owned().unwrap());
+            connections.window() as usize
+        };
+        (0..count).map(window).collect()
+    }
+
+    #[test]
+    fn windows_follow_from_the_bytes_that_all_connections_share() {
+        // A few may send as fast as they can.
+        assert_eq!(windows(1 << 30, 16)[15], 64 << 20);
+        for (bytes, count) in [(1 << 30, 4096), (256 << 20, 1000)] {
+            let all: usize = windows(bytes, count).iter().sum();
+            assert!(all < 8 * bytes, "{count} connections may send {all} bytes of {bytes}");
+        }
+        // None is smaller than that of the standard.
+        assert_eq!(windows(1 << 20, 100)[99], 65_535);
     }
 }

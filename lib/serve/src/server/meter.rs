@@ -27,6 +27,9 @@ use crate::oip::Error;
 /// The method of gRPC whose requests come when they like.
 const STREAM: &str = "/ModelStreamInfer";
 
+/// The most bytes of an answer that a connection is given at once.
+const PIECE: usize = 256 << 10;
+
 /// The bytes before a message of gRPC: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -71,7 +74,7 @@ where
         let answer = hyper::service::Service::call(&self.router, Request::from_parts(parts, body));
         Box::pin(async move {
             let response = as_json(answer.await.unwrap_or_else(|error| match error {})).await;
-            Ok(response.map(|body| Sent { body, _held: held, _open: open }))
+            Ok(response.map(|body| Sent { body, rest: Bytes::new(), _held: held, open }))
         })
     }
 }
@@ -226,8 +229,10 @@ impl Messages {
 /// The body of an answer, and what is held until it is sent.
 pub(super) struct Sent {
     body: Body,
+    /// What is left of a piece.
+    rest: Bytes,
     _held: Arc<Held>,
-    _open: Open,
+    open: Open,
 }
 
 impl http_body::Body for Sent {
@@ -238,15 +243,37 @@ impl http_body::Body for Sent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = &mut *self;
+        if this.rest.is_empty() {
+            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+                this.open.waits();
+                return Poll::Pending;
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.rest = data,
+                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        // The connection keeps what it was given; what it was not given counts as held.
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        this.open.took();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, of_body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower() + rest);
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 

@@ -16,6 +16,7 @@ mod metrics;
 mod model_config;
 mod pace;
 mod page;
+mod refusals;
 mod run;
 mod statistics;
 

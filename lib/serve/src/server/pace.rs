@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -36,6 +37,8 @@ pub(super) struct Pace {
     open: AtomicUsize,
     http2: AtomicBool,
     waits: Mutex<Waits>,
+    /// Answers that are not sent to the end, with the time at which the connection last took of them.
+    owed: Mutex<Slab<Instant>>,
     /// Something is due before the time that [`Pace::overdue`] waits for.
     sooner: Notify,
 }
@@ -64,6 +67,7 @@ impl Pace {
             open: AtomicUsize::new(0),
             http2: AtomicBool::new(false),
             waits: Mutex::new(waits),
+            owed: Mutex::default(),
             sooner: Notify::new(),
         })
     }
@@ -71,12 +75,17 @@ impl Pace {
     /// A request was read.
     pub(super) fn begin(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(self))
+        Open { pace: Arc::clone(self), owed: None }
     }
 
     /// True if no request is open.
     pub(super) fn is_idle(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
+    }
+
+    /// True if it is no connection over HTTP/2, and no request is open.
+    pub(super) fn is_before_a_request(&self) -> bool {
+        self.is_idle() && !self.http2.load(Ordering::Relaxed)
     }
 
     /// Waits until the connection is to be closed.
@@ -99,6 +108,10 @@ impl Pace {
         }
     }
 
+    fn owed(&self) -> MutexGuard<'_, Slab<Instant>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn waits(&self) -> MutexGuard<'_, Waits> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +125,8 @@ impl Pace {
             let longest = if waits.what == Overdue::Header { self.header } else { self.idle };
             (waits.since + longest, waits.what)
         };
-        match waits.stalled {
+        let owed = self.owed().iter().map(|(_, &since)| since).min();
+        match owed.into_iter().chain(waits.stalled).min() {
             Some(since) if since + self.answer < waited.0 => (since + self.answer, Overdue::Answer),
             _ => waited,
         }
@@ -158,12 +172,35 @@ impl Pace {
 }
 
 /// A request that is not answered to the end.
-pub(super) struct Open(Arc<Pace>);
+pub(super) struct Open {
+    pace: Arc<Pace>,
+    /// Its place among the answers that are owed.
+    owed: Option<usize>,
+}
+
+impl Open {
+    /// The connection took a piece of the answer; how long it may take for the next one counts from now.
+    pub(super) fn took(&mut self) {
+        let mut owed = self.pace.owed();
+        match self.owed.and_then(|place| owed.get_mut(place)) {
+            Some(since) => *since = Instant::now(),
+            None => self.owed = Some(owed.insert(Instant::now())),
+        }
+    }
+
+    /// The connection waits for the answer, not the answer for it.
+    pub(super) fn waits(&mut self) {
+        if let Some(place) = self.owed.take() {
+            self.pace.owed().try_remove(place);
+        }
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut waits = self.0.waits();
+        self.waits();
+        if self.pace.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut waits = self.pace.waits();
             (waits.what, waits.since) = (Overdue::Idle, Instant::now());
         }
     }
@@ -303,6 +340,28 @@ mod tests {
             }
         });
         assert_eq!(closed(&pace).await, (Overdue::Idle, 1000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_nothing_is_taken_any_more_closes_the_connection() {
+        let pace = pace();
+        let (mut slow, mut other) = (pace.begin(), pace.begin());
+        let task = tokio::spawn(async move {
+            slow.took();
+            for _ in 0..20 {
+                other.took();
+                tokio::time::sleep(50 * MS).await;
+            }
+            (slow, other)
+        });
+        let (why, after) = closed(&pace).await;
+        // It is looked at now and then.
+        assert!(why == Overdue::Answer && (200..=300).contains(&after), "{why:?} after {after} ms");
+        let (mut slow, mut other) = task.await.unwrap();
+        // Streams without an end may have nothing to send for any time.
+        slow.waits();
+        other.waits();
+        assert!(tokio::time::timeout(100_000 * MS, pace.overdue()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! A model server of this test: y = x0 + 10 x1, in JSON over HTTP.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) fn rows(rows: &[[i32; 2]], more: &str) -> String {
 pub(crate) struct Backend {
     pub(crate) at: SocketAddr,
     asked: Arc<Mutex<Vec<Value>>>,
+    /// What it says of itself.
+    pub(crate) ready: Arc<AtomicBool>,
     runtime: Option<Runtime>,
 }
 
@@ -54,12 +57,14 @@ impl Backend {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let asked = Arc::<Mutex<Vec<Value>>>::default();
         let seen = Arc::clone(&asked);
-        let router =
-            Router::new().fallback(move |request: Request| answer(request, Arc::clone(&seen), pause));
+        let ready = Arc::new(AtomicBool::new(true));
+        let says = Arc::clone(&ready);
+        let router = Router::new()
+            .fallback(move |request: Request| answer(request, Arc::clone(&seen), Arc::clone(&says), pause));
         let listener = runtime.spawn(tokio::net::TcpListener::bind(address)).await.unwrap().unwrap();
         let at = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { at, asked, runtime: Some(runtime) }
+        Self { at, asked, ready, runtime: Some(runtime) }
     }
 
     /// The inference requests that came, each with the model's name as `model`.
@@ -81,10 +86,17 @@ impl Drop for Backend {
     }
 }
 
-async fn answer(request: Request, seen: Arc<Mutex<Vec<Value>>>, pause: Duration) -> axum::response::Response {
+async fn answer(
+    request: Request,
+    seen: Arc<Mutex<Vec<Value>>>,
+    ready: Arc<AtomicBool>,
+    pause: Duration,
+) -> axum::response::Response {
     let (parts, body) = request.into_parts();
     let Some(model) = parts.uri.path().strip_suffix("/infer").and_then(|path| path.split('/').nth(3)) else {
-        return (StatusCode::OK, "{}").into_response();
+        let code =
+            if ready.load(Ordering::Relaxed) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        return (code, "{}").into_response();
     };
     let body = body.collect().await.unwrap().to_bytes();
     let mut asked: Value = serde_json::from_slice(&body).unwrap();

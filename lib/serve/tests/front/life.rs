@@ -296,3 +296,16 @@ async fn why_a_model_is_not_loaded_is_told() {
         .await;
     }
 }
+
+/// It may be overloaded, or others may answer in its place: only who asks for readiness is told.
+#[tokio::test]
+async fn a_server_that_is_not_ready_goes_on_to_answer() {
+    let backend = Backend::start(Duration::ZERO).await;
+    let server = Server::start(&model(&[&backend], ""), "").await;
+    backend.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    // Nothing fails: it is asked every few seconds.
+    soon(async { while get(server.http(), "/v2/health/ready").await.code == 200 {} }).await;
+    assert_eq!(post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code, 200);
+    backend.ready.store(true, std::sync::atomic::Ordering::Relaxed);
+    soon(async { while get(server.http(), "/v2/health/ready").await.code != 200 {} }).await;
+}

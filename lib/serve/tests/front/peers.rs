@@ -134,3 +134,39 @@ async fn a_client_that_does_not_read_its_answer_is_closed() {
         "it is not closed"
     );
 }
+
+/// Over HTTP/2 a client can take none of its answers, and say otherwise that it is well.
+#[tokio::test]
+async fn streams_whose_answers_are_not_taken_give_back_what_they_hold() {
+    let server = Server::start(
+        r#"{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1]}],
+            "outputs": [{"name": "y", "datatype": "FP32", "shape": [1000000]}],
+            "instances": [{"synthetic": {}, "roles": ["deployed"]}]}"#,
+        r#""limits": {"body_ms": 500, "body_bytes": 8000000, "bytes": 20000000},"#,
+    )
+    .await;
+    let body = r#"{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}]}"#;
+    let binary = r#"{"parameters": {"binary_data_output": true}, "#.to_owned() + &body[1..];
+    let path = "/v2/models/m/infer";
+    let large = async || crate::common::http::post(server.http(), path, &binary).await.code;
+    assert_eq!(large().await, 200);
+    let stream = TcpStream::connect(server.http()).await.unwrap();
+    let (client, connection) = h2::client::Builder::new()
+        .initial_window_size(100)
+        .handshake::<_, bytes::Bytes>(stream)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let request = http::Request::post(format!("http://x{path}")).body(()).unwrap();
+        let (answer, mut sends) = client.send_request(request, false).unwrap();
+        sends.send_data(binary.clone().into(), true).unwrap();
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(large().await, 503, "what is not taken counts");
+    let closed = tokio::time::timeout(SOON, connection).await.expect("it is not closed");
+    drop((closed, answers));
+    assert_eq!(large().await, 200);
+}

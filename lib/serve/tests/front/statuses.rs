@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::{Backend, model};
-use crate::common::http::send;
+use crate::common::http::{raw, send};
 use crate::common::server::Server;
 use crate::raw::{call, connect};
 
@@ -54,5 +54,14 @@ async fn every_refusal_over_http_is_json() {
             "{method} {path}"
         );
         assert!(!reply.error().is_empty(), "{method} {path}");
+    }
+    for (head, code) in [
+        (&b"\x00\x01\x02 nothing of HTTP\r\n\r\n"[..], 400),
+        (b"GET /v2 HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n", 400),
+        (&[b"GET /v2 HTTP/1.1\r\nhost: x\r\nlong: ", long.repeat(5).as_bytes(), b"\r\n\r\n"].concat(), 431),
+    ] {
+        let reply = raw(server.http(), head).await;
+        assert_eq!((reply.code, reply.header("content-type")), (code, Some("application/json")), "{reply:?}");
+        assert!(reply.error().contains("the head of the request cannot be read"), "{reply:?}");
     }
 }
