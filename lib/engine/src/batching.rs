@@ -6,7 +6,7 @@ use crate::arena::{BatchId, GroupId, QueryId};
 use crate::code::Mask;
 use crate::config::Completion;
 use crate::engine::{Arrival, Engine};
-use crate::state::{Batch, Group, Owner, Query, Slot, Task};
+use crate::state::{Batch, Filling, Group, Owner, Query, Slot, Task};
 use crate::timers::Timer;
 
 impl Engine {
@@ -34,9 +34,10 @@ impl Engine {
         self.counters.queries += 1;
         let apart = self.coding.is_some() && !arrival.coded;
         let uncoded = apart || !arrival.allow_reconstructed && self.codes_all();
-        let batch = match self.filling[usize::from(uncoded)] {
-            Some(batch) => batch,
-            None => self.new_batch(usize::from(uncoded)),
+        let of = Filling { class: arrival.class, uncoded };
+        let batch = match self.filling.get(&of) {
+            Some(&batch) => batch,
+            None => self.new_batch(of),
         };
         let query = self.queries.insert(Query {
             row: arrival.row,
@@ -45,6 +46,7 @@ impl Engine {
             deadline,
             priority: arrival.priority,
             allow_reconstructed: arrival.allow_reconstructed,
+            class: arrival.class,
             answered: false,
             done: false,
             grace_set: false,
@@ -83,9 +85,10 @@ impl Engine {
         self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
     }
 
-    fn new_batch(&mut self, place: usize) -> BatchId {
+    fn new_batch(&mut self, of: Filling) -> BatchId {
         let batch = self.batches.insert(Batch {
             queries: Vec::new(),
+            of,
             filling: true,
             priority: 0,
             seq: 0,
@@ -101,7 +104,7 @@ impl Engine {
             hedged: false,
             sent: false,
         });
-        self.filling[place] = Some(batch);
+        self.filling.insert(of, batch);
         if self.config.max_batch > 1 {
             self.alarm(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
         }
@@ -110,10 +113,8 @@ impl Engine {
 
     /// No more queries join the batch: it is sent, and joins a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
-        let [coded, _] = self.filling;
-        for place in &mut self.filling {
-            *place = place.filter(|&filling| filling != batch);
-        }
+        let of = self.batches[batch].of;
+        self.filling.remove(&of);
         let seq = self.next_seq();
         let held = &mut self.batches[batch];
         held.filling = false;
@@ -128,7 +129,7 @@ impl Engine {
         if let Some(hedge) = &self.hedge {
             self.hedge_tokens = (self.hedge_tokens + hedge.budget).min(hedge.burst);
         }
-        let group = if coded == Some(batch) { self.join_group(batch) } else { None };
+        let group = if of.uncoded { None } else { self.join_group(batch) };
         if group.is_none() || !self.codes_all() {
             self.send_batch(batch);
         }
@@ -156,11 +157,13 @@ impl Engine {
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
         let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
         let (k, delay) = (coding.rule.k(), coding.group_delay);
-        let id = if let Some(filling) = self.filling_group {
+        let class = self.batches[batch].of.class;
+        let id = if let Some(&filling) = self.filling_groups.get(&class) {
             filling
         } else {
             let group = self.groups.insert(Group {
                 slots: Vec::with_capacity(k),
+                class,
                 filling: true,
                 dead: false,
                 available: 0,
@@ -169,7 +172,7 @@ impl Engine {
                 rebuildable: 0,
                 works: Vec::new(),
             });
-            self.filling_group = Some(group);
+            self.filling_groups.insert(class, group);
             if k > 1 {
                 self.alarm(self.now.saturating_add(delay), Timer::Group(group));
             }
@@ -188,11 +191,10 @@ impl Engine {
 
     /// No more batches join the group: its coded queries are sent, if they can be of use.
     pub(crate) fn close_group(&mut self, id: GroupId) {
-        self.filling_group = self.filling_group.filter(|&filling| filling != id);
+        self.no_longer_fills(id);
         let Some(coding) = &self.coding else { return };
         let (k, n, systematic) = (coding.rule.k(), coding.rule.workers(), coding.rule.is_systematic());
         let complete = coding.completion == Completion::Known;
-        self.groups[id].filling = false;
         let batches = self.groups[id].slots.len();
         if self.groups[id].rebuildable == 0 {
             self.counters.groups_unneeded += 1;
@@ -221,6 +223,14 @@ impl Engine {
         }
     }
 
+    /// No more batches join the group.
+    pub(crate) fn no_longer_fills(&mut self, id: GroupId) {
+        let group = &mut self.groups[id];
+        if std::mem::replace(&mut group.filling, false) {
+            self.filling_groups.remove(&group.class);
+        }
+    }
+
     /// Fills the slots that are left with known queries, the newest first.
     fn complete_group(&mut self, id: GroupId, k: usize, systematic: bool) {
         for at in (0..self.known.len()).rev() {
@@ -229,7 +239,10 @@ impl Engine {
             if group.slots.len() >= k {
                 break;
             }
-            let batch = self.queries[query].batch;
+            let Query { batch, class, .. } = self.queries[query];
+            if class != group.class {
+                continue;
+            }
             if group.slots.iter().any(|slot| matches!(slot, Slot::Batch(member) if *member == batch)) {
                 continue;
             }

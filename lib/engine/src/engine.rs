@@ -1,6 +1,6 @@
 //! The events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::Time;
 use crate::action::{Action, CodingOff, Outcome, Reason, Rejection};
@@ -9,7 +9,7 @@ use crate::code::CodeRule;
 use crate::config::{Agreement, Completion, Config, ConfigError, Hedge, Policy, When};
 use crate::counters::Counters;
 use crate::percentile::Percentile;
-use crate::state::{Batch, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::state::{Batch, Filling, Group, Instance, Owner, Pool, Query, Task, Work};
 use crate::timers::{Timer, Timers};
 
 /// A query that arrives.
@@ -28,13 +28,23 @@ pub struct Arrival {
     /// The driver's number of the request that it is of: of a batch that is refused, the queries of one
     /// request are sent again together.
     pub request: u64,
+    /// Only queries of one class share batches and coding groups; 0 where there is one class.
+    pub class: u64,
 }
 
 impl Arrival {
     /// A query without wishes, which is a request of its own.
     #[must_use]
     pub fn new(row: u64) -> Self {
-        Self { row, deadline: None, priority: 0, allow_reconstructed: true, coded: true, request: row }
+        Self {
+            row,
+            deadline: None,
+            priority: 0,
+            allow_reconstructed: true,
+            coded: true,
+            request: row,
+            class: 0,
+        }
     }
 }
 
@@ -69,9 +79,10 @@ pub struct Engine {
     pub(crate) groups: Arena<GroupId, Group>,
     pub(crate) works: Arena<CallId, Work>,
     pub(crate) instances: Arena<InstanceId, Instance>,
-    /// The batches that fill: of queries that may be rebuilt, and of others where that matters.
-    pub(crate) filling: [Option<BatchId>; 2],
-    pub(crate) filling_group: Option<GroupId>,
+    /// The batches that fill.
+    pub(crate) filling: BTreeMap<Filling, BatchId>,
+    /// The groups that fill, by their class.
+    pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
     /// The queries that a batch takes now, up to `max_batch`.
@@ -135,8 +146,8 @@ impl Engine {
             groups: Arena::new(),
             works: Arena::new(),
             instances: Arena::new(),
-            filling: [None; 2],
-            filling_group: None,
+            filling: BTreeMap::new(),
+            filling_groups: BTreeMap::new(),
             known: VecDeque::new(),
             pools: (0..2 + parities).map(|_| Pool::new()).collect(),
             configured_batch: config.max_batch,
@@ -280,7 +291,8 @@ impl Engine {
         self.config.max_batch = self.configured_batch.min(most.max(1));
         let most = self.config.max_batch as f64;
         self.batch_size = if self.config.batch_target.is_some() { self.batch_size.min(most) } else { most };
-        for batch in self.filling.into_iter().flatten() {
+        let filling: Vec<BatchId> = self.filling.values().copied().collect();
+        for batch in filling {
             if self.batches[batch].queries.len() >= self.batch_size as usize {
                 self.close_batch(batch);
             }
@@ -359,10 +371,10 @@ impl Engine {
     /// No more queries come for now: what fills is closed as it is, and no known queries are kept.
     pub fn flush(&mut self, now: Time) {
         self.begin(now);
-        for batch in self.filling.into_iter().flatten() {
+        while let Some((_, &batch)) = self.filling.first_key_value() {
             self.close_batch(batch);
         }
-        if let Some(group) = self.filling_group {
+        while let Some((_, &group)) = self.filling_groups.first_key_value() {
             self.close_group(group);
         }
         while let Some(query) = self.known.pop_front() {

@@ -21,10 +21,8 @@ impl Engine {
         if batch.filling {
             batch.queries.retain(|&other| other != query);
             if batch.queries.is_empty() {
+                self.filling.remove(&batch.of);
                 self.batches.remove(id);
-                for place in &mut self.filling {
-                    *place = place.filter(|&filling| filling != id);
-                }
             }
             self.let_go(query);
         }
@@ -161,10 +159,8 @@ impl Engine {
 
     /// Nothing is rebuilt from a group any more. What was sent only in coded form is sent itself.
     pub(crate) fn kill_group(&mut self, id: GroupId) {
-        self.filling_group = self.filling_group.filter(|&filling| filling != id);
-        let group = &mut self.groups[id];
-        group.filling = false;
-        group.dead = true;
+        self.no_longer_fills(id);
+        self.groups[id].dead = true;
         self.despair(Owner::Group(id));
         self.settle(Owner::Group(id));
     }

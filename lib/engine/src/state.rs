@@ -120,6 +120,7 @@ pub(crate) struct Query {
     pub(crate) deadline: Time,
     pub(crate) priority: u8,
     pub(crate) allow_reconstructed: bool,
+    pub(crate) class: u64,
     pub(crate) answered: bool,
     /// Its prediction is at hand, or was refused.
     pub(crate) done: bool,
@@ -137,10 +138,20 @@ pub(crate) struct Query {
     pub(crate) undecodable: Mask,
 }
 
+/// Which queries share a batch while it fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Filling {
+    pub(crate) class: u64,
+    /// They join no coding group: their answers must be the deployed model's own, and the code gives
+    /// reconstructions alone.
+    pub(crate) uncoded: bool,
+}
+
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Batch {
     pub(crate) queries: Vec<QueryId>,
+    pub(crate) of: Filling,
     pub(crate) filling: bool,
     pub(crate) priority: u8,
     /// Its place in queues.
@@ -186,6 +197,7 @@ impl Slot {
 pub(crate) struct Group {
     /// From slot 0; fewer than k while it fills, or when it is coded shorter.
     pub(crate) slots: Vec<Slot>,
+    pub(crate) class: u64,
     pub(crate) filling: bool,
     /// Nothing is rebuilt from it.
     pub(crate) dead: bool,

@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{InstanceId, Roles};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::client;
 use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
-use crate::instance::{CallContext, CallError, Instance, SyntheticInstance};
+use crate::instance::{CallContext, CallError, Instance, SyntheticInstance, within};
 use crate::lane::{Lane, Member, Network, RoleNames, Spec};
-use crate::oip::{Chunks, InferRequest, ModelMetadata, Parameters, Tensor};
+use crate::oip::{Chunks, InferRequest, Parameters, Tensor};
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// How often an instance is asked whether it is ready, and how long it may take to say so.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// Models inside this process; `parm-serve` brings libtorch's.
 pub trait Embed: Send + Sync + 'static {
@@ -154,18 +157,7 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
                 }
             }
             Instances { synthetic: Some(synthetic), .. } => {
-                let spec = Spec::new(recipe.model, &ModelMetadata::default())
-                    .map_err(|reason| format!("synthetic instances need fixed shapes: {}", reason.name()))?;
-                if spec.inputs.is_empty() || spec.outputs.is_empty() {
-                    return Err("synthetic instances need inputs and outputs in the configuration".to_owned());
-                }
-                if let Some(output) = spec.outputs.iter().find(|output| !output.is_float()) {
-                    return Err(format!(
-                        "synthetic instances give floats, not '{}' of {}",
-                        output.name, output.datatype
-                    ));
-                }
-                let spec = Arc::new(spec);
+                let spec = Arc::new(recipe.model.synthetic_spec()?);
                 for (number, behavior) in synthetic.make(index, 0).enumerate() {
                     let behavior = behavior.map_err(|error| error.to_string())?;
                     let mut instance = SyntheticInstance::new(behavior, Arc::clone(&spec));
@@ -188,8 +180,40 @@ pub(crate) struct Fleet {
     _tasks: JoinSet<()>,
 }
 
+/// An instance of the deployed model that joined.
+#[derive(Clone)]
+pub(crate) struct Joined {
+    pub(crate) id: InstanceId,
+    pub(crate) name: String,
+    pub(crate) instance: Arc<dyn Instance>,
+    /// It answered when it was last asked whether it is ready.
+    pub(crate) alive: bool,
+    /// Is told of each call that it did not answer.
+    pub(crate) suspected: Arc<Notify>,
+}
+
 /// Instances of the deployed model that joined.
-pub(crate) type Deployed = Vec<(InstanceId, Arc<dyn Instance>)>;
+pub(crate) type Deployed = Vec<Joined>;
+
+/// Says at the default level of the log why something does not go on, once for each reason.
+#[derive(Default)]
+pub(crate) struct Once(Option<String>);
+
+impl Once {
+    /// What was said last; empty if nothing was.
+    pub(crate) fn last(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// True if this was not what was said last.
+    pub(crate) fn is_new(&mut self, reason: &str) -> bool {
+        let is_new = self.0.as_deref() != Some(reason);
+        if is_new {
+            self.0 = Some(reason.to_owned());
+        }
+        is_new
+    }
+}
 
 /// What instances that join must know.
 #[derive(Clone)]
@@ -209,7 +233,10 @@ impl Fleet {
         for candidate in candidates.fixed {
             let joining = joining.clone();
             tasks.spawn(async move {
-                joining.bring_up(candidate).await;
+                let (watched, names) = (candidate.clone(), joining.names.of(candidate.roles));
+                if let Some(joined) = joining.bring_up(candidate).await {
+                    joining.watch(&watched, &names, joined).await;
+                }
             });
         }
         for named in candidates.named {
@@ -221,14 +248,17 @@ impl Fleet {
 
 impl Joining {
     /// Waits until an instance is ready, warms it up, and lets it join.
-    async fn bring_up(&self, candidate: Candidate) -> Option<InstanceId> {
+    async fn bring_up(&self, candidate: Candidate) -> Option<(InstanceId, Arc<Notify>)> {
         let names = self.names.of(candidate.roles);
         let [mut pause, longest] = LOOKS;
+        let mut said = Once::default();
         let (parity_input, most_rows) = loop {
             match self.look(&candidate, &names).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    tracing::debug!(instance = candidate.name, %error, "an instance is not ready");
+                    if said.is_new(&error.to_string()) {
+                        tracing::warn!(instance = candidate.name, %error, "an instance is not ready");
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(longest);
                 }
@@ -236,13 +266,68 @@ impl Joining {
         };
         let Candidate { instance, name, roles, capacity } = candidate;
         tracing::info!(instance = name, "an instance joins");
-        let member =
-            Member { instance: Arc::clone(&instance), name, roles, capacity, parity_input, most_rows };
+        let suspected = Arc::<Notify>::default();
+        let member = Member {
+            instance: Arc::clone(&instance),
+            name: name.clone(),
+            roles,
+            capacity,
+            parity_input,
+            most_rows,
+            suspected: Arc::clone(&suspected),
+        };
         let id = self.lane.join(member).await.ok()?;
         if roles.deployed {
-            self.deployed.send_modify(|deployed| deployed.push((id, instance)));
+            let joined = Joined { id, name, instance, alive: true, suspected: Arc::clone(&suspected) };
+            self.deployed.send_modify(|deployed| deployed.push(joined));
         }
-        Some(id)
+        Some((id, suspected))
+    }
+
+    /// Keeps up to date whether an instance is alive: it is asked every few seconds, and as soon as it does
+    /// not answer a call.
+    async fn watch(
+        &self,
+        candidate: &Candidate,
+        names: &BTreeSet<&str>,
+        (id, suspected): (InstanceId, Arc<Notify>),
+    ) {
+        let Candidate { instance, name: label, .. } = candidate;
+        let [mut pause, longest] = LOOKS;
+        let mut said = Once::default();
+        loop {
+            // What it did not answer, it may answer now.
+            let _ = tokio::time::timeout(CHECK, suspected.notified()).await;
+            loop {
+                let looks = async {
+                    for name in names {
+                        instance.ready(name, &self.version).await?;
+                    }
+                    Ok(())
+                };
+                let looked: Result<(), CallError> = within(CHECK, looks).await;
+                let alive = looked.is_ok();
+                self.deployed.send_if_modified(|deployed| {
+                    let joined = deployed.iter_mut().find(|joined| joined.id == id);
+                    joined.is_some_and(|joined| std::mem::replace(&mut joined.alive, alive) != alive)
+                });
+                match looked {
+                    Ok(()) => break,
+                    Err(error) if said.is_new(&error.to_string()) => {
+                        tracing::warn!(instance = label, %error, "an instance does not answer");
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+            pause = LOOKS[0];
+            // Calls that fail though it is ready do not have it asked all the time.
+            tokio::time::sleep(pause).await;
+            if std::mem::take(&mut said).0.is_some() {
+                tracing::info!(instance = label, "an instance answers again");
+            }
+        }
     }
 
     /// Sees whether an instance is ready and answers; gives what its parity model calls its only
@@ -283,6 +368,7 @@ impl Joining {
     /// Looks a name up again and again, and keeps an instance for each of its addresses.
     async fn follow(self, named: Named) {
         let mut here: BTreeMap<SocketAddr, (AbortHandle, Arc<OnceLock<InstanceId>>)> = BTreeMap::new();
+        let mut said = Once::default();
         // They end with this one.
         let mut tasks = JoinSet::new();
         loop {
@@ -305,18 +391,26 @@ impl Joining {
                                 let (joining, joined) = (self.clone(), Arc::new(OnceLock::new()));
                                 let id = Arc::clone(&joined);
                                 let task = tasks.spawn(async move {
-                                    if let Some(joined) = joining.bring_up(candidate).await {
-                                        id.get_or_init(|| joined);
+                                    let models = joining.names.of(candidate.roles);
+                                    if let Some(joined) = joining.bring_up(candidate.clone()).await {
+                                        id.get_or_init(|| joined.0);
+                                        joining.watch(&candidate, &models, joined).await;
                                     }
                                 });
                                 here.insert(address, (task, joined));
                             }
-                            Err(error) => tracing::error!(url = named.remote.url, %error, "no instance"),
+                            Err(error) if said.is_new(&error) => {
+                                tracing::error!(url = named.remote.url, %error, "no instance");
+                            }
+                            Err(_) => {}
                         }
                     }
                 }
                 // What was there before may still be.
-                Err(error) => tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up"),
+                Err(error) if said.is_new(&error.to_string()) => {
+                    tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up");
+                }
+                Err(_) => {}
             }
             while tasks.try_join_next().is_some() {}
             tokio::time::sleep(Duration::from_millis(named.remote.resolve_ms.max(100))).await;
@@ -324,7 +418,7 @@ impl Joining {
     }
 
     fn leave(&self, instance: InstanceId) {
-        self.deployed.send_modify(|deployed| deployed.retain(|(id, _)| *id != instance));
+        self.deployed.send_modify(|deployed| deployed.retain(|joined| joined.id != instance));
         // A lane that has stopped has no instances.
         let _ = self.lane.leave(instance);
     }

@@ -291,6 +291,7 @@ async fn batches_are_as_large_as_all_instances_take_them() {
         capacity: 8,
         parity_input: None,
         most_rows: Some(3),
+        suspected: Arc::default(),
     };
     lane.join(member).await.unwrap();
     let seen = behave(calls, |_| Ok(()));

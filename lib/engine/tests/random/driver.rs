@@ -15,6 +15,7 @@ pub(crate) struct Row {
     pub(crate) query: QueryId,
     pub(crate) deadline: Time,
     pub(crate) allowed: bool,
+    pub(crate) class: u64,
     pub(crate) prediction: Option<u64>,
     /// It is never coded.
     pub(crate) uncoded: bool,
@@ -171,6 +172,7 @@ impl Driver {
             coded: self.rng.random_bool(0.9),
             // One to a few in a row.
             request: row / self.facts.of_a_request,
+            class: self.rng.random_range(0..5_u64).saturating_sub(3),
         };
         if let Ok(query) = self.engine.arrive(self.now, arrival) {
             self.rows.push(Row {
@@ -178,6 +180,7 @@ impl Driver {
                 // Of a query without one, the engine's; it is asserted below only for its own.
                 deadline: if brings { own } else { Time::MAX },
                 allowed: arrival.allow_reconstructed,
+                class: arrival.class,
                 prediction: None,
                 uncoded: !arrival.coded,
                 refused: 0,

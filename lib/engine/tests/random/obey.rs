@@ -1,5 +1,7 @@
 //! What the driver does with actions, and what it checks of each.
 
+use std::collections::BTreeSet;
+
 use parm_engine::{Action, CallId, Decode, GroupId, InstanceId, Outcome, QueryId, Reason, Role, Task, Time};
 use rand::RngExt;
 
@@ -75,7 +77,14 @@ impl Driver {
         for &row in &rows {
             self.held(row);
         }
+        self.see_one_class(rows.iter().copied());
         self.running.push(Running { call, instance: id, task: of.task, rows, answers });
+    }
+
+    /// Batches and groups hold queries of one class.
+    fn see_one_class(&self, rows: impl Iterator<Item = u64>) {
+        let classes: BTreeSet<u64> = rows.map(|row| self.rows[row as usize].class).collect();
+        assert!(classes.len() <= 1, "queries of the classes {classes:?} are together");
     }
 
     /// Encodes a group for a worker, and gives what its model, of the first version, makes of it.
@@ -93,6 +102,7 @@ impl Driver {
         for &member in members.iter().flatten().flatten() {
             assert!(!self.held(member).uncoded, "row {member} is coded");
         }
+        self.see_one_class(members.iter().flatten().flatten().copied());
         let encode = |slots: &Vec<Option<u64>>| {
             let terms = slots.iter().enumerate().filter_map(|(slot, member)| {
                 Some(field::times(field::weight(k, systematic, worker, slot), field::query((*member)?)))

@@ -25,7 +25,7 @@ pub(super) fn said(error: Error) -> CallError {
     match error.status {
         Status::InvalidArgument | Status::TooLarge => CallError::Refused(error),
         // The client has no part in how this server is known to its instances.
-        Status::Unauthenticated => CallError::Failed(Error::new(
+        Status::Unauthenticated | Status::Forbidden => CallError::Failed(Error::new(
             Status::Unavailable,
             format!("the instance refuses this server's credentials: {error}"),
         )),

@@ -88,6 +88,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A certificate to show, or its key, that cannot be read: the file, and what is wrong with it.
+    #[error("{0}")]
+    Identity(String),
 }
 
 /// The addresses of a server, each once.
@@ -125,7 +128,7 @@ pub(crate) fn may_be_passed_on(name: &str) -> Result<(), String> {
 /// The instance at one of a server's addresses; its answers may have `body_bytes`. Nothing is sent yet.
 ///
 /// # Errors
-/// [`Error::Url`], [`Error::Header`] and [`Error::Certificates`].
+/// [`Error::Url`], [`Error::Header`], [`Error::Certificates`] and [`Error::Identity`].
 pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Result<Arc<dyn Instance>, Error> {
     let target = Target::new(remote)?;
     let dialer = Dialer::new(&target, address)?;

@@ -29,6 +29,7 @@ impl Driver {
             Payload::Whole(request) => vec![Input::Whole(request)],
         };
         let count = inputs.len();
+        let class = self.classes.of(ask.parameters);
         let open = Open {
             reply,
             arrived: now,
@@ -46,6 +47,7 @@ impl Driver {
                 arrived: now,
                 sent: false,
                 input,
+                class: class.clone(),
                 prediction: None,
                 approximate: None,
                 rebuilt: None,
@@ -59,6 +61,7 @@ impl Driver {
                 allow_reconstructed: ask.allow_reconstructed,
                 coded: finite && self.scale.fits(norm),
                 request: id,
+                class: class.as_ref().map_or(0, |class| class.number),
             };
             match self.engine.arrive(now, arrival) {
                 Ok(query) => {

@@ -9,13 +9,14 @@ use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Task, Time}
 use tokio::task::AbortHandle;
 
 use super::checks::is_finite;
+use super::classes::Class;
 use super::coder::{Members, RowEncoder};
 use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
 use super::{Answered, Encoding, Event, Values};
 use crate::instance::{CallContext, CallError, Headers};
-use crate::oip::{InferRequest, InferResponse, Parameters, Tensor};
+use crate::oip::{InferRequest, InferResponse, Tensor};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ enum Work {
         /// The index of the coded query.
         coded: usize,
         rows: Vec<Members>,
+        /// The members' class, with the indices of the coded inputs among the model's.
+        class: Option<(Arc<Class>, Vec<usize>)>,
         /// What the model calls its only input, if it is not as the deployed one does.
         input: Option<String>,
     },
@@ -131,11 +134,16 @@ impl Driver {
                 request.parameters.clone_from(&whole.parameters);
             }
             (Some(spec), _) => {
+                let class = held().next().and_then(|row| row.class.as_deref());
+                let parameters = |index| class.map(|class| class.parameters.of_input(index));
+                if let Some(class) = class {
+                    request.parameters.clone_from(&class.parameters.request);
+                }
                 let tensor = |(index, input): (usize, &super::RowTensor)| Tensor {
                     name: input.name.clone(),
                     datatype: input.datatype,
                     shape: input.shape_of(rows.len()),
-                    parameters: Parameters::default(),
+                    parameters: parameters(index).unwrap_or_default(),
                     data: held().filter_map(|row| row.input.slice(index)).collect(),
                 };
                 request.inputs = spec.inputs.iter().enumerate().map(tensor).collect();
@@ -163,6 +171,9 @@ impl Driver {
         };
         let of_row = |row: &Vec<(usize, u64)>| row.iter().map(|&(slot, row)| (slot, slices(row))).collect();
         let queries: Vec<Members> = members.iter().map(of_row).collect();
+        let first_row = members.iter().flatten().next().and_then(|(_, row)| self.rows.get(*row as usize));
+        let class = first_row.and_then(|row| row.class.clone());
+        let class = class.map(|class| (class, coding.inputs.0.clone()));
         let arrived = members.iter().flatten().filter_map(|(_, row)| self.rows.get(*row as usize));
         let first = arrived.filter(|row| row.prediction.is_none()).map(|row| row.arrived).min();
         let held = self.groups.entry(group).or_default();
@@ -172,7 +183,7 @@ impl Driver {
                 self.stats.group_wait.record(Duration::from_nanos(now.saturating_sub(first)));
             }
         }
-        Some(Work::Encode { encoder: Arc::clone(&coding.encoder), coded, rows: queries, input })
+        Some(Work::Encode { encoder: Arc::clone(&coding.encoder), coded, rows: queries, class, input })
     }
 
     fn send(
@@ -192,7 +203,7 @@ impl Driver {
             let since = Instant::now();
             let encoded = match work {
                 Work::Ready => Ok(()),
-                Work::Encode { encoder, coded, rows, input } => {
+                Work::Encode { encoder, coded, rows, class, input } => {
                     let made = if instance.encodes() {
                         context.coded = Some(coded);
                         Ok(encoder.groups(&rows))
@@ -200,6 +211,12 @@ impl Driver {
                         encoder.encode(coded, &rows)
                     };
                     made.map(|tensors| request.inputs = tensors).map(|()| {
+                        if let Some((class, inputs)) = class {
+                            request.parameters.clone_from(&class.parameters.request);
+                            for (tensor, index) in request.inputs.iter_mut().zip(inputs) {
+                                tensor.parameters = class.parameters.of_input(index);
+                            }
+                        }
                         if let (Some(name), [tensor]) = (input, &mut request.inputs[..]) {
                             tensor.name = name;
                         }
@@ -245,6 +262,9 @@ impl Driver {
                 held.view.times.record(running.since.elapsed());
             }
             Err(error) => {
+                if matches!(error, CallError::Unreachable(_) | CallError::Timeout(_)) {
+                    held.member.suspected.notify_one();
+                }
                 let refused = matches!(error, CallError::Refused(_));
                 *(if refused { &mut held.view.refused } else { &mut held.view.failed }) += 1;
                 held.view.last_failure = Some(error.to_string());

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::checks::Scale;
+use super::classes::{Class, Classes};
 use super::coder::{CodedInputs, Rebuilt, RowDecoder, RowEncoder};
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
@@ -95,6 +96,8 @@ pub(super) struct Row {
     pub(super) arrived: Time,
     pub(super) sent: bool,
     pub(super) input: Input,
+    /// Its parameters; none: it has none.
+    pub(super) class: Option<Arc<Class>>,
     pub(super) prediction: Option<Values>,
     pub(super) approximate: Option<Values>,
     pub(super) rebuilt: Option<Rebuilt>,
@@ -155,6 +158,7 @@ pub(super) struct Driver {
     pub(super) events: WeakUnboundedSender<Event>,
     pub(super) rows: Slab<Row>,
     pub(super) requests: HashMap<u64, Open>,
+    pub(super) classes: Classes,
     pub(super) groups: HashMap<GroupId, Coded>,
     pub(super) calls: HashMap<CallId, Running>,
     pub(super) instances: HashMap<InstanceId, Instance>,
@@ -189,6 +193,7 @@ impl Driver {
             events,
             rows: Slab::new(),
             requests: HashMap::new(),
+            classes: Classes::default(),
             groups: HashMap::new(),
             calls: HashMap::new(),
             instances: HashMap::new(),

@@ -10,6 +10,7 @@
 mod asking;
 mod calling;
 mod checks;
+mod classes;
 mod coder;
 mod driver;
 mod spec;
@@ -21,12 +22,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{InstanceId, Reason, Roles};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
+pub use classes::PassedOn;
 pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
@@ -45,6 +47,8 @@ pub struct Ask {
     pub allow_reconstructed: bool,
     /// Headers to pass on.
     pub headers: Headers,
+    /// Parameters to pass on with rows; a request that is passed on whole has its own.
+    pub parameters: PassedOn,
 }
 
 /// What a request asks.
@@ -111,6 +115,8 @@ pub struct Member {
     pub parity_input: Option<String>,
     /// The most rows of a call; none: any.
     pub most_rows: Option<usize>,
+    /// Is told of each call that it did not answer.
+    pub suspected: Arc<Notify>,
 }
 
 /// The way to a lane. The lane ends when all ways to it are gone and its queries are answered.

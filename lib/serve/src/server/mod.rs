@@ -3,31 +3,50 @@
 //! `infer` is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
 //! accepts connections, within limits and with TLS; `auth` says who may ask.
 
+mod aside;
 mod auth;
 mod body;
+mod budget;
 mod grpc;
 mod http;
 mod infer;
 mod listen;
+mod meter;
 mod metrics;
 mod model_config;
+mod pace;
 mod page;
+mod refusals;
 mod run;
 mod statistics;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ::http::HeaderMap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-pub use auth::Keys;
+pub use auth::{Access, Keys};
 pub use run::{Addresses, Order, Running};
 
-use crate::config::{Limits, PassedHeaders};
+use aside::Aside;
+use budget::{Budget, Held};
+
+use crate::config::{Config, Limits, PassedHeaders};
 use crate::instance::{CallContext, Headers};
 use crate::models::Models;
 use crate::oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
+
+/// Sees that the files of keys and certificates are there, and are what they should be.
+///
+/// # Errors
+/// The field of the configuration, and what is wrong with its file.
+pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, String)> {
+    Access::of(config).map_err(|problem| ("keys", problem))?;
+    let tls = config.tls.as_ref().map(listen::acceptor).transpose();
+    tls.map(drop).map_err(|problem| ("tls", problem))
+}
 
 /// What all connections share.
 pub struct Server {
@@ -38,7 +57,9 @@ pub struct Server {
     /// When it started.
     pub since: Instant,
     requests: Semaphore,
-    draining: AtomicBool,
+    budget: Arc<Budget>,
+    aside: Aside,
+    draining: watch::Sender<bool>,
     /// Headers that were not passed on: there were too many, or they were too long.
     dropped_headers: AtomicU64,
 }
@@ -48,26 +69,26 @@ impl Server {
     #[must_use]
     pub fn new(models: Models, limits: Limits) -> Self {
         let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
-        Self {
-            models,
-            limits,
-            since: Instant::now(),
-            requests,
-            draining: AtomicBool::new(false),
-            dropped_headers: AtomicU64::new(0),
-        }
+        let (budget, aside, draining) = (Budget::new(limits.bytes), Aside::new(), watch::Sender::new(false));
+        let dropped_headers = AtomicU64::new(0);
+        Self { models, limits, since: Instant::now(), requests, budget, aside, draining, dropped_headers }
     }
 
     /// True if it takes queries: it is not being stopped, and all models that are loaded have an
     /// instance.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.models.are_ready()
+        !*self.draining.borrow() && self.models.are_ready()
     }
 
     /// It is being stopped: it is not ready from now on, but goes on to answer.
     pub fn stop(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
+    }
+
+    /// What the request with these extensions holds of the memory that all share.
+    fn held(&self, of: &axum::http::Extensions) -> Arc<Held> {
+        of.get().cloned().unwrap_or_else(|| Held::new(&self.budget))
     }
 
     /// What it says of itself.
@@ -107,12 +128,17 @@ impl Server {
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn infer(&self, request: InferRequest, call: CallContext) -> Result<InferResponse, Error> {
+    async fn infer(
+        &self,
+        request: InferRequest,
+        call: CallContext,
+        held: &Held,
+    ) -> Result<InferResponse, Error> {
         let Ok(_permit) = self.requests.try_acquire() else {
             let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);
             return Err(Error::new(Status::Unavailable, text));
         };
         let served = self.models.find(&request.model, &request.version)?;
-        served.infer(request, call, &self.limits).await
+        served.infer(request, call, &self.limits, held).await
     }
 }

@@ -111,9 +111,9 @@ async fn of_model(served: &Served) -> ModelStatus {
     let state = served.state();
     let (word, reason) = match &state {
         models::State::Unloaded => ("unloaded", String::new()),
-        models::State::Loading => ("loading", String::new()),
+        models::State::Loading => ("loading", served.waits_for()),
         models::State::Loaded(loaded) if loaded.is_ready() => ("ready", String::new()),
-        models::State::Loaded(_) => ("waiting", "no instance is there yet".to_owned()),
+        models::State::Loaded(loaded) => ("waiting", loaded.waits_for().to_owned()),
         models::State::Failed(why) => ("failed", why.clone()),
     };
     let (mut lane, mut uncoded) = (None, None);
