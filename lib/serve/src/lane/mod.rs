@@ -26,7 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
-pub use classes::PassedOn;
+pub use classes::PassedParameters;
 pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
@@ -46,7 +46,7 @@ pub struct Ask {
     /// Headers to pass on.
     pub headers: Headers,
     /// Parameters to pass on with rows; a request that is passed on whole has its own.
-    pub parameters: PassedOn,
+    pub parameters: PassedParameters,
 }
 
 /// What a request asks.
@@ -111,7 +111,7 @@ pub struct Member {
     pub capacity: usize,
     /// What its parity models call their only input, if not as the deployed model does.
     pub parity_input: Option<String>,
-    /// Is told of each call that it did not answer.
+    /// Is notified of each call that it did not answer.
     pub suspected: Arc<Notify>,
 }
 
