@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 PREFIX  ?= /usr/local
 DESTDIR ?=
 PYTHON  ?= python3
+DATA    ?= testdata/digits
 CARGO   ?= cargo
 
 TOOLS := encode infer decode train serve score data compare plot load sim
@@ -94,6 +95,20 @@ test-memory: all ## Whether parm-serve's memory stays flat over ten million quer
 .PHONY: test-integration
 test-integration: all ## Real Triton, MLServer, KServe, tritonclient and perf_analyzer around parm-serve (installs 1 GB)
 	testdata/serving/integration/run "$(CURDIR)/$(BIN)"
+
+.PHONY: test-gpu
+test-gpu: all ## The whole pipeline on a GPU beside PyTorch, in 8 minutes: OUT gets the report (DATA=FOLDER of MNIST's files)
+	$(PYTHON) testdata/gpu/check "$(CURDIR)/$(BIN)" "$(DATA)" "$(or $(OUT),target/gpu)"
+
+.PHONY: gpu-kit
+gpu-kit: all ## Programs and data for test-gpu on another machine, in gpu-kit/ (DATA=FOLDER of MNIST's files)
+	rm -rf gpu-kit target/gpu-kit
+	mkdir -p gpu-kit/data target/gpu-kit
+	for tool in $(TOOLS); do strip -o "target/gpu-kit/parm-$$tool" "$(BIN)/parm-$$tool"; done
+	tar -C target/gpu-kit -cf - . | xz -T2 > gpu-kit/programs.tar.xz
+	cp testdata/gpu/check testdata/gpu/run testdata/gpu/*.py gpu-kit/
+	cp "$(DATA)"/* gpu-kit/data/
+	@du -sh gpu-kit
 
 .PHONY: lint
 lint: libtorch ## Check format, lints, documentation and man pages

@@ -3,12 +3,12 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=src/stream.cpp");
-    let mut stream = cc::Build::new();
-    stream.cpp(true).std("c++17").warnings(false).file("src/stream.cpp");
+    println!("cargo:rerun-if-changed=src/device.cpp");
+    let mut device = cc::Build::new();
+    device.cpp(true).std("c++17").warnings(false).file("src/device.cpp");
     if let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
-        stream.include(format!("{folder}/../include"));
+        device.include(format!("{folder}/../include"));
     }
-    stream.compile("parm_stream");
+    device.compile("parm_device");
 }

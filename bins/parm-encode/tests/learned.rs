@@ -30,7 +30,7 @@ fn file(folder: &TempDir, name: &str) -> Vec<u8> {
 fn a_learned_encoder_writes_one_stream_per_parity() {
     let folder = stage(600);
     for k in [1, 2, 3, 5] {
-        let call = format!("--code code-{k} --threads 1 -o learned-{{}}.npy -v x.npy");
+        let call = format!("--code code-{k} --threads 1 --tf32 -o learned-{{}}.npy -v x.npy");
         let outcome = encode(folder.path(), &call);
         let message = format!("parm-encode: encoded 600 queries in {} groups\n", 600 / k);
         assert_eq!((outcome.code, outcome.stderr), (0, message));

@@ -1,8 +1,9 @@
 //! `parm-infer`: a stream of queries to a stream of a model's outputs.
 //!
-//! Three threads, each with one block in hand and one waiting: the reader turns bytes into floats,
-//! the computer into outputs, and the caller's thread writes. Blocks pass in order, so the outputs
-//! stand in the order of the queries, and empty blocks go back to be filled again.
+//! Four threads, each with one block in hand and one waiting: the reader turns bytes into floats, the
+//! uploader copies these to the device, the computer makes outputs of them, and the caller's thread
+//! writes. Blocks pass in order, so the outputs stand in the order of the queries, and empty blocks go back
+//! to be filled again.
 
 mod remote;
 
@@ -11,28 +12,41 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use parm::CodeFile;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm_cli::input::Source;
+use parm_cli::options::Compute;
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
+use parm_torch::device::{PeakMemory, Settings};
+use parm_torch::session::{Queries, Upload};
 use parm_torch::train::sha256;
-use parm_torch::{Encoder, Model, Pass, Session, device};
+use parm_torch::{Encoder, Model, Pass, Phase, Session, Timings, device};
+use serde::Serialize;
 
 const NAME: &str = "parm-infer";
 
 /// Blocks between two threads: one that is worked on at either side, and one that waits.
 const BLOCKS: usize = 3;
 
-/// Queries on their way to the model.
-struct Queries {
+/// Queries on their way to the device.
+#[derive(Default)]
+struct Block {
     rows: usize,
     values: RowBuffer<f32>,
     /// Rows of the items that begin within this block.
+    items: Vec<u64>,
+}
+
+/// Queries on their way to the model.
+struct Uploaded {
+    rows: usize,
+    queries: Queries,
     items: Vec<u64>,
 }
 
@@ -56,6 +70,16 @@ struct Coded {
     groups: GroupCount,
 }
 
+/// What the file of `--timings` says.
+#[derive(Serialize)]
+struct Report<'a> {
+    program: &'static str,
+    device: String,
+    rows: u64,
+    seconds: &'a Timings,
+    device_memory: Option<PeakMemory>,
+}
+
 /// Runs the tool.
 ///
 /// # Errors
@@ -66,21 +90,35 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         (None, Some(url), Some(name)) => return remote::run(options, url, name, io),
         _ => return Err(Usage::error("found no model, expected --model, or --url and --model-name")),
     };
-    let chosen = device::prepare(options.compute.device, options.compute.threads)?;
+    let begin = Instant::now();
+    let timings = Arc::new(Timings::new(move || begin.elapsed().as_secs_f64()));
+    let Compute { device, threads, tf32 } = options.compute;
+    let chosen = timings.measure(Phase::Start, || device::prepare(Settings { device, threads, tf32 }))?;
     if let Some(note) = &chosen.note {
         options.common.note(io, NAME, note);
     }
     let code = options.code.as_deref().map(|directory| trained(directory, path)).transpose()?;
-    let model = Model::load(path, chosen.device)?;
+    let load = |path: &Path| {
+        let load = || Model::load(path, chosen.device);
+        timings.measure_on(chosen.device, Phase::Load, load)
+    };
+    let model = load(path)?;
     let together = code.as_ref().map_or_else(|| rows_together(options), |file| file.k);
     let reader = options.shard.rows(&options.input, io, options.read.window(), together)?;
     let job = format!("{} on {}", path.display(), reader.name());
     let shape = &reader.layout().shape;
-    let session = |model| Session::new(model, chosen.device, shape).with_context(|| job.clone());
+    let session = |model| {
+        let session = Session::new(model, chosen.device, shape).with_context(|| job.clone())?;
+        // To measure is to wait for the device.
+        Ok::<_, anyhow::Error>(match options.timings.timings {
+            None => session,
+            Some(_) => session.timed(Arc::clone(&timings)),
+        })
+    };
     let deployed = session(model)?;
     let pass = match (&code, &options.code) {
         (Some(file), Some(directory)) => {
-            let load = |name: &String| Model::load(&directory.join(name), chosen.device);
+            let load = |name: &String| load(&directory.join(name));
             let encoder = match &file.encoder {
                 Some(name) => Encoder::model(file.k, load(name)?),
                 None if file.code == "concat" => {
@@ -101,15 +139,20 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     // Blocks hold whole groups.
     let batch = (options.batch as usize).next_multiple_of(k);
     let name = reader.name().to_owned();
-    let (blocks, computed) = start(job, reader, &pass, batch);
+    let (blocks, computed) = start(job, reader, &pass, batch, &timings);
     let progress = Progress::new(&options.common, io, "rows", None);
     let coded = Coded { name, targets, groups: GroupCount::new(k, options.tail.into()) };
-    let written = write(options, io, coded, &computed, &blocks, &progress);
+    let written = write(options, io, coded, &computed, &blocks, &progress, &timings);
     // The process may end while the computer still waits for a reader that waits for its source.
     // Holding the session keeps it from libtorch while libtorch is taken down.
     std::mem::forget(pass.lock().unwrap_or_else(PoisonError::into_inner));
     drop(progress);
     let rows = written?;
+    let device = chosen.device;
+    let (name, device_memory) = (device.to_string(), device.peak_memory());
+    options
+        .timings
+        .write(io, &Report { program: NAME, device: name, rows, seconds: &timings, device_memory })?;
     options.common.count(io, NAME, &format!("{rows} rows answered"));
     Ok(Exit::Done)
 }
@@ -119,27 +162,38 @@ fn rows_together(options: &Infer) -> usize {
     options.group.map_or(1, NonZeroUsize::get)
 }
 
-/// Starts the reader and the computer; `job` names their work in messages. Returns where to give
-/// blocks back and where outputs come from.
+/// Starts the reader, the uploader and the computer; `job` names their work in messages. Returns where to
+/// give blocks back and where outputs come from.
 fn start(
     job: String,
     reader: RowReader<Source>,
     pass: &Arc<Mutex<Pass>>,
     batch: usize,
+    timings: &Arc<Timings>,
 ) -> (SyncSender<Vec<Vec<u8>>>, Receiver<Result<Outputs>>) {
     // There is always room for all blocks, so giving one back never waits.
     let (to_reader, free) = sync_channel(BLOCKS);
+    let (to_uploader, blocks) = sync_channel(1);
     let (to_computer, queries) = sync_channel(1);
     let (to_caller, free_bytes) = sync_channel(BLOCKS);
     let (to_writer, outputs) = sync_channel(1);
     for _ in 0..BLOCKS {
-        let _ = to_reader.send(Queries { rows: 0, values: RowBuffer::default(), items: Vec::new() });
+        let _ = to_reader.send(Block::default());
         let _ = to_caller.send(Vec::new());
     }
-    thread::spawn(move || read(reader, batch, &free, &to_computer));
-    let pass = Arc::clone(pass);
+    let (pass, timings) = (Arc::clone(pass), Arc::clone(timings));
+    let upload = pass.lock().unwrap_or_else(PoisonError::into_inner).upload();
+    thread::spawn(move || read(reader, batch, &free, &to_uploader, &timings));
+    thread::spawn({
+        let job = job.clone();
+        move || {
+            if let Err(error) = copy(&job, &upload, &blocks, &to_reader, &to_computer) {
+                let _ = to_computer.send(Err(error));
+            }
+        }
+    });
     thread::spawn(move || {
-        let last = compute(&job, &pass, &queries, &to_reader, &free_bytes, &to_writer);
+        let last = compute(&job, &pass, &queries, &free_bytes, &to_writer);
         // The writer may be gone; then nobody wants to know.
         let _ = to_writer.send(last);
     });
@@ -181,6 +235,7 @@ fn write(
     computed: &Receiver<Result<Outputs>>,
     blocks: &SyncSender<Vec<Vec<u8>>>,
     progress: &Progress,
+    timings: &Timings,
 ) -> Result<u64> {
     let mut open: Option<Vec<RowWriter<Output>>> = None;
     let mut rows = 0;
@@ -192,7 +247,7 @@ fn write(
         };
         if outputs.last {
             coded.groups.finish().with_context(|| coded.name)?;
-            writers.into_iter().try_for_each(output::commit)?;
+            timings.measure(Phase::Write, || writers.into_iter().try_for_each(output::commit))?;
             return Ok(rows);
         }
         for rows in outputs.items {
@@ -201,9 +256,8 @@ fn write(
                 writer.announce(if stream == 0 { rows } else { groups });
             }
         }
-        for (writer, bytes) in writers.iter_mut().zip(&outputs.bytes) {
-            writer.write_raw(bytes)?;
-        }
+        let mut written = writers.iter_mut().zip(&outputs.bytes);
+        timings.measure(Phase::Write, || written.try_for_each(|(writer, bytes)| writer.write_raw(bytes)))?;
         rows += outputs.rows as u64;
         progress.advance(outputs.rows as u64);
         // At the end of the stream nobody takes blocks back.
@@ -234,43 +288,62 @@ fn create(
 fn read(
     mut reader: RowReader<Source>,
     batch: usize,
-    free: &Receiver<Queries>,
-    to_computer: &SyncSender<Result<Queries, StreamError>>,
+    free: &Receiver<Block>,
+    to_uploader: &SyncSender<Result<Block, StreamError>>,
+    timings: &Timings,
 ) {
     for mut block in free {
-        let read = reader.read(batch, &mut block.values);
+        let read = timings.measure(Phase::Read, || reader.read(batch, &mut block.values));
         block.items.clear();
         block.items.extend(reader.take_opened());
         let end = !matches!(read, Ok(rows) if rows == batch);
-        let read = read.map(|rows| Queries { rows, ..block });
-        if to_computer.send(read).is_err() || end {
+        let read = read.map(|rows| Block { rows, ..block });
+        if to_uploader.send(read).is_err() || end {
             return;
         }
     }
+}
+
+/// Copies blocks to the device until there are no more, or nobody takes them.
+fn copy(
+    job: &str,
+    upload: &Upload,
+    blocks: &Receiver<Result<Block, StreamError>>,
+    to_reader: &SyncSender<Block>,
+    to_computer: &SyncSender<Result<Uploaded>>,
+) -> Result<()> {
+    upload.begin()?;
+    for block in blocks {
+        let mut block = block?;
+        if block.rows == 0 {
+            continue;
+        }
+        let queries = upload.rows(block.rows, block.values.values()).with_context(|| job.to_owned())?;
+        let uploaded = Uploaded { rows: block.rows, queries, items: std::mem::take(&mut block.items) };
+        // The reader is gone once it has read everything.
+        let _ = to_reader.send(block);
+        if to_computer.send(Ok(uploaded)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Answers blocks until there are no more; returns the last.
 fn compute(
     job: &str,
     pass: &Mutex<Pass>,
-    queries: &Receiver<Result<Queries, StreamError>>,
-    to_reader: &SyncSender<Queries>,
+    blocks: &Receiver<Result<Uploaded>>,
     free: &Receiver<Vec<Vec<u8>>>,
     to_writer: &SyncSender<Result<Outputs>>,
 ) -> Result<Outputs> {
     let pass = || pass.lock().unwrap_or_else(PoisonError::into_inner);
-    for block in queries {
-        let mut block = block?;
-        if block.rows == 0 {
-            continue;
-        }
+    for block in blocks {
+        let Uploaded { rows, queries, items } = block?;
         let mut bytes = free.recv()?;
-        pass().run(block.rows, block.values.values(), &mut bytes).with_context(|| job.to_owned())?;
+        pass().run(&queries, &mut bytes).with_context(|| job.to_owned())?;
         let layouts = pass().layouts().with_context(|| job.to_owned())?;
-        let items = std::mem::take(&mut block.items);
-        let outputs = Outputs { rows: block.rows, bytes, layouts, items, last: false };
-        // The reader is gone once it has read everything.
-        let _ = to_reader.send(block);
+        let outputs = Outputs { rows, bytes, layouts, items, last: false };
         to_writer.send(Ok(outputs)).map_err(|_| anyhow!("the writer is gone"))?;
     }
     let layouts = pass().layouts().with_context(|| job.to_owned())?;

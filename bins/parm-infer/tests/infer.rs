@@ -50,6 +50,34 @@ fn every_batch_size_gives_the_answers_in_the_order_of_the_queries() {
 }
 
 #[test]
+fn timings_say_how_often_each_phase_came_and_stay_away_from_what_failed() {
+    let (folder, native) = models();
+    let file = folder.path().join("timings.json");
+    let timed = |input| infer(&native).args("--batch 256 --timings").arg(&file).stdin(input).run();
+    let (input, answers) = queries(0, 600);
+    assert!(timed(input[..input.len() - 1].to_vec()).code == 1 && !file.exists());
+    assert!(f4_values(&timed(input).output()) == answers);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!((&report["device"], &report["rows"]), (&"cpu".into(), &600.into()));
+    assert!(report["device_memory"].is_null());
+    let phase = |name: &str| &report["seconds"][name];
+    let times =
+        ["start", "load", "upload", "encode", "compute", "download"].map(|name| &phase(name)["times"]);
+    assert_eq!(times, [1, 1, 3, 0, 3, 3]);
+    let total = report["seconds"]["total"].as_f64().unwrap();
+    let [seconds, median] = ["seconds", "median"].map(|of| phase("compute")[of].as_f64().unwrap());
+    assert!(0.0 < median && median <= seconds && seconds < total, "{report}");
+}
+
+#[test]
+fn tf32_changes_nothing_on_the_cpu() {
+    let (_folder, native) = models();
+    let (input, answers) = queries(0, 10);
+    let output = infer(&native).args("--device cpu --tf32").stdin(input).run().output();
+    assert!(f4_values(&output) == answers);
+}
+
+#[test]
 fn the_items_of_the_output_are_those_of_the_input() {
     let (_folder, native) = models();
     let parts = [queries(0, 5), queries(5, 0), queries(5, 300), queries(305, 1)];

@@ -6,35 +6,37 @@ use parm_cli::options::Common;
 use parm_cli::tools::train::Base;
 use parm_cli::{Io, Usage};
 use parm_torch::train::{self, Loss, Start, Truth};
-use parm_torch::{Description, Device};
+use parm_torch::{Description, Phase};
 
 use crate::data::{boxes_of, labels_of, rows};
 use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
-use crate::{NAME, family, prepare};
+use crate::{Machine, NAME, family};
 
 /// The most classes that a deployed model may have: a guard against labels that are none.
 const MAX_CLASSES: i64 = 1 << 20;
 
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
-    let device = prepare(options.compute, common, io)?;
-    train(options, device, common, io)
+    let machine = Machine::prepare(options.compute, common, io)?;
+    let rows = train(options, &machine, common, io)?;
+    machine.report(rows, &options.timings, io)
 }
 
-/// Trains a deployed model and writes it.
-pub(crate) fn train(options: &Base, device: Device, common: &Common, io: &mut Io) -> Result<()> {
+/// Trains a deployed model and writes it. Returns the rows that it read.
+pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut Io) -> Result<usize> {
+    let Machine { device, timings } = machine;
     check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
     let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
     let window = options.read.window();
-    let queries = rows(&options.data, device, window, io)?;
+    let queries = rows(&options.data, machine, window, io)?;
     let (truth, outputs, loss) = match (&options.labels, &options.boxes) {
         (Some(input), _) => {
             let labels = labels_of(input, &queries, &options.data, io, window)?;
             let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
-            let truth = Truth::classes(&labels, &queries, classes, device);
+            let truth = Truth::classes(&labels, &queries, classes, *device);
             (truth.with_context(|| input.to_string())?, classes as usize, Loss::CrossEntropy)
         }
-        (None, Some(input)) => (boxes_of(input, &queries, device, io, window)?, 4, Loss::SmoothL1),
+        (None, Some(input)) => (boxes_of(input, &queries, machine, io, window)?, 4, Loss::SmoothL1),
         (None, None) => return Err(Usage::error("labels (--labels) or boxes (--boxes) needed")),
     };
     let recipe = recipe(&options.recipe, Task::Base, queries.count())?;
@@ -43,17 +45,17 @@ pub(crate) fn train(options: &Base, device: Device, common: &Common, io: &mut Io
     if options.boxes.is_some() {
         description.output = "boxes".into();
     }
-    let watch = Watch::new(common, io, u64::from(recipe.epochs));
+    let watch = Watch::new(common, io, u64::from(recipe.epochs), timings);
     let start = Start { description, initial: None, learns: true };
     let (model, last) = watch.run(options.output.with_extension("run"), "", |around| {
-        train::base(&queries, &truth, start, loss, device, &recipe, around)
+        train::base(&queries, &truth, start, loss, *device, &recipe, around)
             .with_context(|| options.data.to_string())
     })?;
-    model.save(&options.output)?;
+    timings.measure(Phase::Write, || model.save(&options.output))?;
     let line = last.map_or_else(
         || format!("all {} epochs were done before", recipe.epochs),
         |epoch| format!("{} epochs done, the last with {}", epoch.epoch, crate::watch::summary(&epoch)),
     );
     common.count(io, NAME, &format!("{}: {line}", options.output.display()));
-    Ok(())
+    Ok(queries.count())
 }

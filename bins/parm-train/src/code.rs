@@ -6,9 +6,9 @@ use parm_cli::options::{Common, Encoding};
 use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Parity, ParityNetwork, RunsOn};
 use parm_cli::{Io, Usage};
 
+use crate::Machine;
 use crate::data::Teacher;
 use crate::plan::{Fixed, Plan, Training, family_of};
-use crate::prepare;
 
 pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     let chosen = options.code.choose(io)?;
@@ -20,8 +20,8 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
     }
     // What no deployed model can mend is refused before anything is read.
     family_of(&options.network, None)?;
-    let device = prepare(options.compute, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, device, io)?;
+    let machine = Machine::prepare(options.compute, common, io)?;
+    let teacher = Teacher::read(&options.teaching, options.read, &machine, io)?;
     let plan = Plan {
         code: chosen.linear,
         encoder: match chosen.encoding {
@@ -37,9 +37,10 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
         recipe: &options.recipe,
         data: &options.teaching.data,
         output: &options.output,
-        device,
+        machine: &machine,
     };
-    plan.run(&teacher, common, io)
+    plan.run(&teacher, common, io)?;
+    machine.report(teacher.queries.count(), &options.timings, io)
 }
 
 pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Result<()> {
@@ -56,8 +57,8 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     }
     let code = LinearCode::sum(k, r)?;
     family_of(&options.network, None)?;
-    let device = prepare(options.compute, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, device, io)?;
+    let machine = Machine::prepare(options.compute, common, io)?;
+    let teacher = Teacher::read(&options.teaching, options.read, &machine, io)?;
     let plan = Plan {
         code,
         encoder: options.encoder,
@@ -70,7 +71,8 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
         recipe: &options.recipe,
         data: &options.teaching.data,
         output: &options.output,
-        device,
+        machine: &machine,
     };
-    plan.run(&teacher, common, io)
+    plan.run(&teacher, common, io)?;
+    machine.report(teacher.queries.count(), &options.timings, io)
 }

@@ -10,7 +10,9 @@ use parm_cli::options::ReadOptions;
 use parm_cli::tools::train::Teaching;
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{self, Rows, Truth};
-use parm_torch::{Device, Model};
+use parm_torch::{Device, Model, Phase};
+
+use crate::Machine;
 
 /// What a code is trained on.
 pub(crate) struct Teacher {
@@ -25,20 +27,27 @@ pub(crate) struct Teacher {
 }
 
 impl Teacher {
-    pub(crate) fn read(options: &Teaching, read: ReadOptions, device: Device, io: &mut Io) -> Result<Self> {
+    pub(crate) fn read(
+        options: &Teaching,
+        read: ReadOptions,
+        machine: &Machine,
+        io: &mut Io,
+    ) -> Result<Self> {
+        let Machine { device, timings } = machine;
         let Teaching { base, targets, data, labels, boxes } = options;
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.window();
-        let queries = rows(data, device, window, io)?;
+        let queries = rows(data, machine, window, io)?;
         let (predictions, deployed, model) = match (base, targets) {
             (Some(path), _) => {
                 let deployed = named(path, train::sha256(path)?);
-                let model = Model::load(path, device)?;
+                let model = timings.measure_on(*device, Phase::Load, || Model::load(path, *device))?;
                 let on = || format!("{} on {data}", path.display());
-                (queries.predict(&model).with_context(on)?, deployed, Some(model))
+                let predict = || queries.predict(&model).with_context(on);
+                (timings.measure_on(*device, Phase::Compute, predict)?, deployed, Some(model))
             }
             (None, Some(input)) => {
-                let (predictions, deployed) = recorded(input, device, window, io)?;
+                let (predictions, deployed) = recorded(input, machine, window, io)?;
                 ensure!(
                     predictions.count() == queries.count(),
                     "{input}: found {} predictions, expected {}: one for each row of {data}",
@@ -57,10 +66,10 @@ impl Teacher {
             (Some(input), _) => {
                 let labels = labels_of(input, &queries, data, io, window)?;
                 let classes = predictions.shape().iter().product::<usize>() as i64;
-                let truth = Truth::classes(&labels, &queries, classes, device);
+                let truth = Truth::classes(&labels, &queries, classes, *device);
                 Some(truth.with_context(|| input.to_string())?)
             }
-            (None, Some(input)) => Some(boxes_of(input, &queries, device, io, window)?),
+            (None, Some(input)) => Some(boxes_of(input, &queries, machine, io, window)?),
             (None, None) => None,
         };
         let outputs = predictions.shape().iter().product::<usize>();
@@ -82,8 +91,8 @@ fn named(path: &Path, sha256: String) -> Deployed {
 }
 
 /// Reads recorded predictions and hashes the bytes that they came as.
-fn recorded(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<(Rows, Deployed)> {
-    let predictions = rows(input, device, window, io)?;
+fn recorded(input: &Input, machine: &Machine, window: Window, io: &mut Io) -> Result<(Rows, Deployed)> {
+    let predictions = rows(input, machine, window, io)?;
     let deployed = match input {
         // A file's hash is that of sha256sum; what came through a pipe is known by its rows.
         Input::Path(path) if path.is_file() => named(path, train::sha256(path)?),
@@ -94,12 +103,17 @@ fn recorded(input: &Input, device: Device, window: Window, io: &mut Io) -> Resul
 }
 
 /// Reads a whole stream of rows.
-pub(crate) fn rows(input: &Input, device: Device, window: Window, io: &mut Io) -> Result<Rows> {
-    let mut reader = input.rows(io, window)?;
-    let mut buffer = RowBuffer::<f32>::default();
-    let count = reader.read(usize::MAX, &mut buffer)?;
-    ensure!(count > 0, "{input}: found no rows, expected at least 1");
-    Rows::new(buffer.values(), count, &reader.layout().shape, device).with_context(|| input.to_string())
+pub(crate) fn rows(input: &Input, machine: &Machine, window: Window, io: &mut Io) -> Result<Rows> {
+    let Machine { device, timings } = machine;
+    let rows = timings.measure(Phase::Load, || {
+        let mut reader = input.rows(io, window)?;
+        let mut buffer = RowBuffer::<f32>::default();
+        let count = reader.read(usize::MAX, &mut buffer)?;
+        ensure!(count > 0, "{input}: found no rows, expected at least 1");
+        let shape = &reader.layout().shape;
+        Rows::new(buffer.values(), count, shape, Device::CPU).with_context(|| input.to_string())
+    })?;
+    timings.measure_on(*device, Phase::Upload, || rows.to_device(*device)).with_context(|| input.to_string())
 }
 
 /// Reads one label for each row of the data.
@@ -123,10 +137,10 @@ pub(crate) fn labels_of(
 pub(crate) fn boxes_of(
     input: &Input,
     queries: &Rows,
-    device: Device,
+    machine: &Machine,
     io: &mut Io,
     window: Window,
 ) -> Result<Truth> {
-    let boxes = rows(input, device, window, io)?;
+    let boxes = rows(input, machine, window, io)?;
     Truth::boxes(&boxes, queries).with_context(|| input.to_string())
 }

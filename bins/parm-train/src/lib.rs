@@ -10,12 +10,16 @@ mod recipe;
 mod sweep;
 mod watch;
 
+use std::time::Instant;
+
 use anyhow::Result;
-use parm_cli::options::{Common, Compute};
+use parm_cli::options::{Common, Compute, TimingsOption};
 use parm_cli::tools::train::{Train, What};
 use parm_cli::{Exit, Io, signals};
+use parm_torch::device::{PeakMemory, Settings};
 use parm_torch::train::TrainError;
-use parm_torch::{Device, device};
+use parm_torch::{Device, Phase, Timings, device};
+use serde::Serialize;
 
 const NAME: &str = "parm-train";
 
@@ -46,11 +50,39 @@ fn is_stop(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|error| matches!(error, TrainError::Stopped { .. }))
 }
 
-fn prepare(compute: Compute, common: &Common, io: &mut Io) -> Result<Device> {
-    // Minibatches of small models lose more by waking threads than they win.
-    let chosen = device::prepare(compute.device, Some(compute.threads.unwrap_or(1)))?;
-    if let Some(note) = &chosen.note {
-        common.note(io, NAME, note);
+/// What a training computes on, and where its time goes.
+struct Machine {
+    device: Device,
+    timings: Timings,
+}
+
+/// What the file of `--timings` says.
+#[derive(Serialize)]
+struct Report<'a> {
+    program: &'static str,
+    device: String,
+    rows: usize,
+    seconds: &'a Timings,
+    device_memory: Option<PeakMemory>,
+}
+
+impl Machine {
+    fn prepare(compute: Compute, common: &Common, io: &mut Io) -> Result<Self> {
+        let begin = Instant::now();
+        let timings = Timings::new(move || begin.elapsed().as_secs_f64());
+        let Compute { device, threads, tf32 } = compute;
+        // Minibatches of small models lose more by waking threads than they win.
+        let settings = Settings { device, threads: Some(threads.unwrap_or(1)), tf32 };
+        let chosen = timings.measure(Phase::Start, || device::prepare(settings))?;
+        if let Some(note) = &chosen.note {
+            common.note(io, NAME, note);
+        }
+        Ok(Self { device: chosen.device, timings })
     }
-    Ok(chosen.device)
+
+    /// Writes what a training on so many rows took, if that is wanted.
+    fn report(&self, rows: usize, option: &TimingsOption, io: &mut Io) -> Result<()> {
+        let (device, device_memory) = (self.device.to_string(), self.device.peak_memory());
+        option.write(io, &Report { program: NAME, device, rows, seconds: &self.timings, device_memory })
+    }
 }

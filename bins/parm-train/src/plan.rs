@@ -15,13 +15,13 @@ use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
     self, AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Start, Trained, single,
 };
-use parm_torch::{Description, Device, Family, Model, Network};
+use parm_torch::{Description, Family, Model, Network, Phase};
 
-use crate::NAME;
 use crate::data::Teacher;
 use crate::family;
 use crate::recipe::{self, Task, objective, recipe};
 use crate::watch::Watch;
+use crate::{Machine, NAME};
 
 /// How the parts that are networks are trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) data: &'a Input,
     /// The code directory to write.
     pub(crate) output: &'a Path,
-    pub(crate) device: Device,
+    pub(crate) machine: &'a Machine,
 }
 
 impl Plan<'_> {
@@ -79,7 +79,7 @@ impl Plan<'_> {
         let file = CodeFile::load(self.output)?;
         let load = |name: &String| {
             let path = self.output.join(name);
-            match Model::load(&path, self.device)? {
+            match Model::load(&path, self.machine.device)? {
                 Model::Native(network) => Ok(*network),
                 Model::Script(_) => {
                     anyhow::bail!("{}: found TorchScript, expected safetensors", path.display())
@@ -147,7 +147,7 @@ impl Plan<'_> {
             loss,
             compared,
             stream: 0,
-            device: self.device,
+            device: self.machine.device,
         })
     }
 
@@ -187,10 +187,11 @@ impl Plan<'_> {
         let data = || self.data.to_string();
         let folder = self.output.join("run");
         let epochs = u64::from(recipe.epochs);
+        let timings = &self.machine.timings;
         match (self.training, &all.answers) {
             (Training::Nothing, _) => Ok(Trained::default()),
             (Training::Apart, AnswersPlan::Parity(starts)) => {
-                let watch = Watch::new(common, io, epochs * starts.len() as u64);
+                let watch = Watch::new(common, io, epochs * starts.len() as u64, timings);
                 let mut trained = Trained::default();
                 for (j, start) in starts.iter().enumerate() {
                     // Each is trained as the only one: any of them may be all that arrives.
@@ -206,7 +207,7 @@ impl Plan<'_> {
                 Ok(trained)
             }
             _ => {
-                let watch = Watch::new(common, io, epochs);
+                let watch = Watch::new(common, io, epochs, timings);
                 let (trained, _) =
                     watch.run(folder, "", |around| all.train(recipe, around).with_context(data))?;
                 Ok(trained)
@@ -225,10 +226,13 @@ impl Plan<'_> {
     ) -> Result<()> {
         let directory = self.output;
         fs::create_dir_all(directory).with_context(|| format!("{}: cannot create", directory.display()))?;
+        let Machine { device, timings } = self.machine;
         let save = |network: &Network, name: String| {
             let script = directory.join(&name).with_extension("pt");
-            network.save(&directory.join(&name))?;
-            network.export(&script, None).with_context(|| script.display().to_string())?;
+            timings.measure(Phase::Write, || {
+                network.save(&directory.join(&name))?;
+                network.export(&script, None).with_context(|| script.display().to_string())
+            })?;
             anyhow::Ok(name)
         };
         let part = |network: &Option<Network>, name: &str| {
@@ -239,7 +243,7 @@ impl Plan<'_> {
         for (j, network) in trained.parity.iter().enumerate() {
             parity.push(save(network, format!("parity-{j}.safetensors"))?);
         }
-        let scores = coding.score(trained, recipe)?;
+        let scores = timings.measure_on(*device, Phase::Compute, || coding.score(trained, recipe))?;
         let code = &self.code;
         let file = CodeFile {
             format: code_dir::FORMAT,

@@ -6,19 +6,22 @@ use std::time::Instant;
 
 use parm_cli::options::Common;
 use parm_cli::{Io, Progress, signals};
+use parm_torch::Timings;
 use parm_torch::train::{Epoch, Surroundings};
 
 /// The progress of one or more trainings.
-pub(crate) struct Watch {
+pub(crate) struct Watch<'a> {
     progress: Progress,
     start: Instant,
+    timings: &'a Timings,
 }
 
-impl Watch {
-    pub(crate) fn new(common: &Common, io: &mut Io, epochs: u64) -> Self {
+impl<'a> Watch<'a> {
+    pub(crate) fn new(common: &Common, io: &mut Io, epochs: u64, timings: &'a Timings) -> Self {
         // What was trained is saved before a signal ends the program.
         signals::postpone();
-        Self { progress: Progress::new(common, io, "epochs", Some(epochs)), start: Instant::now() }
+        let progress = Progress::new(common, io, "epochs", Some(epochs));
+        Self { progress, start: Instant::now(), timings }
     }
 
     /// Runs a training in this folder, under this name. Returns its last epoch too.
@@ -39,6 +42,7 @@ impl Watch {
             clock: &|| self.start.elapsed().as_secs_f64(),
             watch: &mut watch,
             stop: &|| signals::noted().is_some(),
+            timings: self.timings,
         };
         let trained = train(&mut around)?;
         Ok((trained, last.into_inner()))

@@ -67,6 +67,24 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[test]
+fn timings_say_what_trainings_spend_their_time_with() {
+    let folder = data();
+    let path = folder.path();
+    done(path, &format!("{BASE} --epochs 2 -o b.safetensors --timings base.json"));
+    done(path, &format!("{PARITY} -k 2 --epochs 2 -o p --timings parity.json"));
+    for (name, computed) in [("base.json", 4), ("parity.json", 6)] {
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(path.join(name)).unwrap()).unwrap();
+        assert_eq!((&report["rows"], &report["device"]), (&ROWS.into(), &"cpu".into()));
+        let phase = |name: &str| &report["seconds"][name];
+        // Each epoch learns and validates; the deployed model predicts, and the code is scored.
+        assert_eq!(phase("compute")["times"], computed, "{report}");
+        for name in ["load", "compute", "write"] {
+            assert!(phase(name)["seconds"].as_f64().unwrap() > 0.0, "{report}");
+        }
+    }
+}
+
+#[test]
 fn a_resumed_training_gives_the_bytes_of_an_unbroken_one() {
     let folder = data();
     let path = folder.path();

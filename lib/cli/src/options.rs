@@ -11,6 +11,7 @@ use parm::codes::geometry::Points;
 use parm::codes::{InterpolatingCode, Redundancy};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
 use parm::{CodeFile, DeviceChoice, LinearCode, Tail};
+use serde::Serialize;
 
 use crate::exit::Usage;
 use crate::input::{Input, Source};
@@ -202,6 +203,41 @@ pub struct Compute {
     /// Small models are fastest with 1, and only with 1 does a training repeat itself to the bit.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+
+    /// Let GPUs multiply f32 matrices and convolve in TF32
+    ///
+    /// It keeps ten bits of each number that is multiplied: faster, and outputs differ by about a
+    /// thousandth. Without it, GPUs compute in full f32.
+    #[arg(long)]
+    pub tf32: bool,
+}
+
+/// Where to say how the time was spent.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Computing")]
+pub struct TimingsOption {
+    /// Write what the phases of the work took, as JSON, when it has ended well
+    ///
+    /// The phases are start (finding the device), load (models; in a training also the rows), read (the
+    /// stream), upload (to the device), encode, compute, download and write. Each has its seconds in all, how
+    /// often it came and its median time; those of a stream overlap. On a GPU each phase is waited for, which
+    /// costs a little time, and the most memory that was taken is written, in bytes.
+    #[arg(long, value_name = "FILE.json")]
+    pub timings: Option<Target>,
+}
+
+impl TimingsOption {
+    /// Writes the file, if there is to be one.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, io: &mut Io, report: &impl Serialize) -> Result<()> {
+        let Some(target) = &self.timings else { return Ok(()) };
+        let mut output = target.create(io, Compression::ByName(3))?;
+        serde_json::to_writer_pretty(&mut output, report).with_context(|| target.to_string())?;
+        output.write_all(b"\n")?;
+        output.commit()
+    }
 }
 
 /// What becomes of the last rows when k does not divide their number.

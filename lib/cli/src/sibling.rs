@@ -139,6 +139,9 @@ fn start(model: &Path, compute: Compute) -> Result<(Child, ChildStdin, ChildStdo
     if let Some(threads) = compute.threads {
         command.args(["--threads", &threads.to_string()]);
     }
+    if compute.tf32 {
+        command.arg("--tf32");
+    }
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

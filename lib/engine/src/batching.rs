@@ -6,7 +6,7 @@ use crate::arena::{BatchId, GroupId, QueryId};
 use crate::code::Mask;
 use crate::config::Completion;
 use crate::engine::{Arrival, Engine};
-use crate::state::{Batch, Filling, Group, Owner, Query, Slot, Task};
+use crate::state::{Batch, BatchKey, Group, Owner, Query, Slot, Task};
 use crate::timers::Timer;
 
 impl Engine {
@@ -34,10 +34,10 @@ impl Engine {
         self.counters.queries += 1;
         let apart = self.coding.is_some() && !arrival.coded;
         let uncoded = apart || !arrival.allow_reconstructed && self.codes_all();
-        let of = Filling { class: arrival.class, uncoded };
-        let batch = match self.filling.get(&of) {
+        let key = BatchKey { class: arrival.class, uncoded };
+        let batch = match self.filling.get(&key) {
             Some(&batch) => batch,
-            None => self.new_batch(of),
+            None => self.new_batch(key),
         };
         let query = self.queries.insert(Query {
             row: arrival.row,
@@ -85,10 +85,10 @@ impl Engine {
         self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
     }
 
-    fn new_batch(&mut self, of: Filling) -> BatchId {
+    fn new_batch(&mut self, key: BatchKey) -> BatchId {
         let batch = self.batches.insert(Batch {
             queries: Vec::new(),
-            of,
+            key,
             filling: true,
             priority: 0,
             seq: 0,
@@ -104,7 +104,7 @@ impl Engine {
             hedged: false,
             sent: false,
         });
-        self.filling.insert(of, batch);
+        self.filling.insert(key, batch);
         if self.config.max_batch > 1 {
             self.alarm(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
         }
@@ -113,8 +113,8 @@ impl Engine {
 
     /// No more queries join the batch: it is sent, and joins a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
-        let of = self.batches[batch].of;
-        self.filling.remove(&of);
+        let key = self.batches[batch].key;
+        self.filling.remove(&key);
         let seq = self.next_seq();
         let held = &mut self.batches[batch];
         held.filling = false;
@@ -129,7 +129,7 @@ impl Engine {
         if let Some(hedge) = &self.hedge {
             self.hedge_tokens = (self.hedge_tokens + hedge.budget).min(hedge.burst);
         }
-        let group = if of.uncoded { None } else { self.join_group(batch) };
+        let group = if key.uncoded { None } else { self.join_group(batch) };
         if group.is_none() || !self.codes_all() {
             self.send_batch(batch);
         }
@@ -157,7 +157,7 @@ impl Engine {
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
         let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
         let (k, delay) = (coding.rule.k(), coding.group_delay);
-        let class = self.batches[batch].of.class;
+        let class = self.batches[batch].key.class;
         let id = if let Some(&filling) = self.filling_groups.get(&class) {
             filling
         } else {

@@ -9,7 +9,7 @@ use crate::code::CodeRule;
 use crate::config::{Agreement, Completion, Config, ConfigError, Hedge, Policy, When};
 use crate::counters::Counters;
 use crate::percentile::Percentile;
-use crate::state::{Batch, Filling, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::state::{Batch, BatchKey, Group, Instance, Owner, Pool, Query, Task, Work};
 use crate::timers::{Timer, Timers};
 
 /// A query that arrives.
@@ -80,7 +80,7 @@ pub struct Engine {
     pub(crate) works: Arena<CallId, Work>,
     pub(crate) instances: Arena<InstanceId, Instance>,
     /// The batches that fill.
-    pub(crate) filling: BTreeMap<Filling, BatchId>,
+    pub(crate) filling: BTreeMap<BatchKey, BatchId>,
     /// The groups that fill, by their class.
     pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,

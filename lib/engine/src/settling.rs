@@ -21,7 +21,7 @@ impl Engine {
         if batch.filling {
             batch.queries.retain(|&other| other != query);
             if batch.queries.is_empty() {
-                self.filling.remove(&batch.of);
+                self.filling.remove(&batch.key);
                 self.batches.remove(id);
             }
             self.let_go(query);

@@ -140,7 +140,7 @@ pub(crate) struct Query {
 
 /// Which queries share a batch while it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Filling {
+pub(crate) struct BatchKey {
     pub(crate) class: u64,
     /// They join no coding group: their answers must be the deployed model's own, and the code gives
     /// reconstructions alone.
@@ -151,7 +151,7 @@ pub(crate) struct Filling {
 #[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Batch {
     pub(crate) queries: Vec<QueryId>,
-    pub(crate) of: Filling,
+    pub(crate) key: BatchKey,
     pub(crate) filling: bool,
     pub(crate) priority: u8,
     /// Its place in queues.

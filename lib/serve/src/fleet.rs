@@ -186,26 +186,26 @@ pub(crate) struct Joined {
     pub(crate) id: InstanceId,
     pub(crate) name: String,
     pub(crate) instance: Arc<dyn Instance>,
-    /// It answered when it was last asked whether it is ready.
+    /// It was ready when it was last checked.
     pub(crate) alive: bool,
-    /// Is told of each call that it did not answer.
+    /// Is notified of each call that it did not answer.
     pub(crate) suspected: Arc<Notify>,
 }
 
 /// Instances of the deployed model that joined.
 pub(crate) type Deployed = Vec<Joined>;
 
-/// Says at the default level of the log why something does not go on, once for each reason.
+/// The last reason why something failed, so that it is logged once and not with each attempt.
 #[derive(Default)]
-pub(crate) struct Once(Option<String>);
+pub(crate) struct LastReason(Option<String>);
 
-impl Once {
-    /// What was said last; empty if nothing was.
+impl LastReason {
+    /// The last reason; empty if there was none.
     pub(crate) fn last(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// True if this was not what was said last.
+    /// Remembers a reason; true if it differs from the last one.
     pub(crate) fn is_new(&mut self, reason: &str) -> bool {
         let is_new = self.0.as_deref() != Some(reason);
         if is_new {
@@ -251,7 +251,7 @@ impl Joining {
     async fn bring_up(&self, candidate: Candidate) -> Option<(InstanceId, Arc<Notify>)> {
         let names = self.names.of(candidate.roles);
         let [mut pause, longest] = LOOKS;
-        let mut said = Once::default();
+        let mut said = LastReason::default();
         let (parity_input, most_rows) = loop {
             match self.look(&candidate, &names).await {
                 Ok(found) => break found,
@@ -284,8 +284,7 @@ impl Joining {
         Some((id, suspected))
     }
 
-    /// Keeps up to date whether an instance is alive: it is asked every few seconds, and as soon as it does
-    /// not answer a call.
+    /// Checks every few seconds, and after each call that it did not answer, whether an instance is alive.
     async fn watch(
         &self,
         candidate: &Candidate,
@@ -294,9 +293,9 @@ impl Joining {
     ) {
         let Candidate { instance, name: label, .. } = candidate;
         let [mut pause, longest] = LOOKS;
-        let mut said = Once::default();
+        let mut said = LastReason::default();
         loop {
-            // What it did not answer, it may answer now.
+            // A timeout is no failure: it is checked now and then anyway.
             let _ = tokio::time::timeout(CHECK, suspected.notified()).await;
             loop {
                 let looks = async {
@@ -322,7 +321,7 @@ impl Joining {
                 pause = (pause * 2).min(longest);
             }
             pause = LOOKS[0];
-            // Calls that fail though it is ready do not have it asked all the time.
+            // Calls that go on to fail do not cause a check each.
             tokio::time::sleep(pause).await;
             if std::mem::take(&mut said).0.is_some() {
                 tracing::info!(instance = label, "an instance answers again");
@@ -368,7 +367,7 @@ impl Joining {
     /// Looks a name up again and again, and keeps an instance for each of its addresses.
     async fn follow(self, named: Named) {
         let mut here: BTreeMap<SocketAddr, (AbortHandle, Arc<OnceLock<InstanceId>>)> = BTreeMap::new();
-        let mut said = Once::default();
+        let mut said = LastReason::default();
         // They end with this one.
         let mut tasks = JoinSet::new();
         loop {

@@ -75,8 +75,7 @@ impl Encoder {
             How::Weights(weights) => {
                 let none = || TchError::Shape(format!("coded queries {coded:?} of {}", weights.len()));
                 let weights = weights.get(coded.clone()).ok_or_else(none)?;
-                let term = |(at, &weight): (usize, &f64)| slot(at)?.f_mul_scalar(weight);
-                weights.iter().map(|weights| sum(weights.iter().enumerate().map(term))).collect()
+                weights.iter().map(|weights| weighted_sum(groups, weights)).collect()
             }
             How::Tiles(matrices) => {
                 let tile =
@@ -91,7 +90,54 @@ impl Encoder {
     }
 }
 
+/// Σ weights\[i\]·groups\[:, i\] for groups `[groups, k, …]`, in as few passes over memory as libtorch has.
+fn weighted_sum(groups: &Tensor, weights: &[f64]) -> Result<Tensor, TchError> {
+    if weights.len() > 2 && weights.iter().all(|&weight| weight == 1.0) {
+        return groups.f_sum_dim_intlist(1, false, groups.kind());
+    }
+    let mut sum: Option<Tensor> = None;
+    for (slot, &weight) in weights.iter().enumerate() {
+        let slot = groups.f_select(1, slot as i64)?;
+        sum = Some(match sum {
+            None if weight == 1.0 => slot,
+            None => slot.f_mul_scalar(weight)?,
+            Some(sum) if weight == 1.0 => sum.f_add(&slot)?,
+            Some(sum) => sum.f_addcmul(&slot, &Tensor::from(weight as f32).f_to_device(slot.device())?)?,
+        });
+    }
+    sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
+}
+
 fn sum(mut terms: impl Iterator<Item = Result<Tensor, TchError>>) -> Result<Tensor, TchError> {
     let first = terms.next().unwrap_or_else(|| Err(TchError::Shape("a group without queries".into())))?;
     terms.try_fold(first, |sum, term| sum.f_add(&term?))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn weighted_sums_are_those_of_the_formula() {
+        let weights: [&[f64]; 7] =
+            [&[1.0], &[3.0], &[1.0, 1.0], &[1.0, 2.0], &[-0.5, 1.0, 4.0], &[1.0; 5], &[1.0, 2.0, 1.0, 0.0]];
+        for weights in weights {
+            let (groups, k, elements) = (3, weights.len(), 7);
+            let values: Vec<f32> =
+                (0..groups * k * elements).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
+            let size = [groups, k, elements].map(|axis| axis as i64);
+            let coded = Encoder::weights(k, vec![weights.to_vec()])
+                .encode(0..1, &Tensor::from_slice(&values).view(size))
+                .unwrap();
+            let found = Vec::<f32>::try_from(coded[0].to_kind(Kind::Float).flatten(0, -1)).unwrap();
+            // All numbers are small multiples of one half: sums are exact in any order.
+            let naive = (0..groups * elements).map(|at| {
+                let (group, element) = (at / elements, at % elements);
+                (0..k).map(|i| weights[i] as f32 * values[(group * k + i) * elements + element]).sum::<f32>()
+            });
+            assert_eq!(found, naive.collect::<Vec<_>>(), "{weights:?}");
+        }
+    }
 }

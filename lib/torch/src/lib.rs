@@ -3,7 +3,7 @@
 //! [`device`] chooses where to compute and loads the GPU code if there is a GPU, [`network`] has the
 //! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either
 //! kind, native or TorchScript, [`encoder`] makes coded queries, [`session`] runs a model on blocks of
-//! rows, [`adam`] and [`train`] make new ones. Tensors cross this
+//! rows, [`adam`] and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this
 //! crate's border as slices of numbers, never as types of tch or ndarray.
 //!
 //! Nothing here reads the clock, the environment or libtorch's random source: what is random is
@@ -16,6 +16,7 @@ pub mod encoder;
 pub mod model;
 pub mod network;
 pub mod session;
+pub mod timings;
 pub mod train;
 
 pub use device::Device;
@@ -23,6 +24,7 @@ pub use encoder::Encoder;
 pub use model::Model;
 pub use network::{Description, Family, Mode, Network};
 pub use session::{Pass, Session};
+pub use timings::{Phase, Timings};
 
 /// The longest message of libtorch that is passed on, in characters.
 const MAX_MESSAGE: usize = 240;
@@ -39,9 +41,23 @@ fn one_line(message: &str) -> String {
     }
 }
 
+/// Whether memory of a GPU was short. libtorch tells kinds of errors apart in its messages alone.
+fn is_out_of_memory(error: &tch::TchError) -> bool {
+    error.to_string().contains("CUDA out of memory")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{MAX_MESSAGE, one_line};
+    use tch::TchError;
+
+    use super::{MAX_MESSAGE, is_out_of_memory, one_line};
+
+    #[test]
+    fn short_memory_of_a_gpu_is_told_from_other_errors() {
+        let error = |message: &str| TchError::Torch(message.into());
+        assert!(is_out_of_memory(&error("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")));
+        assert!(!is_out_of_memory(&error("mat1 and mat2 shapes cannot be multiplied")));
+    }
 
     #[test]
     fn messages_of_libtorch_become_the_line_that_matters() {

@@ -1,13 +1,20 @@
 //! Running a model on blocks of rows.
 
+use std::sync::Arc;
+
 use bytemuck::cast_slice;
 use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::Device;
+use crate::device::{Device, DeviceError, pinned};
 use crate::encoder::Encoder;
 use crate::model::Model;
+use crate::timings::{Phase, Timings};
+
+/// Queries of so many bytes go through pinned memory: while a GPU copies from other memory, no thread of the
+/// process can give it work. On an H200, ResNet-18 answered batches of 256 images half as fast.
+const PINNED: usize = 1 << 20;
 
 /// A model and a stream that it answers.
 #[derive(Debug)]
@@ -18,6 +25,7 @@ pub struct Session {
     shape: Vec<usize>,
     /// The outputs, once they are known.
     output: Option<RowLayout>,
+    timings: Option<Arc<Timings>>,
 }
 
 /// Rows that a model cannot answer, or outputs that make no rows.
@@ -37,6 +45,18 @@ pub enum SessionError {
         /// The shape of the stream's rows.
         shape: Vec<usize>,
         /// libtorch's reason.
+        message: String,
+    },
+    /// The memory of a GPU is short.
+    #[error("found too little memory on {device} for {rows} rows of shape {shape:?}: {message}")]
+    Memory {
+        /// The GPU.
+        device: Device,
+        /// Rows that were computed at a time.
+        rows: usize,
+        /// Their shape.
+        shape: Vec<usize>,
+        /// libtorch's account.
         message: String,
     },
     /// Outputs that have no row for each query.
@@ -70,7 +90,7 @@ impl Session {
             Some(expected) if expected != shape => {
                 Err(SessionError::QueryShape { found: shape.into(), expected: expected.into() })
             }
-            _ => Ok(Self { model, device, shape: shape.into(), output: None }),
+            _ => Ok(Self { model, device, shape: shape.into(), output: None, timings: None }),
         }
     }
 
@@ -86,6 +106,13 @@ impl Session {
         Ok(self.output.get_or_insert_with(|| RowLayout::new(Dtype::F32, [])))
     }
 
+    /// Measures from now on what copying, encoding and computing take. On a GPU each of them is then waited
+    /// for.
+    #[must_use]
+    pub fn timed(self, timings: Arc<Timings>) -> Self {
+        Self { timings: Some(timings), ..self }
+    }
+
     /// Answers rows: `queries` holds at least `rows` of them; `outputs` becomes the little-endian
     /// bytes of as many output rows. Returns what these look like.
     ///
@@ -97,8 +124,8 @@ impl Session {
         queries: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let queries = self.upload(&[rows], queries).map_err(|error| self.refused(&error))?;
-        self.answer(rows, &queries, outputs)
+        let queries = self.upload().rows(rows, queries)?;
+        self.answer(rows, &queries.tensor, outputs)
     }
 
     /// As [`run`](Self::run), for coded queries that are made on the device: `groups` holds at least
@@ -114,12 +141,19 @@ impl Session {
         groups: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let make = || {
-            let groups = self.upload(&[rows, encoder.k()], groups)?;
-            encoder.encode(coded..coded + 1, &groups).map(|mut made| made.swap_remove(0))
-        };
-        let queries = make().map_err(|error| self.refused(&error))?;
+        let groups = self.upload().copy(&[rows, encoder.k()], groups)?;
+        let make = || encoder.encode(coded..coded + 1, &groups).map(|mut made| made.swap_remove(0));
+        let queries = self.measure(Phase::Encode, make).map_err(|error| self.refused(rows, &error))?;
         self.answer(rows, &queries, outputs)
+    }
+
+    /// What copies queries to the device.
+    fn upload(&self) -> Upload {
+        Upload { device: self.device, shape: self.shape.clone(), timings: self.timings.clone() }
+    }
+
+    fn measure<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        measure(self.timings.as_deref(), self.device, phase, work)
     }
 
     /// As [`run`](Self::run), for rows on the device.
@@ -129,7 +163,7 @@ impl Session {
         queries: &Tensor,
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let result = self.predict(queries).map_err(|error| self.refused(&error))?;
+        let result = self.predict(queries).map_err(|error| self.refused(rows, &error))?;
         let dtype = dtype(result.kind());
         let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", result.kind())))?;
         let size = result.size();
@@ -144,31 +178,102 @@ impl Session {
         }
         outputs.resize(rows * found.bytes(), 0);
         let copied = result.f_copy_data_u8(outputs, rows * found.elements());
-        copied.map_err(|error| self.refused(&error))?;
+        copied.map_err(|error| self.refused(rows, &error))?;
         Ok(self.output.get_or_insert(found))
-    }
-
-    /// Queries on the device: `[axes…, shape…]`.
-    fn upload(&self, axes: &[usize], queries: &[f32]) -> Result<Tensor, TchError> {
-        let size: Vec<usize> = axes.iter().chain(&self.shape).copied().collect();
-        let queries = queries
-            .get(..size.iter().product())
-            .ok_or_else(|| TchError::Shape(format!("{} numbers for {size:?}", queries.len())))?;
-        let size: Vec<i64> = size.iter().map(|&axis| axis as i64).collect();
-        Tensor::f_from_data_size(cast_slice(queries), &size, Kind::Float)?.f_to_device(self.device.0)
     }
 
     /// Outputs on the CPU, contiguous, of a type that streams carry where there is a near one.
     fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        let outputs = self.model.predict(queries)?;
-        let outputs = outputs.f_to_device(tch::Device::Cpu)?;
+        let outputs = self.measure(Phase::Compute, || self.model.predict(queries))?;
+        let outputs = self.measure(Phase::Download, || outputs.f_to_device(tch::Device::Cpu))?;
         let outputs =
             if outputs.kind() == Kind::BFloat16 { outputs.f_to_kind(Kind::Float)? } else { outputs };
         outputs.f_contiguous()
     }
 
-    fn refused(&self, error: &TchError) -> SessionError {
-        SessionError::Refused { shape: self.shape.clone(), message: crate::one_line(&error.to_string()) }
+    fn refused(&self, rows: usize, error: &TchError) -> SessionError {
+        refused(self.device, rows, &self.shape, error)
+    }
+}
+
+fn measure<T>(timings: Option<&Timings>, device: Device, phase: Phase, work: impl FnOnce() -> T) -> T {
+    match timings {
+        Some(timings) => timings.measure_on(device, phase, work),
+        None => work(),
+    }
+}
+
+fn refused(device: Device, rows: usize, shape: &[usize], error: &TchError) -> SessionError {
+    let (shape, message) = (shape.into(), crate::one_line(&error.to_string()));
+    if crate::is_out_of_memory(error) {
+        SessionError::Memory { device, rows, shape, message }
+    } else {
+        SessionError::Refused { shape, message }
+    }
+}
+
+/// Copies queries to a device, while a [`Pass`] on another thread answers those before.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    device: Device,
+    /// The shape of one query.
+    shape: Vec<usize>,
+    timings: Option<Arc<Timings>>,
+}
+
+/// Queries on a device.
+#[derive(Debug)]
+pub struct Queries {
+    rows: usize,
+    /// `[rows, …]`
+    tensor: Tensor,
+}
+
+impl Upload {
+    /// Makes this thread copy beside what others compute.
+    ///
+    /// # Errors
+    /// A GPU that gives no stream.
+    pub fn begin(&self) -> Result<(), DeviceError> {
+        self.device.own_stream()
+    }
+
+    /// Copies queries; `queries` holds at least `rows` of them. They are on the device when this returns.
+    ///
+    /// # Errors
+    /// Too few numbers, or too little memory.
+    pub fn rows(&self, rows: usize, queries: &[f32]) -> Result<Queries, SessionError> {
+        Ok(Queries { rows, tensor: self.copy(&[rows], queries)? })
+    }
+
+    /// Queries on the device: `[axes…, shape…]`.
+    fn copy(&self, axes: &[usize], queries: &[f32]) -> Result<Tensor, SessionError> {
+        let copied = measure(self.timings.as_deref(), self.device, Phase::Upload, || {
+            let size: Vec<usize> = axes.iter().chain(&self.shape).copied().collect();
+            let queries = queries
+                .get(..size.iter().product())
+                .ok_or_else(|| TchError::Shape(format!("{} numbers for {size:?}", queries.len())))?;
+            let size: Vec<i64> = size.iter().map(|&axis| axis as i64).collect();
+            let bytes: &[u8] = cast_slice(queries);
+            if !self.device.is_gpu() {
+                return Tensor::f_from_data_size(bytes, &size, Kind::Float);
+            }
+            // A copy into fresh memory of the host first would take as long as that to the device.
+            let strides: Vec<i64> =
+                (1..=size.len()).map(|axis| size[axis..].iter().product::<i64>()).collect();
+            // SAFETY: the tensor reads `queries`, whose length is the product of its sizes, and is gone when
+            // this returns: copying to a GPU returns when it has been done.
+            let host = unsafe {
+                Tensor::f_from_blob(bytes.as_ptr(), &size, &strides, Kind::Float, tch::Device::Cpu)?
+            };
+            if bytes.len() < PINNED {
+                return host.f_to_device(self.device.0);
+            }
+            let copied = pinned(&host)?.f_to_device_(self.device.0, Kind::Float, true, false)?;
+            self.device.synchronize();
+            Ok(copied)
+        });
+        copied.map_err(|error| refused(self.device, axes[0], &self.shape, &error))
     }
 }
 
@@ -210,6 +315,12 @@ impl Pass {
         self.encoder.k()
     }
 
+    /// What copies queries to the device.
+    #[must_use]
+    pub fn upload(&self) -> Upload {
+        self.deployed.upload()
+    }
+
     /// What the outputs look like: the deployed model's, then those for each parity.
     ///
     /// # Errors
@@ -227,28 +338,23 @@ impl Pass {
 
     /// Answers a block of rows: `outputs` holds the bytes of the deployed model's outputs, then those
     /// for each parity, one row per group. A group that the last block leaves short is padded, or has
-    /// no parity query, as the tail says.
+    /// no parity query, as the tail says. All that used the queries is done when this returns.
     ///
     /// # Errors
     /// [`SessionError`], by kind.
-    pub fn run(
-        &mut self,
-        rows: usize,
-        queries: &[f32],
-        outputs: &mut Vec<Vec<u8>>,
-    ) -> Result<(), SessionError> {
+    pub fn run(&mut self, queries: &Queries, outputs: &mut Vec<Vec<u8>>) -> Result<(), SessionError> {
         outputs.resize_with(1 + self.r, Vec::new);
         let [own, of_parities @ ..] = outputs.as_mut_slice() else { return Ok(()) };
-        let queries =
-            self.deployed.upload(&[rows], queries).map_err(|error| self.deployed.refused(&error))?;
-        self.deployed.answer(rows, &queries, own)?;
+        let Queries { rows, tensor: queries } = queries;
+        self.deployed.answer(*rows, queries, own)?;
         for output in of_parities.iter_mut() {
             output.clear();
         }
         if self.r == 0 {
             return Ok(());
         }
-        let coded = self.encode(rows, &queries).map_err(|error| self.deployed.refused(&error))?;
+        let coded = self.deployed.measure(Phase::Encode, || self.encode(*rows, queries));
+        let coded = coded.map_err(|error| self.deployed.refused(*rows, &error))?;
         for (parity, coded) in coded.iter().enumerate() {
             let groups = coded.size().first().map_or(0, |&groups| groups as usize);
             if groups > 0 {

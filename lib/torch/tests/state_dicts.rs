@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use parm_testkit::safetensors;
+use parm_torch::device::Settings;
 use parm_torch::{Device, Model, Session};
 use serde::Deserialize;
 
@@ -74,7 +75,8 @@ fn state_dicts_give_the_outputs_of_pytorch() {
     let known: BTreeMap<String, Known> = serde_json::from_str(&text).unwrap();
     assert_eq!(known.len(), 8);
     // On a busy machine threads wait for each other more than they compute.
-    parm_torch::device::prepare(parm::DeviceChoice::Cpu, Some(1)).unwrap();
+    let one_thread = Settings { device: parm::DeviceChoice::Cpu, threads: Some(1), tf32: false };
+    parm_torch::device::prepare(one_thread).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
     for (name, Known { alike, queries, outputs, tensors }) in &known {

@@ -15,7 +15,7 @@ use parm_serving::Embed;
 use parm_serving::config::{self, CodeChoice, Embedded, Model as ModelConfig, Redundancy, ServedCode};
 use parm_serving::instance::Instance;
 use parm_serving::lane::Network;
-use parm_torch::device::Device;
+use parm_torch::device::{Device, Settings};
 use parm_torch::train::sha256;
 use parm_torch::{Encoder, Model, Session, device};
 
@@ -32,7 +32,8 @@ impl Libtorch {
 
     fn device(&self, name: &str) -> Result<Device, String> {
         let choice: DeviceChoice = name.parse().map_err(|error| format!("device {name}: {error}"))?;
-        let chosen = device::prepare(choice, self.threads).map_err(|error| error.to_string())?;
+        let settings = Settings { device: choice, threads: self.threads, tf32: false };
+        let chosen = device::prepare(settings).map_err(|error| error.to_string())?;
         if let Some(note) = chosen.note {
             tracing::warn!(note, "the device");
         }

@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use parm::LinearCode;
 use parm::code_dir::{CodeDirError, CodeFile};
-use parm_cli::options::Common;
+use parm_cli::options::{Common, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
     Base, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Sweep, Teaching, Whose,
 };
 use parm_cli::{Input, Io};
-use parm_torch::{Device, train};
+use parm_torch::train;
 use serde_json::json;
 
 use super::config::Run;
 use super::known::Truth;
 use super::report::Tested;
+use crate::Machine;
 use crate::base;
 use crate::data::Teacher;
 use crate::plan::{Plan, Training, remove};
@@ -116,6 +117,7 @@ impl<'a> Job<'a> {
     fn base_options(&self) -> Base {
         let (data, labels, boxes) = self.inputs("train");
         Base {
+            timings: TimingsOption::default(),
             data,
             labels,
             boxes,
@@ -191,7 +193,7 @@ impl<'a> Job<'a> {
     pub(super) fn run(
         &self,
         taught: &Taught,
-        device: Device,
+        machine: &Machine,
         common: &Common,
         io: &mut Io,
     ) -> Result<Tested> {
@@ -219,7 +221,7 @@ impl<'a> Job<'a> {
             recipe: &self.recipe,
             data: &self.inputs("train").0,
             output: &self.folder,
-            device,
+            machine,
         };
         let path = self.folder.join(TEST);
         if !self.options.only_test {
@@ -256,16 +258,16 @@ impl<'a> Job<'a> {
 
 impl Taught {
     /// Reads what a run needs, and trains its deployed model if that is missing.
-    pub(super) fn read(job: &Job<'_>, device: Device, common: &Common, io: &mut Io) -> Result<Self> {
+    pub(super) fn read(job: &Job<'_>, machine: &Machine, common: &Common, io: &mut Io) -> Result<Self> {
         if !job.base.exists() {
             let folder = job.base.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
-            base::train(&job.base_options(), device, common, io)?;
+            base::train(&job.base_options(), machine, common, io)?;
         }
         let mut read = |part| {
             let (data, labels, boxes) = job.inputs(part);
             let teaching = Teaching { base: Some(job.base.clone()), targets: None, data, labels, boxes };
-            Teacher::read(&teaching, job.options.read, device, io)
+            Teacher::read(&teaching, job.options.read, machine, io)
         };
         let (learnt, test) = (read("train")?, read("test")?);
         Ok(Self { base: job.base.clone(), learnt, test })

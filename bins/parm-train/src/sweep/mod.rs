@@ -13,7 +13,7 @@ use parm_cli::Io;
 use parm_cli::options::Common;
 use parm_cli::tools::train::Sweep;
 
-use crate::{NAME, prepare};
+use crate::{Machine, NAME};
 use config::{Config, Run};
 use job::{Job, Taught};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
     for job in &jobs {
         job.check(train_base)?;
     }
-    let device = prepare(options.compute, common, io)?;
+    let machine = Machine::prepare(options.compute, common, io)?;
     let mut results = Vec::new();
     let mut taught: Option<Taught> = None;
     for job in &jobs {
@@ -39,9 +39,10 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
         }
         let taught = match taught.take().filter(|taught| taught.is_for(job)) {
             Some(same) => taught.insert(same),
-            None => taught.insert(Taught::read(job, device, common, io)?),
+            None => taught.insert(Taught::read(job, &machine, common, io)?),
         };
-        results.push(job.run(taught, device, common, io).with_context(|| job.folder.display().to_string())?);
+        results
+            .push(job.run(taught, &machine, common, io).with_context(|| job.folder.display().to_string())?);
     }
     let text = if options.json { report::as_json(&results)? } else { report::as_table(&results) };
     let mut stdout = io.take_stdout().context("standard output is closed")?;

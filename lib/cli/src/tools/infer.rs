@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::load::{EncodingOption, header, milliseconds};
 use crate::input::Input;
-use crate::options::{Common, Compute, ReadOptions, ShardOption, TailOption, WriteOptions};
+use crate::options::{Common, Compute, ReadOptions, ShardOption, TailOption, TimingsOption, WriteOptions};
 use crate::output::Target;
 
 /// Run a model on a stream of tensors
@@ -28,7 +28,7 @@ pub struct Infer {
         long,
         value_name = "URL",
         requires = "model_name",
-        conflicts_with_all = ["model", "code", "device", "threads"],
+        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings"],
         help_heading = "Server"
     )]
     pub url: Option<String>,
@@ -110,6 +110,10 @@ pub struct Infer {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: Compute,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub timings: TimingsOption,
 
     /// The queries
     #[arg(value_name = "QUERIES.npy", default_value = "-", help_heading = "Streams")]

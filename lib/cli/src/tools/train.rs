@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, Compute, ReadOptions};
+use crate::options::{CodeOptions, Common, Compute, ReadOptions, TimingsOption};
 
 pub use sweep::Sweep;
 
@@ -172,6 +172,10 @@ pub struct Base {
 
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub timings: TimingsOption,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub read: ReadOptions,
 }
 
@@ -235,6 +239,10 @@ pub struct Parity {
 
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub timings: TimingsOption,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub read: ReadOptions,
 }
 
@@ -292,6 +300,10 @@ pub struct Coders {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: Compute,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub timings: TimingsOption,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -7,14 +7,14 @@ use crate::oip::Parameters;
 
 /// Parameters that go on to instances with the rows of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct PassedOn {
+pub struct PassedParameters {
     /// Those of the request.
     pub request: Parameters,
     /// Those of each input, in the order of the specification.
     pub inputs: Vec<Parameters>,
 }
 
-impl PassedOn {
+impl PassedParameters {
     /// True if there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -32,7 +32,7 @@ impl PassedOn {
 pub(super) struct Class {
     /// Its number, which is never used again.
     pub(super) number: u64,
-    pub(super) parameters: PassedOn,
+    pub(super) parameters: PassedParameters,
 }
 
 /// The classes of the queries that a lane holds. Queries without parameters are class 0, and not listed.
@@ -46,7 +46,7 @@ pub(super) struct Classes {
 
 impl Classes {
     /// The class of queries with these parameters; none of queries without.
-    pub(super) fn of(&mut self, parameters: PassedOn) -> Option<Arc<Class>> {
+    pub(super) fn of(&mut self, parameters: PassedParameters) -> Option<Arc<Class>> {
         if parameters.is_empty() {
             return None;
         }
@@ -71,15 +71,19 @@ mod tests {
     use super::*;
     use crate::oip::Parameter;
 
-    fn with(value: Parameter) -> PassedOn {
-        PassedOn { request: Parameters::from([("p".to_owned(), value)]), inputs: Vec::new() }
+    fn with(value: Parameter) -> PassedParameters {
+        PassedParameters { request: Parameters::from([("p".to_owned(), value)]), inputs: Vec::new() }
     }
 
     #[test]
     fn equal_parameters_are_one_class_and_all_others_differ() {
         let mut classes = Classes::default();
-        assert!(classes.of(PassedOn::default()).is_none());
-        assert!(classes.of(PassedOn { inputs: vec![Parameters::new(); 3], ..PassedOn::default() }).is_none());
+        assert!(classes.of(PassedParameters::default()).is_none());
+        assert!(
+            classes
+                .of(PassedParameters { inputs: vec![Parameters::new(); 3], ..PassedParameters::default() })
+                .is_none()
+        );
         let parameters = [
             Parameter::Int(1),
             Parameter::Double(1.0),
@@ -95,7 +99,8 @@ mod tests {
         for (class, value) in held.iter().zip(parameters) {
             assert_eq!(classes.of(with(value)).unwrap().number, class.number);
         }
-        let of_input = PassedOn { inputs: vec![with(Parameter::Int(1)).request], ..PassedOn::default() };
+        let of_input =
+            PassedParameters { inputs: vec![with(Parameter::Int(1)).request], ..PassedParameters::default() };
         numbers.push(classes.of(of_input).unwrap().number);
         let all = numbers.len();
         numbers.sort_unstable();

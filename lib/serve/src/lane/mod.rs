@@ -28,7 +28,7 @@ use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
-pub use classes::PassedOn;
+pub use classes::PassedParameters;
 pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
@@ -48,7 +48,7 @@ pub struct Ask {
     /// Headers to pass on.
     pub headers: Headers,
     /// Parameters to pass on with rows; a request that is passed on whole has its own.
-    pub parameters: PassedOn,
+    pub parameters: PassedParameters,
 }
 
 /// What a request asks.
@@ -115,7 +115,7 @@ pub struct Member {
     pub parity_input: Option<String>,
     /// The most rows of a call; none: any.
     pub most_rows: Option<usize>,
-    /// Is told of each call that it did not answer.
+    /// Is notified of each call that it did not answer.
     pub suspected: Arc<Notify>,
 }
 

@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 
 use crate::client;
 use crate::config::{Decoder, Encoder, Limits, Model, Redundancy, ServedCode, code_of, engine_config};
-use crate::fleet::{self, Candidates, Deployed, Embed, Fleet, Joined, Joining, Once, Recipe};
+use crate::fleet::{self, Candidates, Deployed, Embed, Fleet, Joined, Joining, LastReason, Recipe};
 use crate::instance::Instance;
 use crate::lane::{Coding, Lane, Networks, Options, Spec, Uncoded, coders};
 use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
 use sequences::Sequences;
 
-pub use sequences::Step;
+pub use sequences::SequenceStep;
 
 /// How long a server waits between two questions for a model's metadata.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -44,8 +44,8 @@ fn key_of(config: &Model) -> Key {
 #[derive(Default)]
 struct Table {
     by_name: BTreeMap<String, BTreeMap<String, Arc<Served>>>,
-    /// What a new configuration makes of models, while that is not ready.
-    coming: BTreeMap<Key, Arc<Served>>,
+    /// Changed models that are not ready yet.
+    pending: BTreeMap<Key, Arc<Served>>,
 }
 
 impl Table {
@@ -64,10 +64,10 @@ pub struct Served {
     pub counts: Counts,
     /// When it was configured.
     pub since: Instant,
-    /// What loads it, which ends with it.
+    /// The task that loads it, which is aborted with it.
     loading: Mutex<JoinSet<()>>,
     /// Why it is not loaded yet, if that is known.
-    reason: Arc<Mutex<Once>>,
+    reason: Arc<Mutex<LastReason>>,
 }
 
 /// How a model stands.
@@ -149,11 +149,11 @@ impl Models {
             let key = key_of(&config);
             let old = self.version(&config.name, &config.version);
             let mut table = self.write();
-            if table.coming.get(&key).is_some_and(|coming| coming.config == config) {
+            if table.pending.get(&key).is_some_and(|pending| pending.config == config) {
                 continue;
             }
-            // What an earlier configuration wanted is not wanted any more.
-            table.coming.remove(&key);
+            // This configuration replaces an earlier one.
+            table.pending.remove(&key);
             drop(table);
             match old {
                 Some(old) if old.config == config => {}
@@ -168,7 +168,7 @@ impl Models {
             }
         }
         let mut table = self.write();
-        table.coming.retain(|key, _| keys.contains(key));
+        table.pending.retain(|key, _| keys.contains(key));
         for (name, versions) in &mut table.by_name {
             versions.retain(|version, _| keys.contains(&(name.clone(), version.clone())));
         }
@@ -179,14 +179,14 @@ impl Models {
     fn take_over(&self, key: Key, config: Model) {
         let new = Served::new(config);
         self.load_served(&new);
-        let (table, coming) = (Arc::clone(&self.table), Arc::downgrade(&new));
-        self.write().coming.insert(key.clone(), new);
+        let (table, weak) = (Arc::clone(&self.table), Arc::downgrade(&new));
+        self.write().pending.insert(key.clone(), new);
         tokio::spawn(async move {
-            let settled = tokio::time::timeout(TAKE_OVER, settled(Weak::clone(&coming))).await;
+            let settled = tokio::time::timeout(TAKE_OVER, settled(Weak::clone(&weak))).await;
             let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
-            // A later configuration may have something else in its place.
-            let Some(new) = coming.upgrade() else { return };
-            if !table.coming.remove(&key).is_some_and(|of_key| Arc::ptr_eq(&of_key, &new)) {
+            // A later configuration may have replaced it.
+            let Some(new) = weak.upgrade() else { return };
+            if !table.pending.remove(&key).is_some_and(|of_key| Arc::ptr_eq(&of_key, &new)) {
                 return;
             }
             let model = new.label();
@@ -321,7 +321,7 @@ impl Models {
             served.loading.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
             served.state.send_replace(State::Unloaded);
         }
-        self.write().coming.retain(|(of, _), _| of != name);
+        self.write().pending.retain(|(of, _), _| of != name);
         Ok(())
     }
 
@@ -331,7 +331,7 @@ impl Models {
         let (embed, body_bytes) = (Arc::clone(&self.embed), self.limits.body_bytes);
         let weak = Arc::downgrade(served);
         let (config, reason) = (served.config.clone(), Arc::clone(&served.reason));
-        *reason.lock().unwrap_or_else(PoisonError::into_inner) = Once::default();
+        *reason.lock().unwrap_or_else(PoisonError::into_inner) = LastReason::default();
         let mut loading = JoinSet::new();
         loading.spawn(async move {
             let loaded = load(config, embed, body_bytes, &reason).await;
@@ -352,7 +352,7 @@ impl Models {
                 waited_for
             });
         });
-        // What loaded it before ends.
+        // An earlier task is aborted.
         *served.loading.lock().unwrap_or_else(PoisonError::into_inner) = loading;
     }
 
@@ -453,7 +453,7 @@ impl Loaded {
     }
 
     /// The instance that a request of a sequence goes to; none if it has left, or there is none.
-    pub(crate) fn of_sequence(&self, step: Step) -> Option<Joined> {
+    pub(crate) fn of_sequence(&self, step: SequenceStep) -> Option<Joined> {
         let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
         sequences.place(step, &self.deployed.borrow())
     }
@@ -481,7 +481,7 @@ async fn load(
     config: Model,
     embed: Arc<dyn Embed>,
     body_bytes: usize,
-    reason: &Mutex<Once>,
+    reason: &Mutex<LastReason>,
 ) -> Result<Loaded, String> {
     let code = code_of(&config)?;
     let names = fleet::role_names(&config, code.as_ref());
@@ -557,7 +557,7 @@ async fn metadata(
     config: &Model,
     deployed: &str,
     candidates: &Candidates,
-    reason: &Mutex<Once>,
+    reason: &Mutex<LastReason>,
 ) -> ModelMetadata {
     let said = |specs: &[crate::config::TensorSpec]| -> Vec<TensorMetadata> {
         let tensor = |spec: &crate::config::TensorSpec| TensorMetadata {
@@ -587,7 +587,12 @@ async fn metadata(
 }
 
 /// Asks instances of the deployed model in turn, until one says what it is; says why none does.
-async fn ask(deployed: &str, version: &str, candidates: &Candidates, reason: &Mutex<Once>) -> ModelMetadata {
+async fn ask(
+    deployed: &str,
+    version: &str,
+    candidates: &Candidates,
+    reason: &Mutex<LastReason>,
+) -> ModelMetadata {
     let say = |why: String| {
         if reason.lock().unwrap_or_else(PoisonError::into_inner).is_new(&why) {
             tracing::warn!(model = deployed, why, "no instance says what the model takes and gives");

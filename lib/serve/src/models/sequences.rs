@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_mins(10);
 
 /// A request of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct SequenceStep {
     /// The sequence.
     pub sequence: u64,
     /// It is the first one.
@@ -32,8 +32,8 @@ pub(super) struct Sequences(HashMap<u64, (InstanceId, Instant)>);
 impl Sequences {
     /// The instance that a request goes to: where its sequence is, or else, chosen by the sequence, one that
     /// is alive. None if the sequence's instance has left, or there is none at all.
-    pub(super) fn place(&mut self, step: Step, instances: &[Joined]) -> Option<Joined> {
-        let Step { sequence, starts, ends } = step;
+    pub(super) fn place(&mut self, step: SequenceStep, instances: &[Joined]) -> Option<Joined> {
+        let SequenceStep { sequence, starts, ends } = step;
         let known = self.0.get(&sequence).filter(|_| !starts).map(|&(id, _)| id);
         let chosen = match known {
             Some(id) => instances.iter().find(|joined| joined.id == id),
@@ -96,8 +96,8 @@ mod tests {
         (0..count).map(one).collect()
     }
 
-    fn step(sequence: u64, starts: bool, ends: bool) -> Step {
-        Step { sequence, starts, ends }
+    fn step(sequence: u64, starts: bool, ends: bool) -> SequenceStep {
+        SequenceStep { sequence, starts, ends }
     }
 
     #[test]

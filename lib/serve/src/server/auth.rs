@@ -1,4 +1,4 @@
-//! Who may ask for what: keys from files, and what goes without.
+//! Who may ask for what: keys from files, and what needs none.
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::budget::Held;
+use super::budget::Reservation;
 use super::meter;
 use crate::oip::{Error, Status};
 use crate::transport::{Incomplete, collect};
@@ -62,12 +62,12 @@ impl Received {
     pub(super) fn is_long(&self, json: Option<usize>) -> bool {
         match self.packing {
             Some(_) => self.bytes.len() > LITTLE_PACKED,
-            None => json.unwrap_or(self.bytes.len()) > super::aside::LITTLE,
+            None => json.unwrap_or(self.bytes.len()) > super::blocking::LITTLE,
         }
     }
 
     /// Unpacks it.
-    pub(super) fn unpack(self, limit: usize, held: &Held) -> Result<Bytes, Error> {
+    pub(super) fn unpack(self, limit: usize, held: &Reservation) -> Result<Bytes, Error> {
         match self.packing {
             None => Ok(self.bytes),
             Some(packing @ Packing::Gzip) => {
@@ -93,7 +93,12 @@ fn cannot(packing: Packing, why: impl std::fmt::Display) -> Error {
     Error::invalid(format!("the body cannot be unpacked by {}: {why}", packing.name()))
 }
 
-fn unpack(packed: &mut impl Read, packing: Packing, limit: usize, held: &Held) -> Result<Bytes, Error> {
+fn unpack(
+    packed: &mut impl Read,
+    packing: Packing,
+    limit: usize,
+    held: &Reservation,
+) -> Result<Bytes, Error> {
     let mut bytes = Vec::new();
     loop {
         let piece = PIECE.min(limit - bytes.len() + 1) as u64;
@@ -105,7 +110,7 @@ fn unpack(packed: &mut impl Read, packing: Packing, limit: usize, held: &Held) -
         if bytes.len() > limit {
             return Err(too_large(bytes.len(), limit));
         }
-        held.take(read)?;
+        held.reserve(read)?;
     }
 }
 
@@ -173,8 +178,8 @@ mod tests {
         Body::from_stream(tokio_stream::iter(pieces))
     }
 
-    fn held(bytes: usize) -> std::sync::Arc<Held> {
-        Held::new(&super::super::budget::Budget::new(bytes))
+    fn held(bytes: usize) -> std::sync::Arc<Reservation> {
+        Reservation::new(&super::super::budget::Budget::new(bytes))
     }
 
     async fn unpacked(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {

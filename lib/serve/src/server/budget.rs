@@ -1,20 +1,20 @@
-//! The memory that bodies and answers under way may take together.
+//! The memory that the bodies of all requests and responses under way may take together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::oip::{Error, Status};
 
-/// What all requests share.
+/// The limit, and what is reserved of it.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
     used: AtomicUsize,
 }
 
-/// What one request has taken of it, and gives back when it is dropped.
+/// The bytes that one request has reserved; dropping it releases them.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Reservation {
     budget: Arc<Budget>,
     bytes: AtomicUsize,
 }
@@ -25,16 +25,16 @@ impl Budget {
     }
 }
 
-impl Held {
+impl Reservation {
     pub(super) fn new(budget: &Arc<Budget>) -> Arc<Self> {
         Arc::new(Self { budget: Arc::clone(budget), bytes: AtomicUsize::new(0) })
     }
 
-    /// Takes so many bytes more.
+    /// Reserves so many bytes more.
     ///
     /// # Errors
-    /// There are not so many left.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), Error> {
+    /// [`Status::Unavailable`] if the limit does not allow it.
+    pub(super) fn reserve(&self, bytes: usize) -> Result<(), Error> {
         let Budget { limit, used } = &*self.budget;
         let more = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);
         match used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
@@ -51,19 +51,19 @@ impl Held {
         }
     }
 
-    /// What was taken.
+    /// The bytes that are reserved.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Hands over all that was taken.
-    pub(super) fn hand_over(&self) -> Arc<Self> {
+    /// Moves all that is reserved to a reservation of its own.
+    pub(super) fn split_off(&self) -> Arc<Self> {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         Arc::new(Self { budget: Arc::clone(&self.budget), bytes: AtomicUsize::new(bytes) })
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
@@ -74,17 +74,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_given_back_once() {
+    fn a_reservation_is_released_once() {
         let budget = Budget::new(100);
         let used = || budget.used.load(Ordering::Relaxed);
-        let (one, other) = (Held::new(&budget), Held::new(&budget));
-        one.take(60).unwrap();
-        let error = other.take(41).unwrap_err();
+        let (one, other) = (Reservation::new(&budget), Reservation::new(&budget));
+        one.reserve(60).unwrap();
+        let error = other.reserve(41).unwrap_err();
         assert_eq!((error.status, used()), (Status::Unavailable, 60), "{error}");
         assert!(error.message.contains("60 bytes") && error.message.contains("over 100"), "{error}");
-        other.take(usize::MAX).unwrap_err();
-        other.take(40).unwrap();
-        let handed = one.hand_over();
+        other.reserve(usize::MAX).unwrap_err();
+        other.reserve(40).unwrap();
+        let handed = one.split_off();
         drop(one);
         assert_eq!(used(), 100);
         drop(handed);

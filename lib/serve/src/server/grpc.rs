@@ -15,9 +15,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::aside::LITTLE;
 use super::auth::Port;
-use super::budget::Held;
+use super::blocking::LITTLE;
+use super::budget::Reservation;
 use super::http::Shared;
 use super::{model_config, statistics};
 use crate::instance::CallContext;
@@ -69,12 +69,12 @@ impl Service {
         &self,
         message: ModelInferRequest,
         call: CallContext,
-        held: &Held,
+        held: &Reservation,
     ) -> Result<ModelInferResponse, Error> {
         let server = &self.0.server;
         // Raw data stay where they are.
         let is_long = message.inputs.iter().any(|input| input.contents.is_some()) && held.bytes() > LITTLE;
-        let request = server.aside.run(is_long, || wire::read_request(message)).await?;
+        let request = server.blocking.run(is_long, || wire::read_request(message)).await?;
         Ok(wire::write_response(&server.infer(request, call, held).await?))
     }
 
@@ -185,7 +185,7 @@ impl GrpcInferenceService for Service {
         self.inference(headers)?;
         // How long the client waits for the stream says nothing of one request.
         let call = CallContext { headers: self.0.server.passed_on(headers), ..CallContext::default() };
-        let (answers, sent) = mpsc::channel::<(_, Arc<Held>)>(STREAM);
+        let (answers, sent) = mpsc::channel::<(_, Arc<Reservation>)>(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
         let of_stream = self.0.server.held(request.extensions());
         let mut requests = request.into_inner();
@@ -201,7 +201,7 @@ impl GrpcInferenceService for Service {
                     Some(Err(status)) => return drop(answers.send((Err(status), of_stream)).await),
                     None => return,
                 };
-                let held = of_stream.hand_over();
+                let held = of_stream.split_off();
                 let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let id = message.id.clone();
                 let in_order = message.parameters.contains_key("sequence_id");

@@ -11,10 +11,10 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::aside::LITTLE;
 use super::auth::{Access, Port};
+use super::blocking::LITTLE;
 use super::body::{self, Packing};
-use super::budget::Held;
+use super::budget::Reservation;
 use super::statistics::{self, Statistics};
 use super::{Server, model_config};
 use crate::instance::CallContext;
@@ -177,21 +177,21 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     let (unpacked, reads) = (Arc::clone(&held), Arc::clone(&held));
     let (request, forms) = if length == Some(0) {
         let loaded = found(&shared, &path)?.loaded()?;
-        let body = server.aside.run(is_long, move || body.unpack(limit, &unpacked)).await?;
+        let body = server.blocking.run(is_long, move || body.unpack(limit, &unpacked)).await?;
         wire::decode_raw_request(&path.model, &path.version, &loaded.metadata.inputs, body)?
     } else {
         let read = move || {
             let body = body.unpack(limit, &unpacked)?;
             let read = wire::decode_request(&path.model, &path.version, length, &body)?;
             // Numbers in text become tensors of their own.
-            reads.take(if length.is_some() {
+            reads.reserve(if length.is_some() {
                 0
             } else {
                 read.0.inputs.iter().map(|input| input.data.len()).sum()
             })?;
             Ok(read)
         };
-        server.aside.run(is_long, read).await?
+        server.blocking.run(is_long, read).await?
     };
     let call = CallContext { headers: server.passed_on(&headers), ..CallContext::default() };
     let response = server.infer(request, call, &held).await?;
@@ -204,19 +204,19 @@ async fn write(
     asked: &HeaderMap,
     response: InferResponse,
     forms: OutputForms,
-    held: &Held,
+    held: &Reservation,
 ) -> Answer {
     let text = wire::text_bytes(&response, &forms);
     let packing = Packing::wanted(asked);
     let binary: usize = response.outputs.iter().map(|output| output.data.len()).sum();
-    held.take(text + if packing.is_some() { text + binary } else { 0 })?;
+    held.reserve(text + if packing.is_some() { text + binary } else { 0 })?;
     let is_long = text > LITTLE || packing.is_some() && text + binary > LITTLE;
     let write = move || {
         let encoded = wire::encode_response(&response, &forms)?;
         let packed = packing.and_then(|packing| Some((packing, packing.pack(&encoded.body.to_bytes())?)));
         Ok((encoded, packed))
     };
-    let (encoded, packed) = server.aside.run(is_long, write).await?;
+    let (encoded, packed) = server.blocking.run(is_long, write).await?;
     let mut answer = HeaderMap::new();
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(encoded.content_type()));
     if let Some(length) = encoded.header_length {

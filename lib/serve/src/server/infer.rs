@@ -7,13 +7,13 @@ use std::time::Duration;
 use parm::dtype::Float;
 use parm_engine::Reason;
 
-use super::budget::Held;
+use super::budget::Reservation;
 use crate::config::Limits;
 use crate::config::ParametersPolicy;
 use crate::fleet::Joined;
 use crate::instance::{CallContext, CallError, Headers, within};
-use crate::lane::{Ask, How, PassedOn, Payload, RowAnswer, RowTensor, Spec, Uncoded, Values};
-use crate::models::{Loaded, Served, Step};
+use crate::lane::{Ask, How, PassedParameters, Payload, RowAnswer, RowTensor, Spec, Uncoded, Values};
+use crate::models::{Loaded, SequenceStep, Served};
 use crate::oip::{
     Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Status, Tensor,
 };
@@ -47,7 +47,7 @@ struct Wishes {
     deadline: Option<Duration>,
     priority: u8,
     allow_reconstructed: bool,
-    sequence: Option<Step>,
+    sequence: Option<SequenceStep>,
 }
 
 impl Served {
@@ -60,7 +60,7 @@ impl Served {
         request: InferRequest,
         call: CallContext,
         limits: &Limits,
-        held: &Held,
+        held: &Reservation,
     ) -> Result<InferResponse, Error> {
         let loaded = self.loaded().inspect_err(|_| {
             self.counts.not_ready.fetch_add(1, Ordering::Relaxed);
@@ -69,8 +69,8 @@ impl Served {
             self.counts.invalid.fetch_add(1, Ordering::Relaxed);
         };
         let wishes = Wishes::of(&request.parameters).inspect_err(invalid)?;
-        see_outputs(&request.outputs).inspect_err(invalid)?;
-        self.see_parameters(&request).inspect_err(invalid)?;
+        check_outputs(&request.outputs).inspect_err(invalid)?;
+        self.check_parameters(&request).inspect_err(invalid)?;
         let CallContext { timeout, headers, .. } = call;
         let deadline = wishes.deadline.into_iter().chain(timeout).min();
         let mut response = InferResponse {
@@ -85,11 +85,11 @@ impl Served {
             let wait = deadline.map_or(longest, |wait| wait.min(longest));
             response.outputs =
                 loaded.in_sequence(sequence, request, &self.config.names.version, wait, headers).await?;
-            held.take(response.outputs.iter().map(|output| output.data.len()).sum())?;
+            held.reserve(response.outputs.iter().map(|output| output.data.len()).sum())?;
             return Ok(response);
         }
         let wanted: Vec<usize>;
-        let mut parameters = PassedOn::default();
+        let mut parameters = PassedParameters::default();
         let mut classes = Vec::new();
         let (payload, spec) = match &loaded.spec {
             Ok(spec) => {
@@ -108,7 +108,7 @@ impl Served {
                     );
                     return Err(Error::new(Status::TooLarge, text)).inspect_err(invalid);
                 }
-                held.take(bytes)?;
+                held.reserve(bytes)?;
                 parameters = spec.passed_on(request);
                 (Payload::Rows { inputs, rows }, Some(spec))
             }
@@ -140,7 +140,7 @@ impl Served {
                 .collect(),
         };
         if spec.is_none() {
-            held.take(response.outputs.iter().map(|output| output.data.len()).sum())?;
+            held.reserve(response.outputs.iter().map(|output| output.data.len()).sum())?;
         } else {
             for (output, most) in response.outputs.iter_mut().zip(classes) {
                 if let Some(most) = most {
@@ -154,7 +154,7 @@ impl Served {
 
 impl Served {
     /// Sees that no parameter of a request gets lost: it is obeyed here, or an instance is told.
-    fn see_parameters(&self, request: &InferRequest) -> Result<(), Error> {
+    fn check_parameters(&self, request: &InferRequest) -> Result<(), Error> {
         let others = request.parameters.keys().filter(|name| !OWN.contains(&name.as_str()));
         let Some(name) = others.chain(request.inputs.iter().flat_map(|input| input.parameters.keys())).next()
         else {
@@ -173,7 +173,7 @@ impl Served {
 }
 
 /// Sees that each output is asked for once.
-fn see_outputs(outputs: &[RequestedOutput]) -> Result<(), Error> {
+fn check_outputs(outputs: &[RequestedOutput]) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     match outputs.iter().find(|output| !names.insert(&output.name)) {
         None => Ok(()),
@@ -267,7 +267,7 @@ impl Wishes {
         if sequence.is_none() && (starts || ends) {
             return Err(Error::invalid("found a start or end of a sequence, expected its sequence_id, too"));
         }
-        let sequence = sequence.map(|sequence| Step { sequence, starts, ends });
+        let sequence = sequence.map(|sequence| SequenceStep { sequence, starts, ends });
         Ok(Self {
             deadline: (timeout > 0).then(|| Duration::from_micros(timeout)),
             priority: if priority == 0 { PRIORITY } else { u8::try_from(priority).unwrap_or(u8::MAX) },
@@ -279,14 +279,14 @@ impl Wishes {
 
 impl Spec {
     /// The parameters of a request that go on to instances with its rows.
-    fn passed_on(&self, mut request: InferRequest) -> PassedOn {
+    fn passed_on(&self, mut request: InferRequest) -> PassedParameters {
         request.parameters.retain(|name, _| !OWN.contains(&name.as_str()));
         let input = |spec: &RowTensor| {
             let input = request.inputs.iter_mut().find(|input| input.name == spec.name);
             input.map(|input| std::mem::take(&mut input.parameters)).unwrap_or_default()
         };
         let inputs = self.inputs.iter().map(input).collect();
-        PassedOn { request: request.parameters, inputs }
+        PassedParameters { request: request.parameters, inputs }
     }
 
     /// The outputs that a request wants, by index.
@@ -358,7 +358,7 @@ impl Loaded {
     /// Passes a request of a sequence on, to the instance that has the sequence.
     async fn in_sequence(
         &self,
-        step: Step,
+        step: SequenceStep,
         mut request: InferRequest,
         version: &str,
         wait: Duration,

@@ -18,9 +18,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
 use super::budget::Budget;
-use super::meter::Front;
-use super::pace::{Overdue, Pace, Paced};
+use super::meter::MeteredService;
 use super::refusals::Refusals;
+use super::timeouts::{Overdue, TimedStream, Timeouts};
 use crate::config::{Limits, Tls};
 use crate::pem;
 use crate::together::{Spawned, together};
@@ -32,10 +32,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long the loop waits when the system has no more file descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
-/// How long a connection that ends waits for what the client may have sent before it knew.
+/// How long a connection that is shut down waits for requests that the client may have sent already.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Connections that share the memory for bodies, if there are fewer.
+/// The least number of connections that share the memory for bodies.
 const FEW: usize = 16;
 
 /// The least window of a connection over HTTP/2: that of the standard.
@@ -107,7 +107,7 @@ impl Listener {
     /// Accepts connections until it is told to stop, and then waits until those that there are have
     /// answered what they were asked.
     pub(super) async fn serve(self, mut connections: Connections) {
-        // It ends when all connections have.
+        // It is closed when all connections are.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         loop {
             let accepted = tokio::select! {
@@ -154,9 +154,9 @@ async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStre
 }
 
 impl Connections {
-    /// The window of a connection over HTTP/2: what it may send before somebody reads it. All connections
-    /// that there are when one comes share the memory for bodies, so that a few may send fast, and many
-    /// cannot fill more than a few times that memory.
+    /// The flow-control window of a new connection over HTTP/2: its share of `limits.bytes` among the connections
+    /// that are open now. So a few connections can send fast, and many cannot fill more than a few times that
+    /// memory.
     fn window(&self) -> u32 {
         let open = self.limits.connections.saturating_sub(self.room.available_permits());
         let share = self.limits.bytes / open.max(FEW);
@@ -164,7 +164,7 @@ impl Connections {
     }
 }
 
-/// Speaks with a client until one of both has enough.
+/// Serves a connection until one side closes it.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
@@ -173,11 +173,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let Connections { limits, budget, mut stop, .. } = connections.clone();
     let streams = Spawned::default();
     let mut builder = Builder::new(streams.clone());
-    // The times of headers and of idle connections are kept by the pace.
+    // Timeouts of headers and of idle connections are kept by `Timeouts`.
     builder
         .http1()
         .header_read_timeout(None)
-        // A client that has sent all may close its half and wait for the answer.
+        // A client may close its sending half and wait for the response.
         .half_close(true)
         .max_buf_size(limits.header_bytes.max(8192));
     let window = connections.window();
@@ -193,16 +193,21 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_local_error_reset_streams(None)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let pace = Pace::new(&limits);
-    let front = Front { router: TowerToHyperService::new(router), limits, budget, pace: Arc::clone(&pace) };
-    let stream = Paced::new(stream, Arc::clone(&pace));
-    let stream = TokioIo::new(Refusals::new(stream, Arc::clone(&pace)));
+    let timeouts = Timeouts::new(&limits);
+    let service = MeteredService {
+        router: TowerToHyperService::new(router),
+        limits,
+        budget,
+        timeouts: Arc::clone(&timeouts),
+    };
+    let stream = TimedStream::new(stream, Arc::clone(&timeouts));
+    let stream = TokioIo::new(Refusals::new(stream, Arc::clone(&timeouts)));
     let connection = async {
-        let mut connection = pin!(builder.serve_connection(stream, front));
+        let mut connection = pin!(builder.serve_connection(stream, service));
         tokio::select! {
             biased;
             end = connection.as_mut() => return end,
-            overdue = pace.overdue() => {
+            overdue = timeouts.overdue() => {
                 tracing::debug!(?overdue, "a connection is closed");
                 if overdue != Overdue::Idle {
                     return Ok(());
@@ -210,15 +215,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             }
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        // What was asked is answered; over HTTP/2 the client is told what was not.
+        // Requests in flight are answered; over HTTP/2 the client learns which ones were not.
         connection.as_mut().graceful_shutdown();
         loop {
             tokio::select! {
                 biased;
                 end = connection.as_mut() => return end,
-                _ = pace.overdue() => return Ok(()),
+                _ = timeouts.overdue() => return Ok(()),
                 () = tokio::time::sleep(LAST_WORDS) => {
-                    if pace.is_idle() {
+                    if timeouts.is_idle() {
                         return Ok(());
                     }
                 }

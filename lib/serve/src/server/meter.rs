@@ -1,5 +1,5 @@
-//! What stands between a connection and the routes: it counts the bytes of bodies, sees that they come in
-//! time, and knows when an answer is sent to its end.
+//! The service between a connection and the routes: it counts the bytes of bodies, times out bodies that do not
+//! arrive, and tracks when a response is sent completely.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,49 +19,49 @@ use hyper_util::service::TowerToHyperService;
 use tokio::time::Sleep;
 use tonic::Status;
 
-use super::budget::{Budget, Held};
-use super::pace::{Open, Pace};
+use super::budget::{Budget, Reservation};
+use super::timeouts::{InFlight, Timeouts};
 use crate::config::Limits;
 use crate::oip::Error;
 
-/// The method of gRPC whose requests come when they like.
+/// The gRPC method whose clients may pause between messages.
 const STREAM: &str = "/ModelStreamInfer";
 
-/// The most bytes of an answer that a connection is given at once.
+/// The most bytes of a response that are handed to the connection at once.
 const PIECE: usize = 256 << 10;
 
-/// The bytes before a message of gRPC: whether it is compressed, and its length.
+/// The bytes before a gRPC message: the compression flag, and the length.
 const PREFIX: usize = 5;
 
 /// The service of one connection.
 #[derive(Clone)]
-pub(super) struct Front {
+pub(super) struct MeteredService {
     pub(super) router: TowerToHyperService<Router>,
     pub(super) limits: Arc<Limits>,
     pub(super) budget: Arc<Budget>,
-    pub(super) pace: Arc<Pace>,
+    pub(super) timeouts: Arc<Timeouts>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Sent>, Infallible>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-impl<B> hyper::service::Service<Request<B>> for Front
+impl<B> hyper::service::Service<Request<B>> for MeteredService
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    type Response = Response<Sent>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Answer;
 
     fn call(&self, request: Request<B>) -> Answer {
-        let open = self.pace.begin();
-        let held = Held::new(&self.budget);
+        let open = self.timeouts.begin();
+        let held = Reservation::new(&self.budget);
         let (mut parts, body) = request.into_parts();
         let body = if body.is_end_stream() {
             Body::empty()
         } else {
             let messages = is_grpc(&parts.headers).then(|| Messages::new(self.limits.body_bytes));
-            Body::new(Counted {
+            Body::new(RequestBody {
                 body,
                 held: Arc::clone(&held),
                 longest: Duration::from_millis(self.limits.body_ms),
@@ -74,7 +74,7 @@ where
         let answer = hyper::service::Service::call(&self.router, Request::from_parts(parts, body));
         Box::pin(async move {
             let response = as_json(answer.await.unwrap_or_else(|error| match error {})).await;
-            Ok(response.map(|body| Sent { body, rest: Bytes::new(), _held: held, open }))
+            Ok(response.map(|body| ResponseBody { body, rest: Bytes::new(), _held: held, open }))
         })
     }
 }
@@ -83,14 +83,14 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Errors that libraries word are told as JSON, as all others.
+/// Makes JSON of errors that axum writes as plain text.
 async fn as_json(response: Response<Body>) -> Response<Body> {
     let plain = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/plain");
     if !response.status().is_client_error() || !response.headers().get(CONTENT_TYPE).is_some_and(plain) {
         return response;
     }
     let (status, body) = (response.status(), response.into_body());
-    // Their bodies are all there.
+    // The bodies of such errors are in memory.
     let text = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let error = Error::invalid(String::from_utf8_lossy(&text));
     let mut response = error.into_response();
@@ -99,25 +99,25 @@ async fn as_json(response: Response<Body>) -> Response<Body> {
 }
 
 /// The body of a request.
-struct Counted<B> {
+struct RequestBody<B> {
     body: B,
-    held: Arc<Held>,
+    held: Arc<Reservation>,
     longest: Duration,
-    /// From when the body was waited for.
+    /// Runs from the first time that the body was waited for.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The messages of which it is made; none: it is not of gRPC.
+    /// The messages in it; none: it is not gRPC.
     messages: Option<Messages>,
-    /// Between its messages may be any time.
+    /// The client may pause between messages.
     streams: bool,
 }
 
-impl<B> Counted<B> {
+impl<B> RequestBody<B> {
     fn is_between_messages(&self) -> bool {
         self.streams && self.messages.as_ref().is_none_or(Messages::is_between)
     }
 }
 
-impl<B> http_body::Body for Counted<B>
+impl<B> http_body::Body for RequestBody<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
@@ -142,7 +142,7 @@ where
         };
         let seen = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(Ok(()), |data| {
-                this.held.take(data.len()).map_err(Status::from)?;
+                this.held.reserve(data.len()).map_err(Status::from)?;
                 this.messages.as_mut().map_or(Ok(()), |messages| messages.see(data))
             }),
             None if this.messages.as_ref().is_some_and(|messages| !messages.is_between()) => {
@@ -165,7 +165,7 @@ where
     }
 }
 
-/// Why there is no body, from the error of a library around [`Counted`]'s.
+/// The error of a [`RequestBody`], from what axum wraps it in.
 pub(super) fn error_of(error: &axum::Error) -> Error {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
@@ -177,7 +177,7 @@ pub(super) fn error_of(error: &axum::Error) -> Error {
     Error::invalid(format!("the body broke off: {error}"))
 }
 
-/// Where the messages of a body over gRPC begin and end.
+/// Where the messages of a gRPC body begin and end.
 struct Messages {
     limit: usize,
     prefix: [u8; PREFIX],
@@ -226,16 +226,16 @@ impl Messages {
     }
 }
 
-/// The body of an answer, and what is held until it is sent.
-pub(super) struct Sent {
+/// The body of a response, with what is released when it is sent.
+pub(super) struct ResponseBody {
     body: Body,
-    /// What is left of a piece.
+    /// What is left of the last frame.
     rest: Bytes,
-    _held: Arc<Held>,
-    open: Open,
+    _held: Arc<Reservation>,
+    open: InFlight,
 }
 
-impl http_body::Body for Sent {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -246,7 +246,7 @@ impl http_body::Body for Sent {
         let this = &mut *self;
         if this.rest.is_empty() {
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-                this.open.waits();
+                this.open.awaits_handler();
                 return Poll::Pending;
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
@@ -256,9 +256,9 @@ impl http_body::Body for Sent {
                 None => return Poll::Ready(None),
             }
         }
-        // The connection keeps what it was given; what it was not given counts as held.
+        // The connection buffers what it is handed; the rest stays here and stays reserved.
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        this.open.took();
+        this.open.sent_piece();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -301,13 +301,13 @@ mod tests {
         StreamBody::new(Box::pin(pieces.chain(end)))
     }
 
-    fn counted<B>(body: B, messages: bool, streams: bool) -> Counted<B> {
-        let held = Held::new(&Budget::new(1000));
+    fn counted<B>(body: B, messages: bool, streams: bool) -> RequestBody<B> {
+        let held = Reservation::new(&Budget::new(1000));
         let messages = messages.then(|| Messages::new(10));
-        Counted { body, held, longest: 100 * MS, timer: None, messages, streams }
+        RequestBody { body, held, longest: 100 * MS, timer: None, messages, streams }
     }
 
-    async fn read<B>(body: Counted<B>) -> Result<Bytes, Error>
+    async fn read<B>(body: RequestBody<B>) -> Result<Bytes, Error>
     where
         B: http_body::Body<Data = Bytes, Error = axum::Error> + Unpin + Send + 'static,
     {
@@ -357,19 +357,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_taken_from_what_all_share_until_the_body_is_dropped() {
+    async fn the_bytes_of_a_body_are_reserved_until_it_is_dropped() {
         let budget = Budget::new(10);
-        let other = Held::new(&budget);
-        other.take(5).unwrap();
-        let with = |held: &Arc<Held>| Counted {
+        let other = Reservation::new(&budget);
+        other.reserve(5).unwrap();
+        let with = |held: &Arc<Reservation>| RequestBody {
             held: Arc::clone(held),
             ..counted(body(&[(0, b"abc"), (0, b"def")], true), false, false)
         };
-        let held = Held::new(&budget);
+        let held = Reservation::new(&budget);
         let error = read(with(&held)).await.unwrap_err();
         assert_eq!(error.status, oip::Status::Unavailable);
         drop((held, other));
-        assert_eq!(read(with(&Held::new(&budget))).await.unwrap(), "abcdef");
-        Held::new(&budget).take(10).unwrap();
+        assert_eq!(read(with(&Reservation::new(&budget))).await.unwrap(), "abcdef");
+        Reservation::new(&budget).reserve(10).unwrap();
     }
 }

@@ -3,8 +3,8 @@
 //! `infer` is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
 //! accepts connections, within limits and with TLS; `auth` says who may ask.
 
-mod aside;
 mod auth;
+mod blocking;
 mod body;
 mod budget;
 mod grpc;
@@ -14,11 +14,11 @@ mod listen;
 mod meter;
 mod metrics;
 mod model_config;
-mod pace;
 mod page;
 mod refusals;
 mod run;
 mod statistics;
+mod timeouts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +30,8 @@ use tokio::sync::{Semaphore, watch};
 pub use auth::{Access, Keys};
 pub use run::{Addresses, Order, Running};
 
-use aside::Aside;
-use budget::{Budget, Held};
+use blocking::Blocking;
+use budget::{Budget, Reservation};
 
 use crate::config::{Config, Limits, PassedHeaders};
 use crate::instance::{CallContext, Headers};
@@ -58,7 +58,7 @@ pub struct Server {
     pub since: Instant,
     requests: Semaphore,
     budget: Arc<Budget>,
-    aside: Aside,
+    blocking: Blocking,
     draining: watch::Sender<bool>,
     /// Headers that were not passed on: there were too many, or they were too long.
     dropped_headers: AtomicU64,
@@ -69,9 +69,10 @@ impl Server {
     #[must_use]
     pub fn new(models: Models, limits: Limits) -> Self {
         let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
-        let (budget, aside, draining) = (Budget::new(limits.bytes), Aside::new(), watch::Sender::new(false));
+        let (budget, blocking, draining) =
+            (Budget::new(limits.bytes), Blocking::new(), watch::Sender::new(false));
         let dropped_headers = AtomicU64::new(0);
-        Self { models, limits, since: Instant::now(), requests, budget, aside, draining, dropped_headers }
+        Self { models, limits, since: Instant::now(), requests, budget, blocking, draining, dropped_headers }
     }
 
     /// True if it takes queries: it is not being stopped, and all models that are loaded have an
@@ -87,8 +88,8 @@ impl Server {
     }
 
     /// What the request with these extensions holds of the memory that all share.
-    fn held(&self, of: &axum::http::Extensions) -> Arc<Held> {
-        of.get().cloned().unwrap_or_else(|| Held::new(&self.budget))
+    fn held(&self, of: &axum::http::Extensions) -> Arc<Reservation> {
+        of.get().cloned().unwrap_or_else(|| Reservation::new(&self.budget))
     }
 
     /// What it says of itself.
@@ -132,7 +133,7 @@ impl Server {
         &self,
         request: InferRequest,
         call: CallContext,
-        held: &Held,
+        held: &Reservation,
     ) -> Result<InferResponse, Error> {
         let Ok(_permit) = self.requests.try_acquire() else {
             let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);

@@ -1,5 +1,5 @@
-//! Heads that cannot be read are refused by the HTTP library, in answers without a body: here they get one,
-//! so that all refusals are JSON.
+//! The HTTP library itself refuses requests whose heads it cannot parse, with responses that have no body. Here
+//! they get a JSON body, as all other errors have.
 
 use std::io;
 use std::pin::Pin;
@@ -8,28 +8,28 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::Pace;
+use super::timeouts::Timeouts;
 use crate::oip::Error;
 use crate::oip::http::encode_error;
 
 /// What the library writes where there is no body.
 const NO_BODY: &str = "\r\ncontent-length: 0\r\n";
 
-/// A stream of bytes on which the library's refusals have a body.
+/// A byte stream that adds bodies to the library's refusals.
 pub(super) struct Refusals<S> {
     stream: S,
-    pace: Arc<Pace>,
+    timeouts: Arc<Timeouts>,
     /// What is written in place of what the library wrote.
     instead: Vec<u8>,
 }
 
 impl<S> Refusals<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace, instead: Vec::new() }
+    pub(super) fn new(stream: S, timeouts: Arc<Timeouts>) -> Self {
+        Self { stream, timeouts, instead: Vec::new() }
     }
 }
 
-/// The answer with a body, of one over HTTP/1 with status 400 to 499 and none.
+/// Adds a body to a response over HTTP/1 that has a status from 400 to 499 and no body.
 fn with_body(bytes: &[u8]) -> Option<Vec<u8>> {
     if !bytes.starts_with(b"HTTP/1.1 4") && !bytes.starts_with(b"HTTP/1.0 4") {
         return None;
@@ -74,8 +74,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Refusals<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(context))?;
-        // The service's own answers have bodies.
-        if self.pace.is_before_a_request()
+        // The responses of the routes have bodies.
+        if self.timeouts.is_before_a_request()
             && let Some(instead) = with_body(bytes)
         {
             self.instead = instead;

@@ -12,8 +12,8 @@ use parm_engine::Roles;
 use parm_serving::config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_serving::instance::{Answer, CallContext, CallError, Headers, Instance};
 use parm_serving::lane::{
-    Ask, Coding, Lane, Member, Networks, Options, PassedOn, Payload, RoleNames, RowAnswer, Spec, Values,
-    coders,
+    Ask, Coding, Lane, Member, Networks, Options, PassedParameters, Payload, RoleNames, RowAnswer, Spec,
+    Values, coders,
 };
 use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use tokio::sync::{mpsc, oneshot};
@@ -167,7 +167,7 @@ pub(crate) fn ask(firsts: &[f32]) -> Ask {
         priority: 0,
         allow_reconstructed: true,
         headers: Headers::default(),
-        parameters: PassedOn::default(),
+        parameters: PassedParameters::default(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use tch::{TchError, Tensor};
 
+use crate::device::{channels_last, prefers_channels_last};
+
 /// The share of a batch in the running statistics of batch normalisation, and the number that keeps
 /// its denominator from 0: PyTorch's defaults.
 const MOMENTUM: f64 = 0.1;
@@ -206,6 +208,7 @@ impl Layer {
                 rows.f_linear(&weight, Some(bias))
             }
             Self::Convolution(Convolution { stride, padding, dilation, bias, .. }) => {
+                let rows = if prefers_channels_last(&rows) { channels_last(&rows)? } else { rows };
                 let weight = supply.like(&rows)?;
                 let bias = if *bias { Some(supply.like(&rows)?) } else { None };
                 rows.f_conv2d(&weight, bias, [*stride; 2], [*padding; 2], [*dilation; 2], 1)

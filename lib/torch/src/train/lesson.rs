@@ -11,6 +11,7 @@ use super::state::{Best, Folder, State};
 use super::{Augment, BEST, Epoch, Recipe, Surroundings, TrainError};
 use crate::device::Device;
 use crate::network::{Description, Network};
+use crate::timings::Phase;
 
 /// A network of a lesson.
 pub(super) struct Learner<'a> {
@@ -64,6 +65,7 @@ impl Lesson<'_> {
             return Err(TrainError::TooFew { found: rows, validation: recipe.validation, expected: k });
         }
         let folder = Folder { path: around.folder.clone() };
+        let timings = around.timings;
         folder.create()?;
         let resumed = if recipe.resume {
             folder.resume(&self.learners, &self.settings, recipe, self.device)?
@@ -77,27 +79,32 @@ impl Lesson<'_> {
         while state.epoch < recipe.epochs {
             let begin = (around.clock)();
             let rate = recipe.rate_of(state.epoch);
-            let train_loss = match self.learn(&mut state, 0..rows, rate, recipe, around)? {
+            let learn = || self.learn(&mut state, 0..rows, rate, recipe, around);
+            let train_loss = match timings.measure_on(self.device, Phase::Compute, learn)? {
                 Ended::Whole(loss) => loss,
                 Ended::Early => {
-                    folder.save(&state, &self.learners, &self.settings)?;
+                    timings.measure(Phase::Write, || folder.save(&state, &self.learners, &self.settings))?;
                     return Err(TrainError::Stopped { epoch: state.epoch });
                 }
             };
             state.epoch += 1;
             (state.batch, state.losses) = (0, (0.0, 0.0));
-            let counts = count(self.objective, &state.networks, &validation)?;
+            let counts = || count(self.objective, &state.networks, &validation);
+            let counts = timings.measure_on(self.device, Phase::Compute, counts)?;
             let seconds = (around.clock)() - begin;
             let line = line(state.epoch, train_loss, &counts, rate, seconds);
             let losses = [Some(train_loss), line.validation_loss];
             if let Some(loss) = losses.into_iter().flatten().find(|loss| !loss.is_finite()) {
                 return Err(TrainError::Diverged { epoch: state.epoch, loss });
             }
-            self.keep_best(&mut state, &line, &folder)?;
-            folder.append(&mut metrics, &line)?;
-            if state.epoch == recipe.epochs || state.epoch.is_multiple_of(recipe.checkpoint_cycle) {
-                folder.save(&state, &self.learners, &self.settings)?;
-            }
+            timings.measure(Phase::Write, || {
+                self.keep_best(&mut state, &line, &folder)?;
+                folder.append(&mut metrics, &line)?;
+                if state.epoch == recipe.epochs || state.epoch.is_multiple_of(recipe.checkpoint_cycle) {
+                    folder.save(&state, &self.learners, &self.settings)?;
+                }
+                Ok::<_, TrainError>(())
+            })?;
             (around.watch)(&line);
         }
         match &state.best {

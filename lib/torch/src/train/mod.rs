@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
 use crate::network::{Mode, Network};
+use crate::timings::Timings;
 use lesson::Lesson;
 use objective::Own;
 use rows::hash_tensor;
@@ -126,6 +127,8 @@ pub struct Surroundings<'a> {
     pub watch: &'a mut dyn FnMut(&Epoch),
     /// Whether to save and stop; asked before each minibatch.
     pub stop: &'a dyn Fn() -> bool,
+    /// Is told what computing and writing take.
+    pub timings: &'a Timings,
 }
 
 /// A line of the metrics: what one epoch came to.

@@ -10,7 +10,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::TrainError;
 use super::augment::Drawn;
-use crate::device::Device;
+use crate::device::{Device, pinned};
 use crate::model::Model;
 use crate::network::Weights;
 
@@ -31,7 +31,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Takes over rows: `values` holds at least `count` of this shape.
+    /// Copies rows to a device: `values` holds at least `count` of this shape.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`]; libtorch's, if memory is short; fewer values than rows.
@@ -45,13 +45,22 @@ impl Rows {
         }
         let bytes: &[u8] = cast_slice(values);
         let size = [count as i64, elements as i64];
-        let host = Tensor::f_from_data_size(bytes, &size, Kind::Float)?;
-        let tensor = match host.f_to_device(device.0) {
-            Err(_) if device.0.is_cuda() => host.f_pin_memory(device.0)?,
+        let tensor = Tensor::f_from_data_size(bytes, &size, Kind::Float)?;
+        let sha256 = hash(&[format!("{shape:?}").as_bytes(), bytes]);
+        let host = Self { tensor, device: tch::Device::Cpu, shape: shape.into(), sha256 };
+        host.to_device(device)
+    }
+
+    /// The rows for this device.
+    ///
+    /// # Errors
+    /// libtorch's, if memory is short.
+    pub fn to_device(self, device: Device) -> Result<Self, TrainError> {
+        let tensor = match self.tensor.f_to_device(device.0) {
+            Err(error) if crate::is_out_of_memory(&error) => pinned(&self.tensor)?,
             moved => moved?,
         };
-        let sha256 = hash(&[format!("{shape:?}").as_bytes(), bytes]);
-        Ok(Self { tensor, device: device.0, shape: shape.into(), sha256 })
+        Ok(Self { tensor, device: device.0, ..self })
     }
 
     /// How many rows there are.
@@ -84,7 +93,7 @@ impl Rows {
             return self.tensor.f_index_select(0, index);
         }
         let rows = self.tensor.f_index_select(0, &index.f_to_device(self.tensor.device())?)?;
-        rows.f_pin_memory(self.device)?.f_to_device_(self.device, Kind::Float, true, false)
+        pinned(&rows)?.f_to_device_(self.device, Kind::Float, true, false)
     }
 
     /// The rows of this index as they were drawn, if they were.

@@ -1,4 +1,4 @@
-//! Connections that are too slow, or silent: what a connection waits for, and how long it may.
+//! Timeouts of connections whose clients are slow or silent.
 
 use std::io;
 use std::pin::Pin;
@@ -14,49 +14,49 @@ use tokio::time::Instant;
 
 use crate::config::Limits;
 
-/// What a connection over HTTP/2 begins with.
+/// The connection preface of HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// It began to ask, and did not go on.
+    /// The headers of a request did not arrive.
     Header,
-    /// Nothing was asked on it for a while.
+    /// No request came.
     Idle,
-    /// Its client does not read.
+    /// The client does not read its response.
     Answer,
 }
 
-/// The pace of one connection.
-pub(super) struct Pace {
+/// The timeouts of one connection.
+pub(super) struct Timeouts {
     header: Duration,
     idle: Duration,
     answer: Duration,
-    /// Requests that are not answered to the end.
+    /// Requests whose responses are not sent completely.
     open: AtomicUsize,
     http2: AtomicBool,
     waits: Mutex<Waits>,
-    /// Answers that are not sent to the end, with the time at which the connection last took of them.
-    owed: Mutex<Slab<Instant>>,
-    /// Something is due before the time that [`Pace::overdue`] waits for.
+    /// Responses with bytes left to send, each with the time at which the connection last accepted some.
+    unsent: Mutex<Slab<Instant>>,
+    /// Wakes [`Timeouts::overdue`] when a timeout is sooner than the one that it waits for.
     sooner: Notify,
 }
 
 struct Waits {
-    /// For what, while no request is open.
+    /// What is waited for while no request is in flight.
     what: Overdue,
     since: Instant,
-    /// Bytes of the preface of HTTP/2 that came; none: it is not HTTP/2.
+    /// How many bytes of the preface arrived; none: it is not HTTP/2.
     preface: Option<usize>,
-    /// Since when the client reads nothing of what is sent.
+    /// Since when the socket accepts no more bytes.
     stalled: Option<Instant>,
-    /// When [`Pace::overdue`] looks again.
+    /// When [`Timeouts::overdue`] checks again.
     looks: Instant,
 }
 
-impl Pace {
-    /// The pace of a connection that begins now.
+impl Timeouts {
+    /// The timeouts of a connection that is opened now.
     pub(super) fn new(limits: &Limits) -> Arc<Self> {
         let now = Instant::now();
         let waits = Waits { what: Overdue::Header, since: now, preface: Some(0), stalled: None, looks: now };
@@ -67,28 +67,28 @@ impl Pace {
             open: AtomicUsize::new(0),
             http2: AtomicBool::new(false),
             waits: Mutex::new(waits),
-            owed: Mutex::default(),
+            unsent: Mutex::default(),
             sooner: Notify::new(),
         })
     }
 
-    /// A request was read.
-    pub(super) fn begin(self: &Arc<Self>) -> Open {
+    /// The headers of a request were read.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Open { pace: Arc::clone(self), owed: None }
+        InFlight { timeouts: Arc::clone(self), unsent: None }
     }
 
-    /// True if no request is open.
+    /// True if no request is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }
 
-    /// True if it is no connection over HTTP/2, and no request is open.
+    /// True if it is a connection over HTTP/1 with no request in flight.
     pub(super) fn is_before_a_request(&self) -> bool {
         self.is_idle() && !self.http2.load(Ordering::Relaxed)
     }
 
-    /// Waits until the connection is to be closed.
+    /// Waits until a timeout expires: the connection is to be closed.
     pub(super) async fn overdue(&self) -> Overdue {
         loop {
             let now = Instant::now();
@@ -108,31 +108,31 @@ impl Pace {
         }
     }
 
-    fn owed(&self) -> MutexGuard<'_, Slab<Instant>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unsent(&self) -> MutexGuard<'_, Slab<Instant>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waits(&self) -> MutexGuard<'_, Waits> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When something is due at the earliest, as far as is known now, and what.
+    /// The earliest timeout, as far as is known now.
     fn due(&self, waits: &Waits) -> (Instant, Overdue) {
         let waited = if self.open.load(Ordering::Relaxed) > 0 {
-            // It cannot be due before it is over.
+            // None of these runs while a request is in flight.
             (Instant::now() + self.header.min(self.idle).max(Duration::from_millis(1)), waits.what)
         } else {
             let longest = if waits.what == Overdue::Header { self.header } else { self.idle };
             (waits.since + longest, waits.what)
         };
-        let owed = self.owed().iter().map(|(_, &since)| since).min();
-        match owed.into_iter().chain(waits.stalled).min() {
+        let unsent = self.unsent().iter().map(|(_, &since)| since).min();
+        match unsent.into_iter().chain(waits.stalled).min() {
             Some(since) if since + self.answer < waited.0 => (since + self.answer, Overdue::Answer),
             _ => waited,
         }
     }
 
-    /// Has [`Pace::overdue`] look again, if it would look too late.
+    /// Wakes [`Timeouts::overdue`] if it would check too late.
     fn look(&self, waits: &Waits) {
         if self.due(waits).0 < waits.looks {
             self.sooner.notify_one();
@@ -171,63 +171,63 @@ impl Pace {
     }
 }
 
-/// A request that is not answered to the end.
-pub(super) struct Open {
-    pace: Arc<Pace>,
-    /// Its place among the answers that are owed.
-    owed: Option<usize>,
+/// A request whose response is not sent completely.
+pub(super) struct InFlight {
+    timeouts: Arc<Timeouts>,
+    /// Its key among the unsent responses.
+    unsent: Option<usize>,
 }
 
-impl Open {
-    /// The connection took a piece of the answer; how long it may take for the next one counts from now.
-    pub(super) fn took(&mut self) {
-        let mut owed = self.pace.owed();
-        match self.owed.and_then(|place| owed.get_mut(place)) {
+impl InFlight {
+    /// The connection accepted a piece of the response: its timeout starts again.
+    pub(super) fn sent_piece(&mut self) {
+        let mut unsent = self.timeouts.unsent();
+        match self.unsent.and_then(|place| unsent.get_mut(place)) {
             Some(since) => *since = Instant::now(),
-            None => self.owed = Some(owed.insert(Instant::now())),
+            None => self.unsent = Some(unsent.insert(Instant::now())),
         }
     }
 
-    /// The connection waits for the answer, not the answer for it.
-    pub(super) fn waits(&mut self) {
-        if let Some(place) = self.owed.take() {
-            self.pace.owed().try_remove(place);
+    /// The handler has nothing to send yet: no timeout runs.
+    pub(super) fn awaits_handler(&mut self) {
+        if let Some(place) = self.unsent.take() {
+            self.timeouts.unsent().try_remove(place);
         }
     }
 }
 
-impl Drop for Open {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.waits();
-        if self.pace.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut waits = self.pace.waits();
+        self.awaits_handler();
+        if self.timeouts.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut waits = self.timeouts.waits();
             (waits.what, waits.since) = (Overdue::Idle, Instant::now());
         }
     }
 }
 
-/// A stream of bytes whose pace is watched.
-pub(super) struct Paced<S> {
+/// A byte stream that reports to the timeouts of its connection.
+pub(super) struct TimedStream<S> {
     stream: S,
-    pace: Arc<Pace>,
+    timeouts: Arc<Timeouts>,
     stalled: bool,
 }
 
-impl<S> Paced<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace, stalled: false }
+impl<S> TimedStream<S> {
+    pub(super) fn new(stream: S, timeouts: Arc<Timeouts>) -> Self {
+        Self { stream, timeouts, stalled: false }
     }
 
     fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
         if written.is_pending() != self.stalled {
             self.stalled = written.is_pending();
-            self.pace.wrote(written.is_ready());
+            self.timeouts.wrote(written.is_ready());
         }
         written
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -235,12 +235,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.pace.read(&buffer.filled()[before..]);
+        self.timeouts.read(&buffer.filled()[before..]);
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -280,99 +280,99 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn pace() -> Arc<Pace> {
-        Pace::new(&Limits { header_ms: 100, body_ms: 200, idle_ms: 1000, ..Limits::default() })
+    fn timeouts() -> Arc<Timeouts> {
+        Timeouts::new(&Limits { header_ms: 100, body_ms: 200, idle_ms: 1000, ..Limits::default() })
     }
 
     /// Why and after how many ms it is closed.
-    async fn closed(pace: &Pace) -> (Overdue, u128) {
+    async fn closed(timeouts: &Timeouts) -> (Overdue, u128) {
         let since = Instant::now();
-        let why = tokio::time::timeout(100_000 * MS, pace.overdue()).await.unwrap();
+        let why = tokio::time::timeout(100_000 * MS, timeouts.overdue()).await.unwrap();
         (why, since.elapsed().as_millis())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_never_says_anything_is_closed_after_the_time_for_headers() {
-        assert_eq!(closed(&pace()).await, (Overdue::Header, 100));
+    async fn a_silent_connection_is_closed_after_the_header_timeout() {
+        assert_eq!(closed(&timeouts()).await, (Overdue::Header, 100));
         for half in [&PREFACE[..20], b"GET / HTTP/1.1\r\nhost"] {
-            let pace = pace();
-            pace.read(half);
-            assert_eq!(closed(&pace).await, (Overdue::Header, 100));
+            let timeouts = timeouts();
+            timeouts.read(half);
+            assert_eq!(closed(&timeouts).await, (Overdue::Header, 100));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_has_a_time_of_its_own_and_the_next_header_again_its_own() {
-        let pace = pace();
-        pace.read(b"GET / HTTP/1.1\r\n\r\n");
-        drop(pace.begin());
-        assert_eq!(closed(&pace).await, (Overdue::Idle, 1000));
-        drop(pace.begin());
-        let other = Arc::clone(&pace);
+    async fn idle_connections_and_the_next_headers_have_timeouts_of_their_own() {
+        let timeouts = timeouts();
+        timeouts.read(b"GET / HTTP/1.1\r\n\r\n");
+        drop(timeouts.begin());
+        assert_eq!(closed(&timeouts).await, (Overdue::Idle, 1000));
+        drop(timeouts.begin());
+        let other = Arc::clone(&timeouts);
         tokio::spawn(async move {
             tokio::time::sleep(400 * MS).await;
             other.read(b"G");
         });
-        assert_eq!(closed(&pace).await, (Overdue::Header, 500));
+        assert_eq!(closed(&timeouts).await, (Overdue::Header, 500));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_is_answered_slowly_is_not_in_the_way() {
-        let pace = pace();
-        let open = pace.begin();
+    async fn no_timeout_runs_while_a_handler_works() {
+        let timeouts = timeouts();
+        let open = timeouts.begin();
         tokio::spawn(async move {
             tokio::time::sleep(5000 * MS).await;
             drop(open);
         });
-        assert_eq!(closed(&pace).await.0, Overdue::Idle);
+        assert_eq!(closed(&timeouts).await.0, Overdue::Idle);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn http2_is_idle_while_nothing_is_asked_whatever_comes() {
-        let pace = pace();
-        pace.read(&PREFACE[..10]);
-        pace.read(&PREFACE[10..]);
-        let other = Arc::clone(&pace);
+    async fn http2_connections_are_idle_while_no_request_is_in_flight() {
+        let timeouts = timeouts();
+        timeouts.read(&PREFACE[..10]);
+        timeouts.read(&PREFACE[10..]);
+        let other = Arc::clone(&timeouts);
         tokio::spawn(async move {
             for _ in 0..100 {
                 tokio::time::sleep(50 * MS).await;
                 other.read(b"ping");
             }
         });
-        assert_eq!(closed(&pace).await, (Overdue::Idle, 1000));
+        assert_eq!(closed(&timeouts).await, (Overdue::Idle, 1000));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_of_which_nothing_is_taken_any_more_closes_the_connection() {
-        let pace = pace();
-        let (mut slow, mut other) = (pace.begin(), pace.begin());
+    async fn a_connection_is_closed_when_it_accepts_no_more_of_a_response() {
+        let timeouts = timeouts();
+        let (mut slow, mut other) = (timeouts.begin(), timeouts.begin());
         let task = tokio::spawn(async move {
-            slow.took();
+            slow.sent_piece();
             for _ in 0..20 {
-                other.took();
+                other.sent_piece();
                 tokio::time::sleep(50 * MS).await;
             }
             (slow, other)
         });
-        let (why, after) = closed(&pace).await;
-        // It is looked at now and then.
+        let (why, after) = closed(&timeouts).await;
+        // It is checked every 100 ms.
         assert!(why == Overdue::Answer && (200..=300).contains(&after), "{why:?} after {after} ms");
         let (mut slow, mut other) = task.await.unwrap();
-        // Streams without an end may have nothing to send for any time.
-        slow.waits();
-        other.waits();
-        assert!(tokio::time::timeout(100_000 * MS, pace.overdue()).await.is_err());
+        // Streams may have nothing to send for any time.
+        slow.awaits_handler();
+        other.awaits_handler();
+        assert!(tokio::time::timeout(100_000 * MS, timeouts.overdue()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_nothing_is_closed_also_while_it_is_answered() {
-        let pace = pace();
-        let _open = pace.begin();
+    async fn a_connection_is_closed_when_its_socket_accepts_no_more_bytes() {
+        let timeouts = timeouts();
+        let _open = timeouts.begin();
         let (near, mut far) = tokio::io::duplex(10);
-        let mut near = Paced::new(near, Arc::clone(&pace));
+        let mut near = TimedStream::new(near, Arc::clone(&timeouts));
         let writes = tokio::spawn(async move { near.write_all(&[0; 100]).await });
         far.read_exact(&mut [0; 50]).await.unwrap();
-        assert_eq!(closed(&pace).await, (Overdue::Answer, 200));
+        assert_eq!(closed(&timeouts).await, (Overdue::Answer, 200));
         writes.abort();
     }
 }
