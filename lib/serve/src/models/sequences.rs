@@ -8,11 +8,15 @@ use parm_engine::InstanceId;
 
 use crate::fleet::Joined;
 
-/// How many sequences are remembered before those that were not asked for long are forgotten.
+/// How many sequences are remembered before idle ones are forgotten.
 const MANY: usize = 65_536;
 
-/// How long that is.
-const LONG: Duration = Duration::from_mins(10);
+/// How many are remembered at most. Without it a sequence is placed as if it were new, which is where it is
+/// unless instances came or went.
+const MOST: usize = 16 * MANY;
+
+/// When a sequence is idle.
+const IDLE: Duration = Duration::from_mins(10);
 
 /// A request of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +31,18 @@ pub struct SequenceStep {
 
 /// The sequences of a model.
 #[derive(Debug, Default)]
-pub(super) struct Sequences(HashMap<u64, (InstanceId, Instant)>);
+pub(super) struct Sequences {
+    known: HashMap<u64, (InstanceId, Instant)>,
+    /// How many are known when idle ones are forgotten next.
+    sweep_at: usize,
+}
 
 impl Sequences {
     /// The instance that a request goes to: where its sequence is, or else, chosen by the sequence, one that
     /// is alive. None if the sequence's instance has left, or there is none at all.
     pub(super) fn place(&mut self, step: SequenceStep, instances: &[Joined]) -> Option<Joined> {
         let SequenceStep { sequence, starts, ends } = step;
-        let known = self.0.get(&sequence).filter(|_| !starts).map(|&(id, _)| id);
+        let known = self.known.get(&sequence).filter(|_| !starts).map(|&(id, _)| id);
         let chosen = match known {
             Some(id) => instances.iter().find(|joined| joined.id == id),
             // The highest of pseudo-random numbers of sequence and instance: other servers before the same
@@ -47,12 +55,16 @@ impl Sequences {
         };
         match chosen {
             Some(joined) if !ends => {
-                self.0.insert(sequence, (joined.id, Instant::now()));
-                if self.0.len() > MANY {
-                    self.0.retain(|_, (_, asked)| asked.elapsed() < LONG);
+                self.known.insert(sequence, (joined.id, Instant::now()));
+                if self.known.len() > MANY.max(self.sweep_at) {
+                    self.known.retain(|_, (_, asked)| asked.elapsed() < IDLE);
+                    if self.known.len() > MOST {
+                        self.known.clear();
+                    }
+                    self.sweep_at = 2 * self.known.len();
                 }
             }
-            _ => drop(self.0.remove(&sequence)),
+            _ => drop(self.known.remove(&sequence)),
         }
         chosen.cloned()
     }
@@ -145,6 +157,16 @@ mod tests {
             sequences.place(step(id, true, false), &instances);
             sequences.place(step(id, false, true), &instances);
         }
-        assert!(sequences.0.is_empty());
+        assert!(sequences.known.is_empty());
+    }
+
+    #[test]
+    fn the_number_of_sequences_that_are_remembered_is_bounded() {
+        let instances = joined(2);
+        let mut sequences = Sequences::default();
+        for id in 0..3 * MOST as u64 {
+            sequences.place(step(id, true, false), &instances);
+            assert!(sequences.known.len() <= 2 * MOST);
+        }
     }
 }
