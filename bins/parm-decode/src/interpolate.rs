@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::streams::{Block, Recorded, Streams};
-use crate::{Outputs, Report, default_row, each_or_drawn, report_unsolved, warn_condition};
+use crate::{Outputs, Report, default_row, each_or_drawn, report_unsolved, warn_condition, warn_non_finite};
 
 /// Rebuilds all predictions from the answers of a stream.
 pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Result<Exit> {
@@ -30,6 +30,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
         _ => decode::<f32>(options, io, code, first, recorded.as_ref(), outputs, &progress),
     }?;
     drop(progress);
+    warn_non_finite(options, io, &report);
     warn_condition(options, io, &report, "answers that are many and near");
     let exit = report_unsolved(options, io, &report, "");
     let Report { rows, rebuilt, unsolved, .. } = report;
@@ -84,7 +85,7 @@ fn decode<T: Float>(
 ) -> Result<(Report, Located)> {
     let shape = first.predictions.layout().shape.clone();
     let default = default_row::<T>(options, io, &shape)?;
-    // No row came in that could be kept.
+    // Of this code no row came in that could be kept.
     let default = default.unwrap_or_else(|| vec![T::zeroed(); shape.iter().product()]);
     let n = code.workers();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
@@ -204,6 +205,7 @@ impl<T: Float> Interpolator<T> {
         let (mut announced, mut done) = (0, 0);
         loop {
             let rows = streams.read_predictions(block_rows, &mut block)?;
+            self.report.non_finite += block.non_finite;
             for item_rows in streams.predictions.take_opened() {
                 progress.expect(item_rows);
                 count.open_item(item_rows);

@@ -131,6 +131,7 @@ impl<T: Float> Writer<T> {
             if count < asked.len() {
                 bail!("found {count} outputs of the decoder, expected {}", asked.len());
             }
+            self.report.non_finite += block.non_finite;
             fates.reset(block.available.len());
             let mut answered = asked.into_iter().enumerate().peekable();
             for group in 0..block.available.len().div_ceil(self.k) {

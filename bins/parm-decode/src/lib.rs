@@ -60,12 +60,23 @@ fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<E
         }
         (Some(model), _) => learned::decode::<f32>(options, io, model, &code, first, recorded, outputs),
     }?;
+    warn_non_finite(options, io, &report);
     warn_condition(options, io, &report, "weights that differ less, or fewer losses,");
     let exit = report_unsolved(options, io, &report, "missing ");
     let Report { rows, rebuilt, unsolved, .. } = report;
     let line = format!("wrote {rows} predictions: {rebuilt} rebuilt, {unsolved} unsolved");
     options.common.count(io, "parm-decode", &line);
     Ok(exit)
+}
+
+fn warn_non_finite(options: &Decode, io: &mut Io, report: &Report) {
+    let (found, verb) = match report.non_finite {
+        0 => return,
+        1 => ("1 answer", "counts"),
+        count => (&*format!("{count} answers"), "count"),
+    };
+    let message = format!("{found} with NaN or infinity {verb} as missing");
+    options.common.warn(io, "parm-decode", &message);
 }
 
 fn warn_condition(options: &Decode, io: &mut Io, report: &Report, help: &str) {
@@ -301,6 +312,8 @@ struct Report {
     rows: u64,
     rebuilt: u64,
     unsolved: u64,
+    /// Answers that count as missing because they are not finite.
+    non_finite: u64,
     worst_condition: f64,
 }
 
@@ -334,10 +347,13 @@ fn decode<T: Float>(
     Ok(rebuilder.report)
 }
 
-/// The row that stands for a prediction that nothing can rebuild; none to keep what came in.
+/// The row that stands for a prediction that nothing can rebuild; none to keep what came in. Where losses
+/// are drawn, what came in is the true prediction, which must not pass for a reconstruction.
 fn default_row<T: Float>(options: &Decode, io: &mut Io, shape: &[usize]) -> Result<Option<Vec<T>>> {
     let elements = shape.iter().product();
-    Ok(match &options.default {
+    let drawn = options.erase.is_some();
+    let otherwise = if drawn { DefaultPrediction::Uniform } else { DefaultPrediction::Keep };
+    Ok(match options.default.as_ref().unwrap_or(&otherwise) {
         DefaultPrediction::Keep => None,
         DefaultPrediction::Zero => Some(vec![T::zeroed(); elements]),
         DefaultPrediction::Uniform => Some(vec![T::from_f64(1.0 / elements as f64); elements]),
@@ -387,6 +403,7 @@ impl<T: Float> Rebuilder<T> {
         let elements = streams.predictions.layout().elements();
         let mut fates = Fates::default();
         streams.read_groups(k, self.tail, lose, |mut block| {
+            self.report.non_finite += block.non_finite;
             fates.reset(block.available.len());
             for group in 0..block.available.len().div_ceil(k) {
                 self.rebuild(group, elements, &mut block, &mut fates);

@@ -43,6 +43,8 @@ pub(crate) struct Block<T> {
     pub(crate) parities: Vec<RowBuffer<T>>,
     /// One per group, by parity.
     pub(crate) parity_available: Vec<Vec<bool>>,
+    /// Answers that count as missing because they have NaN or infinity in them.
+    pub(crate) non_finite: u64,
 }
 
 impl<T> Default for Block<T> {
@@ -53,6 +55,7 @@ impl<T> Default for Block<T> {
             available: Vec::new(),
             parities: Vec::new(),
             parity_available: Vec::new(),
+            non_finite: 0,
         }
     }
 }
@@ -160,6 +163,8 @@ impl Streams {
                 }
             }
         }
+        let elements = self.predictions.layout().elements();
+        block.non_finite = leave_out_non_finite(block.predictions.values(), elements, &mut block.available);
         Ok(rows)
     }
 
@@ -186,6 +191,8 @@ impl Streams {
                     }
                 }
             }
+            let values = block.parities[parity].values();
+            block.non_finite += leave_out_non_finite(values, self.predictions.layout().elements(), available);
         }
         Ok(())
     }
@@ -219,6 +226,20 @@ impl Streams {
         }
         Ok(())
     }
+}
+
+/// Marks available rows that have NaN or infinity in them as missing: they would make reconstructions of
+/// others so. Returns how many there are.
+fn leave_out_non_finite<T: Float>(values: &[T], elements: usize, available: &mut [bool]) -> u64 {
+    let mut found = 0;
+    for (row, available) in available.iter_mut().enumerate().filter(|(_, available)| **available) {
+        let row = &values[row * elements..][..elements];
+        if !row.iter().all(|value| value.to_f64().is_finite()) {
+            *available = false;
+            found += 1;
+        }
+    }
+    found
 }
 
 fn check_float(rows: &RowReader<Source>, what: &str) -> Result<()> {

@@ -125,6 +125,52 @@ fn what_cannot_be_rebuilt_gets_the_default_and_is_reported() {
 }
 
 #[test]
+fn losses_that_are_drawn_leave_no_true_prediction_where_nothing_was_rebuilt() {
+    let folder = stage("--code sum -k 2", 400);
+    let call = "--code sum -k 2 --parity p0.npy --erase p=0.7 --solved solved.npy --allow-unsolved y.npy";
+    let rebuilt = f4_values(&decode(folder.path(), call).stdout);
+    let solved = fs::read(folder.path().join("solved.npy")).unwrap();
+    let solved = data(&solved);
+    let unsolved: Vec<usize> = (0..400).filter(|&row| solved[row] == 0).collect();
+    assert!(unsolved.len() > 100, "{}", unsolved.len());
+    assert!(unsolved.iter().all(|&row| rebuilt[2 * row..][..2] == [0.5, 0.5]));
+    // But for one who asks for it.
+    let kept = f4_values(&decode(folder.path(), &format!("{call} --default keep")).stdout);
+    assert!(unsolved.iter().all(|&row| kept[2 * row..][..2] == values(400)[2 * row..][..2]));
+}
+
+#[test]
+fn answers_that_are_not_finite_are_rebuilt_and_spoil_no_other() {
+    let folder = stage("--code sum -k 2", 8);
+    for (spoilt, parity) in [(f32::NAN, false), (f32::INFINITY, false), (f32::NEG_INFINITY, true)] {
+        let [mut own, mut sums] = [values(8), f4_values(&fs::read(folder.path().join("p0.npy")).unwrap())];
+        // A prediction of the first group, and one of the second or its parity output.
+        own[1] = spoilt;
+        if parity {
+            sums[2] = spoilt;
+        } else {
+            own[4] = spoilt;
+        }
+        fs::write(folder.path().join("spoilt.npy"), f4(&[8, 2], &own)).unwrap();
+        fs::write(folder.path().join("sums.npy"), f4(&[4, 2], &sums)).unwrap();
+        fs::write(folder.path().join("have.npy"), mask(&[true, true, true, !parity, true, true, true, true]))
+            .unwrap();
+        let call = "--code sum -k 2 --parity sums.npy --available have.npy --solved solved.npy --default zero spoilt.npy";
+        let outcome = decode(folder.path(), call);
+        assert!(
+            outcome.stderr.contains("warning: 2 answers with NaN or infinity count as missing"),
+            "{}",
+            outcome.stderr
+        );
+        let mut expected = values(8);
+        if parity {
+            expected[6..8].fill(0.0);
+        }
+        assert_eq!((f4_values(&outcome.stdout), outcome.code), (expected, if parity { 3 } else { 0 }));
+    }
+}
+
+#[test]
 fn each_loss_is_simulated_in_turn() {
     let folder = stage("--code sum -k 3", 6);
     let call = "--code sum -k 3 --parity p0.npy --erase each --erased-out lost.npy y.npy";

@@ -53,10 +53,10 @@ fn every_batch_size_gives_the_answers_in_the_order_of_the_queries() {
 fn timings_say_how_often_each_phase_came_and_stay_away_from_what_failed() {
     let (folder, native) = models();
     let file = folder.path().join("timings.json");
-    let timed = |input| infer(&native).args("--batch 256 --timings").arg(&file).stdin(input).run();
+    let run = |input| infer(&native).args("--batch 256 --timings").arg(&file).stdin(input).run();
     let (input, answers) = queries(0, 600);
-    assert!(timed(input[..input.len() - 1].to_vec()).code == 1 && !file.exists());
-    assert!(f4_values(&timed(input).output()) == answers);
+    assert!(run(input[..input.len() - 1].to_vec()).code == 1 && !file.exists());
+    assert!(f4_values(&run(input).output()) == answers);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!((&report["device"], &report["rows"]), (&"cpu".into(), &600.into()));
     assert!(report["device_memory"].is_null());

@@ -12,8 +12,11 @@ use parm_cli::tools::serve::{LogFormat, Serve};
 use parm_cli::{Exit, Io, Usage, signals};
 use parm_serving::config::{self, Config, ConfigError};
 use parm_serving::server::{Order, Running};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -36,11 +39,15 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         .ok_or_else(|| Usage::error("expected a configuration: parm-serve CONFIG.json"))?;
     let config = load(options, file)?;
     if options.check_config {
-        config.check_files()?;
+        config.check_files().map_err(|error| named(file, error))?;
+        for open in config.open_to_all() {
+            options.common.note(io, "parm-serve", &open);
+        }
         options.common.count(io, "parm-serve", &format!("{} models, no error", config.models.len()));
         return Ok(Exit::Done);
     }
     log(options);
+    raise_open_files(config.limits.connections);
     let embed = Arc::new(embed::Libtorch::new(options.threads));
     let runtime = {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -77,15 +84,22 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
 
 /// Reads the configuration; options go over it.
 fn load(options: &Serve, file: &Path) -> Result<Config> {
-    let mut config = Config::load(file).map_err(|error| match error {
-        // It names the file itself.
-        ConfigError::Io { .. } => anyhow!(error),
-        error => anyhow!(error).context(file.display().to_string()),
-    })?;
+    let mut config = Config::load(file).map_err(|error| named(file, error))?;
     config.http = options.http.or(config.http);
     config.grpc = options.grpc.or(config.grpc);
     config.admin = options.admin.or(config.admin);
+    // Options may give two services the same address.
+    config.check().map_err(|error| named(file, error))?;
     Ok(config)
+}
+
+/// An error of a configuration, with its file.
+fn named(file: &Path, error: ConfigError) -> anyhow::Error {
+    match error {
+        // It names the file itself.
+        ConfigError::Io { .. } => anyhow!(error),
+        error => anyhow!(error).context(file.display().to_string()),
+    }
 }
 
 /// Makes orders of signals: SIGHUP reads the configuration again, SIGTERM and SIGINT stop; a second
@@ -115,6 +129,31 @@ fn obey(
     }
 }
 
+/// Descriptors beside those of clients: files, listeners, and connections to instances.
+const OTHER_FILES: u64 = 256;
+
+/// Lets the process have as many open files as the system allows, and says if clients may need more.
+fn raise_open_files(connections: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    let soft = limit.current;
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+        limit.current = soft;
+    }
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    // None: there is no limit.
+    if let Some(files) = limit.current.filter(|&files| files < wanted) {
+        tracing::warn!(files, wanted, "limits.connections need more open files than the system allows");
+    }
+}
+
+/// What others say may hold line breaks and codes for terminals: they are written as `\n` and `\u{1b}`.
+fn escaped(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
 /// Where and how messages go.
 fn log(options: &Serve) {
     let level = match (options.common.quiet, options.common.verbose) {
@@ -126,7 +165,17 @@ fn log(options: &Serve) {
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match options.log_format {
         LogFormat::Json => layer.json().with_filter(filter).boxed(),
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Text => {
+            let fields = format::debug_fn(|writer, field, value| {
+                let value = escaped(&format!("{value:?}"));
+                match field.name() {
+                    "message" => write!(writer, "{value}"),
+                    name => write!(writer, "{name}={value}"),
+                }
+            });
+            let layer = layer.fmt_fields(fields.delimited(" "));
+            layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
+        }
     };
     // A process has one log; in a test there may be one already.
     let _ = tracing_subscriber::registry().with(layer).try_init();

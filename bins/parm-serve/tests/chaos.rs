@@ -1,5 +1,6 @@
 //! Real processes that die, stop, answer garbage or nothing, while queries come: as long as one
-//! instance of the model is well, none of them fails.
+//! instance of the model is well, none of them fails. And an instance that sabotages, beside clients that send
+//! what is wrong: no answer of another client is.
 //!
 //! 20 seconds of it; `PARM_CHAOS=300` (`make test-chaos`) is five minutes.
 
@@ -12,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Server, infer};
+use common::{Server, ask, infer};
+use parm_testkit::Saboteur;
+use parm_testkit::saboteur::TOO_LARGE;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -136,9 +139,13 @@ fn client(front: SocketAddr, seed: u64, stop: &AtomicBool, answered: &AtomicU64)
     wrong
 }
 
+fn seconds() -> u64 {
+    std::env::var("PARM_CHAOS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
 #[test]
 fn no_query_fails_while_an_instance_is_well() {
-    let seconds = std::env::var("PARM_CHAOS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let seconds = seconds();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("backend.json");
     std::fs::write(&config, BACKEND).unwrap();
@@ -202,4 +209,143 @@ fn no_query_fails_while_an_instance_is_well() {
     println!("{answered} answers in {seconds} s, {} failed; {}", wrong.len(), told.join(", "));
     assert!(wrong.is_empty(), "{} of {answered} failed, as {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     assert!(answered > 20 * seconds, "only {answered} answers in {seconds} s");
+}
+
+/// A server before honest instances and saboteurs.
+fn front_of_saboteurs(over_http: &[Saboteur], over_grpc: &[Saboteur]) -> String {
+    let remote = |scheme: &str, encoding: &str, of: &Saboteur| {
+        let address = of.address;
+        format!(r#"{{"remote": {{"url": "{scheme}://{address}", "encoding": "{encoding}"}}, "capacity": 4}}"#)
+    };
+    let over_http = over_http.iter().map(|of| remote("http", "json", of));
+    let remotes: Vec<String> =
+        over_http.chain(over_grpc.iter().map(|of| remote("grpc", "grpc", of))).collect();
+    // Often enough in rotation to do harm.
+    format!(
+        r#"{{"limits": {{"body_ms": 2000}}, "models": [{{"name": "toy", "placement": "pooled",
+            "inputs": [{{"name": "x", "datatype": "FP32", "shape": [2]}}],
+            "outputs": [{{"name": "y", "datatype": "FP32", "shape": [1]}}],
+            "batch": {{"max_size": 4, "delay_ms": 1}},
+            "redundancy": {{"policy": "coded", "code": {{"name": "sum", "k": 2}}}},
+            "answer": {{"when": "first"}}, "deadline_ms": 10000, "attempts": 8,
+            "ejection": {{"failures": 3, "probe_ms": 5, "max_share": 0.4}},
+            "instances": [{}]}}]}}"#,
+        remotes.join(", ")
+    )
+}
+
+/// The body of a request of one row.
+fn row(row: &str) -> String {
+    format!(r#"{{"inputs": [{{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [{row}]}}]}}"#)
+}
+
+/// Sends what is wrong: rows that are refused or not finite, long headers, slow bodies.
+fn bad_client(front: SocketAddr, seed: u64, stop: &AtomicBool) -> Vec<String> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut wrong = Vec::new();
+    let path = "/v2/models/toy/infer";
+    while !stop.load(Ordering::Relaxed) {
+        match random.random_range(0..4) {
+            0 => {
+                let (code, body) = ask(front, "POST", path, &row(&format!("{TOO_LARGE}, 1")));
+                if code != 400 {
+                    wrong.push(format!("a row that all refuse: {code} {body}"));
+                }
+            }
+            1 => {
+                let (code, body) = ask(front, "POST", path, &row("NaN, 1"));
+                // The model's own answer, in which there is no number.
+                if code != 200 || body.contains("parm_reconstructed") {
+                    wrong.push(format!("a row that is not finite: {code} {body}"));
+                }
+            }
+            2 => {
+                let (long, body) = ("x".repeat(20_000), row("1, 2"));
+                let length = body.len();
+                let mut stream = TcpStream::connect(front).unwrap();
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: {long}\r\n\
+                     content-length: {length}\r\n\r\n{body}"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                let mut reply = String::new();
+                stream.read_to_string(&mut reply).unwrap();
+                if !reply.contains("\"data\":[3.0]") {
+                    wrong.push(format!("a long header: {reply}"));
+                }
+            }
+            _ => {
+                let mut stream = TcpStream::connect(front).unwrap();
+                let _ = stream.write_all(
+                    b"POST /v2/models/toy/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{",
+                );
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    wrong
+}
+
+/// The resident memory of a process, in KiB, and its open files.
+fn holds(pid: u32) -> (u64, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    (resident, std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count())
+}
+
+#[test]
+fn saboteurs_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
+    let seconds = seconds();
+    let folder = tempfile::tempdir().unwrap();
+    let over_http = [None, None, Some(11)].map(Saboteur::http);
+    let over_grpc = [None, Some(12)].map(Saboteur::grpc);
+    let saboteurs = [&over_http[2], &over_grpc[1]];
+    let config = folder.path().join("front.json");
+    std::fs::write(&config, front_of_saboteurs(&over_http, &over_grpc)).unwrap();
+    let mut server = Server::start(&config, &[]);
+    server.ready();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
+    let good: Vec<_> = (0..6)
+        .map(|seed| {
+            let (stop, answered, http) = (Arc::clone(&stop), Arc::clone(&answered), server.http);
+            thread::spawn(move || client(http, seed, &stop, &answered))
+        })
+        .collect();
+    let bad: Vec<_> = (0..2)
+        .map(|seed| {
+            let (stop, http) = (Arc::clone(&stop), server.http);
+            thread::spawn(move || bad_client(http, 100 + seed, &stop))
+        })
+        .collect();
+    let pid = server.process.id();
+    thread::sleep(Duration::from_secs(seconds) / 4);
+    let before = holds(pid);
+    thread::sleep(Duration::from_secs(seconds) * 3 / 4);
+    let after = holds(pid);
+    stop.store(true, Ordering::Relaxed);
+    let wrong: Vec<String> = good.into_iter().chain(bad).flat_map(|client| client.join().unwrap()).collect();
+    let answered = answered.load(Ordering::Relaxed);
+    let (_, metrics) = server.ask("GET", "/metrics", "");
+    let mismatched: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("parm_mismatched_answers_total{"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    println!(
+        "{answered} answers in {seconds} s, {} wrong or failed; {mismatched} were of other calls; sabotage: {:?}; \
+         {before:?} and {after:?} KiB and files",
+        wrong.len(),
+        saboteurs.map(Saboteur::counts)
+    );
+    assert!(wrong.is_empty(), "{} of {answered}, as {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    assert!(answered > 20 * seconds, "only {answered} answers in {seconds} s");
+    assert!(mismatched > 0.0);
+    assert!(saboteurs.iter().flat_map(|of| of.counts()).all(|(_, count)| count > 0));
+    assert!(after.0 < 2 * before.0 + (64 << 10) && after.1 < 400, "{before:?} {after:?}");
+    server.signal("TERM");
+    assert!(server.process.wait().unwrap().success(), "SIGTERM");
 }

@@ -34,6 +34,106 @@ fn sigterm_answers_what_was_asked_and_ends_with_0() {
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
 }
 
+/// Known queries that are kept for the next groups are nothing that is waited for.
+#[test]
+fn sigterm_ends_with_0_as_soon_as_all_is_answered_also_while_a_changed_model_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    let coded = SYNTHETIC
+        .replacen('{', r#"{"drain_ms": 600000, "#, 1)
+        .replace(r#""toy","#, r#""toy", "redundancy": {"policy": "coded"},"#);
+    for reloads in [false, true] {
+        std::fs::write(&config, &coded).unwrap();
+        let mut server = Server::start(&config, &[]);
+        server.ready();
+        let http = server.http;
+        if reloads {
+            let nowhere = r#"{"remote": {"url": "http://127.0.0.1:9"}}"#;
+            let (before, _) = coded.split_once(r#"{"synthetic""#).unwrap();
+            std::fs::write(&config, format!("{before}{nowhere}]}}]}}")).unwrap();
+            server.signal("HUP");
+            next(&server.log, "read again");
+        }
+        let body = std::thread::scope(|scope| {
+            let asked = scope.spawn(move || ask(http, "POST", "/v2/models/toy/infer", ROW));
+            std::thread::sleep(Duration::from_millis(100));
+            server.signal("TERM");
+            asked.join().unwrap()
+        });
+        assert_eq!((body.0, body.1.contains("[3.0]")), (200, true), "{body:?}");
+        let since = std::time::Instant::now();
+        assert_eq!(server.process.wait().unwrap().code(), Some(0));
+        assert!(since.elapsed() < Duration::from_secs(30), "it waited for {:?}", since.elapsed());
+    }
+}
+
+/// What an instance says cannot forge a line of the log, nor tell the terminal anything.
+#[test]
+fn log_lines_escape_what_others_say() {
+    let instance = parm_testkit::server::Server::start(|_| {
+        let body = br#"{"error": "no\n2026-01-01 INFO all is well \u001b[2J\u009b"}"#;
+        parm_testkit::server::Answer::Bytes(parm_testkit::server::answer("500 No", &[], body))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    let text = format!(
+        r#"{{"http": "127.0.0.1:0", "grpc": null, "models": [{{"name": "m", "instances": [
+            {{"remote": {{"url": "{}", "encoding": "json"}}, "roles": ["deployed"]}}]}}]}}"#,
+        instance.url
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut process = std::process::Command::new(parm_testkit::tool::folder().join("parm-serve"))
+        .arg(&config)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("all is well") {
+        line.clear();
+        std::io::BufRead::read_line(&mut log, &mut line).unwrap();
+        assert!(!line.is_empty(), "the log ended");
+        assert!(!line.starts_with("2026-01-01"), "{line}");
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(line.contains(r"no\n2026-01-01 INFO all is well \u{1b}[2J\u{9b}"), "{line}");
+    assert!(line.trim_end().chars().all(|c| !c.is_control()), "{line:?}");
+}
+
+/// As many clients as the system allows, and a word if that is fewer than are configured.
+#[test]
+fn the_limit_of_open_files_is_raised() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    std::fs::write(&config, SYNTHETIC.replacen('{', r#"{"http": "127.0.0.1:0", "grpc": null, "#, 1)).unwrap();
+    for (limits, is_said) in [("-Sn 100; ulimit -Hn 1000", true), ("-Sn 100", false)] {
+        let parm = parm_testkit::tool::folder().join("parm-serve");
+        let mut process = std::process::Command::new("sh")
+            .args(["-c", &format!(r#"ulimit {limits}; exec "$0" "$1""#)])
+            .args([parm.as_os_str(), config.as_os_str()])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
+        let (mut line, mut said) = (String::new(), String::new());
+        while !line.contains("listening") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "the log ended");
+            said += &line;
+        }
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let open = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let numbers: Vec<&str> = open.split_whitespace().skip(3).take(2).collect();
+        assert_eq!(numbers[0], numbers[1], "{open}");
+        let hard = numbers[1].parse().unwrap_or(u64::MAX);
+        assert_eq!(said.contains("need more open files"), hard < 4096 + 256, "{said}");
+        assert!(!is_said || hard == 1000);
+    }
+}
+
 #[test]
 fn a_second_sigterm_ends_it_at_once() {
     use std::os::unix::process::ExitStatusExt;
@@ -78,6 +178,7 @@ fn sighup_takes_over_the_file_and_keeps_the_old_one_if_it_is_wrong() {
     std::fs::write(&config, SYNTHETIC.replace("\"toy\"", "\"other\"")).unwrap();
     server.signal("HUP");
     next(&server.log, "read again");
+    server.ready();
     assert_eq!(
         (server.ask("GET", "/v2/models/toy", "").0, server.ask("GET", "/v2/models/other", "").0),
         (404, 200)
@@ -112,7 +213,25 @@ fn what_is_wrong_is_said_before_anything_listens() {
         "{}",
         run.stderr
     );
+    // What everybody may do is said, unless it is not wanted.
+    let open = SYNTHETIC.replacen('{', r#"{"management": "open", "#, 1);
+    for (text, options, expected) in [
+        (SYNTHETIC, "", "note: open to everybody: inference (HTTP 127.0.0.1:8000, gRPC 127.0.0.1:8001)\n"),
+        (&open, "", "note: open to everybody: loading and unloading models"),
+        (&open, "-q", ""),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let run = Tool::new("parm-serve").arg(&config).args(&format!("--check-config {options}")).run();
+        assert_eq!((run.code, run.stderr.contains(expected)), (0, true), "{}", run.stderr);
+        assert_eq!(run.stderr.contains("loading"), expected.contains("loading"), "{}", run.stderr);
+    }
+    let missing = SYNTHETIC.replacen('{', r#"{"keys": {"inference": "gone.keys"}, "#, 1);
+    std::fs::write(&config, missing).unwrap();
+    let run = Tool::new("parm-serve").arg(&config).args("--check-config").run();
+    assert_eq!((run.code, run.stderr.contains("gone.keys")), (1, true), "{}", run.stderr);
     std::fs::write(&config, SYNTHETIC).unwrap();
+    let run = Tool::new("parm-serve").arg(&config).args("--check-config --grpc 127.0.0.1:8000").run();
+    assert_eq!((run.code, run.stderr.contains("127.0.0.1:8000 twice")), (1, true), "{}", run.stderr);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let run = Tool::new("parm-serve").arg(&config).args(&format!("--http {address}")).run();

@@ -41,13 +41,15 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     };
     let recipe = recipe(&options.recipe, Task::Base, queries.count())?;
     recipe::check(&recipe, if options.boxes.is_some() { "boxes" } else { "logits" })?;
+    let folder = options.output.with_extension("run");
+    let recipe = recipe.resumed(&folder)?;
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
     if options.boxes.is_some() {
         description.output = "boxes".into();
     }
     let watch = Watch::new(common, io, u64::from(recipe.epochs), timings);
     let start = Start { description, initial: None, learns: true };
-    let (model, last) = watch.run(options.output.with_extension("run"), "", |around| {
+    let (model, last) = watch.run(folder, "", |around| {
         train::base(&queries, &truth, start, loss, *device, &recipe, around)
             .with_context(|| options.data.to_string())
     })?;

@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use parm::LinearCode;
 use parm::code_dir::{self, CodeFile, MadeBy, Scores};
 use parm_cli::options::Common;
 use parm_cli::tools::train::{
-    DecoderKind, EncoderKind, Init, Objective, ParityNetwork, Recipe, RunsOn, Whose,
+    DecoderKind, EncoderKind, Init, Objective, ParityNetwork, Recipe, RunsOn, Share, ValidationOption, Whose,
 };
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
-    self, AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Start, Trained, single,
+    self, AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Start, Trained, Validation, single,
 };
 use parm_torch::{Description, Family, Model, Network, Phase};
 
@@ -68,6 +68,7 @@ impl Plan<'_> {
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, teacher.queries.count())?;
         recipe::check(&recipe, &teacher.output)?;
+        let recipe = recipe.resumed(&self.first_run())?;
         // The mark of a finished code: what follows is unfinished.
         remove(&self.output.join(code_dir::FILE_NAME))?;
         let trained = self.train(&coding, &recipe, common, io)?;
@@ -91,10 +92,12 @@ impl Plan<'_> {
             parity: file.parity.iter().map(load).collect::<Result<_>>()?,
             decoder: file.decoder.as_ref().map(load).transpose()?,
         };
-        let none = Recipe { validation: 0.0, ..self.recipe.clone() };
         let count = rows.queries.count();
+        let none = ValidationOption { share: Share::Rows(0), tail: true };
+        let none = Recipe { validation: none, ..self.recipe.clone() };
         // What is scored are the rows for validation: all of them.
-        let all = train::Recipe { validation: count, ..recipe(&none, Task::Coders(self.code.k()), count)? };
+        let validation = Validation { rows: count, kept: Kept::Tail };
+        let all = train::Recipe { validation, ..recipe(&none, Task::Coders(self.code.k()), count)? };
         Ok(self.coding(rows, None)?.score(trained, &all)?)
     }
 
@@ -106,6 +109,12 @@ impl Plan<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The folder of the run, or of the first one.
+    fn first_run(&self) -> PathBuf {
+        let run = self.output.join("run");
+        if self.training == Training::Apart { run.join("parity-0") } else { run }
     }
 
     fn coding<'a>(&'a self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Coding<'a>> {

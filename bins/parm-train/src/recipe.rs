@@ -5,7 +5,7 @@ use parm_cli::Usage;
 use parm_cli::tools::train::{
     self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
 };
-use parm_torch::train::{Augment, Compared, Loss, Precision, Recipe, Schedule};
+use parm_torch::train::{Augment, Compared, Kept, Loss, Precision, Recipe, Schedule, Validation};
 
 /// What is trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,14 +19,14 @@ pub(crate) enum Task {
 
 /// The recipe of these options for so many rows.
 pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Result<Recipe> {
-    let share = options.validation;
-    let validation = if share < 1.0 { (share * rows as f64).floor() } else { share };
-    if validation.fract() != 0.0 {
-        return Err(Usage::error(format!(
-            "--validation {share}: expected whole rows, or a fraction below 1"
-        )));
-    }
-    ensure!(validation < rows as f64, "--validation {share}: found {rows} rows in all, expected more");
+    let arguments::ValidationOption { share, tail } = options.validation;
+    let kept = if tail || options.recipe == Whose::Paper { Kept::Tail } else { Kept::Drawn };
+    let validation = Validation { rows: share.of(rows), kept };
+    ensure!(
+        validation.rows < rows,
+        "--validation {}: found {rows} rows in all, expected more",
+        options.validation
+    );
     let (epochs, batch, rate, decay, schedule) = match (options.recipe, task) {
         (Whose::Paper, Task::Base | Task::Parity(2) | Task::Coders(2)) => {
             (50, 64, 1e-3, 1e-5, Schedule::Constant)
@@ -45,7 +45,7 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
             arguments::Schedule::Constant => Schedule::Constant,
             arguments::Schedule::Cosine => Schedule::Cosine,
         }),
-        validation: validation as usize,
+        validation,
         seed: options.seed,
         checkpoint_cycle: options.checkpoint_cycle,
         resume: options.resume,

@@ -129,6 +129,7 @@ fn run(config: Config, instances: usize, parities: usize, pooled: bool, queries:
                     let time = if late { 3 * SERVICE } else { SERVICE };
                     running[usize::from(late)].push_back((first + time, call));
                 }
+                Action::Rebuild { query, .. } => engine.decoded(first, query, true),
                 Action::Answer { .. } => answered += 1,
                 other => {
                     black_box(other);

@@ -22,6 +22,16 @@ pub enum Action {
         /// Where it runs.
         instance: InstanceId,
     },
+    /// Rebuild a prediction, and report at once with [`crate::Engine::decoded`] whether it can be given. The
+    /// query is answered then, or waits on.
+    Rebuild {
+        /// The query.
+        query: QueryId,
+        /// Its row.
+        row: u64,
+        /// What it is rebuilt from.
+        decode: Decode,
+    },
     /// Answer a query. Each query is answered once, unless it was cancelled.
     Answer {
         /// The query.
@@ -85,7 +95,7 @@ pub enum Outcome {
         /// It was sent there a second time, as a replica or a hedge.
         copy: bool,
     },
-    /// A reconstruction.
+    /// A reconstruction: the one that the driver was told to rebuild last.
     Reconstructed(Decode),
     /// The answer of the approximate model.
     Approximate {
@@ -94,6 +104,8 @@ pub enum Outcome {
     },
     /// A default answer.
     Default(Reason),
+    /// Instances refuse it: what the last one said, which [`crate::Engine::refused`] told of.
+    Refused,
 }
 
 /// How one prediction is rebuilt.

@@ -8,35 +8,73 @@ use crate::arena::{BatchId, GroupId, InstanceId, QueryId};
 use crate::code::Mask;
 use crate::config::{Completion, When};
 use crate::engine::Engine;
-use crate::state::{Owner, Slot, Task, Work};
+use crate::state::{Owner, Part, Slot, Task, Work};
 use crate::timers::Timer;
 
 impl Engine {
-    /// The predictions of a batch are there.
-    pub(crate) fn predicted(&mut self, batch: BatchId, instance: InstanceId, copy: bool) {
-        let held = &mut self.batches[batch];
-        if std::mem::replace(&mut held.answered, true) {
+    /// The predictions of a batch, or of a part of it, are there.
+    pub(crate) fn predicted(&mut self, batch: BatchId, work: &Work, instance: InstanceId, usable: bool) {
+        if self.batches[batch].answered {
             return;
         }
-        let group = held.group;
-        self.answer_times.record(self.now - held.first_arrived);
-        self.each_query(batch, |engine, query| {
+        self.batches[batch].usable &= usable;
+        let copy = work.task == Task::Copy;
+        self.each_undone(batch, work.part, |engine, query| {
             if !engine.queries[query].answered {
                 engine.finish(query, Outcome::Prediction { instance, copy });
             }
             engine.compare(query);
         });
+        self.see_done(batch, Some(instance));
+    }
+
+    /// Sees whether all rows of a batch have their prediction, or were refused; who answered last, if the last
+    /// ones were answered.
+    pub(crate) fn see_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
+        let held = &mut self.batches[batch];
+        if held.left > 0 || std::mem::replace(&mut held.answered, true) {
+            return;
+        }
+        let group = held.group;
+        let fit = held.usable && !held.refused;
+        self.answer_times.record(self.now - held.first_arrived);
+        if let Some(instance) = answered_by {
+            // What was refused elsewhere, and is tried again now, is answered by this.
+            for at in 0..self.batches[batch].works.len() {
+                let work = self.works[self.batches[batch].works[at]];
+                if work.part.is_none() {
+                    self.blame(work.refused_by, instance);
+                }
+            }
+        }
+        let Some((group, slot)) = group.filter(|_| fit) else { return };
         // A prediction that was asked for while coding was off may be another version's.
         if let Some(&first) = self.batches[batch].queries.first()
-            && group.is_some_and(|(group, _)| !self.groups[group].dead)
+            && !self.groups[group].dead
         {
             self.remember(first);
         }
-        if let Some((group, slot)) = group
-            && self.coding.as_ref().is_some_and(|coding| coding.rule.is_systematic())
-        {
+        if self.coding.as_ref().is_some_and(|coding| coding.rule.is_systematic()) {
             self.groups[group].available |= 1 << slot;
             self.check_group(group);
+        }
+    }
+
+    /// Does something with each row of a batch, or of a part of it, that has no prediction yet: it has one now,
+    /// or is refused.
+    pub(crate) fn each_undone(
+        &mut self,
+        batch: BatchId,
+        part: Option<Part>,
+        mut act: impl FnMut(&mut Self, QueryId),
+    ) {
+        let Part { from, to } = part.unwrap_or(Part { from: 0, to: usize::MAX });
+        for position in from..to {
+            let Some(&query) = self.batches[batch].queries.get(position) else { return };
+            if !std::mem::replace(&mut self.queries[query].done, true) {
+                self.batches[batch].left -= 1;
+                act(self, query);
+            }
         }
     }
 
@@ -138,6 +176,9 @@ impl Engine {
         let row = self.queries[query].position;
         let (group, slot) = self.batches[self.queries[query].batch].group?;
         let available = self.groups[group].available;
+        if available == self.queries[query].undecodable {
+            return None;
+        }
         self.can_rebuild(group, slot, row, available).then(|| {
             let absent = self.absent(group, row);
             Decode { group, slot, row, available, absent }
@@ -160,7 +201,7 @@ impl Engine {
     /// Answers a query with something else than its prediction, if there is something and it is
     /// time for it.
     pub(crate) fn try_fallback(&mut self, query: QueryId) {
-        if self.queries[query].answered {
+        if self.queries[query].answered || self.queries[query].rebuilding.is_some() {
             return;
         }
         let Some(outcome) = self.fallback(query) else { return };
@@ -187,23 +228,30 @@ impl Engine {
     /// True if the prediction of a query may still come, or of a code that decodes all queries,
     /// more answers.
     fn better_may_come(&self, query: QueryId) -> bool {
-        let batch = &self.batches[self.queries[query].batch];
+        let held = &self.queries[query];
+        let batch = &self.batches[held.batch];
+        let predicts = |work: &Work| work.task != Task::Cheap && work.covers(held.position);
         match batch.group {
             Some((group, _)) if !batch.sent => !self.groups[group].works.is_empty(),
-            _ => batch.works.iter().any(|&call| self.works[call].task != Task::Cheap),
+            _ => batch.works.iter().any(|&call| predicts(&self.works[call])),
         }
     }
 
     fn fall_back(&mut self, query: QueryId, outcome: Outcome) {
-        if let Outcome::Reconstructed(decode) = outcome {
-            let held = &mut self.queries[query];
-            if self.config.shadow {
+        let held = &mut self.queries[query];
+        match outcome {
+            Outcome::Reconstructed(decode) if self.config.shadow => {
                 self.counters.shadow += u64::from(held.rebuilt.is_none());
+                held.rebuilt = held.rebuilt.or(Some(decode));
             }
-            held.rebuilt = held.rebuilt.or(Some(decode));
-        }
-        if !self.config.shadow {
-            self.finish(query, outcome);
+            Outcome::Reconstructed(decode) => {
+                if held.rebuilding.is_none() {
+                    held.rebuilding = Some(decode);
+                    self.actions.push_back(Action::Rebuild { query, row: held.row, decode });
+                }
+            }
+            _ if self.config.shadow => {}
+            _ => self.finish(query, outcome),
         }
     }
 
@@ -220,7 +268,7 @@ impl Engine {
         if let Some(outcome) = self.fallback(query) {
             self.fall_back(query, outcome);
         }
-        if self.queries.get(query).is_some_and(|held| !held.answered) {
+        if self.queries.get(query).is_some_and(|held| !held.answered && held.rebuilding.is_none()) {
             self.finish(query, Outcome::Default(Reason::Deadline));
         }
         self.settle(Owner::Batch(batch));
@@ -242,6 +290,7 @@ impl Engine {
             Outcome::Approximate { .. } => &mut counters.approximate,
             Outcome::Default(Reason::Deadline) => &mut counters.default_deadline,
             Outcome::Default(Reason::Failed) => &mut counters.default_failed,
+            Outcome::Refused => &mut counters.refused,
         };
         *counter += 1;
         self.close_query(query);
@@ -254,7 +303,8 @@ impl Engine {
         }
         self.each_query(batch, |engine, query| {
             engine.try_fallback(query);
-            if engine.queries[query].answered || engine.has_hope(query) {
+            let held = &engine.queries[query];
+            if held.answered || held.rebuilding.is_some() || engine.has_hope(query) {
                 return;
             }
             let batch = engine.queries[query].batch;
@@ -274,15 +324,17 @@ impl Engine {
         let held = &self.queries[query];
         let allowed = held.allow_reconstructed && !self.config.shadow;
         let (batch, row) = (&self.batches[held.batch], held.position);
-        if batch.works.iter().any(|&call| allowed || self.works[call].task != Task::Cheap) {
+        let answers = |work: &Work| (allowed || work.task != Task::Cheap) && work.covers(row);
+        if batch.works.iter().any(|&call| answers(&self.works[call])) {
             return true;
         }
         let Some((group, slot)) = batch.group.filter(|_| allowed) else { return false };
         if self.groups[group].filling {
             return !self.groups[group].dead;
         }
+        let undecodable = held.undecodable;
         let possible = self.possible(group, |_| true);
-        self.can_rebuild(group, slot, row, possible)
+        possible != undecodable && self.can_rebuild(group, slot, row, possible)
     }
 
     /// The workers of a group whose answers are at hand, or may come by work that counts.

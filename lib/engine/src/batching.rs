@@ -6,7 +6,7 @@ use crate::arena::{BatchId, GroupId, QueryId};
 use crate::code::Mask;
 use crate::config::Completion;
 use crate::engine::{Arrival, Engine};
-use crate::state::{Batch, Group, Owner, Query, Slot, Task};
+use crate::state::{Batch, BatchKey, Group, Owner, Query, Slot, Task};
 use crate::timers::Timer;
 
 impl Engine {
@@ -32,23 +32,30 @@ impl Engine {
 
     pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
         self.counters.queries += 1;
-        let uncoded = !arrival.allow_reconstructed && self.codes_all();
-        let batch = match self.filling[usize::from(uncoded)] {
-            Some(batch) => batch,
-            None => self.new_batch(usize::from(uncoded)),
+        let apart = self.coding.is_some() && !arrival.coded;
+        let uncoded = apart || !arrival.allow_reconstructed && self.codes_all();
+        let key = BatchKey { class: arrival.class, uncoded };
+        let batch = match self.filling.get(&key) {
+            Some(&batch) => batch,
+            None => self.new_batch(key),
         };
         let query = self.queries.insert(Query {
             row: arrival.row,
+            request: arrival.request,
             arrived: self.now,
             deadline,
             priority: arrival.priority,
             allow_reconstructed: arrival.allow_reconstructed,
+            class: arrival.class,
             answered: false,
+            done: false,
             grace_set: false,
             batch,
             position: 0,
             holders: 1,
             rebuilt: None,
+            rebuilding: None,
+            undecodable: 0,
         });
         let held = &mut self.batches[batch];
         held.queries.push(query);
@@ -78,9 +85,10 @@ impl Engine {
         self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
     }
 
-    fn new_batch(&mut self, place: usize) -> BatchId {
+    fn new_batch(&mut self, key: BatchKey) -> BatchId {
         let batch = self.batches.insert(Batch {
             queries: Vec::new(),
+            key,
             filling: true,
             priority: 0,
             seq: 0,
@@ -88,12 +96,15 @@ impl Engine {
             open: 0,
             group: None,
             works: Vec::new(),
+            left: 0,
             answered: false,
+            refused: false,
+            usable: true,
             cheap: None,
             hedged: false,
             sent: false,
         });
-        self.filling[place] = Some(batch);
+        self.filling.insert(key, batch);
         if self.config.max_batch > 1 {
             self.alarm(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
         }
@@ -102,14 +113,13 @@ impl Engine {
 
     /// No more queries join the batch: it is sent, and joins a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
-        let [coded, _] = self.filling;
-        for place in &mut self.filling {
-            *place = place.filter(|&filling| filling != batch);
-        }
+        let key = self.batches[batch].key;
+        self.filling.remove(&key);
         let seq = self.next_seq();
         let held = &mut self.batches[batch];
         held.filling = false;
         held.seq = seq;
+        held.left = held.queries.len();
         for (position, &query) in held.queries.iter().enumerate() {
             self.queries[query].position = position;
         }
@@ -119,7 +129,7 @@ impl Engine {
         if let Some(hedge) = &self.hedge {
             self.hedge_tokens = (self.hedge_tokens + hedge.budget).min(hedge.burst);
         }
-        let group = if coded == Some(batch) { self.join_group(batch) } else { None };
+        let group = if key.uncoded { None } else { self.join_group(batch) };
         if group.is_none() || !self.codes_all() {
             self.send_batch(batch);
         }
@@ -147,11 +157,13 @@ impl Engine {
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
         let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
         let (k, delay) = (coding.rule.k(), coding.group_delay);
-        let id = if let Some(filling) = self.filling_group {
+        let class = self.batches[batch].key.class;
+        let id = if let Some(&filling) = self.filling_groups.get(&class) {
             filling
         } else {
             let group = self.groups.insert(Group {
                 slots: Vec::with_capacity(k),
+                class,
                 filling: true,
                 dead: false,
                 available: 0,
@@ -160,7 +172,7 @@ impl Engine {
                 rebuildable: 0,
                 works: Vec::new(),
             });
-            self.filling_group = Some(group);
+            self.filling_groups.insert(class, group);
             if k > 1 {
                 self.alarm(self.now.saturating_add(delay), Timer::Group(group));
             }
@@ -179,11 +191,10 @@ impl Engine {
 
     /// No more batches join the group: its coded queries are sent, if they can be of use.
     pub(crate) fn close_group(&mut self, id: GroupId) {
-        self.filling_group = self.filling_group.filter(|&filling| filling != id);
+        self.no_longer_fills(id);
         let Some(coding) = &self.coding else { return };
         let (k, n, systematic) = (coding.rule.k(), coding.rule.workers(), coding.rule.is_systematic());
         let complete = coding.completion == Completion::Known;
-        self.groups[id].filling = false;
         let batches = self.groups[id].slots.len();
         if self.groups[id].rebuildable == 0 {
             self.counters.groups_unneeded += 1;
@@ -212,6 +223,14 @@ impl Engine {
         }
     }
 
+    /// No more batches join the group.
+    pub(crate) fn no_longer_fills(&mut self, id: GroupId) {
+        let group = &mut self.groups[id];
+        if std::mem::replace(&mut group.filling, false) {
+            self.filling_groups.remove(&group.class);
+        }
+    }
+
     /// Fills the slots that are left with known queries, the newest first.
     fn complete_group(&mut self, id: GroupId, k: usize, systematic: bool) {
         for at in (0..self.known.len()).rev() {
@@ -220,7 +239,10 @@ impl Engine {
             if group.slots.len() >= k {
                 break;
             }
-            let batch = self.queries[query].batch;
+            let Query { batch, class, .. } = self.queries[query];
+            if class != group.class {
+                continue;
+            }
             if group.slots.iter().any(|slot| matches!(slot, Slot::Batch(member) if *member == batch)) {
                 continue;
             }

@@ -23,6 +23,8 @@ pub struct Counters {
     pub default_deadline: u64,
     /// Default answers where all calls failed.
     pub default_failed: u64,
+    /// Queries that instances refused.
+    pub refused: u64,
     /// Answers after the deadline.
     pub late: u64,
     /// Predictions that came after a reconstruction.
@@ -49,6 +51,12 @@ pub struct Counters {
     pub shed: u64,
     /// Calls that failed.
     pub failures: u64,
+    /// Calls that were refused.
+    pub refusals: u64,
+    /// Refused batches that were sent again request by request.
+    pub splits: u64,
+    /// Reconstructions that could not be given.
+    pub undecodable: u64,
     /// Calls that took too long.
     pub timeouts: u64,
     /// Work that was sent again.

@@ -26,6 +26,8 @@ impl Engine {
         self.queue(Work {
             task,
             owner,
+            part: None,
+            refused_by: None,
             redundant,
             priority,
             seq,

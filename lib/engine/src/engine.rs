@@ -1,15 +1,15 @@
 //! The events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::Time;
-use crate::action::{Action, CodingOff, Rejection};
+use crate::action::{Action, CodingOff, Outcome, Reason, Rejection};
 use crate::arena::{Arena, BatchId, CallId, GroupId, InstanceId, QueryId};
 use crate::code::CodeRule;
 use crate::config::{Agreement, Completion, Config, ConfigError, Hedge, Policy, When};
 use crate::counters::Counters;
 use crate::percentile::Percentile;
-use crate::state::{Batch, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::state::{Batch, BatchKey, Group, Instance, Owner, Pool, Query, Task, Work};
 use crate::timers::{Timer, Timers};
 
 /// A query that arrives.
@@ -23,13 +23,28 @@ pub struct Arrival {
     pub priority: u8,
     /// False if its answer must be the deployed model's own: no reconstruction, no approximation.
     pub allow_reconstructed: bool,
+    /// False if it must not be coded with others: it is answered, but takes part in no group.
+    pub coded: bool,
+    /// The driver's number of the request that it is of: of a batch that is refused, the queries of one
+    /// request are sent again together.
+    pub request: u64,
+    /// Only queries of one class share batches and coding groups; 0 where there is one class.
+    pub class: u64,
 }
 
 impl Arrival {
-    /// A query without wishes.
+    /// A query without wishes, which is a request of its own.
     #[must_use]
     pub fn new(row: u64) -> Self {
-        Self { row, deadline: None, priority: 0, allow_reconstructed: true }
+        Self {
+            row,
+            deadline: None,
+            priority: 0,
+            allow_reconstructed: true,
+            coded: true,
+            request: row,
+            class: 0,
+        }
     }
 }
 
@@ -64,13 +79,16 @@ pub struct Engine {
     pub(crate) groups: Arena<GroupId, Group>,
     pub(crate) works: Arena<CallId, Work>,
     pub(crate) instances: Arena<InstanceId, Instance>,
-    /// The batches that fill: of queries that may be rebuilt, and of others where that matters.
-    pub(crate) filling: [Option<BatchId>; 2],
-    pub(crate) filling_group: Option<GroupId>,
+    /// The batches that fill.
+    pub(crate) filling: BTreeMap<BatchKey, BatchId>,
+    /// The groups that fill, by their class.
+    pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
     /// The queries that a batch takes now, up to `max_batch`.
     pub(crate) batch_size: f64,
+    /// The `max_batch` of the configuration.
+    pub(crate) configured_batch: usize,
     pub(crate) timers: Timers,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) counters: Counters,
@@ -128,10 +146,11 @@ impl Engine {
             groups: Arena::new(),
             works: Arena::new(),
             instances: Arena::new(),
-            filling: [None; 2],
-            filling_group: None,
+            filling: BTreeMap::new(),
+            filling_groups: BTreeMap::new(),
             known: VecDeque::new(),
             pools: (0..2 + parities).map(|_| Pool::new()).collect(),
+            configured_batch: config.max_batch,
             batch_size: if config.batch_target.is_some() { 1.0 } else { config.max_batch as f64 },
             timers: Timers::new(),
             actions: VecDeque::new(),
@@ -180,6 +199,16 @@ impl Engine {
     /// it says so, if [`Engine::call`] knows the call after a [`Engine::tick`]; otherwise the answer
     /// came too late and is of no use.
     pub fn answered(&mut self, now: Time, call: CallId) {
+        self.answered_with(now, call, true);
+    }
+
+    /// As [`Engine::answered`], but the answer is not fit to rebuild others from: it has values that are not
+    /// finite.
+    pub fn answered_unfit(&mut self, now: Time, call: CallId) {
+        self.answered_with(now, call, false);
+    }
+
+    fn answered_with(&mut self, now: Time, call: CallId, usable: bool) {
         self.begin(now);
         let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
@@ -188,19 +217,25 @@ impl Engine {
         let work = self.end_call(call, instance);
         let pool = work.task.role().pool();
         self.succeeded(instance, pool, self.now - since);
+        self.blame(work.refused_by, instance);
         match (work.task, work.owner) {
             (Task::Deployed, Owner::Batch(batch)) => {
                 self.call_times.record(self.now - since);
-                self.adapt(batch, self.now - since);
-                self.predicted(batch, instance, false);
+                if work.part.is_none() {
+                    self.adapt(batch, self.now - since);
+                }
+                self.predicted(batch, &work, instance, usable);
             }
-            (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, instance, true),
+            (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, &work, instance, usable),
             (Task::Cheap, Owner::Batch(batch)) => self.approximated(batch, instance),
-            (Task::Parity { parity, .. }, Owner::Group(group)) => self.parity_answered(group, parity),
-            (Task::Coded { worker, .. }, Owner::Group(group)) => {
+            (Task::Parity { parity, .. }, Owner::Group(group)) if usable => {
+                self.parity_answered(group, parity);
+            }
+            (Task::Coded { worker, .. }, Owner::Group(group)) if usable => {
                 self.record_coded(group);
                 self.worker_answered(group, worker);
             }
+            (_, Owner::Group(_)) => self.despair(work.owner),
             _ => {}
         }
         self.settle(work.owner);
@@ -216,6 +251,52 @@ impl Engine {
         };
         self.counters.failures += 1;
         self.call_failed(call, instance);
+    }
+
+    /// The driver rebuilt what [`crate::Action::Rebuild`] told it to; false if it cannot be given, such as one
+    /// that is not finite.
+    pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
+        self.begin(now);
+        // It may have been answered or cancelled in the same event.
+        let Some(held) = self.queries.get_mut(query) else { return };
+        let Some(decode) = held.rebuilding.take() else {
+            self.counters.ignored += 1;
+            return;
+        };
+        let (batch, due) = (held.batch, held.deadline <= self.now);
+        if held.answered {
+            return;
+        }
+        if !usable {
+            held.undecodable = decode.available;
+            self.counters.undecodable += 1;
+        }
+        // The answer comes in the place of the rebuilding, before what was said after that.
+        let later = std::mem::take(&mut self.actions);
+        if usable && !self.groups[decode.group].dead {
+            self.queries[query].rebuilt = Some(decode);
+            self.finish(query, Outcome::Reconstructed(decode));
+        } else if due {
+            self.finish(query, Outcome::Default(Reason::Deadline));
+        } else {
+            self.despair_of(batch);
+        }
+        self.actions.extend(later);
+        self.settle(Owner::Batch(batch));
+    }
+
+    /// Batches take at most so many queries from now on, and never more than the configuration says.
+    pub fn limit_batch(&mut self, now: Time, most: usize) {
+        self.begin(now);
+        self.config.max_batch = self.configured_batch.min(most.max(1));
+        let most = self.config.max_batch as f64;
+        self.batch_size = if self.config.batch_target.is_some() { self.batch_size.min(most) } else { most };
+        let filling: Vec<BatchId> = self.filling.values().copied().collect();
+        for batch in filling {
+            if self.batches[batch].queries.len() >= self.batch_size as usize {
+                self.close_batch(batch);
+            }
+        }
     }
 
     /// The driver compared a reconstruction with the prediction.
@@ -290,10 +371,10 @@ impl Engine {
     /// No more queries come for now: what fills is closed as it is, and no known queries are kept.
     pub fn flush(&mut self, now: Time) {
         self.begin(now);
-        for batch in self.filling.into_iter().flatten() {
+        while let Some((_, &batch)) = self.filling.first_key_value() {
             self.close_batch(batch);
         }
-        if let Some(group) = self.filling_group {
+        while let Some((_, &group)) = self.filling_groups.first_key_value() {
             self.close_group(group);
         }
         while let Some(query) = self.known.pop_front() {

@@ -132,7 +132,7 @@ pub enum Given {
     Approximate,
     /// A default answer: its deadline had passed.
     Deadline,
-    /// A default answer: all calls for it had failed.
+    /// A default answer: all calls for it had failed, or were refused.
     Failed,
 }
 
@@ -201,7 +201,7 @@ impl Journal {
                     Outcome::Reconstructed(decode) => self.reconstructed(engine, &decode),
                     Outcome::Approximate { .. } => Given::Approximate,
                     Outcome::Default(Reason::Deadline) => Given::Deadline,
-                    Outcome::Default(Reason::Failed) => Given::Failed,
+                    Outcome::Default(Reason::Failed) | Outcome::Refused => Given::Failed,
                 };
                 Event::Answer { query: row, given }
             }

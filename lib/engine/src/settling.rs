@@ -3,7 +3,7 @@
 use crate::Action;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
 use crate::engine::Engine;
-use crate::state::{Owner, Slot, Task, Work};
+use crate::state::{Owner, Part, Slot, Task, Work};
 
 impl Engine {
     /// A query is over, for whatever reason.
@@ -21,10 +21,8 @@ impl Engine {
         if batch.filling {
             batch.queries.retain(|&other| other != query);
             if batch.queries.is_empty() {
+                self.filling.remove(&batch.key);
                 self.batches.remove(id);
-                for place in &mut self.filling {
-                    *place = place.filter(|&filling| filling != id);
-                }
             }
             self.let_go(query);
         }
@@ -56,9 +54,15 @@ impl Engine {
                 let helps = || {
                     let group = batch.group.map(|(group, _)| &self.groups[group]);
                     work.task == Task::Deployed
+                        && !batch.refused
                         && group.is_some_and(|group| !group.dead && group.rebuildable > 0)
                 };
-                !batch.answered && (batch.open > 0 || helps())
+                let is_open = |query: &QueryId| !self.queries[*query].answered;
+                let open = || match work.part {
+                    None => batch.open > 0,
+                    Some(Part { from, to }) => batch.queries[from..to].iter().any(is_open),
+                };
+                !batch.answered && (open() || helps())
             }
         }
     }
@@ -155,10 +159,8 @@ impl Engine {
 
     /// Nothing is rebuilt from a group any more. What was sent only in coded form is sent itself.
     pub(crate) fn kill_group(&mut self, id: GroupId) {
-        self.filling_group = self.filling_group.filter(|&filling| filling != id);
-        let group = &mut self.groups[id];
-        group.filling = false;
-        group.dead = true;
+        self.no_longer_fills(id);
+        self.groups[id].dead = true;
         self.despair(Owner::Group(id));
         self.settle(Owner::Group(id));
     }

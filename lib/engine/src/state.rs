@@ -111,13 +111,19 @@ pub struct Call {
 }
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Query {
     pub(crate) row: u64,
+    /// The request that it is of.
+    pub(crate) request: u64,
     pub(crate) arrived: Time,
     pub(crate) deadline: Time,
     pub(crate) priority: u8,
     pub(crate) allow_reconstructed: bool,
+    pub(crate) class: u64,
     pub(crate) answered: bool,
+    /// Its prediction is at hand, or was refused.
+    pub(crate) done: bool,
     pub(crate) grace_set: bool,
     pub(crate) batch: BatchId,
     /// Its row of the batch.
@@ -126,12 +132,26 @@ pub(crate) struct Query {
     pub(crate) holders: u32,
     /// How it was rebuilt, or would have been.
     pub(crate) rebuilt: Option<Decode>,
+    /// How the driver is told to rebuild it, until it says whether it can.
+    pub(crate) rebuilding: Option<Decode>,
+    /// The answers that did not give a reconstruction; 0: none did not.
+    pub(crate) undecodable: Mask,
+}
+
+/// Which queries share a batch while it fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BatchKey {
+    pub(crate) class: u64,
+    /// They join no coding group: their answers must be the deployed model's own, and the code gives
+    /// reconstructions alone.
+    pub(crate) uncoded: bool,
 }
 
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Batch {
     pub(crate) queries: Vec<QueryId>,
+    pub(crate) key: BatchKey,
     pub(crate) filling: bool,
     pub(crate) priority: u8,
     /// Its place in queues.
@@ -142,8 +162,14 @@ pub(crate) struct Batch {
     pub(crate) group: Option<(GroupId, usize)>,
     /// Work of the batch itself that is queued or runs.
     pub(crate) works: Vec<CallId>,
-    /// Its predictions are at hand.
+    /// Rows whose prediction is not at hand, and was not refused.
+    pub(crate) left: usize,
+    /// There are none left.
     pub(crate) answered: bool,
+    /// Some of its rows were refused.
+    pub(crate) refused: bool,
+    /// Its predictions serve to rebuild others.
+    pub(crate) usable: bool,
     /// Who gave the approximate model's answers.
     pub(crate) cheap: Option<InstanceId>,
     pub(crate) hedged: bool,
@@ -171,6 +197,7 @@ impl Slot {
 pub(crate) struct Group {
     /// From slot 0; fewer than k while it fills, or when it is coded shorter.
     pub(crate) slots: Vec<Slot>,
+    pub(crate) class: u64,
     pub(crate) filling: bool,
     /// Nothing is rebuilt from it.
     pub(crate) dead: bool,
@@ -213,10 +240,21 @@ impl Avoid {
     }
 }
 
+/// Rows of a batch, from one to before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub(crate) task: Task,
     pub(crate) owner: Owner,
+    /// The rows of its batch that it is for; none: all.
+    pub(crate) part: Option<Part>,
+    /// The instance that refused it first, and when it was sent there.
+    pub(crate) refused_by: Option<(InstanceId, Time)>,
     /// Redundant work waits for all other work.
     pub(crate) redundant: bool,
     pub(crate) priority: u8,
@@ -229,6 +267,13 @@ pub(crate) struct Work {
     /// Where it runs and since when, if it does.
     pub(crate) running: Option<(InstanceId, Time)>,
     pub(crate) cancelled: bool,
+}
+
+impl Work {
+    /// True if it is for a row of its batch.
+    pub(crate) fn covers(&self, position: usize) -> bool {
+        self.part.is_none_or(|part| (part.from..part.to).contains(&position))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::arena::{CallId, GroupId};
 use crate::code::CodeRule;
 use crate::counters::Counters;
 use crate::engine::Engine;
-use crate::state::{Call, Owner, Role, Slot};
+use crate::state::{Call, Owner, Part, Role, Slot};
 
 /// How much an engine holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,9 @@ impl Engine {
         let work = self.works.get(call)?;
         let (instance, since) = work.running?;
         let rows = match work.owner {
-            Owner::Batch(batch) => self.batches[batch].queries.len(),
+            Owner::Batch(batch) => {
+                work.part.map_or(self.batches[batch].queries.len(), |part| part.to - part.from)
+            }
             Owner::Group(group) => self.group_rows(group),
         };
         Some(Call { task: work.task, instance, rows, waited: since - work.queued })
@@ -40,11 +42,14 @@ impl Engine {
     /// The rows of a call that runs a model on a batch: [`crate::Task::Deployed`],
     /// [`crate::Task::Copy`] and [`crate::Task::Cheap`]. None of other calls.
     pub fn rows(&self, call: CallId) -> impl Iterator<Item = u64> + '_ {
-        let batch = match self.works.get(call).map(|work| work.owner) {
+        let work = self.works.get(call);
+        let batch = match work.map(|work| work.owner) {
             Some(Owner::Batch(batch)) => self.batches.get(batch),
             _ => None,
         };
-        batch.into_iter().flat_map(|batch| &batch.queries).map(|&query| self.queries[query].row)
+        let part = work.and_then(|work| work.part).unwrap_or(Part { from: 0, to: usize::MAX });
+        let queries = batch.into_iter().flat_map(|batch| &batch.queries);
+        queries.take(part.to).skip(part.from).map(|&query| self.queries[query].row)
     }
 
     /// What is encoded in one row of a group's coded batches: slots in order, each with its row.

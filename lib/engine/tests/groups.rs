@@ -298,3 +298,35 @@ fn ragged_and_completed_groups_are_decoded_by_the_code_itself() {
         assert!((terms.sum::<f64>() - x(row)).abs() < 1e-9, "row {row}: {decode:?}");
     }
 }
+
+#[test]
+fn queries_of_different_classes_share_no_batch_and_no_group() {
+    let config = Config { max_batch: 2, batch_delay: 2 * MS, ..completing(2) };
+    let mut world = World::apart(config, 4, 1);
+    for (row, class) in [(1, 0), (2, 7), (3, 0), (4, 7), (5, 7)] {
+        world.offer(Arrival { class, ..Arrival::new(row) }).unwrap();
+    }
+    world.at(3);
+    let rows = |row| world.engine.rows(world.call_of(row)).collect::<Vec<_>>();
+    assert_eq!([rows(1), rows(2), rows(5)], [vec![1, 3], vec![2, 4], vec![5]]);
+    // The two batches of class 7 fill a group; that of class 0 is alone in its own.
+    let members = |group| world.engine.members(group, 0).map(|(_, row)| row).collect::<Vec<_>>();
+    let groups = |world: &World| {
+        let of = |&(_, _, task): &(_, _, Task)| match task {
+            Task::Parity { group, .. } => Some(group),
+            _ => None,
+        };
+        world.calls.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(groups(&world).into_iter().map(members).collect::<Vec<_>>(), [[2, 5]]);
+    // Known queries of another class complete no group.
+    for row in [2, 5] {
+        let call = world.call_of(row);
+        world.answer(call);
+    }
+    let parity = world.parity(0);
+    world.answer(parity);
+    world.at(20);
+    let last = *groups(&world).last().unwrap();
+    assert_eq!(world.engine.members(last, 0).collect::<Vec<_>>(), [(0, 1)]);
+}

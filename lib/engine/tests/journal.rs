@@ -73,6 +73,7 @@ impl World {
                         self.entries.extend(self.journal.failed(now, call));
                         self.engine.failed(now, call);
                     }
+                    Action::Rebuild { query, .. } => self.engine.decoded(now, query, true),
                     _ => {}
                 }
             }

@@ -170,6 +170,7 @@ fn run(scheme: &Scheme, seed: u64) -> Run {
                     let time: f64 = service.sample(&mut rng) * factor;
                     events.push(Reverse((now + (time * MS as f64) as Time, Event::Answer(call))));
                 }
+                Action::Rebuild { query, .. } => engine.decoded(now, query, true),
                 Action::Answer { row, outcome, .. } => {
                     assert!(!matches!(outcome, Outcome::Default(_)));
                     latencies.push((now - arrived[row as usize]) as f64 / MS as f64);

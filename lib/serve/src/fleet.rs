@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{InstanceId, Roles};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::client;
 use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
-use crate::instance::{CallContext, CallError, Instance, SyntheticInstance};
+use crate::instance::{CallContext, CallError, Instance, SyntheticInstance, within};
 use crate::lane::{Lane, Member, Network, RoleNames, Spec};
-use crate::oip::{Chunks, InferRequest, ModelMetadata, Parameters, Tensor};
+use crate::oip::{Chunks, InferRequest, Parameters, Tensor};
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// How often an instance is asked whether it is ready, and how long it may take to say so.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// Models inside this process; `parm-serve` brings libtorch's.
 pub trait Embed: Send + Sync + 'static {
@@ -154,18 +157,7 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
                 }
             }
             Instances { synthetic: Some(synthetic), .. } => {
-                let spec = Spec::new(recipe.model, &ModelMetadata::default())
-                    .map_err(|reason| format!("synthetic instances need fixed shapes: {}", reason.name()))?;
-                if spec.inputs.is_empty() || spec.outputs.is_empty() {
-                    return Err("synthetic instances need inputs and outputs in the configuration".to_owned());
-                }
-                if let Some(output) = spec.outputs.iter().find(|output| !output.is_float()) {
-                    return Err(format!(
-                        "synthetic instances give floats, not '{}' of {}",
-                        output.name, output.datatype
-                    ));
-                }
-                let spec = Arc::new(spec);
+                let spec = Arc::new(recipe.model.synthetic_spec()?);
                 for (number, behavior) in synthetic.make(index, 0).enumerate() {
                     let behavior = behavior.map_err(|error| error.to_string())?;
                     let mut instance = SyntheticInstance::new(behavior, Arc::clone(&spec));
@@ -188,8 +180,40 @@ pub(crate) struct Fleet {
     _tasks: JoinSet<()>,
 }
 
+/// An instance of the deployed model that joined.
+#[derive(Clone)]
+pub(crate) struct Joined {
+    pub(crate) id: InstanceId,
+    pub(crate) name: String,
+    pub(crate) instance: Arc<dyn Instance>,
+    /// It was ready when it was last checked.
+    pub(crate) alive: bool,
+    /// Is notified of each call that it did not answer.
+    pub(crate) suspected: Arc<Notify>,
+}
+
 /// Instances of the deployed model that joined.
-pub(crate) type Deployed = Vec<(InstanceId, Arc<dyn Instance>)>;
+pub(crate) type Deployed = Vec<Joined>;
+
+/// The last reason why something failed, so that it is logged once and not with each attempt.
+#[derive(Default)]
+pub(crate) struct LastReason(Option<String>);
+
+impl LastReason {
+    /// The last reason; empty if there was none.
+    pub(crate) fn last(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Remembers a reason; true if it differs from the last one.
+    pub(crate) fn is_new(&mut self, reason: &str) -> bool {
+        let is_new = self.0.as_deref() != Some(reason);
+        if is_new {
+            self.0 = Some(reason.to_owned());
+        }
+        is_new
+    }
+}
 
 /// What instances that join must know.
 #[derive(Clone)]
@@ -209,7 +233,10 @@ impl Fleet {
         for candidate in candidates.fixed {
             let joining = joining.clone();
             tasks.spawn(async move {
-                joining.bring_up(candidate).await;
+                let (watched, names) = (candidate.clone(), joining.names.of(candidate.roles));
+                if let Some(joined) = joining.bring_up(candidate).await {
+                    joining.watch(&watched, &names, joined).await;
+                }
             });
         }
         for named in candidates.named {
@@ -221,14 +248,17 @@ impl Fleet {
 
 impl Joining {
     /// Waits until an instance is ready, warms it up, and lets it join.
-    async fn bring_up(&self, candidate: Candidate) -> Option<InstanceId> {
+    async fn bring_up(&self, candidate: Candidate) -> Option<(InstanceId, Arc<Notify>)> {
         let names = self.names.of(candidate.roles);
         let [mut pause, longest] = LOOKS;
-        let parity_input = loop {
+        let mut said = LastReason::default();
+        let (parity_input, most_rows) = loop {
             match self.look(&candidate, &names).await {
-                Ok(input) => break input,
+                Ok(found) => break found,
                 Err(error) => {
-                    tracing::debug!(instance = candidate.name, %error, "an instance is not ready");
+                    if said.is_new(&error.to_string()) {
+                        tracing::warn!(instance = candidate.name, %error, "an instance is not ready");
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(longest);
                 }
@@ -236,17 +266,76 @@ impl Joining {
         };
         let Candidate { instance, name, roles, capacity } = candidate;
         tracing::info!(instance = name, "an instance joins");
-        let member = Member { instance: Arc::clone(&instance), name, roles, capacity, parity_input };
+        let suspected = Arc::<Notify>::default();
+        let member = Member {
+            instance: Arc::clone(&instance),
+            name: name.clone(),
+            roles,
+            capacity,
+            parity_input,
+            most_rows,
+            suspected: Arc::clone(&suspected),
+        };
         let id = self.lane.join(member).await.ok()?;
         if roles.deployed {
-            self.deployed.send_modify(|deployed| deployed.push((id, instance)));
+            let joined = Joined { id, name, instance, alive: true, suspected: Arc::clone(&suspected) };
+            self.deployed.send_modify(|deployed| deployed.push(joined));
         }
-        Some(id)
+        Some((id, suspected))
+    }
+
+    /// Checks every few seconds, and after each call that it did not answer, whether an instance is alive.
+    async fn watch(
+        &self,
+        candidate: &Candidate,
+        names: &BTreeSet<&str>,
+        (id, suspected): (InstanceId, Arc<Notify>),
+    ) {
+        let Candidate { instance, name: label, .. } = candidate;
+        let [mut pause, longest] = LOOKS;
+        let mut said = LastReason::default();
+        loop {
+            // A timeout is no failure: it is checked now and then anyway.
+            let _ = tokio::time::timeout(CHECK, suspected.notified()).await;
+            loop {
+                let looks = async {
+                    for name in names {
+                        instance.ready(name, &self.version).await?;
+                    }
+                    Ok(())
+                };
+                let looked: Result<(), CallError> = within(CHECK, looks).await;
+                let alive = looked.is_ok();
+                self.deployed.send_if_modified(|deployed| {
+                    let joined = deployed.iter_mut().find(|joined| joined.id == id);
+                    joined.is_some_and(|joined| std::mem::replace(&mut joined.alive, alive) != alive)
+                });
+                match looked {
+                    Ok(()) => break,
+                    Err(error) if said.is_new(&error.to_string()) => {
+                        tracing::warn!(instance = label, %error, "an instance does not answer");
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+            pause = LOOKS[0];
+            // Calls that go on to fail do not cause a check each.
+            tokio::time::sleep(pause).await;
+            if std::mem::take(&mut said).0.is_some() {
+                tracing::info!(instance = label, "an instance answers again");
+            }
+        }
     }
 
     /// Sees whether an instance is ready and answers; gives what its parity model calls its only
-    /// input.
-    async fn look(&self, candidate: &Candidate, names: &BTreeSet<&str>) -> Result<Option<String>, CallError> {
+    /// input, and the most rows that its models take.
+    async fn look(
+        &self,
+        candidate: &Candidate,
+        names: &BTreeSet<&str>,
+    ) -> Result<(Option<String>, Option<usize>), CallError> {
         let Candidate { instance, roles, .. } = candidate;
         for name in names {
             instance.ready(name, &self.version).await?;
@@ -258,19 +347,27 @@ impl Joining {
                 instance.infer(request.clone(), CallContext::default()).await?;
             }
         }
+        let mut most_rows = None;
+        for name in names {
+            // Not all servers say.
+            let said = instance.most_rows(name, &self.version).await.ok().flatten();
+            most_rows = most_rows.into_iter().chain(said).min();
+        }
         let parity = self.names.parity.get(roles.parity.trailing_zeros() as usize);
-        let Some(parity) = parity else { return Ok(None) };
+        let Some(parity) = parity else { return Ok((None, most_rows)) };
         let said = instance.metadata(parity, &self.version).await;
         // Not all servers say; the name is then the deployed model's.
-        Ok(said.ok().and_then(|said| match &said.inputs[..] {
+        let input = said.ok().and_then(|said| match &said.inputs[..] {
             [input] => Some(input.name.clone()),
             _ => None,
-        }))
+        });
+        Ok((input, most_rows))
     }
 
     /// Looks a name up again and again, and keeps an instance for each of its addresses.
     async fn follow(self, named: Named) {
         let mut here: BTreeMap<SocketAddr, (AbortHandle, Arc<OnceLock<InstanceId>>)> = BTreeMap::new();
+        let mut said = LastReason::default();
         // They end with this one.
         let mut tasks = JoinSet::new();
         loop {
@@ -293,18 +390,26 @@ impl Joining {
                                 let (joining, joined) = (self.clone(), Arc::new(OnceLock::new()));
                                 let id = Arc::clone(&joined);
                                 let task = tasks.spawn(async move {
-                                    if let Some(joined) = joining.bring_up(candidate).await {
-                                        id.get_or_init(|| joined);
+                                    let models = joining.names.of(candidate.roles);
+                                    if let Some(joined) = joining.bring_up(candidate.clone()).await {
+                                        id.get_or_init(|| joined.0);
+                                        joining.watch(&candidate, &models, joined).await;
                                     }
                                 });
                                 here.insert(address, (task, joined));
                             }
-                            Err(error) => tracing::error!(url = named.remote.url, %error, "no instance"),
+                            Err(error) if said.is_new(&error) => {
+                                tracing::error!(url = named.remote.url, %error, "no instance");
+                            }
+                            Err(_) => {}
                         }
                     }
                 }
                 // What was there before may still be.
-                Err(error) => tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up"),
+                Err(error) if said.is_new(&error.to_string()) => {
+                    tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up");
+                }
+                Err(_) => {}
             }
             while tasks.try_join_next().is_some() {}
             tokio::time::sleep(Duration::from_millis(named.remote.resolve_ms.max(100))).await;
@@ -312,7 +417,7 @@ impl Joining {
     }
 
     fn leave(&self, instance: InstanceId) {
-        self.deployed.send_modify(|deployed| deployed.retain(|(id, _)| *id != instance));
+        self.deployed.send_modify(|deployed| deployed.retain(|joined| joined.id != instance));
         // A lane that has stopped has no instances.
         let _ = self.lane.leave(instance);
     }
@@ -347,7 +452,6 @@ pub(crate) fn zeros(spec: &Spec, names: &RoleNames, version: &str) -> InferReque
     InferRequest {
         model: names.deployed.clone(),
         version: version.to_owned(),
-        id: "parm-warm-up".to_owned(),
         inputs: spec.inputs.iter().map(tensor).collect(),
         ..InferRequest::default()
     }

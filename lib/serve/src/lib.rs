@@ -12,6 +12,7 @@ pub mod lane;
 pub mod load;
 pub mod models;
 pub mod oip;
+mod pem;
 pub mod proto;
 pub mod server;
 mod together;

@@ -13,6 +13,14 @@ fn with(fields: &str) -> String {
 
 const CODED: &str = r#""redundancy": {"policy": "coded"},"#;
 
+/// A tensor.
+const X: &str = r#"{"name": "x", "datatype": "FP32", "shape": [2]}"#;
+
+/// A configuration with these limits.
+fn limits(of: &str) -> String {
+    with(CODED).replacen('{', &format!(r#"{{"limits": {{{of}}}, "#), 1)
+}
+
 fn refused(text: &str) -> String {
     let error = Config::parse(text).and_then(|config| config.check()).unwrap_err();
     error.to_string()
@@ -118,6 +126,18 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
         ),
         (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
         (
+            with(r#""redundancy": {"policy": "coded", "max_scale": 0.5},"#),
+            "models[0].redundancy.max_scale: found 0.5, expected a finite number from 1",
+        ),
+        (
+            with("").replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"X-A\"]}}, ", 1),
+            "limits.passed_headers.names: found 'X-A', expected the name of a header in lower case",
+        ),
+        (
+            with("").replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"host\"]}}, ", 1),
+            "limits.passed_headers.names: found 'host', which belongs to the call itself",
+        ),
+        (
             with(&format!(r#"{CODED} "faults": {{"racks": {{"count": 0}}}},"#)),
             "models[0].faults: found count = 0",
         ),
@@ -142,6 +162,49 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
     let twice = models("1", "1").replace("\"default\": true, ", "");
     assert!(refused(&twice).contains("found version 1 of 'm' twice"));
     assert!(refused(&models("1", "2")).contains("several default versions"));
+}
+
+#[test]
+fn what_could_never_start_is_refused() {
+    for (text, expected) in [
+        (with(r#""version": "","#), "models[0].version: found '', expected a version without /"),
+        (with(r#""version": "1/2","#), "models[0].version: found '1/2'"),
+        (with(&format!(r#"{CODED} "inputs": [{X}, {X}],"#)), "models[0].inputs: found 'x' twice"),
+        (with(&format!(r#"{CODED} "outputs": [{X}, {X}],"#)), "models[0].outputs: found 'x' twice"),
+        (
+            with(&format!(r#"{CODED} "inputs": [{}],"#, X.replace("\"x\"", "\"\""))),
+            "found one without a name",
+        ),
+        (with(&format!(r#"{CODED} "inputs": [{}],"#, X.replace("[2]", "[0]"))), "found size 0 of 'x'"),
+        (
+            with(&format!(r#"{CODED} "inputs": [{X}], "outputs": [{}],"#, X.replace("FP32", "INT64"))),
+            "models[0].redundancy: cannot code the output 'x' of INT64",
+        ),
+        (
+            with(&format!(r#"{CODED} "inputs": [{X}], "outputs": [{}],"#, X.replace("[2]", "[-1]"))),
+            "models[0].instances: synthetic instances need fixed shapes: variable_shape",
+        ),
+        (
+            with(&format!(r#"{CODED} "inputs": [{}], "outputs": [{X}],"#, X.replace("FP32", "BYTES"))),
+            "models[0].instances: synthetic instances need fixed shapes: datatype",
+        ),
+        (limits(r#""connections": 0"#), "limits.connections: found 0"),
+        (limits(r#""requests": 0"#), "limits.requests: found 0"),
+        (limits(r#""rows": 0"#), "limits.rows: found 0"),
+        (limits(r#""body_bytes": 0"#), "limits.body_bytes: found 0"),
+        (limits(r#""header_bytes": 0"#), "limits.header_bytes: found 0"),
+        (limits(r#""header_ms": 0"#), "limits.header_ms: found 0"),
+        (limits(r#""body_ms": 0"#), "limits.body_ms: found 0"),
+        (limits(r#""idle_ms": 0"#), "limits.idle_ms: found 0"),
+        (limits(r#""bytes": 1000"#), "limits.bytes: found 1000, expected at least body_bytes"),
+        (
+            with(CODED).replacen('{', r#"{"http": "127.0.0.1:7", "admin": "127.0.0.1:7", "#, 1),
+            "found the address 127.0.0.1:7 twice",
+        ),
+    ] {
+        let found = refused(&text);
+        assert!(found.contains(expected), "{text}\nsays: {found}\nexpected: {expected}");
+    }
 }
 
 #[test]
@@ -171,4 +234,55 @@ fn the_schema_names_every_field_of_a_model() {
         let described = fields[field]["description"].is_string();
         assert!(described, "{field} has no description");
     }
+}
+
+/// What is in files is read where the configuration is checked, and only there: a server that is told to
+/// read its configuration again says itself what is wrong.
+#[test]
+fn files_that_are_missing_or_something_else_are_found() {
+    let folder = std::env::temp_dir().join(format!("parm-config-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (name, text) in [
+        ("cert.pem", made.cert.pem()),
+        ("key.pem", made.signing_key.serialize_pem()),
+        ("other.pem", rcgen::KeyPair::generate().unwrap().serialize_pem()),
+        ("keys", "secret\n".to_owned()),
+        ("empty", String::new()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let check = |top: &str, instance: &str| {
+        let text = format!(
+            r#"{{{top} "models": [{{"name": "m", "instances": [{{{instance} "roles": ["deployed"]}}]}}]}}"#
+        );
+        let config = Config::parse(&text).unwrap().relative_to(&folder).unwrap();
+        config.check_files().map_err(|error| error.to_string())
+    };
+    let remote = |fields: &str| format!(r#""remote": {{"url": "https://localhost", {fields}}},"#);
+    let tls = |fields: &str| format!(r#""tls": {{{fields}}},"#);
+    let good = remote(r#""ca": "cert.pem", "tls": {"certificate": "cert.pem", "key": "key.pem"}"#);
+    check("", &good).unwrap();
+    check(&tls(r#""certificate": "cert.pem", "key": "key.pem", "client_ca": "cert.pem""#), &good).unwrap();
+    check(r#""keys": {"inference": "keys", "admin": "keys"},"#, &good).unwrap();
+    for (top, instance, expected) in [
+        (tls(r#""certificate": "gone", "key": "key.pem""#), good.clone(), "tls: "),
+        (tls(r#""certificate": "empty", "key": "key.pem""#), good.clone(), "empty: found no certificate"),
+        (tls(r#""certificate": "cert.pem", "key": "gone""#), good.clone(), "gone: "),
+        (tls(r#""certificate": "cert.pem", "key": "cert.pem""#), good.clone(), "cert.pem: "),
+        (tls(r#""certificate": "cert.pem", "key": "other.pem""#), good.clone(), "other.pem: "),
+        (tls(r#""certificate": "cert.pem", "key": "key.pem", "client_ca": "gone""#), good.clone(), "gone: "),
+        (tls(r#""certificate": "cert.pem", "key": "key.pem", "client_ca": "keys""#), good.clone(), "keys: "),
+        (r#""keys": {"inference": "gone"},"#.to_owned(), good.clone(), "keys: "),
+        (r#""keys": {"admin": "empty"},"#.to_owned(), good.clone(), "found no key"),
+        (String::new(), remote(r#""ca": "gone""#), "models[0].instances[0].remote: "),
+        (String::new(), remote(r#""ca": "empty""#), "empty: found no certificate"),
+        (String::new(), remote(r#""tls": {"certificate": "gone", "key": "key.pem"}"#), "gone: "),
+        (String::new(), remote(r#""tls": {"certificate": "cert.pem", "key": "other.pem"}"#), "other.pem: "),
+        (String::new(), r#""synthetic": {},"#.to_owned(), "need inputs and outputs in the configuration"),
+    ] {
+        let found = check(&top, &instance).unwrap_err();
+        assert!(found.contains(expected), "{top} {instance} says: {found}, expected: {expected}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -200,6 +200,8 @@ async fn a_lane_that_nobody_asks_any_more_ends() {
         roles: Roles::DEPLOYED,
         capacity: 1,
         parity_input: None,
+        most_rows: None,
+        suspected: std::sync::Arc::default(),
     };
     lane.join(member).await.unwrap();
     drop(lane);

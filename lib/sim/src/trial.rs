@@ -184,6 +184,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
                     self.cluster.engine.failed(self.now, call);
                 }
                 Action::Answer { row, outcome, .. } => self.answer(row, outcome)?,
+                Action::Rebuild { query, .. } => self.cluster.engine.decoded(self.now, query, true),
                 // Reconstructions are taken to agree: there are no values to compare.
                 Action::Compare { .. } => self.cluster.engine.compared(self.now, true),
                 Action::Probe { instance } => {
@@ -247,8 +248,8 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
             Outcome::Default(_) if self.cluster.fallback == Fallback::Zeros => {
                 self.ended(open, load::Outcome::Answered, |record| record.default = 1)
             }
-            Outcome::Default(reason) => {
-                let status = if reason == Reason::Deadline { 504 } else { 503 };
+            Outcome::Default(_) | Outcome::Refused => {
+                let status = if outcome == Outcome::Default(Reason::Deadline) { 504 } else { 503 };
                 self.ended(open, load::Outcome::Failed, |record| record.status = Some(status))
             }
         }

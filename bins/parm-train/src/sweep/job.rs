@@ -11,7 +11,7 @@ use parm::code_dir::{CodeDirError, CodeFile};
 use parm_cli::options::{Common, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
-    Base, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Sweep, Teaching, Whose,
+    Base, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Share, Sweep, Teaching, Whose,
 };
 use parm_cli::{Input, Io};
 use parm_torch::train;
@@ -154,7 +154,7 @@ impl<'a> Job<'a> {
             augment,
         } = &self.recipe;
         let named = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-        Ok(json!({
+        let mut settings = json!({
             "deployed": train::sha256(&self.base)?,
             "train_parity_model": self.run.parity,
             "fixed_encoder": self.run.fixed.encoder,
@@ -166,10 +166,18 @@ impl<'a> Job<'a> {
             "weight_decay": weight_decay,
             "schedule": schedule.as_ref().map(|schedule| named(schedule)),
             "precision": named(precision),
-            "validation": validation,
+            // As version 0.1.0 had it, which kept the last rows.
+            "validation": match validation.share {
+                Share::Rows(rows) => json!(rows as f64),
+                Share::Fraction(fraction) => json!(fraction),
+            },
             "seed": seed,
             "augment": named(augment),
-        }))
+        });
+        if !validation.tail && *recipe != Whose::Paper {
+            settings["validation_drawn"] = true.into();
+        }
+        Ok(settings)
     }
 
     /// The scores of this run if it was done before and is to be left alone.

@@ -88,13 +88,15 @@ pub struct Decode {
     #[arg(long, value_name = "MASK.npy", help_heading = "Losses")]
     pub parity_available: Vec<Input>,
 
-    /// What stands for a prediction that nothing can rebuild: keep, zero, uniform or a file
+    /// What stands for a prediction that nothing can rebuild: keep, zero, uniform or a file [default:
+    /// keep; with --erase: uniform]
     ///
     /// 'keep' leaves the row as it came in, 'zero' writes zeros, 'uniform' writes the same score 1/C
-    /// for each of C classes, and a file holds one row to write. Of an interpolating code no row came in
+    /// for each of C classes, and a file holds one row to write. With --erase a row that is kept is the true
+    /// prediction, and scores would count it as rebuilt. Of an interpolating code no row came in
     /// for a prediction: 'keep' then writes zeros as well.
-    #[arg(long, value_name = "WHAT", default_value = "keep", help_heading = "Losses")]
-    pub default: DefaultPrediction,
+    #[arg(long, value_name = "WHAT", help_heading = "Losses")]
+    pub default: Option<DefaultPrediction>,
 
     /// Write a mask [N]: false where a prediction is missing and nothing could rebuild it
     #[arg(long, value_name = "FILE", help_heading = "Losses")]

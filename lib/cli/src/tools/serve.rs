@@ -24,7 +24,8 @@ pub struct Serve {
 
     /// Read the configuration, say what is wrong with it, and stop
     ///
-    /// The files of embedded models must be there, but are not loaded.
+    /// Says what needs no key, too. Files of keys and certificates are read. The files of embedded models must
+    /// be there, but are not loaded.
     #[arg(long)]
     pub check_config: bool,
 

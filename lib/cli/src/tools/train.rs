@@ -2,7 +2,9 @@
 
 mod sweep;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -491,9 +493,12 @@ pub struct Recipe {
     #[arg(long, value_name = "HOW", default_value = "f32")]
     pub precision: Precision,
 
-    /// Rows kept for validation, taken from the end: a number, or a fraction below 1
-    #[arg(long, value_name = "N|F", default_value = "0.1", value_parser = not_negative)]
-    pub validation: f64,
+    /// Rows kept for validation: a number, or a fraction below 1
+    ///
+    /// They are drawn from all rows by the seed, of each class its share where there are labels. With 'tail:'
+    /// before the number, as by --recipe paper, they are the last rows: only for rows in random order.
+    #[arg(long, value_name = "[tail:]N|F", default_value = "0.1")]
+    pub validation: ValidationOption,
 
     /// The seed of initial weights and of the order of rows
     ///
@@ -510,6 +515,59 @@ pub struct Recipe {
     /// SIGINT and SIGTERM save a checkpoint before they end the program; a second one ends it at once.
     #[arg(long)]
     pub resume: bool,
+}
+
+/// The rows that are kept for validation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValidationOption {
+    /// How many they are.
+    pub share: Share,
+    /// Whether they are the last rows.
+    pub tail: bool,
+}
+
+/// Some of all rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Share {
+    /// So many.
+    Rows(usize),
+    /// This fraction, below 1.
+    Fraction(f64),
+}
+
+impl Share {
+    /// How many they are of so many rows.
+    #[must_use]
+    pub fn of(self, rows: usize) -> usize {
+        match self {
+            Self::Rows(count) => count,
+            Self::Fraction(fraction) => (fraction * rows as f64).floor() as usize,
+        }
+    }
+}
+
+impl FromStr for ValidationOption {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (amount, tail) = text.strip_prefix("tail:").map_or((text, false), |amount| (amount, true));
+        let share = match (amount.parse(), amount.parse()) {
+            (Ok(rows), _) => Share::Rows(rows),
+            (_, Ok(fraction)) if (0.0..1.0).contains(&fraction) => Share::Fraction(fraction),
+            _ => return Err("expected whole rows, or a fraction from 0 to below 1"),
+        };
+        Ok(Self { share, tail })
+    }
+}
+
+impl fmt::Display for ValidationOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tail { "tail:" } else { "" })?;
+        match self.share {
+            Share::Rows(rows) => write!(f, "{rows}"),
+            Share::Fraction(fraction) => write!(f, "{fraction}"),
+        }
+    }
 }
 
 /// A way in which images are changed.
@@ -543,4 +601,28 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn not_negative(text: &str) -> Result<f64, String> {
     number(text).and_then(|value| if value >= 0.0 { Ok(value) } else { Err("expected 0 or more".into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_for_validation_are_a_count_or_a_fraction() {
+        let parse = |text: &str| text.parse::<ValidationOption>();
+        for (text, share, tail, of_ten) in [
+            ("3", Share::Rows(3), false, 3),
+            ("1", Share::Rows(1), false, 1),
+            ("0.25", Share::Fraction(0.25), false, 2),
+            ("tail:0.5", Share::Fraction(0.5), true, 5),
+            ("tail:0", Share::Rows(0), true, 0),
+        ] {
+            let option = ValidationOption { share, tail };
+            assert_eq!((parse(text), option.to_string().as_str()), (Ok(option), text));
+            assert_eq!(share.of(10), of_ten);
+        }
+        for text in ["1.0", "2.5", "-1", "", "tail:", "head:3", "NaN", "inf"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
 }

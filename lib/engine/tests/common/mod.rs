@@ -38,12 +38,14 @@ pub(crate) struct World {
     pub(crate) log: Vec<(Time, Action)>,
     /// All calls that were ever sent, in order.
     pub(crate) calls: Vec<(CallId, InstanceId, Task)>,
+    /// False: what is rebuilt cannot be given.
+    pub(crate) decodes: bool,
 }
 
 impl World {
     pub(crate) fn new(config: Config) -> Self {
         let engine = Engine::new(config).unwrap();
-        Self { engine, now: 0, log: Vec::new(), calls: Vec::new() }
+        Self { engine, now: 0, log: Vec::new(), calls: Vec::new(), decodes: true }
     }
 
     /// With so many instances for the deployed model and one for each of r parity models.
@@ -69,6 +71,9 @@ impl World {
             if let Action::Dispatch { call, instance } = action {
                 let task = self.engine.call(call).expect("a call that is sent runs").task;
                 self.calls.push((call, instance, task));
+            }
+            if let Action::Rebuild { query, .. } = action {
+                self.engine.decoded(self.now, query, self.decodes);
             }
             self.log.push((self.now, action));
         }
@@ -109,6 +114,15 @@ impl World {
 
     pub(crate) fn fail(&mut self, call: CallId) {
         self.does(|engine, now| engine.failed(now, call));
+    }
+
+    pub(crate) fn refuse(&mut self, call: CallId) {
+        self.does(|engine, now| engine.refused(now, call));
+    }
+
+    /// A query of a request.
+    pub(crate) fn arrive_of(&mut self, request: u64, row: u64) -> QueryId {
+        self.offer(Arrival { request, ..Arrival::new(row) }).unwrap()
     }
 
     /// The last call that ran the deployed model on a row.
@@ -168,6 +182,11 @@ impl World {
             Some((at, Outcome::Default(reason))) => Some((at, reason)),
             _ => None,
         }
+    }
+
+    /// When a row was refused, in ms.
+    pub(crate) fn refused(&self, row: u64) -> Option<Time> {
+        self.answer_of(row).and_then(|(at, outcome)| (outcome == Outcome::Refused).then_some(at))
     }
 
     pub(crate) fn released(&self, row: u64) -> bool {

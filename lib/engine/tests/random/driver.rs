@@ -1,6 +1,6 @@
 //! The driver of one episode.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parm_engine::{Arrival, CallId, Engine, GroupId, InstanceId, QueryId, Role, Roles, Task, Time};
 use rand::{RngExt, SeedableRng};
@@ -10,11 +10,17 @@ use crate::scenario::{Facts, Seen, config};
 
 const MS: Time = 1_000_000;
 
+#[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Row {
     pub(crate) query: QueryId,
     pub(crate) deadline: Time,
     pub(crate) allowed: bool,
+    pub(crate) class: u64,
     pub(crate) prediction: Option<u64>,
+    /// It is never coded.
+    pub(crate) uncoded: bool,
+    /// Instances refused calls that it was in.
+    pub(crate) refused: u32,
     pub(crate) over: bool,
     pub(crate) released: bool,
 }
@@ -72,6 +78,8 @@ pub(crate) struct Driver {
     pub(crate) groups: HashMap<GroupId, Group>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) gone: Vec<InstanceId>,
+    /// Rows that were answered with what must not rebuild others.
+    pub(crate) unfit: HashSet<u64>,
     /// Comparisons to report.
     pub(crate) compared: Vec<bool>,
     pub(crate) peak: usize,
@@ -94,6 +102,7 @@ impl Driver {
             groups: HashMap::new(),
             instances: Vec::new(),
             gone: Vec::new(),
+            unfit: HashSet::new(),
             compared: Vec::new(),
             peak: 0,
         };
@@ -118,8 +127,9 @@ impl Driver {
         match self.rng.random_range(0..1000) {
             0..300 => self.arrive(),
             300..650 => self.answer(),
-            650..670 => self.fail(),
-            670..690 => self.report_of_the_past(),
+            650..665 => self.fail(),
+            665..680 => self.refuse(),
+            680..690 => self.report_of_the_past(),
             690..705 => self.cancel(),
             705..900 => self.pass_time(),
             900..970 => self.wake(late),
@@ -134,6 +144,10 @@ impl Driver {
             }
             996 => self.engine.resume_coding(self.now),
             997 => self.engine.flush(self.now),
+            998 => {
+                let most = self.rng.random_range(1..=self.facts.max_batch);
+                self.engine.limit_batch(self.now, most);
+            }
             _ => {
                 // A clock that goes back: nothing but a count.
                 self.catch_up();
@@ -155,6 +169,10 @@ impl Driver {
             deadline: brings.then_some(own),
             priority: self.rng.random_range(0..3),
             allow_reconstructed: self.rng.random_bool(0.8),
+            coded: self.rng.random_bool(0.9),
+            // One to a few in a row.
+            request: row / self.facts.of_a_request,
+            class: self.rng.random_range(0..5_u64).saturating_sub(3),
         };
         if let Ok(query) = self.engine.arrive(self.now, arrival) {
             self.rows.push(Row {
@@ -162,7 +180,10 @@ impl Driver {
                 // Of a query without one, the engine's; it is asserted below only for its own.
                 deadline: if brings { own } else { Time::MAX },
                 allowed: arrival.allow_reconstructed,
+                class: arrival.class,
                 prediction: None,
+                uncoded: !arrival.coded,
+                refused: 0,
                 over: false,
                 released: false,
             });
@@ -187,10 +208,15 @@ impl Driver {
         self.catch_up();
         let Some(running) = self.pick() else { return };
         let call = running.call;
+        let fit = self.rng.random_bool(0.95);
         match running.task {
             Task::Deployed | Task::Copy => {
                 for (&row, &answer) in running.rows.iter().zip(&running.answers) {
+                    let first = self.held(row).prediction.is_none();
                     self.held(row).prediction.get_or_insert(answer);
+                    if first && !fit {
+                        self.unfit.insert(row);
+                    }
                 }
             }
             Task::Cheap => {}
@@ -202,7 +228,21 @@ impl Driver {
                 self.groups.entry(group).or_default().outputs.insert(worker, running.answers);
             }
         }
-        self.engine.answered(self.now, call);
+        if fit {
+            self.engine.answered(self.now, call);
+        } else {
+            self.engine.answered_unfit(self.now, call);
+        }
+        self.forget_those_who_left();
+    }
+
+    fn refuse(&mut self) {
+        self.catch_up();
+        let Some(running) = self.pick() else { return };
+        for &row in &running.rows {
+            self.rows[row as usize].refused += 1;
+        }
+        self.engine.refused(self.now, running.call);
         self.forget_those_who_left();
     }
 
@@ -222,10 +262,10 @@ impl Driver {
             return;
         }
         let before = self.engine.counters().ignored;
-        if self.rng.random_bool(0.5) {
-            self.engine.answered(self.now, call);
-        } else {
-            self.engine.failed(self.now, call);
+        match self.rng.random_range(0..3) {
+            0 => self.engine.answered(self.now, call),
+            1 => self.engine.refused(self.now, call),
+            _ => self.engine.failed(self.now, call),
         }
         assert_eq!(self.engine.counters().ignored, before + 1);
     }
@@ -379,8 +419,12 @@ impl Driver {
 
     fn seen(&self) -> Seen {
         let c = self.engine.counters();
-        let answered =
-            c.predictions + c.reconstructed + c.approximate + c.default_deadline + c.default_failed;
+        let answered = c.predictions
+            + c.reconstructed
+            + c.approximate
+            + c.default_deadline
+            + c.default_failed
+            + c.refused;
         assert_eq!(c.queries, answered + c.cancelled, "{c:?}");
         assert_eq!(c.queries, self.rows.len() as u64);
         Seen::of(c)

@@ -1,5 +1,7 @@
 //! What the driver does with actions, and what it checks of each.
 
+use std::collections::BTreeSet;
+
 use parm_engine::{Action, CallId, Decode, GroupId, InstanceId, Outcome, QueryId, Reason, Role, Task, Time};
 use rand::RngExt;
 
@@ -13,6 +15,12 @@ impl Driver {
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(call, instance),
                 Action::Cancel { call, instance } => self.cancelled(call, instance),
+                Action::Rebuild { query, row, decode } => {
+                    assert!(!self.held(row).over, "row {row} is rebuilt after its answer");
+                    assert_eq!(self.decode(decode), Some(field::query(row)), "row {row}: {decode:?}");
+                    let usable = self.rng.random_bool(0.95);
+                    self.engine.decoded(self.now, query, usable);
+                }
                 Action::Answer { query, row, outcome, late } => self.answered(query, row, outcome, late),
                 Action::Compare { row, decode, .. } => {
                     let prediction = self.held(row).prediction.expect("what is compared is there");
@@ -69,7 +77,14 @@ impl Driver {
         for &row in &rows {
             self.held(row);
         }
+        self.see_one_class(rows.iter().copied());
         self.running.push(Running { call, instance: id, task: of.task, rows, answers });
+    }
+
+    /// Batches and groups hold queries of one class.
+    fn see_one_class(&self, rows: impl Iterator<Item = u64>) {
+        let classes: BTreeSet<u64> = rows.map(|row| self.rows[row as usize].class).collect();
+        assert!(classes.len() <= 1, "queries of the classes {classes:?} are together");
     }
 
     /// Encodes a group for a worker, and gives what its model, of the first version, makes of it.
@@ -85,8 +100,9 @@ impl Driver {
             members.push(slots);
         }
         for &member in members.iter().flatten().flatten() {
-            self.held(member);
+            assert!(!self.held(member).uncoded, "row {member} is coded");
         }
+        self.see_one_class(members.iter().flatten().flatten().copied());
         let encode = |slots: &Vec<Option<u64>>| {
             let terms = slots.iter().enumerate().filter_map(|(slot, member)| {
                 Some(field::times(field::weight(k, systematic, worker, slot), field::query((*member)?)))
@@ -113,6 +129,7 @@ impl Driver {
             let answer = if systematic && worker < k {
                 // A batch that is shorter has nothing in this row.
                 let Some(member) = members[worker] else { continue };
+                assert!(!self.unfit.contains(&member), "row {member} rebuilds others");
                 self.rows[member as usize].prediction.expect("an available slot has its prediction")
             } else {
                 group.outputs[&worker][decode.row]
@@ -164,6 +181,9 @@ impl Driver {
                 assert!(deadline == Time::MAX || now >= deadline, "row {row} is given up early");
             }
             Outcome::Default(Reason::Failed) => assert!(prediction.is_none()),
+            Outcome::Refused => {
+                assert!(prediction.is_none() && self.rows[row as usize].refused > 0, "row {row}");
+            }
         }
     }
 

@@ -37,6 +37,10 @@ impl Seen {
             ("work cancelled", c.work_cancelled),
             ("shed", c.shed),
             ("timeouts", c.timeouts),
+            ("refused", c.refused),
+            ("refusals", c.refusals),
+            ("splits", c.splits),
+            ("undecodable", c.undecodable),
             ("retries", c.retries),
             ("hedges", c.hedges),
             ("hedges unpaid", c.hedges_unpaid),
@@ -62,6 +66,8 @@ impl Seen {
 #[derive(Clone, Copy)]
 pub(crate) struct Facts {
     pub(crate) k: usize,
+    pub(crate) max_batch: usize,
+    pub(crate) of_a_request: u64,
     pub(crate) systematic: bool,
     pub(crate) parities: usize,
     pub(crate) max_queries: usize,
@@ -131,6 +137,8 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
     };
     let facts = Facts {
         k,
+        max_batch: config.max_batch,
+        of_a_request: rng.random_range(1..=3),
         systematic,
         parities: if coded && systematic { r } else { 0 },
         max_queries: config.max_queries,

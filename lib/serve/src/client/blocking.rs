@@ -51,7 +51,8 @@ impl Caller {
         }
     }
 
-    /// Sends a request, or as soon as fewer are on their way; its time counts from then.
+    /// Sends a request, or as soon as fewer are on their way; its time counts from then. If the connection
+    /// breaks off, it is sent once more, unless it is a step of a sequence.
     #[must_use]
     pub fn call(&self, instance: &Arc<dyn Instance>, request: InferRequest, timeout: Duration) -> Promise {
         let (instance, at_once) = (Arc::clone(instance), Arc::clone(&self.at_once));
@@ -59,9 +60,16 @@ impl Caller {
         let call = async move {
             // It is never closed.
             let _slot = at_once.acquire().await;
-            let context = CallContext { timeout: Some(timeout), ..CallContext::default() };
-            // Who does not wait any more need not know.
-            let _ = reply.send(within(timeout, instance.infer(request, context)).await);
+            let once = async || {
+                let context = CallContext { timeout: Some(timeout), ..CallContext::default() };
+                within(timeout, instance.infer(request.clone(), context)).await
+            };
+            let mut result = once().await;
+            if matches!(result, Err(CallError::Unreachable(_))) && !request.is_step() {
+                result = once().await;
+            }
+            // The caller may have dropped the promise.
+            let _ = reply.send(result);
         };
         if let Some(runtime) = &self.runtime {
             runtime.spawn(call);

@@ -1,29 +1,63 @@
 //! Connections to one address.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::Error;
 use super::target::{Protocol, Target};
+use crate::config::Identity;
 use crate::instance::CallError;
+use crate::pem;
 
 /// How long a connection may take, TLS included.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Bytes that come and go.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
+    /// What the system has for it, which is not read by this.
+    fn input(&self) -> Input;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Nothing,
+    Bytes,
+    /// The other side has closed.
+    End,
+}
+
+impl Io for TcpStream {
+    fn input(&self) -> Input {
+        match SockRef::from(self).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Input::End,
+            Ok(_) => Input::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Input::Nothing,
+            Err(_) => Input::End,
+        }
+    }
+}
+
+impl Io for TlsStream<TcpStream> {
+    fn input(&self) -> Input {
+        match self.get_ref().0.input() {
+            // They may be of TLS itself.
+            Input::Bytes => Input::Nothing,
+            other => other,
+        }
+    }
+}
 
 /// Makes connections.
 pub(super) struct Dialer {
@@ -41,18 +75,25 @@ impl Dialer {
             url: target.authority.to_string(),
             problem: format!("which certificates cannot name: {error}"),
         })?;
-        let mut roots = RootCertStore::empty();
-        match &target.ca {
-            Some(path) => trust(&mut roots, path)
+        let roots = match &target.ca {
+            Some(path) => pem::authorities(path)
                 .map_err(|problem| Error::Certificates { path: path.clone(), problem })?,
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        }
+            None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
+        };
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = config
+        let config = config
             .map_err(|error| Error::Url { url: target.authority.to_string(), problem: error.to_string() })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match &target.identity {
+            None => config.with_no_client_auth(),
+            Some(Identity { certificate, key }) => pem::identity(certificate, key)
+                .and_then(|(chain, private)| {
+                    let config = config.with_client_auth_cert(chain, private);
+                    config.map_err(|error| format!("{}: {error}", key.display()))
+                })
+                .map_err(Error::Identity)?,
+        };
         config.alpn_protocols = match target.protocol {
             Protocol::Http(_) => vec![b"http/1.1".to_vec()],
             Protocol::Grpc => vec![b"h2".to_vec()],
@@ -78,13 +119,4 @@ impl Dialer {
             Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
         })
     }
-}
-
-/// Trusts the certificates of a PEM file.
-fn trust(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() { Err("found no certificate".to_owned()) } else { Ok(()) }
 }

@@ -25,7 +25,7 @@ pub(super) fn said(error: Error) -> CallError {
     match error.status {
         Status::InvalidArgument | Status::TooLarge => CallError::Refused(error),
         // The client has no part in how this server is known to its instances.
-        Status::Unauthenticated => CallError::Failed(Error::new(
+        Status::Unauthenticated | Status::Forbidden => CallError::Failed(Error::new(
             Status::Unavailable,
             format!("the instance refuses this server's credentials: {error}"),
         )),
@@ -49,21 +49,6 @@ pub(super) fn broke(error: &(dyn StdError + 'static)) -> CallError {
     } else {
         CallError::Unreachable(format!("the connection broke off: {text}"))
     }
-}
-
-/// True if the other side closed the connection, and the call may be sent over another.
-pub(super) fn is_closed(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|error| {
-        error.downcast_ref().is_some_and(|error: &hyper::Error| {
-            error.is_canceled() || error.is_closed() || error.is_incomplete_message()
-        }) || error
-            .downcast_ref()
-            .is_some_and(|error: &h2::Error| error.is_io() || error.is_go_away() && error.is_remote())
-            || error.downcast_ref().is_some_and(|error: &io::Error| {
-                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-            })
-    })
 }
 
 /// An error and what caused it.

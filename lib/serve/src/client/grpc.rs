@@ -13,8 +13,10 @@ use percent_encoding::percent_decode;
 use prost::Message;
 
 use super::dial::Dialer;
+use super::echo::Echo;
 use super::failure::{refused, said};
 use super::http2::Http2;
+use super::reply::Reply;
 use super::target::Target;
 use crate::instance::{CallContext, CallError};
 use crate::oip::grpc::frame;
@@ -22,20 +24,28 @@ use crate::oip::grpc::{read_model_metadata, read_response};
 use crate::oip::http::Body;
 use crate::oip::{Error, InferRequest, InferResponse, ModelMetadata, Status};
 use crate::proto::{
-    ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
-    ServerReadyRequest, ServerReadyResponse,
+    ModelConfigRequest, ModelConfigResponse, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+    ModelReadyRequest, ModelReadyResponse, ServerReadyRequest, ServerReadyResponse,
 };
+
+const RESOURCE_EXHAUSTED: i32 = 8;
 
 /// A server at one address.
 pub(super) struct Grpc {
     target: Target,
     http: Http2,
+    pub(super) echo: Echo,
     body_bytes: usize,
 }
 
 impl Grpc {
     pub(super) fn new(target: Target, dialer: Dialer, body_bytes: usize) -> Self {
-        Self { target, http: Http2::new(dialer), body_bytes }
+        Self { target, http: Http2::new(dialer), echo: Echo::default(), body_bytes }
+    }
+
+    /// What it is called, for people.
+    pub(super) fn name(&self) -> &str {
+        self.target.authority.as_str()
     }
 
     pub(super) async fn infer(
@@ -44,8 +54,12 @@ impl Grpc {
         call: &CallContext,
     ) -> Result<InferResponse, CallError> {
         let body = frame::encode_request(request).map_err(CallError::Refused)?;
-        let response: ModelInferResponse = self.call("ModelInfer", body, call).await?;
-        read_response(response).map_err(garbled)
+        let read = |response: ModelInferResponse| {
+            let response = read_response(response).map_err(garbled)?;
+            self.echo.check(request, &response)?;
+            Ok(response)
+        };
+        self.call("ModelInfer", body, call, read).await
     }
 
     pub(super) async fn ready(&self, name: String, version: String) -> Result<(), CallError> {
@@ -66,17 +80,25 @@ impl Grpc {
         read_model_metadata(said).map_err(garbled)
     }
 
-    async fn ask<M: Message + Default>(&self, method: &str, request: &impl Message) -> Result<M, CallError> {
-        let body = frame::encode(request).map_err(CallError::Refused)?;
-        self.call(method, body, &CallContext::default()).await
+    /// What the configuration of a model says, as Triton has it.
+    pub(super) async fn max_batch_size(&self, name: String, version: String) -> Result<i64, CallError> {
+        let said: ModelConfigResponse =
+            self.ask("ModelConfig", &ModelConfigRequest { name, version }).await?;
+        Ok(said.config.map_or(0, |config| config.max_batch_size.into()))
     }
 
-    async fn call<M: Message + Default>(
+    async fn ask<M: Message + Default>(&self, method: &str, request: &impl Message) -> Result<M, CallError> {
+        let body = frame::encode(request).map_err(CallError::Refused)?;
+        self.call(method, body, &CallContext::default(), Ok).await
+    }
+
+    async fn call<M: Message + Default, T>(
         &self,
         method: &str,
         body: Body,
         call: &CallContext,
-    ) -> Result<M, CallError> {
+        read: impl FnOnce(M) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let uri = Uri::builder()
             .scheme(self.target.scheme())
             .authority(self.target.authority.clone())
@@ -91,21 +113,29 @@ impl Grpc {
         if let Some(timeout) = call.timeout.and_then(timeout) {
             headers.insert(HeaderName::from_static("grpc-timeout"), timeout);
         }
-        let reply = self.http.call(request, self.body_bytes).await?;
-        if reply.code != StatusCode::OK {
-            // A proxy, or a server of something else: what it dislikes is not the request.
-            return Err(match refused(reply.code, &reply.body) {
-                CallError::Refused(error) if error.status == Status::InvalidArgument => {
-                    CallError::Garbled(format!("found status {} of HTTP: {error}", reply.code.as_u16()))
-                }
-                error => error,
-            });
+        self.http.call(request, self.body_bytes, |reply| read(message(reply)?)).await
+    }
+}
+
+/// The message of an answer, or what it says in place of one.
+fn message<M: Message + Default>(reply: Reply) -> Result<M, CallError> {
+    if reply.code != StatusCode::OK {
+        // A proxy, or a server of something else: what it dislikes is not the request.
+        return Err(match refused(reply.code, &reply.body) {
+            CallError::Refused(error) if error.status == Status::InvalidArgument => {
+                CallError::Garbled(format!("found status {} of HTTP: {error}", reply.code.as_u16()))
+            }
+            error => error,
+        });
+    }
+    match reply.trailers.as_ref().and_then(status).or_else(|| status(&reply.headers)) {
+        Some((0, _)) => frame::decode(reply.body).map_err(garbled),
+        // Servers say so when they are busy.
+        Some((RESOURCE_EXHAUSTED, message)) => {
+            Err(CallError::Failed(Error::new(Status::Unavailable, message)))
         }
-        match reply.trailers.as_ref().and_then(status).or_else(|| status(&reply.headers)) {
-            Some((0, _)) => frame::decode(reply.body).map_err(garbled),
-            Some((code, message)) => Err(said(Error::new(Status::from_grpc(code), message))),
-            None => Err(CallError::Garbled("found no grpc-status, expected an answer of gRPC".to_owned())),
-        }
+        Some((code, message)) => Err(said(Error::new(Status::from_grpc(code), message))),
+        None => Err(CallError::Garbled("found no grpc-status, expected an answer of gRPC".to_owned())),
     }
 }
 

@@ -1,20 +1,24 @@
 //! Calls over HTTP/1.1: one at a time on each connection, which is kept for the next.
 //!
-//! A connection is driven by the call on it, in the call's own task, and by nobody while it is kept.
+//! A connection is driven by the call on it, in the call's own task, and by nobody while it is kept. One on
+//! which anything came that does not belong to the answer of its call is not kept: the next call would take
+//! it for its own answer.
+//!
+//! A request of which a byte was written may have run: it is not sent again.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
-use std::time::Duration;
 
 use http::Request;
 use hyper::client::conn::http1::{self, SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 
-use super::dial::{Dialer, Io};
-use super::failure::{broke, is_closed};
+use super::dial::Dialer;
+use super::failure::broke;
 use super::reply::{Reply, receive};
+use super::watch::{Progress, Tracked, Watched};
 use crate::instance::CallError;
 use crate::oip::http::Body;
 use crate::together::Again;
@@ -22,23 +26,23 @@ use crate::together::Again;
 /// The most connections that are kept.
 const MOST_IDLE: usize = 64;
 
-/// How long a server may take to read what is left of a request that it has answered.
-const TO_SETTLE: Duration = Duration::from_secs(1);
-
 /// Connections to one address.
 pub(super) struct Http1 {
     dialer: Dialer,
-    idle: Arc<Idle>,
+    idle: Idle,
 }
 
 /// A connection, and what drives it.
 struct Connection {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Tracked>,
     driver: Driver,
+    progress: Arc<Progress>,
+    /// It may be used again.
+    is_sound: bool,
 }
 
 /// Reads and writes; none once the connection is over.
-struct Driver(Option<http1::Connection<TokioIo<Box<dyn Io>>, Body>>);
+struct Driver(Option<http1::Connection<TokioIo<Watched>, Tracked>>);
 
 impl Driver {
     fn poll(&mut self, context: &mut Context<'_>) {
@@ -61,28 +65,34 @@ impl Driver {
     }
 }
 
-/// Why there is no reply.
-enum Failure {
-    /// The request was not answered.
-    Unanswered(hyper::Error),
-    Call(CallError),
-}
-
 impl Connection {
-    async fn call(&mut self, request: Request<Body>, limit: usize) -> Result<Reply, Failure> {
-        let Self { sender, driver } = self;
+    fn new(sender: SendRequest<Tracked>, driver: Driver, progress: Arc<Progress>) -> Self {
+        Self { sender, driver, progress, is_sound: true }
+    }
+
+    async fn call(&mut self, request: Request<Body>, limit: usize) -> Result<Reply, CallError> {
+        let Self { sender, driver, progress, is_sound } = self;
+        let request = request.map(|body| progress.begin(body));
         let answer = async {
-            let response = sender.send_request(request).await.map_err(Failure::Unanswered)?;
+            let response = sender.send_request(request).await.map_err(|error| broke(&error))?;
             let (parts, mut body) = response.into_parts();
-            receive(parts, &mut body, limit).await.map_err(Failure::Call)
+            // An error may come early: the server does not read what it refuses.
+            *is_sound = progress.head_came();
+            if !*is_sound && parts.status.is_success() {
+                let text = "the answer began before its request was sent: it is another call's";
+                return Err(CallError::Mismatched(text.to_owned()));
+            }
+            let reply = receive(parts, &mut body, limit).await?;
+            progress.end();
+            Ok(reply)
         };
         driver.until(answer).await
     }
 
-    /// True if the server has not closed it, and it is done with what was sent before.
+    /// True if nothing has come since the last answer, and the server has not closed it.
     fn is_ready(&mut self) -> bool {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
-        self.sender.is_ready()
+        self.is_sound && self.sender.is_ready()
     }
 }
 
@@ -94,6 +104,7 @@ impl Idle {
     fn take(&self) -> Option<Connection> {
         loop {
             let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            connection.progress.look();
             if connection.is_ready() {
                 return Some(connection);
             }
@@ -115,52 +126,44 @@ impl Idle {
 
 impl Http1 {
     pub(super) fn new(dialer: Dialer) -> Self {
-        Self { dialer, idle: Arc::default() }
+        Self { dialer, idle: Idle::default() }
     }
 
-    /// Sends a request, and waits for the answer, which may have `limit` bytes. Dropped before it has
-    /// come, this closes the connection.
-    pub(super) async fn call(&self, request: Request<Body>, limit: usize) -> Result<Reply, CallError> {
-        if let Some(mut connection) = self.idle.take() {
+    /// Sends a request, waits for the answer, which may have `limit` bytes, and reads it. Dropped before it
+    /// has come, this closes the connection.
+    pub(super) async fn call<T>(
+        &self,
+        request: Request<Body>,
+        limit: usize,
+        read: impl FnOnce(Reply) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let (mut connection, reply) = loop {
+            let kept = self.idle.take();
+            let is_new = kept.is_none();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.dial().await?,
+            };
             match connection.call(request.clone(), limit).await {
-                Ok(reply) => {
-                    self.keep(connection);
-                    return Ok(reply);
-                }
+                Ok(reply) => break (connection, reply),
                 // The server closed it while it waited.
-                Err(Failure::Unanswered(error)) if is_closed(&error) => {}
-                Err(failure) => return Err(failure.into()),
+                Err(_) if !is_new && connection.progress.is_untouched() => {}
+                Err(error) => return Err(error),
             }
+        };
+        let result = read(reply);
+        // Who knows what follows an answer that is none to the request.
+        let is_answer = !matches!(result, Err(CallError::Garbled(_) | CallError::Mismatched(_)));
+        if is_answer && connection.is_ready() {
+            self.idle.keep(connection);
         }
-        let (sender, driver) =
-            handshake(TokioIo::new(self.dialer.dial().await?)).await.map_err(|error| broke(&error))?;
-        let mut connection = Connection { sender, driver: Driver(Some(driver)) };
-        let reply = connection.call(request, limit).await?;
-        self.keep(connection);
-        Ok(reply)
+        result
     }
 
-    /// Keeps a connection for the next call, as soon as it is done with this one.
-    fn keep(&self, mut connection: Connection) {
-        if connection.is_ready() {
-            return self.idle.keep(connection);
-        }
-        let idle = Arc::clone(&self.idle);
-        tokio::spawn(async move {
-            let Connection { sender, driver } = &mut connection;
-            let settled = driver.until(sender.ready());
-            if let Ok(Ok(())) = tokio::time::timeout(TO_SETTLE, settled).await {
-                idle.keep(connection);
-            }
-        });
-    }
-}
-
-impl From<Failure> for CallError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Unanswered(error) => broke(&error),
-            Failure::Call(error) => error,
-        }
+    async fn dial(&self) -> Result<Connection, CallError> {
+        let progress = Arc::new(Progress::default());
+        let io = Watched::new(self.dialer.dial().await?, Arc::clone(&progress));
+        let (sender, driver) = handshake(TokioIo::new(io)).await.map_err(|error| broke(&error))?;
+        Ok(Connection::new(sender, Driver(Some(driver)), progress))
     }
 }

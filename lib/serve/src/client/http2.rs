@@ -3,24 +3,27 @@
 //! One connection slows down when large tensors share it, so that there are several; a further one is
 //! made only when all others are in use.
 //!
+//! A connection that reported an error is not used again. A request is sent again only if the server surely
+//! did not take it: it was not written, or the server says so.
+//!
 //! This is h2, without hyper around it: that sends a request's body when its head has been written, and so
 //! wakes the server twice.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream};
 use http::Request;
 use http_body::{Body as _, Frame};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::dial::Dialer;
-use super::failure::{broke, is_closed};
+use super::failure::broke;
 use super::reply::{Reply, receive};
 use crate::instance::CallError;
 use crate::oip::http::Body;
@@ -36,6 +39,12 @@ const CONNECTIONS: usize = 4;
 /// A connection on which so many calls in a row were given up is not used again: the other side may be
 /// gone without a word.
 const GIVEN_UP: u32 = 8;
+
+/// Connections that a call tries before it dials one of its own.
+const TRIED: usize = 2;
+
+/// The most interim replies (1xx) before an answer.
+const INTERIM: usize = 32;
 
 /// Connections to one address.
 pub(super) struct Http2 {
@@ -58,20 +67,82 @@ struct Numbered {
     number: u64,
     connection: SendRequest<Bytes>,
     finished: Finished,
+    /// It is over, or reported an error: no call begins on it.
+    over: Arc<AtomicBool>,
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// The server did not take the request.
+    NotTaken(h2::Error),
+    /// It may have.
+    Unanswered(CallError),
 }
 
 impl Numbered {
     /// Sends a request; gives the head of its answer.
-    async fn send(&self, request: Request<Body>) -> Result<http::Response<RecvStream>, h2::Error> {
-        let mut connection = self.connection.clone().ready().await?;
+    async fn send(&self, request: Request<Body>) -> Result<http::Response<RecvStream>, Failure> {
+        let unsent = |error| {
+            self.see(&error);
+            Failure::NotTaken(error)
+        };
+        let mut connection = self.connection.clone().ready().await.map_err(unsent)?;
         let (head, mut body) = request.into_parts();
         let (answer, mut stream) =
-            connection.send_request(Request::from_parts(head, ()), body.is_end_stream())?;
+            connection.send_request(Request::from_parts(head, ()), body.is_end_stream()).map_err(unsent)?;
         while let Some(piece) = body.next_piece() {
-            stream.send_data(piece, body.is_end_stream())?;
+            if stream.send_data(piece, body.is_end_stream()).is_err() {
+                // The answer says why, or the error of the stream.
+                break;
+            }
         }
-        answer.await
+        self.head(answer).await
     }
+
+    async fn head(&self, mut answer: ResponseFuture) -> Result<http::Response<RecvStream>, Failure> {
+        let mut interim = 0;
+        let head = poll_fn(|context| {
+            while let Poll::Ready(Some(Ok(_))) = answer.poll_informational(context) {
+                interim += 1;
+                if interim > INTERIM {
+                    return Poll::Ready(None);
+                }
+            }
+            Pin::new(&mut answer).poll(context).map(Some)
+        });
+        match head.await {
+            Some(Ok(head)) => Ok(head),
+            Some(Err(error)) => {
+                self.see(&error);
+                Err(if is_not_taken(&error) {
+                    Failure::NotTaken(error)
+                } else {
+                    Failure::Unanswered(broke(&error))
+                })
+            }
+            None => {
+                let text = format!("found {interim} interim replies, and no answer");
+                Err(Failure::Unanswered(CallError::Garbled(text)))
+            }
+        }
+    }
+
+    /// An error that is not of one stream alone ends the connection.
+    fn see(&self, error: &h2::Error) {
+        if !is_of_stream(error) {
+            self.over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// True if the server ended one stream.
+fn is_of_stream(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_remote()
+}
+
+/// True if the server says that it did not take the request: after its last stream, or refused.
+fn is_not_taken(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
 /// Bodies that were read to their ends. To drop one wakes the connection's task, which has nothing to do:
@@ -87,7 +158,11 @@ impl Finished {
 }
 
 /// Drives a connection, and drops what is finished on it.
-async fn drive<T>(connection: impl Future<Output = T>, finished: Weak<Mutex<Vec<RecvStream>>>) {
+async fn drive<T>(
+    connection: impl Future<Output = T>,
+    finished: Weak<Mutex<Vec<RecvStream>>>,
+    over: Arc<AtomicBool>,
+) {
     let mut connection = pin!(connection);
     // How it ends is what the calls on it are told.
     let _ = Again::new(poll_fn(|context| {
@@ -97,12 +172,29 @@ async fn drive<T>(connection: impl Future<Output = T>, finished: Weak<Mutex<Vec<
         connection.as_mut().poll(context)
     }))
     .await;
+    over.store(true, Ordering::Relaxed);
 }
 
 /// What is read of an answer.
-struct Answer(RecvStream);
+struct Answer<'a> {
+    body: RecvStream,
+    of: &'a Numbered,
+}
 
-impl http_body::Body for Answer {
+impl Answer<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(data) = ready!(self.body.poll_data(context)) {
+            return Poll::Ready(Some(data.and_then(|data| {
+                self.body.flow_control().release_capacity(data.len())?;
+                Ok(Frame::data(data))
+            })));
+        }
+        let trailers = ready!(self.body.poll_trailers(context));
+        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+    }
+}
+
+impl http_body::Body for Answer<'_> {
     type Data = Bytes;
     type Error = h2::Error;
 
@@ -110,18 +202,15 @@ impl http_body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if let Some(data) = ready!(self.0.poll_data(context)) {
-            return Poll::Ready(Some(data.and_then(|data| {
-                self.0.flow_control().release_capacity(data.len())?;
-                Ok(Frame::data(data))
-            })));
+        let frame = ready!(self.poll(context));
+        if let Some(Err(error)) = &frame {
+            self.of.see(error);
         }
-        let trailers = ready!(self.0.poll_trailers(context));
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 }
 
@@ -142,6 +231,7 @@ impl<'a> Call<'a> {
         Self { slot, over: false }
     }
 
+    /// It was not given up.
     fn end(mut self) {
         self.over = true;
     }
@@ -163,30 +253,49 @@ impl Http2 {
         Self { dialer, slots: Default::default() }
     }
 
-    /// Sends a request, and waits for the answer, which may have `limit` bytes. Dropped before it has
-    /// come, this resets the stream.
-    pub(super) async fn call(&self, request: Request<Body>, limit: usize) -> Result<Reply, CallError> {
+    /// Sends a request, waits for the answer, which may have `limit` bytes, and reads it. Dropped before it
+    /// has come, this resets the stream.
+    pub(super) async fn call<T>(
+        &self,
+        request: Request<Body>,
+        limit: usize,
+        read: impl FnOnce(Reply) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let call = Call::begin(&self.slots);
-        let reply = self.call_on(call.slot, request, limit).await;
+        let result = self.call_on(call.slot, request, limit, read).await;
         call.end();
-        reply
+        result
     }
 
-    async fn call_on(&self, slot: &Slot, request: Request<Body>, limit: usize) -> Result<Reply, CallError> {
-        let (mut used, is_new) = self.connection(slot, None).await?;
-        let mut sent = used.send(request.clone()).await;
-        if let Err(error) = &sent
-            && !is_new
-            && is_closed(error)
-        {
-            (used, _) = self.connection(slot, Some(used.number)).await?;
-            sent = used.send(request).await;
-        }
-        let (head, body) = sent.map_err(|error| broke(&error))?.into_parts();
-        let mut body = Answer(body);
+    async fn call_on<T>(
+        &self,
+        slot: &Slot,
+        request: Request<Body>,
+        limit: usize,
+        read: impl FnOnce(Reply) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let (mut but, mut tried) = (None, 0);
+        let (used, answer) = loop {
+            let (used, is_new) = self.connection(slot, but).await?;
+            match used.send(request.clone()).await {
+                Ok(answer) => break (used, answer),
+                Err(Failure::NotTaken(_)) if !is_new && tried < TRIED => {
+                    (but, tried) = (Some(used.number), tried + 1);
+                }
+                Err(Failure::NotTaken(error)) => return Err(broke(&error)),
+                Err(Failure::Unanswered(error)) => return Err(error),
+            }
+        };
+        let (head, body) = answer.into_parts();
+        let mut body = Answer { body, of: &used };
         let reply = receive(head, &mut body, limit).await?;
-        used.finished.keep(body.0);
-        Ok(reply)
+        let body = body.body;
+        used.finished.keep(body);
+        let result = read(reply);
+        if let Err(CallError::Mismatched(_)) = result {
+            used.over.store(true, Ordering::Relaxed);
+        }
+        result
     }
 
     /// The connection of a slot, but not this one; true if it is new.
@@ -194,6 +303,7 @@ impl Http2 {
         let mut held = slot.connection.lock().await;
         if let Some(held) = &*held
             && but != Some(held.number)
+            && !held.over.load(Ordering::Relaxed)
             && slot.given_up.load(Ordering::Relaxed) < GIVEN_UP
         {
             return Ok((held.clone(), false));
@@ -210,11 +320,11 @@ impl Http2 {
             .handshake(io)
             .await
             .map_err(|error| broke(&error))?;
-        let finished = Finished::default();
-        tokio::spawn(drive(driver, Arc::downgrade(&finished.0)));
+        let (finished, over) = (Finished::default(), Arc::new(AtomicBool::new(false)));
+        tokio::spawn(drive(driver, Arc::downgrade(&finished.0), Arc::clone(&over)));
         slot.given_up.store(0, Ordering::Relaxed);
         let number = held.as_ref().map_or(0, |held| held.number + 1);
-        let new = Numbered { number, connection, finished };
+        let new = Numbered { number, connection, finished, over };
         *held = Some(new.clone());
         Ok((new, true))
     }

@@ -2,9 +2,11 @@
 //!
 //! Each instance is one address, at which the server is called by its URL's name, whatever address the
 //! name has by then. A call over HTTP/1 has a connection of its own, from a pool; calls over gRPC share a
-//! few. A call that is given up closes nothing but its own connection or stream. Nothing is sent again,
-//! but for one case: the server had closed a connection that was kept, and answered nothing; then the call
-//! is sent over a new one.
+//! few. A call that is given up closes nothing but its own connection or stream. Nothing is sent again that may
+//! have run: only what was not written, and what the server says that it did not take.
+//!
+//! An answer must be the one to its request: its id is compared where the server sends ids back, and so are
+//! the model and its version. One that is not is [`CallError::Mismatched`], and ends the connection.
 //!
 //! Servers differ, and this is what is done about it. All requests have an id, since answers of some fail
 //! without, and a content type of their own, never the client's. With [`Encoding::Auto`](crate::config::Encoding::Auto) tensors are sent in
@@ -13,6 +15,7 @@
 
 pub mod blocking;
 mod dial;
+mod echo;
 mod failure;
 mod grpc;
 mod http1;
@@ -20,18 +23,19 @@ mod http2;
 mod reply;
 mod rest;
 mod target;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::Remote;
-use crate::instance::{Answer, CallContext, CallError, Instance, within};
+use crate::instance::{Answer, CallContext, CallError, Instance, InstanceView, within};
 use crate::oip::{InferRequest, InferResponse, ModelMetadata};
 use dial::Dialer;
+use echo::Echo;
 use grpc::Grpc;
 use rest::Rest;
 use target::{Protocol, Target};
@@ -84,6 +88,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A certificate to show, or its key, that cannot be read: the file, and what is wrong with it.
+    #[error("{0}")]
+    Identity(String),
 }
 
 /// The addresses of a server, each once.
@@ -110,10 +117,18 @@ pub fn check(remote: &Remote) -> Result<(), Error> {
     Target::new(remote).map(drop)
 }
 
+/// Sees that a header of a client may go on to instances.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn may_be_passed_on(name: &str) -> Result<(), String> {
+    target::may_be_passed_on(name)
+}
+
 /// The instance at one of a server's addresses; its answers may have `body_bytes`. Nothing is sent yet.
 ///
 /// # Errors
-/// [`Error::Url`], [`Error::Header`] and [`Error::Certificates`].
+/// [`Error::Url`], [`Error::Header`], [`Error::Certificates`] and [`Error::Identity`].
 pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Result<Arc<dyn Instance>, Error> {
     let target = Target::new(remote)?;
     let dialer = Dialer::new(&target, address)?;
@@ -158,21 +173,45 @@ enum Client {
     Grpc(Arc<Grpc>),
 }
 
-/// Requests without an id are numbered.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+impl Client {
+    fn echo(&self) -> &Echo {
+        match self {
+            Self::Http(rest) => &rest.echo,
+            Self::Grpc(grpc) => &grpc.echo,
+        }
+    }
+}
 
 impl Instance for Client {
     fn infer(&self, mut request: InferRequest, call: CallContext) -> Answer<InferResponse> {
+        // Answers of some servers fail without.
         if request.id.is_empty() {
-            request.id = format!("parm-call-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+            request.id = echo::new_id();
         }
         let server = self.clone();
         Box::pin(async move {
-            match &server {
-                Client::Http(rest) => rest.infer(&request, &call).await,
-                Client::Grpc(grpc) => grpc.infer(&request, &call).await,
-            }
+            let (name, result) = match &server {
+                Client::Http(rest) => (rest.name(), rest.infer(&request, &call).await),
+                Client::Grpc(grpc) => (grpc.name(), grpc.infer(&request, &call).await),
+            };
+            server.echo().count(name, result)
         })
+    }
+
+    fn most_rows(&self, model: &str, version: &str) -> Answer<Option<usize>> {
+        let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
+        Box::pin(within(PATIENCE, async move {
+            let most = match &server {
+                Client::Http(rest) => rest.max_batch_size(&model, &version).await?,
+                Client::Grpc(grpc) => grpc.max_batch_size(model, version).await?,
+            };
+            // 0: it takes no batches, or does not say how large they may be.
+            Ok(usize::try_from(most).ok().filter(|&most| most > 0))
+        }))
+    }
+
+    fn view(&self) -> InstanceView {
+        self.echo().view()
     }
 
     fn ready(&self, model: &str, version: &str) -> Answer<()> {

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::dial::Dialer;
+use super::echo::Echo;
 use super::failure::refused;
 use super::http1::Http1;
 use super::reply::Reply;
@@ -32,6 +33,7 @@ pub(super) struct Rest {
     target: Target,
     host: Option<HeaderValue>,
     http: Http1,
+    pub(super) echo: Echo,
     /// What it understands, once that is known.
     form: OnceLock<Form>,
     body_bytes: usize,
@@ -42,7 +44,12 @@ impl Rest {
         let known = OnceLock::new();
         form.map(|form| known.set(form));
         let host = HeaderValue::try_from(target.authority.as_str()).ok();
-        Self { host, target, http: Http1::new(dialer), form: known, body_bytes }
+        Self { host, target, http: Http1::new(dialer), echo: Echo::default(), form: known, body_bytes }
+    }
+
+    /// What it is called, for people.
+    pub(super) fn name(&self) -> &str {
+        self.target.authority.as_str()
     }
 
     pub(super) async fn infer(
@@ -57,7 +64,11 @@ impl Rest {
             return self.infer_as(form, request, call).await;
         }
         match self.infer_as(Form::Binary, request, call).await {
-            Err(CallError::Refused(_) | CallError::Failed(_) | CallError::Garbled(_)) => {
+            // What failed may have run: the next step of a sequence must not run twice.
+            Err(CallError::Failed(_) | CallError::Garbled(_)) if !request.is_step() => {
+                self.settle(Form::Json, self.infer_as(Form::Json, request, call).await)
+            }
+            Err(CallError::Refused(_)) => {
                 self.settle(Form::Json, self.infer_as(Form::Json, request, call).await)
             }
             answer => self.settle(Form::Binary, answer),
@@ -102,11 +113,17 @@ impl Rest {
         if let Some(length) = encoded.header_length {
             sent.headers_mut().insert(HeaderName::from_static(HEADER_LENGTH), HeaderValue::from(length));
         }
-        let reply = self.call(sent.map(|()| encoded.body)).await?;
-        let garbled = |error: Error| CallError::Garbled(error.message);
-        let length = reply.headers.get(HEADER_LENGTH).map(|value| wire::header_length(value.as_bytes()));
-        let length = length.transpose().map_err(garbled)?;
-        decode_response(length, &reply.body).map_err(garbled)
+        let read = |reply: &Reply| {
+            let garbled = |error: Error| CallError::Garbled(error.message);
+            let length = reply.headers.get(HEADER_LENGTH).map(|value| wire::header_length(value.as_bytes()));
+            let response = length
+                .transpose()
+                .and_then(|length| decode_response(length, &reply.body))
+                .map_err(garbled)?;
+            self.echo.check(request, &response)?;
+            Ok(response)
+        };
+        self.call(sent.map(|()| encoded.body), read).await
     }
 
     pub(super) async fn ready(&self, model: &str, version: &str) -> Result<(), CallError> {
@@ -134,14 +151,14 @@ impl Rest {
         struct Ready {
             ready: bool,
         }
-        let reply = self.get(path).await?;
-        match serde_json::from_slice::<Ready>(&reply.body) {
+        let read = |reply: &Reply| match serde_json::from_slice::<Ready>(&reply.body) {
             Ok(Ready { ready: false }) => {
                 Err(CallError::Failed(Error::new(Status::Unavailable, "it says that it is not ready")))
             }
             // Most say nothing but 200.
             _ => Ok(()),
-        }
+        };
+        self.get(path, read).await
     }
 
     async fn is_torch_serve(&self) -> bool {
@@ -149,23 +166,50 @@ impl Rest {
     }
 
     async fn server(&self) -> Result<ServerMetadata, CallError> {
-        let reply = self.get("/v2").await?;
-        decode_server_metadata(&reply.body).map_err(|error| CallError::Garbled(error.message))
+        let read = |reply: &Reply| decode_server_metadata(&reply.body);
+        self.get("/v2", |reply| read(reply).map_err(|error| CallError::Garbled(error.message))).await
     }
 
     pub(super) async fn metadata(&self, model: &str, version: &str) -> Result<ModelMetadata, CallError> {
-        let reply = self.get(&model_path(model, version)).await?;
-        decode_model_metadata(&reply.body).map_err(|error| CallError::Garbled(error.message))
+        let read = |reply: &Reply| decode_model_metadata(&reply.body);
+        let path = model_path(model, version);
+        self.get(&path, |reply| read(reply).map_err(|error| CallError::Garbled(error.message))).await
     }
 
-    async fn get(&self, path: &str) -> Result<Reply, CallError> {
-        self.call(self.request(Method::GET, path, &Headers::default())?.map(|()| Body::default())).await
+    /// What the configuration of a model says, as Triton has it.
+    pub(super) async fn max_batch_size(&self, model: &str, version: &str) -> Result<i64, CallError> {
+        #[derive(serde::Deserialize)]
+        #[serde(default)]
+        #[derive(Default)]
+        struct Config {
+            max_batch_size: i64,
+        }
+        let path = model_path(model, version) + "/config";
+        let read = |reply: &Reply| serde_json::from_slice::<Config>(&reply.body);
+        let config =
+            self.get(&path, |reply| read(reply).map_err(|error| CallError::Garbled(error.to_string())));
+        Ok(config.await?.max_batch_size)
     }
 
-    /// Sends a request; an answer that is no success is an error.
-    async fn call(&self, request: Request<Body>) -> Result<Reply, CallError> {
-        let reply = self.http.call(request, self.body_bytes).await?;
-        if reply.code.is_success() { Ok(reply) } else { Err(refused(reply.code, &reply.body)) }
+    async fn get<T>(
+        &self,
+        path: &str,
+        read: impl FnOnce(&Reply) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let request = self.request(Method::GET, path, &Headers::default())?;
+        self.call(request.map(|()| Body::default()), read).await
+    }
+
+    /// Sends a request, and reads its answer; one that is no success is an error.
+    async fn call<T>(
+        &self,
+        request: Request<Body>,
+        read: impl FnOnce(&Reply) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let read = |reply: Reply| {
+            if reply.code.is_success() { read(&reply) } else { Err(refused(reply.code, &reply.body)) }
+        };
+        self.http.call(request, self.body_bytes, read).await
     }
 
     /// A request without its body.

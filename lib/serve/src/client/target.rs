@@ -8,7 +8,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::Error;
-use crate::config::{Encoding, Remote};
+use crate::config::{Encoding, Identity, Remote};
 use crate::instance::Headers;
 use crate::oip::http::{Form, HEADER_LENGTH};
 
@@ -43,6 +43,8 @@ pub(super) struct Target {
     pub(super) prefix: String,
     /// A file of the certificates that are trusted.
     pub(super) ca: Option<std::path::PathBuf>,
+    /// The certificate that is shown to it.
+    pub(super) identity: Option<Identity>,
     headers: HeaderMap,
 }
 
@@ -123,6 +125,7 @@ impl Target {
             authority,
             prefix,
             ca: remote.ca.clone(),
+            identity: remote.tls.clone(),
             headers: headers(remote)?,
         })
     }
@@ -162,6 +165,15 @@ fn headers(remote: &Remote) -> Result<HeaderMap, Error> {
         headers.insert(parsed, value);
     }
     Ok(headers)
+}
+
+/// Sees that a header of a client may go on.
+pub(super) fn may_be_passed_on(name: &str) -> Result<(), String> {
+    match HeaderName::from_lowercase(name.as_bytes()) {
+        Err(_) => Err(format!("found '{name}', expected the name of a header in lower case")),
+        Ok(name) if is_own(&name) => Err(format!("found '{name}', which belongs to the call itself")),
+        Ok(_) => Ok(()),
+    }
 }
 
 fn is_own(name: &HeaderName) -> bool {

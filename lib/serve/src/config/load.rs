@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use parm::DeviceChoice;
@@ -9,9 +10,12 @@ use parm_engine::{Mask, Role, Roles};
 use schemars::Schema;
 
 use super::{
-    CodeChoice, Config, Delay, Embedded, Files, Instances, Model, Placement, Redundancy, ServedCode, policy,
+    CodeChoice, Config, Delay, Embedded, Files, Instances, Limits, Management, Model, Placement, Redundancy,
+    ServedCode, Tls, policy,
 };
 use crate::client;
+use crate::lane::{Networks, Spec, coders};
+use crate::oip::ModelMetadata;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +98,7 @@ impl Config {
         let mut paths: Vec<&mut PathBuf> = Vec::new();
         if let Some(tls) = &mut self.tls {
             paths.extend([&mut tls.certificate, &mut tls.key]);
+            paths.extend(&mut tls.client_ca);
         }
         paths.extend(self.keys.inference.iter_mut().chain(&mut self.keys.admin));
         for model in &mut self.models {
@@ -105,8 +110,10 @@ impl Config {
                     paths.push(directory);
                 }
             }
-            let remotes = model.instances.iter_mut().filter_map(|instances| instances.remote.as_mut());
-            paths.extend(remotes.filter_map(|remote| remote.ca.as_mut()));
+            for remote in model.instances.iter_mut().filter_map(|instances| instances.remote.as_mut()) {
+                paths.extend(&mut remote.ca);
+                paths.extend(remote.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]));
+            }
         }
         paths
     }
@@ -122,12 +129,18 @@ impl Config {
         if self.models.is_empty() {
             return Err(value("models", "found none, expected at least one"));
         }
-        for (name, ms) in [
-            ("drain_ms", self.drain_ms),
-            ("limits.header_ms", self.limits.header_ms),
-            ("limits.body_ms", self.limits.body_ms),
-        ] {
-            milliseconds(name, ms as f64)?;
+        let addresses = [self.http, self.grpc, self.admin].into_iter().flatten();
+        let mut fixed: Vec<SocketAddr> = addresses.filter(|address| address.port() != 0).collect();
+        fixed.sort_unstable();
+        if let Some([twice, _]) = fixed.array_windows().find(|[one, other]| one == other) {
+            return Err(value("http, grpc, admin", format!("found the address {twice} twice")));
+        }
+        milliseconds("drain_ms", self.drain_ms as f64)?;
+        self.limits.check()?;
+        for name in &self.limits.passed_headers.names {
+            if let Err(problem) = client::may_be_passed_on(name) {
+                return Err(value("limits.passed_headers.names", problem));
+            }
         }
         let mut names = BTreeSet::new();
         for (index, model) in self.models.iter().enumerate() {
@@ -145,12 +158,60 @@ impl Config {
         Ok(())
     }
 
-    /// Sees that the files of embedded models are there. Without them a server starts, and says that the
-    /// model is not ready.
+    /// What everybody may do who reaches an address, for people.
+    #[must_use]
+    pub fn open_to_all(&self) -> Vec<String> {
+        let at = |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
+        let public = format!("HTTP {}, gRPC {}", at(self.http), at(self.grpc));
+        let admin = self.admin.map(|admin| format!("{admin}"));
+        let who = match &self.tls {
+            Some(Tls { client_ca: Some(_), .. }) => "who shows a certificate",
+            _ => "everybody",
+        };
+        let mut open = Vec::new();
+        let mut add = |what: &str, at: &str| open.push(format!("open to {who}: {what} ({at})"));
+        if self.keys.inference.is_none() {
+            add("inference", &public);
+        }
+        if self.keys.inference.is_none() && self.keys.admin.is_none() {
+            add("metrics, the status page and the index of models", admin.as_ref().unwrap_or(&public));
+        }
+        if self.keys.admin.is_none() {
+            if self.management == Management::Open {
+                add("loading and unloading models, and resuming coding", &public);
+            }
+            if let Some(admin) = &admin {
+                add("loading and unloading models, and resuming coding", admin);
+            }
+        }
+        open
+    }
+
+    /// Sees that all files are there and are what they should be: keys, certificates, and those of embedded
+    /// models, which are not loaded. Without the latter a server starts, and says that the model is not ready.
     ///
     /// # Errors
-    /// The first one that cannot be read.
+    /// The first one that cannot be used.
     pub fn check_files(&self) -> Result<(), ConfigError> {
+        crate::server::check_files(self).map_err(|(field, problem)| value(field, problem))?;
+        for (index, model) in self.models.iter().enumerate() {
+            for (number, instances) in model.instances.iter().enumerate() {
+                if let Some(remote) = &instances.remote {
+                    // Nothing is sent.
+                    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+                    client::connect(remote, nowhere, self.limits.body_bytes).map_err(|error| {
+                        value(&format!("models[{index}].instances[{number}].remote"), error.to_string())
+                    })?;
+                }
+            }
+            if model.synthetic_count() > 0 {
+                let at = format!("models[{index}].instances");
+                model.synthetic_spec().map_err(|problem| value(&at, problem))?;
+            }
+            for path in policy::code_of(model).ok().flatten().iter().flat_map(ServedCode::files) {
+                File::open(path).map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
+            }
+        }
         for model in self.models.iter().filter(|model| model.instances.iter().any(|of| of.embedded.is_some()))
         {
             let Files { deployed, parity, cheap } = &model.files;
@@ -162,8 +223,89 @@ impl Config {
     }
 }
 
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (name, number) in [
+            ("body_bytes", self.body_bytes),
+            ("header_bytes", self.header_bytes),
+            ("rows", self.rows),
+            ("requests", self.requests),
+            ("connections", self.connections),
+        ] {
+            if number == 0 {
+                return Err(value(&format!("limits.{name}"), "found 0, expected at least 1"));
+            }
+        }
+        for (name, ms) in
+            [("header_ms", self.header_ms), ("body_ms", self.body_ms), ("idle_ms", self.idle_ms)]
+        {
+            let name = format!("limits.{name}");
+            if ms == 0 {
+                return Err(value(&name, "found 0, expected at least 1"));
+            }
+            milliseconds(&name, ms as f64)?;
+        }
+        if self.bytes < self.body_bytes {
+            let problem = format!("found {}, expected at least body_bytes, {}", self.bytes, self.body_bytes);
+            return Err(value("limits.bytes", problem));
+        }
+        Ok(())
+    }
+}
+
 impl Model {
+    /// The rows of synthetic instances.
+    ///
+    /// # Errors
+    /// Inputs or outputs that they cannot have.
+    pub(crate) fn synthetic_spec(&self) -> Result<Spec, String> {
+        let spec = Spec::new(self, &ModelMetadata::default())
+            .map_err(|reason| format!("synthetic instances need fixed shapes: {}", reason.name()))?;
+        if spec.inputs.is_empty() || spec.outputs.is_empty() {
+            return Err("synthetic instances need inputs and outputs in the configuration".to_owned());
+        }
+        match spec.outputs.iter().find(|output| !output.is_float()) {
+            Some(output) => {
+                Err(format!("synthetic instances give floats, not '{}' of {}", output.name, output.datatype))
+            }
+            None => Ok(spec),
+        }
+    }
+
+    /// Sees that tensors have names of their own, and can be coded as the configuration wants it.
+    fn check_tensors(&self, code: Option<&ServedCode>) -> Result<(), (&'static str, String)> {
+        for (field, tensors) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
+            let mut names = BTreeSet::new();
+            for tensor in tensors {
+                if tensor.name.is_empty() {
+                    return Err((field, "found one without a name".to_owned()));
+                }
+                if !names.insert(&tensor.name) {
+                    return Err((field, format!("found '{}' twice", tensor.name)));
+                }
+                if let Some(axis) = tensor.shape.iter().find(|&&axis| axis < -1 || axis == 0) {
+                    let problem =
+                        format!("found size {axis} of '{}', expected at least 1, or -1", tensor.name);
+                    return Err((field, problem));
+                }
+            }
+        }
+        if let (Redundancy::Coded(coded), Some(code)) = (&self.redundancy, code)
+            && !self.inputs.is_empty()
+            && !self.outputs.is_empty()
+            && code.files().next().is_none()
+            && let Ok(spec) = Spec::new(self, &ModelMetadata::default())
+        {
+            coders(&spec, coded, code, Networks::default()).map_err(|problem| ("redundancy", problem))?;
+        }
+        Ok(())
+    }
+
     fn check(&self, at: &str) -> Result<(), ConfigError> {
+        if self.version.is_empty() || self.version.contains('/') {
+            let problem = format!("found '{}', expected a version without /", self.version);
+            return Err(value(&format!("{at}.version"), problem));
+        }
         if self.name.is_empty() || self.name.contains('/') {
             return Err(value(
                 &format!("{at}.name"),
@@ -180,6 +322,12 @@ impl Model {
         }
         if let Redundancy::Coded(coded) = &self.redundancy {
             milliseconds(&format!("{at}.redundancy.group_delay_ms"), coded.group_delay_ms)?;
+            if let Some(scale) = coded.max_scale
+                && !(scale.is_finite() && scale >= 1.0)
+            {
+                let problem = format!("found {scale}, expected a finite number from 1");
+                return Err(value(&format!("{at}.redundancy.max_scale"), problem));
+            }
             policy::calibration_of(coded)
                 .map_err(|problem| value(&format!("{at}.redundancy.calibration"), problem))?;
         }
@@ -193,6 +341,8 @@ impl Model {
         }
         let code =
             policy::code_of(self).map_err(|problem| value(&format!("{at}.redundancy.code"), problem))?;
+        self.check_tensors(code.as_ref())
+            .map_err(|(field, problem)| value(&format!("{at}.{field}"), problem))?;
         if let Err(error) = policy::engine_config(self) {
             return Err(value(at, error));
         }
@@ -214,6 +364,9 @@ impl Model {
             };
         }
         let synthetic = self.synthetic_count();
+        if synthetic > 0 && (!self.inputs.is_empty() || !self.outputs.is_empty()) {
+            self.synthetic_spec().map_err(|problem| value(&format!("{at}.instances"), problem))?;
+        }
         if synthetic > 0 {
             let faults = self.faults.check(synthetic);
             faults.map_err(|error| value(&format!("{at}.faults"), error.to_string()))?;

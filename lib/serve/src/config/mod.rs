@@ -35,6 +35,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Who may ask; null: everybody.
     pub keys: Keys,
+    /// Who may load and unload models.
+    pub management: Management,
     /// What clients may ask of the server.
     pub limits: Limits,
     /// How long SIGTERM waits for queries to finish, in ms.
@@ -51,6 +53,7 @@ impl Default for Config {
             admin: None,
             tls: None,
             keys: Keys::default(),
+            management: Management::default(),
             limits: Limits::default(),
             drain_ms: 30_000,
             models: Vec::new(),
@@ -66,6 +69,30 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key, a PEM file.
     pub key: PathBuf,
+    /// The authorities whose certificates clients must show, a PEM file; null: clients show none.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A certificate to show, and its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The certificate and those that it rests on, a PEM file.
+    pub certificate: PathBuf,
+    /// Its private key, a PEM file.
+    pub key: PathBuf,
+}
+
+/// Who may load and unload models, and switch coding on again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Management {
+    /// Who shows an admin key; without admin keys, who reaches the address `admin`; without that, nobody.
+    #[default]
+    Guarded,
+    /// Without admin keys, everybody.
+    Open,
 }
 
 /// Files of keys, one on each line; a request brings one as `Authorization: Bearer KEY` or
@@ -75,7 +102,7 @@ pub struct Tls {
 pub struct Keys {
     /// Who may use models.
     pub inference: Option<PathBuf>,
-    /// Who may see metrics and the status page, and load and unload models.
+    /// Who may load and unload models. Either key shows metrics and the status page.
     pub admin: Option<PathBuf>,
 }
 
@@ -85,6 +112,8 @@ pub struct Keys {
 pub struct Limits {
     /// The most bytes of a body, before and after it is unpacked, and of an instance's answer.
     pub body_bytes: usize,
+    /// The most bytes of all bodies and answers under way, over all connections; more are told 503.
+    pub bytes: usize,
     /// The most bytes of the headers of a request.
     pub header_bytes: usize,
     /// The most rows of a request.
@@ -93,22 +122,51 @@ pub struct Limits {
     pub requests: usize,
     /// The most connections at once; more wait.
     pub connections: usize,
-    /// How long headers may take to arrive, in ms.
+    /// How long headers may take to arrive, in ms; also the first ones of a connection.
     pub header_ms: u64,
-    /// How long a body may take to arrive, in ms.
+    /// How long a body may take to arrive, in ms, and how long a client may not read its answer.
     pub body_ms: u64,
+    /// How long a connection is kept on which nothing is asked, in ms.
+    pub idle_ms: u64,
+    /// The headers of a request that go on to instances.
+    pub passed_headers: PassedHeaders,
+}
+
+/// The headers of a request that go on to instances. What exceeds the limits is dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PassedHeaders {
+    /// Their names, in lower case.
+    pub names: Vec<String>,
+    /// The most of them.
+    pub count: usize,
+    /// The most bytes of the value of one.
+    pub bytes: usize,
+}
+
+impl Default for PassedHeaders {
+    fn default() -> Self {
+        Self {
+            names: ["x-request-id", "traceparent", "tracestate"].map(str::to_owned).to_vec(),
+            count: 16,
+            bytes: 1024,
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 64 << 20,
+            bytes: 1 << 30,
             header_bytes: 64 << 10,
             rows: 4096,
             requests: 4096,
             connections: 4096,
             header_ms: 10_000,
             body_ms: 30_000,
+            idle_ms: 75_000,
+            passed_headers: PassedHeaders::default(),
         }
     }
 }
@@ -136,6 +194,8 @@ pub struct Model {
     pub files: Files,
     /// How queries are put together.
     pub batch: Batch,
+    /// What becomes of parameters of requests that the server does not obey itself.
+    pub parameters: ParametersPolicy,
     /// What is done against late and lost answers.
     pub redundancy: Redundancy,
     /// Whether instances have one role each.
@@ -146,6 +206,8 @@ pub struct Model {
     pub shadow: bool,
     /// The answer where there is none.
     pub fallback: Fallback,
+    /// What becomes of rows with values that are not finite.
+    pub non_finite: NonFinite,
     /// Which of several free instances gets work.
     pub balance: Balance,
     /// How long a request may take that says nothing of it, in ms; also the most that one may ask
@@ -185,11 +247,13 @@ impl Default for Model {
             names: Names::default(),
             files: Files::default(),
             batch: Batch::default(),
+            parameters: ParametersPolicy::default(),
             redundancy: Redundancy::default(),
             placement: Placement::default(),
             answer: Answer::default(),
             shadow: false,
             fallback: Fallback::default(),
+            non_finite: NonFinite::default(),
             balance: Balance::default(),
             deadline_ms: 1000.0,
             call_timeout_ms: 1000.0,
@@ -262,6 +326,17 @@ impl Default for Batch {
     fn default() -> Self {
         Self { max_size: 1, delay_ms: 0.0, target_ms: None }
     }
+}
+
+/// What becomes of parameters of requests that the server does not obey itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParametersPolicy {
+    /// They go on to instances; batches and coding groups hold requests whose parameters are equal.
+    #[default]
+    PassOn,
+    /// A request that has some is told 400.
+    Refuse,
 }
 
 /// What is done against late and lost answers.
@@ -338,6 +413,9 @@ pub struct Coded {
     pub made_for: Option<String>,
     /// Send again what is late and what coding cannot rebuild; null: never.
     pub hedge: Option<Hedge>,
+    /// Of codes that interpolate: a row whose norm is more than so many times the usual one is not coded;
+    /// null: all are.
+    pub max_scale: Option<f64>,
     /// A calibration of parm-score, which makes probabilities of being right of the confidences of
     /// reconstructions; null: they stay what they are.
     pub calibration: Option<PathBuf>,
@@ -354,6 +432,7 @@ impl Default for Coded {
             agreement: None,
             made_for: None,
             hedge: None,
+            max_scale: Some(100.0),
             calibration: None,
         }
     }
@@ -502,6 +581,17 @@ pub enum Fallback {
     Zeros,
 }
 
+/// What becomes of rows with values that are not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NonFinite {
+    /// They are answered, but not coded with others.
+    #[default]
+    Pass,
+    /// A request with one is told 400.
+    Refuse,
+}
+
 /// Which of several free instances gets work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -574,6 +664,8 @@ pub struct Remote {
     pub server_name: Option<String>,
     /// The certificates that are trusted, a PEM file; null: those of the public authorities.
     pub ca: Option<PathBuf>,
+    /// The certificate that is shown to it; null: none.
+    pub tls: Option<Identity>,
     /// How often its name is looked up again, in ms.
     pub resolve_ms: u64,
 }
@@ -587,6 +679,7 @@ impl Default for Remote {
             headers: BTreeMap::new(),
             server_name: None,
             ca: None,
+            tls: None,
             resolve_ms: 5000,
         }
     }

@@ -70,6 +70,19 @@ impl ServedCode {
         }
     }
 
+    /// The files of learned encoders and decoders.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &std::path::Path> {
+        let encoder = match &self.encoder {
+            Encoder::Network { file, .. } => Some(file.as_path()),
+            Encoder::Matrix(_) | Encoder::Concat => None,
+        };
+        let decoder = match &self.decoder {
+            Decoder::Network { file, .. } => Some(file.as_path()),
+            Decoder::Linear(_) | Decoder::Interpolating(_) => None,
+        };
+        encoder.into_iter().chain(decoder)
+    }
+
     /// What the engine must know of it.
     fn rule(&self) -> Result<CodeRule, String> {
         match &self.decoder {

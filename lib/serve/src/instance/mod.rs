@@ -32,6 +32,25 @@ pub trait Instance: Send + Sync + 'static {
     fn encodes(&self) -> bool {
         false
     }
+
+    /// The most rows of a request that it says a model takes; none if it does not say.
+    fn most_rows(&self, _model: &str, _version: &str) -> Answer<Option<usize>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// What is known of it.
+    fn view(&self) -> InstanceView {
+        InstanceView::default()
+    }
+}
+
+/// What is known of an instance beside how its calls end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstanceView {
+    /// Whether it sends back the ids of requests, so that they are compared; none: nothing has shown yet.
+    pub echoes_ids: Option<bool>,
+    /// Answers that were not the ones to their requests.
+    pub mismatched: u64,
 }
 
 /// Waits for an answer so long, and then gives it up.
@@ -69,15 +88,18 @@ pub enum CallError {
     /// It took too long.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// It refuses the request itself: another instance would, too.
+    /// It refuses the request itself.
     #[error("{0}")]
     Refused(Error),
     /// It said that it failed, or is not ready.
     #[error("{0}")]
     Failed(Error),
-    /// Its answer is not one of the protocol, or not one to the request.
+    /// Its answer is not one of the protocol.
     #[error("{0}")]
     Garbled(String),
+    /// Its answer is not the one to the request.
+    #[error("{0}")]
+    Mismatched(String),
 }
 
 impl CallError {
@@ -88,7 +110,7 @@ impl CallError {
             Self::Refused(error) | Self::Failed(error) => error.clone(),
             Self::Timeout(_) => Error::new(Status::DeadlineExceeded, self.to_string()),
             Self::Unreachable(_) => Error::new(Status::Unavailable, self.to_string()),
-            Self::Garbled(_) => Error::new(Status::Internal, self.to_string()),
+            Self::Garbled(_) | Self::Mismatched(_) => Error::new(Status::Internal, self.to_string()),
         }
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parm_engine::{Arrival, Decode, Outcome, Reason, Rejection, Time};
 use tokio::sync::oneshot;
 
+use super::checks::{Facts, is_finite, trust};
 use super::coder::Rebuilt;
 use super::driver::{Driver, Input, Open, Row};
 use super::{Ask, How, Payload, RowAnswer, Values};
@@ -18,6 +19,7 @@ impl Driver {
         now: Time,
         id: u64,
         ask: Ask,
+        facts: &[Facts],
         reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>>,
     ) {
         let longest = self.longest;
@@ -27,6 +29,7 @@ impl Driver {
             Payload::Whole(request) => vec![Input::Whole(request)],
         };
         let count = inputs.len();
+        let class = self.classes.of(ask.parameters);
         let open = Open {
             reply,
             arrived: now,
@@ -37,14 +40,18 @@ impl Driver {
         };
         self.requests.insert(id, open);
         for (place, input) in inputs.into_iter().enumerate() {
+            let Facts { finite, norm } = facts.get(place).copied().unwrap_or_default();
             let row = self.rows.insert(Row {
                 request: id,
                 place,
                 arrived: now,
                 sent: false,
                 input,
+                class: class.clone(),
                 prediction: None,
                 approximate: None,
+                rebuilt: None,
+                norm,
                 failure: None,
             });
             let arrival = Arrival {
@@ -52,6 +59,9 @@ impl Driver {
                 deadline: wait.map(|wait| now.saturating_add(wait)),
                 priority: ask.priority,
                 allow_reconstructed: ask.allow_reconstructed,
+                coded: finite && self.scale.fits(norm),
+                request: id,
+                class: class.as_ref().map_or(0, |class| class.number),
             };
             match self.engine.arrive(now, arrival) {
                 Ok(query) => {
@@ -107,21 +117,26 @@ impl Driver {
     pub(super) fn answer(&mut self, now: Time, row: u64, outcome: Outcome) {
         let Some(held) = self.rows.get(row as usize) else { return };
         let (id, place) = (held.request, held.place);
-        let nothing = || Err(Error::new(Status::Internal, "the answer got lost"));
+        let gone = || Error::new(Status::Internal, "the answer got lost");
+        let (nothing, lost) = (|| Err(gone()), || Err(gone()));
         let answer = match outcome {
             Outcome::Prediction { .. } => {
-                let values = held.prediction.clone().unwrap_or_else(nothing);
+                let values = held.prediction.clone().map_or_else(nothing, Ok);
                 values.map(|values| RowAnswer { values, how: How::Prediction })
             }
             Outcome::Approximate { .. } => {
                 let values = held.approximate.clone().map_or_else(nothing, Ok);
                 values.map(|values| RowAnswer { values, how: How::Approximate })
             }
-            Outcome::Reconstructed(decode) => self.rebuild(decode).map(|rebuilt| RowAnswer {
-                values: Values::Row(rebuilt.outputs),
-                how: How::Reconstructed { confidence: rebuilt.confidence },
-            }),
+            Outcome::Reconstructed(_) => {
+                let how = |rebuilt: &Rebuilt| How::Reconstructed { confidence: rebuilt.confidence };
+                let rebuilt = held.rebuilt.clone();
+                rebuilt.map_or_else(lost, |rebuilt| {
+                    Ok(RowAnswer { how: how(&rebuilt), values: Values::Row(rebuilt.outputs) })
+                })
+            }
             Outcome::Default(reason) => self.fallback(reason, held),
+            Outcome::Refused => Err(held.failure.clone().unwrap_or_else(gone)),
         };
         if let Some(held) = self.rows.get(row as usize) {
             let time = Duration::from_nanos(now.saturating_sub(held.arrived));
@@ -167,6 +182,27 @@ impl Driver {
         }
     }
 
+    /// Rebuilds the prediction of a row, and keeps it; false if it cannot be given.
+    pub(super) fn rebuild_row(&mut self, row: u64, decode: Decode) -> bool {
+        let rebuilt = self.rebuild(decode).and_then(|rebuilt| {
+            let outputs = self.options.spec.iter().flat_map(|spec| spec.outputs.iter().zip(&rebuilt.outputs));
+            match outputs.into_iter().find(|(spec, bytes)| !is_finite(spec.datatype, bytes)) {
+                Some((spec, _)) => {
+                    let text = format!("the reconstruction of output '{}' is not finite", spec.name);
+                    Err(Error::new(Status::Internal, text))
+                }
+                None => Ok(rebuilt),
+            }
+        });
+        let Some(held) = self.rows.get_mut(row as usize) else { return false };
+        let usable = rebuilt.is_ok();
+        match rebuilt {
+            Ok(rebuilt) => held.rebuilt = Some(rebuilt),
+            Err(error) => held.failure = Some(error),
+        }
+        usable
+    }
+
     /// Rebuilds a prediction.
     pub(super) fn rebuild(&mut self, decode: Decode) -> Result<Rebuilt, Error> {
         let since = Instant::now();
@@ -187,11 +223,20 @@ impl Driver {
             }
             let (_, row) = members.iter().find(|(slot, _)| *slot == worker)?;
             match rows.get(*row as usize)?.prediction.as_ref()? {
-                Ok(Values::Row(outputs)) => Some(&outputs[..]),
-                _ => None,
+                Values::Row(outputs) => Some(&outputs[..]),
+                Values::Whole(_) => None,
             }
         };
-        let rebuilt = coding.decoder.decode(decode.into(), spec.outputs.len(), answer).map_err(internal);
+        let mut rebuilt = coding.decoder.decode(decode.into(), spec.outputs.len(), answer).map_err(internal);
+        if let Ok(rebuilt) = &mut rebuilt
+            && coding.decoder.interpolates()
+        {
+            let norm = |of: u64| rows.get(of as usize).map_or(0.0, |row| row.norm);
+            let own =
+                members.iter().find(|(slot, _)| *slot == decode.slot).map_or(0.0, |(_, row)| norm(*row));
+            let largest = members.iter().map(|(_, row)| norm(*row)).fold(0.0, f64::max);
+            rebuilt.confidence *= trust(own, largest);
+        }
         self.stats.decode.record(since.elapsed());
         rebuilt
     }

@@ -8,13 +8,15 @@ use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Task, Time}
 
 use tokio::task::AbortHandle;
 
+use super::checks::is_finite;
+use super::classes::Class;
 use super::coder::{Members, RowEncoder};
 use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
-use super::{Encoding, Event, Values};
+use super::{Answered, Encoding, Event, Values};
 use crate::instance::{CallContext, CallError, Headers};
-use crate::oip::{Error, InferRequest, InferResponse, Parameters, Tensor};
+use crate::oip::{InferRequest, InferResponse, Tensor};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
@@ -30,6 +32,8 @@ enum Work {
         /// The index of the coded query.
         coded: usize,
         rows: Vec<Members>,
+        /// The members' class, with the indices of the coded inputs among the model's.
+        class: Option<(Arc<Class>, Vec<usize>)>,
         /// What the model calls its only input, if it is not as the deployed one does.
         input: Option<String>,
     },
@@ -43,6 +47,10 @@ impl Driver {
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(now, call, instance),
                 Action::Cancel { call, .. } => self.cancel_call(now, call),
+                Action::Rebuild { query, row, decode } => {
+                    let usable = self.rebuild_row(row, decode);
+                    self.engine.decoded(now, query, usable);
+                }
                 Action::Answer { row, outcome, .. } => self.answer(now, row, outcome),
                 Action::Compare { row, decode, .. } => self.compare(now, row, decode),
                 Action::Release { row } => drop(self.rows.try_remove(row as usize)),
@@ -74,14 +82,12 @@ impl Driver {
         // It was lost in the same event.
         let Some(of) = self.engine.call(call) else { return };
         let since = Instant::now();
-        self.sent += 1;
         if let Task::Parity { .. } | Task::Coded { .. } = of.task {
             self.stats.parity_queued.record(Duration::from_nanos(of.waited));
         }
         let mut request = InferRequest {
             model: self.options.names.of_role(of.task.role()).to_owned(),
             version: self.options.version.clone(),
-            id: format!("parm-{}", self.sent),
             ..InferRequest::default()
         };
         let mut context = CallContext { timeout: Some(self.call_timeout), ..CallContext::default() };
@@ -128,11 +134,16 @@ impl Driver {
                 request.parameters.clone_from(&whole.parameters);
             }
             (Some(spec), _) => {
+                let class = held().next().and_then(|row| row.class.as_deref());
+                let parameters = |index| class.map(|class| class.parameters.of_input(index));
+                if let Some(class) = class {
+                    request.parameters.clone_from(&class.parameters.request);
+                }
                 let tensor = |(index, input): (usize, &super::RowTensor)| Tensor {
                     name: input.name.clone(),
                     datatype: input.datatype,
                     shape: input.shape_of(rows.len()),
-                    parameters: Parameters::default(),
+                    parameters: parameters(index).unwrap_or_default(),
                     data: held().filter_map(|row| row.input.slice(index)).collect(),
                 };
                 request.inputs = spec.inputs.iter().enumerate().map(tensor).collect();
@@ -160,6 +171,9 @@ impl Driver {
         };
         let of_row = |row: &Vec<(usize, u64)>| row.iter().map(|&(slot, row)| (slot, slices(row))).collect();
         let queries: Vec<Members> = members.iter().map(of_row).collect();
+        let first_row = members.iter().flatten().next().and_then(|(_, row)| self.rows.get(*row as usize));
+        let class = first_row.and_then(|row| row.class.clone());
+        let class = class.map(|class| (class, coding.inputs.0.clone()));
         let arrived = members.iter().flatten().filter_map(|(_, row)| self.rows.get(*row as usize));
         let first = arrived.filter(|row| row.prediction.is_none()).map(|row| row.arrived).min();
         let held = self.groups.entry(group).or_default();
@@ -169,7 +183,7 @@ impl Driver {
                 self.stats.group_wait.record(Duration::from_nanos(now.saturating_sub(first)));
             }
         }
-        Some(Work::Encode { encoder: Arc::clone(&coding.encoder), coded, rows: queries, input })
+        Some(Work::Encode { encoder: Arc::clone(&coding.encoder), coded, rows: queries, class, input })
     }
 
     fn send(
@@ -183,12 +197,13 @@ impl Driver {
         let Some(held) = self.instances.get_mut(&running.instance) else { return };
         held.view.running += 1;
         let began = running.since;
+        let rebuilt = Arc::clone(&self.rebuilt);
         let (instance, events) = (Arc::clone(&held.member.instance), self.events.clone());
         let task = tokio::spawn(async move {
             let since = Instant::now();
             let encoded = match work {
                 Work::Ready => Ok(()),
-                Work::Encode { encoder, coded, rows, input } => {
+                Work::Encode { encoder, coded, rows, class, input } => {
                     let made = if instance.encodes() {
                         context.coded = Some(coded);
                         Ok(encoder.groups(&rows))
@@ -196,6 +211,12 @@ impl Driver {
                         encoder.encode(coded, &rows)
                     };
                     made.map(|tensors| request.inputs = tensors).map(|()| {
+                        if let Some((class, inputs)) = class {
+                            request.parameters.clone_from(&class.parameters.request);
+                            for (tensor, index) in request.inputs.iter_mut().zip(inputs) {
+                                tensor.parameters = class.parameters.of_input(index);
+                            }
+                        }
                         if let (Some(name), [tensor]) = (input, &mut request.inputs[..]) {
                             tensor.name = name;
                         }
@@ -204,7 +225,10 @@ impl Driver {
             };
             let encoding = Encoding { full: began.elapsed(), sum: since.elapsed() };
             let result = match encoded {
-                Ok(()) => instance.infer(request, context).await,
+                Ok(()) => instance.infer(request, context).await.map(|response| {
+                    let finite = are_finite(&response, &rebuilt);
+                    Answered { response, finite }
+                }),
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {
@@ -238,7 +262,11 @@ impl Driver {
                 held.view.times.record(running.since.elapsed());
             }
             Err(error) => {
-                held.view.failed += 1;
+                if matches!(error, CallError::Unreachable(_) | CallError::Timeout(_)) {
+                    held.member.suspected.notify_one();
+                }
+                let refused = matches!(error, CallError::Refused(_));
+                *(if refused { &mut held.view.refused } else { &mut held.view.failed }) += 1;
                 held.view.last_failure = Some(error.to_string());
             }
         }
@@ -252,7 +280,7 @@ impl Driver {
         &mut self,
         now: Time,
         call: CallId,
-        result: Result<InferResponse, CallError>,
+        result: Result<Answered, CallError>,
         encoding: Encoding,
     ) {
         // It was cancelled.
@@ -265,34 +293,39 @@ impl Driver {
             self.stats.encode.record(encoding.full);
             self.stats.encode_sum.record(encoding.sum);
             self.stats.parity_calls.record(running.since.elapsed().saturating_sub(encoding.full));
-        } else {
+        } else if !matches!(result, Err(CallError::Refused(_))) {
             self.stats.calls.record(running.since.elapsed());
         }
-        let kept = result.and_then(|response| self.keep(now, call, of, response).map_err(CallError::Garbled));
+        let finite = result.as_ref().is_ok_and(|answered| answered.finite);
+        let kept = result.and_then(|answered| self.keep(now, call, of, answered).map_err(CallError::Garbled));
         self.call_over(&running, kept.as_ref().copied());
         let rows: Vec<u64> = self.engine.rows(call).collect();
         match kept {
-            Ok(()) => self.engine.answered(now, call),
-            // Another instance would refuse it, too.
-            Err(CallError::Refused(error)) if matches!(of.task, Task::Deployed | Task::Copy) => {
-                self.keep_predictions(&rows, |_| Err(error.clone()));
-                self.engine.answered(now, call);
-            }
+            Ok(()) if finite => self.engine.answered(now, call),
+            Ok(()) => self.engine.answered_unfit(now, call),
             Err(error) => {
-                tracing::debug!(model = self.options.label, %error, "a call failed");
+                let refused = matches!(error, CallError::Refused(_));
+                tracing::debug!(model = self.options.label, %error, refused, "a call failed");
                 for row in rows {
                     if let Some(held) = self.rows.get_mut(row as usize) {
                         held.failure = Some(error.to_client());
                     }
                 }
-                self.engine.failed(now, call);
+                if refused {
+                    self.engine.refused(now, call);
+                } else {
+                    self.engine.failed(now, call);
+                }
             }
         }
     }
 
     /// Keeps what was answered: predictions with their rows, coded outputs with their group.
-    fn keep(&mut self, now: Time, call: CallId, of: Call, response: InferResponse) -> Result<(), String> {
+    fn keep(&mut self, now: Time, call: CallId, of: Call, answered: Answered) -> Result<(), String> {
+        let Answered { response, finite } = answered;
         match of.task {
+            // Nothing is rebuilt from it.
+            Task::Parity { .. } | Task::Coded { .. } if !finite => Ok(()),
             Task::Parity { group, parity } => {
                 let k = self.options.coding.as_ref().map_or(0, |coding| coding.k);
                 self.keep_coded(group, k + parity, of.rows, &response)
@@ -314,10 +347,11 @@ impl Driver {
                         }
                     }
                 } else {
-                    let mut values = values.into_iter();
-                    self.keep_predictions(&rows, |_| {
-                        values.next().ok_or_else(|| Error::invalid("the answer has too few rows"))
-                    });
+                    for (row, values) in rows.iter().zip(values) {
+                        if let Some(held) = self.rows.get_mut(*row as usize) {
+                            held.prediction.get_or_insert(values);
+                        }
+                    }
                 }
                 Ok(())
             }
@@ -342,15 +376,6 @@ impl Driver {
         }
     }
 
-    fn keep_predictions(&mut self, rows: &[u64], mut of: impl FnMut(u64) -> Result<Values, Error>) {
-        for &row in rows {
-            let prediction = of(row);
-            if let Some(held) = self.rows.get_mut(row as usize) {
-                held.prediction.get_or_insert(prediction);
-            }
-        }
-    }
-
     fn keep_coded(
         &mut self,
         group: GroupId,
@@ -369,7 +394,7 @@ impl Driver {
     fn compare(&mut self, now: Time, row: u64, decode: Decode) {
         let Ok(rebuilt) = self.rebuild(decode) else { return };
         let prediction = self.rows.get(row as usize).and_then(|held| held.prediction.as_ref());
-        if let (Some(Ok(Values::Row(prediction))), Some(coding)) = (prediction, &self.options.coding) {
+        if let (Some(Values::Row(prediction)), Some(coding)) = (prediction, &self.options.coding) {
             let agrees = coding.decoder.agrees(&rebuilt.outputs, prediction);
             self.engine.compared(now, agrees);
         }
@@ -395,6 +420,14 @@ impl Driver {
             }
         });
     }
+}
+
+/// True if the outputs that others are rebuilt from are finite.
+fn are_finite(response: &InferResponse, rebuilt: &[String]) -> bool {
+    // One output is what it is, whatever a parity model calls it.
+    let counts = |output: &&Tensor| response.outputs.len() == 1 || rebuilt.contains(&output.name);
+    let mut outputs = response.outputs.iter().filter(counts);
+    rebuilt.is_empty() || outputs.all(|output| is_finite(output.datatype, &output.data.contiguous()))
 }
 
 impl Input {

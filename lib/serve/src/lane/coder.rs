@@ -307,6 +307,12 @@ impl RowEncoder {
 }
 
 impl RowDecoder {
+    /// True if all predictions are rebuilt by interpolation.
+    #[must_use]
+    pub fn interpolates(&self) -> bool {
+        matches!(self.how, By::Interpolating(_))
+    }
+
     /// The indices, among the model's outputs, of those that are rebuilt.
     #[must_use]
     pub fn outputs(&self) -> &[usize] {

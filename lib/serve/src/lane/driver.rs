@@ -12,12 +12,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::coder::{CodedInputs, RowDecoder, RowEncoder};
+use super::checks::Scale;
+use super::classes::{Class, Classes};
+use super::coder::{CodedInputs, Rebuilt, RowDecoder, RowEncoder};
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
 use super::{Event, Member, RowAnswer, Values};
-use crate::config::Fallback;
-use crate::instance::Headers;
+use crate::config::{Fallback, NonFinite};
+use crate::instance::{Headers, InstanceView};
 use crate::oip::{Error, InferRequest};
 
 /// Events that are done before the lane looks at its clock and yields.
@@ -39,6 +41,8 @@ pub struct Options {
     pub version: String,
     /// The answer where there is none.
     pub fallback: Fallback,
+    /// What becomes of rows that are not finite.
+    pub non_finite: NonFinite,
     /// Where clocks count from.
     pub origin: Instant,
 }
@@ -80,6 +84,8 @@ pub struct Coding {
     pub k: usize,
     /// The version of the deployed model that the code was made for; none: any.
     pub made_for: Option<String>,
+    /// How many times larger than usual a coded row may be, where the code interpolates; none: any.
+    pub max_scale: Option<f64>,
 }
 
 /// One query, until the engine releases it.
@@ -90,9 +96,14 @@ pub(super) struct Row {
     pub(super) arrived: Time,
     pub(super) sent: bool,
     pub(super) input: Input,
-    pub(super) prediction: Option<Result<Values, Error>>,
+    /// Its parameters; none: it has none.
+    pub(super) class: Option<Arc<Class>>,
+    pub(super) prediction: Option<Values>,
     pub(super) approximate: Option<Values>,
-    /// What the last call for it that failed said.
+    pub(super) rebuilt: Option<Rebuilt>,
+    /// How large it is, where that matters.
+    pub(super) norm: f64,
+    /// What the last call for it that failed or was refused said.
     pub(super) failure: Option<Error>,
 }
 
@@ -125,6 +136,12 @@ pub(super) struct Instance {
     pub(super) view: MemberView,
 }
 
+impl Instance {
+    fn view(&self) -> MemberView {
+        MemberView { of: self.member.instance.view(), ..self.view.clone() }
+    }
+}
+
 pub(super) struct Running {
     pub(super) instance: InstanceId,
     pub(super) since: Instant,
@@ -141,15 +158,17 @@ pub(super) struct Driver {
     pub(super) events: WeakUnboundedSender<Event>,
     pub(super) rows: Slab<Row>,
     pub(super) requests: HashMap<u64, Open>,
+    pub(super) classes: Classes,
     pub(super) groups: HashMap<GroupId, Coded>,
     pub(super) calls: HashMap<CallId, Running>,
     pub(super) instances: HashMap<InstanceId, Instance>,
     pub(super) order: Vec<InstanceId>,
     pub(super) stats: Stats,
+    pub(super) scale: Scale,
+    /// The names of the outputs that are rebuilt.
+    pub(super) rebuilt: Arc<[String]>,
     /// Answers in a row of the version that the code was made for.
     pub(super) of_version: u32,
-    /// Calls that were sent: their ids.
-    pub(super) sent: u64,
     pub(super) draining: Vec<oneshot::Sender<()>>,
 }
 
@@ -159,6 +178,12 @@ impl Driver {
         events: WeakUnboundedSender<Event>,
     ) -> Result<Self, parm_engine::ConfigError> {
         let config = std::mem::take(&mut options.engine);
+        let coding = options.coding.iter().flat_map(|coding| coding.decoder.outputs());
+        let outputs =
+            options.spec.iter().flat_map(|spec| coding.clone().filter_map(|&at| spec.outputs.get(at)));
+        let rebuilt = outputs.map(|output| output.name.clone()).collect();
+        let interpolates = options.coding.as_ref().filter(|coding| coding.decoder.interpolates());
+        let scale = Scale::new(interpolates.and_then(|coding| coding.max_scale));
         let (longest, call_timeout) = (config.deadline, Duration::from_nanos(config.call_timeout));
         Ok(Self {
             engine: Engine::new(config)?,
@@ -168,13 +193,15 @@ impl Driver {
             events,
             rows: Slab::new(),
             requests: HashMap::new(),
+            classes: Classes::default(),
             groups: HashMap::new(),
             calls: HashMap::new(),
             instances: HashMap::new(),
             order: Vec::new(),
             stats: Stats::default(),
+            scale,
+            rebuilt,
             of_version: 0,
-            sent: 0,
             draining: Vec::new(),
         })
     }
@@ -209,7 +236,8 @@ impl Driver {
             let now = self.now();
             self.engine.tick(now);
             self.obey();
-            if !self.draining.is_empty() && self.engine.held().queries == 0 {
+            // Queries whose answers are known may be held for others, and are no work.
+            if !self.draining.is_empty() && self.requests.is_empty() {
                 for drained in self.draining.drain(..) {
                     // Who does not wait any more need not know.
                     let _ = drained.send(());
@@ -228,7 +256,7 @@ impl Driver {
         self.engine.tick(now);
         self.obey();
         match event {
-            Event::Ask { id, ask, reply } => self.ask(now, id, ask, reply),
+            Event::Ask { id, ask, facts, reply } => self.ask(now, id, ask, &facts, reply),
             Event::GiveUp { id } => self.give_up(now, id),
             Event::Ended { call, result, encoding } => self.ended(now, call, result, encoding),
             Event::Probed { instance, works } => self.engine.probed(now, instance, works),
@@ -239,6 +267,7 @@ impl Driver {
                     held.view.state = State::Leaving;
                 }
                 self.forget_idle();
+                self.limit_batch(now);
             }
             Event::Snapshot(reply) => {
                 // Who does not wait any more need not know.
@@ -262,15 +291,25 @@ impl Driver {
             running: 0,
             answered: 0,
             failed: 0,
+            refused: 0,
             ejections: 0,
             last_failure: None,
+            of: InstanceView::default(),
             times: Times::default(),
         };
         self.instances.insert(id, Instance { member, view });
         self.order.push(id);
+        self.limit_batch(now);
         if reply.send(id).is_err() {
             self.engine.leave(now, id);
         }
+    }
+
+    /// Batches are as large as all instances take them.
+    fn limit_batch(&mut self, now: Time) {
+        let stays = |held: &&Instance| held.view.state != State::Leaving;
+        let limits = self.instances.values().filter(stays).filter_map(|held| held.member.most_rows);
+        self.engine.limit_batch(now, limits.min().unwrap_or(usize::MAX));
     }
 
     /// Forgets instances that left and have nothing left to do.
@@ -288,7 +327,7 @@ impl Driver {
             waiting_parity: (0..parities).map(|parity| self.engine.waiting(Role::Parity(parity))).collect(),
             coding_off: self.engine.coding_off(),
             stats: self.stats.clone(),
-            members: self.order.iter().filter_map(|id| Some(self.instances.get(id)?.view.clone())).collect(),
+            members: self.order.iter().filter_map(|id| Some(self.instances.get(id)?.view())).collect(),
         }
     }
 }

@@ -9,6 +9,8 @@
 
 mod asking;
 mod calling;
+mod checks;
+mod classes;
 mod coder;
 mod driver;
 mod spec;
@@ -20,11 +22,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{InstanceId, Reason, Roles};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
+use checks::{Checks, Facts};
+pub use classes::PassedParameters;
 pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
@@ -43,6 +47,8 @@ pub struct Ask {
     pub allow_reconstructed: bool,
     /// Headers to pass on.
     pub headers: Headers,
+    /// Parameters to pass on with rows; a request that is passed on whole has its own.
+    pub parameters: PassedParameters,
 }
 
 /// What a request asks.
@@ -107,6 +113,10 @@ pub struct Member {
     pub capacity: usize,
     /// What its parity models call their only input, if not as the deployed model does.
     pub parity_input: Option<String>,
+    /// The most rows of a call; none: any.
+    pub most_rows: Option<usize>,
+    /// Is notified of each call that it did not answer.
+    pub suspected: Arc<Notify>,
 }
 
 /// The way to a lane. The lane ends when all ways to it are gone and its queries are answered.
@@ -114,6 +124,7 @@ pub struct Member {
 pub struct Lane {
     events: mpsc::UnboundedSender<Event>,
     next: Arc<AtomicU64>,
+    checks: Arc<Checks>,
 }
 
 /// How long a call took to be sent: from its dispatch, and of that the encoder alone.
@@ -124,15 +135,22 @@ struct Encoding {
 }
 
 enum Event {
-    Ask { id: u64, ask: Ask, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
+    Ask { id: u64, ask: Ask, facts: Vec<Facts>, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
     GiveUp { id: u64 },
-    Ended { call: parm_engine::CallId, result: Result<InferResponse, CallError>, encoding: Encoding },
+    Ended { call: parm_engine::CallId, result: Result<Answered, CallError>, encoding: Encoding },
     Probed { instance: InstanceId, works: bool },
     Join { member: Member, id: oneshot::Sender<InstanceId> },
     Leave { instance: InstanceId },
     Snapshot(oneshot::Sender<Snapshot>),
     ResumeCoding,
     Drain(oneshot::Sender<()>),
+}
+
+/// What a call answered.
+struct Answered {
+    response: InferResponse,
+    /// Its outputs are finite, or nothing is rebuilt from them.
+    finite: bool,
 }
 
 /// Tells the lane that a request is not waited for any more, if its reply did not come before.
@@ -158,10 +176,14 @@ impl Lane {
     /// A configuration that cannot work.
     pub fn start(options: Options) -> Result<Self, parm_engine::ConfigError> {
         let (events, inbox) = mpsc::unbounded_channel();
+        let coding = options.coding.as_ref();
+        let coded = coding.map_or(&[][..], |coding| &coding.inputs.0);
+        let norms = coding.is_some_and(|coding| coding.decoder.interpolates());
+        let checks = Arc::new(Checks::new(options.spec.as_deref(), coded, norms, options.non_finite));
         // The lane's own calls must not keep it alive.
         let driver = driver::Driver::new(options, events.downgrade())?;
         tokio::spawn(driver.run(inbox));
-        Ok(Self { events, next: Arc::new(AtomicU64::new(0)) })
+        Ok(Self { events, next: Arc::new(AtomicU64::new(0)), checks })
     }
 
     /// Answers the rows of a request, in order. Dropping the promise gives the request up.
@@ -169,9 +191,13 @@ impl Lane {
     /// # Errors
     /// The lane does not take it, or has no answer to one of its rows.
     pub async fn ask(&self, ask: Ask) -> Result<Vec<RowAnswer>, Error> {
+        let facts = match &ask.payload {
+            Payload::Rows { inputs, rows } => self.checks.rows(inputs, *rows)?,
+            Payload::Whole(request) => self.checks.whole(request).map(|()| Vec::new())?,
+        };
         let (reply, answer) = oneshot::channel();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.tell(Event::Ask { id, ask, reply })?;
+        self.tell(Event::Ask { id, ask, facts, reply })?;
         let mut waiting = Waiting { lane: self, id, over: false };
         let answer = answer.await;
         waiting.over = true;

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use parm_engine::{CodingOff, Counters, Held, Roles};
 
+use crate::instance::InstanceView;
+
 /// How long times count as recent, once and twice.
 const RECENT: Duration = Duration::from_secs(15);
 
@@ -137,10 +139,14 @@ pub struct MemberView {
     pub answered: u64,
     /// Calls that did not.
     pub failed: u64,
+    /// Calls that it refused.
+    pub refused: u64,
     /// Times that it was taken out of rotation.
     pub ejections: u64,
     /// What its last failure said.
     pub last_failure: Option<String>,
+    /// What is known of it beside.
+    pub of: InstanceView,
     /// Its calls.
     pub times: Times,
 }

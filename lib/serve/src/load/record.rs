@@ -136,7 +136,7 @@ impl Record {
                     CallError::Timeout(_) => Outcome::Timeout,
                     CallError::Refused(_) => Outcome::Refused,
                     CallError::Failed(_) => Outcome::Failed,
-                    CallError::Garbled(_) => Outcome::Garbled,
+                    CallError::Garbled(_) | CallError::Mismatched(_) => Outcome::Garbled,
                 };
                 if let CallError::Refused(said) | CallError::Failed(said) = &error {
                     self.status = Some(said.status.http());

@@ -7,6 +7,8 @@ pub enum Status {
     InvalidArgument,
     /// No valid credentials: 401, `UNAUTHENTICATED`.
     Unauthenticated,
+    /// It is not allowed, whoever asks: 403, `PERMISSION_DENIED`.
+    Forbidden,
     /// There is no such model or route: 404, `NOT_FOUND`.
     NotFound,
     /// The request is larger than a limit: 413, `RESOURCE_EXHAUSTED`.
@@ -23,9 +25,10 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::InvalidArgument,
         Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::TooLarge,
         Self::Internal,
@@ -40,6 +43,7 @@ impl Status {
         match self {
             Self::InvalidArgument => 400,
             Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::TooLarge => 413,
             Self::Internal => 500,
@@ -54,7 +58,8 @@ impl Status {
     #[must_use]
     pub fn from_http(code: u16) -> Self {
         match code {
-            401 | 403 => Self::Unauthenticated,
+            401 => Self::Unauthenticated,
+            403 => Self::Forbidden,
             404 => Self::NotFound,
             408 | 504 => Self::DeadlineExceeded,
             413 => Self::TooLarge,
@@ -73,8 +78,8 @@ impl Status {
             3 | 6 | 9 | 11 => Self::InvalidArgument,
             4 => Self::DeadlineExceeded,
             5 => Self::NotFound,
-            // PERMISSION_DENIED, UNAUTHENTICATED
-            7 | 16 => Self::Unauthenticated,
+            7 => Self::Forbidden,
+            16 => Self::Unauthenticated,
             8 => Self::TooLarge,
             12 => Self::Unimplemented,
             // CANCELLED, ABORTED, UNAVAILABLE
@@ -90,6 +95,7 @@ impl Status {
             Self::InvalidArgument => 3,
             Self::DeadlineExceeded => 4,
             Self::NotFound => 5,
+            Self::Forbidden => 7,
             Self::TooLarge => 8,
             Self::Unimplemented => 12,
             Self::Internal => 13,
@@ -145,7 +151,7 @@ mod tests {
         // Of servers that use more codes than this one.
         for (code, status) in [
             (422, Status::InvalidArgument),
-            (403, Status::Unauthenticated),
+            (403, Status::Forbidden),
             (408, Status::DeadlineExceeded),
             (429, Status::Unavailable),
             (502, Status::Unavailable),

@@ -55,6 +55,18 @@ pub struct InferRequest {
     pub outputs: Vec<RequestedOutput>,
 }
 
+impl InferRequest {
+    /// True if it is a step of a sequence: what it runs on remembers it.
+    #[must_use]
+    pub fn is_step(&self) -> bool {
+        match self.parameters.get("sequence_id") {
+            None | Some(Parameter::Int(0) | Parameter::Uint(0)) => false,
+            Some(Parameter::String(name)) => !name.is_empty(),
+            Some(_) => true,
+        }
+    }
+}
+
 /// An output that a request asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestedOutput {

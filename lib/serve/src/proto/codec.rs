@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use prost::Message;
 use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tonic::Status;
 use tonic::codec::{self, BufferSettings, DecodeBuf, Decoder};
 use tonic_prost::ProstCodec;
@@ -53,12 +54,30 @@ impl<D: Decoder<Error = Status>> Decoder for Limited<D> {
     type Error = Status;
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<D::Item>, Status> {
-        check_fields(message.chunk())?;
-        self.0.decode(message)
+        let bytes = message.remaining();
+        aside(bytes, || {
+            check_fields(message.chunk())?;
+            // The library says INTERNAL of what is the sender's fault.
+            self.0.decode(message).map_err(|status| Status::invalid_argument(status.message()))
+        })
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         self.0.buffer_settings()
+    }
+}
+
+/// Messages of more bytes may take long to read.
+const LONG: usize = 1 << 20;
+
+/// Reads a message of so many bytes; while that takes long, other threads take over what else this one has
+/// to do.
+fn aside<T>(bytes: usize, read: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if bytes > LONG && matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(read)
+    } else {
+        read()
     }
 }
 

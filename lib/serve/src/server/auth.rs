@@ -1,9 +1,10 @@
-//! Who may ask: keys from files.
+//! Who may ask for what: keys from files, and what needs none.
 
 use std::path::Path;
 
 use http::HeaderMap;
 
+use crate::config::{self, Config, Management};
 use crate::oip::{Error, Status};
 
 /// Keys that may be shown; of none everybody may ask.
@@ -52,6 +53,61 @@ impl Keys {
                 "found no key, expected the header 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
             )),
         }
+    }
+}
+
+/// Who may ask a server for what.
+#[derive(Clone, Default)]
+pub struct Access {
+    inference: Keys,
+    admin: Keys,
+    management: Management,
+}
+
+/// Where a request comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    /// Where clients are.
+    Public,
+    /// At the address of who runs the server.
+    Admin,
+}
+
+impl Access {
+    /// As the configuration says.
+    ///
+    /// # Errors
+    /// A file of keys that cannot be read, or has none.
+    pub fn of(config: &Config) -> Result<Self, String> {
+        let config::Keys { inference, admin } = &config.keys;
+        let keys =
+            |file: &Option<std::path::PathBuf>| file.as_deref().map_or_else(|| Ok(Keys::none()), Keys::load);
+        Ok(Self { inference: keys(inference)?, admin: keys(admin)?, management: config.management })
+    }
+
+    /// Sees whether a request may use models.
+    pub(super) fn inference(&self, headers: &HeaderMap) -> Result<(), Error> {
+        self.inference.check(headers)
+    }
+
+    /// Sees whether a request may look at metrics, the status page and the index of models.
+    pub(super) fn view(&self, headers: &HeaderMap) -> Result<(), Error> {
+        match (&self.inference.0, &self.admin.0) {
+            (Some(_), Some(_)) => self.inference.check(headers).or_else(|_| self.admin.check(headers)),
+            (Some(_), None) => self.inference.check(headers),
+            (None, _) => self.admin.check(headers),
+        }
+    }
+
+    /// Sees whether a request may load and unload models, and switch coding on again.
+    pub(super) fn manage(&self, headers: &HeaderMap, port: Port) -> Result<(), Error> {
+        if self.admin.0.is_none() && port == Port::Public && self.management != Management::Open {
+            return Err(Error::new(
+                Status::Forbidden,
+                "management is off here: it needs an admin key, an admin address, or \"management\": \"open\"",
+            ));
+        }
+        self.admin.check(headers)
     }
 }
 

@@ -1,50 +1,87 @@
 //! Bodies of requests and responses over HTTP: read within limits, packed and unpacked.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
-use crate::config::Limits;
+use super::budget::Reservation;
+use super::meter;
 use crate::oip::{Error, Status};
 use crate::transport::{Incomplete, collect};
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
 
-/// Reads a body, so that what is behind its first `header` bytes is aligned, and unpacks it.
+/// A body as it came.
+pub(super) struct Received {
+    bytes: Bytes,
+    packing: Option<Packing>,
+}
+
+/// The most that is unpacked at once.
+const PIECE: usize = 64 << 10;
+
+/// Bodies that are packed in more bytes than this may take long to unpack.
+const LITTLE_PACKED: usize = 512;
+
+/// Reads a body, so that what is behind its first `header` bytes is aligned.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
     header: usize,
-    limits: &Limits,
-) -> Result<Bytes, Error> {
-    let limit = limits.body_bytes;
+    limit: usize,
+) -> Result<Received, Error> {
     let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if let Some(said) = said
         && said > limit
     {
         return Err(too_large(said, limit));
     }
-    let longest = Duration::from_millis(limits.body_ms);
-    let collected = tokio::time::timeout(longest, collect(&mut body, header, limit)).await.map_err(|_| {
-        let text = format!("the body did not arrive within {} ms", longest.as_millis());
-        Error::new(Status::DeadlineExceeded, text)
-    })?;
-    let (bytes, _) = collected.map_err(|error| match error {
+    let packing = match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+        None | Some(b"identity") => None,
+        Some(b"gzip") => Some(Packing::Gzip),
+        Some(b"deflate") => Some(Packing::Deflate),
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "found Content-Encoding '{}', expected gzip or deflate",
+                String::from_utf8_lossy(other)
+            )));
+        }
+    };
+    let (bytes, _) = collect(&mut body, header, limit).await.map_err(|error| match error {
         Incomplete::TooLarge(found) => too_large(found, limit),
-        Incomplete::Broken(error) => Error::invalid(format!("the body broke off: {error}")),
+        Incomplete::Broken(error) => meter::error_of(&error),
     })?;
-    match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(bytes),
-        Some(b"gzip") => unpack(GzDecoder::new(&bytes[..]), "gzip", limit),
-        Some(b"deflate") => unpack(ZlibDecoder::new(&bytes[..]), "deflate", limit),
-        Some(other) => Err(Error::invalid(format!(
-            "found Content-Encoding '{}', expected gzip or deflate",
-            String::from_utf8_lossy(other)
-        ))),
+    Ok(Received { bytes, packing })
+}
+
+impl Received {
+    /// True if it may take long to unpack and read it, of which so many bytes are JSON; of none all.
+    pub(super) fn is_long(&self, json: Option<usize>) -> bool {
+        match self.packing {
+            Some(_) => self.bytes.len() > LITTLE_PACKED,
+            None => json.unwrap_or(self.bytes.len()) > super::blocking::LITTLE,
+        }
+    }
+
+    /// Unpacks it.
+    pub(super) fn unpack(self, limit: usize, held: &Reservation) -> Result<Bytes, Error> {
+        match self.packing {
+            None => Ok(self.bytes),
+            Some(packing @ Packing::Gzip) => {
+                unpack(&mut MultiGzDecoder::new(&self.bytes[..]), packing, limit, held)
+            }
+            Some(packing @ Packing::Deflate) => {
+                let mut decoder = ZlibDecoder::new(&self.bytes[..]);
+                let unpacked = unpack(&mut decoder, packing, limit, held)?;
+                match decoder.get_ref().len() {
+                    0 => Ok(unpacked),
+                    rest => Err(cannot(packing, format!("found {rest} bytes behind its end"))),
+                }
+            }
+        }
     }
 }
 
@@ -52,14 +89,29 @@ fn too_large(found: usize, limit: usize) -> Error {
     Error::new(Status::TooLarge, format!("found a body of {found} bytes or more, expected at most {limit}"))
 }
 
-fn unpack(packed: impl Read, name: &str, limit: usize) -> Result<Bytes, Error> {
+fn cannot(packing: Packing, why: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("the body cannot be unpacked by {}: {why}", packing.name()))
+}
+
+fn unpack(
+    packed: &mut impl Read,
+    packing: Packing,
+    limit: usize,
+    held: &Reservation,
+) -> Result<Bytes, Error> {
     let mut bytes = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    packed
-        .take(most)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::invalid(format!("the body cannot be unpacked by {name}: {error}")))?;
-    if bytes.len() > limit { Err(too_large(bytes.len(), limit)) } else { Ok(Bytes::from(bytes)) }
+    loop {
+        let piece = PIECE.min(limit - bytes.len() + 1) as u64;
+        let read =
+            packed.by_ref().take(piece).read_to_end(&mut bytes).map_err(|error| cannot(packing, error))?;
+        if read == 0 {
+            return Ok(Bytes::from(bytes));
+        }
+        if bytes.len() > limit {
+            return Err(too_large(bytes.len(), limit));
+        }
+        held.reserve(read)?;
+    }
 }
 
 /// How a client wants what it gets packed.
@@ -126,8 +178,12 @@ mod tests {
         Body::from_stream(tokio_stream::iter(pieces))
     }
 
-    fn limits(body_bytes: usize) -> Limits {
-        Limits { body_bytes, body_ms: 50, ..Limits::default() }
+    fn held(bytes: usize) -> std::sync::Arc<Reservation> {
+        Reservation::new(&super::super::budget::Budget::new(bytes))
+    }
+
+    async fn unpacked(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
+        read(headers, body, 0, limit).await?.unpack(limit, &held(1 << 20))
     }
 
     #[tokio::test]
@@ -135,7 +191,7 @@ mod tests {
         let bytes = vec![0; 1001];
         let said = headers(&[(CONTENT_LENGTH, "1001")]);
         for headers in [said, HeaderMap::new()] {
-            let error = read(&headers, in_pieces(&bytes, 10), 0, &limits(1000)).await.unwrap_err();
+            let error = unpacked(&headers, in_pieces(&bytes, 10), 1000).await.unwrap_err();
             assert_eq!(
                 (error.status, error.message.contains("expected at most 1000")),
                 (Status::TooLarge, true)
@@ -145,23 +201,44 @@ mod tests {
             let packed = packing.pack(&bytes).unwrap();
             assert!(packed.len() < 100);
             let headers = headers(&[(CONTENT_ENCODING, packing.name())]);
-            let error = read(&headers, Body::from(packed.clone()), 0, &limits(1000)).await.unwrap_err();
+            let error = unpacked(&headers, Body::from(packed.clone()), 1000).await.unwrap_err();
             assert_eq!(error.status, Status::TooLarge);
-            assert_eq!(read(&headers, Body::from(packed), 0, &limits(1001)).await.unwrap(), bytes);
+            assert_eq!(unpacked(&headers, Body::from(packed.clone()), 1001).await.unwrap(), bytes);
+            // All bodies together have a limit, too.
+            let received = read(&headers, Body::from(packed), 0, 1001).await.unwrap();
+            assert_eq!(received.unpack(1001, &held(1000)).unwrap_err().status, Status::Unavailable);
         }
     }
 
+    /// Several members, one behind the other, are one body, as in files.
     #[tokio::test]
-    async fn what_is_slow_broken_or_packed_otherwise_is_refused() {
-        let slow = Body::from_stream(tokio_stream::pending::<Result<Bytes, std::io::Error>>());
-        let error = read(&HeaderMap::new(), slow, 0, &limits(10)).await.unwrap_err();
-        assert_eq!(error.status, Status::DeadlineExceeded);
+    async fn nothing_of_a_packed_body_is_left_out() {
+        let long = vec![7; 3 * PIECE];
+        let pack = |packing: Packing, parts: &[&[u8]]| {
+            let parts = parts.iter().map(|part| packing.pack(part).unwrap());
+            Body::from(parts.flat_map(Vec::from).collect::<Vec<u8>>())
+        };
+        let gzip = headers(&[(CONTENT_ENCODING, "gzip")]);
+        let members = pack(Packing::Gzip, &[b"one ", b"", &long, b" two"]);
+        let expected = [b"one ", &long[..], b" two"].concat();
+        assert_eq!(unpacked(&gzip, members, 1 << 20).await.unwrap(), expected);
+        let members = pack(Packing::Gzip, &[&long, &long]);
+        assert_eq!(unpacked(&gzip, members, 5 * PIECE).await.unwrap_err().status, Status::TooLarge);
+        let garbage = [&Packing::Gzip.pack(b"one").unwrap()[..], b"garbage"].concat();
+        unpacked(&gzip, Body::from(garbage), 1000).await.unwrap_err();
+        let deflate = headers(&[(CONTENT_ENCODING, "deflate")]);
+        let error = unpacked(&deflate, pack(Packing::Deflate, &[b"one", b"two"]), 1000).await.unwrap_err();
+        assert!(error.message.contains("behind its end"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_or_packed_otherwise_is_refused() {
         let broken = Body::from_stream(tokio_stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
-        let error = read(&HeaderMap::new(), broken, 0, &limits(10)).await.unwrap_err();
+        let error = unpacked(&HeaderMap::new(), broken, 10).await.unwrap_err();
         assert_eq!(error.status, Status::InvalidArgument);
         for (encoding, expected) in [("br", "found Content-Encoding 'br'"), ("gzip", "cannot be unpacked")] {
             let headers = headers(&[(CONTENT_ENCODING, encoding)]);
-            let error = read(&headers, Body::from("no"), 0, &limits(10)).await.unwrap_err();
+            let error = unpacked(&headers, Body::from("no"), 10).await.unwrap_err();
             assert!(error.message.contains(expected), "{error}");
         }
     }

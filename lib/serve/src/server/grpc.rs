@@ -15,22 +15,30 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::http::{Shared, passed_on};
+use super::auth::Port;
+use super::blocking::LITTLE;
+use super::budget::Reservation;
+use super::http::Shared;
 use super::{model_config, statistics};
 use crate::instance::CallContext;
-use crate::oip::{Error, InferRequest, grpc as wire};
+use crate::oip::{Error, grpc as wire};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::{
-    ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
-    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest,
-    ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse,
-    RepositoryModelLoadRequest, RepositoryModelLoadResponse, RepositoryModelUnloadRequest,
-    RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
-    ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, repository_index_response,
+    InferParameter, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
+    ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
+    ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest,
+    RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
+    RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse,
+    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+    repository_index_response,
 };
 
 /// Requests of one stream that are answered at once, and responses that wait to be sent.
 const STREAM: usize = 256;
+
+/// The parameter of the last response of a stream to a request.
+const FINAL: &str = "triton_final_response";
 
 /// The header of calls that say how long the client waits.
 const TIMEOUT: &str = "grpc-timeout";
@@ -50,15 +58,31 @@ pub(super) fn routes(shared: Shared) -> Router {
 
 impl Service {
     fn inference(&self, headers: &HeaderMap) -> Result<(), Error> {
-        self.0.inference.check(headers)
+        self.0.access.inference(headers)
     }
 
-    fn admin(&self, headers: &HeaderMap) -> Result<(), Error> {
-        self.0.admin.check(headers)
+    fn manage(&self, headers: &HeaderMap) -> Result<(), Error> {
+        self.0.access.manage(headers, Port::Public)
     }
 
-    async fn infer(&self, request: InferRequest, call: CallContext) -> Result<ModelInferResponse, Error> {
-        Ok(wire::write_response(&self.0.server.infer(request, call).await?))
+    async fn infer(
+        &self,
+        message: ModelInferRequest,
+        call: CallContext,
+        held: &Reservation,
+    ) -> Result<ModelInferResponse, Error> {
+        let server = &self.0.server;
+        // Raw data stay where they are.
+        let is_long = message.inputs.iter().any(|input| input.contents.is_some()) && held.bytes() > LITTLE;
+        let request = server.blocking.run(is_long, || wire::read_request(message)).await?;
+        Ok(wire::write_response(&server.infer(request, call, held).await?))
+    }
+
+    /// Waits until the server is being stopped.
+    async fn stopping(&self) {
+        let mut draining = self.0.server.draining.subscribe();
+        // A server that is gone is being stopped, too.
+        let _ = draining.wait_for(|draining| *draining).await;
     }
 }
 
@@ -142,12 +166,17 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelInferResponse>, Status> {
         let headers = headers(&request);
         self.inference(headers)?;
-        let call = CallContext { timeout: timeout(headers)?, headers: passed_on(headers), coded: None };
-        let asked = wire::read_request(request.into_inner())?;
-        Ok(Response::new(self.infer(asked, call).await?))
+        let call = CallContext {
+            timeout: timeout(headers)?,
+            headers: self.0.server.passed_on(headers),
+            coded: None,
+        };
+        let held = self.0.server.held(request.extensions());
+        Ok(Response::new(self.infer(request.into_inner(), call, &held).await?))
     }
 
-    /// Requests of a stream are answered as their answers come, those of a sequence in order.
+    /// Requests of a stream are answered as their answers come, those of a sequence in order. A server that
+    /// is being stopped answers what was asked, and ends the stream.
     async fn model_stream_infer(
         &self,
         request: Request<tonic::Streaming<ModelInferRequest>>,
@@ -155,23 +184,31 @@ impl GrpcInferenceService for Service {
         let headers = headers(&request);
         self.inference(headers)?;
         // How long the client waits for the stream says nothing of one request.
-        let call = CallContext { headers: passed_on(headers), ..CallContext::default() };
-        let (answers, sent) = mpsc::channel(STREAM);
+        let call = CallContext { headers: self.0.server.passed_on(headers), ..CallContext::default() };
+        let (answers, sent) = mpsc::channel::<(_, Arc<Reservation>)>(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
+        let of_stream = self.0.server.held(request.extensions());
         let mut requests = request.into_inner();
         tokio::spawn(async move {
-            // A stream that breaks off asks no more; a client that is gone wants no answers.
-            while let Some(Ok(message)) = requests.next().await {
+            loop {
+                let message = tokio::select! {
+                    message = requests.next() => message,
+                    () = service.stopping() => return,
+                };
+                let message = match message {
+                    Some(Ok(message)) => message,
+                    // What is wrong with a message ends its stream; a client that is gone wants no answers.
+                    Some(Err(status)) => return drop(answers.send((Err(status), of_stream)).await),
+                    None => return,
+                };
+                let held = of_stream.split_off();
                 let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let id = message.id.clone();
                 let in_order = message.parameters.contains_key("sequence_id");
                 let (service, answers, call) = (service.clone(), answers.clone(), call.clone());
                 let answer = async move {
-                    let answer = match wire::read_request(message) {
-                        Ok(asked) => service.infer(asked, call).await,
-                        Err(error) => Err(error),
-                    };
-                    let _ = answers.send(Ok(streamed(id, answer))).await;
+                    let answer = service.infer(message, call, &held).await;
+                    let _ = answers.send((Ok(streamed(id, answer)), held)).await;
                     drop(permit);
                 };
                 if in_order {
@@ -181,7 +218,8 @@ impl GrpcInferenceService for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+        // What it holds is given back as it is sent.
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent).map(|(answer, _)| answer))))
     }
 
     async fn model_config(
@@ -215,7 +253,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        self.admin(headers(&request))?;
+        self.0.access.view(headers(&request))?;
         let entries = self.0.server.models.index(request.into_inner().ready).into_iter();
         let models = entries.map(|entry| repository_index_response::ModelIndex {
             name: entry.name,
@@ -230,7 +268,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
-        self.admin(headers(&request))?;
+        self.manage(headers(&request))?;
         self.0.server.models.load(&request.into_inner().model_name).await?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
@@ -239,7 +277,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
-        self.admin(headers(&request))?;
+        self.manage(headers(&request))?;
         self.0.server.models.unload(&request.into_inner().model_name)?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
@@ -247,15 +285,14 @@ impl GrpcInferenceService for Service {
 
 /// A response of a stream; an error keeps the id of its request.
 fn streamed(id: String, answer: Result<ModelInferResponse, Error>) -> ModelStreamInferResponse {
-    match answer {
-        Ok(response) => {
-            ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
-        }
-        Err(error) => ModelStreamInferResponse {
-            error_message: error.message,
-            infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
-        },
-    }
+    let (error_message, mut response) = match answer {
+        Ok(response) => (String::new(), response),
+        Err(error) => (error.message, ModelInferResponse { id, ..ModelInferResponse::default() }),
+    };
+    // Each request has one response.
+    let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+    response.parameters.insert(FINAL.to_owned(), last);
+    ModelStreamInferResponse { error_message, infer_response: Some(response) }
 }
 
 #[tonic::async_trait]
@@ -277,12 +314,14 @@ impl Health for Service {
         let (service, of) = (self.clone(), request.into_inner().service);
         let interval = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(WATCH));
         let mut last = None;
-        let changes = interval.filter_map(move |_| {
+        let changes = interval.map_while(move |_| {
             let status = service.health(&of).unwrap_or(ServingStatus::ServiceUnknown);
             let is_new = last.replace(status) != Some(status);
-            is_new.then(|| Ok(HealthCheckResponse { status: status.into() }))
+            // A server that is being stopped says so, and ends the stream.
+            let over = !is_new && *service.0.server.draining.borrow();
+            (!over).then(|| is_new.then(|| Ok(HealthCheckResponse { status: status.into() })))
         });
-        Ok(Response::new(Box::pin(changes)))
+        Ok(Response::new(Box::pin(changes.filter_map(|change| change))))
     }
 }
 

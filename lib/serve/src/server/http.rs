@@ -7,28 +7,29 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::auth::Keys;
+use super::auth::{Access, Port};
+use super::blocking::LITTLE;
 use super::body::{self, Packing};
+use super::budget::Reservation;
 use super::statistics::{self, Statistics};
 use super::{Server, model_config};
-use crate::instance::{CallContext, Headers};
+use crate::instance::CallContext;
 use crate::models::Served;
-use crate::oip::{Error, Status, http as wire};
+use crate::oip::http::OutputForms;
+use crate::oip::{Error, InferResponse, Status, http as wire};
 
-/// Headers of a request that go on to instances, and the first of them back to the client.
-const PASSED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+/// The header of a request that goes back to the client.
+const REQUEST_ID: &str = "x-request-id";
 
 /// What handlers share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) server: Arc<Server>,
-    pub(super) inference: Arc<Keys>,
-    pub(super) admin: Arc<Keys>,
+    pub(super) access: Arc<Access>,
 }
 
 type Answer = Result<Response, Error>;
@@ -49,8 +50,8 @@ pub(super) fn inference(shared: Shared) -> Router {
         .route("/v2/models/{model}/versions/{version}/config", get(config))
         .route("/v2/models/{model}/versions/{version}/stats", get(model_statistics))
         .route("/v2/models/{model}/versions/{version}/infer", post(infer));
-    let keys = Arc::clone(&shared.inference);
-    guarded(routes, keys)
+    let access = Arc::clone(&shared.access);
+    guarded(routes, move |headers| access.inference(headers))
         // Who asks whether the server lives has no key.
         .route("/v2/health/live", get(async || StatusCode::OK))
         .route("/v2/health/ready", get(server_ready))
@@ -58,22 +59,27 @@ pub(super) fn inference(shared: Shared) -> Router {
 }
 
 /// The routes of who runs the server.
-pub(super) fn admin(shared: Shared) -> Router {
-    let routes = Router::new()
+pub(super) fn admin(shared: Shared, port: Port) -> Router {
+    let views = Router::new()
         .route("/", get(super::page::page))
         .route("/status.json", get(super::page::status))
         .route("/metrics", get(super::metrics::metrics))
-        .route("/v2/repository/index", post(index))
+        .route("/v2/repository/index", post(index));
+    let management = Router::new()
         .route("/v2/repository/models/{model}/load", post(load))
         .route("/v2/repository/models/{model}/unload", post(unload))
         .route("/v2/models/{model}/coding/resume", post(resume_coding));
-    let keys = Arc::clone(&shared.admin);
-    guarded(routes, keys).with_state(shared)
+    let [one, other] = [Arc::clone(&shared.access), Arc::clone(&shared.access)];
+    let views = guarded(views, move |headers| one.view(headers));
+    views.merge(guarded(management, move |headers| other.manage(headers, port))).with_state(shared)
 }
 
-fn guarded(routes: Router<Shared>, keys: Arc<Keys>) -> Router<Shared> {
+fn guarded(
+    routes: Router<Shared>,
+    check: impl Fn(&HeaderMap) -> Result<(), Error> + Clone + Send + Sync + 'static,
+) -> Router<Shared> {
     routes.route_layer(axum::middleware::from_fn(move |request: Request, next: axum::middleware::Next| {
-        let allowed = keys.check(request.headers());
+        let allowed = check(request.headers());
         async move {
             match allowed {
                 Ok(()) => next.run(request).await,
@@ -161,45 +167,74 @@ async fn model_statistics(State(shared): State<Shared>, Path(path): Path<ModelPa
 
 async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
-    let headers = parts.headers;
+    let (server, headers) = (&shared.server, parts.headers);
+    let held = server.held(&parts.extensions);
     let length =
         headers.get(wire::HEADER_LENGTH).map(|value| wire::header_length(value.as_bytes())).transpose()?;
-    let body = body::read(&headers, body, length.unwrap_or(0), &shared.server.limits).await?;
+    let limit = server.limits.body_bytes;
+    let body = body::read(&headers, body, length.unwrap_or(0), limit).await?;
+    let is_long = body.is_long(length);
+    let (unpacked, reads) = (Arc::clone(&held), Arc::clone(&held));
     let (request, forms) = if length == Some(0) {
-        let loaded = found(&shared, &path)?.ready()?;
+        let loaded = found(&shared, &path)?.loaded()?;
+        let body = server.blocking.run(is_long, move || body.unpack(limit, &unpacked)).await?;
         wire::decode_raw_request(&path.model, &path.version, &loaded.metadata.inputs, body)?
     } else {
-        wire::decode_request(&path.model, &path.version, length, &body)?
+        let read = move || {
+            let body = body.unpack(limit, &unpacked)?;
+            let read = wire::decode_request(&path.model, &path.version, length, &body)?;
+            // Numbers in text become tensors of their own.
+            reads.reserve(if length.is_some() {
+                0
+            } else {
+                read.0.inputs.iter().map(|input| input.data.len()).sum()
+            })?;
+            Ok(read)
+        };
+        server.blocking.run(is_long, read).await?
     };
-    let call = CallContext { headers: passed_on(&headers), ..CallContext::default() };
-    let response = shared.server.infer(request, call).await?;
-    let encoded = wire::encode_response(&response, &forms)?;
+    let call = CallContext { headers: server.passed_on(&headers), ..CallContext::default() };
+    let response = server.infer(request, call, &held).await?;
+    write(server, &headers, response, forms, &held).await
+}
+
+/// The response to an inference request.
+async fn write(
+    server: &Server,
+    asked: &HeaderMap,
+    response: InferResponse,
+    forms: OutputForms,
+    held: &Reservation,
+) -> Answer {
+    let text = wire::text_bytes(&response, &forms);
+    let packing = Packing::wanted(asked);
+    let binary: usize = response.outputs.iter().map(|output| output.data.len()).sum();
+    held.reserve(text + if packing.is_some() { text + binary } else { 0 })?;
+    let is_long = text > LITTLE || packing.is_some() && text + binary > LITTLE;
+    let write = move || {
+        let encoded = wire::encode_response(&response, &forms)?;
+        let packed = packing.and_then(|packing| Some((packing, packing.pack(&encoded.body.to_bytes())?)));
+        Ok((encoded, packed))
+    };
+    let (encoded, packed) = server.blocking.run(is_long, write).await?;
     let mut answer = HeaderMap::new();
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(encoded.content_type()));
     if let Some(length) = encoded.header_length {
         answer.insert(HeaderName::from_static(wire::HEADER_LENGTH), HeaderValue::from(length));
     }
-    if let Some(id) = headers.get(PASSED_ON[0]) {
-        answer.insert(HeaderName::from_static(PASSED_ON[0]), id.clone());
+    if let Some(id) = asked.get(REQUEST_ID) {
+        answer.insert(HeaderName::from_static(REQUEST_ID), id.clone());
     }
-    if let Some(packing) = Packing::wanted(&headers)
-        && let Some(packed) = packing.pack(&encoded.body.to_bytes())
-    {
-        answer.insert(CONTENT_ENCODING, HeaderValue::from_static(packing.name()));
-        answer.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
-        return Ok((answer, packed).into_response());
-    }
-    Ok((answer, Body::new(encoded.body)).into_response())
+    let Some((packing, packed)) = packed else {
+        return Ok((answer, Body::new(encoded.body)).into_response());
+    };
+    answer.insert(CONTENT_ENCODING, HeaderValue::from_static(packing.name()));
+    answer.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+    Ok((answer, packed).into_response())
 }
 
-/// The headers that go on to instances.
-pub(super) fn passed_on(headers: &HeaderMap) -> Headers {
-    let text = |name: &&str| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned()));
-    if PASSED_ON.iter().all(|name| !headers.contains_key(*name)) {
-        return Headers::default();
-    }
-    PASSED_ON.iter().filter_map(text).collect()
-}
+/// The most bytes of a request for the index.
+const INDEX_BYTES: usize = 4096;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -207,7 +242,10 @@ struct IndexRequest {
     ready: bool,
 }
 
-async fn index(State(shared): State<Shared>, body: Bytes) -> Answer {
+async fn index(State(shared): State<Shared>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body, 0, INDEX_BYTES).await?;
+    let body = body.unpack(INDEX_BYTES, &shared.server.held(&parts.extensions))?;
     let request: IndexRequest = match body.trim_ascii() {
         [] => IndexRequest::default(),
         text => serde_json::from_slice(text)
@@ -228,7 +266,7 @@ async fn unload(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> An
 
 async fn resume_coding(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     for served in shared.server.models.versions(&path.model, "")? {
-        served.ready()?.lane.resume_coding()?;
+        served.loaded()?.lane.resume_coding()?;
     }
     Ok(StatusCode::OK.into_response())
 }

@@ -1,28 +1,53 @@
 //! From a request to its response.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parm::dtype::Float;
 use parm_engine::Reason;
 
+use super::budget::Reservation;
 use crate::config::Limits;
-use crate::instance::{CallContext, Headers, within};
-use crate::lane::{Ask, How, Payload, RowAnswer, Spec, Uncoded, Values};
-use crate::models::{Loaded, Served};
+use crate::config::ParametersPolicy;
+use crate::fleet::Joined;
+use crate::instance::{CallContext, CallError, Headers, within};
+use crate::lane::{Ask, How, PassedParameters, Payload, RowAnswer, RowTensor, Spec, Uncoded, Values};
+use crate::models::{Loaded, SequenceStep, Served};
 use crate::oip::{
     Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Status, Tensor,
 };
 
+/// The parameter of a requested output that asks for its largest elements.
+const CLASSIFICATION: &str = "classification";
+
+/// The most bytes of a class, "value:index", with those of its length: floats have up to 39 digits before the
+/// point, doubles up to 309.
+const fn class_bytes(datatype: Datatype) -> usize {
+    if matches!(datatype, Datatype::Fp64) { 340 } else { 70 }
+}
+
 /// The priority of requests that name none, or 0.
 const PRIORITY: u8 = 100;
+
+/// The parameters of requests that this server obeys itself. It reads `sequence_start` and `sequence_end`
+/// only beside a `sequence_id`; all streams do what `triton_enable_empty_final_response` asks for.
+const OWN: [&str; 7] = [
+    "timeout",
+    "priority",
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "parm_allow_reconstructed",
+    "triton_enable_empty_final_response",
+];
 
 /// What the parameters of a request say.
 struct Wishes {
     deadline: Option<Duration>,
     priority: u8,
     allow_reconstructed: bool,
-    sequence: Option<u64>,
+    sequence: Option<SequenceStep>,
 }
 
 impl Served {
@@ -30,19 +55,22 @@ impl Served {
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn infer(
+    pub(super) async fn infer(
         &self,
         request: InferRequest,
         call: CallContext,
         limits: &Limits,
+        held: &Reservation,
     ) -> Result<InferResponse, Error> {
-        let loaded = self.ready().inspect_err(|_| {
+        let loaded = self.loaded().inspect_err(|_| {
             self.counts.not_ready.fetch_add(1, Ordering::Relaxed);
         })?;
         let invalid = |_: &Error| {
             self.counts.invalid.fetch_add(1, Ordering::Relaxed);
         };
         let wishes = Wishes::of(&request.parameters).inspect_err(invalid)?;
+        check_outputs(&request.outputs).inspect_err(invalid)?;
+        self.check_parameters(&request).inspect_err(invalid)?;
         let CallContext { timeout, headers, .. } = call;
         let deadline = wishes.deadline.into_iter().chain(timeout).min();
         let mut response = InferResponse {
@@ -57,10 +85,12 @@ impl Served {
             let wait = deadline.map_or(longest, |wait| wait.min(longest));
             response.outputs =
                 loaded.in_sequence(sequence, request, &self.config.names.version, wait, headers).await?;
+            held.reserve(response.outputs.iter().map(|output| output.data.len()).sum())?;
             return Ok(response);
         }
         let wanted: Vec<usize>;
-        let classes = classes(&request.outputs).inspect_err(invalid)?;
+        let mut parameters = PassedParameters::default();
+        let mut classes = Vec::new();
         let (payload, spec) = match &loaded.spec {
             Ok(spec) => {
                 let (inputs, rows) = spec.rows(&request).inspect_err(invalid)?;
@@ -68,7 +98,18 @@ impl Served {
                     let text = format!("found a request of {rows} rows, expected at most {}", limits.rows);
                     return Err(Error::invalid(text)).inspect_err(invalid);
                 }
+                classes = classes_of(&request.outputs).inspect_err(invalid)?;
                 wanted = spec.wanted(&request);
+                let bytes = spec.answer_bytes(&wanted, &classes, rows);
+                if bytes > limits.body_bytes {
+                    let text = format!(
+                        "the answer would have {bytes} bytes, expected at most {}: ask for fewer rows or outputs",
+                        limits.body_bytes
+                    );
+                    return Err(Error::new(Status::TooLarge, text)).inspect_err(invalid);
+                }
+                held.reserve(bytes)?;
+                parameters = spec.passed_on(request);
                 (Payload::Rows { inputs, rows }, Some(spec))
             }
             Err(reason) => {
@@ -84,6 +125,7 @@ impl Served {
             priority: wishes.priority,
             allow_reconstructed: wishes.allow_reconstructed && (loaded.rebuilt.is_empty() || rebuilt),
             headers,
+            parameters,
         };
         let answers = loaded.lane.ask(ask).await?;
         response.parameters = notes(&answers);
@@ -97,7 +139,9 @@ impl Served {
                 })
                 .collect(),
         };
-        if spec.is_some() {
+        if spec.is_none() {
+            held.reserve(response.outputs.iter().map(|output| output.data.len()).sum())?;
+        } else {
             for (output, most) in response.outputs.iter_mut().zip(classes) {
                 if let Some(most) = most {
                     classify(output, most)?;
@@ -108,9 +152,47 @@ impl Served {
     }
 }
 
+impl Served {
+    /// Sees that no parameter of a request gets lost: it is obeyed here, or an instance is told.
+    fn check_parameters(&self, request: &InferRequest) -> Result<(), Error> {
+        let others = request.parameters.keys().filter(|name| !OWN.contains(&name.as_str()));
+        let Some(name) = others.chain(request.inputs.iter().flat_map(|input| input.parameters.keys())).next()
+        else {
+            return Ok(());
+        };
+        let why = match self.config.parameters {
+            ParametersPolicy::Refuse => "which the model refuses",
+            // Models inside this process have none.
+            ParametersPolicy::PassOn if self.config.instances.iter().all(|of| of.remote.is_none()) => {
+                "which the model does not have"
+            }
+            ParametersPolicy::PassOn => return Ok(()),
+        };
+        Err(Error::invalid(format!("found the parameter '{name}', {why}: '{}'", self.config.name)))
+    }
+}
+
+/// Sees that each output is asked for once.
+fn check_outputs(outputs: &[RequestedOutput]) -> Result<(), Error> {
+    let mut names = BTreeSet::new();
+    match outputs.iter().find(|output| !names.insert(&output.name)) {
+        None => Ok(()),
+        Some(RequestedOutput { name, .. }) => {
+            Err(Error::invalid(format!("found the output '{name}' twice, expected it once")))
+        }
+    }
+}
+
 /// How many classes each requested output is to name, of those that ask for it.
-fn classes(outputs: &[RequestedOutput]) -> Result<Vec<Option<usize>>, Error> {
-    let of = |output: &RequestedOutput| match output.parameters.get("classification") {
+fn classes_of(outputs: &[RequestedOutput]) -> Result<Vec<Option<usize>>, Error> {
+    if let Some((name, other)) = outputs.iter().find_map(|RequestedOutput { name, parameters }| {
+        Some((name, parameters.keys().find(|parameter| *parameter != CLASSIFICATION)?))
+    }) {
+        return Err(Error::invalid(format!(
+            "found the parameter '{other}' of output '{name}', expected none but {CLASSIFICATION}"
+        )));
+    }
+    let of = |output: &RequestedOutput| match output.parameters.get(CLASSIFICATION) {
         None => Ok(None),
         Some(Parameter::Int(most @ 1..)) => Ok(usize::try_from(*most).ok()),
         Some(other) => Err(Error::invalid(format!(
@@ -176,6 +258,16 @@ impl Wishes {
             Some(Parameter::String(_)) => None,
             _ => Some(whole("sequence_id")?).filter(|&id| id != 0),
         };
+        let flag = |name: &str| match parameters.get(name) {
+            None => Ok(false),
+            Some(Parameter::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(Error::invalid(format!("found {name} = {other:?}, expected true or false"))),
+        };
+        let (starts, ends) = (flag("sequence_start")?, flag("sequence_end")?);
+        if sequence.is_none() && (starts || ends) {
+            return Err(Error::invalid("found a start or end of a sequence, expected its sequence_id, too"));
+        }
+        let sequence = sequence.map(|sequence| SequenceStep { sequence, starts, ends });
         Ok(Self {
             deadline: (timeout > 0).then(|| Duration::from_micros(timeout)),
             priority: if priority == 0 { PRIORITY } else { u8::try_from(priority).unwrap_or(u8::MAX) },
@@ -186,6 +278,17 @@ impl Wishes {
 }
 
 impl Spec {
+    /// The parameters of a request that go on to instances with its rows.
+    fn passed_on(&self, mut request: InferRequest) -> PassedParameters {
+        request.parameters.retain(|name, _| !OWN.contains(&name.as_str()));
+        let input = |spec: &RowTensor| {
+            let input = request.inputs.iter_mut().find(|input| input.name == spec.name);
+            input.map(|input| std::mem::take(&mut input.parameters)).unwrap_or_default()
+        };
+        let inputs = self.inputs.iter().map(input).collect();
+        PassedParameters { request: request.parameters, inputs }
+    }
+
     /// The outputs that a request wants, by index.
     fn wanted(&self, request: &InferRequest) -> Vec<usize> {
         if request.outputs.is_empty() {
@@ -193,6 +296,17 @@ impl Spec {
         }
         let index = |name: &str| self.outputs.iter().position(|output| output.name == name);
         request.outputs.iter().filter_map(|output| index(&output.name)).collect()
+    }
+
+    /// The most bytes of the outputs of a response.
+    fn answer_bytes(&self, wanted: &[usize], classes: &[Option<usize>], rows: usize) -> usize {
+        let bytes = |(at, &index): (usize, &usize)| {
+            let output = self.outputs.get(index)?;
+            let classes = classes.get(at).copied().flatten().map_or(0, |most| most.min(output.elements()));
+            Some(output.bytes.saturating_add(classes.saturating_mul(class_bytes(output.datatype))))
+        };
+        let of_row = wanted.iter().enumerate().filter_map(bytes).fold(0, usize::saturating_add);
+        of_row.saturating_mul(rows)
     }
 
     /// The outputs of a response: the rows of all answers, where they lie.
@@ -244,21 +358,25 @@ impl Loaded {
     /// Passes a request of a sequence on, to the instance that has the sequence.
     async fn in_sequence(
         &self,
-        sequence: u64,
+        step: SequenceStep,
         mut request: InferRequest,
         version: &str,
         wait: Duration,
         headers: Headers,
     ) -> Result<Vec<Tensor>, Error> {
-        let instance = self
-            .of_sequence(sequence)
-            .ok_or_else(|| Error::new(Status::Unavailable, "no instance is there for the sequence"))?;
+        let Joined { instance, suspected, .. } = self
+            .of_sequence(step)
+            .ok_or_else(|| Error::new(Status::Unavailable, "the instance of the sequence is not there"))?;
         request.model.clone_from(&self.deployed_name);
         version.clone_into(&mut request.version);
-        if request.id.is_empty() {
-            request.id = format!("parm-sequence-{sequence}");
-        }
+        // The client's id need not be unique: the call gets one that is.
+        request.id.clear();
         let call = instance.infer(request, CallContext { timeout: Some(wait), headers, coded: None });
-        within(wait, call).await.map(|response| response.outputs).map_err(|error| error.to_client())
+        let answer = within(wait, call).await.inspect_err(|error| {
+            if matches!(error, CallError::Unreachable(_) | CallError::Timeout(_)) {
+                suspected.notify_one();
+            }
+        });
+        answer.map(|response| response.outputs).map_err(|error| error.to_client())
     }
 }

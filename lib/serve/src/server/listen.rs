@@ -2,24 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
+use super::budget::Budget;
+use super::meter::MeteredService;
+use super::refusals::Refusals;
+use super::timeouts::{Overdue, TimedStream, Timeouts};
 use crate::config::{Limits, Tls};
+use crate::pem;
 use crate::together::{Spawned, together};
 use crate::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
@@ -28,6 +31,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How long the loop waits when the system has no more file descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+/// How long a connection that is shut down waits for requests that the client may have sent already.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The least number of connections that share the memory for bodies.
+const FEW: usize = 16;
+
+/// The least window of a connection over HTTP/2: that of the standard.
+const LEAST_WINDOW: u32 = 65_535;
 
 /// An address that is listened at.
 pub(super) struct Listener {
@@ -42,32 +54,35 @@ pub(super) struct Connections {
     pub(super) limits: Arc<Limits>,
     /// Room for connections.
     pub(super) room: Arc<Semaphore>,
+    /// The memory that all share for bodies.
+    pub(super) budget: Arc<Budget>,
     /// The certificate of now.
     pub(super) tls: watch::Receiver<Option<TlsAcceptor>>,
     /// True as soon as no more connections are accepted.
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// Reads a certificate and its key.
+/// Reads a certificate and its key, and whose certificates clients must show.
 ///
 /// # Errors
 /// A file that cannot be read, or that is none.
 pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, String> {
-    let named = |path: &Path, error: String| format!("{}: {error}", path.display());
-    let pem =
-        |path: &Path, error: tokio_rustls::rustls::pki_types::pem::Error| named(path, error.to_string());
-    let chain = CertificateDer::pem_file_iter(&tls.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| pem(&tls.certificate, error))?;
-    if chain.is_empty() {
-        return Err(named(&tls.certificate, "found no certificate".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| pem(&tls.key, error))?;
+    let Tls { certificate, key, client_ca } = tls;
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| named(&tls.key, error.to_string()))?;
+        .map_err(|error| error.to_string())?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let roots = pem::authorities(ca).map_err(|problem| format!("{}: {problem}", ca.display()))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| format!("{}: {error}", ca.display()))?)
+        }
+    };
+    let (chain, private) = pem::identity(certificate, key)?;
+    let mut config =
+        builder.with_single_cert(chain, private).map_err(|error| format!("{}: {error}", key.display()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -92,7 +107,8 @@ impl Listener {
     /// Accepts connections until it is told to stop, and then waits until those that there are have
     /// answered what they were asked.
     pub(super) async fn serve(self, mut connections: Connections) {
-        let graceful = GracefulShutdown::new();
+        // It is closed when all connections are.
+        let (open, mut all_closed) = mpsc::channel::<()>(1);
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self.tcp, &connections.room) => accepted,
@@ -109,15 +125,15 @@ impl Listener {
             // Small answers are not to wait for more.
             let _ = stream.set_nodelay(true);
             let tls = connections.tls.borrow().clone();
-            let (router, limits, watcher) =
-                (self.router.clone(), Arc::clone(&connections.limits), graceful.watcher());
+            let (router, connections, open) = (self.router.clone(), connections.clone(), open.clone());
             tokio::spawn(async move {
+                let _open = (open, permit);
                 match tls {
-                    None => converse(stream, router, &limits, watcher, permit).await,
+                    None => converse(stream, router, connections).await,
                     Some(tls) => {
-                        let longest = Duration::from_millis(limits.header_ms);
+                        let longest = Duration::from_millis(connections.limits.header_ms);
                         match tokio::time::timeout(longest, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => converse(stream, router, &limits, watcher, permit).await,
+                            Ok(Ok(stream)) => converse(stream, router, connections).await,
                             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
                             Err(_) => tracing::debug!("no TLS in time"),
                         }
@@ -125,8 +141,8 @@ impl Listener {
                 }
             });
         }
-        drop(self.tcp);
-        graceful.shutdown().await;
+        drop((self.tcp, open));
+        let _ = all_closed.recv().await;
     }
 }
 
@@ -137,25 +153,39 @@ async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStre
     Ok((stream, permit))
 }
 
+impl Connections {
+    /// The flow-control window of a new connection over HTTP/2: its share of `limits.bytes` among the connections
+    /// that are open now. So a few connections can send fast, and many cannot fill more than a few times that
+    /// memory.
+    fn window(&self) -> u32 {
+        let open = self.limits.connections.saturating_sub(self.room.available_permits());
+        let share = self.limits.bytes / open.max(FEW);
+        u32::try_from(share).unwrap_or(u32::MAX).clamp(LEAST_WINDOW, CONNECTION_WINDOW)
+    }
+}
+
+/// Serves a connection until one side closes it.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
-    limits: &Limits,
-    watcher: hyper_util::server::graceful::Watcher,
-    _permit: OwnedSemaphorePermit,
+    connections: Connections,
 ) {
+    let Connections { limits, budget, mut stop, .. } = connections.clone();
     let streams = Spawned::default();
     let mut builder = Builder::new(streams.clone());
+    // Timeouts of headers and of idle connections are kept by `Timeouts`.
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.header_ms))
+        .header_read_timeout(None)
+        // A client may close its sending half and wait for the response.
+        .half_close(true)
         .max_buf_size(limits.header_bytes.max(8192));
+    let window = connections.window();
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW.min(window))
+        .initial_connection_window_size(window)
         .max_frame_size(FRAME)
         .max_concurrent_streams(u32::try_from(limits.requests).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
@@ -163,9 +193,79 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_local_error_reset_streams(None)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = together(watcher.watch(connection), streams).await {
+    let timeouts = Timeouts::new(&limits);
+    let service = MeteredService {
+        router: TowerToHyperService::new(router),
+        limits,
+        budget,
+        timeouts: Arc::clone(&timeouts),
+    };
+    let stream = TimedStream::new(stream, Arc::clone(&timeouts));
+    let stream = TokioIo::new(Refusals::new(stream, Arc::clone(&timeouts)));
+    let connection = async {
+        let mut connection = pin!(builder.serve_connection(stream, service));
+        tokio::select! {
+            biased;
+            end = connection.as_mut() => return end,
+            overdue = timeouts.overdue() => {
+                tracing::debug!(?overdue, "a connection is closed");
+                if overdue != Overdue::Idle {
+                    return Ok(());
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        // Requests in flight are answered; over HTTP/2 the client learns which ones were not.
+        connection.as_mut().graceful_shutdown();
+        loop {
+            tokio::select! {
+                biased;
+                end = connection.as_mut() => return end,
+                _ = timeouts.overdue() => return Ok(()),
+                () = tokio::time::sleep(LAST_WORDS) => {
+                    if timeouts.is_idle() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    };
+    if let Err(error) = together(connection, streams).await {
         tracing::debug!(error = %error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows for so many connections, one after the other, of so many bytes for all.
+    fn windows(bytes: usize, count: usize) -> Vec<usize> {
+        let limits = Limits { bytes, connections: count, ..Limits::default() };
+        let connections = Connections {
+            room: Arc::new(Semaphore::new(count)),
+            budget: Budget::new(bytes),
+            limits: Arc::new(limits),
+            tls: watch::channel(None).1,
+            stop: watch::channel(false).1,
+        };
+        let mut permits = Vec::new();
+        let window = |_| {
+            permits.push(Arc::clone(&connections.room).try_acquire_owned().unwrap());
+            connections.window() as usize
+        };
+        (0..count).map(window).collect()
+    }
+
+    #[test]
+    fn windows_follow_from_the_bytes_that_all_connections_share() {
+        // A few may send as fast as they can.
+        assert_eq!(windows(1 << 30, 16)[15], 64 << 20);
+        for (bytes, count) in [(1 << 30, 4096), (256 << 20, 1000)] {
+            let all: usize = windows(bytes, count).iter().sum();
+            assert!(all < 8 * bytes, "{count} connections may send {all} bytes of {bytes}");
+        }
+        // None is smaller than that of the standard.
+        assert_eq!(windows(1 << 20, 100)[99], 65_535);
     }
 }

@@ -27,6 +27,9 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
         all.push((served, snapshot));
     }
     text.models(&all);
+    let dropped = shared.server.dropped_headers.load(Ordering::Relaxed);
+    text.family("parm_dropped_headers_total", "counter", "Headers of requests that were not passed on");
+    text.sample("parm_dropped_headers_total", &[], dropped as f64);
     let plain = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, plain)], text.0).into_response()
 }
@@ -205,6 +208,7 @@ impl Text {
                     ("approximate", of.approximate),
                     ("default_deadline", of.default_deadline),
                     ("default_failed", of.default_failed),
+                    ("refused", of.refused),
                 ]
                 .map(|(how, count)| (how.to_owned(), count as f64))
                 .to_vec()
@@ -315,6 +319,15 @@ impl Text {
                 vec![("yes".to_owned(), of.agreed as f64), ("no".to_owned(), of.disagreed as f64)]
             },
         );
+        self.each(
+            [
+                "parm_undecodable_total",
+                "counter",
+                "Reconstructions that were not given, such as those that are not finite",
+            ],
+            all,
+            |snapshot| snapshot.counters.undecodable as f64,
+        );
         self.each(["parm_shed_total", "counter", "Redundant work given up under load"], all, |snapshot| {
             snapshot.counters.shed as f64
         });
@@ -363,13 +376,22 @@ type OfSnapshot = fn(&Snapshot) -> &Times;
 type OfMember = fn(&crate::lane::MemberView) -> f64;
 
 /// What is counted of each instance.
-const MEMBERS: [(&str, &str, &str, OfMember); 5] = [
+const MEMBERS: [(&str, &str, &str, OfMember); 7] = [
     ("parm_instance_in_rotation", "gauge", "1 if the instance gets work", |member| {
         f64::from(u8::from(member.state == crate::lane::State::In))
     }),
     ("parm_instance_running", "gauge", "Calls that the instance does now", |member| member.running as f64),
     ("parm_instance_answered_total", "counter", "Calls that ended well", |member| member.answered as f64),
     ("parm_instance_failed_total", "counter", "Calls that did not", |member| member.failed as f64),
+    ("parm_instance_refused_total", "counter", "Calls that the instance refused", |member| {
+        member.refused as f64
+    }),
+    (
+        "parm_mismatched_answers_total",
+        "counter",
+        "Answers of the instance that were not the ones to their requests",
+        |member| member.of.mismatched as f64,
+    ),
     ("parm_instance_ejections_total", "counter", "Times out of rotation", |member| member.ejections as f64),
 ];
 

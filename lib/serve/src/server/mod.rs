@@ -4,29 +4,49 @@
 //! accepts connections, within limits and with TLS; `auth` says who may ask.
 
 mod auth;
+mod blocking;
 mod body;
+mod budget;
 mod grpc;
 mod http;
 mod infer;
 mod listen;
+mod meter;
 mod metrics;
 mod model_config;
 mod page;
+mod refusals;
 mod run;
 mod statistics;
+mod timeouts;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use ::http::HeaderMap;
+use tokio::sync::{Semaphore, watch};
 
-pub use auth::Keys;
+pub use auth::{Access, Keys};
 pub use run::{Addresses, Order, Running};
 
-use crate::config::Limits;
-use crate::instance::CallContext;
+use blocking::Blocking;
+use budget::{Budget, Reservation};
+
+use crate::config::{Config, Limits, PassedHeaders};
+use crate::instance::{CallContext, Headers};
 use crate::models::Models;
 use crate::oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
+
+/// Sees that the files of keys and certificates are there, and are what they should be.
+///
+/// # Errors
+/// The field of the configuration, and what is wrong with its file.
+pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, String)> {
+    Access::of(config).map_err(|problem| ("keys", problem))?;
+    let tls = config.tls.as_ref().map(listen::acceptor).transpose();
+    tls.map(drop).map_err(|problem| ("tls", problem))
+}
 
 /// What all connections share.
 pub struct Server {
@@ -37,7 +57,11 @@ pub struct Server {
     /// When it started.
     pub since: Instant,
     requests: Semaphore,
-    draining: AtomicBool,
+    budget: Arc<Budget>,
+    blocking: Blocking,
+    draining: watch::Sender<bool>,
+    /// Headers that were not passed on: there were too many, or they were too long.
+    dropped_headers: AtomicU64,
 }
 
 impl Server {
@@ -45,19 +69,27 @@ impl Server {
     #[must_use]
     pub fn new(models: Models, limits: Limits) -> Self {
         let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
-        Self { models, limits, since: Instant::now(), requests, draining: AtomicBool::new(false) }
+        let (budget, blocking, draining) =
+            (Budget::new(limits.bytes), Blocking::new(), watch::Sender::new(false));
+        let dropped_headers = AtomicU64::new(0);
+        Self { models, limits, since: Instant::now(), requests, budget, blocking, draining, dropped_headers }
     }
 
     /// True if it takes queries: it is not being stopped, and all models that are loaded have an
     /// instance.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.models.are_ready()
+        !*self.draining.borrow() && self.models.are_ready()
     }
 
     /// It is being stopped: it is not ready from now on, but goes on to answer.
     pub fn stop(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
+    }
+
+    /// What the request with these extensions holds of the memory that all share.
+    fn held(&self, of: &axum::http::Extensions) -> Arc<Reservation> {
+        of.get().cloned().unwrap_or_else(|| Reservation::new(&self.budget))
     }
 
     /// What it says of itself.
@@ -78,16 +110,36 @@ impl Server {
         }
     }
 
+    /// The headers of a request that go on to instances.
+    fn passed_on(&self, headers: &HeaderMap) -> Headers {
+        let PassedHeaders { names, count, bytes } = &self.limits.passed_headers;
+        let found = names.iter().filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)));
+        let mut passed = Vec::new();
+        for (name, value) in found {
+            if passed.len() < *count && value.len() <= *bytes {
+                passed.push((name.clone(), value.to_owned()));
+            } else {
+                self.dropped_headers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        passed.into()
+    }
+
     /// Answers an inference request.
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn infer(&self, request: InferRequest, call: CallContext) -> Result<InferResponse, Error> {
+    async fn infer(
+        &self,
+        request: InferRequest,
+        call: CallContext,
+        held: &Reservation,
+    ) -> Result<InferResponse, Error> {
         let Ok(_permit) = self.requests.try_acquire() else {
             let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);
             return Err(Error::new(Status::Unavailable, text));
         };
         let served = self.models.find(&request.model, &request.version)?;
-        served.infer(request, call, &self.limits).await
+        served.infer(request, call, &self.limits, held).await
     }
 }

@@ -42,7 +42,7 @@ struct Tensor {
 impl ModelConfig {
     /// The configuration of a model that is ready.
     pub(super) fn of(served: &Served, limits: &Limits) -> Result<Self, Error> {
-        let loaded = served.ready()?;
+        let loaded = served.loaded()?;
         let rows = loaded.spec.is_ok();
         let tensor = |tensor: &TensorMetadata| Tensor {
             name: tensor.name.clone(),

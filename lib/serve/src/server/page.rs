@@ -85,6 +85,10 @@ struct InstanceStatus {
     running: usize,
     answered: u64,
     failed: u64,
+    refused: u64,
+    mismatched: u64,
+    /// Whether it sends back the ids of requests; null: nothing has shown yet.
+    echoes_ids: Option<bool>,
     ejections: u64,
     last_failure: Option<String>,
     latency: Latency,
@@ -107,9 +111,9 @@ async fn of_model(served: &Served) -> ModelStatus {
     let state = served.state();
     let (word, reason) = match &state {
         models::State::Unloaded => ("unloaded", String::new()),
-        models::State::Loading => ("loading", String::new()),
+        models::State::Loading => ("loading", served.waits_for()),
         models::State::Loaded(loaded) if loaded.is_ready() => ("ready", String::new()),
-        models::State::Loaded(_) => ("waiting", "no instance is there yet".to_owned()),
+        models::State::Loaded(loaded) => ("waiting", loaded.waits_for().to_owned()),
         models::State::Failed(why) => ("failed", why.clone()),
     };
     let (mut lane, mut uncoded) = (None, None);
@@ -188,6 +192,9 @@ impl From<&MemberView> for InstanceStatus {
             running: member.running,
             answered: member.answered,
             failed: member.failed,
+            refused: member.refused,
+            mismatched: member.of.mismatched,
+            echoes_ids: member.of.echoes_ids,
             ejections: member.ejections,
             last_failure: member.last_failure.clone(),
             latency: Latency::from(&member.times),

@@ -1,7 +1,6 @@
 //! A server from its configuration: it listens, takes over other configurations, and stops in order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::Server;
-use super::auth::Keys;
+use super::auth::{Access, Port};
 use super::grpc;
 use super::http::{self, Shared};
 use super::listen::{Connections, Listener, acceptor};
@@ -19,13 +18,15 @@ use crate::config::Config;
 use crate::fleet::Embed;
 use crate::models::Models;
 
+/// The most connections at the address of who runs the server.
+const ADMIN_CONNECTIONS: usize = 256;
+
 /// A server that listens.
 pub struct Running {
     server: Arc<Server>,
     /// Where it listens for HTTP, for gRPC, and for who runs it.
     pub addresses: Addresses,
-    listeners: Vec<Listener>,
-    connections: Connections,
+    listeners: Vec<(Listener, Connections)>,
     stop: watch::Sender<bool>,
     tls: watch::Sender<Option<TlsAcceptor>>,
     drain: Duration,
@@ -57,63 +58,63 @@ impl Running {
     /// # Errors
     /// An address that cannot be listened at, or a file of keys or certificates that cannot be read.
     pub async fn start(config: Config, embed: Arc<dyn Embed>) -> Result<Self, String> {
-        let keys = |file: &Option<PathBuf>| match file {
-            Some(file) => Keys::load(file).map(Arc::new),
-            None => Ok(Arc::new(Keys::none())),
-        };
-        let (inference, admin) = (keys(&config.keys.inference)?, keys(&config.keys.admin)?);
+        let access = Arc::new(Access::of(&config)?);
         let (tls, tls_now) = watch::channel(config.tls.as_ref().map(acceptor).transpose()?);
         let (stop, stopped) = watch::channel(false);
         let models = Models::new(config.limits.clone(), embed);
         let server = Arc::new(Server::new(models, config.limits.clone()));
-        let shared = Shared { server: Arc::clone(&server), inference, admin };
+        let shared = Shared { server: Arc::clone(&server), access };
         let mut addresses = Addresses { http: None, grpc: None, admin: None };
+        let limits = Arc::new(config.limits);
+        let connections = |most: usize| Connections {
+            room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            budget: Arc::clone(&server.budget),
+            limits: Arc::clone(&limits),
+            tls: tls_now.clone(),
+            stop: stopped.clone(),
+        };
+        // However many clients there are, who runs the server reaches it.
+        let (public, admin) = (connections(limits.connections), connections(ADMIN_CONNECTIONS));
         let mut listeners = Vec::new();
-        let mut listen = async |address: SocketAddr, router: Router| {
+        let mut listen = async |address: SocketAddr, router: Router, connections: &Connections| {
             let bound = Listener::bind(address, router).await;
             let listener = bound.map_err(|error| format!("{address}: {error}"))?;
             let address = listener.address().map_err(|error| format!("{address}: {error}"))?;
-            listeners.push(listener);
+            listeners.push((listener, connections.clone()));
             Ok::<_, String>(address)
         };
         if let Some(address) = config.http {
             let mut router = http::inference(shared.clone());
             if config.admin.is_none() {
-                router = router.merge(http::admin(shared.clone()));
+                router = router.merge(http::admin(shared.clone(), Port::Public));
             }
-            addresses.http = Some(listen(address, http::with_fallbacks(router)).await?);
+            addresses.http = Some(listen(address, http::with_fallbacks(router), &public).await?);
         }
         if let Some(address) = config.admin {
-            let router = http::with_fallbacks(http::admin(shared.clone()));
-            addresses.admin = Some(listen(address, router).await?);
+            let router = http::with_fallbacks(http::admin(shared.clone(), Port::Admin));
+            addresses.admin = Some(listen(address, router, &admin).await?);
         }
         if let Some(address) = config.grpc {
-            addresses.grpc = Some(listen(address, grpc::routes(shared)).await?);
+            addresses.grpc = Some(listen(address, grpc::routes(shared), &public).await?);
         }
-        let connections = Connections {
-            room: Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS))),
-            limits: Arc::new(config.limits),
-            tls: tls_now,
-            stop: stopped,
-        };
-        server.models.configure(config.models).await;
+        server.models.configure(config.models);
         let drain = Duration::from_millis(config.drain_ms);
-        Ok(Self { server, addresses, listeners, connections, stop, tls, drain })
+        Ok(Self { server, addresses, listeners, stop, tls, drain })
     }
 
     /// Serves until it is told to stop, and has answered what it was asked; or until the time for
     /// that is over, which gives false.
     pub async fn serve(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
         let mut tasks = JoinSet::new();
-        for listener in self.listeners {
-            tasks.spawn(listener.serve(self.connections.clone()));
+        for (listener, connections) in self.listeners {
+            tasks.spawn(listener.serve(connections));
         }
         while let Some(Order::Reload(config)) = orders.recv().await {
             match config.tls.as_ref().map(acceptor).transpose() {
                 Ok(tls) => drop(self.tls.send_replace(tls)),
                 Err(error) => tracing::error!(error, "the old certificate stays"),
             }
-            self.server.models.configure(config.models).await;
+            self.server.models.configure(config.models);
             tracing::info!("the configuration was read again");
         }
         tracing::info!("stopping");

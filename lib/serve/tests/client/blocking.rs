@@ -56,3 +56,24 @@ fn so_many_calls_are_on_their_way_and_no_more() {
     drop(caller);
     assert!(matches!(given_up.wait(), Err(CallError::Unreachable(_))));
 }
+
+#[test]
+fn a_call_whose_connection_breaks_off_is_made_once_more() {
+    let runtime = Runtime::new().unwrap();
+    // Each second request closes its connection.
+    let (address, log) = runtime.block_on(raw(|_, request| match request {
+        0 => vec![Step::Write(http("200 OK", "", ANSWER)), Step::Next],
+        _ => vec![Step::Close],
+    }));
+    let caller = Caller::new(1).unwrap();
+    let instance = json_client(address);
+    for _ in 0..4 {
+        assert_eq!(floats(&caller.call(&instance, request(3), LONG).wait().unwrap()), [1.5]);
+    }
+    let mut step = request(3);
+    step.parameters.insert("sequence_id".to_owned(), parm_serving::oip::Parameter::Int(1));
+    let asked = || log.lock().unwrap().iter().filter(|(_, head)| head.is_some()).count();
+    let before = asked();
+    assert!(matches!(caller.call(&instance, step, LONG).wait(), Err(CallError::Unreachable(_))));
+    assert_eq!(asked(), before + 1);
+}

@@ -157,7 +157,7 @@ async fn tensors_go_there_and_back() {
         };
         let answer = server.infer(asked.clone(), call).await.unwrap();
         assert_eq!((answer.outputs, &*answer.model), (asked.inputs, "m"));
-        assert!(answer.id.starts_with("parm-call-"));
+        assert!(answer.id.starts_with("parm-"));
         let seen = seen.lock().unwrap().last().unwrap().clone();
         for (name, value) in
             [("traceparent", "00-1"), ("grpc-timeout", "5000000u"), ("content-type", "application/grpc")]
@@ -205,7 +205,7 @@ async fn statuses_say_whose_fault_it_is() {
         (Code::InvalidArgument, refused(Status::InvalidArgument)),
         (Code::OutOfRange, refused(Status::InvalidArgument)),
         (Code::FailedPrecondition, refused(Status::InvalidArgument)),
-        (Code::ResourceExhausted, refused(Status::TooLarge)),
+        (Code::ResourceExhausted, failed(Status::Unavailable)),
         (Code::NotFound, failed(Status::NotFound)),
         (Code::Unavailable, failed(Status::Unavailable)),
         (Code::Cancelled, failed(Status::Unavailable)),

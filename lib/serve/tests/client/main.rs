@@ -5,6 +5,7 @@ mod connections;
 mod dialects;
 mod failures;
 mod fake;
+mod faults;
 mod grpc;
 mod running;
 mod streams;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parm_serving::NoModels;
 use parm_serving::config::{Config, Encoding, Remote};
-use parm_serving::instance::{CallContext, CallError, Instance};
+use parm_serving::instance::{CallContext, CallError, Instance, InstanceView};
 use parm_serving::oip::{Datatype, Status};
 use parm_serving::server::{Addresses, Order, Running};
 use tokio::sync::mpsc;
@@ -72,7 +72,10 @@ async fn answers(client: &Arc<dyn Instance>) {
     ready(client).await;
     let answer = client.infer(request(4), CallContext::default()).await.unwrap();
     assert_eq!((floats(&answer), &answer.outputs[0].shape[..]), (vec![2.0, 4.0], &[1, 2][..]));
-    assert!(answer.id.starts_with("parm-call-"));
+    assert!(answer.id.starts_with("parm-"));
+    assert_eq!(client.view(), InstanceView { echoes_ids: Some(true), mismatched: 0 });
+    // As many rows as a request may have.
+    assert_eq!(client.most_rows("m", "").await, Ok(Some(4096)));
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use parm_engine::Roles;
 use parm_serving::config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_serving::instance::{Answer, CallContext, CallError, Headers, Instance};
 use parm_serving::lane::{
-    Ask, Coding, Lane, Member, Networks, Options, Payload, RoleNames, RowAnswer, Spec, Values, coders,
+    Ask, Coding, Lane, Member, Networks, Options, PassedParameters, Payload, RoleNames, RowAnswer, Spec,
+    Values, coders,
 };
 use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use tokio::sync::{mpsc, oneshot};
@@ -119,7 +120,8 @@ pub(crate) fn lane(model: &Model) -> Lane {
         let (inputs, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
         let made_for = coded.made_for.clone();
         let (parities, k) = (code.parities(), code.k);
-        Coding { inputs, encoder: Arc::new(encoder), decoder, parities, k, made_for }
+        let max_scale = coded.max_scale;
+        Coding { inputs, encoder: Arc::new(encoder), decoder, parities, k, made_for, max_scale }
     });
     let names = RoleNames {
         deployed: "m".to_owned(),
@@ -134,6 +136,7 @@ pub(crate) fn lane(model: &Model) -> Lane {
         names,
         version: String::new(),
         fallback: model.fallback,
+        non_finite: model.non_finite,
         origin: Instant::now(),
     })
     .unwrap()
@@ -148,6 +151,8 @@ pub(crate) async fn puppet(lane: &Lane, roles: Roles) -> mpsc::UnboundedReceiver
         roles,
         capacity: 1,
         parity_input: None,
+        most_rows: None,
+        suspected: Arc::default(),
     };
     lane.join(member).await.unwrap();
     calls
@@ -162,6 +167,7 @@ pub(crate) fn ask(firsts: &[f32]) -> Ask {
         priority: 0,
         allow_reconstructed: true,
         headers: Headers::default(),
+        parameters: PassedParameters::default(),
     }
 }
 

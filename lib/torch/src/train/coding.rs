@@ -4,7 +4,7 @@ use nalgebra::DMatrix;
 use parm::LinearCode;
 use parm::codes::CodeError;
 
-use super::lesson::{Learner, Lesson, count, validation_groups};
+use super::lesson::{Learner, Lesson, count, split, validation_groups};
 use super::objective::{Answers, Coded, Compared, Encoder, Tiles};
 use super::rows::hash_weights;
 use super::scenarios::Scenarios;
@@ -176,7 +176,7 @@ impl<'a> Coding<'a> {
     /// libtorch's; rows that do not fit.
     pub fn score(&self, networks: Trained, recipe: &Recipe) -> Result<CodeScores, TrainError> {
         let objective = self.objective()?;
-        let groups = validation_groups(&objective, recipe, self.device)?;
+        let groups = validation_groups(&split(&objective, recipe)?, &objective, recipe, self.device)?;
         let Trained { encoder, parity, decoder } = networks;
         let networks: Vec<Network> = encoder.into_iter().chain(parity).chain(decoder).collect();
         let counts = count(&objective, &networks, &groups)?;

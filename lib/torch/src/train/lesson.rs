@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tch::{TchError, Tensor};
 
-use super::counts::{Counts, read};
+use super::counts::{Counts, Truth, read};
 use super::objective::Objective;
 use super::random::{augment_rng, groups, rng, rng_key};
+use super::split::Split;
 use super::state::{Best, Folder, State};
 use super::{Augment, BEST, Epoch, Recipe, Surroundings, TrainError};
 use crate::device::Device;
@@ -60,10 +61,12 @@ impl Lesson<'_> {
         around: &mut Surroundings<'_>,
     ) -> Result<Vec<Network>, TrainError> {
         let (k, all) = (self.objective.k(), self.objective.queries().count());
-        let rows = all.saturating_sub(recipe.validation);
-        if rows < k || (1..k).contains(&recipe.validation) || recipe.validation > all {
-            return Err(TrainError::TooFew { found: rows, validation: recipe.validation, expected: k });
+        let kept = recipe.validation.rows;
+        let rows = all.saturating_sub(kept);
+        if rows < k || (1..k).contains(&kept) || kept > all {
+            return Err(TrainError::TooFew { found: rows, validation: kept, expected: k });
         }
+        let split = split(self.objective, recipe)?;
         let folder = Folder { path: around.folder.clone() };
         let timings = around.timings;
         folder.create()?;
@@ -75,11 +78,11 @@ impl Lesson<'_> {
         let key = rng_key(recipe.seed, self.stream);
         let mut state = resumed.map_or_else(|| State::new(&self.learners, key, self.device), Ok)?;
         let mut metrics = folder.metrics(&state, &self.learners)?;
-        let validation = validation_groups(self.objective, recipe, self.device)?;
+        let validation = validation_groups(&split, self.objective, recipe, self.device)?;
         while state.epoch < recipe.epochs {
             let begin = (around.clock)();
             let rate = recipe.rate_of(state.epoch);
-            let learn = || self.learn(&mut state, 0..rows, rate, recipe, around);
+            let learn = || self.learn(&mut state, &split.training, rate, recipe, around);
             let train_loss = match timings.measure_on(self.device, Phase::Compute, learn)? {
                 Ended::Whole(loss) => loss,
                 Ended::Early => {
@@ -117,7 +120,7 @@ impl Lesson<'_> {
     fn learn(
         &self,
         state: &mut State,
-        rows: std::ops::Range<usize>,
+        rows: &[i64],
         rate: f64,
         recipe: &Recipe,
         around: &Surroundings<'_>,
@@ -161,31 +164,44 @@ impl Lesson<'_> {
     }
 
     /// Keeps the networks if they are the best so far. Without validation rows nothing tells epochs
-    /// apart, and the last is taken.
+    /// apart, nor does a score that never changed: the last is taken.
     fn keep_best(&self, state: &mut State, line: &Epoch, folder: &Folder) -> Result<(), TrainError> {
         let rank = match line.validation_loss {
             Some(loss) => (line.score().unwrap_or(0.0), loss),
             None => (f64::from(line.epoch), line.train_loss),
         };
-        if state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
+        let moved = state.best.as_ref().is_some_and(|best| best.moved || best.rank.0 != rank.0);
+        // Of a training without scores the loss is all that there is to tell.
+        let undecided = line.score().is_some() && !moved;
+        if undecided || state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
             folder.save_best(&state.networks, &self.learners)?;
             let copy = |network: &Network| network.weights().copy(self.device.0);
             let weights = state.networks.iter().map(copy).collect::<Result<_, _>>()?;
-            state.best = Some(Best { epoch: line.epoch, rank, weights });
+            state.best = Some(Best { epoch: line.epoch, rank, moved, weights });
+        } else if let Some(best) = &mut state.best {
+            best.moved = moved;
         }
         Ok(())
     }
 }
 
+/// The rows that are learnt from, and those for validation.
+pub(super) fn split(objective: &dyn Objective, recipe: &Recipe) -> Result<Split, TchError> {
+    let classes = match objective.truth() {
+        Some(Truth::Classes(classes)) => Some(Vec::<i64>::try_from(classes.f_to_device(tch::Device::Cpu)?)?),
+        Some(Truth::Boxes(_)) | None => None,
+    };
+    Ok(Split::new(objective.queries().count(), classes.as_deref(), recipe.validation, recipe.seed))
+}
+
 /// The groups of the validation rows `[groups, k]`, the same for every epoch and network.
 pub(super) fn validation_groups(
+    split: &Split,
     objective: &dyn Objective,
     recipe: &Recipe,
     device: Device,
 ) -> Result<Tensor, TchError> {
-    let rows = objective.queries().count();
-    let first = rows.saturating_sub(recipe.validation);
-    groups(first..rows, objective.k(), &mut rng(recipe.seed, 0, u64::MAX), device)
+    groups(&split.validation, objective.k(), &mut rng(recipe.seed, 0, u64::MAX), device)
 }
 
 /// What groups say of networks.

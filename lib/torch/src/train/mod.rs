@@ -20,6 +20,7 @@ mod objective;
 mod random;
 mod rows;
 mod scenarios;
+mod split;
 mod state;
 
 pub use augment::Augment;
@@ -29,9 +30,10 @@ pub use error::TrainError;
 pub use loss::Loss;
 pub use objective::{Compared, TilesError};
 pub use rows::{Rows, sha256};
+pub use split::{Kept, Validation};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,8 @@ use rows::hash_tensor;
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// The best network so far, in the folder of a run of one; of several, `best-NAME.safetensors`.
 pub const BEST: &str = "best.safetensors";
+/// What checkpoints call the rows for validation.
+const VALIDATION: &str = "validation rows";
 /// A line per epoch, in a run's folder.
 pub const METRICS: &str = "metrics.jsonl";
 
@@ -72,8 +76,8 @@ pub struct Recipe {
     pub decay: f64,
     /// How the learning rate goes over the epochs.
     pub schedule: Schedule,
-    /// Rows at the end that are kept for validation.
-    pub validation: usize,
+    /// The rows that are kept for validation.
+    pub validation: Validation,
     /// The seed of everything random.
     pub seed: u64,
     /// Epochs between checkpoints.
@@ -103,6 +107,18 @@ impl Recipe {
             Precision::Full => Mode::Train,
             Precision::Mixed => Mode::TrainMixed,
         }
+    }
+
+    /// The recipe as a run that is resumed began: a checkpoint of version 0.1.0 kept the last rows for validation.
+    ///
+    /// # Errors
+    /// A checkpoint in this folder that cannot be read.
+    pub fn resumed(mut self, folder: &Path) -> Result<Self, TrainError> {
+        let tail = Validation { kept: Kept::Tail, ..self.validation };
+        if self.resume && state::validation_of(folder)?.is_some_and(|found| found == tail.to_string()) {
+            self.validation = tail;
+        }
+        Ok(self)
     }
 
     /// The learning rate after `done` epochs.
@@ -211,7 +227,7 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
         ("lr", recipe.rate.to_string()),
         ("weight decay", recipe.decay.to_string()),
         ("schedule", schedule),
-        ("validation rows", recipe.validation.to_string()),
+        (VALIDATION, recipe.validation.to_string()),
         ("seed", recipe.seed.to_string()),
         ("precision", format!("{:?}", recipe.precision)),
         ("augmentation", recipe.augment.map_or("none".into(), |augment| format!("{augment:?}"))),
@@ -239,14 +255,14 @@ mod tests {
         Network::new(Description::mlp(&[3], &[], &[2]), &weights, tch::Device::Cpu).unwrap()
     }
 
-    fn recipe(validation: usize) -> Recipe {
+    fn recipe(rows: usize) -> Recipe {
         Recipe {
             epochs: 4,
             batch: 4,
             rate: 1e-3,
             decay: 0.0,
             schedule: Schedule::Cosine,
-            validation,
+            validation: Validation { rows, kept: Kept::Tail },
             seed: 3,
             checkpoint_cycle: 1,
             resume: false,
@@ -318,7 +334,9 @@ mod tests {
     #[test]
     fn groups_are_a_shuffle_without_what_is_left_over() {
         let draw = |epoch| {
-            let groups = random::groups(5..16, 3, &mut random::rng(1, 2, epoch), Device::CPU).unwrap();
+            let groups =
+                random::groups(&(5..16).collect::<Vec<_>>(), 3, &mut random::rng(1, 2, epoch), Device::CPU)
+                    .unwrap();
             assert_eq!(groups.size(), [3, 3]);
             Vec::<i64>::try_from(groups.flatten(0, -1)).unwrap()
         };

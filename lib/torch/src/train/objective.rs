@@ -18,6 +18,9 @@ pub(super) trait Objective {
     /// The rows to learn from.
     fn queries(&self) -> &Rows;
 
+    /// What is true of them, if it is known.
+    fn truth(&self) -> Option<&Truth>;
+
     /// Rows of a group.
     fn k(&self) -> usize;
 
@@ -59,6 +62,10 @@ impl Own<'_> {
 impl Objective for Own<'_> {
     fn queries(&self) -> &Rows {
         self.queries
+    }
+
+    fn truth(&self) -> Option<&Truth> {
+        Some(self.truth)
     }
 
     fn k(&self) -> usize {
@@ -335,6 +342,10 @@ impl Coded<'_> {
 impl Objective for Coded<'_> {
     fn queries(&self) -> &Rows {
         self.queries
+    }
+
+    fn truth(&self) -> Option<&Truth> {
+        self.truth
     }
 
     fn k(&self) -> usize {

@@ -10,12 +10,12 @@ use crate::device::Device;
 
 /// Shuffles rows into groups `[groups, k]`; what is left over belongs to none.
 pub(super) fn groups(
-    rows: std::ops::Range<usize>,
+    rows: &[i64],
     k: usize,
     rng: &mut ChaCha8Rng,
     device: Device,
 ) -> Result<Tensor, TchError> {
-    let mut order: Vec<i64> = rows.map(|row| row as i64).collect();
+    let mut order = rows.to_vec();
     order.shuffle(rng);
     let groups = order.len() / k;
     let bytes: &[u8] = cast_slice(&order[..groups * k]);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::lesson::Learner;
-use super::{CHECKPOINT, Epoch, METRICS, Recipe, TrainError};
+use super::{CHECKPOINT, Epoch, METRICS, Recipe, TrainError, VALIDATION};
 use crate::adam::Adam;
 use crate::checkpoint::{self, TensorFile};
 use crate::device::Device;
@@ -34,6 +34,8 @@ pub(super) struct Best {
     pub(super) epoch: u32,
     /// Score, then loss; compared by [`Best::is_worse_than`].
     pub(super) rank: (f64, f64),
+    /// Whether any epoch had another score than the first.
+    pub(super) moved: bool,
     pub(super) weights: Vec<Weights>,
 }
 
@@ -49,6 +51,9 @@ impl Best {
 struct Training {
     /// The epoch of the best networks so far.
     best_epoch: Option<u32>,
+    /// Whether any epoch had another score than the first; version 0.1.0 did not ask.
+    #[serde(default = "yes")]
+    best_moved: bool,
     /// Epochs that are done.
     epoch: u32,
     /// Minibatches of the next epoch that are done.
@@ -57,6 +62,10 @@ struct Training {
     settings: BTreeMap<String, String>,
     /// Steps that Adam has made.
     step: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Names of tensors that belong to no network.
@@ -104,6 +113,16 @@ impl State {
     }
 }
 
+/// What the checkpoint of a folder says of its rows for validation, if there is one.
+pub(super) fn validation_of(folder: &Path) -> Result<Option<String>, TrainError> {
+    let path = folder.join(CHECKPOINT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let training: Training = TensorFile::read(&path)?.describe("the state of a training")?;
+    Ok(training.settings.get(VALIDATION).cloned())
+}
+
 /// The folder of a run.
 pub(super) struct Folder {
     pub(super) path: PathBuf,
@@ -128,6 +147,7 @@ impl Folder {
     ) -> Result<(), TrainError> {
         let training = Training {
             best_epoch: state.best.as_ref().map(|best| best.epoch),
+            best_moved: state.best.as_ref().is_some_and(|best| best.moved),
             epoch: state.epoch,
             batch: state.batch,
             settings: settings.clone(),
@@ -187,7 +207,10 @@ impl Folder {
         };
         state.losses = numbers(LOSSES)?;
         let mut best = match training.best_epoch {
-            Some(epoch) => Some(Best { epoch, rank: numbers(BEST_RANK)?, weights: Vec::new() }),
+            Some(epoch) => {
+                let (rank, moved) = (numbers(BEST_RANK)?, training.best_moved);
+                Some(Best { epoch, rank, moved, weights: Vec::new() })
+            }
             None => None,
         };
         for (index, learner) in learners.iter().enumerate() {

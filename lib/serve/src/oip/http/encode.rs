@@ -81,6 +81,23 @@ pub fn encode_response(response: &InferResponse, forms: &OutputForms) -> Result<
     Ok(encoded(text, form, &behind))
 }
 
+/// The most bytes of text that [`encode_response`] makes of the data of outputs.
+#[must_use]
+pub fn text_bytes(response: &InferResponse, forms: &OutputForms) -> usize {
+    let in_text = response.outputs.iter().filter(|output| forms.of(&output.name) == Form::Json);
+    let bytes = |output: &Tensor| {
+        // Of one byte of data, the comma and the quotes included.
+        let longest = match output.datatype {
+            Datatype::Bool | Datatype::Bytes => 6,
+            Datatype::Int8 => 5,
+            Datatype::Uint8 | Datatype::Int16 | Datatype::Fp32 | Datatype::Fp64 => 4,
+            _ => 3,
+        };
+        output.data.len().saturating_mul(longest)
+    };
+    in_text.map(bytes).fold(0, usize::saturating_add)
+}
+
 /// JSON, and the data of these tensors behind it.
 fn encoded(text: Vec<u8>, form: Form, behind: &[&Tensor]) -> Encoded {
     let header_length = (form == Form::Binary).then_some(text.len());

@@ -16,7 +16,7 @@ mod error;
 mod json;
 
 pub use decode::{decode_raw_request, decode_request, decode_response};
-pub use encode::{encode_request, encode_response};
+pub use encode::{encode_request, encode_response, text_bytes};
 pub use error::{decode_error, encode_error};
 
 pub use super::body::Body;

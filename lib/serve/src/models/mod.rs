@@ -1,19 +1,25 @@
 //! The models of a server: which there are, and which are loaded.
 
+mod sequences;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::client;
 use crate::config::{Decoder, Encoder, Limits, Model, Redundancy, ServedCode, code_of, engine_config};
-use crate::fleet::{self, Candidates, Deployed, Embed, Fleet, Joining, Recipe};
+use crate::fleet::{self, Candidates, Deployed, Embed, Fleet, Joined, Joining, LastReason, Recipe};
 use crate::instance::Instance;
 use crate::lane::{Coding, Lane, Networks, Options, Spec, Uncoded, coders};
 use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
+use sequences::Sequences;
+
+pub use sequences::SequenceStep;
 
 /// How long a server waits between two questions for a model's metadata.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -25,7 +31,28 @@ const TAKE_OVER: Duration = Duration::from_mins(1);
 pub struct Models {
     embed: Arc<dyn Embed>,
     limits: Limits,
-    by_name: RwLock<BTreeMap<String, BTreeMap<String, Arc<Served>>>>,
+    table: Arc<RwLock<Table>>,
+}
+
+/// A model's name and version.
+type Key = (String, String);
+
+fn key_of(config: &Model) -> Key {
+    (config.name.clone(), config.version.clone())
+}
+
+#[derive(Default)]
+struct Table {
+    by_name: BTreeMap<String, BTreeMap<String, Arc<Served>>>,
+    /// Changed models that are not ready yet.
+    pending: BTreeMap<Key, Arc<Served>>,
+}
+
+impl Table {
+    fn insert(&mut self, served: Arc<Served>) {
+        let versions = self.by_name.entry(served.config.name.clone()).or_default();
+        versions.insert(served.config.version.clone(), served);
+    }
 }
 
 /// One version of a model.
@@ -37,6 +64,10 @@ pub struct Served {
     pub counts: Counts,
     /// When it was configured.
     pub since: Instant,
+    /// The task that loads it, which is aborted with it.
+    loading: Mutex<JoinSet<()>>,
+    /// Why it is not loaded yet, if that is known.
+    reason: Arc<Mutex<LastReason>>,
 }
 
 /// How a model stands.
@@ -65,6 +96,7 @@ pub struct Loaded {
     /// What it is called at instances.
     pub deployed_name: String,
     deployed: watch::Receiver<Deployed>,
+    sequences: Mutex<Sequences>,
     _fleet: Fleet,
 }
 
@@ -105,61 +137,86 @@ impl Models {
     /// No models yet: see [`configure`](Self::configure).
     #[must_use]
     pub fn new(limits: Limits, embed: Arc<dyn Embed>) -> Self {
-        Self { embed, limits, by_name: RwLock::default() }
+        Self { embed, limits, table: Arc::default() }
     }
 
     /// Takes over a configuration. Models that it does not change go on. A changed one is loaded
-    /// anew beside the old one, and takes over when it is ready; if it does not get ready, the old
-    /// one stays. What is gone finishes its queries.
-    pub async fn configure(&self, configured: Vec<Model>) {
-        let names: BTreeSet<(String, String)> =
-            configured.iter().map(|model| (model.name.clone(), model.version.clone())).collect();
+    /// anew beside the old one, and takes over when it is ready, however the others do; if it does not get
+    /// ready, the old one stays. What is gone finishes its queries.
+    pub fn configure(&self, configured: Vec<Model>) {
+        let keys: BTreeSet<Key> = configured.iter().map(key_of).collect();
         for config in configured {
+            let key = key_of(&config);
             let old = self.version(&config.name, &config.version);
+            let mut table = self.write();
+            if table.pending.get(&key).is_some_and(|pending| pending.config == config) {
+                continue;
+            }
+            // This configuration replaces an earlier one.
+            table.pending.remove(&key);
+            drop(table);
             match old {
                 Some(old) if old.config == config => {}
-                Some(old) if old.is_loaded() => self.take_over(&old, Served::new(config)).await,
+                Some(old) if old.is_loaded() => self.take_over(key, config),
                 _ => {
                     let served = Served::new(config);
                     if served.config.load {
                         self.load_served(&served);
                     }
-                    self.insert(served);
+                    self.write().insert(served);
                 }
             }
         }
-        let mut models = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        for (name, versions) in models.iter_mut() {
-            versions.retain(|version, _| names.contains(&(name.clone(), version.clone())));
+        let mut table = self.write();
+        table.pending.retain(|key, _| keys.contains(key));
+        for (name, versions) in &mut table.by_name {
+            versions.retain(|version, _| keys.contains(&(name.clone(), version.clone())));
         }
-        models.retain(|_, versions| !versions.is_empty());
+        table.by_name.retain(|_, versions| !versions.is_empty());
     }
 
-    async fn take_over(&self, old: &Served, new: Arc<Served>) {
+    /// Loads a changed model, and puts it into the place of the old one when it is ready.
+    fn take_over(&self, key: Key, config: Model) {
+        let new = Served::new(config);
         self.load_served(&new);
-        match tokio::time::timeout(TAKE_OVER, new.settled()).await {
-            Ok(Ok(())) => self.insert(new),
-            Ok(Err(why)) => tracing::error!(model = old.label(), why, "the old configuration stays"),
-            Err(_) => tracing::error!(model = old.label(), "not ready in time: the old configuration stays"),
-        }
+        let (table, weak) = (Arc::clone(&self.table), Arc::downgrade(&new));
+        self.write().pending.insert(key.clone(), new);
+        tokio::spawn(async move {
+            let settled = tokio::time::timeout(TAKE_OVER, settled(Weak::clone(&weak))).await;
+            let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
+            // A later configuration may have replaced it.
+            let Some(new) = weak.upgrade() else { return };
+            if !table.pending.remove(&key).is_some_and(|of_key| Arc::ptr_eq(&of_key, &new)) {
+                return;
+            }
+            let model = new.label();
+            match settled {
+                Ok(Ok(())) => table.insert(new),
+                Ok(Err(why)) => tracing::error!(model, why, "the old configuration stays"),
+                Err(_) => {
+                    let why = new.waits_for();
+                    tracing::error!(model, why, "not ready in time: the old configuration stays");
+                }
+            }
+        });
     }
 
-    fn insert(&self, served: Arc<Served>) {
-        let mut models = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        let versions = models.entry(served.config.name.clone()).or_default();
-        versions.insert(served.config.version.clone(), served);
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn version(&self, name: &str, version: &str) -> Option<Arc<Served>> {
-        let models = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(name)?.get(version).cloned()
+        self.read().by_name.get(name)?.get(version).cloned()
     }
 
     /// All versions of all models, in order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Served>> {
-        let models = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        models.values().flat_map(BTreeMap::values).cloned().collect()
+        self.read().by_name.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// The versions of a model; of an empty version all.
@@ -167,8 +224,8 @@ impl Models {
     /// # Errors
     /// There is none.
     pub fn versions(&self, name: &str, version: &str) -> Result<Vec<Arc<Served>>, Error> {
-        let models = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        let versions = models.get(name).into_iter().flat_map(BTreeMap::values);
+        let table = self.read();
+        let versions = table.by_name.get(name).into_iter().flat_map(BTreeMap::values);
         let found: Vec<_> = versions
             .filter(|served| version.is_empty() || served.config.version == version)
             .cloned()
@@ -204,9 +261,9 @@ impl Models {
     /// # Errors
     /// There is no such model, or it is not ready.
     pub fn metadata(&self, name: &str, version: &str) -> Result<ModelMetadata, Error> {
-        let mut metadata = self.find(name, version)?.ready()?.metadata.clone();
+        let mut metadata = self.find(name, version)?.loaded()?.metadata.clone();
         let versions = self.versions(name, "")?;
-        let ready = versions.iter().filter(|served| served.ready().is_ok());
+        let ready = versions.iter().filter(|served| served.loaded().is_ok());
         metadata.versions = ready.map(|served| served.config.version.clone()).collect();
         Ok(metadata)
     }
@@ -217,9 +274,9 @@ impl Models {
         let entry = |served: &Arc<Served>| {
             let (state, reason) = match served.state() {
                 State::Unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
-                State::Loading => ("LOADING", String::new()),
+                State::Loading => ("LOADING", served.waits_for()),
                 State::Loaded(loaded) if loaded.is_ready() => ("READY", String::new()),
-                State::Loaded(_) => ("LOADING", "no instance is there yet".to_owned()),
+                State::Loaded(loaded) => ("LOADING", loaded.waits_for().to_owned()),
                 State::Failed(why) => ("UNAVAILABLE", why),
             };
             let (name, version) = (served.config.name.clone(), served.config.version.clone());
@@ -236,12 +293,20 @@ impl Models {
     /// There is no such model, or a version cannot be loaded.
     pub async fn load(&self, name: &str) -> Result<(), Error> {
         for served in self.versions(name, "")? {
-            if !served.is_loaded() {
+            if matches!(served.state(), State::Unloaded | State::Failed(_)) {
                 self.load_served(&served);
             }
-            // One whose instances are not there yet is loaded all the same.
-            if let Ok(Err(why)) = tokio::time::timeout(TAKE_OVER, served.settled()).await {
-                return Err(Error::new(Status::Internal, format!("failed to load '{name}': {why}")));
+            let settled = tokio::time::timeout(TAKE_OVER, settled(Arc::downgrade(&served))).await;
+            let failed =
+                |why: String| Error::new(Status::Internal, format!("failed to load '{name}': {why}"));
+            match settled {
+                Ok(settled) => settled.map_err(failed)?,
+                // One whose instances are not there yet is loaded all the same.
+                Err(_) if served.is_loaded() => {}
+                Err(_) => {
+                    let text = format!("'{name}' is not loaded yet: {}", served.waits_for());
+                    return Err(Error::new(Status::Unavailable, text));
+                }
             }
         }
         Ok(())
@@ -253,8 +318,10 @@ impl Models {
     /// There is no such model.
     pub fn unload(&self, name: &str) -> Result<(), Error> {
         for served in self.versions(name, "")? {
+            served.loading.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
             served.state.send_replace(State::Unloaded);
         }
+        self.write().pending.retain(|(of, _), _| of != name);
         Ok(())
     }
 
@@ -263,9 +330,11 @@ impl Models {
         served.state.send_replace(State::Loading);
         let (embed, body_bytes) = (Arc::clone(&self.embed), self.limits.body_bytes);
         let weak = Arc::downgrade(served);
-        let config = served.config.clone();
-        tokio::spawn(async move {
-            let loaded = load(config, embed, body_bytes).await;
+        let (config, reason) = (served.config.clone(), Arc::clone(&served.reason));
+        *reason.lock().unwrap_or_else(PoisonError::into_inner) = LastReason::default();
+        let mut loading = JoinSet::new();
+        loading.spawn(async move {
+            let loaded = load(config, embed, body_bytes, &reason).await;
             // A model that is gone meanwhile is not loaded.
             let Some(served) = weak.upgrade() else { return };
             let state = match loaded {
@@ -283,6 +352,8 @@ impl Models {
                 waited_for
             });
         });
+        // An earlier task is aborted.
+        *served.loading.lock().unwrap_or_else(PoisonError::into_inner) = loading;
     }
 
     /// Waits until all queries are answered.
@@ -303,7 +374,14 @@ fn unknown(name: &str, version: &str) -> Error {
 impl Served {
     fn new(config: Model) -> Arc<Self> {
         let (state, _) = watch::channel(State::Unloaded);
-        Arc::new(Self { config, state, counts: Counts::default(), since: Instant::now() })
+        Arc::new(Self {
+            config,
+            state,
+            counts: Counts::default(),
+            since: Instant::now(),
+            loading: Mutex::default(),
+            reason: Arc::default(),
+        })
     }
 
     /// How it stands.
@@ -318,35 +396,41 @@ impl Served {
         format!("{} version {}", self.config.name, self.config.version)
     }
 
-    /// Waits until it is ready, or cannot be.
-    async fn settled(&self) -> Result<(), String> {
-        let mut state = self.state.subscribe();
-        let loaded = loop {
-            match &*state.borrow_and_update() {
-                State::Loaded(loaded) => break Arc::clone(loaded),
-                State::Failed(why) => return Err(why.clone()),
-                State::Unloaded | State::Loading => {}
-            }
-            state.changed().await.map_err(|_| "it is gone".to_owned())?;
-        };
-        let mut deployed = loaded.deployed.clone();
-        let there = deployed.wait_for(|deployed| !deployed.is_empty()).await;
-        there.map(drop).map_err(|_| "its instances are gone".to_owned())
+    /// Why it is not loaded yet, if that is known.
+    #[must_use]
+    pub fn waits_for(&self) -> String {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).last().to_owned()
     }
 
     fn is_loaded(&self) -> bool {
         matches!(*self.state.borrow(), State::Loaded(_))
     }
 
-    /// What it is, if it is loaded and an instance is there.
+    /// Sees whether it is loaded, and an instance of it is alive.
     ///
     /// # Errors
     /// It is not ready.
-    pub fn ready(&self) -> Result<Arc<Loaded>, Error> {
+    pub fn ready(&self) -> Result<(), Error> {
+        self.when(Loaded::is_ready).map(drop)
+    }
+
+    /// What it is, if it is loaded and has instances. Those that are not alive are tried all the same, and
+    /// others of other roles may give an answer.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn loaded(&self) -> Result<Arc<Loaded>, Error> {
+        self.when(|loaded| !loaded.deployed.borrow().is_empty())
+    }
+
+    fn when(&self, is: impl Fn(&Loaded) -> bool) -> Result<Arc<Loaded>, Error> {
         let why = match &*self.state.borrow() {
-            State::Loaded(loaded) if loaded.is_ready() => return Ok(Arc::clone(loaded)),
-            State::Loaded(_) => "no instance is there yet".to_owned(),
-            State::Loading => "it is being loaded".to_owned(),
+            State::Loaded(loaded) if is(loaded) => return Ok(Arc::clone(loaded)),
+            State::Loaded(loaded) => loaded.waits_for().to_owned(),
+            State::Loading => match self.waits_for() {
+                why if why.is_empty() => "it is being loaded".to_owned(),
+                why => format!("it is being loaded: {why}"),
+            },
             State::Unloaded => "it is not loaded".to_owned(),
             State::Failed(why) => why.clone(),
         };
@@ -356,28 +440,54 @@ impl Served {
 }
 
 impl Loaded {
-    /// True if an instance of the deployed model joined.
+    /// True if an instance of the deployed model is alive.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.deployed.borrow().is_empty()
+        self.deployed.borrow().iter().any(|joined| joined.alive)
     }
 
-    /// The instance that requests of a sequence go to: always the same as long as the same ones are
-    /// there.
+    /// Why it is not ready.
     #[must_use]
-    pub fn of_sequence(&self, sequence: u64) -> Option<Arc<dyn Instance>> {
-        let deployed = self.deployed.borrow();
-        let index = sequence.checked_rem(deployed.len() as u64)?;
-        deployed.get(index as usize).map(|(_, instance)| Arc::clone(instance))
+    pub fn waits_for(&self) -> &'static str {
+        if self.deployed.borrow().is_empty() { "no instance is there yet" } else { "no instance answers" }
+    }
+
+    /// The instance that a request of a sequence goes to; none if it has left, or there is none.
+    pub(crate) fn of_sequence(&self, step: SequenceStep) -> Option<Joined> {
+        let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        sequences.place(step, &self.deployed.borrow())
     }
 }
 
-async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result<Loaded, String> {
+/// Waits until a model is ready, or cannot be; without keeping it.
+async fn settled(served: Weak<Served>) -> Result<(), String> {
+    let gone = || "it is gone".to_owned();
+    let mut state = served.upgrade().ok_or_else(gone)?.state.subscribe();
+    let loaded = loop {
+        match &*state.borrow_and_update() {
+            State::Loaded(loaded) => break Arc::clone(loaded),
+            State::Failed(why) => return Err(why.clone()),
+            State::Unloaded | State::Loading => {}
+        }
+        state.changed().await.map_err(|_| gone())?;
+    };
+    let mut deployed = loaded.deployed.clone();
+    drop(loaded);
+    let there = deployed.wait_for(|deployed| !deployed.is_empty()).await;
+    there.map(drop).map_err(|_| "its instances are gone".to_owned())
+}
+
+async fn load(
+    config: Model,
+    embed: Arc<dyn Embed>,
+    body_bytes: usize,
+    reason: &Mutex<LastReason>,
+) -> Result<Loaded, String> {
     let code = code_of(&config)?;
     let names = fleet::role_names(&config, code.as_ref());
     let recipe = Recipe { model: &config, names: &names, code: code.as_ref(), embed: &*embed, body_bytes };
     let candidates = fleet::candidates(&recipe)?;
-    let metadata = metadata(&config, &names.deployed, &candidates).await;
+    let metadata = metadata(&config, &names.deployed, &candidates, reason).await;
     let spec = Spec::new(&config, &metadata).map(Arc::new);
     let mut engine = engine_config(&config)?;
     let mut coding = None;
@@ -388,8 +498,8 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
-            coding =
-                Some(Coding { inputs, encoder, decoder, parities: code.parities(), k: code.k, made_for });
+            let (parities, max_scale) = (code.parities(), coded.max_scale);
+            coding = Some(Coding { inputs, encoder, decoder, parities, k: code.k, made_for, max_scale });
         }
         (Err(reason), Redundancy::Coded(_), _) => {
             let reason = reason.name();
@@ -410,6 +520,7 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
         names: (*names).clone(),
         version: config.names.version.clone(),
         fallback: config.fallback,
+        non_finite: config.non_finite,
         origin: Instant::now(),
     })
     .map_err(|error| error.to_string())?;
@@ -424,7 +535,8 @@ async fn load(config: Model, embed: Arc<dyn Embed>, body_bytes: usize) -> Result
     };
     let fleet = Fleet::start(candidates, &joining);
     let deployed_name = names.deployed.clone();
-    Ok(Loaded { lane, spec, metadata, rebuilt, deployed_name, deployed, _fleet: fleet })
+    let sequences = Mutex::default();
+    Ok(Loaded { lane, spec, metadata, rebuilt, deployed_name, deployed, sequences, _fleet: fleet })
 }
 
 /// The networks of a learned code.
@@ -441,7 +553,12 @@ fn networks(code: &ServedCode, model: &Model, embed: &dyn Embed) -> Result<Netwo
 
 /// What the model takes and gives: as the configuration says, or else as the first instance does
 /// that answers.
-async fn metadata(config: &Model, deployed: &str, candidates: &Candidates) -> ModelMetadata {
+async fn metadata(
+    config: &Model,
+    deployed: &str,
+    candidates: &Candidates,
+    reason: &Mutex<LastReason>,
+) -> ModelMetadata {
     let said = |specs: &[crate::config::TensorSpec]| -> Vec<TensorMetadata> {
         let tensor = |spec: &crate::config::TensorSpec| TensorMetadata {
             name: spec.name.clone(),
@@ -458,7 +575,7 @@ async fn metadata(config: &Model, deployed: &str, candidates: &Candidates) -> Mo
         outputs: said(&config.outputs),
     };
     if config.inputs.is_empty() || config.outputs.is_empty() {
-        let asked = ask(deployed, &config.names.version, candidates).await;
+        let asked = ask(deployed, &config.names.version, candidates, reason).await;
         if config.inputs.is_empty() {
             metadata.inputs = asked.inputs;
         }
@@ -469,25 +586,49 @@ async fn metadata(config: &Model, deployed: &str, candidates: &Candidates) -> Mo
     metadata
 }
 
-/// Asks instances of the deployed model in turn, until one says what it is.
-async fn ask(deployed: &str, version: &str, candidates: &Candidates) -> ModelMetadata {
-    loop {
-        let mut instances: Vec<Arc<dyn Instance>> = Vec::new();
-        let fixed = candidates.fixed.iter().filter(|candidate| candidate.roles.deployed);
-        instances.extend(fixed.map(|candidate| Arc::clone(&candidate.instance)));
-        for named in candidates.named.iter().filter(|named| named.has_deployed()) {
-            let addresses = client::resolve(named.url()).await.unwrap_or_default();
-            let made = addresses.into_iter().filter_map(|address| named.candidate(address).ok());
-            instances.extend(made.map(|candidate| candidate.instance));
+/// Asks instances of the deployed model in turn, until one says what it is; says why none does.
+async fn ask(
+    deployed: &str,
+    version: &str,
+    candidates: &Candidates,
+    reason: &Mutex<LastReason>,
+) -> ModelMetadata {
+    let say = |why: String| {
+        if reason.lock().unwrap_or_else(PoisonError::into_inner).is_new(&why) {
+            tracing::warn!(model = deployed, why, "no instance says what the model takes and gives");
         }
-        for instance in instances {
-            let said = tokio::time::timeout(ASK_AGAIN * 10, instance.metadata(deployed, version)).await;
-            match said {
-                Ok(Ok(said)) if !said.inputs.is_empty() && !said.outputs.is_empty() => return said,
-                Ok(Err(error)) => tracing::debug!(model = deployed, %error, "no metadata yet"),
-                _ => tracing::debug!(model = deployed, "no metadata yet"),
+    };
+    loop {
+        let mut problems = Vec::new();
+        let mut instances: Vec<(String, Arc<dyn Instance>)> = Vec::new();
+        let fixed = candidates.fixed.iter().filter(|candidate| candidate.roles.deployed);
+        instances.extend(fixed.map(|candidate| (candidate.name.clone(), Arc::clone(&candidate.instance))));
+        for named in candidates.named.iter().filter(|named| named.has_deployed()) {
+            let addresses = client::resolve(named.url()).await.unwrap_or_else(|error| {
+                problems.push(error.to_string());
+                Vec::new()
+            });
+            for address in addresses {
+                match named.candidate(address) {
+                    Ok(candidate) => instances.push((candidate.name, candidate.instance)),
+                    Err(error) => problems.push(error),
+                }
             }
         }
+        for (name, instance) in instances {
+            let said = tokio::time::timeout(ASK_AGAIN * 10, instance.metadata(deployed, version)).await;
+            let problem = match said {
+                Ok(Ok(said)) if !said.inputs.is_empty() && !said.outputs.is_empty() => return said,
+                Ok(Ok(_)) => {
+                    "it names no inputs or no outputs, expected them in the configuration then".to_owned()
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} ms", (ASK_AGAIN * 10).as_millis()),
+            };
+            problems.push(format!("{name}: {problem}"));
+        }
+        // What the first one says is enough.
+        say(problems.into_iter().next().unwrap_or_else(|| "there is no instance".to_owned()));
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }

@@ -1,0 +1,101 @@
+//! Requests that instances refuse.
+//!
+//! A refusal may be the request's fault, the instance's, or that of another request in the same batch. So the
+//! work is put to another instance once: if that one answers, the first one has failed. If both refuse a batch
+//! of several requests, each request is sent again alone. What is refused then is answered with the refusal.
+//! All that is sent again counts as an attempt.
+
+use crate::Time;
+use crate::action::Outcome;
+use crate::arena::{BatchId, CallId, InstanceId};
+use crate::engine::Engine;
+use crate::state::{Owner, Part, Task, Work};
+
+impl Engine {
+    /// A call was refused: its instance says that the request is wrong. That is no failure of the instance,
+    /// unless another one answers the same.
+    pub fn refused(&mut self, now: Time, call: CallId) {
+        self.begin(now);
+        let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {
+            self.counters.ignored += 1;
+            return;
+        };
+        self.counters.refusals += 1;
+        let mut work = self.end_call(call, instance);
+        let first = work.refused_by.is_none();
+        work.refused_by = work.refused_by.or(Some((instance, since)));
+        work.avoid.add(instance);
+        if work.cancelled || !self.is_needed(&work) {
+            self.despair(work.owner);
+        } else {
+            self.refuse(work, first);
+        }
+        self.settle(work.owner);
+        self.has_room(instance);
+    }
+
+    fn refuse(&mut self, work: Work, first: bool) {
+        let left = self.config.max_attempts.saturating_sub(work.attempts);
+        let parts = match work {
+            Work { task: Task::Deployed, owner: Owner::Batch(batch), part, .. } => self.parts(batch, part),
+            _ => Vec::new(),
+        };
+        // One attempt is kept to send the requests of a batch alone.
+        let needed = if parts.len() > 1 { 2 } else { 1 };
+        let pool = &self.pools[work.task.role().pool()];
+        if first && left >= needed && pool.members - pool.ejected > 1 {
+            self.retry(work);
+        } else if let (Owner::Batch(batch), 2.., 1..) = (work.owner, parts.len(), left) {
+            self.counters.splits += 1;
+            // A second call for all of it would be refused, too.
+            self.batches[batch].hedged = true;
+            for part in parts {
+                self.retry(Work { part: Some(part), refused_by: None, ..work });
+            }
+        } else {
+            self.refuse_for_good(work);
+        }
+    }
+
+    fn refuse_for_good(&mut self, work: Work) {
+        match (work.task, work.owner) {
+            (Task::Deployed, Owner::Batch(batch)) => {
+                self.batches[batch].refused = true;
+                self.each_undone(batch, work.part, |engine, query| {
+                    if !engine.queries[query].answered {
+                        engine.finish(query, Outcome::Refused);
+                    }
+                });
+                self.see_done(batch, None);
+            }
+            // What is encoded has the refused query in it, and the others go on without.
+            (Task::Coded { .. }, Owner::Group(group)) => self.kill_group(group),
+            _ => self.despair(work.owner),
+        }
+    }
+
+    /// The requests of a batch, or of a part of it, as parts.
+    fn parts(&self, batch: BatchId, part: Option<Part>) -> Vec<Part> {
+        let queries = &self.batches[batch].queries;
+        let Part { from, to } = part.unwrap_or(Part { from: 0, to: queries.len() });
+        let mut parts: Vec<Part> = Vec::new();
+        for at in from..to {
+            let same =
+                at > from && self.queries[queries[at]].request == self.queries[queries[at - 1]].request;
+            match parts.last_mut() {
+                Some(last) if same => last.to = at + 1,
+                _ => parts.push(Part { from: at, to: at + 1 }),
+            }
+        }
+        parts
+    }
+
+    /// An instance answered what another one had refused.
+    pub(crate) fn blame(&mut self, refused_by: Option<(InstanceId, Time)>, answered_by: InstanceId) {
+        if let Some((instance, since)) = refused_by
+            && instance != answered_by
+        {
+            self.call_went_wrong(instance, since);
+        }
+    }
+}
