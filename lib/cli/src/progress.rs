@@ -133,3 +133,18 @@ impl TermLike for Lines {
         io::stderr().flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_before_counts_in_the_bar() {
+        let common = Common { progress: When::Always, ..Common::default() };
+        let io = Io::new(io::empty(), io::sink(), io::sink());
+        let progress = Progress::new(&common, &io, "epochs", Some(10));
+        progress.skip(6);
+        progress.advance(1);
+        assert_eq!((progress.bar.position(), progress.bar.length()), (7, Some(10)));
+    }
+}
