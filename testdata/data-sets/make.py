@@ -5,7 +5,7 @@
     python3 testdata/data-sets/make.py            # writes pictures/ and clips/ here
     python3 testdata/data-sets/make.py --check    # exits 1 if a file would change
 
-pictures/*.png and *.jpg are pictures of every kind that is read, and NAME.fits.npy beside each is what
+pictures/*.* are pictures of every kind that is read, and NAME.fits.npy beside each is what
 torchvision makes of it on Pillow's image: u1 [2, 3, 24, 24], Resize(32) and CenterCrop(24), then
 resize((24, 24)). pictures/refused/ holds kinds that are not read. clips/*.wav are tones in noise, of
 16 bits and 16 kHz, and NAME.spectrogram.npy every tenth frequency of the spectrogram, f4 [17, 101].
@@ -44,6 +44,17 @@ def saved(image, form, **options):
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()
+
+
+def ycck(width, height):
+    """A JPEG of YCCK, which Pillow reads but does not write: its planes as inks, and the note of what they are."""
+    red, green, blue, black = (plane.squeeze(-1) for plane in np.split(scene(width, height, 4), 4, axis=-1))
+    luma = Image.fromarray(np.dstack([red, green, blue])).convert("YCbCr")
+    # Inks are stored inverted, so that 255 - x is stored as x.
+    content = saved(Image.fromarray(255 - np.dstack([np.asarray(luma), black]), "CMYK"), "JPEG", quality=95)
+    transform = content.index(b"Adobe") + 11
+    assert content[transform] == 0
+    return content[:transform] + b"\x02" + content[transform + 1 :]
 
 
 def item(array):
@@ -106,12 +117,31 @@ def main():
         "progressive.jpg": saved(picture("RGB", 50, 57), "JPEG", quality=90, progressive=True),
         "grey.jpg": saved(picture("L", 47, 41), "JPEG", quality=90),
     }
+    pictures |= {
+        "inks.jpg": saved(picture("CMYK", 44, 39), "JPEG", quality=95),
+        "ycck.jpg": ycck(43, 38),
+        "rgb.bmp": saved(picture("RGB", 39, 34), "BMP"),
+        "palette.bmp": saved(picture("P", 37, 36), "BMP"),
+        "palette.gif": saved(picture("P", 41, 37), "GIF"),
+        "frames.gif": saved(
+            picture("P", 40, 35), "GIF", save_all=True, append_images=[picture("P", 35, 50).resize((40, 35))]
+        ),
+        "rgb.ppm": saved(picture("RGB", 36, 40), "PPM"),
+        "grey.pgm": saved(picture("L", 34, 38), "PPM"),
+        "rgb.tif": saved(picture("RGB", 35, 37), "TIFF"),
+        "packed.tif": saved(picture("RGB", 38, 35), "TIFF", compression="tiff_lzw"),
+        "grey.tiff": saved(picture("L", 36, 36), "TIFF", compression="tiff_deflate"),
+        "inks.tif": saved(picture("CMYK", 36, 34), "TIFF"),
+        "exact.webp": saved(picture("RGB", 37, 38), "WEBP", lossless=True),
+        "clear.webp": saved(picture("RGBA", 38, 37), "WEBP", lossless=True, exact=True),
+        "lossy.webp": saved(picture("RGB", 42, 45), "WEBP", quality=90),
+    }
     # A camera's note that the picture is to be turned: not applied.
     exif = Image.Exif()
     exif[0x0112] = 6
     pictures["turned.jpg"] = saved(picture("RGB", 53, 40), "JPEG", quality=90, subsampling=0, exif=exif)
     refused = {
-        "cmyk.jpg": saved(picture("CMYK", 20, 20), "JPEG"),
+        "deep.tif": saved(Image.fromarray((np.arange(400).reshape(20, 20) * 150).astype("u2")), "TIFF"),
         "deep.png": saved(Image.fromarray((np.arange(400).reshape(20, 20) * 150).astype("u2")), "PNG"),
     }
     clips = {"second": clip("second", 16000), "short": clip("short", 4001), "long": clip("long", 17000)}

@@ -103,6 +103,23 @@ def good():
     add("good/f4.native-order.npy", described("'=f4'", SHAPE, data))
     add("good/f4.no-order.npy", described("'f4'", SHAPE, data))
     add("good/f4.spaces.npy", raw(f"{{ 'shape':{SHAPE},'fortran_order':False , \"descr\":\"<f4\"}}", data))
+    # Headers of other writers, all of which numpy.load reads.
+    for name, header in {
+        "python2": "{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 2L, 2L), }",
+        "unicode-strings": "{u'descr': u'<f4', u'fortran_order': False, u'shape': (3, 2, 2), }",
+        "tabs": "{\t'descr'\t:'<f4',\n 'shape':\t( 3 ,2,2 ),\r\n'fortran_order':\tFalse}",
+        "long-name": "{'descr': 'float32', 'fortran_order': False, 'shape': (3, 2, 2)}",
+        "letter": "{'descr': '<f', 'fortran_order': False, 'shape': (3, 2, 2)}",
+        "bar-order": "{'descr': '|f4', 'fortran_order': False, 'shape': (3, 2, 2)}",
+        "twice-a-key": "{'shape': (9,), 'descr': '<f4', 'fortran_order': False, 'shape': (3, 2, 2)}",
+    }.items():
+        content = raw(header, data)
+        if name != "python2":  # NumPy warns.
+            assert np.array_equal(np.load(io.BytesIO(content)), f4), name
+        add(f"good/f4.{name}.npy", content)
+    add("good/f4.no-newline.npy", item(f4)[:127] + b" " + data)
+    add("good/i8.letter.npy", described("'<l'", SHAPE, values("i8").tobytes()))
+    add("good/i4.python2-name.npy", raw("{u'descr':'intc','fortran_order':False,'shape':(3L,2L,2L,)}", values("i4").tobytes()))
     add("good/f4.header-of-10000.npy", long_header(10_000) + data)
     add("good/f4.data-is-a-magic-number.npy", item(f4[:1]) + item(f4[1:]))
     add("good/b1.question-mark.npy", described("'?'", SHAPE, values("b1").tobytes()))
@@ -163,8 +180,9 @@ def bad():
     add("bad/timedelta.npy", item(np.zeros((3, 2), dtype="<m8[s]")))
     add("bad/void.npy", item(np.zeros((3, 2), dtype="V8")))
     add("bad/longdouble.npy", described("'<f16'", (3, 2), bytes(96)))
-    add("bad/no-byte-order.npy", shaped((3, 2, 2), descr="'|f4'"))
-    add("bad/unknown-type.npy", shaped((3, 2, 2), descr="'<q4'"))
+    # As ml_dtypes writes bfloat16.
+    add("bad/bfloat16.npy", described("'<V2'", (3, 2, 2), (f4.view("u4") >> 16).astype("<u2").tobytes()))
+    add("bad/unknown-type.npy", shaped((3, 2, 2), descr="'<x4'"))
     add("bad/descr-is-a-number.npy", shaped((3, 2, 2), descr="4"))
 
     # Shapes that are refused.
@@ -199,7 +217,11 @@ def bad():
     add("bad/missing-key.npy", raw("{'descr': '<f4', 'shape': (3, 2, 2), }", data))
     add("bad/unknown-key.npy", raw("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2, 2), 'x': 1}", data))
     add("bad/order-is-a-number.npy", shaped((3, 2, 2), order="1"))
-    add("bad/no-newline.npy", whole[:127] + b" " + whole[128:])
+    add("bad/octal-shape.npy", shaped("(010, 2)"))
+    add("bad/list-shape.npy", shaped("[3, 2, 2]"))
+    add("bad/comma-shape.npy", shaped("(,)"))
+    add("bad/text-behind.npy", raw("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2, 2)} or so", data))
+    add("bad/unclosed.npy", raw("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2, 2), ", data))
     add("bad/not-ascii.npy", shaped((3, 2, 2), descr="'<f\xe9'"))
     add("bad/not-utf8.npy", shaped((3, 2, 2), descr="'<f\xe9'", version=3))
     add("bad/control-characters.npy", shaped((3, 2, 2), descr="'\\x1b[31mred\\n'"))

@@ -26,13 +26,13 @@ use crate::evaluate::Losses;
 /// Streams and codes that are refused or do not fit each other, a model that cannot be run.
 pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     check_stdin([&options.data, &options.labels])?;
-    let window = options.read.window();
-    let mut rows = options.data.rows(io, window)?;
+    let reading = options.read.reading();
+    let mut rows = options.data.rows(io, reading)?;
     let layout = rows.layout().clone();
     let mut buffer = RowBuffer::<f32>::default();
     let count = rows.read(usize::MAX, &mut buffer)?;
     let queries = Queries { values: buffer.into_values(), count, shape: layout.shape };
-    let labels = options.labels.labels(io, window)?;
+    let labels = options.labels.labels(io, reading)?;
     ensure!(
         labels.len() == count,
         "{}: found {} labels, expected {count}: one for each row of {}",

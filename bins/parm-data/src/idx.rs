@@ -8,11 +8,8 @@ use parm_cli::{Io, Progress};
 use parm_data_sets::idx::IdxFile;
 use parm_data_sets::scale::Histogram;
 
-use crate::pair::{self, Pair};
+use crate::pair::Pair;
 use crate::pixels::Wanted;
-
-/// Images that are read at a time.
-const BLOCK: usize = 256;
 
 /// Reads images and labels and writes them as streams; returns the line that --verbose prints.
 pub(crate) fn idx(options: &Idx, common: &Common, io: &mut Io) -> Result<String> {
@@ -32,18 +29,20 @@ pub(crate) fn idx(options: &Idx, common: &Common, io: &mut Io) -> Result<String>
     let mut block = Vec::new();
     let scale = wanted.scale(|| {
         let (mut histogram, mut images) = (Histogram::new(1), open()?);
-        while images.read(BLOCK, &mut block)? > 0 {
+        while images.read(&mut block)? > 0 {
             histogram.add(&block);
         }
         Ok(histogram)
     })?;
-    let layouts =
-        [("images", RowLayout::new(scale.dtype(), [1, height, width])), ("labels", pair::labels(256))];
+    let layouts = [
+        ("images", RowLayout::new(scale.dtype(), [1, height, width])),
+        ("labels", RowLayout::new(labels.dtype, [])),
+    ];
     let mut pair = Pair::create(&options.output, layouts, count as u64, io)?;
     let progress = Progress::new(common, io, "images", Some(count as u64));
     let mut bytes = Vec::new();
     loop {
-        let read = images.read(BLOCK, &mut block)?;
+        let read = images.read(&mut block)?;
         if read == 0 {
             break;
         }
@@ -52,7 +51,7 @@ pub(crate) fn idx(options: &Idx, common: &Common, io: &mut Io) -> Result<String>
         pair.examples.write_raw(&bytes)?;
         progress.advance(read as u64);
     }
-    while labels.read(BLOCK, &mut block)? > 0 {
+    while labels.read(&mut block)? > 0 {
         pair.answers.write_raw(&block)?;
     }
     pair.commit(None, io)?;

@@ -2,6 +2,7 @@
 //! `speech` and `boxes` read data sets, and `fetch` downloads them.
 
 mod cifar;
+mod examples;
 mod fetch;
 mod idx;
 mod pair;

@@ -9,12 +9,13 @@ use parm_cli::options::Common;
 use parm_cli::tools::data::{Boxes, Images, Split};
 use parm_cli::{Io, Progress, Usage};
 use parm_data_sets::folder::Folder;
-use parm_data_sets::picture::Picture;
+use parm_data_sets::picture::{Picture, TYPES};
 use parm_data_sets::resize::Fit;
 use parm_data_sets::scale::Scale;
 use parm_data_sets::{At, boxes, in_order};
 
 use crate::cifar::is_train;
+use crate::examples::{self, check_left_out};
 use crate::pair::{self, Pair};
 use crate::pixels;
 
@@ -25,7 +26,9 @@ pub(crate) fn images(options: &Images, common: &Common, io: &mut Io) -> Result<S
         return Err(Usage::error(format!("found --crop {crop}, expected at most --resize, {resize}")));
     }
     let scale = pixels::scale_at_once(&options.pixels)?;
-    let folder = Folder::open(&options.set, &["jpg", "jpeg", "png"], &[])?;
+    let mut folder = Folder::open(&options.set, &TYPES, &[])?;
+    check_left_out(&folder, options.strict, "pictures", common, io)?;
+    examples::shuffle(&mut folder.files, options.listing);
     let fit = Fit::Crop { resize, crop };
     let labels = pair::labels(folder.classes.len());
     let layouts = [("images", layout(&scale, fit)), ("labels", labels.clone())];
@@ -44,14 +47,13 @@ pub(crate) fn images(options: &Images, common: &Common, io: &mut Io) -> Result<S
         },
     )?;
     pair.commit(Some(&folder.classes), io)?;
-    let (classes, ignored) = (folder.classes.len(), folder.ignored);
-    Ok(format!("read {count} images of {classes} classes; passed over {ignored} other files"))
+    Ok(format!("read {count} images of {} classes", folder.classes.len()))
 }
 
 /// Reads pictures and boxes; returns the line that --verbose prints.
 pub(crate) fn boxes(options: &Boxes, common: &Common, io: &mut Io) -> Result<String> {
     let (scale, fit) = (pixels::scale_at_once(&options.pixels)?, Fit::Squeeze(options.size));
-    let boxes = if options.boxes.is_dir() {
+    let mut boxes = if options.boxes.is_dir() {
         if options.images.is_some() {
             return Err(Usage::error("--images goes with a CSV file, not with CUB-200-2011"));
         }
@@ -63,6 +65,7 @@ pub(crate) fn boxes(options: &Boxes, common: &Common, io: &mut Io) -> Result<Str
         let beside = options.boxes.parent().unwrap_or(Path::new(""));
         boxes::csv(&options.boxes, options.images.as_deref().unwrap_or(beside))?
     };
+    examples::shuffle(&mut boxes, options.listing);
     let layouts = [("images", layout(&scale, fit)), ("boxes", RowLayout::new(Dtype::F32, [4]))];
     let count = boxes.len() as u64;
     let mut pair = Pair::create(&options.output, layouts, count, io)?;

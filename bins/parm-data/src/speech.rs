@@ -9,6 +9,7 @@ use parm_cli::{Io, Progress};
 use parm_data_sets::in_order;
 use parm_data_sets::speech::{FRAMES, FREQUENCIES, Spectrogram, Split, clips};
 
+use crate::examples::{self, check_left_out};
 use crate::pair::{self, Pair};
 
 /// Reads one part of the set; returns the line that --verbose prints.
@@ -18,7 +19,9 @@ pub(crate) fn speech(options: &Speech, common: &Common, io: &mut Io) -> Result<S
         data::Split::Validation => Split::Validation,
         data::Split::Test => Split::Test,
     };
-    let folder = clips(&options.set, split)?;
+    let mut folder = clips(&options.set, split)?;
+    check_left_out(&folder, options.strict, "WAV files", common, io)?;
+    examples::shuffle(&mut folder.files, options.listing);
     let labels = pair::labels(folder.classes.len());
     let clip = RowLayout::new(Dtype::F32, [1, FREQUENCIES, FRAMES]);
     let count = folder.files.len() as u64;

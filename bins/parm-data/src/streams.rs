@@ -5,22 +5,21 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, bail};
 use parm::dtype::ByteOrder;
-use parm::npy::{Order, RowReader, RowWriter, Window};
-use parm_cli::input::{Source, check_stdin};
+use parm::npy::{Order, RowReader, RowWriter};
+use parm_cli::input::{Reading, Source, check_stdin};
 use parm_cli::output::commit;
 use parm_cli::tools::data::{Cat, Info, Shuffle, Slice};
 use parm_cli::{Input, Io, Output, Usage};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use serde_json::json;
+
+use crate::examples;
 
 /// Describes the items of streams.
 pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
     check_stdin(&options.inputs)?;
     let mut text = Vec::new();
     for input in &options.inputs {
-        let mut rows = input.rows(io, options.read.window())?;
+        let mut rows = input.rows(io, options.read.reading())?;
         let layout = rows.layout().clone();
         let mut items = Vec::new();
         loop {
@@ -70,18 +69,18 @@ pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
 /// Joins streams into one item.
 pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
     check_stdin(&options.inputs)?;
-    let window = options.read.window();
+    let reading = options.read.reading();
     let mut inputs = Vec::new();
     let mut total = 0;
     for input in &options.inputs {
-        let mut twice = Twice::new(input, io, window)?;
-        total += twice.open(io, window)?.skip_rest()?;
+        let mut twice = Twice::new(input, io, reading)?;
+        total += twice.open(io, reading)?.skip_rest()?;
         inputs.push(twice);
     }
     let mut output: Option<RowWriter<Output>> = None;
     let mut buffer = Vec::new();
     for mut twice in inputs {
-        let mut rows = twice.open(io, window)?;
+        let mut rows = twice.open(io, reading)?;
         let output = match &mut output {
             Some(output) if output.layout() != rows.layout() => bail!(
                 "{}: found rows of {}, expected {} as in {}",
@@ -112,13 +111,13 @@ struct Twice {
 }
 
 impl Twice {
-    fn new(input: &Input, io: &mut Io, window: Window) -> Result<Self> {
+    fn new(input: &Input, io: &mut Io, reading: Reading) -> Result<Self> {
         let regular =
             matches!(input, Input::Path(path) if fs::metadata(path).is_ok_and(|data| data.is_file()));
         let copy = if regular {
             None
         } else {
-            let mut bytes = input.bytes(io, window)?;
+            let mut bytes = input.bytes(io, reading)?;
             let mut copy = tempfile::tempfile().context("cannot create a temporary file")?;
             io::copy(&mut bytes, &mut copy).with_context(|| format!("{input}: cannot copy"))?;
             Some(copy)
@@ -126,9 +125,9 @@ impl Twice {
         Ok(Self { input: input.clone(), copy })
     }
 
-    fn open(&mut self, io: &mut Io, window: Window) -> Result<RowReader<Source>> {
+    fn open(&mut self, io: &mut Io, reading: Reading) -> Result<RowReader<Source>> {
         match &mut self.copy {
-            None => self.input.rows(io, window),
+            None => self.input.rows(io, reading),
             Some(copy) => {
                 copy.seek(SeekFrom::Start(0))?;
                 Ok(RowReader::new(Box::new(copy.try_clone()?) as Source, self.input.to_string())?)
@@ -162,7 +161,7 @@ fn copy_rows(
 
 /// Takes a range of rows. Items of the output follow those of the input.
 pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
-    let mut rows = options.input.rows(io, options.read.window())?;
+    let mut rows = options.input.rows(io, options.read.reading())?;
     let layout = rows.layout().clone();
     let (start, stop) = (options.rows.start, options.rows.stop.unwrap_or(u64::MAX));
     let mut output = options.write.rows(io, layout.clone())?;
@@ -198,15 +197,11 @@ pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
     let mut order: Option<Vec<usize>> = None;
     let mut outputs = Vec::new();
     for (input, target) in options.inputs.iter().zip(&options.output) {
-        let mut rows = input.rows(io, options.read.window())?;
+        let mut rows = input.rows(io, options.read.reading())?;
         let layout = rows.layout().clone();
         let mut data = Vec::new();
         let count = rows.read_raw(usize::MAX, &mut data)?;
-        let order = order.get_or_insert_with(|| {
-            let mut order: Vec<usize> = (0..count).collect();
-            order.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
-            order
-        });
+        let order = order.get_or_insert_with(|| examples::order(count, options.seed));
         if order.len() != count {
             bail!("{input}: found {count} rows, expected {} as in {}", order.len(), options.inputs[0]);
         }

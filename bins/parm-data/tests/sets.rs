@@ -44,7 +44,8 @@ fn images_are_read_in_order_with_any_number_of_threads() {
         let call = format!("images set -o out --resize 32 --crop 24 --normalize none -v --threads {threads}");
         let outcome = tool(&call, folder.path()).run();
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-        let line = "parm-data: read 4 images of 2 classes; passed over 2 other files\n";
+        let line = "parm-data: warning: left out 2 files that are no pictures, first set/ant/notes.txt\n\
+                    parm-data: read 4 images of 2 classes\n";
         assert_eq!(outcome.stderr, line);
         let images = file(&folder, "out/images.npy");
         assert_eq!((shape(&images), descr(&images).as_str()), (vec![4, 3, 24, 24], "|u1"));
@@ -63,7 +64,7 @@ fn images_are_read_in_order_with_any_number_of_threads() {
 fn pixels_become_what_torchvision_makes_of_them() {
     let folder = classes();
     let read = |options: &str| {
-        let call = format!("images set -o out --resize 24 --crop 20 {options}");
+        let call = format!("images -q set -o out --resize 24 --crop 20 {options}");
         assert_eq!(tool(&call, folder.path()).run().output(), b"");
         file(&folder, "out/images.npy")
     };
@@ -84,17 +85,107 @@ fn pixels_become_what_torchvision_makes_of_them() {
 fn a_bad_picture_is_named_and_leaves_no_output() {
     for (name, bytes, cause) in [
         ("x.png", fs::read(fixtures().join("pictures/refused/deep.png")).unwrap(), "found 16 bits a channel"),
-        ("x.jpg", fs::read(fixtures().join("pictures/refused/cmyk.jpg")).unwrap(), "found the colours CMYK"),
+        ("x.tif", fs::read(fixtures().join("pictures/refused/deep.tif")).unwrap(), "found 16 bits a channel"),
+        (
+            "x.webp",
+            fs::read(fixtures().join("pictures/lossy.webp")).unwrap()[..300].to_vec(),
+            "cannot decode WebP",
+        ),
         ("x.jpeg", fs::read(fixtures().join("pictures/full.jpg")).unwrap()[..900].to_vec(), "truncated JPEG"),
         ("x.PNG", b"text".to_vec(), "found bytes [74, 65, 78, 74] at its beginning"),
     ] {
         let folder = classes();
         fs::write(folder.path().join("set/ant").join(name), bytes).unwrap();
-        let outcome = tool("images set -o out", folder.path()).run();
+        let outcome = tool("images -q set -o out", folder.path()).run();
         assert_eq!(outcome.code, 1);
         let message = format!("parm-data: set/ant/{name}: {cause}");
         assert!(outcome.stderr.starts_with(&message), "{}", outcome.stderr);
         assert_eq!(fs::read_dir(folder.path().join("out")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn pictures_are_found_at_any_depth_and_what_is_left_out_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join("set").join(name);
+    for (name, picture) in [
+        ("cat/z.png", "rgb.png"),
+        ("cat/b/a.gif", "palette.gif"),
+        ("cat/b-c/a.bmp", "rgb.bmp"),
+        ("cat/b/d/a.tif", "rgb.tif"),
+        ("cat/b/looks.like.jpg/a.WEBP", "exact.webp"),
+        ("dog/b/a.ppm", "rgb.ppm"),
+        // Not counted: hidden, as the forks of macOS are.
+        ("cat/._z.png", "rgb.png"),
+        // Counted: in no class.
+        ("a.png", "rgb.png"),
+    ] {
+        fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        fs::copy(fixtures().join("pictures").join(picture), at(name)).unwrap();
+    }
+    fs::write(at("cat/b/notes.txt"), "no picture").unwrap();
+    for (to, link) in [("nowhere", "dog/dangling.png"), ("..", "dog/b/loop"), ("../../cat", "dog/b/cats")] {
+        std::os::unix::fs::symlink(to, at(link)).unwrap();
+    }
+    let call = "images set -o out --resize 24 --crop 24 --normalize none";
+    let outcome = tool(call, folder.path()).run();
+    let warning = "parm-data: warning: left out 5 files that are no pictures, first set/a.png\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, warning));
+    // The dog's link to the cats is followed, as torchvision does; so their notes count twice.
+    let labels = file(&folder, "out/labels.npy");
+    assert_eq!(data(&labels), [[0; 5], [1; 5]].concat().into_iter().chain([1]).collect::<Vec<u8>>());
+    let images = file(&folder, "out/images.npy");
+    let names = ["rgb.png", "palette.gif", "rgb.bmp", "rgb.tif", "exact.webp", "rgb.ppm"];
+    for (row, name) in names.iter().enumerate() {
+        let alone = tempfile::tempdir().unwrap();
+        fs::create_dir_all(alone.path().join("set/x")).unwrap();
+        fs::copy(fixtures().join("pictures").join(name), alone.path().join("set/x").join(name)).unwrap();
+        assert_eq!(tool(call, alone.path()).run().output(), b"");
+        let plane = 3 * 24 * 24;
+        assert_eq!(data(&images)[row * plane..][..plane], *data(&file(&alone, "out/images.npy")), "{name}");
+    }
+    let strict = tool(&format!("{call} --strict"), folder.path()).run();
+    let message = "parm-data: left out 5 files that are no pictures, first set/a.png (--strict)\n";
+    assert_eq!((strict.code, strict.stderr.as_str()), (1, message));
+}
+
+#[test]
+fn examples_come_in_the_order_of_shuffle() {
+    let folder = classes();
+    fs::create_dir_all(folder.path().join("clips")).unwrap();
+    for word in ["yes", "no"] {
+        fs::create_dir_all(folder.path().join("clips").join(word)).unwrap();
+        for clip in ["second.wav", "short.wav", "long.wav"] {
+            let to = folder.path().join("clips").join(word).join(clip);
+            fs::copy(fixtures().join("clips").join(clip), to).unwrap();
+        }
+    }
+    for list in ["validation_list.txt", "testing_list.txt"] {
+        fs::write(folder.path().join("clips").join(list), "").unwrap();
+    }
+    let lines = [
+        "filename,xmin,ymin,xmax,ymax",
+        "zebra/full.jpg,0,0,1,1",
+        "ant/tall.png,0,0,2,2",
+        "zebra/grey.jpg,0,0,3,3",
+        "ant/clear.png,0,0,4,4",
+    ];
+    fs::write(folder.path().join("set/boxes.csv"), lines.join("\n")).unwrap();
+    for (call, streams) in [
+        ("images set --resize 8 --crop 8", ["images", "labels"]),
+        ("speech clips", ["clips", "labels"]),
+        ("boxes set/boxes.csv --size 8", ["images", "boxes"]),
+    ] {
+        assert_eq!(tool(&format!("{call} -q -o plain"), folder.path()).run().output(), b"");
+        assert_eq!(tool(&format!("{call} -q -o mixed --shuffle 5"), folder.path()).run().output(), b"");
+        let [a, b] = streams;
+        let shuffle = format!("shuffle --seed 5 plain/{a}.npy plain/{b}.npy -o a.npy -o b.npy");
+        assert_eq!(tool(&shuffle, folder.path()).run().output(), b"");
+        for (name, expected) in [(a, "a.npy"), (b, "b.npy")] {
+            assert!(file(&folder, &format!("mixed/{name}.npy")) == file(&folder, expected), "{call}: {name}");
+        }
+        let (plain, mixed) = (file(&folder, &format!("plain/{a}.npy")), file(&folder, "a.npy"));
+        assert!(plain != mixed, "{call}: seed 5 changes the order");
     }
 }
 

@@ -68,7 +68,7 @@ impl Streams {
         recorded: Option<&Recorded>,
         rows_per_group: usize,
     ) -> Result<Self> {
-        let window = options.read.window();
+        let window = options.read.reading();
         match (recorded, options.shard.shard) {
             (Some(recorded), _) => recorded.streams(),
             (None, None) => Self::open_with(options, |input, _| input.bytes(io, window)),
@@ -267,7 +267,7 @@ impl Recorded {
         for input in options.inputs() {
             let mut content = Vec::new();
             input
-                .bytes(io, options.read.window())?
+                .bytes(io, options.read.reading())?
                 .read_to_end(&mut content)
                 .with_context(|| format!("{input}: cannot read"))?;
             bytes.push((input.clone(), content.into()));

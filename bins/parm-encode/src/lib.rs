@@ -32,7 +32,7 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
         AnyCode::Systematic(chosen) => chosen.linear.k(),
         AnyCode::Interpolating(code) => code.k(),
     };
-    let input = options.shard.rows(&options.input, io, options.read.window(), k)?;
+    let input = options.shard.rows(&options.input, io, options.read.reading(), k)?;
     let layout = input.layout();
     if let AnyCode::Systematic(chosen) = &code
         && let Some(file) = chosen.file.as_ref().filter(|file| file.query_shape != layout.shape)

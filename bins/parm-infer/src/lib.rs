@@ -104,7 +104,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     };
     let model = load(path)?;
     let together = code.as_ref().map_or_else(|| rows_together(options), |file| file.k);
-    let reader = options.shard.rows(&options.input, io, options.read.window(), together)?;
+    let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let job = format!("{} on {}", path.display(), reader.name());
     let shape = &reader.layout().shape;
     let session = |model| {

@@ -57,7 +57,7 @@ struct Sent {
 /// Anything that keeps it from writing one output for each query; see the messages.
 pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result<Exit> {
     let together = crate::rows_together(options);
-    let reader = options.shard.rows(&options.input, io, options.read.window(), together)?;
+    let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let progress = Progress::new(&options.common, io, "rows", None);
     let server = reach(options, url, name, reader.name())?;
     let rows = answer(options, io, &Arc::new(server), reader, &progress);

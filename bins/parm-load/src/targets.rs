@@ -34,7 +34,7 @@ pub(crate) fn reach(options: &Load, runtime: &Runtime, io: &mut Io) -> Result<Ve
     check_stdin(options.data.iter().chain(&options.labels).chain(&options.trace))?;
     let (source, rows) = source(options, io)?;
     let labels = match &options.labels {
-        Some(input) => Some((input, input.labels(io, options.read.window())?)),
+        Some(input) => Some((input, input.labels(io, options.read.reading())?)),
         None => None,
     };
     let shape = |shape: &ShapeOption| RowShape { input: shape.input.clone(), shape: shape.shape.clone() };
@@ -80,7 +80,7 @@ fn names(targets: &[TargetOption]) -> Result<Vec<Option<String>>> {
 /// The rows that are sent, and how many are given.
 fn source(options: &Load, io: &mut Io) -> Result<(Source, usize)> {
     let Some(input) = &options.data else { return Ok((Source::Random(options.seed), 0)) };
-    let mut rows = input.rows(io, options.read.window())?;
+    let mut rows = input.rows(io, options.read.reading())?;
     let layout = rows.layout().clone();
     let mut data = Vec::new();
     let count = rows.read_raw(usize::MAX, &mut data)?;

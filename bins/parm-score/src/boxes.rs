@@ -27,7 +27,7 @@ pub(crate) fn score(
     if !found.dtype.is_float() || found.shape != [4] {
         bail!("{}: found rows of {found}, expected boxes: floats [4]", predictions.name());
     }
-    let truth = read(&mut boxes.rows(io, options.read.window())?)?;
+    let truth = read(&mut boxes.rows(io, options.read.reading())?)?;
     let name = predictions.name().to_owned();
     let predicted = read(&mut predictions)?;
     let (rows, copies) = (predicted.len(), options.copies as usize);

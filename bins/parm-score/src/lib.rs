@@ -8,10 +8,10 @@ use std::io::Write as _;
 
 use anyhow::{Context, Result, bail};
 use parm::calibration::{Calibration, Judged};
-use parm::npy::{RowBuffer, RowReader, Window};
+use parm::npy::{RowBuffer, RowReader};
 use parm::score::{Fate, Row, Scorer, rank, top1};
 use parm::{Dtype, Float};
-use parm_cli::input::{Source, check_stdin};
+use parm_cli::input::{Reading, Source, check_stdin};
 use parm_cli::output::Compression;
 use parm_cli::tools::score::Score;
 use parm_cli::{Exit, Input, Io};
@@ -22,10 +22,10 @@ use parm_cli::{Exit, Input, Io};
 /// Streams that are refused or do not fit each other, labels that are no classes.
 pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     check_stdin(options.inputs())?;
-    let window = options.read.window();
-    let predictions = options.input.rows(io, window)?;
+    let reading = options.read.reading();
+    let predictions = options.input.rows(io, reading)?;
     if let Some(boxes) = &options.boxes {
-        let available = options.available.as_ref().map(|input| mask(input, io, window)).transpose()?;
+        let available = options.available.as_ref().map(|input| mask(input, io, reading)).transpose()?;
         let available = available.as_ref().map(|available| available.rows.as_slice());
         let (text, rows) = boxes::score(options, boxes, predictions, available, io)?;
         return print(options, io, &text, rows);
@@ -35,18 +35,18 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         bail!("{}: found rows of {layout}, expected predictions: floats [classes]", predictions.name());
     }
     let classes = layout.elements();
-    let labels = options.labels.as_ref().map(|input| labels(input, io, window, classes)).transpose()?;
+    let labels = options.labels.as_ref().map(|input| labels(input, io, reading, classes)).transpose()?;
     let known = labels.as_ref().map(|labels| labels.rows.as_slice());
     let reference = options.reference.as_ref();
     let truth = Truth {
-        reference: reference.map(|input| reference_rows(input, io, window, classes, known)).transpose()?,
+        reference: reference.map(|input| reference_rows(input, io, reading, classes, known)).transpose()?,
         labels,
     };
     let masks = Masks {
-        available: options.available.as_ref().map(|input| mask(input, io, window)).transpose()?,
-        solved: options.solved.as_ref().map(|input| mask(input, io, window)).transpose()?,
+        available: options.available.as_ref().map(|input| mask(input, io, reading)).transpose()?,
+        solved: options.solved.as_ref().map(|input| mask(input, io, reading)).transpose()?,
     };
-    let confidence = options.confidence.as_ref().map(|input| confidences(input, io, window)).transpose()?;
+    let confidence = options.confidence.as_ref().map(|input| confidences(input, io, reading)).transpose()?;
     let tops = options.top.iter().map(|&n| n as usize).filter(|&n| (1..=classes).contains(&n)).collect();
     let scores = Scores::new(tops, &truth, options, classes);
     let scores = match layout.dtype {
@@ -252,8 +252,8 @@ fn check_rows(predictions: &str, truth: &Truth, masks: &Masks, scores: &Scores) 
 }
 
 /// Reads labels that are classes.
-fn labels(input: &Input, io: &mut Io, window: Window, classes: usize) -> Result<Known<usize>> {
-    let rows = input.labels(io, window)?.into_iter().map(|label| label as usize).collect::<Vec<_>>();
+fn labels(input: &Input, io: &mut Io, reading: Reading, classes: usize) -> Result<Known<usize>> {
+    let rows = input.labels(io, reading)?.into_iter().map(|label| label as usize).collect::<Vec<_>>();
     if let Some((row, label)) = rows.iter().enumerate().find(|&(_, &label)| label >= classes) {
         bail!("{input}: row {row}: found label {label}, expected 0 to {}", classes - 1);
     }
@@ -264,11 +264,11 @@ fn labels(input: &Input, io: &mut Io, window: Window, classes: usize) -> Result<
 fn reference_rows(
     input: &Input,
     io: &mut Io,
-    window: Window,
+    reading: Reading,
     classes: usize,
     labels: Option<&[usize]>,
 ) -> Result<Known<Reference>> {
-    let mut stream = input.rows(io, window)?;
+    let mut stream = input.rows(io, reading)?;
     let layout = stream.layout().clone();
     if !layout.dtype.is_float() || layout.shape != [classes] {
         bail!("{input}: found rows of {layout}, expected predictions of {classes} classes");
@@ -289,8 +289,8 @@ fn reference_rows(
 }
 
 /// Reads confidences: one number from 0 to 1 a row.
-fn confidences(input: &Input, io: &mut Io, window: Window) -> Result<Known<f32>> {
-    let mut stream = input.rows(io, window)?;
+fn confidences(input: &Input, io: &mut Io, reading: Reading) -> Result<Known<f32>> {
+    let mut stream = input.rows(io, reading)?;
     let layout = stream.layout().clone();
     if !layout.dtype.is_float() || !layout.shape.is_empty() {
         bail!("{input}: found rows of {layout}, expected confidences: one float a row");
@@ -304,8 +304,8 @@ fn confidences(input: &Input, io: &mut Io, window: Window) -> Result<Known<f32>>
     Ok(Known { name: input.to_string(), rows })
 }
 
-fn mask(input: &Input, io: &mut Io, window: Window) -> Result<Known<bool>> {
-    let mut mask = input.mask(io, window)?;
+fn mask(input: &Input, io: &mut Io, reading: Reading) -> Result<Known<bool>> {
+    let mut mask = input.mask(io, reading)?;
     let mut rows = Vec::new();
     while mask.read(parm::npy::BLOCK_BYTES, &mut rows)? == parm::npy::BLOCK_BYTES {}
     Ok(Known { name: input.to_string(), rows })

@@ -27,7 +27,7 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     let Machine { device, timings } = machine;
     check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
     let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
-    let window = options.read.window();
+    let window = options.read.reading();
     let queries = rows(&options.data, machine, window, io)?;
     let (truth, outputs, loss) = match (&options.labels, &options.boxes) {
         (Some(input), _) => {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use parm::code_dir::Deployed;
-use parm::npy::{RowBuffer, Window};
-use parm_cli::input::check_stdin;
+use parm::npy::RowBuffer;
+use parm_cli::input::{Reading, check_stdin};
 use parm_cli::options::ReadOptions;
 use parm_cli::tools::train::Teaching;
 use parm_cli::{Input, Io, Usage};
@@ -36,7 +36,7 @@ impl Teacher {
         let Machine { device, timings } = machine;
         let Teaching { base, targets, data, labels, boxes } = options;
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
-        let window = read.window();
+        let window = read.reading();
         let queries = rows(data, machine, window, io)?;
         let (predictions, deployed, model) = match (base, targets) {
             (Some(path), _) => {
@@ -91,7 +91,7 @@ fn named(path: &Path, sha256: String) -> Deployed {
 }
 
 /// Reads recorded predictions and hashes the bytes that they came as.
-fn recorded(input: &Input, machine: &Machine, window: Window, io: &mut Io) -> Result<(Rows, Deployed)> {
+fn recorded(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> Result<(Rows, Deployed)> {
     let predictions = rows(input, machine, window, io)?;
     let deployed = match input {
         // A file's hash is that of sha256sum; what came through a pipe is known by its rows.
@@ -103,7 +103,7 @@ fn recorded(input: &Input, machine: &Machine, window: Window, io: &mut Io) -> Re
 }
 
 /// Reads a whole stream of rows.
-pub(crate) fn rows(input: &Input, machine: &Machine, window: Window, io: &mut Io) -> Result<Rows> {
+pub(crate) fn rows(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> Result<Rows> {
     let Machine { device, timings } = machine;
     let rows = timings.measure(Phase::Load, || {
         let mut reader = input.rows(io, window)?;
@@ -122,7 +122,7 @@ pub(crate) fn labels_of(
     queries: &Rows,
     data: &Input,
     io: &mut Io,
-    window: Window,
+    window: Reading,
 ) -> Result<Vec<i64>> {
     let labels = input.labels(io, window)?;
     let (found, expected) = (labels.len(), queries.count());
@@ -139,7 +139,7 @@ pub(crate) fn boxes_of(
     queries: &Rows,
     machine: &Machine,
     io: &mut Io,
-    window: Window,
+    window: Reading,
 ) -> Result<Truth> {
     let boxes = rows(input, machine, window, io)?;
     Truth::boxes(&boxes, queries).with_context(|| input.to_string())

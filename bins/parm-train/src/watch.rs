@@ -33,6 +33,10 @@ impl<'a> Watch<'a> {
     ) -> Result<(T, Option<Epoch>), E> {
         let last = RefCell::new(None);
         let mut watch = |epoch: &Epoch| {
+            if last.borrow().is_none() {
+                // Of a training that goes on, the epochs before this one were done before.
+                self.progress.skip(u64::from(epoch.epoch) - 1);
+            }
             self.progress.advance(1);
             self.progress.note(format!("{name}{}", summary(epoch)));
             *last.borrow_mut() = Some(epoch.clone());

@@ -1,5 +1,6 @@
 //! Opening streams to read: a path, or `-` for standard input.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +11,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use parm::Dtype;
 use parm::mask::MaskReader;
-use parm::npy::{Items, RowReader, Window, decompress, is_compressed};
+use parm::npy::{Items, RowReader, Widened, Window, decompress, is_compressed};
 
 use crate::exit::Usage;
 use crate::io::Io;
@@ -31,7 +32,14 @@ impl FromStr for Input {
     type Err = std::convert::Infallible;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(if name == "-" { Self::Stdin } else { Self::Path(name.into()) })
+        Ok(OsString::from(name).into())
+    }
+}
+
+impl From<OsString> for Input {
+    /// The names of files are bytes, not always UTF-8.
+    fn from(name: OsString) -> Self {
+        if name == "-" { Self::Stdin } else { Self::Path(name.into()) }
     }
 }
 
@@ -44,6 +52,28 @@ impl fmt::Display for Input {
     }
 }
 
+/// How the bytes of streams are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The largest window that a compressed stream may ask for.
+    pub window: Window,
+    /// Records of two bytes are bfloat16.
+    pub bf16: bool,
+}
+
+impl From<Window> for Reading {
+    fn from(window: Window) -> Self {
+        Self { window, bf16: false }
+    }
+}
+
+impl Reading {
+    /// The bytes of a stream of rows.
+    fn widen(self, source: Source) -> Source {
+        if self.bf16 { Box::new(Widened::new(source)) } else { source }
+    }
+}
+
 /// A file, at its beginning.
 enum Seekable {
     Plain(File),
@@ -51,11 +81,11 @@ enum Seekable {
 }
 
 impl Input {
-    /// Opens the bytes of the stream, decompressed if they are zstd.
+    /// Opens the bytes of the stream, decompressed if they are zstd, and bfloat16 as `f4` if it is read.
     ///
     /// # Errors
     /// A file that cannot be opened; standard input twice, or from a terminal.
-    pub fn bytes(&self, io: &mut Io, window: Window) -> Result<Source> {
+    pub fn bytes(&self, io: &mut Io, reading: impl Into<Reading>) -> Result<Source> {
         let source: Source = match self {
             Self::Stdin if io.terminals.stdin => {
                 return Err(Usage::error(
@@ -65,23 +95,25 @@ impl Input {
             Self::Stdin => io.take_stdin().context("standard input is already in use")?,
             Self::Path(path) => Box::new(open(path)?),
         };
-        decompress(source, window).with_context(|| format!("{self}: cannot read"))
+        let reading = reading.into();
+        let source = decompress(source, reading.window).with_context(|| format!("{self}: cannot read"))?;
+        Ok(reading.widen(source))
     }
 
     /// Opens a stream of rows.
     ///
     /// # Errors
     /// As [`bytes`](Self::bytes), or a first header that is refused.
-    pub fn rows(&self, io: &mut Io, window: Window) -> Result<RowReader<Source>> {
-        Ok(RowReader::new(self.bytes(io, window)?, self.to_string())?)
+    pub fn rows(&self, io: &mut Io, reading: impl Into<Reading>) -> Result<RowReader<Source>> {
+        Ok(RowReader::new(self.bytes(io, reading)?, self.to_string())?)
     }
 
     /// The items of a file.
     ///
     /// # Errors
     /// Standard input, or anything else whose end is not known; what [`Items::find`] refuses.
-    pub fn items(&self, window: Window) -> Result<Items> {
-        Ok(match self.seekable(window)? {
+    pub fn items(&self, reading: impl Into<Reading>) -> Result<Items> {
+        Ok(match self.seekable(reading.into().window)? {
             Seekable::Plain(file) => Items::find(file, self.to_string()),
             Seekable::Packed(source) => Items::find(source, self.to_string()),
         }?)
@@ -91,11 +123,13 @@ impl Input {
     ///
     /// # Errors
     /// As [`items`](Self::items), and what [`Items::part`] refuses.
-    pub fn part(&self, items: &Items, rows: Range<u64>, window: Window) -> Result<Source> {
-        Ok(match self.seekable(window)? {
+    pub fn part(&self, items: &Items, rows: Range<u64>, reading: impl Into<Reading>) -> Result<Source> {
+        let reading = reading.into();
+        let part: Source = match self.seekable(reading.window)? {
             Seekable::Plain(file) => Box::new(items.part(file, rows)?),
             Seekable::Packed(source) => Box::new(items.part(source, rows)?),
-        })
+        };
+        Ok(reading.widen(part))
     }
 
     fn seekable(&self, window: Window) -> Result<Seekable> {
@@ -117,8 +151,8 @@ impl Input {
     ///
     /// # Errors
     /// As [`rows`](Self::rows), or a stream that holds anything else.
-    pub fn labels(&self, io: &mut Io, window: Window) -> Result<Vec<i64>> {
-        let mut rows = self.rows(io, window)?;
+    pub fn labels(&self, io: &mut Io, reading: impl Into<Reading>) -> Result<Vec<i64>> {
+        let mut rows = self.rows(io, reading)?;
         let layout = rows.layout().clone();
         if layout.dtype.is_float() || layout.dtype == Dtype::Bool || !layout.shape.is_empty() {
             bail!("{self}: found rows of {layout}, expected labels: one integer a row");
@@ -142,8 +176,8 @@ impl Input {
     ///
     /// # Errors
     /// As [`rows`](Self::rows), or a stream that is not a mask.
-    pub fn mask(&self, io: &mut Io, window: Window) -> Result<MaskReader<Source>> {
-        Ok(MaskReader::new(self.bytes(io, window)?, self.to_string())?)
+    pub fn mask(&self, io: &mut Io, reading: impl Into<Reading>) -> Result<MaskReader<Source>> {
+        Ok(MaskReader::new(self.bytes(io, reading)?, self.to_string())?)
     }
 }
 

@@ -5,6 +5,57 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which of the descriptors 0 to 2 were closed when the process began.
+static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+/// Notes which standard descriptors are closed. Rust's runtime opens /dev/null in their place before
+/// `main`, and what is written there is lost without an error; so this runs before the runtime.
+extern "C" fn note_closed() {
+    for (descriptor, closed) in (0..).zip(&CLOSED) {
+        // SAFETY: this call only asks whether the number is an open descriptor.
+        let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
+        closed.store(flags == -1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: the system calls the functions of this section, in which pointers to functions belong, once
+// before `main`. This one needs nothing that the runtime sets up.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_CLOSED: extern "C" fn() = note_closed;
+
+/// Whether this descriptor was closed when the process began.
+pub(crate) fn was_closed(descriptor: i32) -> bool {
+    let closed = usize::try_from(descriptor).ok().and_then(|descriptor| CLOSED.get(descriptor));
+    closed.is_some_and(|closed| closed.load(Ordering::Relaxed))
+}
+
+/// A standard stream that is closed.
+struct Closed;
+
+impl Closed {
+    fn error() -> io::Error {
+        io::Error::from_raw_os_error(libc::EBADF)
+    }
+}
+
+impl Read for Closed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(Self::error())
+    }
+}
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(Self::error())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The standard streams of a tool, and what is known of them.
 pub struct Io {
@@ -33,10 +84,10 @@ pub struct Terminals {
 
 impl Io {
     /// The process's own streams. Standard input and output are unbuffered: tools read and write
-    /// large blocks.
+    /// large blocks. One that is closed gives an error when it is used.
     ///
     /// # Errors
-    /// A standard stream that is closed.
+    /// The system's.
     pub fn process() -> io::Result<Self> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let unbuffered = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
@@ -46,8 +97,8 @@ impl Io {
         Ok(Self {
             command: words.join(" "),
             cache: cache(),
-            stdin: Some(Box::new(input)),
-            stdout: Some(Box::new(output)),
+            stdin: Some(if was_closed(0) { Box::new(Closed) } else { Box::new(input) }),
+            stdout: Some(if was_closed(1) { Box::new(Closed) } else { Box::new(output) }),
             stderr: Box::new(io::stderr()),
             terminals: Terminals {
                 stdin: stdin.is_terminal(),

@@ -14,7 +14,7 @@ use parm::{CodeFile, DeviceChoice, LinearCode, Tail};
 use serde::Serialize;
 
 use crate::exit::Usage;
-use crate::input::{Input, Source};
+use crate::input::{Input, Reading, Source};
 use crate::io::Io;
 use crate::output::{Compression, Output, Target};
 
@@ -58,7 +58,8 @@ pub struct Common {
 
     /// When to show a progress bar on standard error
     ///
-    /// With 'auto', at a terminal and only from the last program of a pipe.
+    /// With 'auto', at a terminal and only from the last program of a pipe. With 'always' and no terminal,
+    /// it is a line a second and one at the end.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 
@@ -103,13 +104,20 @@ pub struct ReadOptions {
     /// compressed with 'zstd --ultra' or 'zstd --long' need this option, and up to 2 GiB.
     #[arg(long)]
     pub long: bool,
+
+    /// Read records of two bytes (V2) as bfloat16
+    ///
+    /// .npy has no type for bfloat16, and ml_dtypes, as of JAX, writes V2 in its place. The rows become
+    /// f4, which holds each value exactly.
+    #[arg(long)]
+    pub bf16: bool,
 }
 
 impl ReadOptions {
-    /// The largest window a compressed stream may ask for.
+    /// How the bytes of streams are read.
     #[must_use]
-    pub fn window(self) -> Window {
-        if self.long { Window::Long } else { Window::Normal }
+    pub fn reading(self) -> Reading {
+        Reading { window: if self.long { Window::Long } else { Window::Normal }, bf16: self.bf16 }
     }
 }
 
@@ -130,11 +138,11 @@ impl ShardOption {
     ///
     /// # Errors
     /// As [`Input::rows`] and [`Input::items`].
-    pub fn rows(self, input: &Input, io: &mut Io, window: Window, k: usize) -> Result<RowReader<Source>> {
-        let Some(shard) = self.shard else { return input.rows(io, window) };
-        let items = input.items(window)?;
+    pub fn rows(self, input: &Input, io: &mut Io, reading: Reading, k: usize) -> Result<RowReader<Source>> {
+        let Some(shard) = self.shard else { return input.rows(io, reading) };
+        let items = input.items(reading)?;
         let rows = shard.rows(items.rows(), k as u64);
-        Ok(RowReader::new(input.part(&items, rows, window)?, input.to_string())?)
+        Ok(RowReader::new(input.part(&items, rows, reading)?, input.to_string())?)
     }
 }
 

@@ -1,11 +1,15 @@
 //! Opening streams to write: a path, or `-` for standard output.
 //!
-//! A new or regular file is written under a temporary name beside it and renamed when it is
-//! complete, so nobody ever sees half of it. Anything else (a pipe, a device) is written directly.
+//! What a path leads to decides how it is written; links are followed, and stay. A regular file, or none
+//! yet, is written under a temporary name beside it and renamed when it is complete, so nobody ever sees
+//! half of it. Anything else (a pipe, a device, a descriptor as `/dev/stdout`) is written directly.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,7 +19,7 @@ use parm::npy::{Compressor, RowLayout, RowWriter};
 use tempfile::NamedTempFile;
 
 use crate::exit::Usage;
-use crate::io::Io;
+use crate::io::{Io, was_closed};
 use crate::signals;
 
 /// The name of a stream to write: a path, or `-`.
@@ -31,7 +35,14 @@ impl FromStr for Target {
     type Err = std::convert::Infallible;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(if name == "-" { Self::Stdout } else { Self::Path(name.into()) })
+        Ok(OsString::from(name).into())
+    }
+}
+
+impl From<OsString> for Target {
+    /// The names of files are bytes, not always UTF-8.
+    fn from(name: OsString) -> Self {
+        if name == "-" { Self::Stdout } else { Self::Path(name.into()) }
     }
 }
 
@@ -74,7 +85,16 @@ impl Target {
     #[must_use]
     pub fn numbered(&self, parity: usize) -> Self {
         match self {
-            Self::Path(path) => Self::Path(path.to_string_lossy().replace("{}", &parity.to_string()).into()),
+            Self::Path(path) => {
+                let (mut name, mut rest) = (Vec::new(), path.as_os_str().as_bytes());
+                while let Some(at) = rest.windows(2).position(|bytes| bytes == b"{}") {
+                    name.extend_from_slice(&rest[..at]);
+                    name.extend_from_slice(parity.to_string().as_bytes());
+                    rest = &rest[at + 2..];
+                }
+                name.extend_from_slice(rest);
+                Self::Path(OsString::from_vec(name).into())
+            }
             Self::Stdout => Self::Stdout,
         }
     }
@@ -85,20 +105,15 @@ impl Target {
     /// A file that cannot be created; binary data to a terminal; standard output twice.
     pub fn create(&self, io: &mut Io, compression: Compression) -> Result<Output> {
         let (place, level) = match self {
-            Self::Stdout => {
-                if io.terminals.stdout {
-                    return Err(Usage::error(
-                        "standard output is a terminal: redirect it, or name a file with --output",
-                    ));
-                }
-                let stdout = io
-                    .take_stdout()
-                    .ok_or_else(|| Usage::error("'-' (standard output) is named twice for output"))?;
-                (Place::Direct(stdout), None)
-            }
+            Self::Stdout => (Place::stdout(io)?, None),
             Self::Path(path) => {
-                let place =
-                    Place::open(path).with_context(|| format!("{}: cannot create", path.display()))?;
+                let cannot = || format!("{}: cannot create", path.display());
+                let place = match Destination::of(path).with_context(cannot)? {
+                    Destination::Descriptor(1) => Place::stdout(io)?,
+                    Destination::Descriptor(other) => Place::descriptor(other).with_context(cannot)?,
+                    Destination::Direct => Place::direct(path).with_context(cannot)?,
+                    Destination::File(file) => Place::beside(file).with_context(cannot)?,
+                };
                 (place, path.extension().filter(|&extension| extension == "zst"))
             }
         };
@@ -128,19 +143,87 @@ impl Target {
     }
 }
 
-impl Place {
-    fn open(path: &Path) -> io::Result<Self> {
-        // A link keeps its place; what it leads to is replaced.
-        let path = match fs::canonicalize(path) {
-            Ok(real) if fs::metadata(&real)?.is_file() => real,
-            Ok(other) => return Ok(Self::Direct(Box::new(File::options().write(true).open(other)?))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+/// What a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+enum Destination {
+    /// A descriptor of this process, as `/dev/stdout` and `/dev/fd/3` do.
+    Descriptor(i32),
+    /// Something that is no regular file: a pipe, a device.
+    Direct,
+    /// A regular file, or none yet, at this path, which is no link.
+    File(PathBuf),
+}
+
+impl Destination {
+    /// Follows the links of a path, also one that leads to no file yet.
+    fn of(path: &Path) -> io::Result<Self> {
+        let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
+        let is_file = match fs::metadata(path) {
+            Ok(there) => there.is_file(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(error),
         };
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let mut path = path.to_owned();
+        for _ in 0..=MAX_LINKS {
+            let Some(name) = path.file_name().map(OsStr::to_owned) else {
+                return Err(io::ErrorKind::IsADirectory.into());
+            };
+            let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            let parent = fs::canonicalize(parent)?;
+            if parent == own
+                && let Some(descriptor) = name.to_str().and_then(|name| name.parse().ok())
+            {
+                return Ok(Self::Descriptor(descriptor));
+            }
+            path = parent.join(name);
+            match fs::read_link(&path) {
+                Ok(link) => path = parent.join(link),
+                // No link, or nothing there.
+                Err(_) if is_file => return Ok(Self::File(path)),
+                Err(_) => return Ok(Self::Direct),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::ELOOP))
+    }
+}
+
+/// Links that are followed from one to the next, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+impl Place {
+    fn stdout(io: &mut Io) -> Result<Self> {
+        if io.terminals.stdout {
+            return Err(Usage::error(
+                "standard output is a terminal: redirect it, or name a file with --output",
+            ));
+        }
+        let stdout = io.take_stdout();
+        stdout
+            .map(Self::Direct)
+            .ok_or_else(|| Usage::error("'-' (standard output) is named twice for output"))
+    }
+
+    /// A descriptor that the process was started with, shared with whoever else has it.
+    fn descriptor(number: i32) -> io::Result<Self> {
+        if was_closed(number) {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        // SAFETY: this call copies the descriptor of that number, or fails if there is none.
+        let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+        if copy == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the copy was made just now, and nobody else knows it.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+        Ok(Self::Direct(Box::new(File::from(copy))))
+    }
+
+    fn direct(path: &Path) -> io::Result<Self> {
+        Ok(Self::Direct(Box::new(File::options().write(true).open(path)?)))
+    }
+
+    fn beside(path: PathBuf) -> io::Result<Self> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
         // The permissions that File::create would give, less the umask; an old file keeps its own.
         let permissions =
             fs::metadata(&path).map_or_else(|_| Permissions::from_mode(0o666), |old| old.permissions());
@@ -220,5 +303,62 @@ impl Write for Place {
             Self::Direct(sink) => sink.flush(),
             Self::Beside { file, .. } => file.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_a_path_leads_to_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        let at = |name: &str| root.join(name);
+        fs::create_dir(at("store")).unwrap();
+        fs::write(at("store/old"), "").unwrap();
+        for (link, to) in [
+            ("to-old", "store/old"),
+            ("to-new", "store/new"),
+            ("store/up", "../to-new"),
+            ("to-up", "store/up"),
+            ("to-stdout", "/proc/self/fd/1"),
+            ("to-link", "to-stdout"),
+            ("folder", "store"),
+            ("to-null", "/dev/null"),
+            ("loop", "loop"),
+            ("nowhere", "missing/new"),
+        ] {
+            symlink(to, at(link)).unwrap();
+        }
+        let (old, new) = (Destination::File(at("store/old")), Destination::File(at("store/new")));
+        for (name, expected) in [
+            ("store/old", &old),
+            ("store/new", &new),
+            ("to-old", &old),
+            ("to-new", &new),
+            ("to-up", &new),
+            ("folder/new", &new),
+            ("to-stdout", &Destination::Descriptor(1)),
+            ("to-link", &Destination::Descriptor(1)),
+            ("to-null", &Destination::Direct),
+        ] {
+            assert_eq!(Destination::of(&at(name)).unwrap(), *expected, "{name}");
+        }
+        for name in ["/dev/fd/7", "/proc/self/fd/7"] {
+            assert_eq!(Destination::of(Path::new(name)).unwrap(), Destination::Descriptor(7));
+        }
+        assert_eq!(Destination::of(Path::new("/dev/stdout")).unwrap(), Destination::Descriptor(1));
+        for name in ["loop", "nowhere", "store/.."] {
+            assert!(Destination::of(&at(name)).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn braces_are_numbered_in_names_of_any_bytes() {
+        let target = Target::from(OsString::from_vec(b"p\xe9-{}-{}.npy".to_vec()));
+        assert_eq!(target.numbered(12), Target::from(OsString::from_vec(b"p\xe9-12-12.npy".to_vec())));
+        assert_eq!(Target::Stdout.numbered(1), Target::Stdout);
     }
 }

@@ -1,15 +1,21 @@
-//! Progress bars: on standard error, only at a terminal, only from the last stage of a pipe.
+//! Progress bars: on standard error, at a terminal and from the last stage of a pipe. Where they are
+//! demanded without a terminal, as in a log, each state is a line, one a second and one at the end.
 
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::io::Io;
 use crate::options::{Common, When};
 
 /// A progress bar, or nothing where nobody would see it.
 #[derive(Clone, Debug)]
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    /// Written as lines.
+    lines: bool,
+}
 
 impl Progress {
     /// A bar that counts `unit`s, up to `total` if that is known.
@@ -21,44 +27,124 @@ impl Progress {
             When::Auto => !common.quiet && io.terminals.stderr && !io.stdout_pipe,
         };
         if !shown {
-            return Self(ProgressBar::hidden());
+            return Self { bar: ProgressBar::hidden(), lines: false };
         }
-        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
-        let template = match total {
-            Some(_) => "{bar:30} {human_pos}/{human_len} {unit}, {per_sec}, {eta} left {msg}",
-            None => "{spinner} {human_pos} {unit}, {per_sec} {msg}",
+        let lines = !io::stderr().is_terminal();
+        let target = if lines {
+            ProgressDrawTarget::term_like_with_hz(Box::new(Lines), 1)
+        } else {
+            ProgressDrawTarget::stderr_with_hz(10)
+        };
+        let bar = ProgressBar::with_draw_target(total, target);
+        let template = match (total, lines) {
+            (Some(_), false) => "{bar:30} {human_pos}/{human_len} {unit}, {per_sec}, {eta} left {msg}",
+            (Some(_), true) => "{human_pos}/{human_len} {unit}, {per_sec}, {eta} left {msg}",
+            (None, false) => "{spinner} {human_pos} {unit}, {per_sec} {msg}",
+            (None, true) => "{human_pos} {unit}, {per_sec} {msg}",
         };
         let style = ProgressStyle::with_template(&template.replace("{unit}", unit));
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        if total.is_none() {
+        if total.is_none() && !lines {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Self(bar)
+        Self { bar, lines }
+    }
+
+    /// Counts what was done before, as when a training goes on: the rate is of what comes after.
+    pub fn skip(&self, done: u64) {
+        self.bar.inc(done);
+        self.bar.reset_eta();
     }
 
     /// Adds to the total, when more is known to come.
     pub fn expect(&self, more: u64) {
-        self.0.inc_length(more);
+        self.bar.inc_length(more);
     }
 
     /// Counts on.
     pub fn advance(&self, by: u64) {
-        self.0.inc(by);
+        self.bar.inc(by);
     }
 
     /// Shows a short text beside the bar.
     pub fn note(&self, text: impl Into<String>) {
-        self.0.set_message(text.into());
+        self.bar.set_message(text.into());
     }
 
     /// Runs something that writes to standard error with the bar out of the way.
     pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.0.suspend(work)
+        self.bar.suspend(work)
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if self.bar.is_finished() {
+        } else if self.lines {
+            self.bar.abandon();
+        } else {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+/// Standard error that is no terminal: what would overwrite a line writes the next one.
+#[derive(Debug)]
+struct Lines;
+
+impl TermLike for Lines {
+    fn width(&self) -> u16 {
+        100
+    }
+
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(text)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        match text.trim() {
+            // Padding to the end of the line.
+            "" => Ok(()),
+            text => writeln!(io::stderr(), "{text}"),
+        }
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_before_counts_in_the_bar() {
+        let common = Common { progress: When::Always, ..Common::default() };
+        let io = Io::new(io::empty(), io::sink(), io::sink());
+        let progress = Progress::new(&common, &io, "epochs", Some(10));
+        progress.skip(6);
+        progress.advance(1);
+        assert_eq!((progress.bar.position(), progress.bar.length()), (7, Some(10)));
     }
 }

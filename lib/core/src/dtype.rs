@@ -101,33 +101,72 @@ impl Dtype {
         format!("{order}{}", self.name())
     }
 
-    /// Reads a type descriptor: an optional byte order (`<`, `>`, `=`, `|`) and a name, or `?`.
+    /// Reads a type descriptor as `NumPy` does on 64-bit Unix: a name as `float32`; or an optional byte
+    /// order (`<`, `>`, `=`, `|`) and a short name, as `f4`, or a letter, as `f`.
     ///
     /// # Errors
     /// What the descriptor stands for, when it is not an element type of a tensor stream.
     pub fn parse(descr: &str) -> Result<(Self, ByteOrder), &'static str> {
+        if let Some(dtype) = Self::long_name(descr) {
+            return Ok((dtype, ByteOrder::NATIVE));
+        }
         let (order, name) = match descr.split_at_checked(1) {
             Some((order @ ("<" | ">" | "=" | "|"), name)) => (order, name),
             _ => ("=", descr),
         };
-        let name = if name == "?" { "b1" } else { name };
-        let dtype = Self::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
-            match name.chars().next() {
-                Some('O') => "Python objects",
-                Some('c') => "complex numbers",
-                Some('S' | 'U' | 'a') => "strings",
-                Some('V') => "raw or structured records",
-                Some('M' | 'm') => "dates or times",
-                Some('f') => "a float of unusual width",
-                _ => "an unknown type",
-            }
+        let known = Self::letter(name).or_else(|| Self::ALL.into_iter().find(|dtype| dtype.name() == name));
+        let dtype = known.ok_or_else(|| match name.chars().next() {
+            Some('O') => "Python objects",
+            Some('c') => "complex numbers",
+            Some('S' | 'U' | 'a') => "strings",
+            Some('V') => "raw or structured records",
+            Some('M' | 'm') => "dates or times",
+            Some('f') => "a float of unusual width",
+            _ => "an unknown type",
         })?;
         match order {
             ">" => Ok((dtype, ByteOrder::Big)),
             "<" => Ok((dtype, ByteOrder::Little)),
-            "|" if dtype.size() > 1 => Err("a type of several bytes without a byte order"),
             _ => Ok((dtype, ByteOrder::NATIVE)),
         }
+    }
+
+    /// The type that `NumPy` knows by this letter.
+    fn letter(letter: &str) -> Option<Self> {
+        Some(match letter {
+            "?" => Self::Bool,
+            "b" => Self::I8,
+            "B" => Self::U8,
+            "h" => Self::I16,
+            "H" => Self::U16,
+            "i" => Self::I32,
+            "I" => Self::U32,
+            "l" | "q" | "p" | "n" => Self::I64,
+            "L" | "Q" | "P" | "N" => Self::U64,
+            "e" => Self::F16,
+            "f" => Self::F32,
+            "d" => Self::F64,
+            _ => return None,
+        })
+    }
+
+    /// The type that `NumPy` knows by this name, which no byte order stands before.
+    fn long_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "bool" | "bool_" => Self::Bool,
+            "int8" | "byte" => Self::I8,
+            "int16" | "short" => Self::I16,
+            "int32" | "intc" => Self::I32,
+            "int64" | "int" | "int_" | "intp" | "long" | "longlong" => Self::I64,
+            "uint8" | "ubyte" => Self::U8,
+            "uint16" | "ushort" => Self::U16,
+            "uint32" | "uintc" => Self::U32,
+            "uint64" | "uint" | "uintp" | "ulong" | "ulonglong" => Self::U64,
+            "float16" | "half" => Self::F16,
+            "float32" | "single" => Self::F32,
+            "float64" | "double" | "float" => Self::F64,
+            _ => return None,
+        })
     }
 }
 
@@ -287,6 +326,31 @@ mod tests {
         }
         assert_eq!(Dtype::parse("?"), Ok((Dtype::Bool, ByteOrder::NATIVE)));
         assert_eq!(Dtype::parse("=f4"), Ok((Dtype::F32, ByteOrder::NATIVE)));
+        assert_eq!(Dtype::parse("|f4"), Ok((Dtype::F32, ByteOrder::NATIVE)));
+        assert_eq!(Dtype::parse(">l"), Ok((Dtype::I64, ByteOrder::Big)));
+    }
+
+    #[test]
+    fn names_are_read_as_numpy_reads_them() {
+        // What numpy.dtype(NAME).str says, without the byte order.
+        for (names, expected) in [
+            ("? bool bool_", "b1"),
+            ("b i1 int8 byte", "i1"),
+            ("B u1 uint8 ubyte", "u1"),
+            ("h int16 short", "i2"),
+            ("H uint16 ushort", "u2"),
+            ("i int32 intc", "i4"),
+            ("I uint32 uintc", "u4"),
+            ("l q p n int64 int int_ intp long longlong", "i8"),
+            ("L Q P N uint64 uint uintp ulong ulonglong", "u8"),
+            ("e float16 half", "f2"),
+            ("f float32 single", "f4"),
+            ("d float64 double float", "f8"),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(Dtype::parse(name).map(|(dtype, _)| dtype.name()), Ok(expected), "{name}");
+            }
+        }
     }
 
     #[test]
@@ -299,7 +363,8 @@ mod tests {
             ("|V8", "raw or structured records"),
             ("<M8[ns]", "dates or times"),
             ("<f16", "a float of unusual width"),
-            ("|f4", "a type of several bytes without a byte order"),
+            (">float32", "a float of unusual width"),
+            ("Float32", "an unknown type"),
             ("", "an unknown type"),
             ("é", "an unknown type"),
         ] {

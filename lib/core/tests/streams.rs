@@ -6,7 +6,7 @@ use parm::Dtype;
 use parm::mask::{self, MaskError, MaskReader};
 use parm::npy::{
     Compressor, Items, RowBuffer, RowLayout, RowReader, RowWriter, Shard, StreamError, StreamErrorKind,
-    Window, WriteError, decompress,
+    Widened, Window, WriteError, decompress,
 };
 use parm_testkit::Trickle;
 use proptest::prelude::*;
@@ -523,4 +523,53 @@ fn streams_that_end_too_early_have_no_parts() {
     assert!(matches!(find(&[]).kind, StreamErrorKind::Empty));
     let error = find(&[&bytes[..], b"PK"].concat());
     assert!(matches!((error.item, error.kind), (2, StreamErrorKind::Magic { .. })));
+}
+
+/// An item of bfloat16, as ml_dtypes writes it or in the other byte order.
+fn bfloat16_item(big: bool, order: &str, shape: &str, values: &[f32]) -> Vec<u8> {
+    let descr = if big { ">V2" } else { "<V2" };
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
+    let upper = values.iter().map(|value| (value.to_bits() >> 16) as u16);
+    let data = upper.flat_map(|bits| if big { bits.to_be_bytes() } else { bits.to_le_bytes() });
+    let length = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", length.as_slice(), header.as_bytes(), &data.collect::<Vec<_>>()].concat()
+}
+
+#[test]
+fn bfloat16_is_read_as_single_precision_where_it_is_asked_for() {
+    let values = [1.5_f32, -0.0, f32::INFINITY, 3.0e38, 1.0e-40, 256.0].map(|value| {
+        // What bfloat16 holds of it.
+        f32::from_bits(value.to_bits() & 0xffff_0000)
+    });
+    // Rows (a, b), (c, d), (e, f): the second item has them in Fortran order, the third is single already.
+    let [a, b, c, d, e, f] = values;
+    let stream = [
+        bfloat16_item(false, "False", "(3, 2)", &values),
+        bfloat16_item(true, "True", "(3, 2)", &[a, c, e, b, d, f]),
+        parm_testkit::npy::f4(&[1, 2], &[0.1, 0.2]),
+    ]
+    .concat();
+    let mut expected: Vec<u8> = values.iter().chain(&values).flat_map(|value| value.to_le_bytes()).collect();
+    expected.extend([0.1_f32, 0.2].iter().flat_map(|value| value.to_le_bytes()));
+    for most in [1, 3, 1000] {
+        let source = Trickle::new(Widened::new(stream.as_slice()), most, 1);
+        assert_eq!(read_all(source, 2).unwrap(), expected);
+    }
+    let error = read_all(stream.as_slice(), 2).unwrap_err();
+    let hint = "with --bf16 they are read as bfloat16";
+    assert!(error.to_string().contains(hint), "{error}");
+
+    // Parts keep the records as they are, and are widened like any stream.
+    let one = bfloat16_item(false, "False", "(3, 2)", &values);
+    let items = Items::find(boxed(&one), "stream").unwrap();
+    assert_eq!(items.rows(), 3);
+    let part = Widened::new(items.part(boxed(&one), 1..3).unwrap());
+    assert_eq!(read_all(part, 9).unwrap(), expected[8..24]);
+
+    // What is wrong keeps its place and its size in the file.
+    let cut = read_all(Widened::new(&one[..one.len() - 3]), 9).unwrap_err();
+    assert!(matches!(cut.kind, StreamErrorKind::Truncated { found: 9, expected: 12 }), "{cut}");
+    let behind =
+        read_all(Widened::new([&one, b"more, but no item".as_slice()].concat().as_slice()), 9).unwrap_err();
+    assert!(matches!((behind.item, behind.kind), (2, StreamErrorKind::Magic { .. })));
 }

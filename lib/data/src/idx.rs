@@ -1,27 +1,35 @@
 //! The IDX format of MNIST: a magic number with the element type and the number of axes, the axes as
-//! big-endian u32, and the elements. Only bytes are read; the file may be gzip.
+//! big-endian u32, and the elements, big-endian too. Integers are read; the file may be gzip.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use parm::Dtype;
 
 use crate::error::{At, DataError, Doing, Fault};
+use crate::picture::MAX_PIXELS;
+
+/// The most bytes of items that are read at a time, unless one is larger.
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// What is wrong with an IDX file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum IdxError {
     /// It ends within its header.
-    #[error("truncated header, expected IDX {what} of bytes")]
+    #[error("truncated header, expected IDX {what}")]
     Header { what: &'static str },
     /// It begins with something else.
-    #[error("found the magic number {found:02x?}, expected {expected:02x?}: IDX {what} of bytes")]
-    Magic { found: [u8; 4], expected: [u8; 4], what: &'static str },
+    #[error("found the magic number {found:02x?}, expected 00 00 ({types}) {axes:02x}: IDX {what}")]
+    Magic { found: [u8; 4], types: &'static str, axes: u8, what: &'static str },
     /// Items without elements.
     #[error("found images of shape {0:?}, expected at least one pixel")]
     Empty(Vec<usize>),
+    /// Items that are larger than any picture that is read.
+    #[error("found images of shape {0:?}, expected at most {MAX_PIXELS} pixels")]
+    Large(Vec<usize>),
     /// A size that no file has.
     #[error("found shape {0:?}, whose size overflows")]
     Overflow(Vec<usize>),
@@ -38,13 +46,16 @@ pub struct IdxFile<const AXES: usize> {
     path: PathBuf,
     /// The number of items, and the shape of each.
     pub axes: [usize; AXES],
+    /// The type of the elements.
+    pub dtype: Dtype,
     source: Box<dyn Read>,
     size: u64,
     read: u64,
 }
 
 impl<const AXES: usize> IdxFile<AXES> {
-    /// Opens a file and reads its header. `what` describes it in messages, as "labels `[N]`".
+    /// Opens a file and reads its header. Labels are integers, items of more axes bytes. `what` describes
+    /// it in messages, as "labels `[N]`".
     pub fn open(path: &Path, what: &'static str) -> Result<Self, DataError> {
         let mut file = File::open(path).doing("open").at(path)?;
         let mut magic = Vec::new();
@@ -53,19 +64,21 @@ impl<const AXES: usize> IdxFile<AXES> {
         let whole = Cursor::new(magic).chain(file);
         let mut source: Box<dyn Read> =
             if gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
-        let (axes, size) = header(&mut source, what).at(path)?;
-        Ok(Self { path: path.to_owned(), axes, source, size, read: 0 })
+        let (axes, dtype, size) = header(&mut source, what).at(path)?;
+        Ok(Self { path: path.to_owned(), axes, dtype, source, size, read: 0 })
     }
 
     /// Bytes of one item.
     #[must_use]
     pub fn item_bytes(&self) -> usize {
-        self.axes[1..].iter().product()
+        self.axes[1..].iter().product::<usize>() * self.dtype.size()
     }
 
-    /// Reads up to `count` items into `items`, whose old content goes; returns how many there were.
-    /// The end of the file is checked with its last item.
-    pub fn read(&mut self, count: usize, items: &mut Vec<u8>) -> Result<usize, DataError> {
+    /// Reads the next items into `items`, whose old content goes, little-endian: a megabyte of them, or one
+    /// that is larger. Returns how many there were; 0 at the end of the file, which is checked with the
+    /// last item.
+    pub fn read(&mut self, items: &mut Vec<u8>) -> Result<usize, DataError> {
+        let count = (BLOCK_BYTES / self.item_bytes().max(1)).max(1);
         let wanted = (count as u64).saturating_mul(self.item_bytes() as u64).min(self.size - self.read);
         items.clear();
         self.source.by_ref().take(wanted).read_to_end(items).doing("read").at(&self.path)?;
@@ -81,31 +94,46 @@ impl<const AXES: usize> IdxFile<AXES> {
                 return Err(IdxError::TooLong { expected, axes: axes() }).at(&self.path);
             }
         }
+        if self.dtype.size() > 1 {
+            items.chunks_exact_mut(self.dtype.size()).for_each(<[u8]>::reverse);
+        }
         Ok(items.len() / self.item_bytes().max(1))
     }
 }
 
-/// Reads the header: the axes, and the bytes that follow.
+/// Reads the header: the axes, the element type, and the bytes that follow.
 fn header<const AXES: usize>(
     source: &mut impl Read,
     what: &'static str,
-) -> Result<([usize; AXES], u64), Fault> {
+) -> Result<([usize; AXES], Dtype, u64), Fault> {
     let mut header = Vec::new();
     source.take(4 + 4 * AXES as u64).read_to_end(&mut header).doing("read")?;
     let (words, _) = header.as_chunks::<4>();
     let Some((&found, words)) = words.split_first().filter(|(_, axes)| axes.len() == AXES) else {
         return Err(IdxError::Header { what }.into());
     };
-    let expected = [0, 0, 0x08, AXES as u8];
-    if found != expected {
-        return Err(IdxError::Magic { found, expected, what }.into());
-    }
+    let dtype = match found {
+        [0, 0, 0x08, _] => Some(Dtype::U8),
+        [0, 0, 0x09, _] => Some(Dtype::I8),
+        [0, 0, 0x0b, _] => Some(Dtype::I16),
+        [0, 0, 0x0c, _] => Some(Dtype::I32),
+        _ => None,
+    };
+    let (types, fits): (_, fn(Dtype) -> bool) =
+        if AXES == 1 { ("08, 09, 0b or 0c", |_| true) } else { ("08", |dtype| dtype == Dtype::U8) };
+    let dtype = dtype.filter(|&dtype| usize::from(found[3]) == AXES && fits(dtype));
+    let dtype = dtype.ok_or(IdxError::Magic { found, types, axes: AXES as u8, what })?;
     let axes: Vec<usize> = words.iter().map(|&word| u32::from_be_bytes(word) as usize).collect();
     if axes[1..].contains(&0) {
         return Err(IdxError::Empty(axes[1..].to_vec()).into());
     }
-    let size = axes.iter().try_fold(1_u64, |size, &axis| size.checked_mul(axis as u64));
-    let size = size.ok_or_else(|| IdxError::Overflow(axes.clone()))?;
+    let bytes = |axes: &[usize]| {
+        axes.iter().try_fold(dtype.size() as u64, |bytes, &axis| bytes.checked_mul(axis as u64))
+    };
+    let size = bytes(&axes).ok_or_else(|| IdxError::Overflow(axes.clone()))?;
+    if bytes(&axes[1..]).is_none_or(|bytes| bytes > MAX_PIXELS) {
+        return Err(IdxError::Large(axes[1..].to_vec()).into());
+    }
     let axes = axes.try_into().map_err(|_| IdxError::Header { what })?;
-    Ok((axes, size))
+    Ok((axes, dtype, size))
 }

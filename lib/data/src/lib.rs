@@ -1,8 +1,8 @@
 //! Readers of data sets: what turns published files into rows.
 //!
-//! [`idx`] reads MNIST's format and [`cifar`] CIFAR's; [`picture`] decodes JPEG and PNG files and
+//! [`idx`] reads MNIST's format and [`cifar`] CIFAR's; [`picture`] decodes pictures and
 //! [`resize`] cuts them to size as Pillow does; [`folder`] lists a class per directory; [`speech`]
-//! makes spectrograms of WAV files; [`boxes`] reads where things are in pictures. [`scale`] turns
+//! makes spectrograms of [`wav`] files; [`boxes`] reads where things are in pictures. [`scale`] turns
 //! pixels into numbers. [`fetch`] downloads the sets of [`catalog`], and [`archive`] unpacks them.
 //!
 //! Every reader gives one example at a time and holds no more than that; [`in_order`] decodes on
@@ -22,6 +22,7 @@ pub mod picture;
 pub mod resize;
 pub mod scale;
 pub mod speech;
+pub mod wav;
 
 pub use error::{At, DataError, Fault};
 pub use in_order::in_order;

@@ -1,20 +1,27 @@
-//! JPEG and PNG files as red, green and blue.
+//! Files of pictures as red, green and blue: JPEG, PNG, and what the crate `image` reads of BMP, GIF, PNM,
+//! TIFF and WebP.
 //!
 //! A picture becomes what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked
-//! up, and transparency is dropped, not blended. An orientation that a camera has noted (EXIF) is not
-//! applied, as torchvision does not. Refused are 16 bits a channel, CMYK, pictures of more than
-//! [`MAX_PIXELS`], and files that end before the picture does.
+//! up, inks (CMYK, YCCK) are multiplied, and transparency is dropped, not blended. Of several frames or
+//! pages the first is read. An orientation that a camera has noted (EXIF) is not applied, as torchvision
+//! does not. Refused are more than 8 bits a channel, pictures of more than [`MAX_PIXELS`], and files that
+//! end before the picture does.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use png::{ColorType, Transformations};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::{At, DataError, Doing};
+
+/// The endings of names that pictures have, in lower case.
+pub const TYPES: [&str; 12] =
+    ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"];
 
 /// The most pixels that a picture may have: 2²⁶, which as RGB take 192 MiB.
 pub const MAX_PIXELS: u64 = 1 << 26;
@@ -38,7 +45,9 @@ pub struct Picture {
 #[allow(missing_docs)]
 pub enum PictureError {
     /// Something else.
-    #[error("found bytes {0:02x?} at its beginning, expected a JPEG or PNG picture")]
+    #[error(
+        "found bytes {0:02x?} at its beginning, expected a picture: BMP, GIF, JPEG, PNG, PNM, TIFF or WebP"
+    )]
     Unknown(Vec<u8>),
     /// A file that no picture of a sensible size needs.
     #[error("found more than {MAX_BYTES} bytes, expected a picture")]
@@ -49,11 +58,11 @@ pub enum PictureError {
     /// A header that promises more than any compression can keep.
     #[error("found {bytes} bytes, which cannot hold the {width}x{height} pixels of the header")]
     TooShort { bytes: u64, width: u64, height: u64 },
-    /// Samples of 16 bits.
-    #[error("found 16 bits a channel, expected 8: convert the picture")]
-    Deep,
-    /// Neither grey nor RGB.
-    #[error("found the colours {0}, expected grey or RGB: convert the picture")]
+    /// Samples of 16 bits or more.
+    #[error("found {0} bits a channel, expected 8: convert the picture")]
+    Deep(u8),
+    /// Neither grey nor RGB nor CMYK.
+    #[error("found the colours {0}, expected grey, RGB or CMYK: convert the picture")]
     Colours(String),
     /// A JPEG without the marker of its end.
     #[error("truncated JPEG: found no end of the picture in {0} bytes")]
@@ -64,6 +73,9 @@ pub enum PictureError {
     /// A PNG that cannot be decoded.
     #[error("cannot decode PNG")]
     Png(#[from] png::DecodingError),
+    /// A picture of another format that cannot be decoded.
+    #[error("cannot decode {0}")]
+    Other(&'static str, #[source] ImageError),
 }
 
 impl Picture {
@@ -75,13 +87,13 @@ impl Picture {
         Self::decode(&bytes).at(path)
     }
 
-    /// Decodes a JPEG or PNG.
+    /// Decodes a picture of any format that is read.
     pub fn decode(bytes: &[u8]) -> Result<Self, PictureError> {
         match bytes {
             _ if bytes.len() as u64 > MAX_BYTES => Err(PictureError::TooLong),
             [0xff, 0xd8, ..] => decode_jpeg(bytes),
             [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
-            _ => Err(PictureError::Unknown(bytes[..bytes.len().min(4)].to_vec())),
+            _ => decode_other(bytes),
         }
     }
 }
@@ -109,9 +121,9 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     let (width, height) = decoder.dimensions().unwrap_or_default();
     // A block of 64 pixels takes at least one bit.
     check(bytes, width as u64, height as u64, 8 * 64)?;
-    match decoder.input_colorspace() {
-        Some(ColorSpace::Luma | ColorSpace::YCbCr | ColorSpace::RGB) => {}
-        other => return Err(PictureError::Colours(other.map_or("?".into(), |found| format!("{found:?}")))),
+    let components = decoder.info().map_or(0, |info| info.components);
+    if !matches!(components, 1 | 3 | 4) {
+        return Err(PictureError::Colours(format!("of {components} components")));
     }
     if !is_whole(bytes) {
         return Err(PictureError::Truncated(bytes.len()));
@@ -145,7 +157,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, PictureError> {
     let info = decoder.read_header_info()?;
     let (width, height) = (u64::from(info.width), u64::from(info.height));
     if info.bit_depth == png::BitDepth::Sixteen {
-        return Err(PictureError::Deep);
+        return Err(PictureError::Deep(16));
     }
     // Deflate makes at most 1032 bytes of one, and a byte holds at most 8 pixels.
     check(bytes, width, height, 8 * 1032)?;
@@ -159,6 +171,45 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, PictureError> {
         ColorType::Rgb => samples,
         ColorType::Rgba => samples.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),
         ColorType::Indexed => return Err(PictureError::Colours("of a palette without one".into())),
+    };
+    Ok(Picture { width: width as usize, height: height as usize, rgb })
+}
+
+/// The formats that the crate `image` decodes, and their names.
+const OTHERS: [(ImageFormat, &str); 5] = [
+    (ImageFormat::Bmp, "BMP"),
+    (ImageFormat::Gif, "GIF"),
+    (ImageFormat::Pnm, "PNM"),
+    (ImageFormat::Tiff, "TIFF"),
+    (ImageFormat::WebP, "WebP"),
+];
+
+fn decode_other(bytes: &[u8]) -> Result<Picture, PictureError> {
+    let guessed = image::guess_format(bytes).ok();
+    let Some((format, name)) = OTHERS.into_iter().find(|(format, _)| guessed == Some(*format)) else {
+        return Err(PictureError::Unknown(bytes[..bytes.len().min(4)].to_vec()));
+    };
+    let failed = |error| PictureError::Other(name, error);
+    // Within the crate's own limit of memory, 512 MiB.
+    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    // A few bytes can be a large picture of one colour in these formats.
+    check(bytes, width.into(), height.into(), u64::MAX)?;
+    let rgb = match DynamicImage::from_decoder(decoder).map_err(failed)? {
+        DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|&grey| [grey; 3]).collect(),
+        DynamicImage::ImageLumaA8(grey) => {
+            grey.as_chunks().0.iter().flat_map(|&[grey, _]| [grey; 3]).collect()
+        }
+        DynamicImage::ImageRgb8(rgb) => rgb.into_raw(),
+        DynamicImage::ImageRgba8(rgba) => {
+            rgba.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect()
+        }
+        deep => {
+            let colour = deep.color();
+            return Err(PictureError::Deep(
+                (colour.bits_per_pixel() / u16::from(colour.channel_count())) as u8,
+            ));
+        }
     };
     Ok(Picture { width: width as usize, height: height as usize, rgb })
 }

@@ -13,11 +13,11 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hound::{SampleFormat, WavReader};
 use realfft::{RealFftPlanner, RealToComplex};
 
 use crate::error::{At, DataError, Doing};
 use crate::folder::Folder;
+use crate::wav::{Wav, WavError};
 
 /// Samples a second.
 pub const RATE: u32 = 16_000;
@@ -39,8 +39,8 @@ const SAMPLES: usize = (FRAMES - 1) * HOP + WINDOW / 2;
 #[allow(missing_docs)]
 pub enum SpeechError {
     /// No WAV file, or one that ends too early.
-    #[error("cannot decode WAV")]
-    Wave(#[from] hound::Error),
+    #[error(transparent)]
+    Wave(#[from] WavError),
     /// Another rate.
     #[error("found {0} samples a second, expected {RATE}: resample it")]
     Rate(u32),
@@ -153,38 +153,24 @@ fn standardize(clip: &[f64]) -> Vec<f32> {
 
 /// Reads a WAV file: samples from −1 to 1, at most as many as its frames need. All are looked at.
 fn samples(source: impl Read) -> Result<Vec<f64>, SpeechError> {
-    let reader = WavReader::new(source)?;
-    let spec = reader.spec();
-    if spec.sample_rate != RATE {
-        return Err(SpeechError::Rate(spec.sample_rate));
+    let mut wav = Wav::new(source)?;
+    if wav.rate != RATE {
+        return Err(SpeechError::Rate(wav.rate));
     }
-    if spec.channels != 1 {
-        return Err(SpeechError::Channels(spec.channels));
+    if wav.channels != 1 {
+        return Err(SpeechError::Channels(wav.channels));
     }
-    let mut samples = Vec::new();
-    let mut keep = |sample: f64| {
-        if !sample.is_finite() {
+    let (mut samples, mut block) = (Vec::new(), Vec::new());
+    loop {
+        wav.read(&mut block)?;
+        if block.is_empty() {
+            return Ok(samples);
+        }
+        if !block.iter().all(|sample| sample.is_finite()) {
             return Err(SpeechError::NotFinite);
         }
-        if samples.len() < SAMPLES {
-            samples.push(sample);
-        }
-        Ok(())
-    };
-    match spec.sample_format {
-        SampleFormat::Float => {
-            for sample in reader.into_samples::<f32>() {
-                keep(f64::from(sample?))?;
-            }
-        }
-        SampleFormat::Int => {
-            let scale = 0.5_f64.powi(i32::from(spec.bits_per_sample) - 1);
-            for sample in reader.into_samples::<i32>() {
-                keep(f64::from(sample?) * scale)?;
-            }
-        }
+        samples.extend(block.iter().take(SAMPLES - samples.len()));
     }
-    Ok(samples)
 }
 
 /// Reads a list of clips.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use parm_data_sets::Fault;
 use parm_data_sets::folder::FolderError;
 use parm_data_sets::speech::{FRAMES, FREQUENCIES, HOP, Spectrogram, SpeechError, Split, WINDOW, clips};
+use parm_data_sets::wav::WavError;
 use parm_testkit::npy;
 use proptest::prelude::*;
 
@@ -118,6 +119,123 @@ fn integers_and_floats_are_the_same_clip() {
         open(&wav(16_000, 1, 3, 32, &encode(&|v| (f32::from(v) / 128.0).to_le_bytes().to_vec()))).unwrap();
     assert_eq!(words, bytes);
     assert_eq!(words, floats);
+}
+
+/// A RIFF file of these chunks, the length of each padded to an even one.
+fn riff(size: Option<u32>, chunks: &[(&[u8], Option<u32>, &[u8])]) -> Vec<u8> {
+    let mut body = b"WAVE".to_vec();
+    for (name, length, content) in chunks {
+        body.extend(*name);
+        body.extend(length.unwrap_or(content.len() as u32).to_le_bytes());
+        body.extend(*content);
+        body.extend(&[0][..content.len() % 2]);
+    }
+    let size = size.unwrap_or(body.len() as u32);
+    [b"RIFF", size.to_le_bytes().as_slice(), &body].concat()
+}
+
+/// A format chunk: plain, or with an extension of this subformat and so many valid bits.
+fn format(format: u16, bits: u16, extension: Option<(u16, u16)>) -> Vec<u8> {
+    let block = bits / 8;
+    let mut chunk = Vec::new();
+    for half in [format, 1] {
+        chunk.extend(half.to_le_bytes());
+    }
+    for whole in [16_000, 16_000 * u32::from(block)] {
+        chunk.extend(whole.to_le_bytes());
+    }
+    for half in [block, bits] {
+        chunk.extend(half.to_le_bytes());
+    }
+    if let Some((subformat, valid)) = extension {
+        chunk.extend([22, 0]);
+        chunk.extend(valid.to_le_bytes());
+        chunk.extend([4, 0, 0, 0]);
+        chunk.extend(subformat.to_le_bytes());
+        chunk.extend(b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71");
+    }
+    chunk
+}
+
+#[test]
+fn riff_is_read_as_its_specification_has_it() {
+    let values: Vec<i16> = (0..400).map(|i| (i * 7919 % 65_521 - 32_760) as i16).collect();
+    let encode = |of: &dyn Fn(i16) -> Vec<u8>| values.iter().flat_map(|&value| of(value)).collect::<Vec<_>>();
+    let data = encode(&|value| value.to_le_bytes().to_vec());
+    let plain = format(1, 16, None);
+    let expected = open(&riff(None, &[(b"fmt ", None, &plain), (b"data", None, &data)])).unwrap();
+    let exact = |value: i16| f64::from(value) / 32_768.0;
+    assert_eq!(
+        Spectrogram::default().of(&values.iter().map(|&v| exact(v)).collect::<Vec<_>>()).unwrap(),
+        expected
+    );
+
+    // Chunks of odd length before the samples and behind them, also within the format chunk.
+    let odd_format = [plain.as_slice(), &[0]].concat();
+    let list: (&[u8], _, &[u8]) = (b"LIST", None, b"INFOISFT\x05\0\0\0Lavf\0");
+    let chunks = [(b"JUNK".as_slice(), None, b"odd".as_slice()), (b"fmt ", None, &odd_format), list];
+    let chunks = [&chunks[..], &[(b"data", None, &data), (b"id3 ", None, b"x")]].concat();
+    assert_eq!(open(&riff(None, &chunks)).unwrap(), expected);
+
+    // Every encoding that holds these values, plain and extensible.
+    let wide = |bytes: usize| {
+        let shift = bytes * 8 - 16;
+        encode(&|value| (i32::from(value) << shift).to_le_bytes()[..bytes].to_vec())
+    };
+    for (kind, bits, bytes) in [
+        (1, 16, data.clone()),
+        (1, 24, wide(3)),
+        (1, 32, wide(4)),
+        (3, 32, encode(&|value| (exact(value) as f32).to_le_bytes().to_vec())),
+        (3, 64, encode(&|value| exact(value).to_le_bytes().to_vec())),
+    ] {
+        for form in [format(kind, bits, None), format(0xfffe, bits, Some((kind, bits)))] {
+            let found = open(&riff(None, &[(b"fmt ", None, &form), (b"data", None, &bytes)])).unwrap();
+            assert_eq!(found, expected, "format {kind} of {bits} bits, {} bytes of format", form.len());
+        }
+    }
+    // 20 valid bits in 24, in the upper ones.
+    let form = format(0xfffe, 24, Some((1, 20)));
+    assert_eq!(open(&riff(None, &[(b"fmt ", None, &form), (b"data", None, &wide(3))])).unwrap(), expected);
+
+    // What programs leave for lengths when they write to a pipe.
+    for (size, length) in [
+        (Some(0), Some(0)),
+        (Some(u32::MAX), Some(0)),
+        (Some(u32::MAX), Some(u32::MAX)),
+        (Some(36), Some(0)),
+        (Some(0x7fff_f024), Some(0x7fff_f000)),
+        (Some(0), None),
+    ] {
+        let bytes = riff(size, &[(b"fmt ", None, &plain), (b"data", length, &data)]);
+        assert_eq!(open(&bytes).unwrap(), expected, "{size:x?} {length:x?}");
+    }
+    // No samples at all, said so, are none, whatever follows.
+    let none = riff(None, &[(b"fmt ", None, &plain), (b"data", None, b""), (b"LIST", None, &[1; 1000])]);
+    assert!(matches!(open(&none).unwrap_err(), Fault::Speech(SpeechError::Short(0))));
+}
+
+#[test]
+fn wav_files_of_other_formats_are_refused() {
+    let refused = |bytes: &[u8]| match open(bytes).unwrap_err() {
+        Fault::Speech(SpeechError::Wave(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let of = |form: &[u8]| riff(None, &[(b"fmt ", None, form), (b"data", None, &[0; 4000])]);
+    // MS ADPCM, A-law; floats of 16 bits; integers of 64; an extension of another family.
+    for (kind, bits) in [(2, 4), (6, 8), (3, 16), (1, 64)] {
+        let error = refused(&of(&format(kind, bits, None)));
+        assert!(matches!(error, WavError::Format { format, bits: found } if (format, found) == (kind, bits)));
+    }
+    let mut ambisonic = format(0xfffe, 16, Some((1, 16)));
+    *ambisonic.last_mut().unwrap() = 0;
+    assert!(matches!(refused(&of(&ambisonic)), WavError::Format { format: 0xfffe, .. }));
+    assert!(matches!(refused(&of(&[0; 15])), WavError::Truncated("its format chunk")));
+    let unformatted = riff(None, &[(b"data", None, &[0; 4000])]);
+    assert!(matches!(refused(&unformatted), WavError::NoFormat));
+    let half = riff(Some(0), &[(b"fmt ", None, &format(1, 16, None)), (b"data", Some(0), &[0; 4000])]);
+    assert!(matches!(refused(&half[..half.len() - 1]), WavError::Truncated("a sample")));
+    assert!(matches!(refused(b"RIFF\x04\0\0\0AVI LIST"), WavError::NoWave));
 }
 
 #[test]

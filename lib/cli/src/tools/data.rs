@@ -10,7 +10,7 @@ use crate::output::Target;
 
 mod sets;
 
-pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Normalize, PixelOptions, Speech, Split};
+pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, PixelOptions, Speech, Split};
 
 /// Inspect, join, cut and shuffle streams, and read data sets
 #[derive(Parser, Clone, Debug)]
@@ -58,21 +58,23 @@ pub enum Action {
     Cifar(Cifar),
     /// Read pictures from a directory for each class
     ///
-    /// JPEG and PNG files become RGB images as torchvision makes them: the shorter side is resized
-    /// with antialiasing, the middle is kept, and each channel is normalised. Writes DIR/images.npy,
-    /// [N, 3, CROP, CROP], DIR/labels.npy, [N], and DIR/classes.json: the names of the directories,
-    /// sorted; a label is an index into them. Files of other types are passed over.
+    /// BMP, GIF, JPEG, PNG, PNM, TIFF and WebP files, at any depth below a class, become RGB images as
+    /// torchvision makes them: the shorter side is resized with antialiasing, the middle is kept, and
+    /// each channel is normalised. Writes DIR/images.npy, [N, 3, CROP, CROP], DIR/labels.npy, [N], and
+    /// DIR/classes.json: the names of the directories, sorted; a label is an index into them. Rows come
+    /// class by class, unless --shuffle is given. Files of other types are left out with a warning.
     Images(Images),
     /// Read the clips of Speech Commands as spectrograms
     ///
     /// Writes DIR/clips.npy, f4 [N, 1, 161, 101], DIR/labels.npy, [N], and DIR/classes.json: the
-    /// words, sorted; a label is an index into them.
+    /// words, sorted; a label is an index into them. Rows come word by word, unless --shuffle is given.
     Speech(Speech),
     /// Read pictures and the box in each, to learn where things are
     ///
     /// Writes DIR/images.npy, [N, 3, SIZE, SIZE], and DIR/boxes.npy, f4 [N, 4]: for a box with its
     /// corner at (x, y), of w x h pixels in a picture of W x H, the numbers 2x/W - 1, 2y/H - 1, 2w/W
-    /// and 2h/H. What lies outside of the picture is cut off first.
+    /// and 2h/H. What lies outside of the picture is cut off first. Rows come as the list has them,
+    /// unless --shuffle is given.
     Boxes(Boxes),
     /// Download a public data set, check it and unpack it
     ///

@@ -21,7 +21,7 @@ pub struct StreamError {
 pub enum StreamErrorKind {
     /// The source failed.
     #[error("cannot read: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// The stream has no item at all.
     #[error("found the end of the stream, expected an .npy item")]
     Empty,
@@ -109,4 +109,11 @@ pub enum StreamErrorKind {
         /// The rows of the first item.
         expected: RowLayout,
     },
+}
+
+impl From<io::Error> for StreamErrorKind {
+    /// What a source below says of the stream's items stays what it is.
+    fn from(error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(Self::Io)
+    }
 }

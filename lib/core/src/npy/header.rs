@@ -1,8 +1,11 @@
-//! The guarded reading of one item's header.
+//! One item's header: strict on sizes, lenient in spelling.
+//!
+//! The header is a Python dictionary. Keys come in any order and spacing, strings in either quotes and
+//! with the `u` of Python 2, lengths with its `L`, and types by every name that `NumPy` reads.
 
 use std::io::{self, Read};
 
-use ndarray_npy::npy::header::{Header, Layout, ParseHeaderError, ReadHeaderError};
+use ndarray_npy::npy::header::{Header, Layout};
 use py_literal::Value;
 
 use super::{RowLayout, StreamErrorKind};
@@ -14,14 +17,11 @@ pub const MAX_HEADER: usize = 10_000;
 /// The most dimensions that an item may have: `NumPy`'s own limit.
 pub const MAX_DIMENSIONS: usize = 64;
 
-/// Brackets within brackets that a header may have. A stream's own has two, a structured type's
-/// four, and braces are only the outermost. The parser behind the guard tries what a list without a
-/// last comma holds twice, and what braces hold three times (a dictionary's key, again, a set's
-/// element): 14 nested braces take it 13 s, and each pair more takes nine times as long.
-const MAX_NESTING: usize = 4;
-
 /// What a header must be, for messages.
 const DICTIONARY: &str = "a dictionary of 'descr', 'fortran_order' and 'shape'";
+
+/// The keys that a header has, all of them and no others.
+const KEYS: [&str; 3] = ["descr", "fortran_order", "shape"];
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -32,6 +32,15 @@ pub enum Order {
     C,
     /// The first axis varies fastest; rows are interleaved.
     Fortran,
+}
+
+/// How elements lie in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As the layout says.
+    AsTyped,
+    /// As bfloat16, the upper half of the layout's `f4`; ml_dtypes writes them as records, `V2`.
+    Bfloat16,
 }
 
 /// The checked header of one item.
@@ -45,21 +54,35 @@ pub struct ItemHeader {
     pub byte_order: ByteOrder,
     /// The order of the elements.
     pub order: Order,
+    /// How the elements lie in the file.
+    pub stored: Stored,
 }
 
 impl ItemHeader {
     /// Bytes of data that follow the header.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        self.rows * self.layout.bytes() as u64
+        self.rows * self.row_bytes()
+    }
+
+    /// Bytes of one row in the file.
+    #[must_use]
+    pub fn row_bytes(&self) -> u64 {
+        let bytes = self.layout.bytes() as u64;
+        match self.stored {
+            Stored::AsTyped => bytes,
+            Stored::Bfloat16 => bytes / 2,
+        }
     }
 
     /// The header as it stands in a stream, in version 1.0.
     pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let rows = usize::try_from(self.rows).map_err(io::Error::other)?;
-        let descr = match self.byte_order {
-            ByteOrder::Little => self.layout.dtype.descr(),
-            ByteOrder::Big => format!(">{}", self.layout.dtype.name()),
+        let descr = match (self.stored, self.byte_order) {
+            (Stored::Bfloat16, ByteOrder::Little) => "<V2".into(),
+            (Stored::Bfloat16, ByteOrder::Big) => ">V2".into(),
+            (Stored::AsTyped, ByteOrder::Little) => self.layout.dtype.descr(),
+            (Stored::AsTyped, ByteOrder::Big) => format!(">{}", self.layout.dtype.name()),
         };
         let layout = match self.order {
             Order::C => Layout::Standard,
@@ -93,30 +116,37 @@ impl ItemHeader {
             Ok(length) if length <= MAX_HEADER => read_more(source, &mut bytes, length)?,
             _ => return Err(StreamErrorKind::HeaderTooLong { found: u64::from(length) }),
         }
-        let prefix = 8 + length_bytes;
-        if is_nested_deeply(&bytes[prefix..]) {
-            let error =
-                format!("found nested braces, or brackets over {MAX_NESTING} deep; expected {DICTIONARY}");
-            return Err(StreamErrorKind::Header(error));
-        }
-        let header = Header::from_reader(&mut bytes.as_slice()).map_err(|error| match error {
-            ReadHeaderError::Io(error) => StreamErrorKind::Io(error),
-            ReadHeaderError::Parse(error) => StreamErrorKind::Header(parse_error(&error, &bytes[prefix..])),
-        })?;
-        Self::check(&header).map(Some)
+        Self::parse(&String::from_utf8_lossy(&bytes[8 + length_bytes..])).map(Some)
     }
 
-    fn check(header: &Header) -> Result<Self, StreamErrorKind> {
-        let (dtype, byte_order) = match &header.type_descriptor {
-            Value::String(descr) => Dtype::parse(descr)
-                .map_err(|what| StreamErrorKind::Dtype { found: format!("'{}'", one_line(descr)), what })?,
+    /// Checks the text of a header.
+    fn parse(text: &str) -> Result<Self, StreamErrorKind> {
+        let malformed =
+            |found: String, expected| StreamErrorKind::Header(format!("{found}, expected {expected}"));
+        let entries = entries(text)
+            .ok_or_else(|| malformed(format!("found '{}'", one_line(text.trim())), DICTIONARY))?;
+        if let Some((key, _)) = entries.iter().find(|(key, _)| !KEYS.contains(key)) {
+            return Err(malformed(format!("found the key '{}'", one_line(key)), DICTIONARY));
+        }
+        let value = |name| {
+            // Of keys that come twice Python takes the last.
+            let found = entries.iter().rev().find(|(key, _)| *key == name);
+            let missing = || malformed(format!("found no key '{name}'"), DICTIONARY);
+            found.map(|&(_, value)| value).ok_or_else(missing)
+        };
+        let [descr, fortran_order, shape] = [value(KEYS[0])?, value(KEYS[1])?, value(KEYS[2])?];
+        let (dtype, byte_order, stored) =
+            element(descr).map_err(|what| StreamErrorKind::Dtype { found: one_line(descr), what })?;
+        let is_fortran = match fortran_order {
+            "True" => true,
+            "False" => false,
             other => {
-                let what =
-                    if matches!(other, Value::List(_)) { "structured records" } else { "an unknown type" };
-                return Err(StreamErrorKind::Dtype { found: one_line(&other.to_string()), what });
+                return Err(malformed(format!("found fortran_order {}", one_line(other)), "True or False"));
             }
         };
-        let shape = &header.shape;
+        let shape = lengths(shape).ok_or_else(|| {
+            malformed(format!("found shape {}", one_line(shape)), "a tuple of lengths below 2^64")
+        })?;
         if shape.len() > MAX_DIMENSIONS {
             return Err(StreamErrorKind::Dimensions { found: shape.len() });
         }
@@ -131,13 +161,85 @@ impl ItemHeader {
             .try_fold(dtype.size(), |bytes, &axis| bytes.checked_mul(axis))
             .filter(|&bytes| isize::try_from(bytes).is_ok())
             .ok_or_else(|| StreamErrorKind::Overflow { found: shape.clone() })?;
-        let order = match header.layout {
-            // With one axis the two orders are the same.
-            Layout::Fortran if !row_shape.is_empty() => Order::Fortran,
-            _ => Order::C,
-        };
-        Ok(Self { rows: *rows as u64, layout: RowLayout::new(dtype, row_shape), byte_order, order })
+        // With one axis the two orders are the same.
+        let order = if is_fortran && !row_shape.is_empty() { Order::Fortran } else { Order::C };
+        Ok(Self { rows: *rows as u64, layout: RowLayout::new(dtype, row_shape), byte_order, order, stored })
     }
+}
+
+/// The keys of a dictionary and the texts of their values; none if it is no dictionary.
+fn entries(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut entries = Vec::new();
+    let mut rest = text.trim().strip_prefix('{')?.trim_start();
+    while !rest.starts_with('}') {
+        let (key, after) = string(rest)?;
+        let after = after.trim_start().strip_prefix(':')?;
+        let (value, after) = after.split_at(value_end(after)?);
+        entries.push((key, value.trim()));
+        rest = after.strip_prefix(',').unwrap_or(after).trim_start();
+    }
+    (rest == "}").then_some(entries)
+}
+
+/// A string's text, and what follows it. Strings with escapes are none of a header's.
+fn string(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix(['u', 'U']).unwrap_or(text);
+    let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+    let (inside, after) = text[1..].split_once(quote)?;
+    (!inside.contains('\\')).then_some((inside, after))
+}
+
+/// Where a value ends: before the comma or brace that is within no brackets and no string.
+fn value_end(text: &str) -> Option<usize> {
+    let (mut depth, mut quote) = (0_usize, None);
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (Some(_), '\\') => drop(characters.next()),
+            (Some(open), close) if open == close => quote = None,
+            (None, '\'' | '"') => quote = Some(character),
+            (None, ',' | '}') if depth == 0 => return Some(at),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The element type that a descriptor names; else what the descriptor is.
+fn element(descr: &str) -> Result<(Dtype, ByteOrder, Stored), &'static str> {
+    match string(descr) {
+        Some((">V2", "")) => Ok((Dtype::F32, ByteOrder::Big, Stored::Bfloat16)),
+        Some(("<V2" | "|V2" | "=V2" | "V2", "")) => Ok((Dtype::F32, ByteOrder::Little, Stored::Bfloat16)),
+        Some((name, "")) => {
+            let (dtype, byte_order) = Dtype::parse(name)?;
+            Ok((dtype, byte_order, Stored::AsTyped))
+        }
+        _ if descr.starts_with('[') => Err("structured records"),
+        _ => Err("an unknown type"),
+    }
+}
+
+/// The lengths of a tuple, with or without the `L` of Python 2.
+fn lengths(text: &str) -> Option<Vec<usize>> {
+    let inside = text.strip_prefix('(')?.strip_suffix(')')?;
+    let mut lengths: Vec<_> = inside.split(',').map(str::trim).collect();
+    match lengths.as_slice() {
+        [""] => return Some(Vec::new()),
+        // A number in brackets is no tuple.
+        [_] => return None,
+        [.., ""] => drop(lengths.pop()),
+        _ => {}
+    }
+    let length = |text: &str| {
+        let digits = text.strip_suffix(['L', 'l']).unwrap_or(text);
+        // Python 2 reads 010 as 8, Python 3 not at all.
+        let is_decimal = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_octal = digits.len() > 1 && digits.starts_with('0');
+        digits.parse().ok().filter(|_| is_decimal && !is_octal)
+    };
+    lengths.into_iter().map(length).collect()
 }
 
 /// Appends `count` bytes of the header to what was read so far.
@@ -161,40 +263,6 @@ pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result
         }
     }
     Ok(filled)
-}
-
-/// Whether the parser must not see this header ([`MAX_NESTING`]). Brackets within strings count:
-/// too many is safe, too few would not be.
-fn is_nested_deeply(header: &[u8]) -> bool {
-    let mut depth = 0_usize;
-    for byte in header {
-        match byte {
-            b'{' if depth > 0 => return true,
-            b'(' | b'[' | b'{' => depth += 1,
-            // Without an opening one the parser stops here.
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_NESTING {
-            return true;
-        }
-    }
-    false
-}
-
-/// What a header holds and what it should hold.
-fn parse_error(error: &ParseHeaderError, header: &[u8]) -> String {
-    match error {
-        ParseHeaderError::IllegalValue { key, value } => {
-            let expected = if key == "shape" { "a tuple of lengths below 2^64" } else { "True or False" };
-            format!("found {key} {}, expected {expected}", one_line(&value.to_string()))
-        }
-        // The parser's own error draws the header and an arrow, on five lines.
-        ParseHeaderError::DictParse(_) => {
-            format!("found '{}', expected {DICTIONARY}", one_line(&String::from_utf8_lossy(header)))
-        }
-        other => format!("{}; expected {DICTIONARY}", one_line(&other.to_string())),
-    }
 }
 
 fn magic_error(found: &[u8]) -> StreamErrorKind {

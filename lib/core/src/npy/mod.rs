@@ -6,7 +6,7 @@
 //! some rows of a file a stream of their own, such as those of a [`Shard`].
 //!
 //! Read: the types of [`Dtype`], both byte orders, C order, Fortran order (the item is buffered),
-//! format versions 1.0 to 3.0. Written: version 1.0, little-endian, C order.
+//! format versions 1.0 to 3.0; bfloat16 through [`Widened`]. Written: version 1.0, little-endian, C order.
 //!
 //! Refused, each with an error that names the stream, the item, what was found and what was
 //! expected ([`StreamErrorKind`]): other element types, truncated items, headers over
@@ -14,6 +14,7 @@
 //! rows, and rows that change type or shape. No header makes the reader allocate what has not
 //! arrived: buffers grow with the data, to at most twice its size.
 
+mod bfloat16;
 mod compress;
 mod error;
 mod header;
@@ -21,9 +22,10 @@ mod part;
 mod reader;
 mod writer;
 
+pub use bfloat16::Widened;
 pub use compress::{Compressor, Window, ZstdError, decompress, is_compressed};
 pub use error::{StreamError, StreamErrorKind};
-pub use header::{ItemHeader, MAX_DIMENSIONS, MAX_HEADER, Order};
+pub use header::{ItemHeader, MAX_DIMENSIONS, MAX_HEADER, Order, Stored};
 pub use part::{Items, Part, Shard, ShardError, Skip};
 pub use reader::{RowBuffer, RowReader};
 pub use writer::{RowWriter, WriteError};

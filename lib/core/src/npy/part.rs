@@ -133,7 +133,7 @@ impl Items {
                 if header.order == Order::Fortran && count > 0 && count < header.rows {
                     return Err(self.error(index, StreamErrorKind::FortranPart));
                 }
-                let bytes = header.layout.bytes() as u64;
+                let bytes = header.row_bytes();
                 let text = ItemHeader { rows: count, ..header.clone() };
                 let text = text.to_bytes().map_err(|error| self.error(index, error.into()))?;
                 pieces.push_back(Piece {

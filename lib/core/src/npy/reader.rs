@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use bytemuck::{Pod, cast_slice_mut};
 
-use super::header::{ItemHeader, Order};
+use super::header::{ItemHeader, Order, Stored};
 use super::{RowLayout, StreamError, StreamErrorKind};
 use crate::dtype::{ByteOrder, Dtype, Float};
 
@@ -69,7 +69,7 @@ impl<R: Read> RowReader<R> {
     /// A stream without an item, or a first header that is refused.
     pub fn new(mut source: R, name: impl Into<String>) -> Result<Self, StreamError> {
         let name = name.into();
-        match ItemHeader::read(&mut source).and_then(|header| header.ok_or(StreamErrorKind::Empty)) {
+        match read_header(&mut source).and_then(|header| header.ok_or(StreamErrorKind::Empty)) {
             Ok(header) => {
                 let layout = header.layout.clone();
                 let mut reader = Self {
@@ -188,7 +188,7 @@ impl<R: Read> RowReader<R> {
         }
         self.buffered = None;
         self.item += 1;
-        match ItemHeader::read(&mut self.source) {
+        match read_header(&mut self.source) {
             Ok(None) => {
                 self.item -= 1;
                 Ok(false)
@@ -303,6 +303,16 @@ impl<R: Read> RowReader<R> {
             }
         }
     }
+}
+
+/// Reads a header, and refuses elements that are not read as they lie.
+fn read_header(source: &mut impl Read) -> Result<Option<ItemHeader>, StreamErrorKind> {
+    let header = ItemHeader::read(source)?;
+    if header.as_ref().is_some_and(|header| header.stored == Stored::Bfloat16) {
+        let what = "records of 2 bytes; with --bf16 they are read as bfloat16";
+        return Err(StreamErrorKind::Dtype { found: "'V2'".into(), what });
+    }
+    Ok(header)
 }
 
 /// Reads up to `wanted` bytes to `buffer`, from byte `filled` on. The buffer grows in steps that

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use super::RowLayout;
-use super::header::{ItemHeader, Order};
+use super::header::{ItemHeader, Order, Stored};
 use crate::dtype::{ByteOrder, Float};
 
 /// Writes rows as `.npy` items.
@@ -116,7 +116,13 @@ impl<W: Write> RowWriter<W> {
     fn begin_item(&mut self, rows: u64) -> Result<(), WriteError> {
         self.items += 1;
         let layout = self.layout.clone();
-        let header = ItemHeader { rows, layout, byte_order: ByteOrder::Little, order: Order::C };
+        let header = ItemHeader {
+            rows,
+            layout,
+            byte_order: ByteOrder::Little,
+            order: Order::C,
+            stored: Stored::AsTyped,
+        };
         Ok(self.sink.write_all(&header.to_bytes()?)?)
     }
 }

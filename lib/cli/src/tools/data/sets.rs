@@ -11,7 +11,7 @@ pub struct Idx {
     #[arg(value_name = "IMAGES")]
     pub images: PathBuf,
 
-    /// The labels: u1 [N]
+    /// The labels: [N], of integers of any type, which they keep
     #[arg(value_name = "LABELS")]
     pub labels: PathBuf,
 
@@ -55,6 +55,14 @@ pub struct Images {
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
+    /// Refuse a set with files that are left out, in place of a warning
+    #[arg(long)]
+    pub strict: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub listing: Listing,
+
     /// Pixels that the shorter side is resized to
     #[arg(long, value_name = "PIXELS", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub resize: u32,
@@ -82,6 +90,14 @@ pub struct Speech {
     /// The directory to write to; it is made if need be
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
+
+    /// Refuse a set with files that are left out, in place of a warning
+    #[arg(long)]
+    pub strict: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub listing: Listing,
 
     /// Which part of the set to read
     ///
@@ -112,6 +128,10 @@ pub struct Boxes {
     /// The directory to write to; it is made if need be
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub listing: Listing,
 
     /// Which part of CUB-200-2011 to read: train or test [default: train]
     #[arg(long, value_name = "PART")]
@@ -201,6 +221,16 @@ pub enum Normalize {
     Standard,
     /// f4 with ImageNet's mean and deviation of red, green and blue, as torchvision's models expect
     Imagenet,
+}
+
+/// In which order examples are written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Listing {
+    /// Write the examples in a random order: the one of 'parm-data shuffle --seed SEED'
+    ///
+    /// Without it they come class by class, or as the list of boxes has them.
+    #[arg(long, value_name = "SEED")]
+    pub shuffle: Option<u64>,
 }
 
 /// How many files are decoded at a time.

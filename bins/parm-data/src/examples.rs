@@ -1,0 +1,43 @@
+//! The files of a set: which are left out, and their order.
+
+use anyhow::{Result, bail};
+use parm_cli::Io;
+use parm_cli::options::Common;
+use parm_cli::tools::data::Listing;
+use parm_data_sets::folder::Folder;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// Says what is left out of a folder, or with --strict refuses it; `what` are its examples.
+pub(crate) fn check_left_out(
+    folder: &Folder,
+    strict: bool,
+    what: &str,
+    common: &Common,
+    io: &mut Io,
+) -> Result<()> {
+    let Some(first) = folder.left_out.first() else { return Ok(()) };
+    let files = if folder.left_out.len() == 1 { "file" } else { "files" };
+    let message =
+        format!("left out {} {files} that are no {what}, first {}", folder.left_out.len(), first.display());
+    if strict {
+        bail!("{message} (--strict)");
+    }
+    common.warn(io, "parm-data", &message);
+    Ok(())
+}
+
+/// Puts the examples into a random order, if there is a seed.
+pub(crate) fn shuffle<T: Clone>(items: &mut Vec<T>, listing: Listing) {
+    if let Some(seed) = listing.shuffle {
+        *items = order(items.len(), seed).into_iter().map(|index| items[index].clone()).collect();
+    }
+}
+
+/// A random order of so many rows: the same for the same seed, whatever the rows are.
+pub(crate) fn order(rows: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    order
+}

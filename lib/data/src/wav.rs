@@ -1,0 +1,201 @@
+//! WAV files: the samples of one channel.
+//!
+//! RIFF is read as its specification has it: chunks of odd length are followed by a pad byte, and those
+//! of other names are passed over. Samples are integers of 8 to 32 bits (8 without a sign) or floats of 32
+//! or 64, in the plain or the extensible format. A program that writes to a pipe cannot go back to put the
+//! length of its data before them and leaves 0 there, or the most that fits: such data go to the end of
+//! the file.
+
+use std::io::{self, Read};
+
+/// Lengths from here on are placeholders: 2³² − 1 and what programs keep below 2³¹.
+const PLACEHOLDER: u32 = 0x7fff_0000;
+
+/// Bytes of a format chunk that say all that is needed, in the extensible format.
+const FORMAT: usize = 40;
+
+/// The rest of the name of a subformat, behind the two bytes of the plain format's number.
+const SUBFORMAT: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
+
+/// A WAV file that is refused.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum WavError {
+    /// The source failed.
+    #[error("cannot read WAV")]
+    Io(#[from] io::Error),
+    /// Something else.
+    #[error("found no RIFF header of WAVE at its beginning, expected a WAV file")]
+    NoWave,
+    /// It ends too early.
+    #[error("truncated WAV: it ends within {0}")]
+    Truncated(&'static str),
+    /// Samples without a format before them.
+    #[error("found no format chunk before the samples")]
+    NoFormat,
+    /// Compressed samples, or a width that no program writes.
+    #[error(
+        "found format {format} with {bits} bits a sample, expected integers (1) of 8 to 32 bits or floats (3) of 32 or 64"
+    )]
+    Format { format: u16, bits: u16 },
+}
+
+/// How samples lie in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    /// This many bytes, the lowest first; one byte has no sign.
+    Integer(usize),
+    Float32,
+    Float64,
+}
+
+impl Encoding {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Integer(bytes) => bytes,
+            Self::Float32 => 4,
+            Self::Float64 => 8,
+        }
+    }
+
+    /// One sample, from −1 to 1 where it is an integer.
+    fn decode(self, bytes: &[u8]) -> f64 {
+        match (self, bytes) {
+            (Self::Integer(_), &[byte]) => (f64::from(byte) - 128.0) / 128.0,
+            (Self::Float32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (Self::Float64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            _ => {
+                // In the upper bytes, so that the sign and the scale are those of 32 bits.
+                let mut wide = [0; 4];
+                wide[4 - bytes.len()..].copy_from_slice(bytes);
+                f64::from(i32::from_le_bytes(wide)) / 2_f64.powi(31)
+            }
+        }
+    }
+}
+
+/// A WAV file whose samples come next.
+pub struct Wav<R> {
+    /// Samples a second.
+    pub rate: u32,
+    /// Channels, whose samples alternate.
+    pub channels: u16,
+    encoding: Encoding,
+    source: R,
+    /// Bytes of samples that are to come; none if they go to the end of the file.
+    left: Option<u64>,
+}
+
+impl<R: Read> Wav<R> {
+    /// Reads a file up to its samples.
+    ///
+    /// # Errors
+    /// A file that is refused.
+    pub fn new(mut source: R) -> Result<Self, WavError> {
+        let mut header = [0; 12];
+        let found = fill(&mut source, &mut header)?;
+        if header[..4] != *b"RIFF" || found == 12 && header[8..] != *b"WAVE" {
+            return Err(WavError::NoWave);
+        }
+        if found < 12 {
+            return Err(WavError::Truncated("its header"));
+        }
+        let riff = word(&header, 4);
+        // Bytes behind the length of the whole file, and that length.
+        let (mut at, end) = (4, u64::from(riff));
+        let mut format = None;
+        loop {
+            let mut chunk = [0; 8];
+            if fill(&mut source, &mut chunk)? < chunk.len() {
+                return Err(WavError::Truncated("a chunk's header, before the samples"));
+            }
+            at += 8;
+            let length = word(&chunk, 4);
+            if chunk[..4] == *b"data" {
+                let (rate, channels, encoding) = format.ok_or(WavError::NoFormat)?;
+                // Without any samples it is no placeholder if something is said to follow.
+                let is_last = riff == 0 || riff >= PLACEHOLDER || at >= end;
+                let is_known = if length == 0 { !is_last } else { length < PLACEHOLDER };
+                let left = is_known.then_some(u64::from(length));
+                return Ok(Self { rate, channels, encoding, source, left });
+            }
+            let padded = u64::from(length) + u64::from(length % 2);
+            let mut rest = source.by_ref().take(padded);
+            if chunk[..4] == *b"fmt " {
+                let mut text = Vec::new();
+                rest.by_ref().take(FORMAT as u64).read_to_end(&mut text)?;
+                text.truncate(length as usize);
+                format = Some(parse_format(&text)?);
+            }
+            io::copy(&mut rest, &mut io::sink())?;
+            if rest.limit() > 0 {
+                return Err(WavError::Truncated("a chunk before the samples"));
+            }
+            at += padded;
+        }
+    }
+
+    /// Reads the next samples into `samples`, whose old content goes; none at their end.
+    ///
+    /// # Errors
+    /// A source that fails, or ends within the samples.
+    pub fn read(&mut self, samples: &mut Vec<f64>) -> Result<(), WavError> {
+        let size = self.encoding.bytes();
+        let mut block = vec![0; 4096 * size];
+        if let Some(left) = self.left {
+            block.truncate(usize::try_from(left).unwrap_or(usize::MAX).min(block.len()));
+        }
+        let found = fill(&mut self.source, &mut block)?;
+        if let Some(left) = &mut self.left {
+            if found < block.len() {
+                return Err(WavError::Truncated("its samples"));
+            }
+            *left -= found as u64;
+        }
+        if found % size > 0 {
+            return Err(WavError::Truncated("a sample"));
+        }
+        samples.clear();
+        samples.extend(block[..found].chunks_exact(size).map(|bytes| self.encoding.decode(bytes)));
+        Ok(())
+    }
+}
+
+/// The rate, the channels and the encoding of a format chunk.
+fn parse_format(text: &[u8]) -> Result<(u32, u16, Encoding), WavError> {
+    if text.len() < 16 {
+        return Err(WavError::Truncated("its format chunk"));
+    }
+    let half = |at: usize| u16::from_le_bytes([text[at], text[at + 1]]);
+    let (channels, bits) = (half(2), half(14));
+    let format = match half(0) {
+        0xfffe if text.get(26..FORMAT) == Some(&SUBFORMAT) => half(24),
+        plain => plain,
+    };
+    // Samples are of whole bytes; of fewer bits, the upper ones are used.
+    let encoding = match (format, bits) {
+        (1, 1..=32) => Encoding::Integer(usize::from(bits.div_ceil(8))),
+        (3, 32) => Encoding::Float32,
+        (3, 64) => Encoding::Float64,
+        _ => return Err(WavError::Format { format, bits }),
+    };
+    Ok((word(text, 4), channels, encoding))
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Reads until the buffer is full or the source ends.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
