@@ -372,8 +372,8 @@ fn saboteurs_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
     let after = holds(pid);
     stop.store(true, Ordering::Relaxed);
     let wrong: Vec<String> = good.into_iter().chain(bad).flat_map(|client| client.join().unwrap()).collect();
-    let probes = prober.join().unwrap();
-    let [median, most_of_all, longest] = [50, 99, 100].map(|share| probes[(probes.len() - 1) * share / 100]);
+    let waits = prober.join().unwrap();
+    let [median, most_of_all, longest] = [50, 99, 100].map(|share| waits[(waits.len() - 1) * share / 100]);
     println!("health and metrics: {median:.1?}, P99 {most_of_all:.1?}, at most {longest:.1?}");
     let answered = answered.load(Ordering::Relaxed);
     let (_, metrics) = server.ask("GET", "/metrics", "");
