@@ -77,7 +77,6 @@ fn answer(shared: &Shared, id: u32, message: &[u8]) -> Vec<u8> {
         Some(Fault::Twice | Fault::TwiceLater) => good.repeat(2),
         Some(Fault::Unrequested) => [good, respond(id + 2, &message, "0")].concat(),
         Some(Fault::Swapped) if !before.is_empty() => respond(id, &before, "0"),
-        Some(Fault::Refused) => respond(id, &[], INVALID_ARGUMENT),
         Some(Fault::Garbage) => garbage(id),
         Some(Fault::Half) => good[..good.len() / 2].to_vec(),
         Some(Fault::None) => frame(GO_AWAY, 0, 0, &[id.to_be_bytes(), 2_u32.to_be_bytes()].concat()),

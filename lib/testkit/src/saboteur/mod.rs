@@ -69,6 +69,8 @@ pub struct Saboteur {
 struct Shared {
     /// None: it is honest.
     random: Option<Mutex<ChaCha8Rng>>,
+    /// Whether it commits a fault.
+    commits: fn(Fault) -> bool,
     before: Mutex<Vec<u8>>,
     counts: [AtomicU64; Fault::ALL.len()],
 }
@@ -80,23 +82,29 @@ impl Saboteur {
     /// If the machine has no free port.
     #[must_use]
     pub fn http(seed: Option<u64>) -> Self {
-        Self::start(seed, http::converse)
+        Self::start(seed, |_| true, http::converse)
     }
 
-    /// The same over gRPC.
+    /// The same over gRPC, but it refuses nothing: where two of the saboteurs of a test refuse a request, the
+    /// refusal is taken for right.
     ///
     /// # Panics
     /// If the machine has no free port.
     #[must_use]
     pub fn grpc(seed: Option<u64>) -> Self {
-        Self::start(seed, grpc::converse)
+        Self::start(seed, |fault| fault != Fault::Refused, grpc::converse)
     }
 
-    fn start(seed: Option<u64>, converse: fn(&Shared, &TcpStream) -> io::Result<()>) -> Self {
+    fn start(
+        seed: Option<u64>,
+        commits: fn(Fault) -> bool,
+        converse: fn(&Shared, &TcpStream) -> io::Result<()>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let random = seed.map(|seed| Mutex::new(ChaCha8Rng::seed_from_u64(seed)));
-        let shared = Arc::new(Shared { random, before: Mutex::default(), counts: Default::default() });
+        let shared =
+            Arc::new(Shared { random, commits, before: Mutex::default(), counts: Default::default() });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -112,7 +120,8 @@ impl Saboteur {
     #[must_use]
     pub fn counts(&self) -> Vec<(Fault, u64)> {
         let count = |(fault, count): (Fault, &AtomicU64)| (fault, count.load(Ordering::Relaxed));
-        Fault::ALL.into_iter().zip(&self.shared.counts).map(count).collect()
+        let all = Fault::ALL.into_iter().zip(&self.shared.counts);
+        all.filter(|&(fault, _)| (self.shared.commits)(fault)).map(count).collect()
     }
 }
 
@@ -124,6 +133,9 @@ impl Shared {
             return None;
         }
         let index = random.random_range(0..Fault::ALL.len());
+        if !(self.commits)(Fault::ALL[index]) {
+            return None;
+        }
         self.counts[index].fetch_add(1, Ordering::Relaxed);
         Some(Fault::ALL[index])
     }
