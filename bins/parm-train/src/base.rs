@@ -17,14 +17,14 @@ use crate::{Machine, NAME, family};
 const MAX_CLASSES: i64 = 1 << 20;
 
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
-    let machine = Machine::prepare(options.compute, common, io)?;
+    let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let rows = train(options, &machine, common, io)?;
-    machine.report(rows, &options.timings, io)
+    machine.report(rows)
 }
 
 /// Trains a deployed model and writes it. Returns the rows that it read.
 pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut Io) -> Result<usize> {
-    let Machine { device, timings } = machine;
+    let Machine { device, timings, .. } = machine;
     check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
     let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
     let window = options.read.reading();

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -26,6 +26,9 @@ use crate::network::{Description, Misfit, Needed, Needs, StateDict, Weights};
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
+
+/// The longest header of safetensors, in bytes: their own limit.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// A model file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -119,12 +122,7 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError::Description`] if that is not what was expected.
     pub(crate) fn describe<T: DeserializeOwned>(&self, expected: &str) -> Result<T, CheckpointError> {
-        let json = self.json.as_deref().unwrap_or("");
-        serde_json::from_str(json).map_err(|error| CheckpointError::Description {
-            path: self.path.clone(),
-            found: format!("a description that does not fit ({error})"),
-            expected: expected.into(),
-        })
+        parse(&self.path, self.json.as_deref().unwrap_or(""), expected)
     }
 
     /// Takes a tensor out, if it is there with this type and shape.
@@ -141,7 +139,35 @@ impl TensorFile {
     }
 }
 
-fn malformed(path: &Path, error: &safetensors::SafeTensorError) -> CheckpointError {
+/// What the metadata of a file say; its tensors are not read.
+///
+/// # Errors
+/// As [`TensorFile::read`] and [`TensorFile::describe`].
+pub(crate) fn metadata<T: DeserializeOwned>(path: &Path, expected: &str) -> Result<T, CheckpointError> {
+    let read = |mut file: File| -> io::Result<_> {
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut header = Vec::new();
+        file.take(u64::from_le_bytes(length).min(MAX_HEADER)).read_to_end(&mut header)?;
+        Ok(serde_json::from_slice::<serde_json::Value>(&header)?)
+    };
+    let header = match File::open(path).map(read) {
+        Ok(Ok(header)) => header,
+        Ok(Err(error)) => return Err(malformed(path, &error)),
+        Err(error) => return Err(CheckpointError::Io { path: path.into(), error }),
+    };
+    parse(path, header["__metadata__"][KEY].as_str().unwrap_or(""), expected)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, json: &str, expected: &str) -> Result<T, CheckpointError> {
+    serde_json::from_str(json).map_err(|error| CheckpointError::Description {
+        path: path.into(),
+        found: format!("a description that does not fit ({error})"),
+        expected: expected.into(),
+    })
+}
+
+fn malformed(path: &Path, error: &dyn std::error::Error) -> CheckpointError {
     CheckpointError::Malformed {
         path: path.into(),
         found: format!("no safetensors ({})", crate::one_line(&format!("{error}"))),

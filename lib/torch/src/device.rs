@@ -8,8 +8,7 @@ use std::sync::Once;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use parm::DeviceChoice;
 use serde::Serialize;
-use tch::{Kind, TchError, Tensor};
-use torch_sys::C_tensor;
+use tch::{Kind, Tensor};
 
 /// The library that carries libtorch's GPU code. It is not linked, so that one binary serves
 /// machines with and without a GPU; it is found beside the linked ones, by the rpath.
@@ -99,51 +98,7 @@ unsafe extern "C" {
     fn parm_own_stream(kind: i8, index: i8) -> bool;
     fn parm_synchronize(kind: i8, index: i8) -> bool;
     fn parm_peak_memory(kind: i8, index: i8, allocated: &mut i64, reserved: &mut i64) -> bool;
-    fn parm_pinned_like(like: *const C_tensor) -> *mut C_tensor;
-    fn parm_channels_last(images: *const C_tensor) -> *mut C_tensor;
     fn parm_allow_tf32(allow: bool);
-    fn parm_allows_tf32() -> bool;
-}
-
-/// Rows from which on it pays to put channels last: weights are put into that order for each batch.
-const ROWS_FOR_CHANNELS_LAST: i64 = 8;
-
-/// Whether a convolution of these images is faster with channels last in memory: on tensor cores, which
-/// compute with bf16 and TF32. On an H200, ResNet-18 answers 1.36 times as many images in TF32 so, and learns
-/// in 0.8 of the time in bf16; in f32 it is a tenth slower.
-pub(crate) fn prefers_channels_last(images: &Tensor) -> bool {
-    let tensor_cores = match images.kind() {
-        Kind::BFloat16 => true,
-        // SAFETY: it reads a setting.
-        Kind::Float => unsafe { parm_allows_tf32() },
-        _ => false,
-    };
-    let rows = images.size().first().copied().unwrap_or(0);
-    images.device().is_cuda() && tensor_cores && rows >= ROWS_FOR_CHANNELS_LAST
-}
-
-/// The same images, `[rows, channels, height, width]`, with their channels last in memory.
-pub(crate) fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
-    // SAFETY: it reads a tensor that lives, and catches what libtorch throws.
-    let ordered = unsafe { parm_channels_last(images.as_ptr()) };
-    if ordered.is_null() {
-        return Err(TchError::Torch(format!("cannot put the channels of {:?} last", images.size())));
-    }
-    // SAFETY: a tensor of libtorch's that nobody else owns.
-    Ok(unsafe { Tensor::from_ptr(ordered) })
-}
-
-/// A copy of a tensor of the host in memory from which a GPU copies by itself, beside what else it does.
-pub(crate) fn pinned(host: &Tensor) -> Result<Tensor, TchError> {
-    // SAFETY: it reads a tensor that lives, and catches what libtorch throws.
-    let like = unsafe { parm_pinned_like(host.as_ptr()) };
-    if like.is_null() {
-        return Err(TchError::Torch(format!("found no pinned memory for {:?} numbers", host.size())));
-    }
-    // SAFETY: a tensor of libtorch's that nobody else owns.
-    let mut copy = unsafe { Tensor::from_ptr(like) };
-    copy.f_copy_(host)?;
-    Ok(copy)
 }
 
 /// What a process asks of libtorch.
@@ -333,15 +288,6 @@ mod tests {
         assert_eq!(Device::CPU.peak_memory(), None);
         // Nor has a GPU where libtorch has no code for one.
         assert_eq!(Device(tch::Device::Cuda(0)).peak_memory().filter(|_| !has_driver()), None);
-    }
-
-    #[test]
-    fn channels_last_is_another_order_of_the_same_images() {
-        let images = Tensor::arange(2 * 3 * 4 * 5, (Kind::Float, tch::Device::Cpu)).view([2, 3, 4, 5]);
-        let ordered = channels_last(&images).unwrap();
-        assert_eq!((&ordered, ordered.stride()), (&images, vec![60, 1, 15, 3]));
-        assert!(channels_last(&images.view([-1])).is_err());
-        assert!(!prefers_channels_last(&images.to_kind(Kind::BFloat16)));
     }
 
     #[test]

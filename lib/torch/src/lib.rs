@@ -1,6 +1,6 @@
 //! Models on libtorch: the only crate that names tch.
 //!
-//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, [`network`] has the
+//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out for it, [`network`] has the
 //! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either
 //! kind, native or TorchScript, [`encoder`] makes coded queries, [`session`] runs a model on blocks of
 //! rows, [`adam`] and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this
@@ -13,6 +13,7 @@ pub mod adam;
 pub mod checkpoint;
 pub mod device;
 pub mod encoder;
+mod memory;
 pub mod model;
 pub mod network;
 pub mod session;

@@ -7,8 +7,9 @@ use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Device, DeviceError, pinned};
+use crate::device::{Device, DeviceError};
 use crate::encoder::Encoder;
+use crate::memory::pinned;
 use crate::model::Model;
 use crate::timings::{Phase, Timings};
 
@@ -20,12 +21,9 @@ const PINNED: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Session {
     model: Model,
-    device: Device,
-    /// The shape of one query.
-    shape: Vec<usize>,
+    upload: Upload,
     /// The outputs, once they are known.
     output: Option<RowLayout>,
-    timings: Option<Arc<Timings>>,
 }
 
 /// Rows that a model cannot answer, or outputs that make no rows.
@@ -90,7 +88,10 @@ impl Session {
             Some(expected) if expected != shape => {
                 Err(SessionError::QueryShape { found: shape.into(), expected: expected.into() })
             }
-            _ => Ok(Self { model, device, shape: shape.into(), output: None, timings: None }),
+            _ => {
+                let upload = Upload { device, shape: shape.into(), timings: None };
+                Ok(Self { model, upload, output: None })
+            }
         }
     }
 
@@ -100,7 +101,7 @@ impl Session {
     /// As [`run`](Self::run).
     pub fn output(&mut self) -> Result<&RowLayout, SessionError> {
         if self.output.is_none() {
-            let zeros = vec![0.0; self.shape.iter().product()];
+            let zeros = vec![0.0; self.upload.shape.iter().product()];
             self.run(1, &zeros, &mut Vec::new())?;
         }
         Ok(self.output.get_or_insert_with(|| RowLayout::new(Dtype::F32, [])))
@@ -110,7 +111,7 @@ impl Session {
     /// for.
     #[must_use]
     pub fn timed(self, timings: Arc<Timings>) -> Self {
-        Self { timings: Some(timings), ..self }
+        Self { upload: Upload { timings: Some(timings), ..self.upload }, ..self }
     }
 
     /// Answers rows: `queries` holds at least `rows` of them; `outputs` becomes the little-endian
@@ -124,7 +125,7 @@ impl Session {
         queries: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let queries = self.upload().rows(rows, queries)?;
+        let queries = self.upload.rows(rows, queries)?;
         self.answer(rows, &queries.tensor, outputs)
     }
 
@@ -141,19 +142,11 @@ impl Session {
         groups: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let groups = self.upload().copy(&[rows, encoder.k()], groups)?;
+        let groups = self.upload.copy(&[rows, encoder.k()], groups)?;
         let make = || encoder.encode(coded..coded + 1, &groups).map(|mut made| made.swap_remove(0));
-        let queries = self.measure(Phase::Encode, make).map_err(|error| self.refused(rows, &error))?;
+        let queries =
+            self.upload.measure(Phase::Encode, make).map_err(|error| self.upload.refused(rows, &error))?;
         self.answer(rows, &queries, outputs)
-    }
-
-    /// What copies queries to the device.
-    fn upload(&self) -> Upload {
-        Upload { device: self.device, shape: self.shape.clone(), timings: self.timings.clone() }
-    }
-
-    fn measure<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
-        measure(self.timings.as_deref(), self.device, phase, work)
     }
 
     /// As [`run`](Self::run), for rows on the device.
@@ -163,7 +156,7 @@ impl Session {
         queries: &Tensor,
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let result = self.predict(queries).map_err(|error| self.refused(rows, &error))?;
+        let result = self.predict(queries).map_err(|error| self.upload.refused(rows, &error))?;
         let dtype = dtype(result.kind());
         let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", result.kind())))?;
         let size = result.size();
@@ -178,37 +171,17 @@ impl Session {
         }
         outputs.resize(rows * found.bytes(), 0);
         let copied = result.f_copy_data_u8(outputs, rows * found.elements());
-        copied.map_err(|error| self.refused(rows, &error))?;
+        copied.map_err(|error| self.upload.refused(rows, &error))?;
         Ok(self.output.get_or_insert(found))
     }
 
     /// Outputs on the CPU, contiguous, of a type that streams carry where there is a near one.
     fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        let outputs = self.measure(Phase::Compute, || self.model.predict(queries))?;
-        let outputs = self.measure(Phase::Download, || outputs.f_to_device(tch::Device::Cpu))?;
+        let outputs = self.upload.measure(Phase::Compute, || self.model.predict(queries))?;
+        let outputs = self.upload.measure(Phase::Download, || outputs.f_to_device(tch::Device::Cpu))?;
         let outputs =
             if outputs.kind() == Kind::BFloat16 { outputs.f_to_kind(Kind::Float)? } else { outputs };
         outputs.f_contiguous()
-    }
-
-    fn refused(&self, rows: usize, error: &TchError) -> SessionError {
-        refused(self.device, rows, &self.shape, error)
-    }
-}
-
-fn measure<T>(timings: Option<&Timings>, device: Device, phase: Phase, work: impl FnOnce() -> T) -> T {
-    match timings {
-        Some(timings) => timings.measure_on(device, phase, work),
-        None => work(),
-    }
-}
-
-fn refused(device: Device, rows: usize, shape: &[usize], error: &TchError) -> SessionError {
-    let (shape, message) = (shape.into(), crate::one_line(&error.to_string()));
-    if crate::is_out_of_memory(error) {
-        SessionError::Memory { device, rows, shape, message }
-    } else {
-        SessionError::Refused { shape, message }
     }
 }
 
@@ -248,7 +221,7 @@ impl Upload {
 
     /// Queries on the device: `[axes…, shape…]`.
     fn copy(&self, axes: &[usize], queries: &[f32]) -> Result<Tensor, SessionError> {
-        let copied = measure(self.timings.as_deref(), self.device, Phase::Upload, || {
+        let copied = self.measure(Phase::Upload, || {
             let size: Vec<usize> = axes.iter().chain(&self.shape).copied().collect();
             let queries = queries
                 .get(..size.iter().product())
@@ -273,7 +246,24 @@ impl Upload {
             self.device.synchronize();
             Ok(copied)
         });
-        copied.map_err(|error| refused(self.device, axes[0], &self.shape, &error))
+        copied.map_err(|error| self.refused(axes[0], &error))
+    }
+
+    fn measure<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        match &self.timings {
+            Some(timings) => timings.measure_on(self.device, phase, work),
+            None => work(),
+        }
+    }
+
+    /// What libtorch refused to do with so many queries.
+    fn refused(&self, rows: usize, error: &TchError) -> SessionError {
+        let (shape, message) = (self.shape.clone(), crate::one_line(&error.to_string()));
+        if crate::is_out_of_memory(error) {
+            SessionError::Memory { device: self.device, rows, shape, message }
+        } else {
+            SessionError::Refused { shape, message }
+        }
     }
 }
 
@@ -318,7 +308,7 @@ impl Pass {
     /// What copies queries to the device.
     #[must_use]
     pub fn upload(&self) -> Upload {
-        self.deployed.upload()
+        self.deployed.upload.clone()
     }
 
     /// What the outputs look like: the deployed model's, then those for each parity.
@@ -353,8 +343,8 @@ impl Pass {
         if self.r == 0 {
             return Ok(());
         }
-        let coded = self.deployed.measure(Phase::Encode, || self.encode(*rows, queries));
-        let coded = coded.map_err(|error| self.deployed.refused(*rows, &error))?;
+        let coded = self.deployed.upload.measure(Phase::Encode, || self.encode(*rows, queries));
+        let coded = coded.map_err(|error| self.deployed.upload.refused(*rows, &error))?;
         for (parity, coded) in coded.iter().enumerate() {
             let groups = coded.size().first().map_or(0, |&groups| groups as usize);
             if groups > 0 {

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use crate::device::{channels_last, prefers_channels_last};
+use crate::memory::{channels_last, prefers_channels_last};
 
 /// The share of a batch in the running statistics of batch normalisation, and the number that keeps
 /// its denominator from 0: PyTorch's defaults.

@@ -10,7 +10,8 @@ use tch::{Kind, TchError, Tensor};
 
 use super::TrainError;
 use super::augment::Drawn;
-use crate::device::{Device, pinned};
+use crate::device::Device;
+use crate::memory::pinned;
 use crate::model::Model;
 use crate::network::Weights;
 

@@ -68,6 +68,9 @@ fn yes() -> bool {
     true
 }
 
+/// What a checkpoint describes, for messages.
+const STATE: &str = "the state of a training";
+
 /// Names of tensors that belong to no network.
 const LOSSES: &str = "losses";
 const BEST_RANK: &str = "best.rank";
@@ -119,7 +122,7 @@ pub(super) fn validation_of(folder: &Path) -> Result<Option<String>, TrainError>
     if !path.exists() {
         return Ok(None);
     }
-    let training: Training = TensorFile::read(&path)?.describe("the state of a training")?;
+    let training: Training = checkpoint::metadata(&path, STATE)?;
     Ok(training.settings.get(VALIDATION).cloned())
 }
 
@@ -184,7 +187,7 @@ impl Folder {
             return Ok(None);
         }
         let mut file = TensorFile::read(&path)?;
-        let training: Training = file.describe("the state of a training")?;
+        let training: Training = file.describe(STATE)?;
         let differs = |name: &str, found: String, expected: String| {
             Err(TrainError::Settings { path: path.clone(), name: name.into(), found, expected })
         };
