@@ -231,10 +231,14 @@ impl Streams {
 /// Marks available rows that have NaN or infinity in them as missing: they would make reconstructions of
 /// others so. Returns how many there are.
 fn leave_out_non_finite<T: Float>(values: &[T], elements: usize, available: &mut [bool]) -> u64 {
+    // Nearly always there are none: one pass that the compiler makes wide tells.
+    let finite = |row: &[T]| row.iter().fold(true, |all, value| all & value.to_f64().is_finite());
+    if finite(&values[..available.len() * elements]) {
+        return 0;
+    }
     let mut found = 0;
     for (row, available) in available.iter_mut().enumerate().filter(|(_, available)| **available) {
-        let row = &values[row * elements..][..elements];
-        if !row.iter().all(|value| value.to_f64().is_finite()) {
+        if !finite(&values[row * elements..][..elements]) {
             *available = false;
             found += 1;
         }
