@@ -8,6 +8,8 @@
 
 use std::io::{self, Read};
 
+use parm::npy::read_full;
+
 /// Lengths from here on are placeholders: 2³² − 1 and what programs keep below 2³¹.
 const PLACEHOLDER: u32 = 0x7fff_0000;
 
@@ -93,7 +95,7 @@ impl<R: Read> Wav<R> {
     /// A file that is refused.
     pub fn new(mut source: R) -> Result<Self, WavError> {
         let mut header = [0; 12];
-        let found = fill(&mut source, &mut header)?;
+        let found = read_full(&mut source, &mut header)?;
         if header[..4] != *b"RIFF" || found == 12 && header[8..] != *b"WAVE" {
             return Err(WavError::NoWave);
         }
@@ -106,7 +108,7 @@ impl<R: Read> Wav<R> {
         let mut format = None;
         loop {
             let mut chunk = [0; 8];
-            if fill(&mut source, &mut chunk)? < chunk.len() {
+            if read_full(&mut source, &mut chunk)? < chunk.len() {
                 return Err(WavError::Truncated("a chunk's header, before the samples"));
             }
             at += 8;
@@ -145,7 +147,7 @@ impl<R: Read> Wav<R> {
         if let Some(left) = self.left {
             block.truncate(usize::try_from(left).unwrap_or(usize::MAX).min(block.len()));
         }
-        let found = fill(&mut self.source, &mut block)?;
+        let found = read_full(&mut self.source, &mut block)?;
         if let Some(left) = &mut self.left {
             if found < block.len() {
                 return Err(WavError::Truncated("its samples"));
@@ -184,18 +186,4 @@ fn parse_format(text: &[u8]) -> Result<(u32, u16, Encoding), WavError> {
 
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-/// Reads until the buffer is full or the source ends.
-fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match source.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

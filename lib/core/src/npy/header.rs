@@ -251,8 +251,11 @@ fn read_more(source: &mut impl Read, bytes: &mut Vec<u8>, count: usize) -> Resul
     if found < expected { Err(StreamErrorKind::TruncatedHeader { found, expected }) } else { Ok(()) }
 }
 
-/// Reads until the buffer is full or the source ends; a pipe may give a byte at a time.
-pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until the buffer is full or the source ends; a pipe may give a byte at a time. Returns the bytes read.
+///
+/// # Errors
+/// The source's.
+pub fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match source.read(&mut buffer[filled..]) {

@@ -25,7 +25,7 @@ mod writer;
 pub use bfloat16::Widened;
 pub use compress::{Compressor, Window, ZstdError, decompress, is_compressed};
 pub use error::{StreamError, StreamErrorKind};
-pub use header::{ItemHeader, MAX_DIMENSIONS, MAX_HEADER, Order, Stored};
+pub use header::{ItemHeader, MAX_DIMENSIONS, MAX_HEADER, Order, Stored, read_full};
 pub use part::{Items, Part, Shard, ShardError, Skip};
 pub use reader::{RowBuffer, RowReader};
 pub use writer::{RowWriter, WriteError};
