@@ -90,6 +90,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         (None, Some(url), Some(name)) => return remote::run(options, url, name, io),
         _ => return Err(Usage::error("found no model, expected --model, or --url and --model-name")),
     };
+    let timings_file = options.timings.create(io)?;
     let begin = Instant::now();
     let timings = Arc::new(Timings::new(move || begin.elapsed().as_secs_f64()));
     let Compute { device, threads, tf32 } = options.compute;
@@ -150,9 +151,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let rows = written?;
     let device = chosen.device;
     let (name, device_memory) = (device.to_string(), device.peak_memory());
-    options
-        .timings
-        .write(io, &Report { program: NAME, device: name, rows, seconds: &timings, device_memory })?;
+    timings_file.write(&Report { program: NAME, device: name, rows, seconds: &timings, device_memory })?;
     options.common.count(io, NAME, &format!("{rows} rows answered"));
     Ok(Exit::Done)
 }

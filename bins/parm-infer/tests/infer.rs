@@ -56,6 +56,15 @@ fn timings_say_how_often_each_phase_came_and_stay_away_from_what_failed() {
     let run = |input| infer(&native).args("--batch 256 --timings").arg(&file).stdin(input).run();
     let (input, answers) = queries(0, 600);
     assert!(run(input[..input.len() - 1].to_vec()).code == 1 && !file.exists());
+    // Before any work: else that would be lost.
+    let nowhere = infer(&native).args("-o q.npy --timings nowhere/t.json").within(folder.path());
+    let refused = nowhere.stdin(input.clone()).run();
+    assert!(
+        refused.code == 1 && refused.stderr.contains("nowhere/t.json: cannot create"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!folder.path().join("q.npy").exists());
     assert!(f4_values(&run(input).output()) == answers);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!((&report["device"], &report["rows"]), (&"cpu".into(), &600.into()));

@@ -20,7 +20,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
     }
     // What no deployed model can mend is refused before anything is read.
     family_of(&options.network, None)?;
-    let machine = Machine::prepare(options.compute, common, io)?;
+    let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read(&options.teaching, options.read, &machine, io)?;
     let plan = Plan {
         code: chosen.linear,
@@ -40,7 +40,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
         machine: &machine,
     };
     plan.run(&teacher, common, io)?;
-    machine.report(teacher.queries.count(), &options.timings, io)
+    machine.report(teacher.queries.count())
 }
 
 pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Result<()> {
@@ -57,7 +57,7 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     }
     let code = LinearCode::sum(k, r)?;
     family_of(&options.network, None)?;
-    let machine = Machine::prepare(options.compute, common, io)?;
+    let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read(&options.teaching, options.read, &machine, io)?;
     let plan = Plan {
         code,
@@ -74,5 +74,5 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
         machine: &machine,
     };
     plan.run(&teacher, common, io)?;
-    machine.report(teacher.queries.count(), &options.timings, io)
+    machine.report(teacher.queries.count())
 }

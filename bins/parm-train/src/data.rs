@@ -33,7 +33,7 @@ impl Teacher {
         machine: &Machine,
         io: &mut Io,
     ) -> Result<Self> {
-        let Machine { device, timings } = machine;
+        let Machine { device, timings, .. } = machine;
         let Teaching { base, targets, data, labels, boxes } = options;
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.reading();
@@ -104,7 +104,7 @@ fn recorded(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> R
 
 /// Reads a whole stream of rows.
 pub(crate) fn rows(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> Result<Rows> {
-    let Machine { device, timings } = machine;
+    let Machine { device, timings, .. } = machine;
     let rows = timings.measure(Phase::Load, || {
         let mut reader = input.rows(io, window)?;
         let mut buffer = RowBuffer::<f32>::default();

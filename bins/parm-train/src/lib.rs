@@ -13,7 +13,7 @@ mod watch;
 use std::time::Instant;
 
 use anyhow::Result;
-use parm_cli::options::{Common, Compute, TimingsOption};
+use parm_cli::options::{Common, Compute, TimingsFile, TimingsOption};
 use parm_cli::tools::train::{Train, What};
 use parm_cli::{Exit, Io, signals};
 use parm_torch::device::{PeakMemory, Settings};
@@ -54,6 +54,8 @@ fn is_stop(error: &anyhow::Error) -> bool {
 struct Machine {
     device: Device,
     timings: Timings,
+    /// Where that is written at the end.
+    file: TimingsFile,
 }
 
 /// What the file of `--timings` says.
@@ -67,7 +69,8 @@ struct Report<'a> {
 }
 
 impl Machine {
-    fn prepare(compute: Compute, common: &Common, io: &mut Io) -> Result<Self> {
+    fn prepare(compute: Compute, timings: &TimingsOption, common: &Common, io: &mut Io) -> Result<Self> {
+        let file = timings.create(io)?;
         let begin = Instant::now();
         let timings = Timings::new(move || begin.elapsed().as_secs_f64());
         let Compute { device, threads, tf32 } = compute;
@@ -77,12 +80,12 @@ impl Machine {
         if let Some(note) = &chosen.note {
             common.note(io, NAME, note);
         }
-        Ok(Self { device: chosen.device, timings })
+        Ok(Self { device: chosen.device, timings, file })
     }
 
     /// Writes what a training on so many rows took, if that is wanted.
-    fn report(&self, rows: usize, option: &TimingsOption, io: &mut Io) -> Result<()> {
+    fn report(self, rows: usize) -> Result<()> {
         let (device, device_memory) = (self.device.to_string(), self.device.peak_memory());
-        option.write(io, &Report { program: NAME, device, rows, seconds: &self.timings, device_memory })
+        self.file.write(&Report { program: NAME, device, rows, seconds: &self.timings, device_memory })
     }
 }

@@ -235,7 +235,7 @@ impl Plan<'_> {
     ) -> Result<()> {
         let directory = self.output;
         fs::create_dir_all(directory).with_context(|| format!("{}: cannot create", directory.display()))?;
-        let Machine { device, timings } = self.machine;
+        let Machine { device, timings, .. } = self.machine;
         let save = |network: &Network, name: String| {
             let script = directory.join(&name).with_extension("pt");
             timings.measure(Phase::Write, || {

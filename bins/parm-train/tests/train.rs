@@ -131,6 +131,8 @@ fn timings_say_what_trainings_spend_their_time_with() {
     let path = folder.path();
     done(path, &format!("{BASE} --epochs 2 -o b.safetensors --timings base.json"));
     done(path, &format!("{PARITY} -k 2 --epochs 2 -o p --timings parity.json"));
+    let refused = train(path, &format!("{BASE} --epochs 2 -o n.safetensors --timings nowhere/t.json"));
+    assert!(refused.code == 1 && !path.join("n.run").exists(), "{}", refused.stderr);
     for (name, computed) in [("base.json", 4), ("parity.json", 6)] {
         let report: serde_json::Value = serde_json::from_slice(&fs::read(path.join(name)).unwrap()).unwrap();
         assert_eq!((&report["rows"], &report["device"]), (&ROWS.into(), &"cpu".into()));

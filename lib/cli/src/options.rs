@@ -234,15 +234,28 @@ pub struct TimingsOption {
     pub timings: Option<Target>,
 }
 
+/// The file of timings, if there is to be one. Dropped before it is written, it leaves no trace.
+pub struct TimingsFile(Option<Output>);
+
 impl TimingsOption {
-    /// Writes the file, if there is to be one.
+    /// Opens the file: before the work, so that no work is lost where it cannot be.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn write(&self, io: &mut Io, report: &impl Serialize) -> Result<()> {
-        let Some(target) = &self.timings else { return Ok(()) };
-        let mut output = target.create(io, Compression::ByName(3))?;
-        serde_json::to_writer_pretty(&mut output, report).with_context(|| target.to_string())?;
+    /// A file that cannot be created.
+    pub fn create(&self, io: &mut Io) -> Result<TimingsFile> {
+        let create = |target: &Target| target.create(io, Compression::ByName(3));
+        self.timings.as_ref().map(create).transpose().map(TimingsFile)
+    }
+}
+
+impl TimingsFile {
+    /// Writes the file, and gives it its name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn write(self, report: &impl Serialize) -> Result<()> {
+        let Some(mut output) = self.0 else { return Ok(()) };
+        serde_json::to_writer_pretty(&mut output, report).context("the timings")?;
         output.write_all(b"\n")?;
         output.commit()
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use parm_cli::Io;
-use parm_cli::options::Common;
+use parm_cli::options::{Common, TimingsOption};
 use parm_cli::tools::train::Sweep;
 
 use crate::{Machine, NAME};
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
     for job in &jobs {
         job.check(train_base)?;
     }
-    let machine = Machine::prepare(options.compute, common, io)?;
+    let machine = Machine::prepare(options.compute, &TimingsOption::default(), common, io)?;
     let mut results = Vec::new();
     let mut taught: Option<Taught> = None;
     for job in &jobs {
