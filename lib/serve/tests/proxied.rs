@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::http::{get, post};
 use common::server::Server;
-use parm_engine::faults::{Behavior, Crash, Faults, Shared};
 use parm_testkit::Proxy;
+use parm_workload::faults::{Behavior, Crash, Faults, Shared};
 
 const MODEL: &str = r#"
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [3]}],

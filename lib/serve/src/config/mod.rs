@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use parm_engine::faults::{Behavior, Faults};
+use parm_workload::faults::{Behavior, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

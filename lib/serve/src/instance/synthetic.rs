@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parm::Dtype;
 use parm::dtype::Float;
-use parm_engine::faults::{Conditions, Fate, Shared, Synthetic};
+use parm_workload::faults::{Conditions, Fate, Shared, Synthetic};
 
 use super::{Answer, CallContext, CallError, Instance};
 use crate::lane::{RowTensor, Spec};
