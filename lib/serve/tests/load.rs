@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use common::{Puppet, linear, respond};
 use parm_serving::instance::{Answer, CallContext, CallError, Instance, SyntheticInstance};
-use parm_serving::lane::Spec;
 use parm_serving::load::{Plan, Queries, Source, measure};
 use parm_serving::oip::{
     Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Status, TensorMetadata,
 };
+use parm_serving::runtime::Spec;
 use parm_workload::faults::{Behavior, Service, Synthetic};
 use parm_workload::{Arrivals, Outcome, Record, Row, Span, Summary, Trial, json, table};
 use tokio::runtime::Runtime;

@@ -152,7 +152,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
                 self.arrive(query)?;
                 due = arrivals.next();
             }
-            self.obey()?;
+            self.perform()?;
         }
         let capacity: usize = self.cluster.members.iter().map(|member| member.capacity).sum();
         let busy = self.worked / (capacity as f64 * self.now.max(1) as f64);
@@ -173,7 +173,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         self.note(|journal, _| Some(journal.arrived(now, row)))
     }
 
-    fn obey(&mut self) -> io::Result<()> {
+    fn perform(&mut self) -> io::Result<()> {
         while let Some(action) = self.cluster.engine.next_action() {
             let now = self.now;
             self.note(|journal, engine| journal.action(now, engine, &action))?;
