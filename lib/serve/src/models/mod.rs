@@ -12,13 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::client;
-use crate::config::{Decoder, Encoder, Limits, Model, Redundancy, ServedCode, code_of, engine_config};
+use crate::config::{Limits, Model, Redundancy, code_of, engine_config};
 use crate::instance::Instance;
 use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
 use crate::runtime::membership::{
     self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe,
 };
-use crate::runtime::{Coding, Networks, Options, Runtime, Spec, Uncoded, coders};
+use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
 use sequences::Sequences;
 
 pub use sequences::SequenceStep;
@@ -496,7 +496,8 @@ async fn load(
     let mut rebuilt = Vec::new();
     match (&spec, &config.redundancy, &code) {
         (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
-            let (inputs, encoder, decoder) = coders(spec, coded, code, networks(code, &config, &*embed)?)?;
+            let (inputs, encoder, decoder) =
+                coders(spec, coded, code, &|file, group| embed.network(file, &config, group))?;
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
@@ -548,18 +549,6 @@ async fn load(
         sequences,
         _membership: membership,
     })
-}
-
-/// The networks of a learned code.
-fn networks(code: &ServedCode, model: &Model, embed: &dyn Embed) -> Result<Networks, String> {
-    let mut networks = Networks::default();
-    if let Encoder::Network { file, .. } = &code.encoder {
-        networks.encoder = Some(embed.network(file, model)?);
-    }
-    if let Decoder::Network { file, .. } = &code.decoder {
-        networks.decoder = Some(embed.network(file, model)?);
-    }
-    Ok(networks)
 }
 
 /// What the model takes and gives: as the configuration says, or else as the first instance does

@@ -11,8 +11,10 @@ mod calls;
 mod checks;
 mod classes;
 mod coding;
+mod decoding;
 mod driver;
 pub(crate) mod membership;
+mod reconstructions;
 mod requests;
 mod spec;
 mod stats;
@@ -30,7 +32,8 @@ use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
 pub use classes::PassedParameters;
-pub use coding::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
+pub use coding::{CodedInputs, LoadNetwork, Lost, Members, Rebuilt, RowDecoder, RowEncoder, coders};
+use decoding::Purpose;
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
 pub use stats::{MemberView, Snapshot, State, Stats, Times};
@@ -139,6 +142,7 @@ enum Event {
     Ask { id: u64, ask: Ask, facts: Vec<Facts>, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
     GiveUp { id: u64 },
     Ended { call: parm_engine::CallId, result: Result<Answered, CallError>, encoding: Encoding },
+    Decoded { purpose: Purpose, rebuilt: Result<Rebuilt, String>, took: Duration },
     Probed { instance: InstanceId, works: bool },
     Join { member: Member, id: oneshot::Sender<InstanceId> },
     Leave { instance: InstanceId },
