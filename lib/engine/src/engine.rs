@@ -245,11 +245,11 @@ impl Engine {
     /// A call failed: its instance said so, or cannot be reached.
     pub fn failed(&mut self, now: Time, call: CallId) {
         self.begin(now);
-        let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
+        let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.works.get(call) else {
             self.counters.ignored += 1;
             return;
         };
-        self.counters.failures += 1;
+        self.counters.failures += u64::from(!cancelled);
         self.call_failed(call, instance);
     }
 

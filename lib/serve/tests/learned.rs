@@ -65,9 +65,10 @@ fn add(rows: &[f32]) -> Vec<f32> {
 fn learned(name: &str, weights: &[[f64; 2]], more: &str) -> (Runtime, Control, Control) {
     let folder = learned_code(name, weights);
     let model: Model = common::model(&format!(
-        r#""redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": {folder:?}}},
+        r#""redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": "{}"}},
             "group_delay_ms": 1e6}}, "answer": {{"when": "first"}}, "instances": [], "deadline_ms": 1e6,
-            "call_timeout_ms": 1e6 {more}"#
+            "call_timeout_ms": 1e6 {more}"#,
+        folder.display()
     ));
     let model = Model { inputs: vec![two("x")], outputs: vec![two("y")], ..model };
     let (encoder, encoding) = held(add);

@@ -1,13 +1,16 @@
 //! Calls go to instances, and end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use parm_engine::{Action, Call, CallId, GroupId, InstanceId, Task, Time};
 
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::checks::is_finite;
 use super::classes::Class;
@@ -235,10 +238,16 @@ impl Driver {
             };
             let encoding = Encoding { full: began.elapsed(), sum: since.elapsed() };
             let result = match encoded {
-                Ok(()) => instance.infer(request, context).await.map(|response| {
-                    let finite = are_finite(&response, &rebuilt);
-                    Answered { response, finite }
-                }),
+                Ok(()) => {
+                    let answer = AssertUnwindSafe(async { instance.infer(request, context).await });
+                    let answer = answer.catch_unwind().await.unwrap_or_else(|cause| {
+                        Err(CallError::Garbled(format!("the call panicked: {}", super::text_of(&*cause))))
+                    });
+                    answer.map(|response| {
+                        let finite = are_finite(&response, &rebuilt);
+                        Answered { response, finite }
+                    })
+                }
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {

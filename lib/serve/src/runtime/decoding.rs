@@ -2,7 +2,6 @@
 //! groups at once.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use parm::Dtype;
@@ -10,6 +9,7 @@ use parm::codes::{self, Network};
 use parm::dtype::Float;
 use parm_engine::QueryId;
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
+use tokio::time::Instant;
 
 use super::coding::{Lost, Rebuilt, to_bytes};
 use super::spec::RowTensor;

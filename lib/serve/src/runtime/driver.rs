@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{CallId, Engine, GroupId, InstanceId, QueryId, Role, Time};
@@ -11,6 +11,7 @@ use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::checks::Scale;
 use super::classes::{Class, Classes};
@@ -236,7 +237,7 @@ impl Driver {
         let mut set = Time::MAX;
         loop {
             if let Some(at) = self.engine.wake().filter(|at| *at < set) {
-                alarm.as_mut().reset((self.options.origin + Duration::from_nanos(at)).into());
+                alarm.as_mut().reset(self.options.origin + Duration::from_nanos(at));
                 set = at;
             }
             let event = tokio::select! {

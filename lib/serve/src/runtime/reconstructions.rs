@@ -1,10 +1,11 @@
 //! Predictions are rebuilt, and compared with those that come after all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{Decode, QueryId, Time};
 use slab::Slab;
+use tokio::time::Instant;
 
 use super::Values;
 use super::checks::{is_finite, trust};

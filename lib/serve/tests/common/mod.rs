@@ -6,7 +6,6 @@ pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use bytes::Bytes;
 use parm::codes::{Network, NetworkError};
@@ -19,6 +18,7 @@ use parm_serving::runtime::{
     Spec, Values, coders,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// A call that an instance got, and the way to end it.
 pub(crate) struct Call {
