@@ -1,5 +1,8 @@
 //! What an engine is told at its start.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::Time;
 use crate::code::{CodeRule, MAX_WORKERS};
 
@@ -52,7 +55,7 @@ impl Default for Config {
             batch_delay: 0,
             batch_target: None,
             policy: Policy::None,
-            when: When::Grace(Delay::Percentile { share: 0.95, until_known: 100 * MS }),
+            when: When::default(),
             shadow: false,
             balance: Balance::Pull,
             deadline: 1000 * MS,
@@ -105,7 +108,8 @@ pub enum Completion {
 }
 
 /// When live agreement switches coding off.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Agreement {
     /// The last comparisons that count.
     pub window: usize,
@@ -113,8 +117,15 @@ pub struct Agreement {
     pub at_least: f64,
 }
 
+impl Default for Agreement {
+    fn default() -> Self {
+        Self { window: 1000, at_least: 0.5 }
+    }
+}
+
 /// When a query is answered with something else than its prediction.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "when", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum When {
     /// As soon as there is one, as ParM does.
     First,
@@ -124,8 +135,17 @@ pub enum When {
     Deadline,
 }
 
-/// A time to wait.
-#[derive(Clone, Copy, Debug, PartialEq)]
+impl Default for When {
+    fn default() -> Self {
+        Self::Grace(Delay::P95)
+    }
+}
+
+/// A time to wait: a fixed one, or one that follows the answers. Its JSON is `{"ms": 30}` or
+/// `{"percentile": 95, "until_known_ms": 100}`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "DelayJson", into = "DelayJson")]
+#[schemars(with = "DelayJson")]
 pub enum Delay {
     /// A fixed time.
     Fixed(Time),
@@ -138,10 +158,60 @@ pub enum Delay {
     },
 }
 
+/// A [`Delay`] in JSON.
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct DelayJson {
+    /// The time, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<f64>,
+    /// Or: the time within which so many percent of the last answers came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percentile: Option<f64>,
+    /// With a percentile: the time until enough answers came, in ms.
+    until_known_ms: f64,
+}
+
+impl Default for DelayJson {
+    fn default() -> Self {
+        Self { ms: None, percentile: None, until_known_ms: 100.0 }
+    }
+}
+
+impl TryFrom<DelayJson> for Delay {
+    type Error = String;
+
+    fn try_from(json: DelayJson) -> Result<Self, String> {
+        match (json.ms, json.percentile) {
+            (Some(ms), None) => Ok(Self::Fixed(ms::to_ns(ms)?)),
+            (None, Some(percent)) if (0.0..=100.0).contains(&percent) => {
+                Ok(Self::Percentile { share: percent / 100.0, until_known: ms::to_ns(json.until_known_ms)? })
+            }
+            (None, Some(percent)) => Err(format!("found percentile = {percent}, expected 0 to 100")),
+            _ => Err("expected a delay with either ms or percentile".to_owned()),
+        }
+    }
+}
+
+impl From<Delay> for DelayJson {
+    fn from(delay: Delay) -> Self {
+        match delay {
+            Delay::Fixed(time) => Self { ms: Some(ms::from_ns(time)), ..Self::default() },
+            Delay::Percentile { share, until_known } => Self {
+                percentile: Some(share * 100.0),
+                until_known_ms: ms::from_ns(until_known),
+                ..Self::default()
+            },
+        }
+    }
+}
+
 /// Sending again what is late.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Hedge {
     /// After what time at an instance; a percentile is one of the times of calls.
+    #[serde(rename = "after")]
     pub delay: Delay,
     /// Second calls for each first one, in the long run.
     pub budget: f64,
@@ -149,10 +219,18 @@ pub struct Hedge {
     pub burst: f64,
 }
 
+impl Default for Hedge {
+    fn default() -> Self {
+        Self { delay: Delay::P95, budget: 0.05, burst: 10.0 }
+    }
+}
+
 /// Which of several instances with room gets work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// The one that waits longest: with a capacity of one, a single queue.
+    #[default]
     Pull,
     /// The one whose last call was sent first.
     RoundRobin,
@@ -161,7 +239,8 @@ pub enum Balance {
 }
 
 /// When instances are taken out of rotation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Ejection {
     /// After so many failures in a row.
     pub failures: u32,
@@ -169,11 +248,56 @@ pub struct Ejection {
     /// about four, in which a call counts at most twice this, and of slow calls that were under way
     /// together only one. So it takes several slow calls one after the other.
     pub slowness: f64,
-    /// The time to the first probe; doubled with each ejection or failed probe in a row, to 64
+    /// The time to the first probe, in JSON in ms; doubled with each ejection or failed probe in a row, to 64
     /// times.
+    #[serde(rename = "probe_ms", with = "ms")]
+    #[schemars(with = "f64")]
     pub base: Time,
     /// The most instances of a role that are out at once, as a share of all, in 0..1.
     pub max_share: f64,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self { failures: 3, slowness: 10.0, base: 200 * MS, max_share: 0.9 }
+    }
+}
+
+/// Times in JSON: milliseconds.
+pub mod ms {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::MS;
+    use crate::Time;
+
+    /// A day, in ms: no time is longer.
+    const LONGEST: f64 = 86_400_000.0;
+
+    /// Milliseconds as nanoseconds.
+    ///
+    /// # Errors
+    /// A time that is negative, no number, or longer than a day.
+    pub fn to_ns(ms: f64) -> Result<Time, String> {
+        if (0.0..=LONGEST).contains(&ms) {
+            return Ok((ms * MS as f64).round() as Time);
+        }
+        Err(format!("found {ms}, expected a time in ms from 0 to {LONGEST}, a day"))
+    }
+
+    /// Nanoseconds as milliseconds.
+    #[must_use]
+    pub fn from_ns(time: Time) -> f64 {
+        time as f64 / MS as f64
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+    pub(super) fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(from_ns(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        to_ns(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A configuration that cannot work.
@@ -266,6 +390,9 @@ impl Config {
 }
 
 impl Delay {
+    /// The time within which 95 % of the last answers came.
+    const P95: Self = Self::Percentile { share: 0.95, until_known: 100 * MS };
+
     fn check(self) -> Result<(), ConfigError> {
         match self {
             Self::Fixed(_) => Ok(()),
@@ -310,4 +437,32 @@ fn share(name: &'static str, value: f64) -> Result<(), ConfigError> {
 
 fn number(name: &'static str, value: f64, good: bool, expected: &'static str) -> Result<(), ConfigError> {
     if good { Ok(()) } else { Err(ConfigError::Number { name, value, expected }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_read_as_they_are_written() {
+        let delay = |text: &str| serde_json::from_str::<Delay>(text).map_err(|error| error.to_string());
+        assert_eq!(delay(r#"{"ms": 1.5}"#), Ok(Delay::Fixed(1_500_000)));
+        let percentile = Delay::Percentile { share: 0.9, until_known: 7 * MS };
+        assert_eq!(delay(r#"{"percentile": 90, "until_known_ms": 7}"#), Ok(percentile));
+        assert_eq!(delay(r#"{"percentile": 95}"#), Ok(Delay::P95));
+        for written in [Delay::Fixed(3), Delay::Fixed(36 * MS), percentile, Delay::P95] {
+            assert_eq!(delay(&serde_json::to_string(&written).unwrap()), Ok(written));
+        }
+        for (text, expected) in [
+            ("{}", "either ms or percentile"),
+            (r#"{"ms": 1, "percentile": 2}"#, "either ms or percentile"),
+            (r#"{"percentile": 101}"#, "expected 0 to 100"),
+            (r#"{"ms": -1}"#, "expected a time in ms from 0 to 86400000, a day"),
+            (r#"{"ms": 86400001}"#, "a day"),
+            (r#"{"seconds": 1}"#, "unknown field"),
+        ] {
+            let error = delay(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
 }

@@ -41,7 +41,9 @@ mod views;
 pub use action::{Action, CodingOff, Decode, Outcome, Reason, Rejection};
 pub use arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
 pub use code::{CodeRule, MAX_WORKERS, Mask, Rule};
-pub use config::{Agreement, Balance, Completion, Config, ConfigError, Delay, Ejection, Hedge, Policy, When};
+pub use config::{
+    Agreement, Balance, Completion, Config, ConfigError, Delay, Ejection, Hedge, Policy, When, ms,
+};
 pub use counters::Counters;
 pub use engine::{Arrival, Engine};
 pub use state::{Call, Role, Roles, Task};

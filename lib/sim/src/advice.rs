@@ -1,7 +1,7 @@
 //! Which policy, code and k to take: candidates within a budget of instances, and the choice among them.
 
 use parm_serving::config::{
-    Answer, CodeChoice, Coded, Ejection, Hedge, Instances, Model, Placement, Redundancy,
+    CodeChoice, Coded, Ejection, Hedge, Instances, Model, Placement, Redundancy, When,
 };
 
 /// A code whose accuracy is known.
@@ -47,7 +47,7 @@ pub enum AdviceError {
 }
 
 /// Out when calls take half as long again as others, back after half a second.
-const EJECTION: Ejection = Ejection { failures: 3, slowness: 1.5, probe_ms: 500.0, max_share: 0.3 };
+const EJECTION: Ejection = Ejection { failures: 3, slowness: 1.5, base: 500_000_000, max_share: 0.3 };
 
 /// Policies of so many times the model's instances: nothing, hedging, two replicas, and each code with parity
 /// models apart, where there are instances enough, and pooled; answered at once and with grace, with the
@@ -64,7 +64,7 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
     let needed = base.synthetic_count();
     // A share of 1.33 is meant for a third.
     let all = ((needed as f64 * budget).round() as usize).max(needed);
-    let pooled = |name: &str, redundancy: Redundancy, answer: Answer, accuracy| Candidate {
+    let pooled = |name: &str, redundancy: Redundancy, answer: When, accuracy| Candidate {
         name: name.to_owned(),
         model: Model {
             redundancy,
@@ -80,7 +80,7 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
         model: Model { ejection: Some(EJECTION), ..of.model.clone() },
         accuracy: of.accuracy,
     };
-    let (grace, own) = (Answer::default(), [first.available; 2]);
+    let (grace, own) = (When::default(), [first.available; 2]);
     let mut found = vec![
         pooled("equal", Redundancy::None, grace, own),
         pooled("hedge", Redundancy::Hedge(Hedge::default()), grace, own),
@@ -99,7 +99,7 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
             let parity = |index| role(format!("parity-{index}"), (parities + code.r - 1 - index) / code.r);
             let mut apart = vec![role("deployed".to_owned(), needed)];
             apart.extend((0..code.r).map(parity));
-            for (how, answer) in [("apart, first", Answer::First), ("apart, grace", grace)] {
+            for (how, answer) in [("apart, first", When::First), ("apart, grace", grace)] {
                 let mut candidate = pooled(&name(how), redundancy.clone(), answer, accuracy);
                 candidate.model.placement = Placement::Apart;
                 candidate.model.instances.clone_from(&apart);

@@ -12,7 +12,7 @@ use parm_engine::{Mask, Role, Roles};
 use schemars::Schema;
 
 use super::{
-    CodeChoice, Config, Delay, Embedded, Files, Instances, Limits, Management, Model, Placement, Redundancy,
+    CodeChoice, Config, Embedded, Files, Instances, Limits, Management, Model, Placement, Redundancy,
     ServedCode, Tls, policy,
 };
 use crate::client;
@@ -333,14 +333,6 @@ impl Model {
             policy::calibration_of(coded)
                 .map_err(|problem| value(&format!("{at}.redundancy.calibration"), problem))?;
         }
-        let delays = match &self.redundancy {
-            Redundancy::Hedge(hedge) => Some(hedge.after),
-            Redundancy::Coded(coded) => coded.hedge.as_ref().map(|hedge| hedge.after),
-            _ => None,
-        };
-        for delay in delays.into_iter().chain(self.answer.delay()) {
-            delay.check(at)?;
-        }
         let code =
             policy::code_of(self).map_err(|problem| value(&format!("{at}.redundancy.code"), problem))?;
         self.check_tensors(code.as_ref())
@@ -475,21 +467,6 @@ impl Instances {
             }
         }
         Ok(roles)
-    }
-}
-
-impl Delay {
-    fn check(&self, at: &str) -> Result<(), ConfigError> {
-        match (self.ms, self.percentile) {
-            (Some(ms), None) => milliseconds(&format!("{at}: ms"), ms),
-            (None, Some(percent)) if (0.0..=100.0).contains(&percent) => {
-                milliseconds(&format!("{at}: until_known_ms"), self.until_known_ms)
-            }
-            (None, Some(percent)) => {
-                Err(value(at, format!("found percentile = {percent}, expected 0 to 100")))
-            }
-            _ => Err(value(at, "expected a delay with either ms or percentile")),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use parm_engine::{Agreement, Balance, Delay, Ejection, Hedge, When};
 use parm_workload::faults::{Behavior, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -201,7 +202,7 @@ pub struct Model {
     /// Whether instances have one role each.
     pub placement: Placement,
     /// When a query is answered with something else than its prediction.
-    pub answer: Answer,
+    pub answer: When,
     /// Measure what would be rebuilt, but never answer with it.
     pub shadow: bool,
     /// The answer where there is none.
@@ -250,7 +251,7 @@ impl Default for Model {
             parameters: ParametersPolicy::default(),
             redundancy: Redundancy::default(),
             placement: Placement::default(),
-            answer: Answer::default(),
+            answer: When::default(),
             shadow: false,
             fallback: Fallback::default(),
             non_finite: NonFinite::default(),
@@ -373,24 +374,6 @@ impl Redundancy {
     }
 }
 
-/// Sending again what is late.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Hedge {
-    /// After what time at an instance.
-    pub after: Delay,
-    /// Second calls for each first one, in the long run.
-    pub budget: f64,
-    /// Second calls that may be saved up.
-    pub burst: f64,
-}
-
-impl Default for Hedge {
-    fn default() -> Self {
-        Self { after: Delay::percentile(95.0), budget: 0.05, burst: 10.0 }
-    }
-}
-
 /// Coding groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -491,22 +474,6 @@ fn one() -> usize {
     1
 }
 
-/// When the live agreement switches coding off.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Agreement {
-    /// The last comparisons that count.
-    pub window: usize,
-    /// The least share of them that agree.
-    pub at_least: f64,
-}
-
-impl Default for Agreement {
-    fn default() -> Self {
-        Self { window: 1000, at_least: 0.5 }
-    }
-}
-
 /// Where models are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -516,58 +483,6 @@ pub enum Placement {
     Apart,
     /// All instances have all roles but that of the approximate model, unless they say otherwise.
     Pooled,
-}
-
-/// When a query is answered with something else than its prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "when", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Answer {
-    /// As soon as there is one, as ParM does.
-    First,
-    /// When the query has waited so long, or its prediction cannot come any more.
-    Grace(Delay),
-    /// At the deadline, or when its prediction cannot come any more.
-    Deadline,
-}
-
-impl Default for Answer {
-    fn default() -> Self {
-        Self::Grace(Delay::percentile(95.0))
-    }
-}
-
-/// A time to wait: a fixed one, or one that follows the answers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Delay {
-    /// The time, in ms.
-    pub ms: Option<f64>,
-    /// Or: the time within which so many percent of the last answers came.
-    pub percentile: Option<f64>,
-    /// With a percentile: the time until enough answers came, in ms.
-    pub until_known_ms: f64,
-}
-
-impl Default for Delay {
-    fn default() -> Self {
-        Self { ms: None, percentile: None, until_known_ms: 100.0 }
-    }
-}
-
-impl Answer {
-    pub(crate) fn delay(self) -> Option<Delay> {
-        match self {
-            Self::Grace(delay) => Some(delay),
-            Self::First | Self::Deadline => None,
-        }
-    }
-}
-
-impl Delay {
-    /// The time within which so many percent of the last answers came.
-    fn percentile(percent: f64) -> Self {
-        Self { percentile: Some(percent), ..Self::default() }
-    }
 }
 
 /// The answer where there is none.
@@ -590,40 +505,6 @@ pub enum NonFinite {
     Pass,
     /// A request with one is told 400.
     Refuse,
-}
-
-/// Which of several free instances gets work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balance {
-    /// The one that waits longest: a single queue.
-    #[default]
-    Pull,
-    /// The one whose last call was sent first.
-    RoundRobin,
-    /// The one with the fewest calls.
-    LeastOutstanding,
-}
-
-/// When instances are taken out of rotation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ejection {
-    /// After so many failures in a row.
-    pub failures: u32,
-    /// When its calls, several one after the other, take so many times the median of its role, or
-    /// of 0.1 ms.
-    pub slowness: f64,
-    /// The time to the first probe, in ms; doubled with each failed one, to 64 times.
-    pub probe_ms: f64,
-    /// The most instances of a role that are out at once, as a share of all.
-    pub max_share: f64,
-}
-
-impl Default for Ejection {
-    fn default() -> Self {
-        Self { failures: 3, slowness: 10.0, probe_ms: 200.0, max_share: 0.9 }
-    }
 }
 
 /// Instances of one kind: `remote`, `embedded` or `synthetic`.

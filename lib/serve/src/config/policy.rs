@@ -8,9 +8,9 @@ use parm::code_dir::RunsOn;
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeError, InterpolatingCode, Redundancy as Workers};
 use parm::{CodeFile, LinearCode};
-use parm_engine::{CodeRule, Completion, Policy, Time, When};
+use parm_engine::{CodeRule, Completion, Policy, Time};
 
-use super::{Agreement, Answer, Balance, CodeChoice, Coded, Delay, Ejection, Hedge, Model, Redundancy};
+use super::{CodeChoice, Coded, Model, Redundancy};
 
 /// A code, as a server needs it.
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, String> {
     let policy = match &model.redundancy {
         Redundancy::None => Policy::None,
         Redundancy::Replicate { copies } => Policy::Replicate(*copies),
-        Redundancy::Hedge(of) => Policy::Hedge(hedge(of)),
+        Redundancy::Hedge(of) => Policy::Hedge(*of),
         Redundancy::Cheap => Policy::Cheap,
         Redundancy::Coded(of) => coded(model, of)?,
     };
@@ -191,24 +191,16 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, String> {
         batch_delay: ns(model.batch.delay_ms),
         batch_target: model.batch.target_ms.map(ns),
         policy,
-        when: match model.answer {
-            Answer::First => When::First,
-            Answer::Grace(delay) => When::Grace(wait(delay)),
-            Answer::Deadline => When::Deadline,
-        },
+        when: model.answer,
         shadow: model.shadow,
-        balance: match model.balance {
-            Balance::Pull => parm_engine::Balance::Pull,
-            Balance::RoundRobin => parm_engine::Balance::RoundRobin,
-            Balance::LeastOutstanding => parm_engine::Balance::LeastOutstanding,
-        },
+        balance: model.balance,
         deadline: ns(model.deadline_ms),
         call_timeout: ns(model.call_timeout_ms),
         max_attempts: model.attempts,
         max_queries: model.max_queries,
         max_queue: model.max_queue,
         cancel_running: model.cancel_running,
-        ejection: model.ejection.as_ref().map(ejection),
+        ejection: model.ejection,
     };
     config.check().map_err(|error| error.to_string())?;
     Ok(config)
@@ -216,41 +208,14 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, String> {
 
 fn coded(model: &Model, coded: &Coded) -> Result<Policy, String> {
     let code = code_of(model)?.ok_or("found no code")?;
-    let agreement = coded
-        .agreement
-        .as_ref()
-        .map(|&Agreement { window, at_least }| parm_engine::Agreement { window, at_least });
     Ok(Policy::Coded {
         code: code.rule()?,
         version: 0,
         group_delay: ns(coded.group_delay_ms),
         completion: if coded.complete { Completion::Known } else { Completion::Shorter },
-        agreement,
-        hedge: coded.hedge.as_ref().map(hedge),
+        agreement: coded.agreement,
+        hedge: coded.hedge,
     })
-}
-
-fn hedge(hedge: &Hedge) -> parm_engine::Hedge {
-    parm_engine::Hedge { delay: wait(hedge.after), budget: hedge.budget, burst: hedge.burst }
-}
-
-fn ejection(ejection: &Ejection) -> parm_engine::Ejection {
-    parm_engine::Ejection {
-        failures: ejection.failures,
-        slowness: ejection.slowness,
-        base: ns(ejection.probe_ms),
-        max_share: ejection.max_share,
-    }
-}
-
-fn wait(delay: Delay) -> parm_engine::Delay {
-    match (delay.ms, delay.percentile) {
-        (Some(ms), _) => parm_engine::Delay::Fixed(ns(ms)),
-        (None, percent) => parm_engine::Delay::Percentile {
-            share: percent.unwrap_or(95.0) / 100.0,
-            until_known: ns(delay.until_known_ms),
-        },
-    }
 }
 
 /// Milliseconds, which the check of the configuration bounds, in nanoseconds.
