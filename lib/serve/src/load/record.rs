@@ -66,7 +66,7 @@ pub struct Record {
     pub ended_ns: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The status code over HTTP of the server's error, or the one that stands for it.
+    /// The status code over HTTP of the server's error; over gRPC, the one that stands for its code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Rows that were rebuilt.
@@ -139,7 +139,7 @@ impl Record {
                     CallError::Garbled(_) | CallError::Mismatched(_) => Outcome::Garbled,
                 };
                 if let CallError::Refused(said) | CallError::Failed(said) = &error {
-                    self.status = Some(said.status.http());
+                    self.status = Some(said.http());
                 }
                 self.error = Some(error.to_string());
             }
@@ -216,6 +216,11 @@ mod tests {
             (CallError::Timeout(Duration::from_secs(1)), "timeout"),
             (CallError::Refused(said(Status::InvalidArgument)), "refused-400"),
             (CallError::Failed(said(Status::Unavailable)), "failed-503"),
+            (CallError::Refused(Error::from_http(401, "no")), "refused-401"),
+            (CallError::Refused(Error::from_http(422, "no")), "refused-422"),
+            (CallError::Failed(Error::from_http(429, "no")), "failed-429"),
+            (CallError::Failed(Error::from_http(502, "no")), "failed-502"),
+            (CallError::Failed(Error::from_http(408, "no")), "failed-408"),
             (CallError::Garbled("what".to_owned()), "garbled"),
         ] {
             let mut record = Record::new(1.0, 0, 0, Outcome::GivenUp);
