@@ -235,7 +235,7 @@ impl Engine {
                 self.record_coded(group);
                 self.worker_answered(group, worker);
             }
-            (_, Owner::Group(_)) => self.despair(work.owner),
+            (_, Owner::Group(_)) => self.fail_unanswerable(work.owner),
             _ => {}
         }
         self.settle(work.owner);
@@ -253,11 +253,26 @@ impl Engine {
         self.call_failed(call, instance);
     }
 
+    /// A call was broken off that [`crate::Action::Cancel`] named and that [`Engine::call`] still knew. It is
+    /// neither an answer nor a failure: nothing is learnt of its instance.
+    pub fn cancelled(&mut self, now: Time, call: CallId) {
+        self.begin(now);
+        let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
+            self.counters.ignored += 1;
+            return;
+        };
+        self.counters.calls_cancelled += 1;
+        let work = self.end_call(call, instance);
+        self.retry(work);
+        self.settle(work.owner);
+        self.has_room(instance);
+    }
+
     /// The driver rebuilt what [`crate::Action::Rebuild`] told it to; false if it cannot be given, such as one
     /// that is not finite.
     pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
         self.begin(now);
-        // It may have been answered or cancelled in the same event.
+        // It may have been answered or cancelled meanwhile.
         let Some(held) = self.queries.get_mut(query) else { return };
         let Some(decode) = held.rebuilding.take() else {
             self.counters.ignored += 1;
@@ -279,7 +294,7 @@ impl Engine {
         } else if due {
             self.finish(query, Outcome::Default(Reason::Deadline));
         } else {
-            self.despair_of(batch);
+            self.fail_unanswerable_of(batch);
         }
         self.actions.extend(later);
         self.settle(Owner::Batch(batch));

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parm::DeviceChoice;
+use parm::codes::{Network, NetworkError};
 use parm_engine::{Mask, Role, Roles};
 use schemars::Schema;
 
@@ -14,9 +16,9 @@ use super::{
     ServedCode, Tls, policy,
 };
 use crate::client;
-use crate::fleet::{self, Embed};
-use crate::lane::{Networks, Spec, coders};
 use crate::oip::ModelMetadata;
+use crate::runtime::membership::{self, Embed};
+use crate::runtime::{Spec, coders};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +237,7 @@ impl Config {
             let at = format!("models[{index}]");
             let model = &on_cpu(model);
             let code = policy::code_of(model).map_err(|problem| value(&at, problem))?;
-            let names = fleet::role_names(model, code.as_ref());
+            let names = membership::role_names(model, code.as_ref());
             for (number, instances) in model.instances.iter().enumerate() {
                 let Some(embedded) = &instances.embedded else { continue };
                 let make = || {
@@ -246,8 +248,11 @@ impl Config {
                 };
                 make().map_err(|problem| value(&format!("{at}.instances[{number}]"), problem))?;
             }
-            for file in code.iter().flat_map(ServedCode::files) {
-                embed.network(file, model).map_err(|problem| value(&at, problem))?;
+            if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+                && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
+            {
+                let network = |file: &Path, group: &[usize]| embed.network(file, model, group);
+                coders(&spec, coded, code, &network).map_err(|problem| value(&at, problem))?;
             }
         }
         Ok(())
@@ -327,7 +332,7 @@ impl Model {
             && code.files().next().is_none()
             && let Ok(spec) = Spec::new(self, &ModelMetadata::default())
         {
-            coders(&spec, coded, code, Networks::default()).map_err(|problem| ("redundancy", problem))?;
+            coders(&spec, coded, code, &no_network).map_err(|problem| ("redundancy", problem))?;
         }
         Ok(())
     }
@@ -543,4 +548,9 @@ fn milliseconds(field: &str, ms: f64) -> Result<(), ConfigError> {
 
 fn value(field: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Value { field: field.to_owned(), problem: problem.into() }
+}
+
+/// Networks are not loaded to check a configuration: codes that have some are not checked so.
+fn no_network(_: &Path, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+    Err(NetworkError("it is not loaded here".to_owned()))
 }

@@ -1,21 +1,23 @@
-//! Instances that do as a test says, and lanes around them.
+//! Instances that do as a test says, and runtimes around them.
 #![allow(dead_code)] // each test file uses its part
 
 pub(crate) mod http;
 pub(crate) mod server;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parm::codes::{Network, NetworkError};
 use parm_engine::Roles;
 use parm_serving::config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_serving::instance::{Answer, CallContext, CallError, Headers, Instance};
-use parm_serving::lane::{
-    Ask, Coding, Lane, Member, Networks, Options, PassedParameters, Payload, RoleNames, RowAnswer, Spec,
-    Values, coders,
-};
 use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
+use parm_serving::runtime::{
+    Ask, Coding, LoadNetwork, Member, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime,
+    Spec, Values, coders,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// A call that an instance got, and the way to end it.
@@ -113,11 +115,16 @@ pub(crate) fn model(more: &str) -> Model {
     Config::parse(&text).unwrap().models.remove(0)
 }
 
-pub(crate) fn lane(model: &Model) -> Lane {
+pub(crate) fn runtime(model: &Model) -> Runtime {
+    runtime_with(model, &no_network)
+}
+
+/// As [`runtime`], with networks for what is learned.
+pub(crate) fn runtime_with(model: &Model, load: &LoadNetwork<'_>) -> Runtime {
     let spec = Arc::new(Spec::new(model, &ModelMetadata::default()).unwrap());
     let coding = code_of(model).unwrap().map(|code| {
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
-        let (inputs, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
+        let (inputs, encoder, decoder) = coders(&spec, coded, &code, load).unwrap();
         let made_for = coded.made_for.clone();
         let (parities, k) = (code.parities(), code.k);
         let max_scale = coded.max_scale;
@@ -128,7 +135,7 @@ pub(crate) fn lane(model: &Model) -> Lane {
         cheap: "m-cheap".to_owned(),
         parity: (0..4).map(|parity| format!("m-parity-{parity}")).collect(),
     };
-    Lane::start(Options {
+    Runtime::start(Options {
         engine: engine_config(model).unwrap(),
         spec: Some(spec),
         coding,
@@ -142,8 +149,13 @@ pub(crate) fn lane(model: &Model) -> Lane {
     .unwrap()
 }
 
-/// An instance of a lane whose calls a test ends by hand.
-pub(crate) async fn puppet(lane: &Lane, roles: Roles) -> mpsc::UnboundedReceiver<Call> {
+/// There are no networks.
+pub(crate) fn no_network(_: &Path, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+    Err(NetworkError("there is none".to_owned()))
+}
+
+/// An instance of a runtime whose calls a test ends by hand.
+pub(crate) async fn puppet(runtime: &Runtime, roles: Roles) -> mpsc::UnboundedReceiver<Call> {
     let (puppet, calls, _) = Puppet::new();
     let member = Member {
         instance: Arc::new(puppet),
@@ -154,7 +166,7 @@ pub(crate) async fn puppet(lane: &Lane, roles: Roles) -> mpsc::UnboundedReceiver
         most_rows: None,
         suspected: Arc::default(),
     };
-    lane.join(member).await.unwrap();
+    runtime.join(member).await.unwrap();
     calls
 }
 
@@ -176,13 +188,32 @@ pub(crate) fn linear(row: &[f32]) -> Vec<f32> {
     vec![row[0], 2.0 * row[0]]
 }
 
-pub(crate) fn asked(lane: &Lane, ask: Ask) -> tokio::task::JoinHandle<Result<Vec<RowAnswer>, Error>> {
-    let lane = lane.clone();
-    tokio::spawn(async move { lane.ask(ask).await })
+pub(crate) fn asked(runtime: &Runtime, ask: Ask) -> tokio::task::JoinHandle<Result<Vec<RowAnswer>, Error>> {
+    let runtime = runtime.clone();
+    tokio::spawn(async move { runtime.ask(ask).await })
 }
 
 /// The first output of an answer.
 pub(crate) fn values(answer: &RowAnswer) -> Vec<f32> {
     let Values::Row(outputs) = &answer.values else { panic!("{answer:?}") };
     floats(&outputs[0])
+}
+
+/// A code directory for k = 2, queries and predictions of 2 floats, with a learned encoder `e.pt` and a learned
+/// decoder `d.pt` that are empty; it has a row of weights for each parity.
+pub(crate) fn learned_code(name: &str, weights: &[[f64; 2]]) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("parm-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for part in ["e.pt", "d.pt"] {
+        std::fs::write(folder.join(part), "").unwrap();
+    }
+    let file = serde_json::json!({
+        "format": 1, "code": "learned", "k": 2, "r": weights.len(), "weights": weights, "query_shape": [2],
+        "prediction_shape": [2], "output": "logits", "runs_on": "deployed", "parity": [], "encoder": "e.pt",
+        "decoder": "d.pt", "deployed": {"sha256": "", "name": ""},
+        "scores": {"A_a": null, "A_d": null, "agreement": null, "n": 0},
+        "made_by": {"version": "", "command": ""},
+    });
+    std::fs::write(folder.join("code.json"), file.to_string()).unwrap();
+    folder
 }

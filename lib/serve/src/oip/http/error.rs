@@ -45,6 +45,7 @@ pub fn decode_error(code: u16, body: &[u8]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oip::Status;
 
     #[test]
     fn errors_go_both_ways() {

@@ -1,4 +1,4 @@
-//! The instances of a model: made, waited for, warmed up, and brought into its lane.
+//! The instances of a model: made, waited for, warmed up, and brought into its runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parm::codes::{Network, NetworkError};
 use parm_engine::{InstanceId, Roles};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 use crate::client;
 use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
 use crate::instance::{CallContext, CallError, Instance, SyntheticInstance, within};
-use crate::lane::{Lane, Member, Network, RoleNames, Spec};
 use crate::oip::{Chunks, InferRequest, Parameters, Tensor};
+use crate::runtime::{Member, RoleNames, Runtime, Spec};
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -39,11 +40,11 @@ pub trait Embed: Send + Sync + 'static {
         code: Option<&ServedCode>,
     ) -> Result<Arc<dyn Instance>, String>;
 
-    /// A learned encoder or decoder of a model.
+    /// A learned encoder or decoder of a model, loaded for groups of this shape, `[rows, …]`.
     ///
     /// # Errors
     /// What went wrong.
-    fn network(&self, file: &Path, model: &Model) -> Result<Arc<dyn Network>, String>;
+    fn network(&self, file: &Path, model: &Model, group: &[usize]) -> Result<Arc<dyn Network>, NetworkError>;
 }
 
 /// No models inside this process.
@@ -61,8 +62,8 @@ impl Embed for NoModels {
         Err("this program has no embedded models".to_owned())
     }
 
-    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
-        Err("this program has no embedded models".to_owned())
+    fn network(&self, _: &Path, _: &Model, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+        Err(NetworkError("this program has no embedded models".to_owned()))
     }
 }
 
@@ -76,7 +77,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) body_bytes: usize,
 }
 
-/// An instance that may join a lane.
+/// An instance that may join a runtime.
 #[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) instance: Arc<dyn Instance>,
@@ -175,9 +176,9 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
     Ok(made)
 }
 
-/// What brings instances into a lane and keeps it up to date. Dropping it stops that; instances that
+/// What brings instances into a runtime and keeps it up to date. Dropping it stops that; instances that
 /// joined stay.
-pub(crate) struct Fleet {
+pub(crate) struct Membership {
     _tasks: JoinSet<()>,
 }
 
@@ -231,7 +232,7 @@ impl LastReason {
 /// What instances that join must know.
 #[derive(Clone)]
 pub(crate) struct Joining {
-    pub(crate) lane: Lane,
+    pub(crate) runtime: Runtime,
     pub(crate) names: Arc<RoleNames>,
     pub(crate) version: String,
     /// The request that warms up an instance, and how often it is sent.
@@ -242,7 +243,7 @@ pub(crate) struct Joining {
     pub(crate) reason: SharedReason,
 }
 
-impl Fleet {
+impl Membership {
     pub(crate) fn start(candidates: Candidates, joining: &Joining) -> Self {
         let mut tasks = JoinSet::new();
         for candidate in candidates.fixed {
@@ -292,7 +293,7 @@ impl Joining {
             most_rows,
             suspected: Arc::clone(&suspected),
         };
-        let id = self.lane.join(member).await.ok()?;
+        let id = self.runtime.join(member).await.ok()?;
         if roles.deployed {
             let joined = Joined { id, name, instance, alive: true, suspected: Arc::clone(&suspected) };
             self.deployed.send_modify(|deployed| deployed.push(joined));
@@ -439,8 +440,8 @@ impl Joining {
 
     fn leave(&self, instance: InstanceId) {
         self.deployed.send_modify(|deployed| deployed.retain(|joined| joined.id != instance));
-        // A lane that has stopped has no instances.
-        let _ = self.lane.leave(instance);
+        // A runtime that has stopped has no instances.
+        let _ = self.runtime.leave(instance);
     }
 }
 
@@ -463,7 +464,7 @@ impl Named {
 
 /// A request of one row of zeros.
 pub(crate) fn zeros(spec: &Spec, names: &RoleNames, version: &str) -> InferRequest {
-    let tensor = |input: &crate::lane::RowTensor| Tensor {
+    let tensor = |input: &crate::runtime::RowTensor| Tensor {
         name: input.name.clone(),
         datatype: input.datatype,
         shape: input.shape_of(1),
