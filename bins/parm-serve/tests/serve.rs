@@ -265,6 +265,7 @@ fn check_config_loads_embedded_models_and_their_codes() {
         let text = format!(
             r#"{{"models": [{{"name": "m", "placement": "pooled", "files": {{"deployed": "{deployed}"}},
                 "inputs": [{{"name": "x", "datatype": "FP32", "shape": {shape}}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}],
                 "redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": "{directory}"}}}},
                 "instances": [{{"embedded": {{"device": "cuda"}}}}]}}]}}"#
         );
