@@ -146,7 +146,7 @@ SHORT, LONG = 1, 6
 
 def training(epochs):
     ours = [BIN / "parm-train", "parity", "--recipe", "paper", "--base", mlp, "--code", "sum", "-k", "2"]
-    ours += ["--data", digits, "--labels", classes, "--epochs", str(epochs), "-o", SCRATCH / "code", "--device", "cpu"]
+    ours += ["--data", digits, "--labels", classes, "--epochs", str(epochs), "-o", SCRATCH / "code", "--force", "--device", "cpu"]
     peer = [sys.executable, HERE.parent / "experiments" / "epoch.py", mlp, digits, classes, "2", str(epochs)]
     return ours, peer
 

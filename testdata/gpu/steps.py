@@ -49,7 +49,7 @@ class Check:
         labels = self.save(f"{kind}-noise-labels.npy", (np.arange(rows) * (classes - 1) // (rows - 1)).astype("i4"))
         self.tools.on_device(
             "train", "base", "--data", data, "--labels", labels, "--model", kind, "--epochs", 1, "--batch", rows,
-            "--validation", 0, "--lr", "0.0001", "-o", path,
+            "--validation", 0, "--lr", "0.0001", "--force", "-o", path,
         )
         return path
 

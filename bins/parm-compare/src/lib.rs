@@ -12,6 +12,7 @@ mod scheme;
 use std::io::Write as _;
 
 use anyhow::{Context, Result, ensure};
+use parm::counted;
 use parm::npy::RowBuffer;
 use parm_cli::input::check_stdin;
 use parm_cli::tools::compare::Compare;
@@ -68,7 +69,7 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     options.common.count(
         io,
         "parm-compare",
-        &format!("compared {} schemes on {count} queries", schemes.len()),
+        &format!("compared {} on {}", counted(schemes.len(), "scheme"), counted(count, "query")),
     );
     Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use parm::counted;
 use serde_json::json;
 
 use crate::evaluate::Evaluation;
@@ -10,10 +11,11 @@ use crate::evaluate::Evaluation;
 pub(crate) fn as_table(results: &[Evaluation], rate: f64) -> String {
     let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
     let mut table = String::new();
+    let width = results.iter().map(|result| result.name.chars().count()).max().unwrap_or(0).max(16) + 1;
     // Writing to a string cannot fail.
     let _ = writeln!(
         table,
-        "{:<17}{:>4}{:>7}{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
+        "{:<width$}{:>4}{:>7}{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
         "code",
         "k",
         "extra",
@@ -36,7 +38,7 @@ pub(crate) fn as_table(results: &[Evaluation], rate: f64) -> String {
         let interval = result.interval.map(|interval| format!("{:.4}-{:.4}", interval.low, interval.high));
         let _ = writeln!(
             table,
-            "{:<17}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
+            "{:<width$}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
             result.name,
             result.k,
             100.0 * result.extra as f64 / result.k as f64,
@@ -102,10 +104,10 @@ fn recommendation(results: &[Evaluation]) -> String {
     match best {
         None => "recommended: do not code; no code is surely better than the baselines at equal cost".into(),
         Some((code, (_, baseline))) => format!(
-            "recommended: {} with k = {} and {} extra workers a group: A_all {:.4}, where {} has {:.4}",
+            "recommended: {} with k = {} and {} a group: A_all {:.4}, where {} has {:.4}",
             code.name,
             code.k,
-            code.extra,
+            counted(code.extra, "extra worker"),
             code.all.unwrap_or_default(),
             baseline.name,
             baseline.all.unwrap_or_default()

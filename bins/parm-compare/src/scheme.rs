@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use parm::CodeFile;
+use anyhow::{Context, Result, ensure};
 use parm::codes::{Code, InterpolatingCode, LinearCode, Redundancy};
+use parm::{CodeFile, counted};
+use parm_cli::Usage;
 use parm_cli::tools::compare::{Compare, Interpolation};
 
 use crate::answers::Queries;
@@ -51,6 +52,7 @@ impl Scheme {
 }
 
 /// A code that was trained.
+#[derive(Clone)]
 pub(crate) struct Trained {
     pub(crate) file: CodeFile,
     pub(crate) directory: PathBuf,
@@ -62,31 +64,31 @@ impl Trained {
         self.directory.join(name)
     }
 
-    /// What it is called in the table.
-    fn name(&self) -> String {
+    /// What it is called in the table: by its directory, too, if another one of its size is of its kind.
+    fn name(&self, all: &[Self]) -> String {
         let decoder = if self.file.decoder.is_some() { ", learned decoder" } else { "" };
-        format!("{} (trained{decoder})", self.file.code)
+        let kind = |of: &Self| (of.file.code.clone(), of.file.decoder.is_some(), of.file.k, of.file.r);
+        let alike = all.iter().filter(|other| kind(other) == kind(self)).count();
+        let directory = if alike > 1 { format!(", {}", self.directory.display()) } else { String::new() };
+        format!("{} (trained{decoder}{directory})", self.file.code)
     }
 }
 
 /// All schemes, by k and extra workers, baselines first.
 pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> {
-    let mut trained = Vec::new();
+    let mut trained: Vec<Trained> = Vec::new();
     for directory in &options.code_dir {
         let file = CodeFile::load(directory)?;
-        let name = directory.display();
-        ensure!(
-            file.query_shape == queries.shape,
-            "{}: found queries of shape {:?}, but the code {name} was trained for {:?}",
-            options.data,
-            queries.shape,
-            file.query_shape
-        );
-        trained.push((directory, file));
+        file.check_queries(directory, &queries.shape).with_context(|| options.data.to_string())?;
+        file.check_model(directory, &options.model)?;
+        if trained.iter().any(|other| other.directory == *directory) {
+            return Err(Usage::error(format!("--code-dir {}: given twice", directory.display())));
+        }
+        trained.push(Trained { file, directory: directory.clone() });
     }
     let asked =
         options.k.iter().flat_map(|&k| options.lost.iter().map(move |&lost| (k as usize, lost as usize)));
-    let own = trained.iter().map(|(_, file)| (file.k, file.r));
+    let own = trained.iter().map(|Trained { file, .. }| (file.k, file.r));
     let mut sizes: Vec<(usize, usize)> = asked.chain(own).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -95,19 +97,18 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
     for (k, extra) in sizes {
         ensure!(
             queries.count >= k,
-            "{}: found {} rows, expected at least one group of k = {k}",
+            "{}: found {}, expected at least one group of k = {k}",
             options.data,
-            queries.count
+            counted(queries.count, "row")
         );
         let mut add = |name: &str, code: Box<dyn Code + Sync>, runs| {
             schemes.push(Scheme { name: name.into(), extra, code, runs });
         };
         add("none", Box::new(LinearCode::none(k)?), Runs::Copies);
         add("replicate", Box::new(LinearCode::replicate(k, extra)?), Runs::Copies);
-        for (directory, file) in trained.iter().filter(|(_, file)| (file.k, file.r) == (k, extra)) {
-            let linear = file.linear()?;
-            let trained = Trained { file: file.clone(), directory: (*directory).clone() };
-            add(&trained.name(), Box::new(linear), Runs::Trained(Box::new(trained)));
+        for code in trained.iter().filter(|code| (code.file.k, code.file.r) == (k, extra)) {
+            let runs = Runs::Trained(Box::new(code.clone()));
+            add(&code.name(&trained), Box::new(code.file.linear()?), runs);
         }
         let redundancy = Redundancy { stragglers: extra, byzantine: 0 };
         let points = options.points.into();

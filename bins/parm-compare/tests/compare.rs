@@ -156,3 +156,35 @@ fn what_does_not_fit_is_refused() {
     let outcome = call("-m base.safetensors --data few.npy --labels few.npy -k 2");
     assert!(outcome.stderr.contains("expected labels: one integer a row"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_code_for_another_model_is_refused_and_codes_of_one_kind_have_their_directories_in_their_names() {
+    let folder = stage();
+    let train = |what: &str| {
+        let call = Tool::new("parm-train").args(what).arg("--data").arg(digits("train.npy"));
+        call.within(folder.path()).run().output()
+    };
+    let _ = train("parity --base base.safetensors --code sum -k 2 --epochs 1 -o others");
+    let call = "-k 2 --codes berrut --code-dir pairs --code-dir others --json --draws 1 --threads 1";
+    let report: Value = serde_json::from_slice(&compare(folder.path(), call).output()).unwrap();
+    let names: Vec<_> =
+        report["rows"].as_array().unwrap().iter().map(|row| row["code"].as_str().unwrap()).collect();
+    assert_eq!(names, ["none", "replicate", "sum (trained, pairs)", "sum (trained, others)", "berrut"]);
+
+    let refused = |call: &str, code: i32, message: &str| {
+        let outcome = compare(folder.path(), call);
+        assert_eq!((outcome.code, outcome.stdout.len()), (code, 0), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+    };
+    refused("-k 2 --code-dir pairs --code-dir pairs", 2, "--code-dir pairs: given twice");
+    let path = folder.path().join("others/code.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    file["deployed"]["sha256"] = "00".into();
+    std::fs::write(&path, file.to_string()).unwrap();
+    refused("-k 2 --code-dir pairs --code-dir others", 1, "base.safetensors: found the SHA-256 ");
+    refused("-k 2 --code-dir others", 1, "the model that others was trained for");
+    // A code of which that is not known is compared.
+    file.as_object_mut().unwrap().remove("deployed");
+    std::fs::write(&path, file.to_string()).unwrap();
+    let _ = compare(folder.path(), "-k 2 --codes berrut --code-dir others --draws 1").output();
+}

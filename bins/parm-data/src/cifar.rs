@@ -1,6 +1,7 @@
 //! CIFAR-10 and CIFAR-100.
 
 use anyhow::Result;
+use parm::counted;
 use parm::npy::RowLayout;
 use parm_cli::options::Common;
 use parm_cli::tools::data::{Cifar, Normalize, Split};
@@ -36,7 +37,7 @@ pub(crate) fn cifar(options: &Cifar, common: &Common, io: &mut Io) -> Result<Str
         anyhow::Ok(())
     })?;
     pair.commit(set.classes(), io)?;
-    Ok(format!("read {} images of 3x32x32", set.count()))
+    Ok(format!("read {} of 3x32x32", counted(set.count(), "image")))
 }
 
 /// Whether to read what a set has to train with, or to test with, where it has nothing else.

@@ -1,6 +1,7 @@
 //! The files of a set: which are left out, and their order.
 
 use anyhow::{Result, bail};
+use parm::counted;
 use parm_cli::Io;
 use parm_cli::options::Common;
 use parm_cli::tools::data::Listing;
@@ -18,14 +19,21 @@ pub(crate) fn check_left_out(
     io: &mut Io,
 ) -> Result<()> {
     let Some(first) = folder.left_out.first() else { return Ok(()) };
-    let files = if folder.left_out.len() == 1 { "file" } else { "files" };
-    let message =
-        format!("left out {} {files} that are no {what}, first {}", folder.left_out.len(), first.display());
+    let files = counted(folder.left_out.len(), "file");
+    let message = format!("left out {files} that are no {what}, first {}", first.display());
     if strict {
         bail!("{message} (--strict)");
     }
     common.warn(io, "parm-data", &message);
     Ok(())
+}
+
+/// What a folder has beside its examples and what is warned of, for the line that --verbose prints.
+pub(crate) fn beside(folder: &Folder) -> String {
+    match folder.hidden {
+        0 => String::new(),
+        hidden => format!("; left out {} (.*)", counted(hidden, "hidden name")),
+    }
 }
 
 /// Puts the examples into a random order, if there is a seed.

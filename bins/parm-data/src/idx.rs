@@ -1,6 +1,7 @@
 //! MNIST's format.
 
 use anyhow::{Result, bail};
+use parm::counted;
 use parm::npy::RowLayout;
 use parm_cli::options::Common;
 use parm_cli::tools::data::{Idx, Normalize};
@@ -55,5 +56,5 @@ pub(crate) fn idx(options: &Idx, common: &Common, io: &mut Io) -> Result<String>
         pair.answers.write_raw(&block)?;
     }
     pair.commit(None, io)?;
-    Ok(format!("read {count} images of {height}x{width}"))
+    Ok(format!("read {} of {height}x{width}", counted(count, "image")))
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use parm::Dtype;
 use parm::npy::RowLayout;
+use parm::{Dtype, counted};
 use parm_cli::options::Common;
 use parm_cli::tools::data::{Boxes, Images, Split};
 use parm_cli::{Io, Progress, Usage};
@@ -47,7 +47,8 @@ pub(crate) fn images(options: &Images, common: &Common, io: &mut Io) -> Result<S
         },
     )?;
     pair.commit(Some(&folder.classes), io)?;
-    Ok(format!("read {count} images of {} classes", folder.classes.len()))
+    let (images, classes) = (counted(count, "image"), counted(folder.classes.len(), "class"));
+    Ok(format!("read {images} of {classes}{}", examples::beside(&folder)))
 }
 
 /// Reads pictures and boxes; returns the line that --verbose prints.
@@ -86,7 +87,7 @@ pub(crate) fn boxes(options: &Boxes, common: &Common, io: &mut Io) -> Result<Str
         },
     )?;
     pair.commit(None, io)?;
-    Ok(format!("read {count} images with a box each"))
+    Ok(format!("read {} with a box each", counted(count, "image")))
 }
 
 /// What the rows of images look like.

@@ -1,8 +1,8 @@
 //! Speech Commands.
 
 use anyhow::Result;
-use parm::Dtype;
 use parm::npy::RowLayout;
+use parm::{Dtype, counted};
 use parm_cli::options::Common;
 use parm_cli::tools::data::{self, Speech};
 use parm_cli::{Io, Progress};
@@ -40,5 +40,6 @@ pub(crate) fn speech(options: &Speech, common: &Common, io: &mut Io) -> Result<S
         },
     )?;
     pair.commit(Some(&folder.classes), io)?;
-    Ok(format!("read {count} clips of {} words", folder.classes.len()))
+    let (clips, words) = (counted(count, "clip"), counted(folder.classes.len(), "word"));
+    Ok(format!("read {clips} of {words}{}", examples::beside(&folder)))
 }

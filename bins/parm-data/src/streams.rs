@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, bail};
+use parm::counted;
 use parm::dtype::ByteOrder;
 use parm::npy::{Order, RowReader, RowWriter};
 use parm_cli::input::{Reading, Source, check_stdin};
@@ -49,21 +50,26 @@ pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
             });
             writeln!(text, "{description}")?;
         } else {
-            writeln!(text, "{input}: {total} rows of {layout}, {} items", items.len())?;
+            writeln!(
+                text,
+                "{input}: {} of {layout}, {}",
+                counted(total, "row"),
+                counted(items.len(), "item")
+            )?;
             for (index, item) in items.iter().enumerate() {
                 let (order, byte_order) = (order(item.order), byte_order(item.byte_order));
                 writeln!(
                     text,
-                    "  item {}: {} rows, {order} order, {byte_order}-endian",
+                    "  item {}: {}, {order} order, {byte_order}-endian",
                     index + 1,
-                    item.rows
+                    counted(item.rows, "row")
                 )?;
             }
         }
     }
     let mut stdout = io.take_stdout().context("standard output is closed")?;
     stdout.write_all(&text).and_then(|()| stdout.flush()).context("standard output: cannot write")?;
-    Ok(format!("described {} streams", options.inputs.len()))
+    Ok(format!("described {}", counted(options.inputs.len(), "stream")))
 }
 
 /// Joins streams into one item.
@@ -100,7 +106,7 @@ pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
     }
     let output = output.context("no stream to join")?;
     commit(output)?;
-    Ok(format!("joined {} streams of {total} rows", options.inputs.len()))
+    Ok(format!("joined {} of {}", counted(options.inputs.len(), "stream"), counted(total, "row")))
 }
 
 /// A stream that is read twice: a regular file, or a copy of anything else in a temporary file
@@ -181,7 +187,7 @@ pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
         position = end;
     }
     commit(output)?;
-    Ok(format!("took {taken} rows"))
+    Ok(format!("took {}", counted(taken, "row")))
 }
 
 /// Puts streams of the same number of rows into the same random order.
@@ -221,5 +227,5 @@ pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
     // Only now, so that a stream that does not fit leaves no output at all.
     outputs.into_iter().try_for_each(commit)?;
     let rows = order.map_or(0, |order| order.len());
-    Ok(format!("shuffled {} streams of {rows} rows", options.inputs.len()))
+    Ok(format!("shuffled {} of {}", counted(options.inputs.len(), "stream"), counted(rows, "row")))
 }

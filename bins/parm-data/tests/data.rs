@@ -236,9 +236,13 @@ fn with_x() -> tempfile::TempDir {
 #[test]
 fn a_closed_standard_output_is_an_error_where_data_go_there() {
     let folder = with_x();
-    for line in
-        ["\"$TOOL\" cat x.npy >&-", "\"$TOOL\" info x.npy >&-", "\"$TOOL\" cat x.npy -o /dev/stdout >&-"]
-    {
+    for line in [
+        "\"$TOOL\" cat x.npy >&-",
+        "\"$TOOL\" info x.npy >&-",
+        "\"$TOOL\" cat x.npy -o /dev/stdout >&-",
+        "\"$TOOL\" --help >&-",
+        "\"$TOOL\" --version >&-",
+    ] {
         let outcome = shell(line, folder.path());
         assert_eq!(outcome.status.code(), Some(1), "{line}");
         let message = String::from_utf8_lossy(&outcome.stderr);

@@ -115,7 +115,7 @@ fn pictures_are_found_at_any_depth_and_what_is_left_out_is_counted() {
         ("cat/b/d/a.tif", "rgb.tif"),
         ("cat/b/looks.like.jpg/a.WEBP", "exact.webp"),
         ("dog/b/a.ppm", "rgb.ppm"),
-        // Not counted: hidden, as the forks of macOS are.
+        // No reason to warn: hidden, as the forks of macOS are.
         ("cat/._z.png", "rgb.png"),
         // Counted: in no class.
         ("a.png", "rgb.png"),
@@ -144,6 +144,10 @@ fn pictures_are_found_at_any_depth_and_what_is_left_out_is_counted() {
         let plane = 3 * 24 * 24;
         assert_eq!(data(&images)[row * plane..][..plane], *data(&file(&alone, "out/images.npy")), "{name}");
     }
+    // Hidden files are no reason to warn, but are counted; through the link, that of the cats a second time.
+    let counted = tool(&format!("{call} -v"), folder.path()).run();
+    let line = "parm-data: read 11 images of 2 classes; left out 2 hidden names (.*)\n";
+    assert!(counted.stderr.ends_with(line), "{}", counted.stderr);
     let strict = tool(&format!("{call} --strict"), folder.path()).run();
     let message = "parm-data: left out 5 files that are no pictures, first set/a.png (--strict)\n";
     assert_eq!((strict.code, strict.stderr.as_str()), (1, message));

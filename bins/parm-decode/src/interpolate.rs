@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
 }
 
 fn check_options(options: &Decode, code: &InterpolatingCode) -> Result<()> {
-    let name = &options.code.code;
+    let name = options.code.code.display();
     for (flag, given) in [("--parity", &options.parity), ("--parity-available", &options.parity_available)] {
         if !given.is_empty() {
             return Err(Usage::error(format!(

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use parm::calibration::Calibration;
 use parm::codes::{Decoder, Decoding, ILL_CONDITIONED, combine, confidence};
+use parm::counted;
 use parm::erase::Erase;
 use parm::npy::{RowBuffer, RowLayout, RowWriter, Window};
 use parm::{Dtype, Float, LinearCode, Tail};
@@ -41,14 +42,9 @@ fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<E
     let recorded = Recorded::for_each_loss(options, io)?;
     let first = Streams::first(options, io, recorded.as_ref(), chosen.linear.k())?;
     let layout = first.predictions.layout().clone();
-    if let Some(file) = chosen.file.filter(|file| file.prediction_shape != layout.shape) {
-        bail!(
-            "{}: found predictions of shape {:?}, but the code {} was trained for {:?}",
-            first.predictions.name(),
-            layout.shape,
-            options.code.code,
-            file.prediction_shape
-        );
+    if let Some(file) = &chosen.file {
+        let checked = file.check_predictions(&options.code.code, &layout.shape);
+        checked.with_context(|| first.predictions.name().to_owned())?;
     }
     let outputs = Outputs::open(options, io, &layout)?;
     let code = chosen.linear;
@@ -64,7 +60,7 @@ fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<E
     warn_condition(options, io, &report, "weights that differ less, or fewer losses,");
     let exit = report_unsolved(options, io, &report, "missing ");
     let Report { rows, rebuilt, unsolved, .. } = report;
-    let line = format!("wrote {rows} predictions: {rebuilt} rebuilt, {unsolved} unsolved");
+    let line = format!("wrote {}: {rebuilt} rebuilt, {unsolved} unsolved", counted(rows, "prediction"));
     options.common.count(io, "parm-decode", &line);
     Ok(exit)
 }
@@ -103,7 +99,7 @@ fn report_unsolved(options: &Decode, io: &mut Io, report: &Report, missing: &str
 
 /// Refuses what only interpolating codes have.
 fn check_options(options: &Decode) -> Result<()> {
-    let name = &options.code.code;
+    let name = options.code.code.display();
     let given = [
         ("--rows", options.rows.is_some()),
         ("--strict", options.strict),

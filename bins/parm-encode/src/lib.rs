@@ -4,9 +4,10 @@
 mod groups;
 mod learned;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use parm::codes::concat::Concat;
 use parm::codes::{Code, InterpolatingCode, apply, encode_groups, row_major};
+use parm::counted;
 use parm::npy::{RowLayout, RowReader, RowWriter};
 use parm::{Dtype, Float, LinearCode, Tail};
 use parm_cli::input::Source;
@@ -35,15 +36,9 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
     let input = options.shard.rows(&options.input, io, options.read.reading(), k)?;
     let layout = input.layout();
     if let AnyCode::Systematic(chosen) = &code
-        && let Some(file) = chosen.file.as_ref().filter(|file| file.query_shape != layout.shape)
+        && let Some(file) = &chosen.file
     {
-        bail!(
-            "{}: found queries of shape {:?}, but the code {} was trained for {:?}",
-            input.name(),
-            layout.shape,
-            options.code.code,
-            file.query_shape
-        );
+        file.check_queries(&options.code.code, &layout.shape).with_context(|| input.name().to_owned())?;
     }
     let (rows, groups) = if let AnyCode::Systematic(chosen) = &code
         && let Some(model) = &chosen.encoder
@@ -55,7 +50,11 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
             _ => encode::<f32>(options, io, &code, &targets, input),
         }
     }?;
-    options.common.count(io, "parm-encode", &format!("encoded {rows} queries in {groups} groups"));
+    options.common.count(
+        io,
+        "parm-encode",
+        &format!("encoded {} in {}", counted(rows, "query"), counted(groups, "group")),
+    );
     Ok(Exit::Done)
 }
 
@@ -82,7 +81,7 @@ fn workers(options: &Encode) -> Result<Vec<(usize, Target)>> {
     if options.parity_index.is_some() {
         return Err(Usage::error(format!(
             "--parity-index goes with codes with parities, not with --code {}: it writes one stream",
-            options.code.code
+            options.code.code.display()
         )));
     }
     Ok(vec![(0, options.output.clone())])

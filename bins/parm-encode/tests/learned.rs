@@ -102,3 +102,22 @@ fn a_full_disk_and_a_closed_pipe_end_it() {
     let output = empty.stdin(f4(&[0, 2, 3], &[])).run().output();
     assert_eq!(shape(&output), [0, 2, 3]);
 }
+
+#[test]
+fn the_name_of_a_code_directory_may_be_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let code = folder.path().join(name);
+    fs::create_dir(&code).unwrap();
+    fs::write(code.join("p.pt"), "").unwrap();
+    fs::write(code.join("code.json"), r#"{"format": 2, "code": "sum", "k": 2, "parity": ["p.pt"]}"#).unwrap();
+    fs::write(folder.path().join("x.npy"), f4(&[4, 1], &[1.0, 2.0, 3.0, 4.0])).unwrap();
+    let call = || Tool::new("parm-encode").args("x.npy --code").within(folder.path());
+    assert_eq!(f4_values(&call().arg(name).run().output()), [3.0, 7.0]);
+    fs::remove_file(code.join("p.pt")).unwrap();
+    let outcome = call().arg(name).run();
+    assert!(outcome.code == 1 && outcome.stderr.contains("p.pt: not found"), "{}", outcome.stderr);
+    let outcome = call().arg(std::ffi::OsStr::from_bytes(b"th\xe9")).run();
+    assert!(outcome.code == 2 && outcome.stderr.contains("nor a directory"), "{}", outcome.stderr);
+}

@@ -15,9 +15,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
-use parm::CodeFile;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
+use parm::{CodeFile, counted};
 use parm_cli::input::Source;
 use parm_cli::options::Compute;
 use parm_cli::output::Target;
@@ -25,7 +25,6 @@ use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
 use parm_torch::device::{PeakMemory, Settings};
 use parm_torch::session::{Queries, Upload};
-use parm_torch::train::sha256;
 use parm_torch::{Encoder, Model, Pass, Phase, Session, Timings, device};
 use serde::Serialize;
 
@@ -152,7 +151,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let device = chosen.device;
     let (name, device_memory) = (device.to_string(), device.peak_memory());
     timings_file.write(&Report { program: NAME, device: name, rows, seconds: &timings, device_memory })?;
-    options.common.count(io, NAME, &format!("{rows} rows answered"));
+    options.common.count(io, NAME, &format!("{} answered", counted(rows, "row")));
     Ok(Exit::Done)
 }
 
@@ -202,16 +201,7 @@ fn start(
 /// The code of a directory, if it was trained for this model.
 fn trained(directory: &Path, model: &Path) -> Result<CodeFile> {
     let file = CodeFile::load(directory)?;
-    let sha256 = sha256(model)?;
-    if sha256 != file.deployed.sha256 {
-        bail!(
-            "{}: found the SHA-256 {sha256}, expected {} ({}), the model that {} was trained for",
-            model.display(),
-            file.deployed.sha256,
-            file.deployed.name,
-            directory.display()
-        );
-    }
+    file.check_model(directory, model)?;
     Ok(file)
 }
 

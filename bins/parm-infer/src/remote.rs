@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use parm::Dtype;
 use parm::dtype::Float;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
+use parm::{Dtype, counted};
 use parm_cli::input::Source;
 use parm_cli::tools::infer::Infer;
 use parm_cli::tools::load::EncodingOption;
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result
     let rows = answer(options, io, &Arc::new(server), reader, &progress);
     drop(progress);
     let rows = rows?;
-    options.common.count(io, crate::NAME, &format!("{rows} rows answered"));
+    options.common.count(io, crate::NAME, &format!("{} answered", counted(rows, "row")));
     Ok(Exit::Done)
 }
 

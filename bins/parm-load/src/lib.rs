@@ -8,6 +8,7 @@ use std::io::{BufWriter, IntoInnerError, Write};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use parm::counted;
 use parm_cli::output::{Compression, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
@@ -62,7 +63,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     }
     print(options, io, &targets, &rows)?;
     let answered: u64 = rows.iter().map(|row| row.sum(Summary::answered)).sum();
-    options.common.count(io, "parm-load", &format!("{answered} answers"));
+    options.common.count(io, "parm-load", &counted(answered, "answer"));
     if let Ok(signal) = signal.try_recv() {
         return Ok(Exit::Signal(signal));
     }
@@ -109,11 +110,18 @@ fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) 
     if summary.failed() > 0 {
         let all = summary.failed() + summary.answered();
         let first = summary.first_error.as_deref().map(|error| format!("; the first: {error}"));
-        warn(&format!("{} of {all} requests failed{}", summary.failed(), first.unwrap_or_default()));
+        warn(&format!(
+            "{} of {} failed{}",
+            summary.failed(),
+            counted(all, "request"),
+            first.unwrap_or_default()
+        ));
     }
     if summary.not_sent() > 0 {
         let (count, most) = (summary.not_sent(), options.in_flight);
-        warn(&format!("{count} requests were not sent, since {most} were on their way: see --in-flight"));
+        let count = counted(count, "request");
+        let verb = if summary.not_sent() == 1 { "was" } else { "were" };
+        warn(&format!("{count} {verb} not sent, since {most} were on their way: see --in-flight"));
     }
     if summary.is_late() {
         warn(&format!(

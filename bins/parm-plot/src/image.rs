@@ -1,7 +1,9 @@
 //! The bytes of an image.
 
+use std::collections::BTreeSet;
 use std::sync::Once;
 
+use ab_glyph::{Font, FontRef, GlyphId};
 use anyhow::{Context, Result, bail};
 use parm_cli::tools::plot::{ImageFormat, ImageOptions, ImageSize};
 use plotters::prelude::{BitMapBackend, DrawingBackend, IntoDrawingArea, SVGBackend};
@@ -15,11 +17,19 @@ use crate::swim;
 /// The font is part of the program: a bare machine has none.
 static REGISTERED: Once = Once::new();
 
+/// An image.
+pub(crate) struct Image {
+    /// The content of its file.
+    pub(crate) bytes: Vec<u8>,
+    /// Characters in its texts that the font has not: boxes stand for them.
+    pub(crate) missing: BTreeSet<char>,
+}
+
 /// Makes the file of an image.
 ///
 /// # Errors
 /// More series or lanes than there is room for.
-pub(crate) fn make(drawing: &Drawing, options: &ImageOptions, format: ImageFormat) -> Result<Vec<u8>> {
+pub(crate) fn make(drawing: &Drawing, options: &ImageOptions, format: ImageFormat) -> Result<Image> {
     let (size, title) = (options.size, options.title.as_deref());
     let (what, found, most) = match drawing {
         Drawing::Chart(figure) => {
@@ -39,9 +49,23 @@ pub(crate) fn make(drawing: &Drawing, options: &ImageOptions, format: ImageForma
     }
     REGISTERED.call_once(|| drop(register_font(FONT, FontStyle::Normal, dejavu::sans::regular())));
     match format {
-        ImageFormat::Svg => svg(drawing, title, size).map(String::into_bytes),
-        ImageFormat::Png => png(drawing, title, size),
+        // Who shows it has fonts of their own.
+        ImageFormat::Svg => {
+            Ok(Image { bytes: svg(drawing, title, size)?.into_bytes(), missing: BTreeSet::new() })
+        }
+        ImageFormat::Png => {
+            let missing = missing(&svg(drawing, title, size)?)?;
+            Ok(Image { bytes: png(drawing, title, size)?, missing })
+        }
     }
+}
+
+/// The characters that the font has not, of a drawing as SVG. All its characters beyond ASCII are those of
+/// its texts.
+fn missing(svg: &str) -> Result<BTreeSet<char>> {
+    let font = FontRef::try_from_slice(dejavu::sans::regular()).context("the font")?;
+    let is_missing = |c: &char| !c.is_ascii() && font.glyph_id(*c) == GlyphId(0);
+    Ok(svg.chars().filter(is_missing).collect())
 }
 
 fn put<DB: DrawingBackend>(

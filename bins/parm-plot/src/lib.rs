@@ -30,6 +30,7 @@ use parm_cli::tools::plot::{Chart, ImageFormat, ImageOptions, Latency, Plot};
 use parm_cli::{Exit, Input, Io, Progress, Usage};
 
 use crate::figure::{Drawing, Figure};
+use crate::image::Image;
 use crate::latency::Records;
 
 /// Bytes of one input that are read at most: results are small, and a wrong file may not be.
@@ -68,7 +69,16 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
         Drawing::Chart(figure) => format!("drew {} series", figure.series()),
         Drawing::Timeline(timeline) => format!("drew group {}", timeline.group),
     };
-    let bytes = image::make(&drawing, image, format)?;
+    let Image { bytes, missing } = image::make(&drawing, image, format)?;
+    if !missing.is_empty() {
+        let characters: Vec<String> = missing.iter().map(char::to_string).collect();
+        let message = format!(
+            "{}: the font has no {}: boxes stand for them; in SVG, viewers use fonts of their own",
+            image.output,
+            characters.join(" ")
+        );
+        options.common.warn(io, "parm-plot", &message);
+    }
     let mut output = image.output.create(io, Compression::ByName(3))?;
     output.write_all(&bytes).with_context(|| format!("{}: cannot write", image.output))?;
     output.commit()?;

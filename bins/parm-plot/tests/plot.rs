@@ -117,3 +117,22 @@ fn what_is_no_result_is_refused() {
         assert!(!folder.path().join("out.svg").exists() && refused.stdout.is_empty(), "{call}");
     }
 }
+
+#[test]
+fn characters_that_the_font_has_not_are_named_where_boxes_stand_for_them() {
+    let folder = stage();
+    let plot = |title: &str, more: &str| {
+        let call = Tool::new("parm-plot").args("curves metrics.jsonl --title").arg(title).args(more);
+        let outcome = call.within(folder.path()).run();
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        outcome.stderr
+    };
+    let warning = plot("\u{5ea6}: \u{7cbe}\u{5ea6} of \u{3b1}, \u{e9}t\u{e9}", "-o o.png");
+    let expected = "parm-plot: warning: o.png: the font has no \u{5ea6} \u{7cbe}: boxes stand for them; in SVG, \
+                    viewers use fonts of their own\n";
+    assert_eq!(warning, expected);
+    assert_eq!(plot("\u{7cbe}\u{5ea6}", "-o o.png -q"), "");
+    // Greek and accents it has; and with SVG it is the viewer's font that counts.
+    assert_eq!(plot("\u{3b1} \u{2264} \u{e9}t\u{e9}", "-o o.png"), "");
+    assert_eq!(plot("\u{7cbe}\u{5ea6}", "-o o.svg"), "");
+}

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use parm::counted;
 use parm_cli::tools::serve::{LogFormat, Serve};
 use parm_cli::{Exit, Io, Usage, signals};
 use parm_serving::config::{self, Config, ConfigError};
@@ -39,11 +40,17 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         .ok_or_else(|| Usage::error("expected a configuration: parm-serve CONFIG.json"))?;
     let config = load(options, file)?;
     if options.check_config {
-        config.check_files().map_err(|error| named(file, error))?;
+        let embed = embed::Libtorch::new(options.threads);
+        let checked = config.check_files().and_then(|()| config.check_embedded(&embed));
+        checked.map_err(|error| named(file, error))?;
         for open in config.open_to_all() {
             options.common.note(io, "parm-serve", &open);
         }
-        options.common.count(io, "parm-serve", &format!("{} models, no error", config.models.len()));
+        options.common.count(
+            io,
+            "parm-serve",
+            &format!("{}, no error", counted(config.models.len(), "model")),
+        );
         return Ok(Exit::Done);
     }
     log(options);

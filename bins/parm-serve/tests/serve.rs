@@ -202,7 +202,7 @@ fn what_is_wrong_is_said_before_anything_listens() {
     }
     std::fs::write(&config, SYNTHETIC).unwrap();
     let run = Tool::new("parm-serve").arg(&config).args("--check-config -v").run();
-    assert_eq!((run.code, run.stderr.contains("1 models, no error")), (0, true), "{}", run.stderr);
+    assert_eq!((run.code, run.stderr.contains("1 model, no error")), (0, true), "{}", run.stderr);
     let embedded = r#"{"models": [{"name": "m", "files": {"deployed": "gone.safetensors"},
         "instances": [{"embedded": {}, "roles": ["deployed"]}]}]}"#;
     std::fs::write(&config, embedded).unwrap();
@@ -242,6 +242,67 @@ fn what_is_wrong_is_said_before_anything_listens() {
     assert_eq!(Tool::new("parm-serve").args("--schema c.json").run().code, 2);
     let schema = Tool::new("parm-serve").args("--schema").run();
     assert_eq!((schema.code, schema.stdout.starts_with(b"{")), (0, true));
+}
+
+/// What can never be loaded is found before a server starts: models and code directories that are broken,
+/// or were not made for each other.
+#[test]
+fn check_config_loads_embedded_models_and_their_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let weights: Vec<f32> = (0..12).map(|at| at as f32).collect();
+    let model = parm_testkit::safetensors::linear(&[4], 3, &weights);
+    for name in ["model", "parity-0.safetensors"] {
+        std::fs::write(path.join(name), &model).unwrap();
+    }
+    std::fs::write(path.join("cut"), &model[..model.len() - 7]).unwrap();
+    let code = |changes: &str| {
+        let text =
+            format!(r#"{{"format": 2, "code": "sum", "k": 2, "parity": ["parity-0.safetensors"]{changes}}}"#);
+        std::fs::write(path.join("code.json"), text).unwrap();
+    };
+    let check = |deployed: &str, directory: &str, shape: &str| {
+        let text = format!(
+            r#"{{"models": [{{"name": "m", "placement": "pooled", "files": {{"deployed": "{deployed}"}},
+                "inputs": [{{"name": "x", "datatype": "FP32", "shape": {shape}}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}],
+                "redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": "{directory}"}}}},
+                "instances": [{{"embedded": {{"device": "cuda"}}}}]}}]}}"#
+        );
+        std::fs::write(path.join("c.json"), text).unwrap();
+        Tool::new("parm-serve").args("c.json --check-config").within(path).run()
+    };
+    let refused = |deployed: &str, directory: &str, shape: &str, expected: &str| {
+        let run = check(deployed, directory, shape);
+        assert_eq!((run.code, run.stderr.contains(expected)), (1, true), "{expected}: {}", run.stderr);
+    };
+    code("");
+    // Also where the device is another one: a configuration may be checked on any machine.
+    let run = check("model", ".", "[4]");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    refused("gone", ".", "[4]", "gone: No such file");
+    refused("cut", ".", "[4]", "cut: ");
+    refused("model", ".", "[5]", "models[0].instances[0]: ");
+    refused("model", "nowhere", "[4]", "nowhere/code.json: No such file");
+    for (changes, expected) in [
+        (r#", "query_shape": [4], "prediction_shape": [3]"#, ""),
+        (r#", "query_shape": [2, 2]"#, "found queries of shape [4], but the code "),
+        (r#", "deployed": {"sha256": "00", "name": "other"}"#, "model: found the SHA-256 "),
+        (r#", "k": 2"#, "duplicate field `k`"),
+        (r#", "decoder": "decoder.pt""#, "decoder.pt: not found"),
+    ] {
+        code(changes);
+        match expected {
+            "" => assert_eq!(check("model", ".", "[4]").code, 0),
+            expected => refused("model", ".", "[4]", expected),
+        }
+    }
+    code("");
+    std::fs::write(path.join("parity-0.safetensors"), "broken").unwrap();
+    refused("model", ".", "[4]", "parity-0.safetensors: ");
+    code(r#", "decoder": "cut""#);
+    std::fs::write(path.join("parity-0.safetensors"), &model).unwrap();
+    refused("model", ".", "[4]", "cut: ");
 }
 
 /// One of two instances takes ten seconds: what it has is rebuilt, exactly, since the model is linear.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use parm::CodeFile;
+use parm::{CodeFile, counted};
 use parm_cli::options::Common;
 use parm_cli::tools::sim::Advise;
 use parm_cli::{Exit, Io, Progress, Usage};
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
         table(&candidates, &rows, &verdicts, chosen, &why)
     };
     crate::print(io, &text)?;
-    common.count(io, "parm-sim", &format!("{} queries", plan.total(models.len())));
+    common.count(io, "parm-sim", &counted(plan.total(models.len()), "query"));
     Ok(Exit::Done)
 }
 
@@ -74,14 +74,14 @@ fn code(path: &Path) -> Result<KnownCode> {
     let name = last.map_or_else(|| path.display().to_string(), |name| name.display().to_string());
     if path.is_dir() {
         let file = CodeFile::load(path)?;
-        let missing =
-            || format!("{}: found no A_a and A_d: the code was trained without labels", path.display());
+        let scores = file.scores.as_ref();
+        let missing = || format!("{}: found no A_a and A_d: it was not scored with labels", path.display());
         return Ok(KnownCode {
             name: format!("{name} (k={})", file.k),
             k: file.k,
             r: file.r,
-            available: file.scores.available.with_context(missing)?,
-            degraded: file.scores.degraded.with_context(missing)?,
+            available: scores.and_then(|scores| scores.available).with_context(missing)?,
+            degraded: scores.and_then(|scores| scores.degraded).with_context(missing)?,
             choice: CodeChoice::Directory {
                 directory: std::path::absolute(path).with_context(|| path.display().to_string())?,
             },

@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use parm::counted;
 use parm_cli::output::{Compression, Output, Target};
 use parm_cli::tools::sim::{Sim, SimCommand};
 use parm_cli::{Exit, Io, Progress, Usage};
@@ -58,7 +59,7 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
         table(&rows)
     };
     print(io, &text)?;
-    options.common.count(io, "parm-sim", &format!("{} queries", plan.total(models.len())));
+    options.common.count(io, "parm-sim", &counted(plan.total(models.len()), "query"));
     Ok(Exit::Done)
 }
 

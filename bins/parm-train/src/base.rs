@@ -1,6 +1,7 @@
 //! Deployed models.
 
 use anyhow::{Context, Result};
+use parm::counted;
 use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
 use parm_cli::tools::train::Base;
@@ -9,6 +10,7 @@ use parm_torch::train::{self, Loss, Start, Truth};
 use parm_torch::{Description, Phase};
 
 use crate::data::{boxes_of, labels_of, rows};
+use crate::plan::check_free;
 use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
 use crate::{Machine, NAME, family};
@@ -42,6 +44,7 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     let recipe = recipe(&options.recipe, Task::Base, queries.count())?;
     recipe::check(&recipe, if options.boxes.is_some() { "boxes" } else { "logits" })?;
     let folder = options.output.with_extension("run");
+    check_free(&options.recipe, &options.output, &folder, true)?;
     let recipe = recipe.resumed(&folder)?;
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
     if options.boxes.is_some() {
@@ -56,7 +59,9 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     timings.measure(Phase::Write, || model.save(&options.output))?;
     let line = last.map_or_else(
         || format!("all {} epochs were done before", recipe.epochs),
-        |epoch| format!("{} epochs done, the last with {}", epoch.epoch, crate::watch::summary(&epoch)),
+        |epoch| {
+            format!("{} done, the last with {}", counted(epoch.epoch, "epoch"), crate::watch::summary(&epoch))
+        },
     );
     common.count(io, NAME, &format!("{}: {line}", options.output.display()));
     Ok(queries.count())

@@ -12,8 +12,9 @@ use crate::plan::{Fixed, Plan, Training, family_of};
 
 pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     let chosen = options.code.choose(io)?;
-    if !["sum", "concat"].contains(&options.code.code.as_str()) {
-        return Err(Usage::error(format!("--code {}: expected sum or concat", options.code.code)));
+    if !["sum", "concat"].contains(&options.code.name()) {
+        let name = options.code.code.display();
+        return Err(Usage::error(format!("--code {name}: expected sum or concat")));
     }
     if chosen.linear.r() == 0 {
         return Err(Usage::error("-r 0: found a code without parity queries, expected at least 1"));

@@ -85,20 +85,21 @@ impl Teacher {
     }
 }
 
-fn named(path: &Path, sha256: String) -> Deployed {
+pub(crate) fn named(path: &Path, sha256: String) -> Deployed {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Deployed { sha256, name }
+    Deployed { sha256, name, recorded: false }
 }
 
 /// Reads recorded predictions and hashes the bytes that they came as.
 fn recorded(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> Result<(Rows, Deployed)> {
     let predictions = rows(input, machine, window, io)?;
-    let deployed = match input {
+    let mut deployed = match input {
         // A file's hash is that of sha256sum; what came through a pipe is known by its rows.
         Input::Path(path) if path.is_file() => named(path, train::sha256(path)?),
         Input::Path(path) => named(path, predictions.sha256().to_owned()),
-        Input::Stdin => Deployed { sha256: predictions.sha256().to_owned(), name: "-".into() },
+        Input::Stdin => named(Path::new("-"), predictions.sha256().to_owned()),
     };
+    deployed.recorded = true;
     Ok((predictions, deployed))
 }
 

@@ -1,5 +1,6 @@
 //! `parm-train`: data to deployed models, and deployed models to the parts of a code.
 
+mod adopt;
 mod base;
 mod code;
 mod data;
@@ -34,6 +35,7 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
         What::Base(options) => base::run(options, common, io),
         What::Parity(options) => code::run_parity(options, common, io),
         What::Coders(options) => code::run_coders(options, common, io),
+        What::Adopt(options) => adopt::run(options, common, io),
         What::Sweep(options) => sweep::run(options, common, io),
         What::Export(options) => export::run(options, common, io),
     };

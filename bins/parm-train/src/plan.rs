@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use parm::LinearCode;
 use parm::code_dir::{self, CodeFile, MadeBy, Scores};
 use parm_cli::options::Common;
@@ -68,6 +68,8 @@ impl Plan<'_> {
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, teacher.queries.count())?;
         recipe::check(&recipe, &teacher.output)?;
+        let trains = self.training != Training::Nothing;
+        check_free(self.recipe, &self.output.join(code_dir::FILE_NAME), &self.first_run(), trains)?;
         let recipe = recipe.resumed(&self.first_run())?;
         // The mark of a finished code: what follows is unfinished.
         remove(&self.output.join(code_dir::FILE_NAME))?;
@@ -265,8 +267,8 @@ impl Plan<'_> {
             k: code.k(),
             r: code.r(),
             weights: (0..code.r()).map(|j| code.weights(j)).collect(),
-            query_shape: teacher.queries.shape().to_vec(),
-            prediction_shape: teacher.predictions.shape().to_vec(),
+            query_shape: Some(teacher.queries.shape().to_vec()),
+            prediction_shape: Some(teacher.predictions.shape().to_vec()),
             output: teacher.output.clone(),
             runs_on: match self.runs_on {
                 RunsOn::Parity => code_dir::RunsOn::Parity,
@@ -275,16 +277,19 @@ impl Plan<'_> {
             parity,
             encoder,
             decoder,
-            deployed: teacher.deployed.clone(),
-            scores: Scores {
+            deployed: Some(teacher.deployed.clone()),
+            scores: Some(Scores {
                 available: scores.available,
                 degraded: scores.degraded,
                 agreement: scores.agreement,
                 n: scores.reconstructions,
-            },
-            made_by: MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: io.command.clone() },
+            }),
+            made_by: Some(made_by(io)),
         };
         file.save(directory)?;
+        if self.recipe.resume || self.recipe.force {
+            file.remove_other_parts(directory)?;
+        }
         common.count(io, NAME, &format!("{}: {}", directory.display(), scored(&scores)));
         Ok(())
     }
@@ -294,6 +299,30 @@ impl Plan<'_> {
 pub(crate) fn family_of(options: &ParityNetwork, deployed: Option<&Network>) -> Result<Family> {
     let deployed = deployed.and_then(|network| network.description().family());
     family::choose(options.model, options.hidden.as_deref(), deployed, options.parity_width)
+}
+
+/// Who writes a code directory.
+pub(crate) fn made_by(io: &Io) -> MadeBy {
+    MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: io.command.clone() }
+}
+
+/// Refuses to write over a training that is there already, unless the options say so. `finished` is what
+/// it wrote at its end, `run` the folder of its checkpoints; one that `trains` nothing has none.
+pub(crate) fn check_free(recipe: &Recipe, finished: &Path, run: &Path, trains: bool) -> Result<()> {
+    let checkpoint = run.join("checkpoint.safetensors");
+    let found = [finished, &checkpoint].into_iter().find(|path| path.exists());
+    match found {
+        Some(found) if !recipe.force && !recipe.resume => bail!(
+            "{}: found a training: --resume goes on with it, --force begins anew in its place",
+            found.display()
+        ),
+        Some(_) if !recipe.force && trains && !checkpoint.exists() => bail!(
+            "{}: found no checkpoint of it to go on from, expected {}: --force begins anew in its place",
+            finished.display(),
+            checkpoint.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a file that is not to outlive what made it.

@@ -81,7 +81,7 @@ fn all_trainings_augment_and_each_in_its_own_way() {
     }
     // What was augmented is learnt all the same; shifts of none are no shifts.
     done(path, &format!("{PARITY} --code concat --epochs 60 --augment shift=0 -o concat"));
-    let agreement = CodeFile::load(&path.join("concat")).unwrap().scores.agreement.unwrap();
+    let agreement = CodeFile::load(&path.join("concat")).unwrap().scores.unwrap().agreement.unwrap();
     assert!(agreement > 0.7, "{agreement}");
 }
 

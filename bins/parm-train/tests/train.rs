@@ -22,8 +22,10 @@ fn data() -> tempfile::TempDir {
     folder
 }
 
+/// Trains, also in the place of what an earlier call of a test made.
 fn train(folder: &Path, arguments: &str) -> Outcome {
-    Tool::new("parm-train").args(arguments).args("--threads 1").within(folder).run()
+    let force = if arguments.contains("--resume") { "" } else { "--force" };
+    Tool::new("parm-train").args(arguments).args("--threads 1").args(force).within(folder).run()
 }
 
 fn done(folder: &Path, arguments: &str) {
@@ -194,21 +196,22 @@ fn a_code_is_learnt_and_described() {
     let code = CodeFile::load(&path.join("code")).unwrap();
     assert_eq!((code.k, code.r, code.weights.clone()), (2, 2, vec![vec![1.0, 1.0], vec![1.0, 2.0]]));
     assert_eq!(
-        (code.query_shape.as_slice(), code.prediction_shape.as_slice()),
-        ([2, 2].as_slice(), [3].as_slice())
+        (code.query_shape.as_deref(), code.prediction_shape.as_deref()),
+        (Some([2, 2].as_slice()), Some([3].as_slice()))
     );
+    let (deployed, scores) = (code.deployed.unwrap(), code.scores.unwrap());
     assert_eq!(
-        (code.deployed.name.as_str(), code.deployed.sha256.len(), code.scores.n),
-        ("b.safetensors", 64, 24)
+        (deployed.name.as_str(), deployed.sha256.len(), deployed.recorded, scores.n),
+        ("b.safetensors", 64, false, 24)
     );
-    let scores = [code.scores.available, code.scores.degraded, code.scores.agreement];
+    let scores = [scores.available, scores.degraded, scores.agreement];
     assert!(scores.iter().all(|score| score.is_some_and(|score| (0.9..=1.0).contains(&score))), "{scores:?}");
     assert_eq!(metrics(&path.join("code/run/parity-1/metrics.jsonl")).len(), 40);
 
     // Without labels and validation rows there is nothing to score.
     let few = "parity --base b.safetensors --data x.npy --code sum -k 2 --epochs 1";
     done(path, &format!("{few} --validation 0 -o plain"));
-    let scores = CodeFile::load(&path.join("plain")).unwrap().scores;
+    let scores = CodeFile::load(&path.join("plain")).unwrap().scores.unwrap();
     assert_eq!((scores.available, scores.degraded, scores.agreement, scores.n), (None, None, None, 0));
 }
 
@@ -224,12 +227,13 @@ fn recorded_predictions_stand_for_the_model() {
     done(path, &format!("{PARITY} -k 2 --epochs 2 -o model"));
     done(path, &format!("{recorded} -k 2 --epochs 2 --hidden 8 -o recorded"));
     same(path, "model/parity-0.safetensors", "recorded/parity-0.safetensors");
-    assert_eq!(CodeFile::load(&path.join("recorded")).unwrap().deployed.name, "f.npy");
+    let deployed = CodeFile::load(&path.join("recorded")).unwrap().deployed.unwrap();
+    assert_eq!((deployed.name.as_str(), deployed.recorded), ("f.npy", true));
     // TorchScript is a deployed model as well.
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
     let from_script = PARITY.replace("b.safetensors", script.to_str().unwrap());
     done(path, &format!("{from_script} -k 2 --epochs 1 -o script"));
-    assert_eq!(CodeFile::load(&path.join("script")).unwrap().prediction_shape, [3]);
+    assert_eq!(CodeFile::load(&path.join("script")).unwrap().prediction_shape, Some(vec![3]));
 }
 
 #[test]
@@ -283,7 +287,7 @@ fn networks_of_images_learn_and_their_parity_models_may_be_others() {
     ] {
         done(path, &format!("{parity} {options} -o code"));
         assert!(described("code/parity-0.safetensors").contains(found), "{options}");
-        assert_eq!(CodeFile::load(&path.join("code")).unwrap().query_shape, [16, 20]);
+        assert_eq!(CodeFile::load(&path.join("code")).unwrap().query_shape, Some(vec![16, 20]));
     }
     done(path, &format!("{base} --hidden 7,6 --epochs 1 -o m.safetensors"));
     let parity = parity.replace("r.safetensors", "m.safetensors");
@@ -483,7 +487,7 @@ fn codes_of_all_kinds_are_learnt_and_used_by_the_tools() {
         let agreement = agreement(path, "code", "b.safetensors", k);
         assert!(agreement >= least, "{what}: {agreement} {:?}", file.scores);
         // The tools rebuild what the training scored, on all rows rather than on a tenth of them.
-        let scored = file.scores.agreement.unwrap();
+        let scored = file.scores.unwrap().agreement.unwrap();
         assert!((scored - agreement).abs() < 0.35, "{what}: {agreement} {scored}");
         fs::remove_dir_all(path.join("code")).unwrap();
     }
@@ -546,7 +550,7 @@ fn boxes_are_learnt_and_rebuilt() {
     let ended = train(path, call);
     assert!(ended.code == 0 && ended.stderr.contains("mean IoU 0."), "{}", ended.stderr);
     let code = CodeFile::load(&path.join("code")).unwrap();
-    assert_eq!((code.output.as_str(), code.scores.agreement), ("boxes", None));
+    assert_eq!((code.output.as_str(), code.scores.unwrap().agreement), ("boxes", None));
     let mean: f64 = ended.stderr.split("mean IoU ").nth(1).unwrap()[..6].parse().unwrap();
     assert!(mean > 0.5, "{mean}");
     fs::write(path.join("three.npy"), f4(&[ROWS, 3], &boxes[..ROWS * 3])).unwrap();
@@ -607,4 +611,103 @@ fn a_training_that_fails_leaves_no_mark_of_a_finished_code() {
     let ended = train(path, &format!("{PARITY} -k 2 --epochs 1 -o code").replace("0.01", "1e30"));
     assert!(ended.code == 1 && ended.stderr.contains("diverged"), "{}", ended.stderr);
     assert!(!path.join("code/code.json").exists());
+}
+
+#[test]
+fn a_training_that_is_there_is_not_overwritten_without_a_question() {
+    let folder = data();
+    let path = folder.path();
+    let call =
+        |arguments: &str| Tool::new("parm-train").args(arguments).args("--threads 1").within(path).run();
+    let refused = |arguments: &str, message: &str| {
+        let ended = call(arguments);
+        assert_eq!(ended.code, 1, "{arguments}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{arguments}: {}", ended.stderr);
+    };
+    let read = |name: &str| fs::read(path.join(name)).unwrap();
+    let say = "found a training: --resume goes on with it, --force begins anew in its place";
+    let base = format!("{BASE} --epochs 1 -o b.safetensors");
+    let _ = call(&base).output();
+    let model = read("b.safetensors");
+    refused(&format!("{base} --seed 1"), &format!("b.safetensors: {say}"));
+    assert!(read("b.safetensors") == model);
+    // One that was stopped has a checkpoint alone.
+    fs::remove_file(path.join("b.safetensors")).unwrap();
+    refused(&base, &format!("b.run/checkpoint.safetensors: {say}"));
+    let _ = call(&format!("{base} --resume")).output();
+    assert!(read("b.safetensors") == model);
+    fs::remove_dir_all(path.join("b.run")).unwrap();
+    refused(&format!("{base} --resume"), "found no checkpoint of it to go on from");
+    let _ = call(&format!("{base} --force")).output();
+
+    let parity = format!("{PARITY} -k 2 --epochs 1 -o code");
+    let _ = call(&format!("{parity} -r 2")).output();
+    fs::write(path.join("code/notes.txt"), "mine").unwrap();
+    refused(&parity, &format!("code/code.json: {say}"));
+    assert!(path.join("code/parity-1.pt").exists());
+    let _ = call(&format!("{parity} --force")).output();
+    let mut left: Vec<_> =
+        fs::read_dir(path.join("code")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    // Parts of the larger code are gone, and nothing else.
+    assert_eq!(left, ["code.json", "notes.txt", "parity-0.pt", "parity-0.safetensors", "run"]);
+    let ended = call(&format!("{parity} --force --resume"));
+    assert!(ended.code == 2 && ended.stderr.contains("cannot be used with"), "{}", ended.stderr);
+}
+
+#[test]
+fn models_that_were_trained_elsewhere_make_a_code_directory() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    done(path, &format!("{PARITY} -k 2 -r 2 --epochs 2 -o code"));
+    let call = |arguments: &str| Tool::new("parm-train").args(arguments).within(path).run();
+    let tool = |name: &str, arguments: &str| Tool::new(name).args(arguments).within(path).run().output();
+    fs::copy(path.join("code/parity-0.pt"), path.join("one.pt")).unwrap();
+    fs::copy(path.join("code/parity-1.safetensors"), path.join("two.safetensors")).unwrap();
+    let adopt = "adopt --code sum -k 2 --base b.safetensors -o own";
+    let _ = call(&format!("{adopt} --parity one.pt --parity two.safetensors")).output();
+    let file = CodeFile::load(&path.join("own")).unwrap();
+    let own = CodeFile::load(&path.join("code")).unwrap();
+    assert_eq!(file.parity, ["parity-0.pt", "parity-1.safetensors"]);
+    assert_eq!((file.weights, file.runs_on, file.deployed), (own.weights, own.runs_on, own.deployed));
+    assert_eq!((file.query_shape, file.prediction_shape), (own.query_shape, own.prediction_shape));
+    assert_eq!(file.scores, None);
+    // It answers as the directory that was trained.
+    for code in ["code", "own"] {
+        let parity = format!("--parity-out {code}-{{}}.npy -o {code}.npy x.npy");
+        tool("parm-infer", &format!("-m b.safetensors --threads 1 --code {code} {parity}"));
+    }
+    for parity in 0..2 {
+        let [one, other] = ["code", "own"]
+            .map(|code| f4_values(&fs::read(path.join(format!("{code}-{parity}.npy"))).unwrap()));
+        assert!(one.iter().zip(&other).all(|(one, other)| (one - other).abs() < 1e-5), "parity {parity}");
+    }
+
+    let refused = |arguments: &str, code: i32, message: &str| {
+        let ended = call(arguments);
+        assert_eq!(ended.code, code, "{arguments}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{arguments}: {}", ended.stderr);
+    };
+    refused(&format!("{adopt} --parity one.pt"), 1, "own/code.json: found a code: --force takes its place");
+    let _ = call(&format!("{adopt} --parity own/parity-0.pt --force")).output();
+    let left = fs::read_dir(path.join("own")).unwrap().count();
+    assert_eq!((CodeFile::load(&path.join("own")).unwrap().r, left), (1, 2));
+    assert!(fs::metadata(path.join("own/parity-0.pt")).unwrap().len() > 0, "it was in its place");
+    for (arguments, code, message) in [
+        ("--code sum -k 2", 2, "found no part"),
+        ("--code sum -k 2 -r 2 --parity one.pt", 2, "--parity: found 1, expected r = 2"),
+        ("--code learned -k 2 --parity one.pt", 2, "--encoder goes with --code learned"),
+        ("--code sum -k 2 --parity missing.pt", 1, "missing.pt"),
+        ("--code sum -k 2 --parity x.npy", 1, "x.npy"),
+        ("--code sum -k 2 --parity one.pt --query-shape 5", 1, "one.pt: "),
+    ] {
+        refused(&format!("adopt {arguments} -o none"), code, message);
+        assert!(!path.join("none/code.json").exists(), "{arguments}");
+    }
+    // A model that does not say its shapes is adopted all the same.
+    let _ = call("adopt --code sum -k 2 --parity one.pt -o plain").output();
+    let file = CodeFile::load(&path.join("plain")).unwrap();
+    assert_eq!((file.query_shape, file.prediction_shape, file.deployed), (None, None, None));
+    let _ = tool("parm-encode", "--code plain -o p.npy x.npy");
 }

@@ -18,14 +18,16 @@ fn main() -> io::Result<()> {
     for folder in [&pages, &completions] {
         fs::create_dir_all(folder)?;
     }
-    for mut tool in parm_cli::tools::all() {
+    for tool in parm_cli::tools::all() {
         let name = tool.get_name().to_owned();
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             clap_complete::generate_to(shell, &mut tool.clone(), &name, &completions)?;
         }
+        // 'help' has no page.
+        let mut tool = tool.disable_help_subcommand(true);
         tool.build();
         page(&tool, &pages)?;
-        for subcommand in tool.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+        for subcommand in tool.get_subcommands() {
             page(subcommand, &pages)?;
         }
     }
@@ -36,17 +38,14 @@ fn main() -> io::Result<()> {
 fn page(command: &Command, folder: &Path) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let version = format!("parm {}", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone().disable_help_subcommand(true))
-        .date(DATE)
-        .source(&version)
-        .manual("parm manual");
+    let man = Man::new(command.clone()).date(DATE).source(&version).manual("parm manual");
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
-    if command.get_subcommands().any(|subcommand| subcommand.get_name() != "help") {
+    if command.has_subcommands() {
         man.render_subcommands_section(&mut text)?;
     }
     // A subcommand's page takes the part of its tool.

@@ -295,7 +295,7 @@ pub struct CodeOptions {
     /// parm-train made brings its own k, r and weights. 'berrut', 'floater-hormann' and 'spline'
     /// interpolate: they need no parity model, and all their coded queries run on the deployed one.
     #[arg(long, value_name = "NAME|DIR")]
-    pub code: String,
+    pub code: PathBuf,
 
     /// Queries of a coding group
     ///
@@ -337,6 +337,12 @@ pub enum Encoding {
 }
 
 impl CodeOptions {
+    /// The name of the code, or of its directory; empty if that is not UTF-8, which only a directory's is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.code.to_str().unwrap_or_default()
+    }
+
     /// Makes the code that the options describe.
     ///
     /// # Errors
@@ -345,8 +351,8 @@ impl CodeOptions {
         let k = self.k.map(|k| k as usize);
         let r = self.r.map(|r| r as usize);
         let named = |make: &dyn Fn(usize, usize) -> Result<LinearCode, parm::codes::CodeError>, default_r| {
-            let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.code)))?;
-            let encoding = if self.code == "concat" { Encoding::Tiles } else { Encoding::Weights };
+            let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.name())))?;
+            let encoding = if self.name() == "concat" { Encoding::Tiles } else { Encoding::Weights };
             Ok(ChosenCode {
                 linear: make(k, r.unwrap_or(default_r))?,
                 encoding,
@@ -355,13 +361,13 @@ impl CodeOptions {
                 decoder: None,
             })
         };
-        if self.weights.is_some() && self.code != "sum" {
+        if self.weights.is_some() && self.name() != "sum" {
             return Err(Usage::error(format!(
                 "--weights goes with --code sum, not with --code {}",
-                self.code
+                self.code.display()
             )));
         }
-        match (self.code.as_str(), &self.weights) {
+        match (self.name(), &self.weights) {
             ("sum", Some(path)) => self.weighted(io, path),
             ("concat", _) if r.is_some_and(|r| r != 1) => {
                 Err(Usage::error("--code concat has one parity query: leave out -r"))
@@ -375,7 +381,7 @@ impl CodeOptions {
             (name, _) if INTERPOLATING.contains(&name) => {
                 Err(Usage::error(format!("--code {name} has no parity queries, and so no parity models")))
             }
-            (directory, _) => self.trained(Path::new(directory)),
+            _ => self.trained(&self.code),
         }
     }
 
@@ -401,13 +407,16 @@ impl CodeOptions {
             return Err(Usage::error(format!(
                 "--code {}: found neither a code of that name (sum, concat, replicate, none, \
                  berrut, floater-hormann, spline) nor a directory",
-                self.code
+                self.code.display()
             )));
         }
         let file = CodeFile::load(directory)?;
         for (flag, asked, has) in [("-k", self.k, file.k), ("-r", self.r, file.r)] {
             if let Some(asked) = asked.filter(|&asked| asked as usize != has) {
-                anyhow::bail!("{}: the code has {flag} {has}, but {flag} {asked} was asked for", self.code);
+                anyhow::bail!(
+                    "{}: the code has {flag} {has}, but {flag} {asked} was asked for",
+                    directory.display()
+                );
             }
         }
         let part = |name: &Option<String>| name.as_ref().map(|name| directory.join(name));
@@ -507,7 +516,7 @@ impl CurveOptions {
     /// # Errors
     /// As [`CodeOptions::choose`]; options that belong to another code.
     pub fn choose(&self, code: &CodeOptions, io: &mut Io) -> Result<AnyCode> {
-        let name = code.code.as_str();
+        let name = code.name();
         let interpolating = INTERPOLATING.contains(&name);
         for (flag, given, belongs, owner) in [
             (

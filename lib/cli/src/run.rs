@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::exit::{Exit, Usage};
-use crate::io::Io;
+use crate::io::{Io, was_closed};
 use crate::options::{Common, When};
 use crate::signals;
 
@@ -24,7 +24,10 @@ pub trait Tool: Parser {
 /// Messages go to standard error, on one line with the chain of causes, after the tool's name. A
 /// closed standard output ends the tool silently with 0.
 pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> ExitCode {
-    let options = T::parse();
+    let options = match T::try_parse() {
+        Ok(options) => options,
+        Err(error) => return explain(T::NAME, &error),
+    };
     // Without the handler a signal still ends the process; only temporary files would stay.
     let _ = signals::handle();
     let mut io = match Io::process() {
@@ -37,6 +40,22 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
     match tool(&options, &mut io) {
         Ok(exit) => exit.into(),
         Err(error) => report(T::NAME, &error, options.common(), &mut io).into(),
+    }
+}
+
+/// Writes what clap has to say: help and the version to standard output, else an error of usage.
+fn explain(name: &str, error: &clap::Error) -> ExitCode {
+    let written = if !error.use_stderr() && was_closed(1) {
+        Err(io::Error::from_raw_os_error(libc::EBADF))
+    } else {
+        error.print()
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("{name}: standard output: cannot write: {error}");
+            Exit::Failed.into()
+        }
+        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }
 

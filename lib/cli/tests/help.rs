@@ -68,3 +68,40 @@ fn every_option_stands_in_its_man_page() {
         });
     }
 }
+
+/// The pages that a text cites, as `parm-load(1)` or `.BR parm-load (1)`: their files.
+fn cited(page: &str) -> Vec<String> {
+    let plain = page.replace("\\-", "-");
+    let plain = ["\\fB", "\\fI", "\\fR", "\\fP"].iter().fold(plain, |text, font| text.replace(font, ""));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ['-', '.'].contains(&c);
+    let before = |at: usize| {
+        let text = plain[..at].trim_end_matches(' ');
+        let start = text.rfind(|c: char| !is_name(c)).map_or(0, |at| at + 1);
+        text[start..].to_owned()
+    };
+    let sections = plain.match_indices('(').filter_map(|(at, _)| {
+        let (section, _) = plain[at + 1..].split_once(')')?;
+        let is_section = section.len() == 1 && section.bytes().all(|byte| byte.is_ascii_digit());
+        is_section.then(|| (before(at), section.to_owned()))
+    });
+    let ours = sections.filter(|(name, _)| name.starts_with("parm"));
+    ours.map(|(name, section)| format!("{name}.{section}")).collect()
+}
+
+#[test]
+fn every_page_that_is_cited_is_there() {
+    assert_eq!(cited(".BR parm\\-load (1),\n\\fBparm\\fR(7) (2) f(3)"), ["parm-load.1", "parm.7"]);
+    let man = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../man");
+    let mut all = 0;
+    for entry in std::fs::read_dir(&man).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() {
+            continue;
+        }
+        for page in cited(&std::fs::read_to_string(&path).unwrap()) {
+            assert!(man.join(&page).exists(), "{} cites {page}", path.display());
+            all += 1;
+        }
+    }
+    assert!(all > 200, "{all} citations found");
+}

@@ -3,20 +3,22 @@
 //! A directory holds `code.json` ([`CodeFile`]) and the models that it names. `code.json` is written
 //! last, so its presence says that the rest is complete.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::codes::{CodeError, LinearCode};
 
 /// The name of the file that describes the directory.
 pub const FILE_NAME: &str = "code.json";
 
-/// The version of the format that is read and written.
-pub const FORMAT: u32 = 1;
+/// The version of the format that is written. Format 1, in which every field was required, is read too.
+pub const FORMAT: u32 = 2;
 
 /// The most queries or parities that a code file may ask for; a guard, far above any real code.
 const MAX_WIDTH: usize = 4096;
@@ -27,47 +29,70 @@ struct Versioned {
     format: u32,
 }
 
-/// The content of `code.json`.
+/// The content of `code.json`. A file needs `format`, `code`, `k` and the files of its parts; all else has
+/// a default, or is not known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeFile {
-    /// The version of this format: [`FORMAT`].
+    /// The version of this format: [`FORMAT`], or 1.
     pub format: u32,
     /// What the encoder is: `sum`, `concat`, or `learned`, the model `encoder`.
     pub code: String,
     /// Queries of a group.
     pub k: usize,
-    /// Parities of a group.
+    /// Parities of a group; 1 by default.
+    #[serde(default = "one")]
     pub r: usize,
-    /// The weights `[r][k]` of `sum`'s encoder, and of the linear decoder of any code without a learned one.
+    /// The weights `[r][k]` of `sum`'s encoder, and of the linear decoder of any code without a learned one;
+    /// by default (i+1)^j of parity j, slot i.
+    #[serde(default)]
     pub weights: Vec<Vec<f64>>,
-    /// The shape of one query.
-    pub query_shape: Vec<usize>,
-    /// The shape of one prediction.
-    pub prediction_shape: Vec<usize>,
-    /// What the predictions are: `logits`.
+    /// The shape of one query, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_shape: Option<Vec<usize>>,
+    /// The shape of one prediction, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction_shape: Option<Vec<usize>>,
+    /// What the predictions are: `logits` by default.
+    #[serde(default = "logits")]
     pub output: String,
-    /// Which model answers the parity queries.
+    /// Which model answers the parity queries; parity models by default.
+    #[serde(default)]
     pub runs_on: RunsOn,
     /// The parity models' files, by parity index.
+    #[serde(default)]
     pub parity: Vec<String>,
     /// The learned encoder's file, `[B, k, …]` to `[B, r, …]`.
+    #[serde(default)]
     pub encoder: Option<String>,
     /// The learned decoder's file, `[B, k + r, …]` with zeros for what is missing to `[B, k, …]`.
+    #[serde(default)]
     pub decoder: Option<String>,
-    /// What the code was trained for.
-    pub deployed: Deployed,
-    /// How it did on the rows that were kept for validation.
-    pub scores: Scores,
+    /// What the code was trained for, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployed: Option<Deployed>,
+    /// How it did on the rows that were kept for validation, if it was scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
     /// What wrote the directory.
-    pub made_by: MadeBy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn logits() -> String {
+    "logits".into()
 }
 
 /// Which model answers the coded queries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunsOn {
     /// Parity models, one per parity.
+    #[default]
     Parity,
     /// The deployed model itself.
     Deployed,
@@ -81,6 +106,31 @@ pub struct Deployed {
     pub sha256: String,
     /// The file's name, without its folder.
     pub name: String,
+    /// The file holds recorded predictions: the model that made them is not known.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub recorded: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// The file system's.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            read => hasher.update(&block[..read]),
+        }
+    }
+    Ok(hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
 }
 
 /// Scores on the validation rows, every single loss simulated.
@@ -136,7 +186,7 @@ pub enum CodeDirError {
         error: serde_json::Error,
     },
     /// A format of the future.
-    #[error("{}: found format {found}, expected {FORMAT}", path.display())]
+    #[error("{}: found format {found}, expected 1 or {FORMAT}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -174,6 +224,36 @@ pub enum CodeDirError {
     /// A model that `code.json` names does not exist.
     #[error("{}: not found, though {FILE_NAME} beside it names it", .0.display())]
     MissingPart(PathBuf),
+    /// A code for one model is used with another.
+    #[error(
+        "{}: found the SHA-256 {found}, expected {expected} ({name}), the model that {} was trained for",
+        model.display(),
+        directory.display()
+    )]
+    OtherModel {
+        /// The code directory.
+        directory: PathBuf,
+        /// The model that it is used with.
+        model: PathBuf,
+        /// The hash of that.
+        found: String,
+        /// The hash of the model that the code was made for.
+        expected: String,
+        /// The name of that.
+        name: String,
+    },
+    /// A code for queries or predictions of one shape is used with others.
+    #[error("found {what} of shape {found:?}, but the code {} was trained for {expected:?}", directory.display())]
+    OtherShape {
+        /// The code directory.
+        directory: PathBuf,
+        /// `queries` or `predictions`.
+        what: &'static str,
+        /// The shape of those.
+        found: Vec<usize>,
+        /// The shape that the code was made for.
+        expected: Vec<usize>,
+    },
     /// A name that leads out of the directory.
     #[error("{}: found the file name '{name}', expected a plain name within the directory", path.display())]
     PartName {
@@ -198,10 +278,15 @@ impl CodeFile {
         // The format comes first: another one may have other fields.
         let json = |error| CodeDirError::Json { path: path.clone(), error };
         let Versioned { format } = serde_json::from_slice(&text).map_err(json)?;
-        if format != FORMAT {
+        if ![1, FORMAT].contains(&format) {
             return Err(CodeDirError::Format { path, found: format });
         }
-        let file: Self = serde_json::from_slice(&text).map_err(json)?;
+        let mut file: Self = serde_json::from_slice(&text).map_err(json)?;
+        if file.weights.is_empty() && file.k <= MAX_WIDTH && file.r <= MAX_WIDTH {
+            let code = LinearCode::sum(file.k, file.r);
+            let code = code.map_err(|error| CodeDirError::Code { path: path.clone(), error })?;
+            file.weights = (0..file.r).map(|parity| code.weights(parity)).collect();
+        }
         file.check(directory, path)?;
         Ok(file)
     }
@@ -229,7 +314,7 @@ impl CodeFile {
         if usize::from(self.encoder.is_some()) != encoders {
             return count("encoders", 1 - encoders, format!("{encoders} for the code '{}'", self.code));
         }
-        for name in self.parity.iter().chain(&self.encoder).chain(&self.decoder) {
+        for name in self.parts() {
             if Path::new(name).file_name() != Some(name.as_ref()) {
                 return Err(CodeDirError::PartName { path, name: name.clone() });
             }
@@ -239,6 +324,69 @@ impl CodeFile {
             }
         }
         self.linear().map(drop).map_err(|error| CodeDirError::Code { path, error })
+    }
+
+    /// The names of the files of all parts.
+    fn parts(&self) -> impl Iterator<Item = &String> {
+        self.parity.iter().chain(&self.encoder).chain(&self.decoder)
+    }
+
+    /// Sees that the code was made for a model, as far as it says for which.
+    ///
+    /// # Errors
+    /// [`CodeDirError::OtherModel`], and [`CodeDirError::Io`] if the model cannot be read.
+    pub fn check_model(&self, directory: &Path, model: &Path) -> Result<(), CodeDirError> {
+        let Some(deployed) = self.deployed.as_ref().filter(|deployed| !deployed.recorded) else {
+            return Ok(());
+        };
+        let found = sha256(model).map_err(|error| CodeDirError::Io { path: model.to_owned(), error })?;
+        if found == deployed.sha256 {
+            return Ok(());
+        }
+        Err(CodeDirError::OtherModel {
+            directory: directory.to_owned(),
+            model: model.to_owned(),
+            found,
+            expected: deployed.sha256.clone(),
+            name: deployed.name.clone(),
+        })
+    }
+
+    /// Sees that the code was made for queries of this shape, as far as it says so.
+    ///
+    /// # Errors
+    /// [`CodeDirError::OtherShape`].
+    pub fn check_queries(&self, directory: &Path, found: &[usize]) -> Result<(), CodeDirError> {
+        same_shape(directory, "queries", found, self.query_shape.as_ref())
+    }
+
+    /// Sees that the code was made for predictions of this shape, as far as it says so.
+    ///
+    /// # Errors
+    /// [`CodeDirError::OtherShape`].
+    pub fn check_predictions(&self, directory: &Path, found: &[usize]) -> Result<(), CodeDirError> {
+        same_shape(directory, "predictions", found, self.prediction_shape.as_ref())
+    }
+
+    /// Removes the parts of an earlier code from the directory: files with the names that trainings give
+    /// to parts (`parity-N`, `encoder` and `decoder`, `.safetensors` and `.pt`) of parts that this code
+    /// has not.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn remove_other_parts(&self, directory: &Path) -> Result<(), CodeDirError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| CodeDirError::Io { path, error }
+        };
+        let own: Vec<_> = self.parts().filter_map(|name| Path::new(name).file_stem()).collect();
+        for entry in fs::read_dir(directory).map_err(at(directory))? {
+            let path = entry.map_err(at(directory))?.path();
+            if is_part(&path) && path.is_file() && !path.file_stem().is_some_and(|stem| own.contains(&stem)) {
+                fs::remove_file(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// The code that the file describes.
@@ -270,5 +418,31 @@ impl CodeFile {
             let _ = fs::remove_file(&temporary);
             CodeDirError::Io { path: path.clone(), error }
         })
+    }
+}
+
+/// Whether a file has the name that trainings give to a part.
+fn is_part(path: &Path) -> bool {
+    let words = path.file_stem().and_then(OsStr::to_str).zip(path.extension().and_then(OsStr::to_str));
+    let Some((stem, extension)) = words else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    ["safetensors", "pt"].contains(&extension)
+        && (["encoder", "decoder"].contains(&stem) || stem.strip_prefix("parity-").is_some_and(is_number))
+}
+
+fn same_shape(
+    directory: &Path,
+    what: &'static str,
+    found: &[usize],
+    expected: Option<&Vec<usize>>,
+) -> Result<(), CodeDirError> {
+    match expected {
+        Some(expected) if expected != found => Err(CodeDirError::OtherShape {
+            directory: directory.to_owned(),
+            what,
+            found: found.to_vec(),
+            expected: expected.clone(),
+        }),
+        _ => Ok(()),
     }
 }

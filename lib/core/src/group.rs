@@ -1,5 +1,7 @@
 //! Coding groups: row i of a stream belongs to group ⌊i/k⌋ and has slot i mod k in it.
 
+use crate::words::counted;
+
 /// What becomes of the last rows of a stream when k does not divide their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tail {
@@ -16,8 +18,9 @@ pub enum Tail {
 /// A stream whose rows do not fill its groups, under [`Tail::Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "found {rows} rows, which do not fill groups of k = {k} ({} left over); expected a multiple of k, \
+    "found {}, which do not fill groups of k = {k} ({} left over); expected a multiple of k, \
      or --tail pad (repeat the last row) or --tail drop (leave them out)",
+    counted(*rows, "row"),
     rows % *k as u64
 )]
 pub struct TailError {

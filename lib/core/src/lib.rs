@@ -20,9 +20,11 @@ pub mod group;
 pub mod mask;
 pub mod npy;
 pub mod score;
+pub mod words;
 
 pub use code_dir::CodeFile;
 pub use codes::LinearCode;
 pub use device::DeviceChoice;
 pub use dtype::{Dtype, Float};
 pub use group::Tail;
+pub use words::counted;

@@ -15,16 +15,16 @@ fn file() -> CodeFile {
         k: 2,
         r: 2,
         weights: vec![vec![1.0, 1.0], vec![1.0, 0.1]],
-        query_shape: vec![1, 28, 28],
-        prediction_shape: vec![10],
+        query_shape: Some(vec![1, 28, 28]),
+        prediction_shape: Some(vec![10]),
         output: "logits".into(),
         runs_on: RunsOn::Parity,
         parity: vec!["parity-0.safetensors".into(), "parity-1.safetensors".into()],
         encoder: None,
         decoder: None,
-        deployed: Deployed { sha256: "00ff".into(), name: "base.safetensors".into() },
-        scores: Scores { available: Some(0.97), degraded: Some(0.1 + 0.2), agreement: None, n: 300 },
-        made_by: MadeBy { version: "0.1.0".into(), command: "parm-train parity".into() },
+        deployed: Some(Deployed { sha256: "00ff".into(), name: "base.safetensors".into(), recorded: false }),
+        scores: Some(Scores { available: Some(0.97), degraded: Some(0.1 + 0.2), agreement: None, n: 300 }),
+        made_by: Some(MadeBy { version: "0.1.0".into(), command: "parm-train parity".into() }),
     }
 }
 
@@ -133,10 +133,10 @@ fn json_that_is_cut_or_lacks_fields_is_malformed() {
 #[test]
 fn a_format_of_the_future_is_refused_before_its_fields_are() {
     let directory = directory();
-    fs::write(directory.path().join(FILE_NAME), r#"{"format": 2, "something": "new"}"#).unwrap();
+    fs::write(directory.path().join(FILE_NAME), r#"{"format": 3, "something": "new"}"#).unwrap();
     let error = CodeFile::load(directory.path()).unwrap_err();
-    assert!(matches!(error, CodeDirError::Format { found: 2, .. }));
-    assert_eq!(message(&error, directory.path()), "code.json: found format 2, expected 1");
+    assert!(matches!(error, CodeDirError::Format { found: 3, .. }));
+    assert_eq!(message(&error, directory.path()), "code.json: found format 3, expected 1 or 2");
 }
 
 #[test]
@@ -198,4 +198,105 @@ fn a_name_that_leads_out_of_the_directory_is_refused() {
         assert!(matches!(error, CodeDirError::PartName { .. }), "{name}: {error}");
         assert!(error.to_string().contains(&format!("found the file name '{name}', expected")), "{error}");
     }
+}
+
+/// The file was written by version 0.1.0.
+#[test]
+fn format_1_is_read() {
+    let directory = directory();
+    fs::write(directory.path().join(FILE_NAME), include_str!("format-1/code.json")).unwrap();
+    let file = CodeFile::load(directory.path()).unwrap();
+    assert_eq!((file.format, file.k, file.r, file.weights), (1, 2, 1, vec![vec![1.0, 1.0]]));
+    assert_eq!((file.query_shape, file.prediction_shape), (Some(vec![1, 8, 8]), Some(vec![10])));
+    assert_eq!((file.runs_on, file.scores.unwrap().degraded), (RunsOn::Parity, Some(0.91)));
+}
+
+#[test]
+fn a_file_written_by_hand_says_only_what_a_person_knows() {
+    let directory = directory();
+    let load = |text: &str| {
+        fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        CodeFile::load(directory.path())
+    };
+    let models = r#""parity": ["parity-0.safetensors", "parity-1.safetensors"]"#;
+    let file = load(&format!(r#"{{"format": 2, "code": "sum", "k": 3, "r": 2, {models}}}"#)).unwrap();
+    assert_eq!(file.weights, [[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]);
+    assert_eq!((file.runs_on, file.output.as_str()), (RunsOn::Parity, "logits"));
+    assert_eq!((&file.query_shape, &file.deployed, &file.scores), (&None, &None, &None));
+    // What is not known is not checked.
+    file.check_queries(directory.path(), &[7]).unwrap();
+    file.check_predictions(directory.path(), &[7]).unwrap();
+    file.check_model(directory.path(), Path::new("missing")).unwrap();
+    file.save(directory.path()).unwrap();
+    assert_eq!(CodeFile::load(directory.path()).unwrap(), file);
+    for (text, expected) in [
+        (r#"{"format": 2, "code": "sum"}"#, "missing field `k`"),
+        (r#"{"format": 2, "code": "sum", "k": 2}"#, "found 0 parity models, expected r = 1"),
+        (r#"{"format": 2, "code": "sum", "k": 0}"#, "found k = 0"),
+        (
+            r#"{"format": 2, "code": "sum", "k": 99999999999}"#,
+            "99999999999 queries in a group, expected at most 4096",
+        ),
+        (r#"{"format": 2, "code": "sum", "k": 2, "r": 99999999999}"#, "found 0 rows of weights"),
+    ] {
+        let error = load(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_code_is_used_with_what_it_was_made_for() {
+    let directory = directory();
+    let model = directory.path().join("model");
+    fs::write(&model, "test").unwrap();
+    let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let made_for = |sha256: &str, recorded| CodeFile {
+        deployed: Some(Deployed { sha256: sha256.into(), name: "base.pt".into(), recorded }),
+        ..file()
+    };
+    made_for(sha256, false).check_model(directory.path(), &model).unwrap();
+    // The model behind recorded predictions is not known.
+    made_for("00ff", true).check_model(directory.path(), &model).unwrap();
+    let error = made_for("00ff", false).check_model(directory.path(), &model).unwrap_err();
+    assert!(matches!(error, CodeDirError::OtherModel { .. }));
+    let expected = format!("model: found the SHA-256 {sha256}, expected 00ff (base.pt), the model that ");
+    assert!(message(&error, directory.path()).starts_with(&expected), "{error}");
+    let missing = directory.path().join("missing");
+    let error = made_for("00ff", false).check_model(directory.path(), &missing).unwrap_err();
+    assert!(matches!(error, CodeDirError::Io { path, .. } if path == missing));
+
+    let code = Path::new("code");
+    file().check_queries(code, &[1, 28, 28]).unwrap();
+    file().check_predictions(code, &[10]).unwrap();
+    let error = file().check_queries(code, &[28, 28]).unwrap_err();
+    assert!(matches!(error, CodeDirError::OtherShape { .. }));
+    assert_eq!(
+        error.to_string(),
+        "found queries of shape [28, 28], but the code code was trained for [1, 28, 28]"
+    );
+    assert!(file().check_predictions(code, &[11]).is_err());
+}
+
+#[test]
+fn parts_that_the_code_has_not_are_removed_and_no_other_files() {
+    let directory = directory();
+    let others =
+        ["parity-x.pt", "parity-.pt", "parity-7.npy", "my-encoder.pt", "encoder.txt", "notes", "decoder"];
+    let old = ["parity-2.safetensors", "parity-10.pt", "encoder.safetensors", "encoder.pt", "decoder.pt"];
+    // The TorchScript beside a part of this code stays.
+    for name in others.iter().chain(&old).chain(&["parity-1.pt"]) {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    fs::create_dir(directory.path().join("parity-3.pt")).unwrap();
+    file().save(directory.path()).unwrap();
+    file().remove_other_parts(directory.path()).unwrap();
+    let mut names: Vec<String> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let own = ["code.json", "parity-0.safetensors", "parity-1.pt", "parity-1.safetensors", "parity-3.pt"];
+    let mut expected: Vec<&str> = own.iter().chain(&others).copied().collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
 }

@@ -32,7 +32,7 @@ pub enum ArchiveError {
     Outside(String),
     /// A link, a device, …
     #[error("found '{entry}', a {kind}, expected files and directories")]
-    Kind { entry: String, kind: String },
+    Kind { entry: String, kind: &'static str },
     /// A file that an entry before it has made.
     #[error("found the entry '{0}' twice")]
     Twice(String),
@@ -61,6 +61,17 @@ pub fn unpack(file: &Path, into: &Path, limits: Limits) -> Result<(), DataError>
         open().and_then(|mut source| save(&mut source, &into.join(name), limits.bytes))
     };
     done.map(drop).at(file)
+}
+
+/// What an entry is that is neither a file nor a directory.
+fn word(kind: tar::EntryType) -> &'static str {
+    match kind {
+        tar::EntryType::Symlink | tar::EntryType::Link => "link",
+        tar::EntryType::Char | tar::EntryType::Block => "device",
+        tar::EntryType::Fifo => "pipe",
+        tar::EntryType::GNUSparse => "sparse file",
+        _ => "entry of another kind",
+    }
 }
 
 /// Unpacks the entries of a tar stream.
@@ -93,7 +104,7 @@ fn untar(source: impl Read, into: &Path, limits: Limits) -> Result<u64, Fault> {
             }
             left -= found;
         } else {
-            return Err(ArchiveError::Kind { entry: name, kind: format!("{kind:?}") }.into());
+            return Err(ArchiveError::Kind { entry: name, kind: word(kind) }.into());
         }
     }
     Ok(limits.bytes - left)

@@ -29,6 +29,8 @@ pub struct Folder {
     /// What is no example: files of other types, links that lead nowhere or back to a directory above
     /// them, and files of these types outside of the classes.
     pub left_out: Vec<PathBuf>,
+    /// How many files and directories are hidden: their names begin with a dot. They are left out.
+    pub hidden: usize,
 }
 
 impl Folder {
@@ -36,8 +38,8 @@ impl Folder {
     /// whose directory they are in, at any depth; names that begin with a dot are hidden, and the
     /// directories named in `skip` are no classes. Names are sorted byte by byte, as torchvision sorts them.
     pub fn open(directory: &Path, types: &[&str], skip: &[&str]) -> Result<Self, DataError> {
-        let mut folder = Self { classes: Vec::new(), files: Vec::new(), left_out: Vec::new() };
-        for name in names(directory)? {
+        let mut folder = Self { classes: Vec::new(), files: Vec::new(), left_out: Vec::new(), hidden: 0 };
+        for name in folder.names(directory)? {
             let path = directory.join(&name);
             if !path.is_dir() {
                 if is_of(&path, types) {
@@ -78,7 +80,7 @@ impl Folder {
             return Ok(());
         }
         above.push(this);
-        for name in names(directory)? {
+        for name in self.names(directory)? {
             let path = directory.join(name);
             match fs::metadata(&path) {
                 Ok(there) if there.is_dir() => self.walk(&path, types, above, files)?,
@@ -88,6 +90,21 @@ impl Folder {
         }
         above.pop();
         Ok(())
+    }
+
+    /// The names in a directory that are not hidden, sorted; counts those that are.
+    fn names(&mut self, directory: &Path) -> Result<Vec<OsString>, DataError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).doing("read").at(directory)? {
+            let name = entry.doing("read").at(directory)?.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                self.hidden += 1;
+            } else {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 }
 
@@ -107,17 +124,4 @@ fn is_of(path: &Path, types: &[&str]) -> bool {
 fn sort_key(path: &Path) -> (&[u8], &[u8]) {
     let parent = path.parent().map_or(&[][..], |parent| parent.as_os_str().as_encoded_bytes());
     (parent, path.as_os_str().as_encoded_bytes())
-}
-
-/// The names in a directory that are not hidden, sorted.
-fn names(directory: &Path) -> Result<Vec<OsString>, DataError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory).doing("read").at(directory)? {
-        let name = entry.doing("read").at(directory)?.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }

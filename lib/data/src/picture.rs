@@ -71,11 +71,29 @@ pub enum PictureError {
     #[error("cannot decode JPEG")]
     Jpeg(#[source] zune_jpeg::errors::DecodeErrors),
     /// A PNG that cannot be decoded.
-    #[error("cannot decode PNG")]
-    Png(#[from] png::DecodingError),
+    #[error("cannot decode PNG: {}", plain(.0))]
+    Png(png::DecodingError),
     /// A picture of another format that cannot be decoded.
     #[error("cannot decode {0}")]
     Other(&'static str, #[source] ImageError),
+}
+
+impl From<png::DecodingError> for PictureError {
+    fn from(error: png::DecodingError) -> Self {
+        Self::Png(error)
+    }
+}
+
+/// What the crate says, with the names of chunks, of which it writes all fields of a Rust type.
+fn plain(error: &png::DecodingError) -> String {
+    let text = error.to_string();
+    let split = || {
+        let (before, rest) = text.split_once("ChunkType { type: ")?;
+        let (name, rest) = rest.split_once(',')?;
+        let (_, after) = rest.split_once('}')?;
+        Some(format!("{before}{name}{after}"))
+    };
+    split().unwrap_or(text)
 }
 
 impl Picture {

@@ -95,12 +95,12 @@ fn hostile_archives_are_refused() {
         let directory = entry(EntryType::Directory, name, "", b"");
         assert_eq!(refused(&[directory]), ArchiveError::Outside(name.into()));
     }
-    let kind = |name: &str, kind: &str| ArchiveError::Kind { entry: name.into(), kind: kind.into() };
-    assert_eq!(refused(&[entry(EntryType::Symlink, "a", "/etc", b"")]), kind("a", "Symlink"));
-    assert_eq!(refused(&[entry(EntryType::Link, "a", "/etc/passwd", b"")]), kind("a", "Link"));
-    assert_eq!(refused(&[entry(EntryType::Symlink, "a", "b", b"")]), kind("a", "Symlink"), "even inside");
-    assert_eq!(refused(&[entry(EntryType::Fifo, "a", "", b"")]), kind("a", "Fifo"));
-    assert_eq!(refused(&[entry(EntryType::Char, "a", "", b"")]), kind("a", "Char"));
+    let kind = |name: &str, kind| ArchiveError::Kind { entry: name.into(), kind };
+    assert_eq!(refused(&[entry(EntryType::Symlink, "a", "/etc", b"")]), kind("a", "link"));
+    assert_eq!(refused(&[entry(EntryType::Link, "a", "/etc/passwd", b"")]), kind("a", "link"));
+    assert_eq!(refused(&[entry(EntryType::Symlink, "a", "b", b"")]), kind("a", "link"), "even inside");
+    assert_eq!(refused(&[entry(EntryType::Fifo, "a", "", b"")]), kind("a", "pipe"));
+    assert_eq!(refused(&[entry(EntryType::Char, "a", "", b"")]), kind("a", "device"));
     assert_eq!(refused(&[file("a", b"1"), file("./a", b"2")]), ArchiveError::Twice("./a".into()));
 }
 

@@ -196,3 +196,19 @@ fn errors_name_the_file_and_the_cause() {
     let cause = error.source().unwrap().to_string();
     assert_eq!(cause, "found 16 bits a channel, expected 8: convert the picture");
 }
+
+#[test]
+fn messages_on_broken_pictures_have_no_words_of_rust() {
+    let mut png = bytes("rgb.png");
+    let data = png.windows(4).position(|name| name == b"IDAT").unwrap();
+    // A bit of the data that its checksum does not fit any more.
+    png[data + 6] ^= 1;
+    let message = Picture::decode(&png).unwrap_err().to_string();
+    assert!(message.starts_with("cannot decode PNG: "), "{message}");
+    // The checksum of the header.
+    let mut png = bytes("rgb.png");
+    let header = png.windows(4).position(|name| name == b"IHDR").unwrap();
+    png[header + 4 + 13] ^= 1;
+    let message = Picture::decode(&png).unwrap_err().to_string();
+    assert!(message.contains("IHDR") && !message.contains(['{', '}']), "{message}");
+}

@@ -62,7 +62,7 @@ pub struct Record {
     pub ended_ns: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The status code over HTTP of the server's error, or the one that stands for it.
+    /// The status code over HTTP of the server's error; over gRPC, the one that stands for its code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Rows that were rebuilt.

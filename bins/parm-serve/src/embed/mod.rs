@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use coder::Coder;
 use instance::{EmbeddedInstance, Loaded, Models};
+use parm::DeviceChoice;
 use parm::codes::{Network, NetworkError};
-use parm::{CodeFile, DeviceChoice};
 use parm_serving::Embed;
-use parm_serving::config::{self, CodeChoice, Embedded, Model as ModelConfig, Redundancy, ServedCode};
+use parm_serving::config::{self, Embedded, Model as ModelConfig, ServedCode};
 use parm_serving::instance::Instance;
 use parm_torch::device::{Device, Settings};
-use parm_torch::train::sha256;
 use parm_torch::{Encoder, Model, Session, device};
 
 /// libtorch, as far as servers need it.
@@ -58,7 +57,7 @@ impl Embed for Libtorch {
             .map(|spec| spec.shape.iter().map(|&axis| usize::try_from(axis)).collect::<Result<_, _>>())
             .transpose()
             .map_err(|_| "embedded models need fixed shapes".to_owned())?;
-        made_for(model)?;
+        config::made_for(model)?;
         let code = code.filter(|_| embedded.encode.unwrap_or_else(|| device.is_gpu()));
         let mut models = HashMap::new();
         let mut encoder = None;
@@ -118,26 +117,6 @@ fn encoder_of(code: &ServedCode, shape: &[usize], device: Device) -> Result<Enco
             Ok(Encoder::model(code.k, model))
         }
     }
-}
-
-/// Sees that a code directory was made for the deployed model.
-fn made_for(model: &ModelConfig) -> Result<(), String> {
-    let Redundancy::Coded(coded) = &model.redundancy else { return Ok(()) };
-    let (CodeChoice::Directory { directory }, Some(deployed)) = (&coded.code, &model.files.deployed) else {
-        return Ok(());
-    };
-    let code = CodeFile::load(directory).map_err(|error| error.to_string())?;
-    let found = sha256(deployed).map_err(|error| format!("{}: {error}", deployed.display()))?;
-    if found == code.deployed.sha256 {
-        return Ok(());
-    }
-    Err(format!(
-        "{} was made for {} with the SHA-256 {}, found {found} of {}",
-        directory.display(),
-        code.deployed.name,
-        code.deployed.sha256,
-        deployed.display()
-    ))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use parm::dtype::Float;
 use parm::{Dtype, LinearCode};
-use parm_serving::config::{Config, Decoder, Encoder as Encoding, code_of};
+use parm_serving::config::{Config, Decoder, Encoder as Encoding, Redundancy, code_of};
 use parm_serving::instance::CallContext;
 use parm_serving::oip::{Datatype, InferRequest, ModelMetadata, Parameters, Tensor};
 use parm_serving::runtime::{Members, RowEncoder, Spec, coders};

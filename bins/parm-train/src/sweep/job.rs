@@ -151,6 +151,7 @@ impl<'a> Job<'a> {
             seed,
             checkpoint_cycle: _,
             resume: _,
+            force: _,
             augment,
         } = &self.recipe;
         let named = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
@@ -237,12 +238,7 @@ impl<'a> Job<'a> {
             plan.run(&taught.learnt, common, io)?;
         }
         let file = CodeFile::load(&self.folder)?;
-        let (found, expected) = (&file.deployed.sha256, &taught.test.deployed.sha256);
-        ensure!(
-            found == expected,
-            "found a code for the deployed model {found}, expected one for {expected}, {}",
-            self.base.display()
-        );
+        file.check_model(&self.folder, &self.base)?;
         let tested = Tested::new(self.run.name(), k, &plan.test(&taught.test)?, self.settings()?);
         if !self.options.only_test {
             let mut output = Target::Path(path).create(io, Compression::ByName(3))?;

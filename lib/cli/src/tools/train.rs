@@ -43,6 +43,11 @@ pub enum What {
     /// Encoder, parity models and decoder learn together, those of them that are networks: to rebuild
     /// the deployed model's predictions under every loss of up to r of them.
     Coders(Coders),
+    /// Make a code directory of models that were trained elsewhere
+    ///
+    /// The models are copied into it, and its code.json says what they are for. All tools then take it as
+    /// they take what 'parity' and 'coders' write.
+    Adopt(Adopt),
     /// Train and score all codes of a configuration
     ///
     /// Every combination of its data sets, models, values of k, losses and pairs of an encoder and a
@@ -312,6 +317,67 @@ pub struct Coders {
     pub read: ReadOptions,
 }
 
+/// `parm-train adopt`
+#[derive(Args, Clone, Debug)]
+pub struct Adopt {
+    /// What makes the parity queries; with 'learned' it is the model --encoder
+    #[arg(long, value_name = "NAME", help_heading = "Code")]
+    pub code: Adopted,
+
+    /// Queries of a coding group
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Code")]
+    pub k: u32,
+
+    /// Parity queries of a coding group [default: as many as there are --parity models, or 1]
+    #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Code")]
+    pub r: Option<u32>,
+
+    /// A file of weights [r, k] in place of the default (i+1)^j of parity j, slot i
+    #[arg(long, value_name = "W.npy", help_heading = "Code")]
+    pub weights: Option<PathBuf>,
+
+    /// The parity model, in the order of the parities; repeated
+    ///
+    /// Without any, the deployed model answers the parity queries, and an encoder or a decoder is needed.
+    #[arg(long, value_name = "MODEL", help_heading = "Parts")]
+    pub parity: Vec<PathBuf>,
+
+    /// The model that makes the parity queries [B, r, …] of the queries [B, k, …]
+    #[arg(long, value_name = "MODEL", help_heading = "Parts")]
+    pub encoder: Option<PathBuf>,
+
+    /// The model that rebuilds predictions: of [B, k+r, …] with zeros for what is missing to [B, k, …]
+    #[arg(long, value_name = "MODEL", help_heading = "Parts")]
+    pub decoder: Option<PathBuf>,
+
+    /// The deployed model that they were trained for; tools then refuse another one
+    #[arg(long, value_name = "MODEL", help_heading = "Parts")]
+    pub base: Option<PathBuf>,
+
+    /// The shape of a query, for models that do not say it; tools then refuse others
+    #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Parts")]
+    pub query_shape: Option<Vec<usize>>,
+
+    /// The code directory to write; code.json comes last
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    /// Take the place of a code that is there already, and remove parts of it that the new one has not
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The code of models that were trained elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Adopted {
+    /// Weighted sums
+    Sum,
+    /// One image of k smaller ones
+    Concat,
+    /// What a model makes
+    Learned,
+}
+
 /// What makes parity queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EncoderKind {
@@ -515,6 +581,13 @@ pub struct Recipe {
     /// SIGINT and SIGTERM save a checkpoint before they end the program; a second one ends it at once.
     #[arg(long)]
     pub resume: bool,
+
+    /// Begin anew in the place of a training that is there already
+    ///
+    /// Without this and --resume, it is an error if there is one. Parts of it that the new code has not are
+    /// removed.
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
 }
 
 /// The rows that are kept for validation.

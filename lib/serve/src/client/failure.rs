@@ -25,10 +25,13 @@ pub(super) fn said(error: Error) -> CallError {
     match error.status {
         Status::InvalidArgument | Status::TooLarge => CallError::Refused(error),
         // The client has no part in how this server is known to its instances.
-        Status::Unauthenticated | Status::Forbidden => CallError::Failed(Error::new(
-            Status::Unavailable,
-            format!("the instance refuses this server's credentials: {error}"),
-        )),
+        Status::Unauthenticated | Status::Forbidden => CallError::Failed(Error {
+            code: Some(error.http()),
+            ..Error::new(
+                Status::Unavailable,
+                format!("the instance refuses this server's credentials: {error}"),
+            )
+        }),
         _ => CallError::Failed(error),
     }
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::client;
 use crate::oip::ModelMetadata;
+use crate::runtime::membership::{self, Embed};
 use crate::runtime::{Spec, coders};
 
 /// A configuration that cannot be used.
@@ -189,8 +190,8 @@ impl Config {
         open
     }
 
-    /// Sees that all files are there and are what they should be: keys, certificates, and those of embedded
-    /// models, which are not loaded. Without the latter a server starts, and says that the model is not ready.
+    /// Sees that all files are there and are what they should be: keys, certificates, code directories, and
+    /// those of embedded models, which [`Config::check_embedded`] loads. Without the latter a server starts, and says that the model is not ready.
     ///
     /// # Errors
     /// The first one that cannot be used.
@@ -210,6 +211,8 @@ impl Config {
                 let at = format!("models[{index}].instances");
                 model.synthetic_spec().map_err(|problem| value(&at, problem))?;
             }
+            let at = format!("models[{index}].redundancy.code");
+            policy::made_for(model).map_err(|problem| value(&at, problem))?;
             for path in policy::code_of(model).ok().flatten().iter().flat_map(ServedCode::files) {
                 File::open(path).map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
             }
@@ -219,6 +222,37 @@ impl Config {
             let Files { deployed, parity, cheap } = &model.files;
             for path in deployed.iter().chain(parity).chain(cheap) {
                 File::open(path).map_err(|error| ConfigError::Io { path: path.clone(), error })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that the models of embedded instances can be loaded and run, by making one instance of each kind
+    /// on the CPU.
+    ///
+    /// # Errors
+    /// The first one that cannot be made.
+    pub fn check_embedded(&self, embed: &dyn Embed) -> Result<(), ConfigError> {
+        for (index, model) in self.models.iter().enumerate() {
+            let at = format!("models[{index}]");
+            let model = &on_cpu(model);
+            let code = policy::code_of(model).map_err(|problem| value(&at, problem))?;
+            let names = membership::role_names(model, code.as_ref());
+            for (number, instances) in model.instances.iter().enumerate() {
+                let Some(embedded) = &instances.embedded else { continue };
+                let make = || {
+                    let roles = instances.check(model.placement, names.parity.len())?;
+                    let files = model.files_of(roles, code.as_ref())?.into_iter();
+                    let files = files.map(|(role, file)| (names.of_role(role).to_owned(), file)).collect();
+                    embed.instance(embedded, &files, model, code.as_ref()).map(drop)
+                };
+                make().map_err(|problem| value(&format!("{at}.instances[{number}]"), problem))?;
+            }
+            if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+                && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
+            {
+                let network = |file: &Path, group: &[usize]| embed.network(file, model, group);
+                coders(&spec, coded, code, &network).map_err(|problem| value(&at, problem))?;
             }
         }
         Ok(())
@@ -468,6 +502,15 @@ impl Instances {
         }
         Ok(roles)
     }
+}
+
+/// A model whose embedded instances run on the CPU, which every machine has.
+fn on_cpu(model: &Model) -> Model {
+    let mut model = model.clone();
+    for embedded in model.instances.iter_mut().filter_map(|instances| instances.embedded.as_mut()) {
+        "cpu".clone_into(&mut embedded.device);
+    }
+    model
 }
 
 /// A day: no time is longer.

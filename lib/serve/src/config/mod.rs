@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, schema};
-pub use policy::{Decoder, Encoder, ServedCode, calibration_of, code_of, engine_config};
+pub use policy::{Decoder, Encoder, ServedCode, calibration_of, code_of, engine_config, made_for};
 pub use synthetic::{Overhead, SyntheticMember};
 
 use crate::oip::Datatype;

@@ -10,7 +10,7 @@ use parm::codes::{Code, CodeError, InterpolatingCode, Redundancy as Workers};
 use parm::{CodeFile, LinearCode};
 use parm_engine::{CodeRule, Completion, Policy, Time};
 
-use super::{CodeChoice, Coded, Model, Redundancy};
+use super::{CodeChoice, Coded, Model, Redundancy, TensorSpec};
 
 /// A code, as a server needs it.
 #[derive(Clone, Debug)]
@@ -158,6 +158,25 @@ pub fn code_of(model: &Model) -> Result<Option<ServedCode>, String> {
         CodeChoice::Directory { directory } => ServedCode::directory(directory)?,
     };
     Ok(Some(code))
+}
+
+/// Sees that the directory of a model's code was made for its deployed model, as far as both are known.
+///
+/// # Errors
+/// What differs, or cannot be read.
+pub fn made_for(model: &Model) -> Result<(), String> {
+    let Redundancy::Coded(coded) = &model.redundancy else { return Ok(()) };
+    let CodeChoice::Directory { directory } = &coded.code else { return Ok(()) };
+    let code = CodeFile::load(directory).map_err(|error| error.to_string())?;
+    let shape = |tensors: &[TensorSpec]| match tensors {
+        [tensor] => tensor.shape.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<Vec<_>>>(),
+        _ => None,
+    };
+    let queries = shape(&model.inputs).map_or(Ok(()), |shape| code.check_queries(directory, &shape));
+    let predictions = shape(&model.outputs).map_or(Ok(()), |shape| code.check_predictions(directory, &shape));
+    let deployed = model.files.deployed.as_deref();
+    let deployed = deployed.map_or(Ok(()), |deployed| code.check_model(directory, deployed));
+    queries.and(predictions).and(deployed).map_err(|error| error.to_string())
 }
 
 /// The calibration of a model's reconstructions, if it has one.

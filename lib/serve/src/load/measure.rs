@@ -218,7 +218,7 @@ fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
                 CallError::Garbled(_) | CallError::Mismatched(_) => Outcome::Garbled,
             };
             if let CallError::Refused(said) | CallError::Failed(said) = &error {
-                record.status = Some(said.status.http());
+                record.status = Some(said.http());
             }
             record.error = Some(error.to_string());
         }
@@ -275,6 +275,11 @@ mod tests {
             (CallError::Timeout(Duration::from_secs(1)), "timeout"),
             (CallError::Refused(said(Status::InvalidArgument)), "refused-400"),
             (CallError::Failed(said(Status::Unavailable)), "failed-503"),
+            (CallError::Refused(Error::from_http(401, "no")), "refused-401"),
+            (CallError::Refused(Error::from_http(422, "no")), "refused-422"),
+            (CallError::Failed(Error::from_http(429, "no")), "failed-429"),
+            (CallError::Failed(Error::from_http(502, "no")), "failed-502"),
+            (CallError::Failed(Error::from_http(408, "no")), "failed-408"),
             (CallError::Garbled("what".to_owned()), "garbled"),
         ] {
             let mut record = Record::new(1.0, 0, 0, Outcome::GivenUp);

@@ -16,7 +16,7 @@ use crate::config::{Limits, Model, Redundancy, code_of, engine_config};
 use crate::instance::Instance;
 use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
 use crate::runtime::membership::{
-    self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe,
+    self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe, SharedReason,
 };
 use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
 use sequences::Sequences;
@@ -102,6 +102,8 @@ pub struct Loaded {
     pub deployed_name: String,
     deployed: watch::Receiver<Deployed>,
     sequences: Mutex<Sequences>,
+    /// Why instances are not there, or do not answer.
+    reason: SharedReason,
     _membership: Membership,
 }
 
@@ -283,7 +285,7 @@ impl Models {
                 State::Unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
                 State::Loading => ("LOADING", served.waits_for()),
                 State::Loaded(loaded) if loaded.is_ready() => ("READY", String::new()),
-                State::Loaded(loaded) => ("LOADING", loaded.waits_for().to_owned()),
+                State::Loaded(loaded) => ("LOADING", loaded.waits_for()),
                 State::Failed(why) => ("UNAVAILABLE", why),
             };
             let (name, version) = (served.config.name.clone(), served.config.version.clone());
@@ -455,7 +457,7 @@ impl Served {
     fn when(&self, is: impl Fn(&Loaded) -> bool) -> Result<Arc<Loaded>, Error> {
         let why = match &*self.state.borrow() {
             State::Loaded(loaded) if is(loaded) => return Ok(Arc::clone(loaded)),
-            State::Loaded(loaded) => loaded.waits_for().to_owned(),
+            State::Loaded(loaded) => loaded.waits_for(),
             State::Loading => match self.waits_for() {
                 why if why.is_empty() => "it is being loaded".to_owned(),
                 why => format!("it is being loaded: {why}"),
@@ -477,8 +479,13 @@ impl Loaded {
 
     /// Why it is not ready.
     #[must_use]
-    pub fn waits_for(&self) -> &'static str {
-        if self.deployed.borrow().is_empty() { "no instance is there yet" } else { "no instance answers" }
+    pub fn waits_for(&self) -> String {
+        let is_empty = self.deployed.borrow().is_empty();
+        let what = if is_empty { "no instance is there yet" } else { "no instance answers" };
+        match self.reason.lock().unwrap_or_else(PoisonError::into_inner).last() {
+            "" => what.to_owned(),
+            reason => format!("{what}: {reason}"),
+        }
     }
 
     /// The instance that a request of a sequence goes to; none if it has left, or there is none.
@@ -510,7 +517,7 @@ async fn load(
     config: Model,
     embed: Arc<dyn Embed>,
     body_bytes: usize,
-    reason: &Mutex<LastReason>,
+    reason: &SharedReason,
 ) -> Result<Loaded, String> {
     let code = code_of(&config)?;
     let names = membership::role_names(&config, code.as_ref());
@@ -556,12 +563,15 @@ async fn load(
     .map_err(|error| error.to_string())?;
     let (joined, deployed) = watch::channel(Deployed::new());
     let zeros = spec.as_ref().ok().map(|spec| membership::zeros(spec, &names, &config.names.version));
+    // Why metadata were waited for says nothing of instances.
+    let trouble = SharedReason::default();
     let joining = Joining {
         runtime: runtime.clone(),
         names: Arc::clone(&names),
         version: config.names.version.clone(),
         warm_up: zeros.filter(|_| config.warm_up > 0).map(|zeros| (zeros, config.warm_up)),
         deployed: Arc::new(joined),
+        reason: Arc::clone(&trouble),
     };
     let membership = Membership::start(candidates, &joining);
     let deployed_name = names.deployed.clone();
@@ -574,6 +584,7 @@ async fn load(
         deployed_name,
         deployed,
         sequences,
+        reason: trouble,
         _membership: membership,
     })
 }

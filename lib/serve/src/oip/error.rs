@@ -116,6 +116,8 @@ pub struct Error {
     pub status: Status,
     /// The text.
     pub message: String,
+    /// The status code over HTTP that a server sent, if the one of `status` is another.
+    pub code: Option<u16>,
 }
 
 impl Error {
@@ -128,7 +130,20 @@ impl Error {
             message.push('…');
             message.shrink_to_fit();
         }
-        Self { status, message }
+        Self { status, message, code: None }
+    }
+
+    /// What a server said with a status code over HTTP that is no success.
+    #[must_use]
+    pub fn from_http(code: u16, message: impl Into<String>) -> Self {
+        let error = Self::new(Status::from_http(code), message);
+        Self { code: Some(code).filter(|&code| code != error.status.http()), ..error }
+    }
+
+    /// The status code over HTTP: the one that was sent, or the one that stands for the status.
+    #[must_use]
+    pub fn http(&self) -> u16 {
+        self.code.unwrap_or_else(|| self.status.http())
     }
 
     /// The request is wrong.

@@ -38,6 +38,19 @@ pub enum Parameter {
     String(String),
 }
 
+impl std::fmt::Display for Parameter {
+    /// As JSON has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Uint(value) => value.fmt(f),
+            Self::Double(value) => value.fmt(f),
+            Self::String(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
 /// An inference request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InferRequest {

@@ -55,7 +55,7 @@ impl<D: Decoder<Error = Status>> Decoder for Limited<D> {
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<D::Item>, Status> {
         let bytes = message.remaining();
-        aside(bytes, || {
+        aside(bytes > LONG, || {
             check_fields(message.chunk())?;
             // The library says INTERNAL of what is the sender's fault.
             self.0.decode(message).map_err(|status| Status::invalid_argument(status.message()))
@@ -70,11 +70,10 @@ impl<D: Decoder<Error = Status>> Decoder for Limited<D> {
 /// Messages of more bytes may take long to read.
 const LONG: usize = 1 << 20;
 
-/// Reads a message of so many bytes; while that takes long, other threads take over what else this one has
-/// to do.
-fn aside<T>(bytes: usize, read: impl FnOnce() -> T) -> T {
+/// Reads a message; if that takes long, other threads take over what else this one has to do.
+pub(crate) fn aside<T>(is_long: bool, read: impl FnOnce() -> T) -> T {
     let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    if bytes > LONG && matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
+    if is_long && matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
         tokio::task::block_in_place(read)
     } else {
         read()

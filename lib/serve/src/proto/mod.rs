@@ -5,6 +5,7 @@
 
 mod codec;
 
+pub(crate) use codec::aside;
 pub use codec::{Codec, check_fields};
 pub use generated::*;
 

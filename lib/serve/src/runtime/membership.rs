@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use parm::codes::{Network, NetworkError};
 use parm_engine::{InstanceId, Roles};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::client;
 use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
@@ -196,21 +197,33 @@ pub(crate) struct Joined {
 /// Instances of the deployed model that joined.
 pub(crate) type Deployed = Vec<Joined>;
 
-/// The last reason why something failed, so that it is logged once and not with each attempt.
+/// How long after a reason was logged it is logged again.
+const REMIND: Duration = Duration::from_mins(10);
+
+/// The last reason why something failed, so that it is logged once and then rarely, not with each attempt.
 #[derive(Default)]
-pub(crate) struct LastReason(Option<String>);
+pub(crate) struct LastReason(Option<(String, Instant)>);
+
+/// A reason that several tasks write.
+pub(crate) type SharedReason = Arc<Mutex<LastReason>>;
+
+/// Remembers a reason that several tasks write.
+pub(crate) fn note(shared: &Mutex<LastReason>, reason: &str) {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).is_new(reason);
+}
 
 impl LastReason {
     /// The last reason; empty if there was none.
     pub(crate) fn last(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
+        self.0.as_ref().map_or("", |(reason, _)| reason)
     }
 
-    /// Remembers a reason; true if it differs from the last one.
+    /// Remembers a reason; true if it differs from the last one, or that was long ago.
     pub(crate) fn is_new(&mut self, reason: &str) -> bool {
-        let is_new = self.0.as_deref() != Some(reason);
+        let is_known = |(last, said): &(String, Instant)| last == reason && said.elapsed() < REMIND;
+        let is_new = !self.0.as_ref().is_some_and(is_known);
         if is_new {
-            self.0 = Some(reason.to_owned());
+            self.0 = Some((reason.to_owned(), Instant::now()));
         }
         is_new
     }
@@ -226,6 +239,8 @@ pub(crate) struct Joining {
     pub(crate) warm_up: Option<(InferRequest, u32)>,
     /// Those with the deployed model that joined.
     pub(crate) deployed: Arc<watch::Sender<Deployed>>,
+    /// Why the last one that failed to join or to answer did so.
+    pub(crate) reason: SharedReason,
 }
 
 impl Membership {
@@ -257,6 +272,7 @@ impl Joining {
             match self.look(&candidate, &names).await {
                 Ok(found) => break found,
                 Err(error) => {
+                    note(&self.reason, &format!("{}: {error}", candidate.name));
                     if said.is_new(&error.to_string()) {
                         tracing::warn!(instance = candidate.name, %error, "an instance is not ready");
                     }
@@ -311,6 +327,9 @@ impl Joining {
                     let joined = deployed.iter_mut().find(|joined| joined.id == id);
                     joined.is_some_and(|joined| std::mem::replace(&mut joined.alive, alive) != alive)
                 });
+                if let Err(error) = &looked {
+                    note(&self.reason, &format!("{label}: {error}"));
+                }
                 match looked {
                     Ok(()) => break,
                     Err(error) if said.is_new(&error.to_string()) => {
@@ -407,10 +426,12 @@ impl Joining {
                     }
                 }
                 // What was there before may still be.
-                Err(error) if said.is_new(&error.to_string()) => {
-                    tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up");
+                Err(error) => {
+                    note(&self.reason, &error.to_string());
+                    if said.is_new(&error.to_string()) {
+                        tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up");
+                    }
                 }
-                Err(_) => {}
             }
             while tasks.try_join_next().is_some() {}
             tokio::time::sleep(Duration::from_millis(named.remote.resolve_ms.max(100))).await;

@@ -40,15 +40,14 @@ pub(super) async fn read(
         return Err(too_large(said, limit));
     }
     let packing = match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
-        None | Some(b"identity") => None,
-        Some(b"gzip") => Some(Packing::Gzip),
-        Some(b"deflate") => Some(Packing::Deflate),
-        Some(other) => {
-            return Err(Error::invalid(format!(
+        None => None,
+        Some(name) if name.eq_ignore_ascii_case(b"identity") => None,
+        Some(name) => Some(Packing::named(name).ok_or_else(|| {
+            Error::invalid(format!(
                 "found Content-Encoding '{}', expected gzip or deflate",
-                String::from_utf8_lossy(other)
-            )));
-        }
+                String::from_utf8_lossy(name)
+            ))
+        })?),
     };
     let (bytes, _) = collect(&mut body, header, limit).await.map_err(|error| match error {
         Incomplete::TooLarge(found) => too_large(found, limit),
@@ -61,7 +60,7 @@ impl Received {
     /// True if it may take long to unpack and read it, of which so many bytes are JSON; of none all.
     pub(super) fn is_long(&self, json: Option<usize>) -> bool {
         match self.packing {
-            Some(_) => self.bytes.len() > LITTLE_PACKED,
+            Some(_) => Packing::is_long(&self.bytes),
             None => json.unwrap_or(self.bytes.len()) > super::blocking::LITTLE,
         }
     }
@@ -70,17 +69,7 @@ impl Received {
     pub(super) fn unpack(self, limit: usize, held: &Reservation) -> Result<Bytes, Error> {
         match self.packing {
             None => Ok(self.bytes),
-            Some(packing @ Packing::Gzip) => {
-                unpack(&mut MultiGzDecoder::new(&self.bytes[..]), packing, limit, held)
-            }
-            Some(packing @ Packing::Deflate) => {
-                let mut decoder = ZlibDecoder::new(&self.bytes[..]);
-                let unpacked = unpack(&mut decoder, packing, limit, held)?;
-                match decoder.get_ref().len() {
-                    0 => Ok(unpacked),
-                    rest => Err(cannot(packing, format!("found {rest} bytes behind its end"))),
-                }
-            }
+            Some(packing) => packing.unpack(&self.bytes, limit, held),
         }
     }
 }
@@ -122,18 +111,43 @@ pub(super) enum Packing {
 }
 
 impl Packing {
+    /// The one of this name, as headers have it.
+    pub(super) fn named(name: &[u8]) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        match name {
+            _ if is("gzip") || is("x-gzip") => Some(Self::Gzip),
+            _ if is("deflate") => Some(Self::Deflate),
+            _ => None,
+        }
+    }
+
+    /// True if it may take long to unpack this.
+    pub(super) fn is_long(packed: &[u8]) -> bool {
+        packed.len() > LITTLE_PACKED
+    }
+
+    /// Unpacks at most `limit` bytes, which it reserves.
+    pub(super) fn unpack(self, packed: &[u8], limit: usize, held: &Reservation) -> Result<Bytes, Error> {
+        match self {
+            Self::Gzip => unpack(&mut MultiGzDecoder::new(packed), self, limit, held),
+            Self::Deflate => {
+                let mut decoder = ZlibDecoder::new(packed);
+                let unpacked = unpack(&mut decoder, self, limit, held)?;
+                match decoder.get_ref().len() {
+                    0 => Ok(unpacked),
+                    rest => Err(cannot(self, format!("found {rest} bytes behind its end"))),
+                }
+            }
+        }
+    }
+
     /// The first that the client names, of those that there are.
     pub(super) fn wanted(headers: &HeaderMap) -> Option<Self> {
         let accepted = headers.get(ACCEPT_ENCODING)?.to_str().ok()?;
         accepted.split(',').find_map(|name| {
             let (name, quality) = name.split_once(';').unwrap_or((name, ""));
             let refused = quality.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse() == Ok(0.0));
-            match name.trim() {
-                _ if refused => None,
-                "gzip" => Some(Self::Gzip),
-                "deflate" => Some(Self::Deflate),
-                _ => None,
-            }
+            if refused { None } else { Self::named(name.trim().as_bytes()) }
         })
     }
 
@@ -218,6 +232,11 @@ mod tests {
             let parts = parts.iter().map(|part| packing.pack(part).unwrap());
             Body::from(parts.flat_map(Vec::from).collect::<Vec<u8>>())
         };
+        // The names of encodings are in any case, and gzip has an old one.
+        for name in ["GZIP", "x-gzip"] {
+            let headers = headers(&[(CONTENT_ENCODING, name)]);
+            assert_eq!(unpacked(&headers, pack(Packing::Gzip, &[b"one"]), 1000).await.unwrap(), "one");
+        }
         let gzip = headers(&[(CONTENT_ENCODING, "gzip")]);
         let members = pack(Packing::Gzip, &[b"one ", b"", &long, b" two"]);
         let expected = [b"one ", &long[..], b" two"].concat();
@@ -249,6 +268,8 @@ mod tests {
             ("gzip", Some(Packing::Gzip)),
             ("br, deflate;q=0.5, gzip", Some(Packing::Deflate)),
             ("gzip;q=0, identity", None),
+            ("X-GZIP", Some(Packing::Gzip)),
+            ("Deflate", Some(Packing::Deflate)),
             ("", None),
         ] {
             assert_eq!(Packing::wanted(&headers(&[(ACCEPT_ENCODING, accepted)])), wanted, "{accepted}");

@@ -196,7 +196,7 @@ fn classes_of(outputs: &[RequestedOutput]) -> Result<Vec<Option<usize>>, Error> 
         None => Ok(None),
         Some(Parameter::Int(most @ 1..)) => Ok(usize::try_from(*most).ok()),
         Some(other) => Err(Error::invalid(format!(
-            "found classification = {other:?} for output '{}', expected a number from 1",
+            "found classification = {other} for output '{}', expected a number from 1",
             output.name
         ))),
     };
@@ -238,7 +238,7 @@ impl Wishes {
             Some(Parameter::Uint(value)) => Ok(*value),
             Some(Parameter::Int(value)) => u64::try_from(*value)
                 .map_err(|_| Error::invalid(format!("found {name} = {value}, expected a number from 0"))),
-            Some(other) => Err(Error::invalid(format!("found {name} = {other:?}, expected a whole number"))),
+            Some(other) => Err(Error::invalid(format!("found {name} = {other}, expected a whole number"))),
         };
         let timeout = whole("timeout")?;
         let priority = whole("priority")?;
@@ -246,7 +246,7 @@ impl Wishes {
             None => true,
             Some(Parameter::Bool(allow)) => *allow,
             Some(other) => {
-                let text = format!("found parm_allow_reconstructed = {other:?}, expected true or false");
+                let text = format!("found parm_allow_reconstructed = {other}, expected true or false");
                 return Err(Error::invalid(text));
             }
         };
@@ -261,7 +261,7 @@ impl Wishes {
         let flag = |name: &str| match parameters.get(name) {
             None => Ok(false),
             Some(Parameter::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(Error::invalid(format!("found {name} = {other:?}, expected true or false"))),
+            Some(other) => Err(Error::invalid(format!("found {name} = {other}, expected true or false"))),
         };
         let (starts, ends) = (flag("sequence_start")?, flag("sequence_end")?);
         if sequence.is_none() && (starts || ends) {

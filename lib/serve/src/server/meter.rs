@@ -21,6 +21,7 @@ use tonic::Status;
 
 use super::budget::{Budget, Reservation};
 use super::timeouts::{InFlight, Timeouts};
+use super::unpacking;
 use crate::config::Limits;
 use crate::oip::Error;
 
@@ -31,7 +32,7 @@ const STREAM: &str = "/ModelStreamInfer";
 const PIECE: usize = 256 << 10;
 
 /// The bytes before a gRPC message: the compression flag, and the length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -61,14 +62,22 @@ where
             Body::empty()
         } else {
             let messages = is_grpc(&parts.headers).then(|| Messages::new(self.limits.body_bytes));
-            Body::new(RequestBody {
+            let packing = messages.as_ref().and_then(|_| unpacking::take_packing(&mut parts.headers));
+            let body = RequestBody {
                 body,
                 held: Arc::clone(&held),
                 longest: Duration::from_millis(self.limits.body_ms),
                 timer: None,
                 streams: messages.is_some() && parts.uri.path().ends_with(STREAM),
                 messages,
-            })
+            };
+            match packing {
+                Some(packing) => {
+                    let limit = self.limits.body_bytes;
+                    Body::new(unpacking::Unpacked::new(body, packing, limit, Arc::clone(&held)))
+                }
+                None => Body::new(body),
+            }
         };
         parts.extensions.insert(Arc::clone(&held));
         let answer = hyper::service::Service::call(&self.router, Request::from_parts(parts, body));

@@ -20,6 +20,7 @@ mod refusals;
 mod run;
 mod statistics;
 mod timeouts;
+mod unpacking;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

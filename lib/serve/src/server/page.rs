@@ -113,7 +113,7 @@ async fn of_model(served: &Served) -> ModelStatus {
         models::State::Unloaded => ("unloaded", String::new()),
         models::State::Loading => ("loading", served.waits_for()),
         models::State::Loaded(loaded) if loaded.is_ready() => ("ready", String::new()),
-        models::State::Loaded(loaded) => ("waiting", loaded.waits_for().to_owned()),
+        models::State::Loaded(loaded) => ("waiting", loaded.waits_for()),
         models::State::Failed(why) => ("failed", why.clone()),
     };
     let (mut runtime, mut uncoded) = (None, None);

@@ -273,13 +273,24 @@ async fn new_sequences_go_to_instances_that_are_alive() {
 
 #[tokio::test]
 async fn why_a_model_is_not_loaded_is_told() {
-    for (remote, expected) in [
-        (r#""url": "http://127.0.0.1:9""#, "cannot be reached"),
-        (r#""url": "https://127.0.0.1:9", "ca": "/nowhere/ca.pem""#, "/nowhere/ca.pem"),
-        (r#""url": "http://nowhere.invalid""#, "nowhere.invalid"),
+    let redirect = answering(http::StatusCode::FOUND, "").await;
+    let nameless = answering(http::StatusCode::OK, r#"{"inputs": [], "outputs": []}"#).await;
+    let url = |at: std::net::SocketAddr| format!(r#""url": "http://{at}""#);
+    let tensors = r#""inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1]}],"#;
+    for (remote, more, expected) in [
+        (r#""url": "http://127.0.0.1:9""#, "", "cannot be reached"),
+        (r#""url": "https://127.0.0.1:9", "ca": "/nowhere/ca.pem""#, "", "/nowhere/ca.pem"),
+        (r#""url": "http://nowhere.invalid""#, "", "nowhere.invalid"),
+        (&url(redirect), "", "found status 302"),
+        (&url(nameless), "", "names no inputs"),
+        // Of a model whose tensors are configured nothing is asked, and instances are waited for.
+        (r#""url": "http://127.0.0.1:9""#, tensors, "no instance is there yet: http://127.0.0.1:9 at"),
+        (r#""url": "http://nowhere.invalid""#, tensors, "nowhere.invalid"),
+        (&url(redirect), tensors, "found status 302"),
     ] {
-        let text =
-            format!(r#"{{"name": "m", "instances": [{{"remote": {{{remote}}}, "roles": ["deployed"]}}]}}"#);
+        let instances = format!(r#"[{{"remote": {{{remote}}}, "roles": ["deployed"]}}]"#);
+        let text = format!(r#"{{"name": "m", {more} "instances": {instances}}}"#);
         let (_orders, told) = mpsc::channel(1);
         let running = Running::start(config(&text, ""), Arc::new(NoModels)).await.unwrap();
         let at = running.addresses.http.unwrap();
@@ -294,7 +305,22 @@ async fn why_a_model_is_not_loaded_is_told() {
             }
         })
         .await;
+        let ready = get(at, "/v2/models/m/ready").await;
+        assert!(ready.code == 503 && ready.error().contains(expected), "{ready:?}");
+        let status = get(at, "/status.json").await.json();
+        let reason = status["models"][0]["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains(expected), "{reason}");
     }
+}
+
+/// A server with one answer to everything.
+async fn answering(status: http::StatusCode, body: &'static str) -> std::net::SocketAddr {
+    let answer = move || async move { (status, [("location", "http://elsewhere/")], body) };
+    let router = axum::Router::new().fallback(answer);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    at
 }
 
 /// It may be overloaded, or others may answer in its place: only who asks for readiness is told.

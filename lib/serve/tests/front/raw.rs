@@ -30,14 +30,36 @@ pub(crate) async fn call(
     bytes: &'static [u8],
     is_all: bool,
 ) -> String {
+    let key = (!key.is_empty()).then(|| ("authorization", format!("Bearer {key}")));
+    call_with(client, method, key, Bytes::from_static(bytes), is_all).await
+}
+
+/// Calls a method with packed messages, which are all.
+pub(crate) async fn call_packed(
+    client: &mut SendRequest<Bytes>,
+    method: &str,
+    packing: &str,
+    bytes: Vec<u8>,
+) -> String {
+    let header = Some(("grpc-encoding", packing.to_owned()));
+    call_with(client, method, header, bytes.into(), true).await
+}
+
+async fn call_with(
+    client: &mut SendRequest<Bytes>,
+    method: &str,
+    header: Option<(&str, String)>,
+    bytes: Bytes,
+    is_all: bool,
+) -> String {
     let mut request = http::Request::post(format!("http://x/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
-    if !key.is_empty() {
-        request = request.header("authorization", format!("Bearer {key}"));
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
     }
     let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
-    body.send_data(Bytes::from_static(bytes), is_all).unwrap();
+    body.send_data(bytes, is_all).unwrap();
     let answer = answer.await.unwrap();
     let of = |headers: &http::HeaderMap| headers["grpc-status"].to_str().unwrap().to_owned();
     if answer.headers().contains_key("grpc-status") {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use parm::counted;
 use serde::{Deserialize, Serialize};
 
 use super::layer::{Convolution, Layer};
@@ -133,18 +134,56 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// What checkpoints have to tell it by. Checkpoints of earlier versions have it, so it stays as it is.
+    pub(crate) fn record(&self) -> String {
+        match self {
+            Self::Mlp { layers } => format!("{layers:?}"),
+            Self::Lenet5(image) => format!("lenet5 {image:?}"),
+            Self::Vgg11Bn(image) => format!("vgg11-bn {image:?}"),
+            Self::Resnet18(kind) => format!("resnet18 {kind:?}"),
+            Self::Resnet152(kind) => format!("resnet152 {kind:?}"),
+            Self::EncoderMlp(coder) => format!("encoder-mlp {coder:?}"),
+            Self::EncoderConv(coder) => format!("encoder-conv {coder:?}"),
+            Self::DecoderMlp(coder) => format!("decoder-mlp {coder:?}"),
+        }
+    }
+}
+
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mlp { layers } => write!(f, "{layers:?}"),
-            Self::Lenet5(image) => write!(f, "lenet5 {image:?}"),
-            Self::Vgg11Bn(image) => write!(f, "vgg11-bn {image:?}"),
-            Self::Resnet18(kind) => write!(f, "resnet18 {kind:?}"),
-            Self::Resnet152(kind) => write!(f, "resnet152 {kind:?}"),
-            Self::EncoderMlp(coder) => write!(f, "encoder-mlp {coder:?}"),
-            Self::EncoderConv(coder) => write!(f, "encoder-conv {coder:?}"),
-            Self::DecoderMlp(coder) => write!(f, "decoder-mlp {coder:?}"),
+            Self::Lenet5(image) => write!(f, "lenet5 ({image})"),
+            Self::Vgg11Bn(image) => write!(f, "vgg11-bn ({image})"),
+            Self::Resnet18(kind) => write!(f, "resnet18 ({kind})"),
+            Self::Resnet152(kind) => write!(f, "resnet152 ({kind})"),
+            Self::EncoderMlp(coder) => write!(f, "encoder-mlp ({coder})"),
+            Self::EncoderConv(coder) => write!(f, "encoder-conv ({coder})"),
+            Self::DecoderMlp(coder) => write!(f, "decoder-mlp ({coder})"),
         }
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} and {}", counted(self.channels, "channel"), counted(self.features, "feature"))
+    }
+}
+
+impl fmt::Display for Residual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stem = match self.stem {
+            Stem::Small => "first layers for small images",
+            Stem::Imagenet => "first layers for ImageNet",
+        };
+        write!(f, "{}, {}, {stem}", counted(self.channels, "channel"), counted(self.stages, "stage"))
+    }
+}
+
+impl fmt::Display for Coder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "k = {}, r = {}", self.k, self.r)
     }
 }
 

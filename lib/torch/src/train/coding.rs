@@ -144,7 +144,10 @@ impl<'a> Coding<'a> {
             .iter()
             .map(|(name, start)| {
                 let stays = if start.learns { "" } else { ", which stays" };
-                (name.clone(), format!("{} from {}{stays}", start.description.architecture, start.hash()))
+                (
+                    name.clone(),
+                    format!("{} from {}{stays}", start.description.architecture.record(), start.hash()),
+                )
             })
             .collect();
         own.extend(parts.iter().map(|(name, value)| (name.as_str(), value.clone())));

@@ -199,7 +199,7 @@ pub fn base(
     let own = [
         ("task", "base".into()),
         ("labels", hash_tensor(truth.tensor())),
-        ("layers", start.description.architecture.to_string()),
+        ("layers", start.description.architecture.record()),
         ("initial", start.hash()),
         ("loss", format!("{loss:?}")),
     ];

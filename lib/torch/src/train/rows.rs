@@ -1,7 +1,5 @@
 //! The rows that a training learns from, and the hashes that tell them apart.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use bytemuck::cast_slice;
@@ -202,17 +200,5 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// The file system's.
 pub fn sha256(path: &Path) -> Result<String, TrainError> {
-    let error = |error| TrainError::Folder { path: path.into(), error };
-    let mut hasher = Sha256::new();
-    let read = File::open(path).and_then(|mut file| {
-        let mut block = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut block)? {
-                0 => return Ok(()),
-                read => hasher.update(&block[..read]),
-            }
-        }
-    });
-    read.map_err(error)?;
-    Ok(hex(&hasher.finalize()))
+    parm::code_dir::sha256(path).map_err(|error| TrainError::Folder { path: path.into(), error })
 }

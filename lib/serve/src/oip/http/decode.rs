@@ -174,7 +174,7 @@ fn take_form(parameters: &mut Parameters, name: &str) -> Result<Option<Form>, Er
         None => Ok(None),
         Some(Parameter::Bool(binary)) => Ok(Some(if binary { Form::Binary } else { Form::Json })),
         Some(other) => {
-            Err(Error::invalid(format!("Unable to parse '{name}': found {other:?}, expected true or false")))
+            Err(Error::invalid(format!("Unable to parse '{name}': found {other}, expected true or false")))
         }
     }
 }
@@ -229,7 +229,7 @@ fn take(binary: &mut Bytes, size: &Parameter, place: Place) -> Result<Bytes, Err
         Parameter::Int(size) => usize::try_from(*size).ok(),
         _ => None,
     }
-    .ok_or_else(|| Error::invalid(format!("Unable to parse 'binary_data_size': {place} has {size:?}")))?;
+    .ok_or_else(|| Error::invalid(format!("Unable to parse 'binary_data_size': {place} has {size}")))?;
     if size > binary.len() {
         return Err(Error::invalid(format!(
             "unexpected size for {} '{}', expecting {} additional bytes for model '{}': found {} of {size}",

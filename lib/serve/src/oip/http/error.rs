@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::{Error, Status};
+use super::super::Error;
 use super::{Body, json};
 
 /// The body of an error.
@@ -39,12 +39,13 @@ pub fn decode_error(code: u16, body: &[u8]) -> Error {
         None => String::from_utf8_lossy(body).trim().to_owned(),
     };
     let message = if message.is_empty() { format!("status {code} without a message") } else { message };
-    Error::new(Status::from_http(code), message)
+    Error::from_http(code, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oip::Status;
 
     #[test]
     fn errors_go_both_ways() {

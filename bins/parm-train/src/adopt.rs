@@ -1,0 +1,132 @@
+//! Code directories of models that were trained elsewhere.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use parm::CodeFile;
+use parm::code_dir::{self, RunsOn};
+use parm_cli::options::{CodeOptions, Common};
+use parm_cli::tools::train::{Adopt, Adopted};
+use parm_cli::{Io, Usage};
+use parm_torch::{Device, Model, Session, train};
+
+use crate::NAME;
+use crate::data::named;
+use crate::plan::{made_by, remove};
+
+pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
+    let Adopt { parity, encoder, decoder, base, output, .. } = options;
+    check_parts(options)?;
+    let name = match options.code {
+        Adopted::Sum => "sum",
+        Adopted::Concat => "concat",
+        Adopted::Learned => "learned",
+    };
+    let r = options.r.unwrap_or(parity.len().max(1) as u32);
+    let linear = CodeOptions {
+        code: if options.code == Adopted::Concat { "concat" } else { "sum" }.into(),
+        k: Some(options.k),
+        r: Some(r),
+        weights: options.weights.clone(),
+    };
+    let linear = linear.choose(io)?.linear;
+    let [query_shape, prediction_shape] = shapes(options)?;
+    let deployed = base.as_deref().map(|path| Ok(named(path, train::sha256(path)?))).transpose();
+    let deployed: Result<_, train::TrainError> = deployed;
+
+    let mark = output.join(code_dir::FILE_NAME);
+    if mark.exists() && !options.force {
+        bail!("{}: found a code: --force takes its place", mark.display());
+    }
+    fs::create_dir_all(output).with_context(|| format!("{}: cannot create", output.display()))?;
+    // The mark of a finished code: what follows is unfinished.
+    remove(&mark)?;
+    let copy = |path: &Path, part: String| copy(path, output, &part);
+    let numbered = parity.iter().enumerate().map(|(j, path)| copy(path, format!("parity-{j}")));
+    let file = CodeFile {
+        format: code_dir::FORMAT,
+        code: name.into(),
+        k: linear.k(),
+        r: linear.r(),
+        weights: (0..linear.r()).map(|parity| linear.weights(parity)).collect(),
+        query_shape,
+        prediction_shape,
+        output: "logits".into(),
+        runs_on: if parity.is_empty() { RunsOn::Deployed } else { RunsOn::Parity },
+        parity: numbered.collect::<Result<_>>()?,
+        encoder: encoder.as_deref().map(|path| copy(path, "encoder".into())).transpose()?,
+        decoder: decoder.as_deref().map(|path| copy(path, "decoder".into())).transpose()?,
+        deployed: deployed?,
+        scores: None,
+        made_by: Some(made_by(io)),
+    };
+    file.save(output)?;
+    if options.force {
+        file.remove_other_parts(output)?;
+    }
+    common.count(io, NAME, &format!("{}: the code {name}, k = {}, r = {}", output.display(), file.k, file.r));
+    Ok(())
+}
+
+/// Sees that the parts make a code.
+fn check_parts(options: &Adopt) -> Result<()> {
+    let Adopt { parity, encoder, decoder, .. } = options;
+    if encoder.is_some() != (options.code == Adopted::Learned) {
+        return Err(Usage::error("--encoder goes with --code learned, which needs it"));
+    }
+    match (options.r, parity.len()) {
+        (_, 0) if encoder.is_none() && decoder.is_none() => {
+            Err(Usage::error("found no part, expected --parity, --encoder or --decoder"))
+        }
+        (Some(r), found) if found > 0 && found != r as usize => {
+            Err(Usage::error(format!("--parity: found {found}, expected r = {r}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The shapes of a query and of a prediction, if the options or the models say them. All models must have
+/// the same.
+fn shapes(options: &Adopt) -> Result<[Option<Vec<usize>>; 2]> {
+    let Adopt { parity, encoder, decoder, base, .. } = options;
+    // A coder has other shapes; that it can be read is seen here.
+    for path in encoder.iter().chain(decoder) {
+        Model::load(path, Device::CPU)?;
+    }
+    let mut query = options.query_shape.clone();
+    let mut prediction: Option<Vec<usize>> = None;
+    let mut models = Vec::new();
+    for path in parity.iter().chain(base) {
+        let model = Model::load(path, Device::CPU)?;
+        query = query.or_else(|| model.query_shape().map(<[usize]>::to_vec));
+        models.push((path, model));
+    }
+    let Some(shape) = &query else { return Ok([None, None]) };
+    for (path, model) in models {
+        let at = || path.display().to_string();
+        let mut session = Session::new(model, Device::CPU, shape).with_context(at)?;
+        let found = session.output().with_context(at)?.shape.clone();
+        let expected = prediction.get_or_insert_with(|| found.clone());
+        ensure!(
+            found == *expected,
+            "{}: found outputs of shape {found:?}, expected {expected:?} as of the other models",
+            path.display()
+        );
+    }
+    Ok([query, prediction])
+}
+
+/// Copies a model into the directory, as this part. Returns its name there.
+fn copy(path: &Path, directory: &Path, part: &str) -> Result<String> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("pt");
+    let name = format!("{part}.{extension}");
+    let to = directory.join(&name);
+    // A model that is in its place already must not be emptied.
+    let is_there = fs::canonicalize(path).ok().is_some_and(|from| fs::canonicalize(&to).ok() == Some(from));
+    if !is_there {
+        fs::copy(path, &to)
+            .with_context(|| format!("{}: cannot copy to {}", path.display(), to.display()))?;
+    }
+    Ok(name)
+}

@@ -1,0 +1,91 @@
+//! Compressed gRPC messages: each is unpacked within the limits of bodies, before its method reads it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Frame;
+use tonic::Status;
+
+use super::body::Packing;
+use super::budget::Reservation;
+use super::meter::PREFIX;
+use crate::proto::aside;
+
+/// How the messages of a call are compressed.
+const ENCODING: &str = "grpc-encoding";
+
+/// Takes the header that says how messages are compressed, if this is a way that can be unpacked.
+pub(super) fn take_packing(headers: &mut HeaderMap) -> Option<Packing> {
+    let packing = Packing::named(headers.get(ENCODING)?.as_bytes())?;
+    headers.remove(ENCODING);
+    Some(packing)
+}
+
+/// A body whose messages are unpacked.
+pub(super) struct Unpacked<B> {
+    body: B,
+    packing: Packing,
+    /// The most bytes of an unpacked message.
+    limit: usize,
+    held: Arc<Reservation>,
+    /// What came of messages that are not complete.
+    came: BytesMut,
+}
+
+impl<B> Unpacked<B> {
+    /// The messages of `body`, which bounds their packed length.
+    pub(super) fn new(body: B, packing: Packing, limit: usize, held: Arc<Reservation>) -> Self {
+        Self { body, packing, limit, held, came: BytesMut::new() }
+    }
+
+    /// The next message, if it is complete.
+    fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some(&[flag, a, b, c, d]) = self.came.first_chunk::<PREFIX>() else { return Ok(None) };
+        let length = PREFIX + u32::from_be_bytes([a, b, c, d]) as usize;
+        if self.came.len() < length {
+            return Ok(None);
+        }
+        let message = self.came.split_to(length).freeze();
+        if flag == 0 {
+            return Ok(Some(message));
+        }
+        let packed = message.slice(PREFIX..);
+        let unpack = || self.packing.unpack(&packed, self.limit, &self.held);
+        let bytes = aside(Packing::is_long(&packed), unpack).map_err(Status::from)?;
+        let mut unpacked = BytesMut::with_capacity(PREFIX + bytes.len());
+        unpacked.put_u8(0);
+        unpacked.put_u32(u32::try_from(bytes.len()).map_err(|_| Status::resource_exhausted("4 GiB"))?);
+        unpacked.put(bytes);
+        Ok(Some(unpacked.freeze()))
+    }
+}
+
+impl<B> http_body::Body for Unpacked<B>
+where
+    B: http_body::Body<Data = Bytes, Error = axum::BoxError> + Unpin,
+{
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(message) = this.next().transpose() {
+                return Poll::Ready(Some(message.map(Frame::data).map_err(Into::into)));
+            }
+            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.came.extend_from_slice(&data),
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+    }
+}
