@@ -87,6 +87,22 @@ fn tf32_changes_nothing_on_the_cpu() {
 }
 
 #[test]
+fn what_a_model_prints_goes_to_standard_error_and_not_into_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("y.npy");
+    let input = f4(&[2, 2], &[1., 2., 3., 4.]);
+    let run = |output: &Path| infer(&script("prints.pt")).args("-o").arg(output).stdin(input.clone()).run();
+    assert_eq!(run(&file).stdout, b"");
+    let stream = fs::read(&file).unwrap();
+    assert_eq!(f4_values(&stream), [2., 4., 6., 8.]);
+    for output in ["-", "/dev/stdout"] {
+        let ended = run(Path::new(output));
+        assert!(ended.code == 0 && ended.stderr.contains("seen [2, 2]"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, stream, "{output}");
+    }
+}
+
+#[test]
 fn the_items_of_the_output_are_those_of_the_input() {
     let (_folder, native) = models();
     let parts = [queries(0, 5), queries(5, 0), queries(5, 300), queries(305, 1)];
