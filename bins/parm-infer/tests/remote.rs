@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use parm_serving::config::{Config, Embedded, Model, ServedCode};
 use parm_serving::instance::{Answer, CallContext, Instance};
-use parm_serving::lane::Network;
 use parm_serving::oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
+use parm_serving::runtime::Network;
 use parm_serving::server::{Addresses, Running};
 use parm_serving::{Embed, NoModels};
 use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};

@@ -1,4 +1,4 @@
-//! `parm-load`: load on model servers. What it does is in `parm_serving::load`; here are its options, the
+//! `parm-load`: load on model servers. What it does is in `parm_serving::load` and `parm_workload`; here are its options, the
 //! way to the servers, and its output.
 
 mod course;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use parm_cli::output::{Compression, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
-use parm_serving::load::{Record, Row, Summary, Trial, json, table, write_histograms};
+use parm_workload::{Record, Row, Summary, Trial, json, table, write_histograms};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 

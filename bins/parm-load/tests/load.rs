@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use parm_serving::NoModels;
 use parm_serving::config::Config;
-use parm_serving::load::{Outcome, Record};
 use parm_serving::server::{Addresses, Order, Running};
 use parm_testkit::Tool;
 use parm_testkit::npy::{f4, f8, u1};
+use parm_workload::{Outcome, Record};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

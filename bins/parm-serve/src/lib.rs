@@ -73,7 +73,7 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         );
         let (options, file) = (options.clone(), file.clone());
         std::thread::Builder::new().name("orders".into()).spawn(move || {
-            obey(&signalled, &orders, || load(&options, &file));
+            perform(&signalled, &orders, || load(&options, &file));
         })?;
         Ok::<_, anyhow::Error>(running.serve(told).await)
     })?;
@@ -104,7 +104,7 @@ fn named(file: &Path, error: ConfigError) -> anyhow::Error {
 
 /// Makes orders of signals: SIGHUP reads the configuration again, SIGTERM and SIGINT stop; a second
 /// one ends the process at once.
-fn obey(
+fn perform(
     signalled: &std::sync::mpsc::Receiver<i32>,
     orders: &mpsc::Sender<Order>,
     load: impl Fn() -> Result<Config>,

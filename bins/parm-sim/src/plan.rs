@@ -10,8 +10,8 @@ use parm_cli::tools::load::ArrivalsOption;
 use parm_cli::tools::sim::SimulatedLoad;
 use parm_cli::{Input, Io, Progress};
 use parm_serving::config::Model;
-use parm_serving::load::{Arrivals, Record, Trace};
 use parm_simulation::{Journaled, Row, Trial, run};
+use parm_workload::{Arrivals, Record, Trace};
 
 use crate::jobs;
 

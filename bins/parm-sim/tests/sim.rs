@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use parm_engine::journal::{Entry, Event, Given};
-use parm_serving::load::Record;
 use parm_testkit::npy::f4;
 use parm_testkit::{Outcome, Tool};
+use parm_workload::Record;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -297,7 +297,7 @@ impl Engine {
     }
 
     /// Work of a batch or group was given up: what nothing can answer any more is answered now.
-    pub(crate) fn despair_of(&mut self, batch: BatchId) {
+    pub(crate) fn fail_unanswerable_of(&mut self, batch: BatchId) {
         if self.batches[batch].open == 0 || self.batches[batch].filling {
             return;
         }

@@ -215,7 +215,7 @@ impl Engine {
             let attempts = work.attempts + 1;
             self.queue(Work { attempts, queued: self.now, running: None, cancelled: false, ..work });
         } else {
-            self.despair(work.owner);
+            self.fail_unanswerable(work.owner);
         }
     }
 
@@ -231,7 +231,7 @@ impl Engine {
         self.counters.shed += 1;
         self.unqueue(call);
         let owner = self.unlink(call).owner;
-        self.despair(owner);
+        self.fail_unanswerable(owner);
         self.settle(owner);
     }
 

@@ -235,7 +235,7 @@ impl Engine {
                 self.record_coded(group);
                 self.worker_answered(group, worker);
             }
-            (_, Owner::Group(_)) => self.despair(work.owner),
+            (_, Owner::Group(_)) => self.fail_unanswerable(work.owner),
             _ => {}
         }
         self.settle(work.owner);
@@ -279,7 +279,7 @@ impl Engine {
         } else if due {
             self.finish(query, Outcome::Default(Reason::Deadline));
         } else {
-            self.despair_of(batch);
+            self.fail_unanswerable_of(batch);
         }
         self.actions.extend(later);
         self.settle(Owner::Batch(batch));

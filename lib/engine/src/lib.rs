@@ -29,7 +29,6 @@ mod config;
 mod counters;
 mod dispatch;
 mod engine;
-pub mod faults;
 mod health;
 mod hedging;
 pub mod journal;

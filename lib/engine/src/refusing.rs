@@ -26,7 +26,7 @@ impl Engine {
         work.refused_by = work.refused_by.or(Some((instance, since)));
         work.avoid.add(instance);
         if work.cancelled || !self.is_needed(&work) {
-            self.despair(work.owner);
+            self.fail_unanswerable(work.owner);
         } else {
             self.refuse(work, first);
         }
@@ -70,7 +70,7 @@ impl Engine {
             }
             // What is encoded has the refused query in it, and the others go on without.
             (Task::Coded { .. }, Owner::Group(group)) => self.kill_group(group),
-            _ => self.despair(work.owner),
+            _ => self.fail_unanswerable(work.owner),
         }
     }
 

@@ -161,21 +161,21 @@ impl Engine {
     pub(crate) fn kill_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         self.groups[id].dead = true;
-        self.despair(Owner::Group(id));
+        self.fail_unanswerable(Owner::Group(id));
         self.settle(Owner::Group(id));
     }
 
-    /// Work of this owner was given up: see [`Engine::despair_of`].
-    pub(crate) fn despair(&mut self, owner: Owner) {
+    /// Work of this owner was given up: see [`Engine::fail_unanswerable_of`].
+    pub(crate) fn fail_unanswerable(&mut self, owner: Owner) {
         match self.family(owner) {
             Some(Owner::Group(group)) => {
                 for slot in 0..self.groups[group].slots.len() {
                     if let Some(batch) = self.groups[group].slots[slot].batch() {
-                        self.despair_of(batch);
+                        self.fail_unanswerable_of(batch);
                     }
                 }
             }
-            Some(Owner::Batch(batch)) => self.despair_of(batch),
+            Some(Owner::Batch(batch)) => self.fail_unanswerable_of(batch),
             None => {}
         }
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parm_serving::config::{Config, Redundancy, code_of};
-use parm_serving::lane::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
 use parm_serving::oip::ModelMetadata;
+use parm_serving::runtime::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
 
 const PICTURE: usize = 3 * 224 * 224;
 

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm_engine::faults::{Behavior, Synthetic};
 use parm_serving::instance::{Instance, SyntheticInstance};
-use parm_serving::lane::{RowTensor, Spec};
-use parm_serving::load::{Arrivals, Plan, Queries, Row, Source, Span, Trial, measure, table};
+use parm_serving::load::{Plan, Queries, Source, measure};
 use parm_serving::oip::{Datatype, ModelMetadata, TensorMetadata};
+use parm_serving::runtime::{RowTensor, Spec};
+use parm_workload::faults::{Behavior, Synthetic};
+use parm_workload::{Arrivals, Row, Span, Trial, table};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 

@@ -6,19 +6,18 @@
 
 pub mod client;
 pub mod config;
-mod fleet;
 pub mod instance;
-pub mod lane;
 pub mod load;
 pub mod models;
 pub mod oip;
 mod pem;
 pub mod proto;
+pub mod runtime;
 pub mod server;
 mod together;
 mod transport;
 
-pub use fleet::{Embed, NoModels};
+pub use runtime::membership::{Embed, NoModels};
 
 #[cfg(target_endian = "big")]
 compile_error!("tensors of the protocol are little-endian, and are computed with where they lie");

@@ -4,8 +4,8 @@ mod common;
 
 use bytes::Bytes;
 use parm_serving::config::{Config, Redundancy, code_of};
-use parm_serving::lane::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
 use parm_serving::oip::{Datatype, ModelMetadata, Tensor};
+use parm_serving::runtime::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
 use proptest::prelude::*;
 
 /// The coders of a model whose input and output are alike.
@@ -194,7 +194,7 @@ fn what_a_parity_model_answers_is_checked() {
 /// A network that is a function of its rows, of two elements each.
 struct By(fn(&[[f32; 2]]) -> Vec<[f32; 2]>);
 
-impl parm_serving::lane::Network for By {
+impl parm_serving::runtime::Network for By {
     fn run(&self, rows: usize, shape: &[u64], values: &[f32]) -> Result<Vec<f32>, String> {
         assert_eq!((values.len(), shape), (2 * rows, &[2][..]));
         Ok(self.0(values.as_chunks().0).concat())

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use common::http::{get, send};
 use common::server::Server;
-use common::{Call, ask, asked, lane, linear, model, puppet, respond, values};
+use common::{Call, ask, asked, linear, model, puppet, respond, runtime, values};
 use parm_engine::Roles;
 use parm_serving::instance::CallError;
-use parm_serving::lane::{How, Lane, Member};
 use parm_serving::oip::{Error, Status};
+use parm_serving::runtime::{How, Member, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 const CODED: &str = r#""redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}},
@@ -50,9 +50,9 @@ fn refuses_large(rows: &[f32]) -> Result<(), CallError> {
     if bad { Err(CallError::Refused(Error::invalid("row out of range"))) } else { Ok(()) }
 }
 
-async fn settled(lane: &Lane) -> parm_serving::lane::Snapshot {
+async fn settled(runtime: &Runtime) -> parm_serving::runtime::Snapshot {
     loop {
-        let snapshot = lane.snapshot().await.unwrap();
+        let snapshot = runtime.snapshot().await.unwrap();
         if snapshot.members.iter().all(|member| member.running == 0) {
             return snapshot;
         }
@@ -62,12 +62,12 @@ async fn settled(lane: &Lane) -> parm_serving::lane::Snapshot {
 
 #[tokio::test]
 async fn of_a_batch_only_the_request_whose_row_is_refused_gets_the_refusal() {
-    let lane = lane(&model(r#""batch": {"max_size": 6, "delay_ms": 5}, "instances": []"#));
+    let runtime = runtime(&model(r#""batch": {"max_size": 6, "delay_ms": 5}, "instances": []"#));
     for _ in 0..2 {
-        behave(puppet(&lane, Roles::DEPLOYED).await, refuses_large);
+        behave(puppet(&runtime, Roles::DEPLOYED).await, refuses_large);
     }
     let answers: Vec<_> =
-        [&[1.0, 2.0][..], &[3.0], &[1000.0, 4.0], &[5.0]].map(|rows| asked(&lane, ask(rows))).into();
+        [&[1.0, 2.0][..], &[3.0], &[1000.0, 4.0], &[5.0]].map(|rows| asked(&runtime, ask(rows))).into();
     for (answer, first) in answers.into_iter().zip([Some(1.0), Some(3.0), None, Some(5.0)]) {
         match (answer.await.unwrap(), first) {
             (Ok(answers), Some(first)) => assert_eq!(values(&answers[0]), [first, 2.0 * first]),
@@ -80,14 +80,14 @@ async fn of_a_batch_only_the_request_whose_row_is_refused_gets_the_refusal() {
 #[tokio::test]
 async fn in_a_group_nobody_gets_the_refusal_of_another_one() {
     for redundancy in [CODED, BERRUT] {
-        let lane = lane(&model(redundancy));
+        let runtime = runtime(&model(redundancy));
         for _ in 0..3 {
-            behave(puppet(&lane, Roles { parity: 1, ..Roles::DEPLOYED }).await, refuses_large);
+            behave(puppet(&runtime, Roles { parity: 1, ..Roles::DEPLOYED }).await, refuses_large);
         }
         let (mut refused, mut right) = (0, 0);
         for round in 0..20 {
-            let bad = asked(&lane, ask(&[1000.0 + round as f32]));
-            let good = asked(&lane, ask(&[1.0 + round as f32]));
+            let bad = asked(&runtime, ask(&[1000.0 + round as f32]));
+            let good = asked(&runtime, ask(&[1.0 + round as f32]));
             let answer = values(&good.await.unwrap().unwrap()[0]);
             assert!((answer[0] - 1.0 - round as f32).abs() < 0.01, "{redundancy}: {answer:?}");
             right += 1;
@@ -100,17 +100,17 @@ async fn in_a_group_nobody_gets_the_refusal_of_another_one() {
 
 #[tokio::test]
 async fn an_instance_that_refuses_everything_costs_no_answer_and_its_place() {
-    let lane = lane(&model(r#""instances": []"#));
+    let runtime = runtime(&model(r#""instances": []"#));
     let refuses = |_: &[f32]| Err(CallError::Refused(Error::invalid("this instance is broken")));
-    behave(puppet(&lane, Roles::DEPLOYED).await, refuses);
+    behave(puppet(&runtime, Roles::DEPLOYED).await, refuses);
     for _ in 0..2 {
-        behave(puppet(&lane, Roles::DEPLOYED).await, |_| Ok(()));
+        behave(puppet(&runtime, Roles::DEPLOYED).await, |_| Ok(()));
     }
     for row in 1..50 {
-        let answers = lane.ask(ask(&[row as f32])).await.unwrap();
+        let answers = runtime.ask(ask(&[row as f32])).await.unwrap();
         assert_eq!(values(&answers[0])[0], row as f32);
     }
-    let members = settled(&lane).await.members;
+    let members = settled(&runtime).await.members;
     assert!(members[0].refused >= 3 && members[0].refused < 20 && members[0].ejections > 0, "{members:?}");
     assert_eq!((members[1].ejections, members[2].ejections, members[0].failed), (0, 0, 0));
     assert!(members[0].last_failure.as_deref() == Some("this instance is broken"));
@@ -118,43 +118,43 @@ async fn an_instance_that_refuses_everything_costs_no_answer_and_its_place() {
 
 #[tokio::test]
 async fn a_row_that_is_not_finite_is_answered_and_coded_with_no_other() {
-    let lane = lane(&model(CODED));
+    let runtime = runtime(&model(CODED));
     let mut deployed = Vec::new();
     for _ in 0..2 {
-        deployed.push(behave(puppet(&lane, Roles::DEPLOYED).await, |_| Ok(())));
+        deployed.push(behave(puppet(&runtime, Roles::DEPLOYED).await, |_| Ok(())));
     }
-    let parity = behave(puppet(&lane, Roles::parity(0)).await, |_| Ok(()));
+    let parity = behave(puppet(&runtime, Roles::parity(0)).await, |_| Ok(()));
     for round in 0..10 {
         for bad in [f32::NAN, f32::INFINITY] {
-            let (bad, good) = (asked(&lane, ask(&[bad])), asked(&lane, ask(&[round as f32])));
+            let (bad, good) = (asked(&runtime, ask(&[bad])), asked(&runtime, ask(&[round as f32])));
             let good = good.await.unwrap().unwrap();
             assert_eq!(values(&good[0])[0], round as f32);
             let bad = bad.await.unwrap().unwrap();
             assert!(bad[0].how == How::Prediction && !values(&bad[0])[0].is_finite());
         }
     }
-    settled(&lane).await;
+    settled(&runtime).await;
     let coded = parity.lock().unwrap();
     assert!(!coded.is_empty() && coded.iter().flatten().all(|row| row.is_finite()), "{coded:?}");
 }
 
 #[tokio::test]
 async fn rows_that_are_not_finite_are_refused_where_that_is_configured() {
-    let lane = lane(&model(r#""non_finite": "refuse", "instances": []"#));
-    behave(puppet(&lane, Roles::DEPLOYED).await, |_| Ok(()));
-    lane.ask(ask(&[1.0, 2.0])).await.unwrap();
-    let error = lane.ask(ask(&[1.0, f32::NAN])).await.unwrap_err();
+    let runtime = runtime(&model(r#""non_finite": "refuse", "instances": []"#));
+    behave(puppet(&runtime, Roles::DEPLOYED).await, |_| Ok(()));
+    runtime.ask(ask(&[1.0, 2.0])).await.unwrap();
+    let error = runtime.ask(ask(&[1.0, f32::NAN])).await.unwrap_err();
     let expected = "found a value that is not finite in row 1 of input 'x', which this model refuses";
     assert_eq!(error, Error::invalid(expected));
 }
 
 #[tokio::test]
 async fn a_prediction_that_is_not_finite_rebuilds_no_other() {
-    let lane = lane(&model(CODED));
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let mut parity = puppet(&lane, Roles::parity(0)).await;
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[5.0])));
+    let runtime = runtime(&model(CODED));
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[5.0])));
     let (here, missing) = (first.recv().await.unwrap(), second.recv().await.unwrap());
     let of_one = here.firsts() == [1.0];
     parity.recv().await.unwrap().answer(linear);
@@ -170,11 +170,11 @@ async fn a_prediction_that_is_not_finite_rebuilds_no_other() {
 
 #[tokio::test]
 async fn a_parity_output_that_is_not_finite_rebuilds_nothing() {
-    let lane = lane(&model(CODED));
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let mut parity = puppet(&lane, Roles::parity(0)).await;
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[1.0])));
+    let runtime = runtime(&model(CODED));
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[1.0])));
     parity.recv().await.unwrap().answer(|_| vec![f32::INFINITY, 0.0]);
     first.recv().await.unwrap().answer(linear);
     second.recv().await.unwrap().answer(linear);
@@ -182,7 +182,7 @@ async fn a_parity_output_that_is_not_finite_rebuilds_nothing() {
         let answers = answer.await.unwrap().unwrap();
         assert_eq!((values(&answers[0]), answers[0].how), (vec![1.0, 2.0], How::Prediction));
     }
-    assert_eq!(settled(&lane).await.counters.failures, 0);
+    assert_eq!(settled(&runtime).await.counters.failures, 0);
 }
 
 #[tokio::test]
@@ -192,11 +192,11 @@ async fn an_output_that_is_not_rebuilt_may_be_what_it_likes() {
     model
         .outputs
         .push(parm_serving::config::TensorSpec { name: "mask".to_owned(), ..model.outputs[0].clone() });
-    let lane = lane(&model);
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let mut parity = puppet(&lane, Roles::parity(0)).await;
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[1.0])));
+    let runtime = runtime(&model);
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[1.0])));
     let answer = |call: Call| {
         let mut response = respond(&call.request, linear);
         let mut mask = respond(&call.request, |_| vec![f32::NEG_INFINITY; 2]).outputs.remove(0);
@@ -215,11 +215,11 @@ async fn an_output_that_is_not_rebuilt_may_be_what_it_likes() {
 #[tokio::test]
 async fn a_reconstruction_that_is_not_finite_waits_for_the_prediction_or_says_why_there_is_none() {
     for comes in [true, false] {
-        let lane = lane(&model(&format!(r#""attempts": 1, {CODED}"#)));
-        let mut first = puppet(&lane, Roles::DEPLOYED).await;
-        let mut second = puppet(&lane, Roles::DEPLOYED).await;
-        let mut parity = puppet(&lane, Roles::parity(0)).await;
-        let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[1.0])));
+        let runtime = runtime(&model(&format!(r#""attempts": 1, {CODED}"#)));
+        let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+        let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+        let mut parity = puppet(&runtime, Roles::parity(0)).await;
+        let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[1.0])));
         // All are finite; their difference is not.
         parity.recv().await.unwrap().answer(|_| vec![-3e38, 0.0]);
         first.recv().await.unwrap().answer(|_| vec![3e38, 0.0]);
@@ -238,20 +238,20 @@ async fn a_reconstruction_that_is_not_finite_waits_for_the_prediction_or_says_wh
         } else {
             assert!(errors.len() == 1 && errors[0].starts_with("no instance gave an answer: "), "{errors:?}");
         }
-        assert_eq!(settled(&lane).await.counters.undecodable, 1);
+        assert_eq!(settled(&runtime).await.counters.undecodable, 1);
     }
 }
 
 #[tokio::test]
 async fn rows_of_a_very_different_scale_are_not_coded_where_the_code_interpolates() {
-    let lane = lane(&model(BERRUT));
+    let runtime = runtime(&model(BERRUT));
     let mut seen = Vec::new();
     for _ in 0..3 {
-        seen.push(behave(puppet(&lane, Roles::DEPLOYED).await, |_| Ok(())));
+        seen.push(behave(puppet(&runtime, Roles::DEPLOYED).await, |_| Ok(())));
     }
     for round in 0..30 {
-        let wild = (round > 3).then(|| asked(&lane, ask(&[1e6])));
-        let (one, two) = (asked(&lane, ask(&[2.0])), asked(&lane, ask(&[2.0])));
+        let wild = (round > 3).then(|| asked(&runtime, ask(&[1e6])));
+        let (one, two) = (asked(&runtime, ask(&[2.0])), asked(&runtime, ask(&[2.0])));
         for answer in [one, two] {
             let answer = values(&answer.await.unwrap().unwrap()[0]);
             assert!((answer[0] - 2.0).abs() < 1e-3, "{answer:?}");
@@ -265,11 +265,11 @@ async fn rows_of_a_very_different_scale_are_not_coded_where_the_code_interpolate
 #[tokio::test]
 async fn the_confidence_says_when_a_row_is_small_beside_others_of_its_group() {
     let confidence = async |other: f32| {
-        let lane = lane(&model(&BERRUT.replace("\"s\": 1}", "\"s\": 1}, \"max_scale\": null")));
+        let runtime = runtime(&model(&BERRUT.replace("\"s\": 1}", "\"s\": 1}, \"max_scale\": null")));
         for _ in 0..3 {
-            behave(puppet(&lane, Roles::DEPLOYED).await, |_| Ok(()));
+            behave(puppet(&runtime, Roles::DEPLOYED).await, |_| Ok(()));
         }
-        let (small, large) = (asked(&lane, ask(&[50.0])), asked(&lane, ask(&[other])));
+        let (small, large) = (asked(&runtime, ask(&[50.0])), asked(&runtime, ask(&[other])));
         large.await.unwrap().unwrap();
         match small.await.unwrap().unwrap()[0].how {
             How::Reconstructed { confidence } => confidence,
@@ -282,7 +282,7 @@ async fn the_confidence_says_when_a_row_is_small_beside_others_of_its_group() {
 
 #[tokio::test]
 async fn batches_are_as_large_as_all_instances_take_them() {
-    let lane = lane(&model(r#""batch": {"max_size": 8, "delay_ms": 2}, "instances": []"#));
+    let runtime = runtime(&model(r#""batch": {"max_size": 8, "delay_ms": 2}, "instances": []"#));
     let (puppet, calls, _) = common::Puppet::new();
     let member = Member {
         instance: Arc::new(puppet),
@@ -293,38 +293,38 @@ async fn batches_are_as_large_as_all_instances_take_them() {
         most_rows: Some(3),
         suspected: Arc::default(),
     };
-    lane.join(member).await.unwrap();
+    runtime.join(member).await.unwrap();
     let seen = behave(calls, |_| Ok(()));
-    assert_eq!(lane.ask(ask(&[1.0; 8])).await.unwrap().len(), 8);
+    assert_eq!(runtime.ask(ask(&[1.0; 8])).await.unwrap().len(), 8);
     let sizes: Vec<usize> = seen.lock().unwrap().iter().map(Vec::len).collect();
     assert_eq!(sizes, [3, 3, 2]);
 }
 
 #[tokio::test]
 async fn a_drain_waits_for_answers_and_not_for_instances_that_say_nothing() {
-    let lane = lane(&model(&format!(r#""call_timeout_ms": 600000, "deadline_ms": 600000, {CODED}"#)));
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let mut parity = puppet(&lane, Roles::parity(0)).await;
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[5.0])));
+    let runtime = runtime(&model(&format!(r#""call_timeout_ms": 600000, "deadline_ms": 600000, {CODED}"#)));
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[5.0])));
     first.recv().await.unwrap().answer(linear);
     parity.recv().await.unwrap().answer(linear);
     let _silent = second.recv().await.unwrap();
     one.await.unwrap().unwrap();
     two.await.unwrap().unwrap();
-    tokio::time::timeout(Duration::from_secs(20), lane.drain()).await.expect("it waits for the instance");
+    tokio::time::timeout(Duration::from_secs(20), runtime.drain()).await.expect("it waits for the instance");
 }
 
 #[tokio::test]
 async fn a_call_that_got_the_answer_of_another_one_is_made_elsewhere() {
-    let lane = lane(&model(r#""instances": []"#));
+    let runtime = runtime(&model(r#""instances": []"#));
     let confused = |_: &[f32]| Err(CallError::Mismatched("the id of another call".to_owned()));
-    behave(puppet(&lane, Roles::DEPLOYED).await, confused);
-    behave(puppet(&lane, Roles::DEPLOYED).await, |_| Ok(()));
+    behave(puppet(&runtime, Roles::DEPLOYED).await, confused);
+    behave(puppet(&runtime, Roles::DEPLOYED).await, |_| Ok(()));
     for row in 0..20 {
-        assert_eq!(values(&lane.ask(ask(&[row as f32])).await.unwrap()[0])[0], row as f32);
+        assert_eq!(values(&runtime.ask(ask(&[row as f32])).await.unwrap()[0])[0], row as f32);
     }
-    let members = settled(&lane).await.members;
+    let members = settled(&runtime).await.members;
     assert!(members[0].failed > 0 && members[1].failed == 0);
 }
 

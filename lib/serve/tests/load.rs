@@ -9,15 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Puppet, linear, respond};
-use parm_engine::faults::{Behavior, Service, Synthetic};
 use parm_serving::instance::{Answer, CallContext, CallError, Instance, SyntheticInstance};
-use parm_serving::lane::Spec;
-use parm_serving::load::{
-    Arrivals, Outcome, Plan, Queries, Record, Row, Source, Span, Summary, Trial, json, measure, table,
-};
+use parm_serving::load::{Plan, Queries, Source, measure};
 use parm_serving::oip::{
     Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Status, TensorMetadata,
 };
+use parm_serving::runtime::Spec;
+use parm_workload::faults::{Behavior, Service, Synthetic};
+use parm_workload::{Arrivals, Outcome, Record, Row, Span, Summary, Trial, json, table};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 

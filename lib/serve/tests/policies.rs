@@ -14,7 +14,7 @@ use common::{Call, Puppet, linear};
 use parm_serving::Embed;
 use parm_serving::config::{Embedded, Model, ServedCode};
 use parm_serving::instance::{CallError, Instance};
-use parm_serving::lane::Network;
+use parm_serving::runtime::Network;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::http::{get, post};
 use common::server::Server;
-use parm_engine::faults::{Behavior, Crash, Faults, Shared};
 use parm_testkit::Proxy;
+use parm_workload::faults::{Behavior, Crash, Faults, Shared};
 
 const MODEL: &str = r#"
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [3]}],
@@ -48,13 +48,13 @@ async fn front(schema: &str, addresses: impl Iterator<Item = SocketAddr>) -> Ser
 async fn ask(server: &Server, seconds: u64) {
     let (at, begin) = (server.http(), Instant::now());
     let mut asking = tokio::task::JoinSet::new();
-    for lane in 0..8 {
+    for runtime in 0..8 {
         asking.spawn(async move {
             let mut rows = (0..17).cycle();
             while begin.elapsed() < Duration::from_secs(seconds)
                 && let Some(row) = rows.next()
             {
-                let x = f64::from(lane * 31 + row);
+                let x = f64::from(runtime * 31 + row);
                 let body = format!(
                     r#"{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [{x}, 1, 2]}}]}}"#
                 );

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use parm_serving::config::{Config, Model};
-use parm_serving::load::Arrivals;
 use parm_simulation::run;
+use parm_workload::Arrivals;
 
 /// Runs of each kind; the fastest counts, since what else runs on the machine only ever adds.
 const ROUNDS: usize = 3;

@@ -1,8 +1,8 @@
 //! A cluster: what stands at time 0.
 
 use parm_engine::Engine;
-use parm_engine::faults::Shared;
 use parm_serving::config::{Fallback, Model, Overhead, SyntheticMember, engine_config};
+use parm_workload::faults::Shared;
 
 /// A model that cannot be simulated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

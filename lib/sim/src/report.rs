@@ -1,12 +1,12 @@
 //! Trials of models at rates, for people and programs.
 
-use parm_serving::load::report::{self, Measure};
+use parm_workload::report::{self, Measure};
 use serde_json::Value;
 
 use crate::Trial;
 
 /// The trials of one model at one rate, one for each seed, in their order; there is at least one.
-pub type Row = parm_serving::load::Row<Trial>;
+pub type Row = parm_workload::Row<Trial>;
 
 /// What is said of trials: what `parm-load` says of them, and of what it cannot see.
 fn measures() -> Vec<Measure<Trial>> {
@@ -43,7 +43,7 @@ pub fn json(rows: &[Row]) -> Value {
 #[cfg(test)]
 mod tests {
     use parm_engine::Counters;
-    use parm_serving::load::Summary;
+    use parm_workload::Summary;
 
     use super::*;
 

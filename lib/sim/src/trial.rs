@@ -5,11 +5,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::time::Duration;
 
-use parm_engine::faults::{Fate, Service};
 use parm_engine::journal::{Entry, Journal};
 use parm_engine::{Action, Arrival, CallId, Counters, Engine, InstanceId, Outcome, Reason, Task, Time};
 use parm_serving::config::{Fallback, Model};
-use parm_serving::load::{self, Arrivals, Due, Record, Schedule, Span, Summary};
+use parm_workload::faults::{Fate, Service};
+use parm_workload::{Arrivals, Due, Record, Schedule, Span, Summary};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -152,7 +152,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
                 self.arrive(query)?;
                 due = arrivals.next();
             }
-            self.obey()?;
+            self.perform()?;
         }
         let capacity: usize = self.cluster.members.iter().map(|member| member.capacity).sum();
         let busy = self.worked / (capacity as f64 * self.now.max(1) as f64);
@@ -165,7 +165,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         let row = self.first + self.open.len() as u64;
         if self.cluster.engine.arrive(self.now, Arrival::new(row)).is_err() {
             self.open.push_back(None);
-            return self.ended(open, load::Outcome::Failed, |record| record.status = Some(503));
+            return self.ended(open, parm_workload::Outcome::Failed, |record| record.status = Some(503));
         }
         self.open.push_back(Some(open));
         self.unanswered += 1;
@@ -173,7 +173,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         self.note(|journal, _| Some(journal.arrived(now, row)))
     }
 
-    fn obey(&mut self) -> io::Result<()> {
+    fn perform(&mut self) -> io::Result<()> {
         while let Some(action) = self.cluster.engine.next_action() {
             let now = self.now;
             self.note(|journal, engine| journal.action(now, engine, &action))?;
@@ -237,20 +237,20 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
             self.first += 1;
         }
         match outcome {
-            Outcome::Prediction { .. } => self.ended(open, load::Outcome::Answered, |_| {}),
+            Outcome::Prediction { .. } => self.ended(open, parm_workload::Outcome::Answered, |_| {}),
             Outcome::Reconstructed(_) => {
                 open.beside += self.time(|overhead| &overhead.decode);
-                self.ended(open, load::Outcome::Answered, |record| record.reconstructed = 1)
+                self.ended(open, parm_workload::Outcome::Answered, |record| record.reconstructed = 1)
             }
             Outcome::Approximate { .. } => {
-                self.ended(open, load::Outcome::Answered, |record| record.approximate = 1)
+                self.ended(open, parm_workload::Outcome::Answered, |record| record.approximate = 1)
             }
             Outcome::Default(_) if self.cluster.fallback == Fallback::Zeros => {
-                self.ended(open, load::Outcome::Answered, |record| record.default = 1)
+                self.ended(open, parm_workload::Outcome::Answered, |record| record.default = 1)
             }
             Outcome::Default(_) | Outcome::Refused => {
                 let status = if outcome == Outcome::Default(Reason::Deadline) { 504 } else { 503 };
-                self.ended(open, load::Outcome::Failed, |record| record.status = Some(status))
+                self.ended(open, parm_workload::Outcome::Failed, |record| record.status = Some(status))
             }
         }
     }
@@ -258,7 +258,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
     fn ended(
         &mut self,
         open: Open,
-        outcome: load::Outcome,
+        outcome: parm_workload::Outcome,
         note: impl FnOnce(&mut Record),
     ) -> io::Result<()> {
         let Some(query) = open.number else { return Ok(()) };

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{cluster, latencies, records, trial};
-use parm_serving::load::{Arrivals, Outcome, Trace};
+use parm_workload::{Arrivals, Outcome, Trace};
 
 const CONSTANT: &str = r#""service": {"distribution": "constant", "ms": 10}"#;
 

@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::{cluster, trial};
-use parm_serving::load::{Arrivals, Record};
 use parm_simulation::{Cluster, ClusterError, TrialError, run};
+use parm_workload::{Arrivals, Record};
 
 const POISSON: &Arrivals = &Arrivals::Poisson;
 
@@ -53,9 +53,9 @@ fn a_seed_is_added_to_those_of_the_file() {
     other.faults.seed += 4;
     // What happens to the instances is the same; arrivals are another seed's.
     let constant = &Arrivals::Constant;
-    other.overhead.call = parm_engine::faults::Service::default();
+    other.overhead.call = parm_workload::faults::Service::default();
     let mut one = eventful();
-    one.overhead.call = parm_engine::faults::Service::default();
+    one.overhead.call = parm_workload::faults::Service::default();
     let (one, other) = (trial(&one, constant, 100.0, 4, 5000), trial(&other, constant, 100.0, 0, 5000));
     assert_eq!(one.counters, other.counters);
     assert_eq!(one.summary.latency, other.summary.latency);

@@ -1,4 +1,4 @@
-//! A TCP proxy before a real server, with the faults of `parm_engine::faults`.
+//! A TCP proxy before a real server, with the faults of `parm_workload::faults`.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parm_engine::faults::{Behavior, Conditions, Fate, Shared, Synthetic};
+use parm_workload::faults::{Behavior, Conditions, Fate, Shared, Synthetic};
 
 /// Proxies that share faults: racks of them go down together, and transfers between two take from the
 /// network of both.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use parm::dtype::Float;
-use parm_serving::lane::Network;
+use parm_serving::runtime::Network;
 use parm_torch::{Device, Model, Session};
 
 /// A learned encoder or decoder.

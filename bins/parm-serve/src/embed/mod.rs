@@ -14,7 +14,7 @@ use parm::{CodeFile, DeviceChoice};
 use parm_serving::Embed;
 use parm_serving::config::{self, CodeChoice, Embedded, Model as ModelConfig, Redundancy, ServedCode};
 use parm_serving::instance::Instance;
-use parm_serving::lane::Network;
+use parm_serving::runtime::Network;
 use parm_torch::device::{Device, Settings};
 use parm_torch::train::sha256;
 use parm_torch::{Encoder, Model, Session, device};

@@ -7,8 +7,8 @@ use parm::dtype::Float;
 use parm::{Dtype, LinearCode};
 use parm_serving::config::{Config, Decoder, Encoder as Encoding, code_of};
 use parm_serving::instance::CallContext;
-use parm_serving::lane::{Members, Networks, RowEncoder, Spec, coders};
 use parm_serving::oip::{Datatype, InferRequest, ModelMetadata, Parameters, Tensor};
+use parm_serving::runtime::{Members, Networks, RowEncoder, Spec, coders};
 use parm_testkit::safetensors;
 use tempfile::TempDir;
 

@@ -115,7 +115,7 @@ impl Driver {
     pub(crate) fn run(mut self, events: u64) -> Seen {
         for _ in 0..events {
             self.event();
-            self.obey();
+            self.perform();
             self.check_bounds();
         }
         self.end();
@@ -285,7 +285,7 @@ impl Driver {
     /// Lets alarms that are due go off: what they bring about comes before the next event.
     fn catch_up(&mut self) {
         self.engine.tick(self.now);
-        self.obey();
+        self.perform();
     }
 
     fn pass_time(&mut self) {
@@ -386,7 +386,7 @@ impl Driver {
         if self.rng.random_bool(0.5) {
             while !self.running.is_empty() {
                 self.answer();
-                self.obey();
+                self.perform();
             }
         }
         self.catch_up();
@@ -395,18 +395,18 @@ impl Driver {
             self.running.extract_if(.., dead).for_each(drop);
             self.instances.pop();
             self.engine.lost(self.now, instance);
-            self.obey();
+            self.perform();
         }
         let mut wakes = 0;
         while let Some(at) = self.engine.wake() {
             self.now = self.now.max(at);
             self.engine.tick(self.now);
-            self.obey();
+            self.perform();
             wakes += 1;
             assert!(wakes < 100_000, "alarms without end");
         }
         self.engine.flush(self.now);
-        self.obey();
+        self.perform();
         for (number, row) in self.rows.iter().enumerate() {
             assert!(row.over, "row {number} was never answered");
             assert!(row.released, "row {number} was never released");

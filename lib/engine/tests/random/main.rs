@@ -11,7 +11,7 @@
 
 mod driver;
 mod field;
-mod obey;
+mod perform;
 mod scenario;
 
 use std::env;

@@ -14,8 +14,8 @@ use super::{
     ServedCode, Tls, policy,
 };
 use crate::client;
-use crate::lane::{Networks, Spec, coders};
 use crate::oip::ModelMetadata;
+use crate::runtime::{Networks, Spec, coders};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use parm_engine::faults::{Behavior, Faults};
+use parm_workload::faults::{Behavior, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +194,7 @@ pub struct Model {
     pub files: Files,
     /// How queries are put together.
     pub batch: Batch,
-    /// What becomes of parameters of requests that the server does not obey itself.
+    /// What becomes of parameters of requests that the server does not perform itself.
     pub parameters: ParametersPolicy,
     /// What is done against late and lost answers.
     pub redundancy: Redundancy,
@@ -328,7 +328,7 @@ impl Default for Batch {
     }
 }
 
-/// What becomes of parameters of requests that the server does not obey itself.
+/// What becomes of parameters of requests that the server does not perform itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParametersPolicy {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parm_engine::Roles;
-use parm_engine::faults::{self, BehaviorError, Service, Shared};
+use parm_workload::faults::{self, BehaviorError, Service, Shared};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parm::Dtype;
 use parm::dtype::Float;
-use parm_engine::faults::{Conditions, Fate, Shared, Synthetic};
+use parm_workload::faults::{Conditions, Fate, Shared, Synthetic};
 
 use super::{Answer, CallContext, CallError, Instance};
-use crate::lane::{RowTensor, Spec};
 use crate::oip::{
     Chunks, Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameters, Status, Tensor,
     TensorMetadata,
 };
+use crate::runtime::{RowTensor, Spec};
 
 /// An instance that answers any model with sums: element j of an output is the sum of the elements
 /// j, j + n, j + 2n, … of the first input, of an output of n elements. That is linear, so that each

@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::{Arrivals, Due, Outcome, Queries, Record, Schedule, Span, Summary};
-use crate::instance::{CallContext, Instance, within};
+use parm_workload::{Arrivals, Due, Outcome, Record, Schedule, Span, Summary};
+
+use super::Queries;
+use super::labels::Right;
+use crate::instance::{CallContext, CallError, Instance, within};
+use crate::oip::{InferResponse, Parameter};
 
 /// How long before its time a request is no longer slept for. Linux wakes a sleeper some 50 µs late.
 const SPIN: Duration = Duration::from_micros(100);
@@ -133,9 +137,9 @@ impl Sender<'_> {
                     record.ended_ns = request.since(ended);
                     if let Some(answer) = answer {
                         let right = answer.as_ref().ok().and_then(|answer| queries.right(count, answer));
-                        record.note(answer);
+                        note(&mut record, answer);
                         if let Some(right) = right {
-                            record.judge(right);
+                            judge(&mut record, right);
                         }
                     }
                     let _ = records.send(record).await;
@@ -189,5 +193,94 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|&stop| stop).await.is_err() {
         // Who could tell so is gone.
         std::future::pending::<()>().await;
+    }
+}
+
+/// Notes in a record what was answered.
+fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
+    match answer {
+        Ok(response) => {
+            let rows = |name: &str| match response.parameters.get(name) {
+                Some(Parameter::String(rows)) if !rows.is_empty() => rows.split(',').count(),
+                _ => 0,
+            };
+            record.outcome = Outcome::Answered;
+            record.reconstructed = rows("parm_reconstructed");
+            record.approximate = rows("parm_approximate");
+            record.default = rows("parm_default");
+        }
+        Err(error) => {
+            record.outcome = match &error {
+                CallError::Unreachable(_) => Outcome::Unreachable,
+                CallError::Timeout(_) => Outcome::Timeout,
+                CallError::Refused(_) => Outcome::Refused,
+                CallError::Failed(_) => Outcome::Failed,
+                CallError::Garbled(_) | CallError::Mismatched(_) => Outcome::Garbled,
+            };
+            if let CallError::Refused(said) | CallError::Failed(said) = &error {
+                record.status = Some(said.status.http());
+            }
+            record.error = Some(error.to_string());
+        }
+    }
+}
+
+/// Notes in a record how much of its answer is right; an answer of which that cannot be said is none.
+fn judge(record: &mut Record, right: Result<Right, String>) {
+    match right {
+        Ok(right) => {
+            record.correct = Some(right.all);
+            record.correct_reconstructed = right.reconstructed;
+        }
+        Err(problem) => {
+            record.outcome = Outcome::Garbled;
+            (record.reconstructed, record.approximate, record.default) = (0, 0, 0);
+            record.error = Some(problem);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oip::{Error, Status};
+
+    #[test]
+    fn answers_are_noted_with_their_parameters() {
+        let mut record = Record::new(100.0, 3, 30_000_000, Outcome::GivenUp);
+        let mut response = InferResponse::default();
+        let rows = |rows: &str| Parameter::String(rows.to_owned());
+        response.parameters.insert("parm_reconstructed".to_owned(), rows("0,2"));
+        response.parameters.insert("parm_default".to_owned(), rows("1"));
+        note(&mut record, Ok(response));
+        assert_eq!((record.outcome, record.reconstructed, record.default), (Outcome::Answered, 2, 1));
+    }
+
+    #[test]
+    fn what_is_right_is_noted_and_an_answer_without_it_is_none() {
+        let mut record = Record::new(100.0, 3, 30, Outcome::GivenUp);
+        note(&mut record, Ok(InferResponse::default()));
+        judge(&mut record, Ok(Right { all: 2, reconstructed: 1 }));
+        assert_eq!((record.correct, record.correct_reconstructed), (Some(2), 1));
+        judge(&mut record, Err("found no output".to_owned()));
+        assert_eq!(record.failure().as_deref(), Some("garbled"));
+        assert_eq!(record.error.as_deref(), Some("found no output"));
+    }
+
+    #[test]
+    fn each_error_of_a_call_has_an_outcome() {
+        let said = |status| Error::new(status, "no");
+        for (error, kind) in [
+            (CallError::Unreachable("gone".to_owned()), "unreachable"),
+            (CallError::Timeout(Duration::from_secs(1)), "timeout"),
+            (CallError::Refused(said(Status::InvalidArgument)), "refused-400"),
+            (CallError::Failed(said(Status::Unavailable)), "failed-503"),
+            (CallError::Garbled("what".to_owned()), "garbled"),
+        ] {
+            let mut record = Record::new(1.0, 0, 0, Outcome::GivenUp);
+            note(&mut record, Err(error.clone()));
+            assert_eq!(record.failure().as_deref(), Some(kind));
+            assert_eq!(record.error, Some(error.to_string()));
+        }
     }
 }

@@ -1,29 +1,10 @@
-//! Open-loop load, and what it meets: requests are sent at times that are decided beforehand, whatever
-//! becomes of the ones before, and their latency counts from those times. A server that stalls is so
-//! charged for all requests that were meant for the stall, not for the one that saw it (no coordinated
-//! omission).
-//!
-//! [`Schedule`] says when, [`Queries`] what, [`measure`] sends and gives a [`Record`] of each request, and
-//! a [`Summary`] counts records, whoever made them. A [`Row`] holds those of several trials.
+//! Sending open-loop load: [`Queries`] says what is sent, [`measure`] sends it at the times of a
+//! [`Schedule`](parm_workload::Schedule) and gives a [`Record`](parm_workload::Record) of each request.
 
-mod comparison;
-mod histogram;
 mod labels;
 mod measure;
 mod queries;
-mod record;
-pub mod report;
-mod schedule;
-mod summary;
-mod trace;
 
-pub use comparison::{Trial, compare, json, table};
-pub use histogram::write_histograms;
 pub use labels::{Labels, LabelsError};
 pub use measure::{Plan, measure};
 pub use queries::{Queries, QueriesError, RowShape, Rows, Source};
-pub use record::{Outcome, Record};
-pub use report::Row;
-pub use schedule::{Arrivals, Due, Schedule, Span};
-pub use summary::Summary;
-pub use trace::{Trace, TraceError};

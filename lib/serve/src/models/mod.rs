@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 
 use crate::client;
 use crate::config::{Decoder, Encoder, Limits, Model, Redundancy, ServedCode, code_of, engine_config};
-use crate::fleet::{self, Candidates, Deployed, Embed, Fleet, Joined, Joining, LastReason, Recipe};
 use crate::instance::Instance;
-use crate::lane::{Coding, Lane, Networks, Options, Spec, Uncoded, coders};
 use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
+use crate::runtime::membership::{
+    self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe,
+};
+use crate::runtime::{Coding, Networks, Options, Runtime, Spec, Uncoded, coders};
 use sequences::Sequences;
 
 pub use sequences::SequenceStep;
@@ -60,7 +62,7 @@ pub struct Served {
     /// What the configuration says of it.
     pub config: Model,
     state: watch::Sender<State>,
-    /// What became of requests before they came to a lane.
+    /// What became of requests before they came to a runtime.
     pub counts: Counts,
     /// When it was configured.
     pub since: Instant,
@@ -86,7 +88,7 @@ pub enum State {
 /// A model that is loaded.
 pub struct Loaded {
     /// Where its requests go.
-    pub lane: Lane,
+    pub runtime: Runtime,
     /// Its rows, or why requests are passed on whole.
     pub spec: Result<Arc<Spec>, Uncoded>,
     /// What clients are told of it.
@@ -97,7 +99,7 @@ pub struct Loaded {
     pub deployed_name: String,
     deployed: watch::Receiver<Deployed>,
     sequences: Mutex<Sequences>,
-    _fleet: Fleet,
+    _membership: Membership,
 }
 
 /// An entry of the index of models.
@@ -113,7 +115,7 @@ pub struct Indexed {
     pub reason: String,
 }
 
-/// What became of requests before they came to a lane, or that no lane saw.
+/// What became of requests before they came to a runtime, or that no runtime saw.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Requests that were wrong.
@@ -360,7 +362,7 @@ impl Models {
     pub async fn drain(&self) {
         for served in self.all() {
             if let State::Loaded(loaded) = served.state() {
-                loaded.lane.drain().await;
+                loaded.runtime.drain().await;
             }
         }
     }
@@ -484,9 +486,9 @@ async fn load(
     reason: &Mutex<LastReason>,
 ) -> Result<Loaded, String> {
     let code = code_of(&config)?;
-    let names = fleet::role_names(&config, code.as_ref());
+    let names = membership::role_names(&config, code.as_ref());
     let recipe = Recipe { model: &config, names: &names, code: code.as_ref(), embed: &*embed, body_bytes };
-    let candidates = fleet::candidates(&recipe)?;
+    let candidates = membership::candidates(&recipe)?;
     let metadata = metadata(&config, &names.deployed, &candidates, reason).await;
     let spec = Spec::new(&config, &metadata).map(Arc::new);
     let mut engine = engine_config(&config)?;
@@ -512,7 +514,7 @@ async fn load(
         engine.max_batch = 1;
     }
     let names = Arc::new(names);
-    let lane = Lane::start(Options {
+    let runtime = Runtime::start(Options {
         engine,
         spec: spec.as_ref().ok().cloned(),
         coding,
@@ -525,18 +527,27 @@ async fn load(
     })
     .map_err(|error| error.to_string())?;
     let (joined, deployed) = watch::channel(Deployed::new());
-    let zeros = spec.as_ref().ok().map(|spec| fleet::zeros(spec, &names, &config.names.version));
+    let zeros = spec.as_ref().ok().map(|spec| membership::zeros(spec, &names, &config.names.version));
     let joining = Joining {
-        lane: lane.clone(),
+        runtime: runtime.clone(),
         names: Arc::clone(&names),
         version: config.names.version.clone(),
         warm_up: zeros.filter(|_| config.warm_up > 0).map(|zeros| (zeros, config.warm_up)),
         deployed: Arc::new(joined),
     };
-    let fleet = Fleet::start(candidates, &joining);
+    let membership = Membership::start(candidates, &joining);
     let deployed_name = names.deployed.clone();
     let sequences = Mutex::default();
-    Ok(Loaded { lane, spec, metadata, rebuilt, deployed_name, deployed, sequences, _fleet: fleet })
+    Ok(Loaded {
+        runtime,
+        spec,
+        metadata,
+        rebuilt,
+        deployed_name,
+        deployed,
+        sequences,
+        _membership: membership,
+    })
 }
 
 /// The networks of a learned code.

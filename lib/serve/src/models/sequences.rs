@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parm_engine::InstanceId;
 
-use crate::fleet::Joined;
+use crate::runtime::membership::Joined;
 
 /// How many sequences are remembered before idle ones are forgotten.
 const MANY: usize = 65_536;

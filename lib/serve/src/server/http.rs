@@ -266,7 +266,7 @@ async fn unload(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> An
 
 async fn resume_coding(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     for served in shared.server.models.versions(&path.model, "")? {
-        served.loaded()?.lane.resume_coding()?;
+        served.loaded()?.runtime.resume_coding()?;
     }
     Ok(StatusCode::OK.into_response())
 }

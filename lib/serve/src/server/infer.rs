@@ -10,13 +10,13 @@ use parm_engine::Reason;
 use super::budget::Reservation;
 use crate::config::Limits;
 use crate::config::ParametersPolicy;
-use crate::fleet::Joined;
 use crate::instance::{CallContext, CallError, Headers, within};
-use crate::lane::{Ask, How, PassedParameters, Payload, RowAnswer, RowTensor, Spec, Uncoded, Values};
 use crate::models::{Loaded, SequenceStep, Served};
 use crate::oip::{
     Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Status, Tensor,
 };
+use crate::runtime::membership::Joined;
+use crate::runtime::{Ask, How, PassedParameters, Payload, RowAnswer, RowTensor, Spec, Uncoded, Values};
 
 /// The parameter of a requested output that asks for its largest elements.
 const CLASSIFICATION: &str = "classification";
@@ -127,7 +127,7 @@ impl Served {
             headers,
             parameters,
         };
-        let answers = loaded.lane.ask(ask).await?;
+        let answers = loaded.runtime.ask(ask).await?;
         response.parameters = notes(&answers);
         response.outputs = match spec {
             Some(spec) => spec.outputs_of(&wanted, &answers),

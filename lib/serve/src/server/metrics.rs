@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
 use super::http::Shared;
-use crate::lane::{Snapshot, Times, Uncoded};
 use crate::models::{self, Served};
+use crate::runtime::{Snapshot, Times, Uncoded};
 
 /// The shares that summaries tell of.
 const SHARES: [f64; 5] = [0.5, 0.9, 0.99, 0.995, 0.999];
@@ -21,7 +21,7 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     let mut all = Vec::new();
     for served in shared.server.models.all() {
         let snapshot = match served.state() {
-            models::State::Loaded(loaded) => loaded.lane.snapshot().await.ok(),
+            models::State::Loaded(loaded) => loaded.runtime.snapshot().await.ok(),
             _ => None,
         };
         all.push((served, snapshot));
@@ -337,15 +337,17 @@ impl Text {
     }
 
     fn instances(&mut self, all: &[Measured]) {
-        let per =
-            |all: &[Measured], text: &mut Self, name: &str, of: &dyn Fn(&crate::lane::MemberView) -> f64| {
-                for (served, snapshot) in all {
-                    for member in snapshot.iter().flat_map(|snapshot| &snapshot.members) {
-                        let [model, version] = labels(served);
-                        text.sample(name, &[model, version, ("instance", &member.name)], of(member));
-                    }
+        let per = |all: &[Measured],
+                   text: &mut Self,
+                   name: &str,
+                   of: &dyn Fn(&crate::runtime::MemberView) -> f64| {
+            for (served, snapshot) in all {
+                for member in snapshot.iter().flat_map(|snapshot| &snapshot.members) {
+                    let [model, version] = labels(served);
+                    text.sample(name, &[model, version, ("instance", &member.name)], of(member));
                 }
-            };
+            }
+        };
         for (name, kind, help, of) in MEMBERS {
             self.family(name, kind, help);
             per(all, self, name, &of);
@@ -373,12 +375,12 @@ const SUMMARIES: [(&str, &str, OfSnapshot); 6] = [
 
 type OfSnapshot = fn(&Snapshot) -> &Times;
 
-type OfMember = fn(&crate::lane::MemberView) -> f64;
+type OfMember = fn(&crate::runtime::MemberView) -> f64;
 
 /// What is counted of each instance.
 const MEMBERS: [(&str, &str, &str, OfMember); 7] = [
     ("parm_instance_in_rotation", "gauge", "1 if the instance gets work", |member| {
-        f64::from(u8::from(member.state == crate::lane::State::In))
+        f64::from(u8::from(member.state == crate::runtime::State::In))
     }),
     ("parm_instance_running", "gauge", "Calls that the instance does now", |member| member.running as f64),
     ("parm_instance_answered_total", "counter", "Calls that ended well", |member| member.answered as f64),

@@ -1,4 +1,4 @@
-//! The server: the protocol to clients, over lanes.
+//! The server: the protocol to clients, over runtimes.
 //!
 //! `infer` is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
 //! accepts connections, within limits and with TLS; `auth` says who may ask.

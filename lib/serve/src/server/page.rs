@@ -8,9 +8,9 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::http::{Shared, as_json};
-use crate::lane::{MemberView, Snapshot, State, Times};
 use crate::models::{self, Served};
 use crate::oip::Error;
+use crate::runtime::{MemberView, Snapshot, State, Times};
 
 /// The page has all in itself, and asks this server alone: browsers see to it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
@@ -38,7 +38,7 @@ struct ModelStatus {
     policy: &'static str,
     uncoded: Option<&'static str>,
     #[serde(flatten)]
-    lane: Option<LaneStatus>,
+    runtime: Option<LaneStatus>,
 }
 
 #[derive(Serialize)]
@@ -116,10 +116,10 @@ async fn of_model(served: &Served) -> ModelStatus {
         models::State::Loaded(loaded) => ("waiting", loaded.waits_for().to_owned()),
         models::State::Failed(why) => ("failed", why.clone()),
     };
-    let (mut lane, mut uncoded) = (None, None);
+    let (mut runtime, mut uncoded) = (None, None);
     if let models::State::Loaded(loaded) = state {
         uncoded = loaded.spec.as_ref().err().map(|reason| reason.name());
-        lane = loaded.lane.snapshot().await.ok().map(LaneStatus::from);
+        runtime = loaded.runtime.snapshot().await.ok().map(LaneStatus::from);
     }
     ModelStatus {
         name: served.config.name.clone(),
@@ -128,7 +128,7 @@ async fn of_model(served: &Served) -> ModelStatus {
         reason,
         policy: served.config.redundancy.name(),
         uncoded,
-        lane,
+        runtime,
     }
 }
 

@@ -15,8 +15,8 @@ use super::grpc;
 use super::http::{self, Shared};
 use super::listen::{Connections, Listener, acceptor};
 use crate::config::Config;
-use crate::fleet::Embed;
 use crate::models::Models;
+use crate::runtime::membership::Embed;
 
 /// The most connections at the address of who runs the server.
 const ADMIN_CONNECTIONS: usize = 256;

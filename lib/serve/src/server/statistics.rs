@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::lane::Times;
 use crate::models::{Served, State};
 use crate::proto;
+use crate::runtime::Times;
 
 /// The answer to a question for statistics.
 #[derive(Debug, Serialize)]
@@ -73,7 +73,7 @@ async fn of_one(served: &Served) -> ModelStatistics {
         ..ModelStatistics::default()
     };
     let State::Loaded(loaded) = served.state() else { return found };
-    let Ok(snapshot) = loaded.lane.snapshot().await else { return found };
+    let Ok(snapshot) = loaded.runtime.snapshot().await else { return found };
     let stats = &snapshot.stats;
     found.inference_count = stats.answers.count();
     found.execution_count = stats.calls.count();

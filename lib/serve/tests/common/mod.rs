@@ -1,4 +1,4 @@
-//! Instances that do as a test says, and lanes around them.
+//! Instances that do as a test says, and runtimes around them.
 #![allow(dead_code)] // each test file uses its part
 
 pub(crate) mod http;
@@ -11,11 +11,11 @@ use bytes::Bytes;
 use parm_engine::Roles;
 use parm_serving::config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_serving::instance::{Answer, CallContext, CallError, Headers, Instance};
-use parm_serving::lane::{
-    Ask, Coding, Lane, Member, Networks, Options, PassedParameters, Payload, RoleNames, RowAnswer, Spec,
+use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
+use parm_serving::runtime::{
+    Ask, Coding, Member, Networks, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime, Spec,
     Values, coders,
 };
-use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use tokio::sync::{mpsc, oneshot};
 
 /// A call that an instance got, and the way to end it.
@@ -113,7 +113,7 @@ pub(crate) fn model(more: &str) -> Model {
     Config::parse(&text).unwrap().models.remove(0)
 }
 
-pub(crate) fn lane(model: &Model) -> Lane {
+pub(crate) fn runtime(model: &Model) -> Runtime {
     let spec = Arc::new(Spec::new(model, &ModelMetadata::default()).unwrap());
     let coding = code_of(model).unwrap().map(|code| {
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
@@ -128,7 +128,7 @@ pub(crate) fn lane(model: &Model) -> Lane {
         cheap: "m-cheap".to_owned(),
         parity: (0..4).map(|parity| format!("m-parity-{parity}")).collect(),
     };
-    Lane::start(Options {
+    Runtime::start(Options {
         engine: engine_config(model).unwrap(),
         spec: Some(spec),
         coding,
@@ -142,8 +142,8 @@ pub(crate) fn lane(model: &Model) -> Lane {
     .unwrap()
 }
 
-/// An instance of a lane whose calls a test ends by hand.
-pub(crate) async fn puppet(lane: &Lane, roles: Roles) -> mpsc::UnboundedReceiver<Call> {
+/// An instance of a runtime whose calls a test ends by hand.
+pub(crate) async fn puppet(runtime: &Runtime, roles: Roles) -> mpsc::UnboundedReceiver<Call> {
     let (puppet, calls, _) = Puppet::new();
     let member = Member {
         instance: Arc::new(puppet),
@@ -154,7 +154,7 @@ pub(crate) async fn puppet(lane: &Lane, roles: Roles) -> mpsc::UnboundedReceiver
         most_rows: None,
         suspected: Arc::default(),
     };
-    lane.join(member).await.unwrap();
+    runtime.join(member).await.unwrap();
     calls
 }
 
@@ -176,9 +176,9 @@ pub(crate) fn linear(row: &[f32]) -> Vec<f32> {
     vec![row[0], 2.0 * row[0]]
 }
 
-pub(crate) fn asked(lane: &Lane, ask: Ask) -> tokio::task::JoinHandle<Result<Vec<RowAnswer>, Error>> {
-    let lane = lane.clone();
-    tokio::spawn(async move { lane.ask(ask).await })
+pub(crate) fn asked(runtime: &Runtime, ask: Ask) -> tokio::task::JoinHandle<Result<Vec<RowAnswer>, Error>> {
+    let runtime = runtime.clone();
+    tokio::spawn(async move { runtime.ask(ask).await })
 }
 
 /// The first output of an answer.

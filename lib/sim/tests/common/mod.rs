@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use parm_serving::config::{Config, Model};
-use parm_serving::load::{Arrivals, Record};
 use parm_simulation::{Trial, run};
+use parm_workload::{Arrivals, Record};
 
 /// A model with these instances, and these further fields.
 pub(crate) fn cluster(synthetic: &str, more: &str) -> Model {

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Exp1;
 
-use super::Trace;
+use crate::Trace;
 
 /// Nanoseconds of a second.
 const SECOND: f64 = 1e9;

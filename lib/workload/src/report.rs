@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use super::Summary;
+use crate::Summary;
 
 /// The trials of one target at one rate; there is at least one.
 #[derive(Clone, Debug)]

@@ -1,18 +1,19 @@
-//! A lane: the engine of one model at work, with its queries, its instances and its clock.
+//! A runtime: the engine of one model at work, with its queries, its instances and its clock.
 //!
 //! One task owns the engine and all that belongs to it, and is told what happens by messages: a
 //! request comes, a call ends, an instance joins. Calls are tasks of their own, which also
 //! encode, unless the instance does.
-//! The path of a query: [`Lane::ask`] → `driver` (a row, [`parm_engine::Engine::arrive`]) →
+//! The path of a query: [`Runtime::ask`] → `driver` (a row, [`parm_engine::Engine::arrive`]) →
 //! dispatch → [`Instance::infer`] → `driver` (the prediction is kept, `answered`) → answer → the
 //! reply to the request, when all of its rows have one.
 
-mod asking;
-mod calling;
+mod calls;
 mod checks;
 mod classes;
-mod coder;
+mod coding;
 mod driver;
+pub(crate) mod membership;
+mod requests;
 mod spec;
 mod stats;
 
@@ -29,12 +30,12 @@ use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
 pub use classes::PassedParameters;
-pub use coder::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
+pub use coding::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
 pub use stats::{MemberView, Snapshot, State, Stats, Times};
 
-/// A request, as a lane takes it.
+/// A request, as a runtime takes it.
 #[derive(Debug)]
 pub struct Ask {
     /// What is asked.
@@ -100,7 +101,7 @@ pub enum How {
     Default(Reason),
 }
 
-/// An instance that joins a lane.
+/// An instance that joins a runtime.
 #[derive(Clone)]
 pub struct Member {
     /// What runs the models.
@@ -119,9 +120,9 @@ pub struct Member {
     pub suspected: Arc<Notify>,
 }
 
-/// The way to a lane. The lane ends when all ways to it are gone and its queries are answered.
+/// The way to a runtime. The runtime ends when all ways to it are gone and its queries are answered.
 #[derive(Clone, Debug)]
-pub struct Lane {
+pub struct Runtime {
     events: mpsc::UnboundedSender<Event>,
     next: Arc<AtomicU64>,
     checks: Arc<Checks>,
@@ -153,9 +154,9 @@ struct Answered {
     finite: bool,
 }
 
-/// Tells the lane that a request is not waited for any more, if its reply did not come before.
+/// Tells the runtime that a request is not waited for any more, if its reply did not come before.
 struct Waiting<'a> {
-    lane: &'a Lane,
+    runtime: &'a Runtime,
     id: u64,
     over: bool,
 }
@@ -163,14 +164,14 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.over {
-            // A lane that is gone waits for nobody.
-            let _ = self.lane.events.send(Event::GiveUp { id: self.id });
+            // A runtime that is gone waits for nobody.
+            let _ = self.runtime.events.send(Event::GiveUp { id: self.id });
         }
     }
 }
 
-impl Lane {
-    /// A lane without instances; its task runs on the current runtime.
+impl Runtime {
+    /// A runtime without instances; its task runs on the current runtime.
     ///
     /// # Errors
     /// A configuration that cannot work.
@@ -180,7 +181,7 @@ impl Lane {
         let coded = coding.map_or(&[][..], |coding| &coding.inputs.0);
         let norms = coding.is_some_and(|coding| coding.decoder.interpolates());
         let checks = Arc::new(Checks::new(options.spec.as_deref(), coded, norms, options.non_finite));
-        // The lane's own calls must not keep it alive.
+        // The runtime's own calls must not keep it alive.
         let driver = driver::Driver::new(options, events.downgrade())?;
         tokio::spawn(driver.run(inbox));
         Ok(Self { events, next: Arc::new(AtomicU64::new(0)), checks })
@@ -189,7 +190,7 @@ impl Lane {
     /// Answers the rows of a request, in order. Dropping the promise gives the request up.
     ///
     /// # Errors
-    /// The lane does not take it, or has no answer to one of its rows.
+    /// The runtime does not take it, or has no answer to one of its rows.
     pub async fn ask(&self, ask: Ask) -> Result<Vec<RowAnswer>, Error> {
         let facts = match &ask.payload {
             Payload::Rows { inputs, rows } => self.checks.rows(inputs, *rows)?,
@@ -198,7 +199,7 @@ impl Lane {
         let (reply, answer) = oneshot::channel();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.tell(Event::Ask { id, ask, facts, reply })?;
-        let mut waiting = Waiting { lane: self, id, over: false };
+        let mut waiting = Waiting { runtime: self, id, over: false };
         let answer = answer.await;
         waiting.over = true;
         answer.unwrap_or_else(|_| Err(stopped()))
@@ -207,7 +208,7 @@ impl Lane {
     /// An instance joins.
     ///
     /// # Errors
-    /// The lane has stopped.
+    /// The runtime has stopped.
     pub async fn join(&self, member: Member) -> Result<InstanceId, Error> {
         let (reply, id) = oneshot::channel();
         self.tell(Event::Join { member, id: reply })?;
@@ -217,15 +218,15 @@ impl Lane {
     /// An instance gets no more work, and finishes what it has.
     ///
     /// # Errors
-    /// The lane has stopped.
+    /// The runtime has stopped.
     pub fn leave(&self, instance: InstanceId) -> Result<(), Error> {
         self.tell(Event::Leave { instance })
     }
 
-    /// How the lane stands.
+    /// How the runtime stands.
     ///
     /// # Errors
-    /// The lane has stopped.
+    /// The runtime has stopped.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let (reply, snapshot) = oneshot::channel();
         self.tell(Event::Snapshot(reply))?;
@@ -235,7 +236,7 @@ impl Lane {
     /// Coding is on again after its agreement switched it off.
     ///
     /// # Errors
-    /// The lane has stopped.
+    /// The runtime has stopped.
     pub fn resume_coding(&self) -> Result<(), Error> {
         self.tell(Event::ResumeCoding)
     }
@@ -244,7 +245,7 @@ impl Lane {
     pub async fn drain(&self) {
         let (reply, drained) = oneshot::channel();
         if self.tell(Event::Drain(reply)).is_ok() {
-            // A lane that is gone has no queries.
+            // A runtime that is gone has no queries.
             let _ = drained.await;
         }
     }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::checks::Scale;
 use super::classes::{Class, Classes};
-use super::coder::{CodedInputs, Rebuilt, RowDecoder, RowEncoder};
+use super::coding::{CodedInputs, Rebuilt, RowDecoder, RowEncoder};
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
 use super::{Event, Member, RowAnswer, Values};
@@ -22,10 +22,10 @@ use crate::config::{Fallback, NonFinite};
 use crate::instance::{Headers, InstanceView};
 use crate::oip::{Error, InferRequest};
 
-/// Events that are done before the lane looks at its clock and yields.
+/// Events that are done before the runtime looks at its clock and yields.
 const AT_ONCE: usize = 64;
 
-/// What a lane is started with.
+/// What a runtime is started with.
 pub struct Options {
     /// How the engine works.
     pub engine: parm_engine::Config,
@@ -235,7 +235,7 @@ impl Driver {
             }
             let now = self.now();
             self.engine.tick(now);
-            self.obey();
+            self.perform();
             // Queries whose answers are known may be held for others, and are no work.
             if !self.draining.is_empty() && self.requests.is_empty() {
                 for drained in self.draining.drain(..) {
@@ -254,7 +254,7 @@ impl Driver {
         let now = self.now();
         // One cause at a time: what was due before is done before.
         self.engine.tick(now);
-        self.obey();
+        self.perform();
         match event {
             Event::Ask { id, ask, facts, reply } => self.ask(now, id, ask, &facts, reply),
             Event::GiveUp { id } => self.give_up(now, id),
@@ -279,7 +279,7 @@ impl Driver {
                 self.draining.push(reply);
             }
         }
-        self.obey();
+        self.perform();
     }
 
     fn join(&mut self, now: Time, member: Member, reply: oneshot::Sender<InstanceId>) {

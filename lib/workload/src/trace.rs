@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use parm::dtype::Float;
 use parm::npy::{RowReader, StreamError, StreamErrorKind};
 
-use super::Record;
+use crate::Record;
 
 /// A trace that cannot be replayed.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The instances of a model: made, waited for, warmed up, and brought into its lane.
+//! The instances of a model: made, waited for, warmed up, and brought into its runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::client;
 use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
 use crate::instance::{CallContext, CallError, Instance, SyntheticInstance, within};
-use crate::lane::{Lane, Member, Network, RoleNames, Spec};
 use crate::oip::{Chunks, InferRequest, Parameters, Tensor};
+use crate::runtime::{Member, Network, RoleNames, Runtime, Spec};
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -75,7 +75,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) body_bytes: usize,
 }
 
-/// An instance that may join a lane.
+/// An instance that may join a runtime.
 #[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) instance: Arc<dyn Instance>,
@@ -174,9 +174,9 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
     Ok(made)
 }
 
-/// What brings instances into a lane and keeps it up to date. Dropping it stops that; instances that
+/// What brings instances into a runtime and keeps it up to date. Dropping it stops that; instances that
 /// joined stay.
-pub(crate) struct Fleet {
+pub(crate) struct Membership {
     _tasks: JoinSet<()>,
 }
 
@@ -218,7 +218,7 @@ impl LastReason {
 /// What instances that join must know.
 #[derive(Clone)]
 pub(crate) struct Joining {
-    pub(crate) lane: Lane,
+    pub(crate) runtime: Runtime,
     pub(crate) names: Arc<RoleNames>,
     pub(crate) version: String,
     /// The request that warms up an instance, and how often it is sent.
@@ -227,7 +227,7 @@ pub(crate) struct Joining {
     pub(crate) deployed: Arc<watch::Sender<Deployed>>,
 }
 
-impl Fleet {
+impl Membership {
     pub(crate) fn start(candidates: Candidates, joining: &Joining) -> Self {
         let mut tasks = JoinSet::new();
         for candidate in candidates.fixed {
@@ -276,7 +276,7 @@ impl Joining {
             most_rows,
             suspected: Arc::clone(&suspected),
         };
-        let id = self.lane.join(member).await.ok()?;
+        let id = self.runtime.join(member).await.ok()?;
         if roles.deployed {
             let joined = Joined { id, name, instance, alive: true, suspected: Arc::clone(&suspected) };
             self.deployed.send_modify(|deployed| deployed.push(joined));
@@ -418,8 +418,8 @@ impl Joining {
 
     fn leave(&self, instance: InstanceId) {
         self.deployed.send_modify(|deployed| deployed.retain(|joined| joined.id != instance));
-        // A lane that has stopped has no instances.
-        let _ = self.lane.leave(instance);
+        // A runtime that has stopped has no instances.
+        let _ = self.runtime.leave(instance);
     }
 }
 
@@ -442,7 +442,7 @@ impl Named {
 
 /// A request of one row of zeros.
 pub(crate) fn zeros(spec: &Spec, names: &RoleNames, version: &str) -> InferRequest {
-    let tensor = |input: &crate::lane::RowTensor| Tensor {
+    let tensor = |input: &crate::runtime::RowTensor| Tensor {
         name: input.name.clone(),
         datatype: input.datatype,
         shape: input.shape_of(1),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Summary;
-use super::report::{self, Measure, Row};
+use crate::Summary;
+use crate::report::{self, Measure, Row};
 
 /// One time that a target was measured at a rate.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ fn failures(row: &Row<Trial>) -> BTreeMap<&str, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Outcome, Record};
+    use crate::{Outcome, Record};
 
     /// A thousand answers, of which some are slow, and failures.
     fn trial(median_ms: u64, slow_ms: u64, failed: u64) -> Trial {

@@ -4,21 +4,21 @@ mod common;
 
 use std::time::Duration;
 
-use common::{ask, asked, lane, linear, model, puppet, values};
+use common::{ask, asked, linear, model, puppet, runtime, values};
 use parm_engine::Roles;
 use parm_serving::instance::CallError;
-use parm_serving::lane::How;
 use parm_serving::oip::{Error, Status};
+use parm_serving::runtime::How;
 
 const CODED: &str = r#""redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}},
     "answer": {"when": "first"}, "instances": []"#;
 
 #[tokio::test]
 async fn predictions_come_back_in_the_order_of_the_rows() {
-    let lane = lane(&model(r#""batch": {"max_size": 2, "delay_ms": 1}, "instances": []"#));
-    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
-    let mut others = puppet(&lane, Roles::DEPLOYED).await;
-    let answer = asked(&lane, ask(&[1.0, 2.0, 3.0]));
+    let runtime = runtime(&model(r#""batch": {"max_size": 2, "delay_ms": 1}, "instances": []"#));
+    let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut others = puppet(&runtime, Roles::DEPLOYED).await;
+    let answer = asked(&runtime, ask(&[1.0, 2.0, 3.0]));
     let (first, second) = (calls.recv().await.unwrap(), others.recv().await.unwrap());
     assert_eq!((first.firsts(), second.firsts()), (vec![1.0, 2.0], vec![3.0]));
     assert_eq!(first.request.inputs[0].shape, [2, 3]);
@@ -32,11 +32,11 @@ async fn predictions_come_back_in_the_order_of_the_rows() {
 
 #[tokio::test]
 async fn the_parity_query_is_the_sum_and_rebuilds_what_is_missing() {
-    let lane = lane(&model(CODED));
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let mut parity = puppet(&lane, Roles::parity(0)).await;
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[5.0])));
+    let runtime = runtime(&model(CODED));
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[5.0])));
     let (held, lost) = (first.recv().await.unwrap(), second.recv().await.unwrap());
     let coded = parity.recv().await.unwrap();
     assert_eq!((coded.firsts(), coded.request.model.as_str()), (vec![6.0], "m-parity-0"));
@@ -51,7 +51,7 @@ async fn the_parity_query_is_the_sum_and_rebuilds_what_is_missing() {
     // The real answer comes late, and is compared.
     lost.answer(linear);
     let snapshot = loop {
-        let snapshot = lane.snapshot().await.unwrap();
+        let snapshot = runtime.snapshot().await.unwrap();
         if snapshot.counters.agreed > 0 {
             break snapshot;
         }
@@ -62,15 +62,15 @@ async fn the_parity_query_is_the_sum_and_rebuilds_what_is_missing() {
 
 #[tokio::test]
 async fn coded_queries_of_berrut_are_answered_by_decoding_alone() {
-    let lane = lane(&model(
+    let runtime = runtime(&model(
         r#""redundancy": {"policy": "coded", "code": {"name": "berrut", "k": 2, "s": 1}},
            "answer": {"when": "first"}, "instances": []"#,
     ));
     let mut calls = Vec::new();
     for _ in 0..3 {
-        calls.push(puppet(&lane, Roles::DEPLOYED).await);
+        calls.push(puppet(&runtime, Roles::DEPLOYED).await);
     }
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[1.0])));
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[1.0])));
     // All queries are alike, so that all coded ones are, too, and interpolation is exact.
     for calls in &mut calls {
         calls.recv().await.unwrap().answer(linear);
@@ -84,23 +84,23 @@ async fn coded_queries_of_berrut_are_answered_by_decoding_alone() {
 
 #[tokio::test]
 async fn a_failed_call_is_sent_to_another_instance() {
-    let lane = lane(&model(r#""instances": []"#));
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let answer = asked(&lane, ask(&[1.0]));
+    let runtime = runtime(&model(r#""instances": []"#));
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let answer = asked(&runtime, ask(&[1.0]));
     first.recv().await.unwrap().fail(CallError::Unreachable("connection refused".to_owned()));
     second.recv().await.unwrap().answer(linear);
     assert_eq!(values(&answer.await.unwrap().unwrap()[0]), [1.0, 2.0]);
-    let members = lane.snapshot().await.unwrap().members;
+    let members = runtime.snapshot().await.unwrap().members;
     assert_eq!(members[0].last_failure.as_deref(), Some("connection refused"));
     assert_eq!((members[0].failed, members[1].answered), (1, 1));
 }
 
 #[tokio::test]
 async fn what_all_instances_fail_is_503_with_the_last_failure() {
-    let lane = lane(&model(r#""attempts": 1, "instances": []"#));
-    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
-    let answer = asked(&lane, ask(&[1.0]));
+    let runtime = runtime(&model(r#""attempts": 1, "instances": []"#));
+    let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
+    let answer = asked(&runtime, ask(&[1.0]));
     calls.recv().await.unwrap().fail(CallError::Unreachable("connection refused".to_owned()));
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!(error.status, Status::Unavailable);
@@ -109,24 +109,24 @@ async fn what_all_instances_fail_is_503_with_the_last_failure() {
 
 #[tokio::test]
 async fn what_an_instance_refuses_is_refused_and_not_sent_again() {
-    let lane = lane(&model(r#""instances": []"#));
-    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
-    let answer = asked(&lane, ask(&[1.0]));
+    let runtime = runtime(&model(r#""instances": []"#));
+    let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
+    let answer = asked(&runtime, ask(&[1.0]));
     calls.recv().await.unwrap().fail(CallError::Refused(Error::invalid("no such output")));
     assert_eq!(answer.await.unwrap().unwrap_err(), Error::invalid("no such output"));
-    assert_eq!(lane.snapshot().await.unwrap().counters.retries, 0);
+    assert_eq!(runtime.snapshot().await.unwrap().counters.retries, 0);
 }
 
 #[tokio::test]
 async fn the_deadline_passes_504_or_zeros_as_configured() {
-    let strict = lane(&model(r#""deadline_ms": 20, "instances": []"#));
+    let strict = runtime(&model(r#""deadline_ms": 20, "instances": []"#));
     let _calls = puppet(&strict, Roles::DEPLOYED).await;
     let error = strict.ask(ask(&[1.0])).await.unwrap_err();
     assert_eq!(
         (error.status, error.message.as_str()),
         (Status::DeadlineExceeded, "the deadline passed without an answer")
     );
-    let lenient = lane(&model(r#""deadline_ms": 20, "fallback": "zeros", "instances": []"#));
+    let lenient = runtime(&model(r#""deadline_ms": 20, "fallback": "zeros", "instances": []"#));
     let _calls = puppet(&lenient, Roles::DEPLOYED).await;
     let answers = lenient.ask(ask(&[1.0])).await.unwrap();
     assert_eq!(values(&answers[0]), [0.0, 0.0]);
@@ -135,9 +135,9 @@ async fn the_deadline_passes_504_or_zeros_as_configured() {
 
 #[tokio::test]
 async fn an_answer_of_another_shape_is_a_failure_of_the_instance() {
-    let lane = lane(&model(r#""attempts": 1, "instances": []"#));
-    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
-    let answer = asked(&lane, ask(&[1.0]));
+    let runtime = runtime(&model(r#""attempts": 1, "instances": []"#));
+    let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
+    let answer = asked(&runtime, ask(&[1.0]));
     calls.recv().await.unwrap().answer(<[f32]>::to_vec);
     let error = answer.await.unwrap().unwrap_err();
     assert!(error.message.contains("found output 'y' of FP32 [1, 3] in 12 bytes"), "{error}");
@@ -145,29 +145,29 @@ async fn an_answer_of_another_shape_is_a_failure_of_the_instance() {
 
 #[tokio::test]
 async fn a_request_that_is_dropped_is_given_up_and_held_no_longer() {
-    let lane = lane(&model(r#""instances": []"#));
-    let answer = asked(&lane, ask(&[1.0, 2.0]));
-    while lane.snapshot().await.unwrap().held.queries < 2 {
+    let runtime = runtime(&model(r#""instances": []"#));
+    let answer = asked(&runtime, ask(&[1.0, 2.0]));
+    while runtime.snapshot().await.unwrap().held.queries < 2 {
         tokio::task::yield_now().await;
     }
     answer.abort();
-    while lane.snapshot().await.unwrap().held.queries > 0 {
+    while runtime.snapshot().await.unwrap().held.queries > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(lane.snapshot().await.unwrap().counters.cancelled, 2);
+    assert_eq!(runtime.snapshot().await.unwrap().counters.cancelled, 2);
 }
 
 #[tokio::test]
 async fn drain_sends_what_fills_and_waits_for_its_answers() {
-    let lane = lane(&model(r#""batch": {"max_size": 8, "delay_ms": 1000}, "instances": []"#));
-    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
-    let answer = asked(&lane, ask(&[1.0]));
-    while lane.snapshot().await.unwrap().held.queries < 1 {
+    let runtime = runtime(&model(r#""batch": {"max_size": 8, "delay_ms": 1000}, "instances": []"#));
+    let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
+    let answer = asked(&runtime, ask(&[1.0]));
+    while runtime.snapshot().await.unwrap().held.queries < 1 {
         tokio::task::yield_now().await;
     }
     let drained = tokio::spawn({
-        let lane = lane.clone();
-        async move { lane.drain().await }
+        let runtime = runtime.clone();
+        async move { runtime.drain().await }
     });
     calls.recv().await.unwrap().answer(linear);
     answer.await.unwrap().unwrap();
@@ -176,25 +176,25 @@ async fn drain_sends_what_fills_and_waits_for_its_answers() {
 
 #[tokio::test]
 async fn calls_that_nobody_needs_are_dropped_where_that_is_configured() {
-    let lane = lane(&model(&format!(r#""cancel_running": true, {CODED}"#)));
-    let mut first = puppet(&lane, Roles::DEPLOYED).await;
-    let mut second = puppet(&lane, Roles::DEPLOYED).await;
-    let mut parity = puppet(&lane, Roles::parity(0)).await;
-    let (one, two) = (asked(&lane, ask(&[1.0])), asked(&lane, ask(&[5.0])));
+    let runtime = runtime(&model(&format!(r#""cancel_running": true, {CODED}"#)));
+    let mut first = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut second = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let (one, two) = (asked(&runtime, ask(&[1.0])), asked(&runtime, ask(&[5.0])));
     let mut lost = first.recv().await.unwrap();
     second.recv().await.unwrap().answer(linear);
     parity.recv().await.unwrap().answer(linear);
     one.await.unwrap().unwrap();
     two.await.unwrap().unwrap();
     lost.end.closed().await;
-    assert_eq!(lane.snapshot().await.unwrap().members[0].failed, 0);
+    assert_eq!(runtime.snapshot().await.unwrap().members[0].failed, 0);
 }
 
 #[tokio::test]
 async fn a_lane_that_nobody_asks_any_more_ends() {
-    let lane = lane(&model(r#""instances": []"#));
+    let runtime = runtime(&model(r#""instances": []"#));
     let (puppet, mut calls, _) = common::Puppet::new();
-    let member = parm_serving::lane::Member {
+    let member = parm_serving::runtime::Member {
         instance: std::sync::Arc::new(puppet),
         name: String::new(),
         roles: Roles::DEPLOYED,
@@ -203,25 +203,25 @@ async fn a_lane_that_nobody_asks_any_more_ends() {
         most_rows: None,
         suspected: std::sync::Arc::default(),
     };
-    lane.join(member).await.unwrap();
-    drop(lane);
-    assert!(calls.recv().await.is_none(), "the lane held its instance for ever");
+    runtime.join(member).await.unwrap();
+    drop(runtime);
+    assert!(calls.recv().await.is_none(), "the runtime held its instance for ever");
 }
 
 #[tokio::test]
 async fn another_version_of_the_deployed_model_switches_coding_off_until_it_is_the_same_again() {
     let coded = CODED.replace("\"k\": 2}", "\"k\": 2}, \"made_for\": \"1\"");
-    let lane = lane(&model(&coded));
-    let mut calls = puppet(&lane, Roles::DEPLOYED).await;
-    let _silent = puppet(&lane, Roles::parity(0)).await;
+    let runtime = runtime(&model(&coded));
+    let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
+    let _silent = puppet(&runtime, Roles::parity(0)).await;
     let mut next = async |version: &str| {
-        let answer = asked(&lane, ask(&[1.0]));
+        let answer = asked(&runtime, ask(&[1.0]));
         let call = calls.recv().await.unwrap();
         let mut response = common::respond(&call.request, linear);
         version.clone_into(&mut response.version);
         call.end.send(Ok(response)).unwrap();
         answer.await.unwrap().unwrap();
-        lane.snapshot().await.unwrap().coding_off
+        runtime.snapshot().await.unwrap().coding_off
     };
     assert_eq!(next("1").await, None);
     assert_eq!(next("2").await, Some(parm_engine::CodingOff::Version));

@@ -1,4 +1,4 @@
-//! What a lane measures.
+//! What a runtime measures.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use crate::instance::InstanceView;
 /// How long times count as recent, once and twice.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// Times, in ns, to two digits: a lane is to be looked at without making it wait.
+/// Times, in ns, to two digits: a runtime is to be looked at without making it wait.
 #[derive(Clone, Debug)]
 pub struct Times {
     histogram: Histogram<u64>,
@@ -58,7 +58,7 @@ impl Times {
     }
 }
 
-/// What a lane counted and measured since its start; what the engine counts is beside it.
+/// What a runtime counted and measured since its start; what the engine counts is beside it.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// From the arrival of a request to its response.
@@ -151,7 +151,7 @@ pub struct MemberView {
     pub times: Times,
 }
 
-/// How a lane stands.
+/// How a runtime stands.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What the engine counted.

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::checks::is_finite;
 use super::classes::Class;
-use super::coder::{Members, RowEncoder};
+use super::coding::{Members, RowEncoder};
 use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
@@ -41,7 +41,7 @@ enum Work {
 
 impl Driver {
     /// Does what the engine says.
-    pub(super) fn obey(&mut self) {
+    pub(super) fn perform(&mut self) {
         while let Some(action) = self.engine.next_action() {
             let now = self.now();
             match action {
@@ -232,7 +232,7 @@ impl Driver {
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {
-                // A lane that is gone waits for nothing.
+                // A runtime that is gone waits for nothing.
                 let _ = events.send(Event::Ended { call, result, encoding });
             }
         });
@@ -415,7 +415,7 @@ impl Driver {
         tokio::spawn(async move {
             let works = tokio::time::timeout(PROBE, ready).await.is_ok_and(|ready| ready.is_ok());
             if let Some(events) = events.upgrade() {
-                // A lane that is gone waits for nothing.
+                // A runtime that is gone waits for nothing.
                 let _ = events.send(Event::Probed { instance: id, works });
             }
         });

@@ -35,7 +35,7 @@ pub(super) struct Class {
     pub(super) parameters: PassedParameters,
 }
 
-/// The classes of the queries that a lane holds. Queries without parameters are class 0, and not listed.
+/// The classes of the queries that a runtime holds. Queries without parameters are class 0, and not listed.
 #[derive(Debug, Default)]
 pub(super) struct Classes {
     last: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::{Outcome, Record};
+use crate::{Outcome, Record};
 
 /// What one measurement found.
 #[derive(Clone, Debug)]

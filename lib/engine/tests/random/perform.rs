@@ -10,7 +10,7 @@ use crate::field;
 use crate::scenario::Facts;
 
 impl Driver {
-    pub(crate) fn obey(&mut self) {
+    pub(crate) fn perform(&mut self) {
         while let Some(action) = self.engine.next_action() {
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(call, instance),

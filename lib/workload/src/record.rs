@@ -2,10 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::labels::Right;
-use crate::instance::CallError;
-use crate::oip::{InferResponse, Parameter};
-
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -117,50 +113,6 @@ impl Record {
         }
     }
 
-    /// Takes down an answer.
-    pub(super) fn note(&mut self, answer: Result<InferResponse, CallError>) {
-        match answer {
-            Ok(response) => {
-                let rows = |name: &str| match response.parameters.get(name) {
-                    Some(Parameter::String(rows)) if !rows.is_empty() => rows.split(',').count(),
-                    _ => 0,
-                };
-                self.outcome = Outcome::Answered;
-                self.reconstructed = rows("parm_reconstructed");
-                self.approximate = rows("parm_approximate");
-                self.default = rows("parm_default");
-            }
-            Err(error) => {
-                self.outcome = match &error {
-                    CallError::Unreachable(_) => Outcome::Unreachable,
-                    CallError::Timeout(_) => Outcome::Timeout,
-                    CallError::Refused(_) => Outcome::Refused,
-                    CallError::Failed(_) => Outcome::Failed,
-                    CallError::Garbled(_) | CallError::Mismatched(_) => Outcome::Garbled,
-                };
-                if let CallError::Refused(said) | CallError::Failed(said) = &error {
-                    self.status = Some(said.status.http());
-                }
-                self.error = Some(error.to_string());
-            }
-        }
-    }
-
-    /// Takes down how much of an answer is right; one of which that cannot be said is none.
-    pub(super) fn judge(&mut self, right: Result<Right, String>) {
-        match right {
-            Ok(right) => {
-                self.correct = Some(right.all);
-                self.correct_reconstructed = right.reconstructed;
-            }
-            Err(problem) => {
-                self.outcome = Outcome::Garbled;
-                (self.reconstructed, self.approximate, self.default) = (0, 0, 0);
-                self.error = Some(problem);
-            }
-        }
-    }
-
     /// What went wrong, with the status if there is one: `failed-503`; none if there is an answer.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
@@ -174,20 +126,13 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::oip::{Error, Status};
 
     #[test]
     fn the_form_is_the_documented_one() {
-        let mut record = Record::new(100.0, 3, 30_000_000, Outcome::GivenUp);
+        let mut record = Record::new(100.0, 3, 30_000_000, Outcome::Answered);
         (record.sent_ns, record.ended_ns) = (Some(30_010_000), 31_000_000);
-        let mut response = InferResponse::default();
-        let rows = |rows: &str| Parameter::String(rows.to_owned());
-        response.parameters.insert("parm_reconstructed".to_owned(), rows("0,2"));
-        response.parameters.insert("parm_default".to_owned(), rows("1"));
-        record.note(Ok(response));
+        (record.reconstructed, record.default) = (2, 1);
         let text = r#"{"rate":100.0,"query":3,"intended_ns":30000000,"sent_ns":30010000,"ended_ns":31000000,"outcome":"answered","reconstructed":2,"default":1}"#;
         assert_eq!(serde_json::to_string(&record).unwrap(), text);
         assert_eq!(serde_json::from_str::<Record>(text).unwrap(), record);
@@ -195,36 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_taken_down_and_an_answer_without_it_is_none() {
-        let mut record = Record::new(100.0, 3, 30, Outcome::GivenUp);
-        (record.name, record.trial) = (Some("a".to_owned()), Some(2));
-        record.note(Ok(InferResponse::default()));
-        record.judge(Ok(Right { all: 2, reconstructed: 1 }));
-        let text = r#"{"name":"a","trial":2,"rate":100.0,"query":3,"intended_ns":30,"sent_ns":null,"ended_ns":30,"outcome":"answered","correct":2,"correct_reconstructed":1}"#;
-        assert_eq!(serde_json::to_string(&record).unwrap(), text);
-        assert_eq!(serde_json::from_str::<Record>(text).unwrap(), record);
-        record.judge(Err("found no output".to_owned()));
-        assert_eq!(record.failure().as_deref(), Some("garbled"));
-        assert_eq!(record.error.as_deref(), Some("found no output"));
-    }
-
-    #[test]
     fn each_failure_has_a_kind() {
-        let said = |status| Error::new(status, "no");
-        for (error, kind) in [
-            (CallError::Unreachable("gone".to_owned()), "unreachable"),
-            (CallError::Timeout(Duration::from_secs(1)), "timeout"),
-            (CallError::Refused(said(Status::InvalidArgument)), "refused-400"),
-            (CallError::Failed(said(Status::Unavailable)), "failed-503"),
-            (CallError::Garbled("what".to_owned()), "garbled"),
+        for (outcome, status, kind) in [
+            (Outcome::Unreachable, None, "unreachable"),
+            (Outcome::Refused, Some(400), "refused-400"),
+            (Outcome::Failed, Some(503), "failed-503"),
+            (Outcome::NotSent, None, "not-sent"),
         ] {
-            let mut record = Record::new(1.0, 0, 0, Outcome::GivenUp);
-            record.note(Err(error.clone()));
+            let record = Record { status, ..Record::new(1.0, 0, 0, outcome) };
             assert_eq!(record.failure().as_deref(), Some(kind));
-            assert_eq!(record.error, Some(error.to_string()));
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");
-            assert!(text.contains(&format!(r#""outcome":"{}""#, record.outcome.name())));
+            assert!(text.contains(&format!(r#""outcome":"{}""#, outcome.name())));
         }
     }
 }

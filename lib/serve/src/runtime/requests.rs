@@ -7,7 +7,7 @@ use parm_engine::{Arrival, Decode, Outcome, Reason, Rejection, Time};
 use tokio::sync::oneshot;
 
 use super::checks::{Facts, is_finite, trust};
-use super::coder::Rebuilt;
+use super::coding::Rebuilt;
 use super::driver::{Driver, Input, Open, Row};
 use super::{Ask, How, Payload, RowAnswer, Values};
 use crate::config::Fallback;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
-use super::{Row, Trial};
+use crate::{Row, Trial};
 
 /// Writes the latencies of each trial, in ns, as an interval of a log of HdrHistogram, tagged with the
 /// target and the rate, `coded@100`, or the rate alone; `began` is the moment that trials count their
@@ -48,7 +48,7 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
-    use crate::load::Summary;
+    use crate::Summary;
 
     fn row(name: Option<&str>, begins: [u64; 2]) -> Row<Trial> {
         let trial = |begin| {

@@ -1,0 +1,74 @@
+//! The policies in ParM's cluster: 12 instances and those of the parity models, 30 ms ± 5 % a query, 270
+//! queries a second, each instance slow by 5 times for 1 % of the time, half a second at once.
+//!
+//! What is asserted is how far the gaps between P99.9 and the median stay apart, not their size.
+//! `cargo test --release -p parm-simulation --test policies -- --nocapture` prints them.
+
+mod common;
+
+use common::trial;
+use parm_serving::config::Config;
+use parm_workload::Arrivals;
+
+const SEEDS: u64 = 5;
+const QUERIES: u64 = 100_000;
+
+/// The median, over seeds, of P99.9 − median, in ms.
+fn gap(name: &str, instances: &str, more: &str) -> f64 {
+    let behavior = r#"{"service": {"distribution": "normal", "mean_ms": 30, "deviation_ms": 1.5},
+        "slow": {"share": 0.01, "length_ms": 500, "factor": 5}}"#;
+    let instances = instances.replace("BEHAVIOR", behavior);
+    let text = format!(
+        r#"{{"models": [{{"name": "m", "deadline_ms": 5000, "call_timeout_ms": 5000, "ejection": null,
+            "instances": {instances}{more}}}]}}"#
+    );
+    let model = Config::parse(&text).unwrap().models.remove(0);
+    let mut gaps: Vec<f64> = (0..SEEDS)
+        .map(|seed| {
+            let latency = trial(&model, &Arrivals::Poisson, 270.0, seed, QUERIES).summary.latency;
+            let at = |share| latency.value_at_quantile(share) as f64 / 1e6;
+            at(0.999) - at(0.5)
+        })
+        .collect();
+    gaps.sort_by(f64::total_cmp);
+    let gap = gaps[gaps.len() / 2];
+    println!("{name:32} {gap:7.1} ms");
+    gap
+}
+
+#[test]
+fn coding_makes_the_gap_several_times_smaller_than_equal_resources_and_pooling_smaller_still() {
+    let pool = |count: usize| format!(r#"[{{"synthetic": {{"count": {count}, "behavior": BEHAVIOR}}}}]"#);
+    let apart = |deployed: usize, parity: usize| {
+        format!(
+            r#"[{{"synthetic": {{"count": {deployed}, "behavior": BEHAVIOR}}, "roles": ["deployed"]}},
+                {{"synthetic": {{"count": {parity}, "behavior": BEHAVIOR, "seed": 9}}, "roles": ["parity-0"]}}]"#
+        )
+    };
+    let coded = |k: usize, answer: &str, placement: &str, hedge: &str| {
+        format!(
+            r#", "placement": "{placement}", "answer": {answer}, "redundancy": {{"policy": "coded",
+                "code": {{"name": "sum", "k": {k}}}, "group_delay_ms": 20{hedge}}}"#
+        )
+    };
+    let grace = r#"{"when": "grace", "ms": 36}"#;
+    let running = r#"{"when": "grace", "percentile": 95, "until_known_ms": 36}"#;
+    let hedged = r#", "hedge": {"after": {"ms": 40}, "budget": 0.02}"#;
+
+    let equal = gap("equal resources", &pool(18), r#", "placement": "pooled""#);
+    let hedge = gap(
+        "hedge after 45 ms, budget 5 %",
+        &pool(18),
+        r#", "placement": "pooled", "redundancy": {"policy": "hedge", "after": {"ms": 45}, "budget": 0.05}"#,
+    );
+    let first = gap("coded, first", &apart(12, 6), &coded(2, r#"{"when": "first"}"#, "apart", ""));
+    let late = gap("coded, grace 36 ms", &apart(12, 6), &coded(2, grace, "apart", ""));
+    let pooled = gap("coded, grace 36 ms, pooled", &pool(18), &coded(2, grace, "pooled", ""));
+    let p95 = gap("coded, grace P95, pooled", &pool(18), &coded(2, running, "pooled", ""));
+    let three = gap("coded, grace 36 ms, pooled, k = 3", &pool(16), &coded(3, grace, "pooled", ""));
+    let both = gap("coded, pooled, hedge after 40 ms", &pool(18), &coded(2, grace, "pooled", hedged));
+
+    assert!(equal > 5.0 * first && equal > 5.0 * late);
+    assert!(equal > 8.0 * pooled && equal > 8.0 * p95 && equal > 7.0 * three && equal > 8.0 * both);
+    assert!(late < hedge && hedge < equal);
+}
