@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parm::codes::{Network, NetworkError};
 use parm_serving::config::{Config, Embedded, Model, ServedCode};
 use parm_serving::instance::{Answer, CallContext, Instance};
 use parm_serving::oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
-use parm_serving::runtime::Network;
 use parm_serving::server::{Addresses, Running};
 use parm_serving::{Embed, NoModels};
 use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};
@@ -93,8 +93,8 @@ impl Embed for Answering {
         Ok(Arc::new(self.clone()))
     }
 
-    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
-        Err("none".to_owned())
+    fn network(&self, _: &Path, _: &Model, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+        Err(NetworkError("none".to_owned()))
     }
 }
 

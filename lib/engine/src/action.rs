@@ -15,15 +15,17 @@ pub enum Action {
         instance: InstanceId,
     },
     /// Nobody waits for this call any more. If [`crate::Engine::call`] still knows it, its end must
-    /// be reported, as always; otherwise it took too long and was given up.
+    /// be reported, by [`crate::Engine::cancelled`] if it is broken off; otherwise it took too long and was
+    /// given up.
     Cancel {
         /// The call.
         call: CallId,
         /// Where it runs.
         instance: InstanceId,
     },
-    /// Rebuild a prediction, and report at once with [`crate::Engine::decoded`] whether it can be given. The
-    /// query is answered then, or waits on.
+    /// Rebuild a prediction, and report with [`crate::Engine::decoded`] whether it can be given: at once, or
+    /// later, where that takes long. The query is answered then, or waits on. What it is rebuilt from is taken
+    /// now: its group may be dropped meanwhile, if the prediction comes first.
     Rebuild {
         /// The query.
         query: QueryId,

@@ -265,10 +265,16 @@ impl Engine {
 
     pub(crate) fn deadline_passed(&mut self, query: QueryId) {
         let batch = self.queries[query].batch;
-        if let Some(outcome) = self.fallback(query) {
+        // A reconstruction that has begun before and is not there yet comes too late.
+        let pending = self.queries[query].rebuilding.is_some();
+        if !pending && let Some(outcome) = self.fallback(query) {
             self.fall_back(query, outcome);
         }
-        if self.queries.get(query).is_some_and(|held| !held.answered && held.rebuilding.is_none()) {
+        if self
+            .queries
+            .get(query)
+            .is_some_and(|held| !held.answered && (pending || held.rebuilding.is_none()))
+        {
             self.finish(query, Outcome::Default(Reason::Deadline));
         }
         self.settle(Owner::Batch(batch));

@@ -49,6 +49,8 @@ pub struct Counters {
     pub work_cancelled: u64,
     /// Parity queries and copies given up under load.
     pub shed: u64,
+    /// Calls that were broken off since nobody needed them.
+    pub calls_cancelled: u64,
     /// Calls that failed.
     pub failures: u64,
     /// Calls that were refused.

@@ -245,19 +245,34 @@ impl Engine {
     /// A call failed: its instance said so, or cannot be reached.
     pub fn failed(&mut self, now: Time, call: CallId) {
         self.begin(now);
+        let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.works.get(call) else {
+            self.counters.ignored += 1;
+            return;
+        };
+        self.counters.failures += u64::from(!cancelled);
+        self.call_failed(call, instance);
+    }
+
+    /// A call was broken off that [`crate::Action::Cancel`] named and that [`Engine::call`] still knew. It is
+    /// neither an answer nor a failure: nothing is learnt of its instance.
+    pub fn cancelled(&mut self, now: Time, call: CallId) {
+        self.begin(now);
         let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
             return;
         };
-        self.counters.failures += 1;
-        self.call_failed(call, instance);
+        self.counters.calls_cancelled += 1;
+        let work = self.end_call(call, instance);
+        self.retry(work);
+        self.settle(work.owner);
+        self.has_room(instance);
     }
 
     /// The driver rebuilt what [`crate::Action::Rebuild`] told it to; false if it cannot be given, such as one
     /// that is not finite.
     pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
         self.begin(now);
-        // It may have been answered or cancelled in the same event.
+        // It may have been answered or cancelled meanwhile.
         let Some(held) = self.queries.get_mut(query) else { return };
         let Some(decode) = held.rebuilding.take() else {
             self.counters.ignored += 1;

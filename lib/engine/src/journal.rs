@@ -176,6 +176,11 @@ impl Journal {
         self.calls.remove(&call).map(|call| Entry { t_ns: now, event: Event::Failed { call } })
     }
 
+    /// A call was broken off: no entry follows the one that says that nobody waits for it.
+    pub fn cancelled(&mut self, call: CallId) {
+        self.calls.remove(&call);
+    }
+
     /// The engine said what to do, and the driver has done nothing of it yet; none if it is nothing for a
     /// journal.
     pub fn action(&mut self, now: Time, engine: &Engine, action: &Action) -> Option<Entry> {

@@ -7,8 +7,7 @@
 //! under virtual time and a test of one race drive the same code.
 //!
 //! It never sees a tensor. A query is a *row*, a number that the driver chose; encoding is part of
-//! the dispatch of a parity query, decoding is [`Action::Rebuild`], and the driver does both, there and
-//! then. It keeps a row (the query, and its prediction once one arrived) until [`Action::Release`]. When it encodes a group it notes [`Engine::members`], which it
+//! the dispatch of a parity query, decoding is [`Action::Rebuild`], and the driver does both. It keeps a row (the query, and its prediction once one arrived) until [`Action::Release`]. When it encodes a group it notes [`Engine::members`], which it
 //! needs for decoding, and keeps them with the group's parity outputs until [`Action::Drop`].
 //!
 //! # What a group is

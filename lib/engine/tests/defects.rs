@@ -215,3 +215,25 @@ fn pooled_instances_take_deployed_work_first() {
         assert_eq!(world.calls.last().unwrap().2, Task::Deployed, "the parity query waits longer, and waits");
     }
 }
+
+#[test]
+fn a_call_that_is_broken_off_is_neither_answered_nor_failed() {
+    let ejection = Some(Ejection { failures: 1, slowness: 9.0, base: MS, max_share: 0.9 });
+    let mut world = World::apart(Config { cancel_running: true, ejection, ..coded(2, 1) }, 2, 1);
+    world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(first);
+    world.answer(parity);
+    assert_eq!(world.cancels(), 1);
+    world.at(31).does(|engine, now| engine.cancelled(now, second));
+    let counters = *world.engine.counters();
+    assert_eq!((counters.calls, counters.calls_cancelled, counters.failures), (3, 1, 0));
+    assert_eq!((counters.retries, counters.ejections, counters.ignored), (0, 0, 0));
+    // Its instance has room again.
+    world.arrive(3);
+    assert_eq!(world.calls.len(), 4);
+    // What is gone cannot be broken off.
+    world.does(|engine, now| engine.cancelled(now, second));
+    assert_eq!(world.engine.counters().ignored, 1);
+}

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{MS, World, coded, grace};
-use parm_engine::{Action, Arrival, Config, Policy, Reason, Roles, Task, When};
+use parm_engine::{Action, Arrival, CallId, Config, Policy, QueryId, Reason, Roles, Task, Time, When};
 
 fn is_parity(task: Task) -> bool {
     matches!(task, Task::Parity { .. })
@@ -354,5 +354,63 @@ fn deadline_of_a_query_that_waits_whose_answer_then_rebuilds_the_other_one() {
     world.at(55).answer(second);
     assert_eq!(world.rebuilt(1).unwrap().0, 55);
     world.answer(first);
+    world.assert_empty();
+}
+
+/// Two queries, of which the first is being rebuilt since 31 ms, by something that takes long.
+fn rebuilding(config: Config) -> (World, QueryId, CallId) {
+    let mut world = World::apart(config, 2, 1);
+    world.decodes_later = true;
+    let query = world.arrive(1);
+    world.arrive(2);
+    let (first, second, parity) = (world.call_of(1), world.call_of(2), world.parity(0));
+    world.at(30).answer(parity);
+    world.at(31).answer(second);
+    let told =
+        |(at, action): &(Time, Action)| *at == 31 * MS && matches!(action, Action::Rebuild { row: 1, .. });
+    assert!(world.log.iter().any(told));
+    assert_eq!(world.answer_of(1), None);
+    (world, query, first)
+}
+
+#[test]
+fn what_is_rebuilt_for_long_is_given_when_it_is_there_and_compared_with_what_comes_after() {
+    let (mut world, query, first) = rebuilding(coded(2, 1));
+    world.at(50).does(|engine, now| engine.decoded(now, query, true));
+    assert_eq!(world.rebuilt(1).map(|(at, _)| at), Some(50));
+    world.at(60).answer(first);
+    assert_eq!(world.engine.counters().late_after_reconstruction, 1);
+    world.assert_empty();
+}
+
+#[test]
+fn a_prediction_that_comes_while_it_is_rebuilt_wins() {
+    let (mut world, query, first) = rebuilding(coded(2, 1));
+    world.at(40).answer(first);
+    assert_eq!(world.predicted(1), Some(40));
+    world.at(50).does(|engine, now| engine.decoded(now, query, true));
+    let counters = world.engine.counters();
+    assert_eq!((counters.predictions, counters.reconstructed), (2, 0));
+    world.assert_empty();
+}
+
+#[test]
+fn a_deadline_that_passes_while_it_is_rebuilt_is_kept() {
+    let (mut world, query, first) = rebuilding(Config { deadline: 45 * MS, ..coded(2, 1) });
+    world.at(46).tick();
+    assert_eq!(world.defaulted(1), Some((45, Reason::Deadline)));
+    world.at(50).does(|engine, now| engine.decoded(now, query, true));
+    world.at(60).answer(first);
+    assert_eq!(world.engine.counters().reconstructed, 0);
+    world.assert_empty();
+}
+
+#[test]
+fn what_turns_out_not_to_be_rebuilt_is_waited_for() {
+    let (mut world, query, first) = rebuilding(coded(2, 1));
+    world.at(50).does(|engine, now| engine.decoded(now, query, false));
+    assert_eq!(world.answer_of(1), None);
+    world.at(60).answer(first);
+    assert_eq!((world.predicted(1), world.engine.counters().undecodable), (Some(60), 1));
     world.assert_empty();
 }

@@ -8,9 +8,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parm::codes::NetworkError;
 use parm_serving::config::{Config, Redundancy, code_of};
 use parm_serving::oip::ModelMetadata;
-use parm_serving::runtime::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
+use parm_serving::runtime::{Lost, Members, RowDecoder, RowEncoder, Spec, coders};
 
 const PICTURE: usize = 3 * 224 * 224;
 
@@ -25,7 +26,8 @@ fn coders_of(k: usize, input: &str) -> (RowEncoder, RowDecoder) {
     let spec = Spec::new(&model, &ModelMetadata::default()).expect("fixed shapes");
     let Redundancy::Coded(coded) = &model.redundancy else { return coders_of(k, input) };
     let code = code_of(&model).expect("a code").expect("a code");
-    let (_, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).expect("coders");
+    let (_, encoder, decoder) =
+        coders(&spec, coded, &code, &|_, _| Err(NetworkError("there is none".to_owned()))).expect("coders");
     (encoder, decoder)
 }
 

@@ -2,10 +2,14 @@
 
 mod common;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use parm::codes::{Network, NetworkError};
 use parm_serving::config::{Config, Redundancy, code_of};
 use parm_serving::oip::{Datatype, ModelMetadata, Tensor};
-use parm_serving::runtime::{Lost, Members, Networks, RowDecoder, RowEncoder, Spec, coders};
+use parm_serving::runtime::{Lost, Members, RowDecoder, RowEncoder, Spec, coders};
 use proptest::prelude::*;
 
 /// The coders of a model whose input and output are alike.
@@ -21,7 +25,7 @@ fn identity(code: &str, datatype: &str, shape: &str) -> (RowEncoder, RowDecoder)
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
     let code = code_of(&model).unwrap().unwrap();
-    let (_, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
+    let (_, encoder, decoder) = coders(&spec, coded, &code, &common::no_network).unwrap();
     (encoder, decoder)
 }
 
@@ -51,7 +55,7 @@ fn confidences_go_through_the_calibration_which_must_be_one() {
         let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
         let code = code_of(&model).unwrap().unwrap();
-        let (_, _, mut decoder) = coders(&spec, coded, &code, Networks::default())?;
+        let (_, _, mut decoder) = coders(&spec, coded, &code, &common::no_network)?;
         let outputs = [[1.0, 2.0], [0.0, 0.0], [2.0, 5.0]].map(|row| vec![common::bytes(&row)]);
         let lost = Lost { slot: 1, available: 0b101, absent: 0 };
         decoder.decode(lost, 1, |worker| Some(&outputs[worker][..]))
@@ -194,28 +198,16 @@ fn what_a_parity_model_answers_is_checked() {
 /// A network that is a function of its rows, of two elements each.
 struct By(fn(&[[f32; 2]]) -> Vec<[f32; 2]>);
 
-impl parm_serving::runtime::Network for By {
-    fn run(&self, rows: usize, shape: &[u64], values: &[f32]) -> Result<Vec<f32>, String> {
-        assert_eq!((values.len(), shape), (2 * rows, &[2][..]));
-        Ok(self.0(values.as_chunks().0).concat())
+impl Network for By {
+    fn run(&self, groups: usize, values: &[f32]) -> Result<Vec<f32>, NetworkError> {
+        let groups = values.chunks(values.len() / groups);
+        Ok(groups.flat_map(|group| self.0(group.as_chunks().0).concat()).collect())
     }
 }
 
 #[test]
 fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
-    let folder = std::env::temp_dir().join(format!("parm-coder-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    for part in ["e.pt", "d.pt"] {
-        std::fs::write(folder.join(part), "").unwrap();
-    }
-    let file = serde_json::json!({
-        "format": 1, "code": "learned", "k": 2, "r": 1, "weights": [[1.0, 1.0]], "query_shape": [2],
-        "prediction_shape": [2], "output": "logits", "runs_on": "deployed", "parity": [], "encoder": "e.pt",
-        "decoder": "d.pt", "deployed": {"sha256": "", "name": ""},
-        "scores": {"A_a": null, "A_d": null, "agreement": null, "n": 0},
-        "made_by": {"version": "", "command": ""},
-    });
-    std::fs::write(folder.join("code.json"), file.to_string()).unwrap();
+    let folder = common::learned_code("coder", &[[1.0, 1.0]]);
     let text = format!(
         r#"{{"models": [{{"name": "m",
             "inputs": [{{"name": "x", "datatype": "FP32", "shape": [2]}}],
@@ -228,21 +220,25 @@ fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
     assert_eq!((code.parities(), code.runs_on_deployed), (1, true));
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
-    let Err(error) = coders(&spec, coded, &code, Networks::default()) else { panic!("it has no networks") };
-    assert_eq!(error, "a learned encoder needs embedded models");
+    let Err(error) = coders(&spec, coded, &code, &common::no_network) else { panic!("it has no networks") };
+    assert_eq!(error, "there is none");
     // The encoder is the first query and twice the second; the decoder gives what it sees of each slot.
-    let networks = Networks {
-        encoder: Some(std::sync::Arc::new(By(|rows| {
-            vec![[rows[0][0] + 2.0 * rows[1][0], rows[0][1] + 2.0 * rows[1][1]]]
-        }))),
-        decoder: Some(std::sync::Arc::new(By(|rows| {
+    let load = |file: &Path, group: &[usize]| -> Result<Arc<dyn Network>, NetworkError> {
+        if file.ends_with("e.pt") {
+            assert_eq!(group, [2, 2]);
+            return Ok(Arc::new(By(|rows| {
+                vec![[rows[0][0] + 2.0 * rows[1][0], rows[0][1] + 2.0 * rows[1][1]]]
+            })));
+        }
+        assert_eq!(group, [3, 2]);
+        Ok(Arc::new(By(|rows| {
             vec![
                 rows[2].map(|parity| parity + 100.0 * rows[0][0]),
                 rows[2].map(|parity| parity + 100.0 * rows[1][0]),
             ]
-        }))),
+        })))
     };
-    let (_, encoder, mut decoder) = coders(&spec, coded, &code, networks).unwrap();
+    let (_, encoder, mut decoder) = coders(&spec, coded, &code, &load).unwrap();
     let both = encoder.encode(0, &[members(&[vec![1.0, 2.0], vec![3.0, 4.0]])]).unwrap();
     assert_eq!(common::floats(&both[0].data.contiguous()), [7.0, 10.0]);
     let alone = encoder.encode(0, &[vec![(1, vec![common::bytes(&[3.0, 4.0])])]]).unwrap();

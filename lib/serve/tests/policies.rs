@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use common::http::{Reply, get, post};
 use common::server::Server;
 use common::{Call, Puppet, linear};
+use parm::codes::{Network, NetworkError};
 use parm_serving::Embed;
 use parm_serving::config::{Embedded, Model, ServedCode};
 use parm_serving::instance::{CallError, Instance};
-use parm_serving::runtime::Network;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -49,8 +49,8 @@ impl Embed for Puppets {
         Ok(Arc::new(puppet))
     }
 
-    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
-        Err("the tests have none".to_owned())
+    fn network(&self, _: &Path, _: &Model, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+        Err(NetworkError("the tests have none".to_owned()))
     }
 }
 

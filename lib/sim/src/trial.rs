@@ -179,9 +179,13 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
             self.note(|journal, engine| journal.action(now, engine, &action))?;
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(call, instance),
-                // One that is still known is broken off, and its end told at once.
+                // One that is still known is broken off.
                 Action::Cancel { call, .. } if self.cluster.engine.call(call).is_some() => {
-                    self.cluster.engine.failed(self.now, call);
+                    self.note(|journal, _| {
+                        journal.cancelled(call);
+                        None
+                    })?;
+                    self.cluster.engine.cancelled(self.now, call);
                 }
                 Action::Answer { row, outcome, .. } => self.answer(row, outcome)?,
                 Action::Rebuild { query, .. } => self.cluster.engine.decoded(self.now, query, true),

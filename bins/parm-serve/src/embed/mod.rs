@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use coder::Coder;
 use instance::{EmbeddedInstance, Loaded, Models};
+use parm::codes::{Network, NetworkError};
 use parm::{CodeFile, DeviceChoice};
 use parm_serving::Embed;
 use parm_serving::config::{self, CodeChoice, Embedded, Model as ModelConfig, Redundancy, ServedCode};
 use parm_serving::instance::Instance;
-use parm_serving::runtime::Network;
 use parm_torch::device::{Device, Settings};
 use parm_torch::train::sha256;
 use parm_torch::{Encoder, Model, Session, device};
@@ -92,10 +92,16 @@ impl Embed for Libtorch {
         Ok(Arc::new(EmbeddedInstance::start(models, names)?))
     }
 
-    fn network(&self, file: &Path, model: &ModelConfig) -> Result<Arc<dyn Network>, String> {
+    fn network(
+        &self,
+        file: &Path,
+        model: &ModelConfig,
+        group: &[usize],
+    ) -> Result<Arc<dyn Network>, NetworkError> {
         let embedded = model.instances.iter().find_map(|instances| instances.embedded.as_ref());
-        let device = self.device(embedded.map_or("cpu", |embedded| &embedded.device))?;
-        Ok(Arc::new(Coder::new(file, device)))
+        let device =
+            self.device(embedded.map_or("cpu", |embedded| &embedded.device)).map_err(NetworkError)?;
+        Ok(Arc::new(Coder::load(file, device, group)?))
     }
 }
 

@@ -8,7 +8,7 @@ use parm::{Dtype, LinearCode};
 use parm_serving::config::{Config, Decoder, Encoder as Encoding, code_of};
 use parm_serving::instance::CallContext;
 use parm_serving::oip::{Datatype, InferRequest, ModelMetadata, Parameters, Tensor};
-use parm_serving::runtime::{Members, Networks, RowEncoder, Spec, coders};
+use parm_serving::runtime::{Members, RowEncoder, Spec, coders};
 use parm_testkit::safetensors;
 use tempfile::TempDir;
 
@@ -83,11 +83,8 @@ async fn answers(
     assert_eq!(instance.encodes(), itself);
     let spec = Spec::new(model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(policy) = &model.redundancy else { panic!("it has a code") };
-    let mut networks = Networks::default();
-    if let Encoding::Network { file, .. } = &code.encoder {
-        networks.encoder = Some(libtorch.network(file, model)?);
-    }
-    let (_, encoder, _): (_, RowEncoder, _) = coders(&spec, policy, code, networks)?;
+    let load = |file: &Path, group: &[usize]| libtorch.network(file, model, group);
+    let (_, encoder, _): (_, RowEncoder, _) = coders(&spec, policy, code, &load)?;
     let groups = groups(code.k);
     let mut request = InferRequest { model: "parity".to_owned(), ..InferRequest::default() };
     if itself {

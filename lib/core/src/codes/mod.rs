@@ -13,6 +13,7 @@ mod decoder;
 pub mod geometry;
 mod interpolating;
 mod kernel;
+mod learned;
 mod linear;
 mod locate;
 mod pseudo_inverse;
@@ -21,6 +22,7 @@ pub use confidence::confidence;
 pub use decoder::{Code, Decoder, Decoding, Reconstruction};
 pub use interpolating::{InterpolatingCode, MAX_WORKERS, Redundancy};
 pub use kernel::{apply, apply_naive, combine, combine_naive, encode_groups, row_major};
+pub use learned::{Network, NetworkError};
 pub use linear::{CodeError, LinearCode};
 pub use locate::{Locate, Locator};
 

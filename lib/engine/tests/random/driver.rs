@@ -80,6 +80,8 @@ pub(crate) struct Driver {
     pub(crate) gone: Vec<InstanceId>,
     /// Rows that were answered with what must not rebuild others.
     pub(crate) unfit: HashSet<u64>,
+    /// Reconstructions to report.
+    pub(crate) decoding: Vec<(QueryId, bool)>,
     /// Comparisons to report.
     pub(crate) compared: Vec<bool>,
     pub(crate) peak: usize,
@@ -103,6 +105,7 @@ impl Driver {
             instances: Vec::new(),
             gone: Vec::new(),
             unfit: HashSet::new(),
+            decoding: Vec::new(),
             compared: Vec::new(),
             peak: 0,
         };
@@ -137,7 +140,8 @@ impl Driver {
             974..978 => self.leave(),
             978..982 => self.lose(),
             982..985 => self.slow(),
-            985..994 => self.probe(),
+            985..990 => self.probe(),
+            990..994 => self.decoded(),
             994..996 => {
                 self.version = if self.version == 1 { 2 } else { 1 };
                 self.engine.version(self.now, self.version);
@@ -157,6 +161,15 @@ impl Driver {
         }
         if let Some(agree) = self.compared.pop() {
             self.engine.compared(self.now, agree);
+        }
+    }
+
+    /// Something that takes long to rebuild is there.
+    fn decoded(&mut self) {
+        if !self.decoding.is_empty() {
+            let at = self.rng.random_range(0..self.decoding.len());
+            let (query, usable) = self.decoding.swap_remove(at);
+            self.engine.decoded(self.now, query, usable);
         }
     }
 
@@ -407,6 +420,10 @@ impl Driver {
         }
         self.engine.flush(self.now);
         self.perform();
+        while !self.decoding.is_empty() {
+            self.decoded();
+            self.perform();
+        }
         for (number, row) in self.rows.iter().enumerate() {
             assert!(row.over, "row {number} was never answered");
             assert!(row.released, "row {number} was never released");

@@ -19,7 +19,11 @@ impl Driver {
                     assert!(!self.held(row).over, "row {row} is rebuilt after its answer");
                     assert_eq!(self.decode(decode), Some(field::query(row)), "row {row}: {decode:?}");
                     let usable = self.rng.random_bool(0.95);
-                    self.engine.decoded(self.now, query, usable);
+                    if self.rng.random_bool(0.3) {
+                        self.decoding.push((query, usable));
+                    } else {
+                        self.engine.decoded(self.now, query, usable);
+                    }
                 }
                 Action::Answer { query, row, outcome, late } => self.answered(query, row, outcome, late),
                 Action::Compare { row, decode, .. } => {
@@ -153,7 +157,17 @@ impl Driver {
                 self.forget_those_who_left();
             }
         } else {
-            assert!(self.running.iter().any(|running| running.call == call && running.instance == id));
+            let at = self.running.iter().position(|running| running.call == call);
+            let at = at.expect("what is cancelled runs");
+            assert_eq!(self.running[at].instance, id);
+            // It is broken off, or goes on to its end.
+            if self.rng.random_bool(0.5) {
+                self.running.remove(at);
+                self.past.push(call);
+                self.instance(id).running -= 1;
+                self.forget_those_who_left();
+                self.engine.cancelled(self.now, call);
+            }
         }
     }
 

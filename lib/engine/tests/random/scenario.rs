@@ -35,6 +35,7 @@ impl Seen {
             ("groups unneeded", c.groups_unneeded),
             ("parity useless", c.parity_useless),
             ("work cancelled", c.work_cancelled),
+            ("calls cancelled", c.calls_cancelled),
             ("shed", c.shed),
             ("timeouts", c.timeouts),
             ("refused", c.refused),

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parm::DeviceChoice;
+use parm::codes::{Network, NetworkError};
 use parm_engine::{Mask, Role, Roles};
 use schemars::Schema;
 
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::client;
 use crate::oip::ModelMetadata;
-use crate::runtime::{Networks, Spec, coders};
+use crate::runtime::{Spec, coders};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -296,7 +298,7 @@ impl Model {
             && code.files().next().is_none()
             && let Ok(spec) = Spec::new(self, &ModelMetadata::default())
         {
-            coders(&spec, coded, code, Networks::default()).map_err(|problem| ("redundancy", problem))?;
+            coders(&spec, coded, code, &no_network).map_err(|problem| ("redundancy", problem))?;
         }
         Ok(())
     }
@@ -503,4 +505,9 @@ fn milliseconds(field: &str, ms: f64) -> Result<(), ConfigError> {
 
 fn value(field: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Value { field: field.to_owned(), problem: problem.into() }
+}
+
+/// Networks are not loaded to check a configuration: codes that have some are not checked so.
+fn no_network(_: &Path, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+    Err(NetworkError("it is not loaded here".to_owned()))
 }

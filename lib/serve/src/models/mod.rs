@@ -12,19 +12,22 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::client;
-use crate::config::{Decoder, Encoder, Limits, Model, Redundancy, ServedCode, code_of, engine_config};
+use crate::config::{Limits, Model, Redundancy, code_of, engine_config};
 use crate::instance::Instance;
 use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
 use crate::runtime::membership::{
     self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe,
 };
-use crate::runtime::{Coding, Networks, Options, Runtime, Spec, Uncoded, coders};
+use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
 use sequences::Sequences;
 
 pub use sequences::SequenceStep;
 
 /// How long a server waits between two questions for a model's metadata.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a model waits to start again whose task panicked, so that one that does so each time takes no core.
+const START_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a changed model may take to get ready, before the old one stays.
 const TAKE_OVER: Duration = Duration::from_mins(1);
@@ -122,6 +125,8 @@ pub struct Counts {
     pub invalid: AtomicU64,
     /// Requests to a model that was not ready.
     pub not_ready: AtomicU64,
+    /// How often its task panicked.
+    pub panics: AtomicU64,
     /// Requests that were passed on whole, by reason.
     pub uncoded: [AtomicU64; Uncoded::ALL.len()],
 }
@@ -336,23 +341,34 @@ impl Models {
         *reason.lock().unwrap_or_else(PoisonError::into_inner) = LastReason::default();
         let mut loading = JoinSet::new();
         loading.spawn(async move {
-            let loaded = load(config, embed, body_bytes, &reason).await;
-            // A model that is gone meanwhile is not loaded.
-            let Some(served) = weak.upgrade() else { return };
-            let state = match loaded {
-                Ok(loaded) => State::Loaded(Arc::new(loaded)),
-                Err(why) => {
-                    tracing::error!(model = served.label(), why, "a model cannot be loaded");
-                    State::Failed(why)
-                }
-            };
-            served.state.send_if_modified(|now| {
-                let waited_for = matches!(now, State::Loading);
-                if waited_for {
-                    *now = state;
-                }
-                waited_for
-            });
+            loop {
+                let loaded = load(config.clone(), Arc::clone(&embed), body_bytes, &reason).await;
+                // A model that is gone meanwhile is not loaded.
+                let Some(served) = weak.upgrade() else { return };
+                let loaded = match loaded {
+                    Ok(loaded) => loaded,
+                    Err(why) => {
+                        tracing::error!(model = served.label(), why, "a model cannot be loaded");
+                        served.becomes(State::Failed(why));
+                        return;
+                    }
+                };
+                let panicked = loaded.runtime.panicked();
+                served.becomes(State::Loaded(Arc::new(loaded)));
+                drop(served);
+                let cause = panicked.await;
+                let Some(served) = weak.upgrade() else { return };
+                served.counts.panics.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    model = served.label(),
+                    cause,
+                    "the task of a model panicked: it starts again"
+                );
+                reason.lock().unwrap_or_else(PoisonError::into_inner).is_new(&format!("it failed: {cause}"));
+                served.state.send_replace(State::Loading);
+                drop(served);
+                tokio::time::sleep(START_AGAIN).await;
+            }
         });
         // An earlier task is aborted.
         *served.loading.lock().unwrap_or_else(PoisonError::into_inner) = loading;
@@ -384,6 +400,17 @@ impl Served {
             loading: Mutex::default(),
             reason: Arc::default(),
         })
+    }
+
+    /// What it was loading is there, or cannot be; nothing if it was unloaded meanwhile.
+    fn becomes(&self, state: State) {
+        self.state.send_if_modified(|now| {
+            let waited_for = matches!(now, State::Loading);
+            if waited_for {
+                *now = state;
+            }
+            waited_for
+        });
     }
 
     /// How it stands.
@@ -496,7 +523,8 @@ async fn load(
     let mut rebuilt = Vec::new();
     match (&spec, &config.redundancy, &code) {
         (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
-            let (inputs, encoder, decoder) = coders(spec, coded, code, networks(code, &config, &*embed)?)?;
+            let (inputs, encoder, decoder) =
+                coders(spec, coded, code, &|file, group| embed.network(file, &config, group))?;
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
@@ -523,7 +551,7 @@ async fn load(
         version: config.names.version.clone(),
         fallback: config.fallback,
         non_finite: config.non_finite,
-        origin: Instant::now(),
+        origin: tokio::time::Instant::now(),
     })
     .map_err(|error| error.to_string())?;
     let (joined, deployed) = watch::channel(Deployed::new());
@@ -548,18 +576,6 @@ async fn load(
         sequences,
         _membership: membership,
     })
-}
-
-/// The networks of a learned code.
-fn networks(code: &ServedCode, model: &Model, embed: &dyn Embed) -> Result<Networks, String> {
-    let mut networks = Networks::default();
-    if let Encoder::Network { file, .. } = &code.encoder {
-        networks.encoder = Some(embed.network(file, model)?);
-    }
-    if let Decoder::Network { file, .. } = &code.decoder {
-        networks.decoder = Some(embed.network(file, model)?);
-    }
-    Ok(networks)
 }
 
 /// What the model takes and gives: as the configuration says, or else as the first instance does

@@ -1,12 +1,16 @@
 //! Calls go to instances, and end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parm_engine::{Action, Call, CallId, Decode, GroupId, InstanceId, Task, Time};
+use futures_util::FutureExt;
+use parm_engine::{Action, Call, CallId, GroupId, InstanceId, Task, Time};
 
+use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::checks::is_finite;
 use super::classes::Class;
@@ -29,6 +33,8 @@ enum Work {
     Ready,
     Encode {
         encoder: Arc<RowEncoder>,
+        /// What a learned encoder makes of the group, for all of its parities.
+        encoded: Arc<OnceCell<Vec<Vec<Tensor>>>>,
         /// The index of the coded query.
         coded: usize,
         rows: Vec<Members>,
@@ -47,10 +53,7 @@ impl Driver {
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(now, call, instance),
                 Action::Cancel { call, .. } => self.cancel_call(now, call),
-                Action::Rebuild { query, row, decode } => {
-                    let usable = self.rebuild_row(row, decode);
-                    self.engine.decoded(now, query, usable);
-                }
+                Action::Rebuild { query, row, decode } => self.rebuild_row(now, query, row, decode),
                 Action::Answer { row, outcome, .. } => self.answer(now, row, outcome),
                 Action::Compare { row, decode, .. } => self.compare(now, row, decode),
                 Action::Release { row } => drop(self.rows.try_remove(row as usize)),
@@ -183,7 +186,15 @@ impl Driver {
                 self.stats.group_wait.record(Duration::from_nanos(now.saturating_sub(first)));
             }
         }
-        Some(Work::Encode { encoder: Arc::clone(&coding.encoder), coded, rows: queries, class, input })
+        let encoded = Arc::clone(&held.encoded);
+        Some(Work::Encode {
+            encoder: Arc::clone(&coding.encoder),
+            encoded,
+            coded,
+            rows: queries,
+            class,
+            input,
+        })
     }
 
     fn send(
@@ -203,10 +214,12 @@ impl Driver {
             let since = Instant::now();
             let encoded = match work {
                 Work::Ready => Ok(()),
-                Work::Encode { encoder, coded, rows, class, input } => {
+                Work::Encode { encoder, encoded, coded, rows, class, input } => {
                     let made = if instance.encodes() {
                         context.coded = Some(coded);
                         Ok(encoder.groups(&rows))
+                    } else if encoder.is_learned() {
+                        learned(encoder, &encoded, coded, rows).await
                     } else {
                         encoder.encode(coded, &rows)
                     };
@@ -225,10 +238,16 @@ impl Driver {
             };
             let encoding = Encoding { full: began.elapsed(), sum: since.elapsed() };
             let result = match encoded {
-                Ok(()) => instance.infer(request, context).await.map(|response| {
-                    let finite = are_finite(&response, &rebuilt);
-                    Answered { response, finite }
-                }),
+                Ok(()) => {
+                    let answer = AssertUnwindSafe(async { instance.infer(request, context).await });
+                    let answer = answer.catch_unwind().await.unwrap_or_else(|cause| {
+                        Err(CallError::Garbled(format!("the call panicked: {}", super::text_of(&*cause))))
+                    });
+                    answer.map(|response| {
+                        let finite = are_finite(&response, &rebuilt);
+                        Answered { response, finite }
+                    })
+                }
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {
@@ -243,25 +262,27 @@ impl Driver {
     fn cancel_call(&mut self, now: Time, call: CallId) {
         if let Some(running) = self.calls.remove(&call) {
             running.abort.iter().for_each(AbortHandle::abort);
-            let took_too_long = self.engine.call(call).is_none();
-            let failure = took_too_long.then_some(CallError::Timeout(self.call_timeout));
-            self.call_over(&running, failure.as_ref().map_or(Ok(()), Err));
-            // What no alarm ended: its end is reported.
-            if !took_too_long {
-                self.engine.failed(now, call);
+            if self.engine.call(call).is_none() {
+                // It took too long.
+                self.call_over(&running, Some(Err(&CallError::Timeout(self.call_timeout))));
+            } else {
+                self.call_over(&running, None);
+                self.engine.cancelled(now, call);
             }
         }
     }
 
-    fn call_over(&mut self, running: &Running, result: Result<(), &CallError>) {
+    /// A call is off its instance; none: it was broken off.
+    fn call_over(&mut self, running: &Running, result: Option<Result<(), &CallError>>) {
         let Some(held) = self.instances.get_mut(&running.instance) else { return };
         held.view.running -= 1;
         match result {
-            Ok(()) => {
+            None => {}
+            Some(Ok(())) => {
                 held.view.answered += 1;
                 held.view.times.record(running.since.elapsed());
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 if matches!(error, CallError::Unreachable(_) | CallError::Timeout(_)) {
                     held.member.suspected.notify_one();
                 }
@@ -286,7 +307,7 @@ impl Driver {
         // It was cancelled.
         let Some(running) = self.calls.remove(&call) else { return };
         let Some(of) = self.engine.call(call) else {
-            self.call_over(&running, result.as_ref().map(drop));
+            self.call_over(&running, Some(result.as_ref().map(drop)));
             return;
         };
         if let Task::Parity { .. } | Task::Coded { .. } = of.task {
@@ -298,7 +319,7 @@ impl Driver {
         }
         let finite = result.as_ref().is_ok_and(|answered| answered.finite);
         let kept = result.and_then(|answered| self.keep(now, call, of, answered).map_err(CallError::Garbled));
-        self.call_over(&running, kept.as_ref().copied());
+        self.call_over(&running, Some(kept.as_ref().copied()));
         let rows: Vec<u64> = self.engine.rows(call).collect();
         match kept {
             Ok(()) if finite => self.engine.answered(now, call),
@@ -390,16 +411,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Sees whether a reconstruction agrees with the prediction that came after it.
-    fn compare(&mut self, now: Time, row: u64, decode: Decode) {
-        let Ok(rebuilt) = self.rebuild(decode) else { return };
-        let prediction = self.rows.get(row as usize).and_then(|held| held.prediction.as_ref());
-        if let (Some(Values::Row(prediction)), Some(coding)) = (prediction, &self.options.coding) {
-            let agrees = coding.decoder.agrees(&rebuilt.outputs, prediction);
-            self.engine.compared(now, agrees);
-        }
-    }
-
     fn probe(&mut self, id: InstanceId) {
         let Some(held) = self.instances.get(&id) else { return };
         let name = if held.member.roles.deployed {
@@ -420,6 +431,23 @@ impl Driver {
             }
         });
     }
+}
+
+/// One parity of what a learned encoder makes of a group: it runs once for all of them, on a thread that may be
+/// busy.
+async fn learned(
+    encoder: Arc<RowEncoder>,
+    made: &OnceCell<Vec<Vec<Tensor>>>,
+    parity: usize,
+    rows: Vec<Members>,
+) -> Result<Vec<Tensor>, String> {
+    let run = || async {
+        let run = tokio::task::spawn_blocking(move || encoder.encode_all(&rows)).await;
+        run.unwrap_or_else(|error| Err(format!("the learned encoder failed: {error}")))
+    };
+    let parities = made.get_or_try_init(run).await?;
+    let fewer = || "the learned encoder gave fewer parities than its code has".to_owned();
+    parities.get(parity).cloned().ok_or_else(fewer)
 }
 
 /// True if the outputs that others are rebuilt from are finite.

@@ -1,38 +1,24 @@
 //! Encoding and decoding the rows of a model.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parm::Dtype;
 use parm::calibration::Calibration;
 use parm::codes::concat::Concat;
-use parm::codes::{self, Code};
+use parm::codes::{self, Code, Network, NetworkError};
 use parm::dtype::Float;
 use parm_engine::{Decode, Mask};
 
+use super::decoding::{LearnedDecoder, LearnedOutput};
 use super::spec::{RowTensor, Spec};
 use crate::config::{Coded, Decoder, Encoder, ServedCode, calibration_of};
 use crate::oip::{Chunks, Datatype, Parameters, Tensor};
 
-/// A model inside this process that codes: a learned encoder or decoder.
-pub trait Network: Send + Sync + 'static {
-    /// Runs it on one group, `[1, rows, …]` with the given shape of a row, and gives its outputs,
-    /// one row behind the other.
-    ///
-    /// # Errors
-    /// What went wrong.
-    fn run(&self, rows: usize, shape: &[u64], values: &[f32]) -> Result<Vec<f32>, String>;
-}
-
-/// The networks of a learned code.
-#[derive(Clone, Default)]
-pub struct Networks {
-    /// The learned encoder.
-    pub encoder: Option<Arc<dyn Network>>,
-    /// The learned decoder.
-    pub decoder: Option<Arc<dyn Network>>,
-}
+/// Loads the network of a file for groups of this shape, `[rows, …]`.
+pub type LoadNetwork<'a> = dyn Fn(&Path, &[usize]) -> Result<Arc<dyn Network>, NetworkError> + 'a;
 
 /// The members of a coded row: slots in order, with the bytes of each coded input.
 pub type Members = Vec<(usize, Vec<Bytes>)>;
@@ -40,18 +26,20 @@ pub type Members = Vec<(usize, Vec<Bytes>)>;
 /// Makes coded queries; shared by calls.
 pub struct RowEncoder {
     k: usize,
-    inputs: Vec<RowTensor>,
+    inputs: Vec<CodedInput>,
+}
+
+/// One coded input, and what encodes it.
+struct CodedInput {
+    spec: RowTensor,
     how: How,
 }
 
 enum How {
     /// The weights of each coded query, `[coded queries][k]`.
-    Matrix(Vec<Vec<f64>>),
-    /// One encoder for each input.
-    Concat {
-        single: Vec<Concat<f32>>,
-        double: Vec<Concat<f64>>,
-    },
+    Matrix(Arc<Vec<Vec<f64>>>),
+    Single(Concat<f32>),
+    Double(Concat<f64>),
     Network(Arc<dyn Network>),
 }
 
@@ -69,7 +57,7 @@ pub struct RowDecoder {
 enum By {
     Linear(codes::Decoder<Box<dyn Code + Send>>),
     Interpolating(codes::Decoder<Box<dyn Code + Send>>),
-    Network(Arc<dyn Network>),
+    Network(Arc<LearnedDecoder>),
 }
 
 /// What is to be rebuilt, and from what.
@@ -127,43 +115,36 @@ fn chosen(names: &[String], all: &[RowTensor], outputs: bool) -> Result<Vec<usiz
 /// The encoder and decoder of a model.
 ///
 /// # Errors
-/// Tensors that the code cannot work with.
+/// Tensors that the code cannot work with, or a network that cannot be loaded.
 pub fn coders(
     spec: &Spec,
     coded: &Coded,
     code: &ServedCode,
-    networks: Networks,
+    load: &LoadNetwork<'_>,
 ) -> Result<(CodedInputs, RowEncoder, RowDecoder), String> {
     let inputs = chosen(&coded.inputs, &spec.inputs, false)?;
     let outputs = chosen(&coded.outputs, &spec.outputs, true)?;
-    let specs: Vec<RowTensor> = inputs.iter().map(|&index| spec.inputs[index].clone()).collect();
     let k = code.k;
-    let how = match &code.encoder {
-        Encoder::Matrix(matrix) => {
-            How::Matrix(matrix.row_iter().map(|row| row.iter().copied().collect()).collect())
-        }
-        Encoder::Concat => {
-            let shapes = specs.iter().map(|spec| spec.shape.iter().map(|&axis| axis as usize).collect());
-            let shapes: Vec<Vec<usize>> = shapes.collect();
-            let text = |error: parm::codes::concat::ConcatError| error.to_string();
-            How::Concat {
-                single: shapes
-                    .iter()
-                    .map(|shape| Concat::new(k, shape))
-                    .collect::<Result<_, _>>()
-                    .map_err(text)?,
-                double: shapes
-                    .iter()
-                    .map(|shape| Concat::new(k, shape))
-                    .collect::<Result<_, _>>()
-                    .map_err(text)?,
-            }
-        }
-        Encoder::Network { .. } => {
-            How::Network(networks.encoder.ok_or("a learned encoder needs embedded models")?)
-        }
+    let matrix = match &code.encoder {
+        Encoder::Matrix(matrix) => matrix.row_iter().map(|row| row.iter().copied().collect()).collect(),
+        Encoder::Concat | Encoder::Network { .. } => Vec::new(),
     };
-    let (n, by) = match &code.decoder {
+    let matrix = Arc::new(matrix);
+    let how = |spec: &RowTensor| match &code.encoder {
+        Encoder::Matrix(_) => Ok(How::Matrix(Arc::clone(&matrix))),
+        Encoder::Concat if spec.encoded() == Dtype::F64 => {
+            Concat::new(k, &spec.axes()).map(How::Double).map_err(|error| error.to_string())
+        }
+        Encoder::Concat => Concat::new(k, &spec.axes()).map(How::Single).map_err(|error| error.to_string()),
+        Encoder::Network { file, .. } => network(load, file, k, spec).map(How::Network),
+    };
+    let coded_input = |&index: &usize| {
+        let spec = spec.inputs[index].clone();
+        Ok(CodedInput { how: how(&spec)?, spec })
+    };
+    let encoder = RowEncoder { k, inputs: inputs.iter().map(coded_input).collect::<Result<_, String>>()? };
+    let specs: Vec<RowTensor> = outputs.iter().map(|&index| spec.outputs[index].clone()).collect();
+    let (n, how) = match &code.decoder {
         Decoder::Linear(linear) => {
             (linear.workers(), By::Linear(codes::Decoder::new(Box::new(linear.clone()) as Box<_>)))
         }
@@ -175,14 +156,28 @@ pub fn coders(
             }
             (code.workers(), By::Interpolating(codes::Decoder::new(Box::new(code.clone()) as Box<_>)))
         }
-        Decoder::Network { r, .. } => {
-            let network = networks.decoder.ok_or("a learned decoder needs embedded models")?;
-            (k + r, By::Network(network))
+        Decoder::Network { file, r } => {
+            let output = |(&index, spec): (&usize, &RowTensor)| {
+                let network = network(load, file, k + r, spec)?;
+                Ok(LearnedOutput { index, spec: spec.clone(), network })
+            };
+            let outputs = outputs.iter().zip(&specs).map(output).collect::<Result<_, String>>()?;
+            (k + r, By::Network(Arc::new(LearnedDecoder::new(k, k + r, outputs))))
         }
     };
-    let rebuilt = outputs.iter().map(|&index| spec.outputs[index].clone()).collect();
-    let decoder = RowDecoder { outputs, specs: rebuilt, k, n, how: by, calibration: calibration_of(coded)? };
-    Ok((CodedInputs(inputs), RowEncoder { k, inputs: specs, how }, decoder))
+    let calibration = calibration_of(coded)?;
+    Ok((CodedInputs(inputs), encoder, RowDecoder { outputs, specs, k, n, how, calibration }))
+}
+
+/// The network of a file, for groups of so many of these rows.
+fn network(
+    load: &LoadNetwork<'_>,
+    file: &Path,
+    rows: usize,
+    spec: &RowTensor,
+) -> Result<Arc<dyn Network>, String> {
+    let group: Vec<usize> = std::iter::once(rows).chain(spec.axes()).collect();
+    load(file, &group).map_err(|error| error.to_string())
 }
 
 /// The indices, among a model's inputs, of those that are coded.
@@ -190,35 +185,85 @@ pub fn coders(
 pub struct CodedInputs(pub Vec<usize>);
 
 impl RowEncoder {
+    /// True if a network makes all coded queries of a group at once: see [`encode_all`](Self::encode_all).
+    #[must_use]
+    pub fn is_learned(&self) -> bool {
+        self.inputs.iter().any(|input| matches!(input.how, How::Network(_)))
+    }
+
     /// The coded batch of one worker of a group, or of one parity: row by row from its members.
     ///
     /// # Errors
     /// A learned encoder that fails.
     pub fn encode(&self, coded: usize, rows: &[Members]) -> Result<Vec<Tensor>, String> {
-        let tensor = |(index, spec): (usize, &RowTensor)| {
-            let dtype = spec.dtype().unwrap_or(Dtype::F32);
-            let double = dtype.encoded() == Dtype::F64;
-            let data = if double {
-                self.rows::<f64>(coded, rows, index, spec, dtype)?
-            } else {
-                self.rows::<f32>(coded, rows, index, spec, dtype)?
-            };
-            Ok(Tensor {
-                name: spec.name.clone(),
-                datatype: if double { Datatype::Fp64 } else { Datatype::Fp32 },
-                shape: spec.shape_of(rows.len()),
-                parameters: Parameters::default(),
-                data: Chunks::from(data),
-            })
+        let tensor = |(index, input): (usize, &CodedInput)| {
+            let spec = &input.spec;
+            match &input.how {
+                How::Matrix(matrix) => {
+                    let weights = matrix.get(coded).map_or(&[][..], Vec::as_slice);
+                    Ok(if spec.encoded() == Dtype::F64 {
+                        weighted::<f64>(weights, rows, index, spec)
+                    } else {
+                        weighted::<f32>(weights, rows, index, spec)
+                    })
+                }
+                How::Single(concat) => Ok(tiled(concat, self.k, rows, index, spec)),
+                How::Double(concat) => Ok(tiled(concat, self.k, rows, index, spec)),
+                How::Network(_) => {
+                    let all = self.learned(rows, index)?;
+                    let of_parity = all.into_iter().nth(coded);
+                    of_parity
+                        .ok_or_else(|| "the learned encoder gave fewer parities than its code has".into())
+                }
+            }
         };
         self.inputs.iter().enumerate().map(tensor).collect()
     }
 
-    /// The groups themselves, for who encodes them: of each input `[rows, k, …]`, zeros in slots without a
-    /// query.
+    /// The coded batches of all parities of a group, by parity: a network makes them in one run.
+    ///
+    /// # Errors
+    /// A learned encoder that fails.
+    pub fn encode_all(&self, rows: &[Members]) -> Result<Vec<Vec<Tensor>>, String> {
+        let mut all: Vec<Vec<Tensor>> = Vec::new();
+        for index in 0..self.inputs.len() {
+            let by_parity = self.learned(rows, index)?;
+            all.resize_with(by_parity.len(), Vec::new);
+            all.iter_mut().zip(by_parity).for_each(|(tensors, tensor)| tensors.push(tensor));
+        }
+        Ok(all)
+    }
+
+    /// One input of all parities, by parity.
+    fn learned(&self, rows: &[Members], index: usize) -> Result<Vec<Tensor>, String> {
+        let CodedInput { spec, how: How::Network(network) } = &self.inputs[index] else {
+            return Err("the encoder is no network".to_owned());
+        };
+        let elements = spec.elements().max(1);
+        let mut values = vec![0.0_f32; rows.len() * self.k * elements];
+        for (members, group) in rows.iter().zip(values.chunks_exact_mut(self.k * elements)) {
+            for (slot, query) in queries::<f32>(members, index, spec) {
+                group[slot * elements..][..elements].copy_from_slice(&query);
+            }
+        }
+        let coded = network.run(rows.len(), &values).map_err(|error| error.to_string())?;
+        let parities = coded.len() / (rows.len() * elements).max(1);
+        let of_parity = |parity: usize| {
+            let groups = coded.chunks_exact(parities * elements);
+            let rows_of = groups.flat_map(|group| &group[parity * elements..][..elements]);
+            match spec.encoded() {
+                Dtype::F64 => floats_tensor(spec, rows_of.map(|&value| f64::from(value)).collect()),
+                _ => floats_tensor(spec, rows_of.copied().collect::<Vec<f32>>()),
+            }
+        };
+        Ok((0..parities).map(of_parity).collect())
+    }
+
+    /// The groups themselves, for an instance that encodes them: of each input `[rows, k, …]`, zeros in
+    /// slots without a query.
     #[must_use]
     pub fn groups(&self, rows: &[Members]) -> Vec<Tensor> {
-        let tensor = |(index, spec): (usize, &RowTensor)| {
+        let tensor = |(index, CodedInput { spec, .. }): (usize, &CodedInput)| {
             let zeros = Bytes::from(vec![0; spec.bytes]);
             let in_slot = |members: &Members, slot: usize| {
                 let query = members.iter().find(|(held, _)| *held == slot);
@@ -239,70 +284,55 @@ impl RowEncoder {
         };
         self.inputs.iter().enumerate().map(tensor).collect()
     }
+}
 
-    fn rows<T: Pick>(
-        &self,
-        coded: usize,
-        rows: &[Members],
-        index: usize,
-        spec: &RowTensor,
-        dtype: Dtype,
-    ) -> Result<Bytes, String> {
-        let elements = spec.elements();
-        let mut out = vec![T::zeroed(); rows.len() * elements];
-        for (members, out) in rows.iter().zip(out.chunks_exact_mut(elements.max(1))) {
-            let queries: Vec<(usize, Cow<[T]>)> = members
-                .iter()
-                .filter_map(|(slot, inputs)| Some((*slot, floats(dtype, inputs.get(index)?))))
-                .collect();
-            self.row(coded, index, spec, &queries, out)?;
-        }
-        Ok(Bytes::from_owner(Floats(out)))
+/// One input of the members of a coded row, by slot.
+fn queries<'a, T: Float>(
+    members: &'a Members,
+    index: usize,
+    spec: &RowTensor,
+) -> impl Iterator<Item = (usize, Cow<'a, [T]>)> {
+    let dtype = spec.dtype().unwrap_or(Dtype::F32);
+    members.iter().filter_map(move |(slot, inputs)| Some((*slot, floats(dtype, inputs.get(index)?))))
+}
+
+/// One weighted sum for each row; slots without a query are zeros.
+fn weighted<T: Float>(weights: &[f64], rows: &[Members], index: usize, spec: &RowTensor) -> Tensor {
+    let mut out = vec![T::zeroed(); rows.len() * spec.elements()];
+    for (members, out) in rows.iter().zip(out.chunks_exact_mut(spec.elements().max(1))) {
+        let queries: Vec<(usize, Cow<[T]>)> = queries(members, index, spec).collect();
+        let weight = |slot: usize| T::from_f64(weights.get(slot).copied().unwrap_or(0.0));
+        let of_slots: Vec<T> = queries.iter().map(|(slot, _)| weight(*slot)).collect();
+        let of_queries: Vec<&[T]> = queries.iter().map(|(_, query)| &query[..]).collect();
+        codes::combine(&of_slots, &of_queries, out);
     }
+    floats_tensor(spec, out)
+}
 
-    /// One coded row; slots without a query are zeros.
-    fn row<T: Pick>(
-        &self,
-        coded: usize,
-        index: usize,
-        spec: &RowTensor,
-        queries: &[(usize, Cow<[T]>)],
-        out: &mut [T],
-    ) -> Result<(), String> {
-        let all = |zeros: &[T]| -> Vec<T> {
-            let query = |slot: usize| {
-                queries.iter().find(|(held, _)| *held == slot).map_or(zeros, |(_, query)| &query[..])
-            };
-            (0..self.k).flat_map(|slot| query(slot).iter().copied()).collect()
+/// One tiled image for each row; slots without a query are zeros.
+fn tiled<T: Float>(concat: &Concat<T>, k: usize, rows: &[Members], index: usize, spec: &RowTensor) -> Tensor {
+    let elements = spec.elements().max(1);
+    let mut out = vec![T::zeroed(); rows.len() * elements];
+    let (zeros, mut scratch) = (vec![T::zeroed(); elements], Vec::new());
+    for (members, out) in rows.iter().zip(out.chunks_exact_mut(elements)) {
+        let queries: Vec<(usize, Cow<[T]>)> = queries(members, index, spec).collect();
+        let in_slot = |slot: usize| {
+            queries.iter().find(|(held, _)| *held == slot).map_or(&zeros[..], |(_, query)| &query[..])
         };
-        match &self.how {
-            How::Matrix(matrix) => {
-                let of = matrix.get(coded).map_or(&[][..], Vec::as_slice);
-                let weight = |slot: usize| T::from_f64(of.get(slot).copied().unwrap_or(0.0));
-                let weights: Vec<T> = queries.iter().map(|(slot, _)| weight(*slot)).collect();
-                let rows: Vec<&[T]> = queries.iter().map(|(_, query)| &query[..]).collect();
-                codes::combine(&weights, &rows, out);
-            }
-            How::Concat { single, double } => {
-                let zeros = vec![T::zeroed(); out.len()];
-                let rows = all(&zeros);
-                let rows: Vec<&[T]> = rows.chunks_exact(out.len().max(1)).collect();
-                if let Some(concat) = T::pick(single, double).get(index) {
-                    concat.encode(&rows, &mut Vec::new(), out);
-                }
-            }
-            How::Network(network) => {
-                let zeros = vec![T::zeroed(); out.len()];
-                let values: Vec<f32> = all(&zeros).iter().map(|value| value.to_f64() as f32).collect();
-                let coded_rows = network.run(self.k, &spec.shape, &values)?;
-                let row = coded_rows.chunks_exact(out.len().max(1)).nth(coded);
-                let row = row.ok_or("the learned encoder gave fewer parities than its code has")?;
-                for (out, value) in out.iter_mut().zip(row) {
-                    *out = T::from_f64(f64::from(*value));
-                }
-            }
-        }
-        Ok(())
+        let images: Vec<&[T]> = (0..k).map(in_slot).collect();
+        concat.encode(&images, &mut scratch, out);
+    }
+    floats_tensor(spec, out)
+}
+
+/// A batch of coded rows.
+fn floats_tensor<T: Float>(spec: &RowTensor, values: Vec<T>) -> Tensor {
+    Tensor {
+        name: spec.name.clone(),
+        datatype: if T::DTYPE == Dtype::F64 { Datatype::Fp64 } else { Datatype::Fp32 },
+        shape: spec.shape_of(values.len() / spec.elements().max(1)),
+        parameters: Parameters::default(),
+        data: Chunks::from(Bytes::from_owner(Floats(values))),
     }
 }
 
@@ -311,6 +341,15 @@ impl RowDecoder {
     #[must_use]
     pub fn interpolates(&self) -> bool {
         matches!(self.how, By::Interpolating(_))
+    }
+
+    /// The network that rebuilds, if one does: it takes its time, and is to run elsewhere than what waits for
+    /// nothing.
+    pub(super) fn learned(&self) -> Option<&Arc<LearnedDecoder>> {
+        match &self.how {
+            By::Network(decoder) => Some(decoder),
+            By::Linear(_) | By::Interpolating(_) => None,
+        }
     }
 
     /// The indices, among the model's outputs, of those that are rebuilt.
@@ -332,6 +371,12 @@ impl RowDecoder {
         answer: impl Fn(usize) -> Option<&'a [Bytes]>,
     ) -> Result<Rebuilt, String> {
         let mut rebuilt = self.rebuild(lost, count, answer)?;
+        self.calibrate(&mut rebuilt);
+        Ok(rebuilt)
+    }
+
+    /// Makes a probability of a confidence, if there is a calibration.
+    pub(super) fn calibrate(&self, rebuilt: &mut Rebuilt) {
         // 0 and 1 are no estimates: nothing is known, or nothing was lost.
         if let Some(calibration) = &self.calibration
             && 0.0 < rebuilt.confidence
@@ -339,7 +384,6 @@ impl RowDecoder {
         {
             rebuilt.confidence = calibration.apply(rebuilt.confidence);
         }
-        Ok(rebuilt)
     }
 
     fn rebuild<'a>(
@@ -351,9 +395,9 @@ impl RowDecoder {
         let mut rebuilt = Rebuilt { outputs: vec![Bytes::new(); count], confidence: 0.0 };
         let is_absent = |worker: usize| worker < self.k && lost.absent >> worker & 1 == 1;
         let terms: Vec<(usize, f64)> = match &mut self.how {
-            By::Network(network) => {
-                let network = Arc::clone(network);
-                return self.by_network(&network, lost, rebuilt, answer);
+            By::Network(decoder) => {
+                let task = decoder.gather(lost, count, answer);
+                return decoder.run(&[task]).remove(0);
             }
             By::Linear(code) => {
                 let decoding = code.decoding(&workers(lost.available | lost.absent, self.n));
@@ -450,35 +494,6 @@ impl RowDecoder {
             _ => top(&rebuilt) == top(&prediction),
         }
     }
-
-    fn by_network<'a>(
-        &self,
-        network: &Arc<dyn Network>,
-        lost: Lost,
-        mut rebuilt: Rebuilt,
-        answer: impl Fn(usize) -> Option<&'a [Bytes]>,
-    ) -> Result<Rebuilt, String> {
-        for (place, (&index, spec)) in self.outputs.iter().zip(&self.specs).enumerate() {
-            let elements = spec.elements();
-            let mut values = vec![0.0; self.n * elements];
-            for (worker, values) in values.chunks_exact_mut(elements.max(1)).enumerate() {
-                let at_hand = lost.available >> worker & 1 == 1;
-                if let Some(bytes) = answer(worker).filter(|_| at_hand).and_then(|outputs| outputs.get(index))
-                {
-                    let own = if worker < self.k { spec.dtype() } else { Some(spec.encoded()) };
-                    f32::decode(own.unwrap_or(Dtype::F32), bytes, values);
-                }
-            }
-            let outputs = network.run(self.n, &spec.shape, &values)?;
-            let row = outputs.chunks_exact(elements.max(1)).nth(lost.slot);
-            let row = row.ok_or("the learned decoder gave fewer predictions than its code has queries")?;
-            rebuilt.outputs[index] = to_bytes(row.to_vec(), spec);
-            if place == 0 {
-                rebuilt.confidence = codes::confidence(row, 1.0);
-            }
-        }
-        Ok(rebuilt)
-    }
 }
 
 /// A set of workers, one by one.
@@ -518,7 +533,7 @@ fn combine<'a, T: Float>(
     Ok((to_bytes(out, spec), confidence))
 }
 
-fn to_bytes<T: Float>(values: Vec<T>, spec: &RowTensor) -> Bytes {
+pub(super) fn to_bytes<T: Float>(values: Vec<T>, spec: &RowTensor) -> Bytes {
     let dtype = spec.dtype().unwrap_or(T::DTYPE);
     if dtype == T::DTYPE {
         return Bytes::from_owner(Floats(values));
@@ -546,22 +561,5 @@ struct Floats<T>(Vec<T>);
 impl<T: Float> AsRef<[u8]> for Floats<T> {
     fn as_ref(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
-    }
-}
-
-/// Chooses what is made for a float type.
-trait Pick: Float {
-    fn pick<'a>(single: &'a [Concat<f32>], double: &'a [Concat<f64>]) -> &'a [Concat<Self>];
-}
-
-impl Pick for f32 {
-    fn pick<'a>(single: &'a [Concat<f32>], _: &'a [Concat<f64>]) -> &'a [Concat<f32>] {
-        single
-    }
-}
-
-impl Pick for f64 {
-    fn pick<'a>(_: &'a [Concat<f32>], double: &'a [Concat<f64>]) -> &'a [Concat<f64>] {
-        double
     }
 }

@@ -3,24 +3,26 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parm_engine::{CallId, Engine, GroupId, InstanceId, QueryId, Role, Time};
 use slab::Slab;
-use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::checks::Scale;
 use super::classes::{Class, Classes};
 use super::coding::{CodedInputs, Rebuilt, RowDecoder, RowEncoder};
+use super::decoding::{self, Job, LearnedDecoder};
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
 use super::{Event, Member, RowAnswer, Values};
 use crate::config::{Fallback, NonFinite};
 use crate::instance::{Headers, InstanceView};
-use crate::oip::{Error, InferRequest};
+use crate::oip::{Error, InferRequest, Tensor};
 
 /// Events that are done before the runtime looks at its clock and yields.
 const AT_ONCE: usize = 64;
@@ -90,6 +92,8 @@ pub struct Coding {
 
 /// One query, until the engine releases it.
 pub(super) struct Row {
+    /// Its own number, which no other row has.
+    pub(super) number: u64,
     pub(super) request: u64,
     /// Its place among the rows of its request.
     pub(super) place: usize,
@@ -127,6 +131,8 @@ pub(super) struct Open {
 pub(super) struct Coded {
     /// For each row of its batches the slots and their rows.
     pub(super) members: Vec<Vec<(usize, u64)>>,
+    /// What a learned encoder made of it, by parity.
+    pub(super) encoded: Arc<OnceCell<Vec<Vec<Tensor>>>>,
     /// The outputs of workers: of a systematic code of its parities, from k on.
     pub(super) outputs: HashMap<usize, Vec<Bytes>>,
 }
@@ -149,6 +155,12 @@ pub(super) struct Running {
     pub(super) abort: Option<AbortHandle>,
 }
 
+/// The task of a learned decoder, and the way to it.
+pub(super) struct DecoderTask {
+    pub(super) learned: Arc<LearnedDecoder>,
+    pub(super) jobs: UnboundedSender<Job>,
+}
+
 pub(super) struct Driver {
     pub(super) engine: Engine,
     /// The longest that a request may wait.
@@ -157,6 +169,9 @@ pub(super) struct Driver {
     pub(super) options: Options,
     pub(super) events: WeakUnboundedSender<Event>,
     pub(super) rows: Slab<Row>,
+    pub(super) last_row: u64,
+    /// The learned decoder, if the code has one.
+    pub(super) decoder: Option<DecoderTask>,
     pub(super) requests: HashMap<u64, Open>,
     pub(super) classes: Classes,
     pub(super) groups: HashMap<GroupId, Coded>,
@@ -184,6 +199,12 @@ impl Driver {
         let rebuilt = outputs.map(|output| output.name.clone()).collect();
         let interpolates = options.coding.as_ref().filter(|coding| coding.decoder.interpolates());
         let scale = Scale::new(interpolates.and_then(|coding| coding.max_scale));
+        let learned = options.coding.as_ref().and_then(|coding| coding.decoder.learned()).cloned();
+        let decoder = learned.map(|learned| {
+            let (jobs, inbox) = mpsc::unbounded_channel();
+            tokio::spawn(decoding::decode(Arc::clone(&learned), inbox, events.clone()));
+            DecoderTask { learned, jobs }
+        });
         let (longest, call_timeout) = (config.deadline, Duration::from_nanos(config.call_timeout));
         Ok(Self {
             engine: Engine::new(config)?,
@@ -192,6 +213,8 @@ impl Driver {
             options,
             events,
             rows: Slab::new(),
+            last_row: 0,
+            decoder,
             requests: HashMap::new(),
             classes: Classes::default(),
             groups: HashMap::new(),
@@ -214,7 +237,7 @@ impl Driver {
         let mut set = Time::MAX;
         loop {
             if let Some(at) = self.engine.wake().filter(|at| *at < set) {
-                alarm.as_mut().reset((self.options.origin + Duration::from_nanos(at)).into());
+                alarm.as_mut().reset(self.options.origin + Duration::from_nanos(at));
                 set = at;
             }
             let event = tokio::select! {
@@ -259,6 +282,7 @@ impl Driver {
             Event::Ask { id, ask, facts, reply } => self.ask(now, id, ask, &facts, reply),
             Event::GiveUp { id } => self.give_up(now, id),
             Event::Ended { call, result, encoding } => self.ended(now, call, result, encoding),
+            Event::Decoded { purpose, rebuilt, took } => self.decoded(now, purpose, rebuilt, took),
             Event::Probed { instance, works } => self.engine.probed(now, instance, works),
             Event::Join { member, id } => self.join(now, member, id),
             Event::Leave { instance } => {

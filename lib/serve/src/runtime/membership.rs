@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parm::codes::{Network, NetworkError};
 use parm_engine::{InstanceId, Roles};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,7 +16,7 @@ use crate::client;
 use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
 use crate::instance::{CallContext, CallError, Instance, SyntheticInstance, within};
 use crate::oip::{Chunks, InferRequest, Parameters, Tensor};
-use crate::runtime::{Member, Network, RoleNames, Runtime, Spec};
+use crate::runtime::{Member, RoleNames, Runtime, Spec};
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -38,11 +39,11 @@ pub trait Embed: Send + Sync + 'static {
         code: Option<&ServedCode>,
     ) -> Result<Arc<dyn Instance>, String>;
 
-    /// A learned encoder or decoder of a model.
+    /// A learned encoder or decoder of a model, loaded for groups of this shape, `[rows, …]`.
     ///
     /// # Errors
     /// What went wrong.
-    fn network(&self, file: &Path, model: &Model) -> Result<Arc<dyn Network>, String>;
+    fn network(&self, file: &Path, model: &Model, group: &[usize]) -> Result<Arc<dyn Network>, NetworkError>;
 }
 
 /// No models inside this process.
@@ -60,8 +61,8 @@ impl Embed for NoModels {
         Err("this program has no embedded models".to_owned())
     }
 
-    fn network(&self, _: &Path, _: &Model) -> Result<Arc<dyn Network>, String> {
-        Err("this program has no embedded models".to_owned())
+    fn network(&self, _: &Path, _: &Model, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+        Err(NetworkError("this program has no embedded models".to_owned()))
     }
 }
 

@@ -11,26 +11,32 @@ mod calls;
 mod checks;
 mod classes;
 mod coding;
+mod decoding;
 mod driver;
 pub(crate) mod membership;
+mod reconstructions;
 mod requests;
 mod spec;
 mod stats;
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use parm_engine::{InstanceId, Reason, Roles};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::instance::{CallError, Headers, Instance};
 use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
 pub use classes::PassedParameters;
-pub use coding::{CodedInputs, Lost, Members, Network, Networks, RowDecoder, RowEncoder, coders};
+pub use coding::{CodedInputs, LoadNetwork, Lost, Members, Rebuilt, RowDecoder, RowEncoder, coders};
+use decoding::Purpose;
 pub use driver::{Coding, Options, RoleNames};
 pub use spec::{RowTensor, Spec, Uncoded};
 pub use stats::{MemberView, Snapshot, State, Stats, Times};
@@ -126,6 +132,8 @@ pub struct Runtime {
     events: mpsc::UnboundedSender<Event>,
     next: Arc<AtomicU64>,
     checks: Arc<Checks>,
+    /// What its task panicked with, if it did.
+    panicked: watch::Receiver<Option<String>>,
 }
 
 /// How long a call took to be sent: from its dispatch, and of that the encoder alone.
@@ -139,6 +147,7 @@ enum Event {
     Ask { id: u64, ask: Ask, facts: Vec<Facts>, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
     GiveUp { id: u64 },
     Ended { call: parm_engine::CallId, result: Result<Answered, CallError>, encoding: Encoding },
+    Decoded { purpose: Purpose, rebuilt: Result<Rebuilt, String>, took: Duration },
     Probed { instance: InstanceId, works: bool },
     Join { member: Member, id: oneshot::Sender<InstanceId> },
     Leave { instance: InstanceId },
@@ -183,8 +192,13 @@ impl Runtime {
         let checks = Arc::new(Checks::new(options.spec.as_deref(), coded, norms, options.non_finite));
         // The runtime's own calls must not keep it alive.
         let driver = driver::Driver::new(options, events.downgrade())?;
-        tokio::spawn(driver.run(inbox));
-        Ok(Self { events, next: Arc::new(AtomicU64::new(0)), checks })
+        let (tell, panicked) = watch::channel(None);
+        tokio::spawn(async move {
+            if let Err(cause) = AssertUnwindSafe(driver.run(inbox)).catch_unwind().await {
+                tell.send_replace(Some(text_of(&*cause)));
+            }
+        });
+        Ok(Self { events, next: Arc::new(AtomicU64::new(0)), checks, panicked })
     }
 
     /// Answers the rows of a request, in order. Dropping the promise gives the request up.
@@ -202,7 +216,28 @@ impl Runtime {
         let mut waiting = Waiting { runtime: self, id, over: false };
         let answer = answer.await;
         waiting.over = true;
-        answer.unwrap_or_else(|_| Err(stopped()))
+        answer.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    /// Waits until the model's task panics, and says with what; without keeping the runtime alive.
+    pub(crate) fn panicked(&self) -> impl Future<Output = String> + use<> {
+        let mut told = self.panicked.clone();
+        async move {
+            let cause = told.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
+            match cause {
+                Some(cause) => cause,
+                // It ended as it should.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        let why = match *self.panicked.borrow() {
+            Some(_) => "the task of the model failed, and starts again",
+            None => "the model was unloaded",
+        };
+        Error::new(Status::Unavailable, why)
     }
 
     /// An instance joins.
@@ -212,7 +247,7 @@ impl Runtime {
     pub async fn join(&self, member: Member) -> Result<InstanceId, Error> {
         let (reply, id) = oneshot::channel();
         self.tell(Event::Join { member, id: reply })?;
-        id.await.map_err(|_| stopped())
+        id.await.map_err(|_| self.stopped())
     }
 
     /// An instance gets no more work, and finishes what it has.
@@ -230,7 +265,7 @@ impl Runtime {
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let (reply, snapshot) = oneshot::channel();
         self.tell(Event::Snapshot(reply))?;
-        snapshot.await.map_err(|_| stopped())
+        snapshot.await.map_err(|_| self.stopped())
     }
 
     /// Coding is on again after its agreement switched it off.
@@ -251,10 +286,13 @@ impl Runtime {
     }
 
     fn tell(&self, event: Event) -> Result<(), Error> {
-        self.events.send(event).map_err(|_| stopped())
+        self.events.send(event).map_err(|_| self.stopped())
     }
 }
 
-fn stopped() -> Error {
-    Error::new(Status::Unavailable, "the model was unloaded")
+/// What a panic says.
+fn text_of(cause: &(dyn Any + Send)) -> String {
+    let text = cause.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| cause.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "something that is no text".to_owned())
 }

@@ -1,12 +1,12 @@
 //! Requests come in, and their answers go out.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use parm_engine::{Arrival, Decode, Outcome, Reason, Rejection, Time};
+use parm_engine::{Arrival, Outcome, Reason, Rejection, Time};
 use tokio::sync::oneshot;
 
-use super::checks::{Facts, is_finite, trust};
+use super::checks::Facts;
 use super::coding::Rebuilt;
 use super::driver::{Driver, Input, Open, Row};
 use super::{Ask, How, Payload, RowAnswer, Values};
@@ -41,7 +41,9 @@ impl Driver {
         self.requests.insert(id, open);
         for (place, input) in inputs.into_iter().enumerate() {
             let Facts { finite, norm } = facts.get(place).copied().unwrap_or_default();
+            self.last_row += 1;
             let row = self.rows.insert(Row {
+                number: self.last_row,
                 request: id,
                 place,
                 arrived: now,
@@ -180,64 +182,5 @@ impl Driver {
                 Reason::Failed => Error::new(Status::Unavailable, format!("no instance gave an answer{why}")),
             }),
         }
-    }
-
-    /// Rebuilds the prediction of a row, and keeps it; false if it cannot be given.
-    pub(super) fn rebuild_row(&mut self, row: u64, decode: Decode) -> bool {
-        let rebuilt = self.rebuild(decode).and_then(|rebuilt| {
-            let outputs = self.options.spec.iter().flat_map(|spec| spec.outputs.iter().zip(&rebuilt.outputs));
-            match outputs.into_iter().find(|(spec, bytes)| !is_finite(spec.datatype, bytes)) {
-                Some((spec, _)) => {
-                    let text = format!("the reconstruction of output '{}' is not finite", spec.name);
-                    Err(Error::new(Status::Internal, text))
-                }
-                None => Ok(rebuilt),
-            }
-        });
-        let Some(held) = self.rows.get_mut(row as usize) else { return false };
-        let usable = rebuilt.is_ok();
-        match rebuilt {
-            Ok(rebuilt) => held.rebuilt = Some(rebuilt),
-            Err(error) => held.failure = Some(error),
-        }
-        usable
-    }
-
-    /// Rebuilds a prediction.
-    pub(super) fn rebuild(&mut self, decode: Decode) -> Result<Rebuilt, Error> {
-        let since = Instant::now();
-        let internal = |text: String| Error::new(Status::Internal, text);
-        let (Some(coding), Some(spec)) = (&mut self.options.coding, &self.options.spec) else {
-            return Err(internal("the model has no code".to_owned()));
-        };
-        let group = self.groups.get(&decode.group).ok_or_else(|| internal("the group is gone".to_owned()))?;
-        let members = group.members.get(decode.row).map_or(&[][..], Vec::as_slice);
-        let mut coded: Vec<(usize, Vec<Bytes>)> = Vec::new();
-        for (&worker, outputs) in &group.outputs {
-            coded.push((worker, coding.decoder.row(outputs, decode.row)));
-        }
-        let rows = &self.rows;
-        let answer = |worker: usize| {
-            if let Some((_, outputs)) = coded.iter().find(|(of, _)| *of == worker) {
-                return Some(&outputs[..]);
-            }
-            let (_, row) = members.iter().find(|(slot, _)| *slot == worker)?;
-            match rows.get(*row as usize)?.prediction.as_ref()? {
-                Values::Row(outputs) => Some(&outputs[..]),
-                Values::Whole(_) => None,
-            }
-        };
-        let mut rebuilt = coding.decoder.decode(decode.into(), spec.outputs.len(), answer).map_err(internal);
-        if let Ok(rebuilt) = &mut rebuilt
-            && coding.decoder.interpolates()
-        {
-            let norm = |of: u64| rows.get(of as usize).map_or(0.0, |row| row.norm);
-            let own =
-                members.iter().find(|(slot, _)| *slot == decode.slot).map_or(0.0, |(_, row)| norm(*row));
-            let largest = members.iter().map(|(_, row)| norm(*row)).fold(0.0, f64::max);
-            rebuilt.confidence *= trust(own, largest);
-        }
-        self.stats.decode.record(since.elapsed());
-        rebuilt
     }
 }

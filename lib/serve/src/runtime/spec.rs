@@ -187,6 +187,12 @@ impl RowTensor {
         format!("[{}]", axes.join(","))
     }
 
+    /// The shape of one row.
+    #[must_use]
+    pub fn axes(&self) -> Vec<usize> {
+        self.shape.iter().map(|&axis| axis as usize).collect()
+    }
+
     /// The elements of one row.
     #[must_use]
     pub fn elements(&self) -> usize {

@@ -9,6 +9,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
+use parm_engine::Counters;
+
+use super::counts::{Count, Value, counts};
 use super::http::Shared;
 use crate::models::{self, Served};
 use crate::runtime::{Snapshot, Times, Uncoded};
@@ -101,8 +104,8 @@ impl Text {
 
     fn models(&mut self, all: &[Measured]) {
         self.triton(all);
-        self.answers(all);
-        self.coding(all);
+        self.counted(all);
+        self.measured(all);
         self.instances(all);
     }
 
@@ -194,26 +197,27 @@ impl Text {
         );
     }
 
-    /// With what queries are answered, and when.
-    fn answers(&mut self, all: &[Measured]) {
-        self.split(
-            ["parm_answers_total", "counter", "Answers to queries, by what they are"],
-            "how",
-            all,
-            |_, snapshot| {
-                let of = &snapshot.counters;
-                [
-                    ("prediction", of.predictions),
-                    ("reconstructed", of.reconstructed),
-                    ("approximate", of.approximate),
-                    ("default_deadline", of.default_deadline),
-                    ("default_failed", of.default_failed),
-                    ("refused", of.refused),
-                ]
-                .map(|(how, count)| (how.to_owned(), count as f64))
-                .to_vec()
-            },
-        );
+    /// What the engine counts.
+    fn counted(&mut self, all: &[Measured]) {
+        for (at, Count { name, help, .. }) in counts(&Counters::default()).iter().enumerate() {
+            self.family(name, "counter", help);
+            for (served, snapshot) in all {
+                let Some(snapshot) = snapshot else { continue };
+                let [model, version] = labels(served);
+                match &counts(&snapshot.counters)[at].value {
+                    Value::One(count) => self.sample(name, &[model, version], *count as f64),
+                    Value::By(label, values) => {
+                        for (which, count) in values {
+                            self.sample(name, &[model, version, (*label, *which)], *count as f64);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is counted before requests come to a model's task, and what that task measures.
+    fn measured(&mut self, all: &[Measured]) {
         self.split(
             ["parm_uncoded_requests_total", "counter", "Requests that were passed on whole, by reason"],
             "reason",
@@ -225,111 +229,17 @@ impl Text {
                 Uncoded::ALL.into_iter().zip(&served.counts.uncoded).map(count).collect()
             },
         );
-        self.each(["parm_late_answers_total", "counter", "Answers after the deadline"], all, |snapshot| {
-            snapshot.counters.late as f64
-        });
-        self.each(["parm_rejected_total", "counter", "Queries that were not taken"], all, |snapshot| {
-            snapshot.counters.rejected as f64
-        });
-        self.summary(["parm_answer_seconds", "From the arrival of a query to its answer"], all, |snapshot| {
-            &snapshot.stats.answers
-        });
-        self.each(["parm_hedges_issued_total", "counter", "Second calls for late ones"], all, |snapshot| {
-            snapshot.counters.hedges as f64
-        });
-        self.each(
-            ["parm_hedges_won_total", "counter", "Second calls that answered first"],
-            all,
-            |snapshot| snapshot.counters.copies_won as f64,
+        self.family(
+            "parm_model_panics_total",
+            "counter",
+            "Times that a model was started again after a panic",
         );
-        self.each(
-            ["parm_hedges_unpaid_total", "counter", "Late calls for which there was no budget"],
-            all,
-            |snapshot| snapshot.counters.hedges_unpaid as f64,
-        );
-    }
-
-    fn coding(&mut self, all: &[Measured]) {
+        for (served, _) in all {
+            let panics = served.counts.panics.load(Ordering::Relaxed);
+            self.sample("parm_model_panics_total", &labels(served), panics as f64);
+        }
         self.each(["parm_coding_off", "gauge", "1 if coding was switched off"], all, |snapshot| {
             f64::from(u8::from(snapshot.coding_off.is_some()))
-        });
-        self.split(
-            ["parm_groups_total", "counter", "Coding groups, by how they filled"],
-            "how",
-            all,
-            |_, snapshot| {
-                let of = &snapshot.counters;
-                [
-                    ("full", of.groups_full),
-                    ("completed", of.groups_completed),
-                    ("shorter", of.groups_shorter),
-                    ("unneeded", of.groups_unneeded),
-                ]
-                .map(|(how, count)| (how.to_owned(), count as f64))
-                .to_vec()
-            },
-        );
-        self.split(
-            ["parm_parity_answers_total", "counter", "Parity answers, by their use"],
-            "use",
-            all,
-            |_, snapshot| {
-                let of = &snapshot.counters;
-                let useful = of.parity_answers.saturating_sub(of.parity_useless);
-                vec![("useful".to_owned(), useful as f64), ("useless".to_owned(), of.parity_useless as f64)]
-            },
-        );
-        self.each(
-            [
-                "parm_unrecoverable_total",
-                "counter",
-                "Queries whose calls all failed and that nothing rebuilt",
-            ],
-            all,
-            |snapshot| snapshot.counters.default_failed as f64,
-        );
-        self.each(
-            [
-                "parm_late_after_reconstruction_total",
-                "counter",
-                "Predictions that came after a reconstruction",
-            ],
-            all,
-            |snapshot| snapshot.counters.late_after_reconstruction as f64,
-        );
-        self.each(
-            [
-                "parm_shadow_reconstructed_total",
-                "counter",
-                "Queries that would have been answered with a reconstruction, in shadow mode",
-            ],
-            all,
-            |snapshot| snapshot.counters.shadow as f64,
-        );
-        self.split(
-            [
-                "parm_agreement_total",
-                "counter",
-                "Reconstructions compared with the prediction that came later",
-            ],
-            "agrees",
-            all,
-            |_, snapshot| {
-                let of = &snapshot.counters;
-                vec![("yes".to_owned(), of.agreed as f64), ("no".to_owned(), of.disagreed as f64)]
-            },
-        );
-        self.each(
-            [
-                "parm_undecodable_total",
-                "counter",
-                "Reconstructions that were not given, such as those that are not finite",
-            ],
-            all,
-            |snapshot| snapshot.counters.undecodable as f64,
-        );
-        self.each(["parm_shed_total", "counter", "Redundant work given up under load"], all, |snapshot| {
-            snapshot.counters.shed as f64
         });
         for (name, help, of) in SUMMARIES {
             self.summary([name, help], all, of);
@@ -363,8 +273,9 @@ impl Text {
     }
 }
 
-/// What is measured of coding.
-const SUMMARIES: [(&str, &str, OfSnapshot); 6] = [
+/// The times that are measured.
+const SUMMARIES: [(&str, &str, OfSnapshot); 7] = [
+    ("parm_answer_seconds", "From the arrival of a query to its answer", |s| &s.stats.answers),
     ("parm_group_wait_seconds", "From the first query of a group to its encoding", |s| &s.stats.group_wait),
     ("parm_encode_seconds", "From the dispatch of a coded batch to its sending", |s| &s.stats.encode),
     ("parm_encode_sum_seconds", "The encoder alone", |s| &s.stats.encode_sum),

@@ -7,6 +7,7 @@ mod auth;
 mod blocking;
 mod body;
 mod budget;
+mod counts;
 mod grpc;
 mod http;
 mod infer;

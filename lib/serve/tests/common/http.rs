@@ -19,6 +19,10 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     /// The text of an error.
     pub(crate) fn error(&self) -> String {
         self.json()["error"].as_str().unwrap().to_owned()

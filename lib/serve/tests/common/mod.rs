@@ -4,19 +4,21 @@
 pub(crate) mod http;
 pub(crate) mod server;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use bytes::Bytes;
+use parm::codes::{Network, NetworkError};
 use parm_engine::Roles;
 use parm_serving::config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_serving::instance::{Answer, CallContext, CallError, Headers, Instance};
 use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use parm_serving::runtime::{
-    Ask, Coding, Member, Networks, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime, Spec,
-    Values, coders,
+    Ask, Coding, LoadNetwork, Member, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime,
+    Spec, Values, coders,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// A call that an instance got, and the way to end it.
 pub(crate) struct Call {
@@ -114,10 +116,15 @@ pub(crate) fn model(more: &str) -> Model {
 }
 
 pub(crate) fn runtime(model: &Model) -> Runtime {
+    runtime_with(model, &no_network)
+}
+
+/// As [`runtime`], with networks for what is learned.
+pub(crate) fn runtime_with(model: &Model, load: &LoadNetwork<'_>) -> Runtime {
     let spec = Arc::new(Spec::new(model, &ModelMetadata::default()).unwrap());
     let coding = code_of(model).unwrap().map(|code| {
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
-        let (inputs, encoder, decoder) = coders(&spec, coded, &code, Networks::default()).unwrap();
+        let (inputs, encoder, decoder) = coders(&spec, coded, &code, load).unwrap();
         let made_for = coded.made_for.clone();
         let (parities, k) = (code.parities(), code.k);
         let max_scale = coded.max_scale;
@@ -140,6 +147,11 @@ pub(crate) fn runtime(model: &Model) -> Runtime {
         origin: Instant::now(),
     })
     .unwrap()
+}
+
+/// There are no networks.
+pub(crate) fn no_network(_: &Path, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+    Err(NetworkError("there is none".to_owned()))
 }
 
 /// An instance of a runtime whose calls a test ends by hand.
@@ -185,4 +197,23 @@ pub(crate) fn asked(runtime: &Runtime, ask: Ask) -> tokio::task::JoinHandle<Resu
 pub(crate) fn values(answer: &RowAnswer) -> Vec<f32> {
     let Values::Row(outputs) = &answer.values else { panic!("{answer:?}") };
     floats(&outputs[0])
+}
+
+/// A code directory for k = 2, queries and predictions of 2 floats, with a learned encoder `e.pt` and a learned
+/// decoder `d.pt` that are empty; it has a row of weights for each parity.
+pub(crate) fn learned_code(name: &str, weights: &[[f64; 2]]) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("parm-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for part in ["e.pt", "d.pt"] {
+        std::fs::write(folder.join(part), "").unwrap();
+    }
+    let file = serde_json::json!({
+        "format": 1, "code": "learned", "k": 2, "r": weights.len(), "weights": weights, "query_shape": [2],
+        "prediction_shape": [2], "output": "logits", "runs_on": "deployed", "parity": [], "encoder": "e.pt",
+        "decoder": "d.pt", "deployed": {"sha256": "", "name": ""},
+        "scores": {"A_a": null, "A_d": null, "agreement": null, "n": 0},
+        "made_by": {"version": "", "command": ""},
+    });
+    std::fs::write(folder.join("code.json"), file.to_string()).unwrap();
+    folder
 }
