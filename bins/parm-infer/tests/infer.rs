@@ -183,7 +183,10 @@ fn queries_become_of_the_type_that_a_script_takes() {
         // 2, 4, 6 and 8.
         match bytes {
             2 => {
-                assert_eq!(data(&output), [0x4000_u16, 0x4400, 0x4600, 0x4800].map(u16::to_le_bytes).concat())
+                assert_eq!(
+                    data(&output),
+                    [0x4000_u16, 0x4400, 0x4600, 0x4800].map(u16::to_le_bytes).concat()
+                );
             }
             8 => assert_eq!(data(&output), [2_f64, 4., 6., 8.].map(f64::to_le_bytes).concat()),
             _ => assert_eq!(f4_values(&output), [2., 4., 6., 8.]),
