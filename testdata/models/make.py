@@ -45,6 +45,57 @@ class Pair(nn.Module):
         return x, x
 
 
+class Prints(nn.Module):
+    """Twice the queries, with a line on standard output each time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("seen", x.shape)
+        return x * 2
+
+
+class Named(nn.Module):
+    """Two tensors by name."""
+
+    def forward(self, x: Tensor):
+        return {"double": x * 2, "triple": x * 3}
+
+
+class Fails(nn.Module):
+    """An exception of its own, with a long message of several lines."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        text = "the first line of the reason\nits second line"
+        for _ in range(20):
+            text += ", which is long"
+        raise RuntimeError(text + ", and its end")
+
+
+class Scale(nn.Module):
+    """Twice the queries, with a weight of one type: other types are refused."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.layer = nn.Linear(2, 2, bias=False, dtype=dtype)
+        with torch.no_grad():
+            self.layer.weight.copy_(2 * torch.eye(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class Lookup(nn.Module):
+    """Token ids [2] to their numbers: row i of the table is [i, 10 i]."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, 2)
+        with torch.no_grad():
+            self.table.weight.copy_(torch.arange(5)[:, None] * torch.tensor([1.0, 10.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table(x)
+
+
 class Ragged(nn.Module):
     """As many outputs a row as there are rows."""
 
@@ -72,10 +123,13 @@ class Decoder(nn.Module):
 
 models = {"encoder": Encoder(), "decoder": Decoder()}
 models.update({"linear": Linear(), "total": Total(), "pair": Pair(), "ragged": Ragged()})
+models.update({"prints": Prints(), "named": Named(), "fails": Fails(), "lookup": Lookup()})
 types = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64, "i1": torch.int8, "i2": torch.int16,
          "i4": torch.int32, "i8": torch.int64, "u1": torch.uint8, "b1": torch.bool, "bf16": torch.bfloat16,
          "c8": torch.complex64}
 models.update({f"to-{name}": Cast(dtype) for name, dtype in types.items()})
+halves = {"f2": torch.float16, "f8": torch.float64, "bf16": torch.bfloat16}
+models.update({f"scale-{name}": Scale(dtype) for name, dtype in halves.items()})
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 for name, model in models.items():
     torch.jit.save(torch.jit.script(model), f"{name}.pt")

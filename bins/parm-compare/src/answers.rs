@@ -8,6 +8,7 @@ use parm::codes::concat::Concat;
 use parm::codes::{apply, encode_groups, row_major};
 use parm::npy::{RowLayout, WriteError};
 use parm_cli::Progress;
+use parm_cli::options::ModelOptions;
 use parm_cli::sibling::{self, Predictions};
 use parm_cli::tools::compare::Compare;
 
@@ -77,8 +78,13 @@ impl Answers {
             });
         }
         progress.expect(total as u64);
-        let deployed =
-            sibling::infer(&options.model, options.compute, layout.clone(), total as u64, |out| {
+        let deployed = sibling::infer(
+            &options.model,
+            &options.model_options,
+            options.compute,
+            layout.clone(),
+            total as u64,
+            |out| {
                 out.write(&queries.values[..queries.count * queries.elements()])?;
                 progress.advance(queries.count as u64);
                 schemes.iter().filter(|scheme| matches!(scheme.runs, Runs::Coded)).try_for_each(|scheme| {
@@ -93,7 +99,8 @@ impl Answers {
                     progress.advance((groups * workers) as u64);
                     Ok::<_, WriteError>(())
                 })
-            })?;
+            },
+        )?;
         for (scheme, own) in schemes.iter().zip(&mut own) {
             if let (Runs::Trained(code), Own::Parities(answers)) = (&scheme.runs, own) {
                 *answers = parity_answers(options, code, queries, &deployed)?;
@@ -109,6 +116,11 @@ impl Answers {
     pub(crate) fn classes(&self) -> Result<usize> {
         let shape = &self.deployed.shape;
         ensure!(shape.len() == 1, "found predictions of shape {shape:?}, expected [classes]");
+        ensure!(
+            shape[0] > 1,
+            "found predictions of one number, which tell no classes apart: expected two classes or more, since \
+             codes are compared by the class that comes first"
+        );
         Ok(shape[0])
     }
 
@@ -144,9 +156,12 @@ fn parity_answers(
     let coded = encode(options, code, queries)?;
     let mut answers = Vec::new();
     for (parity, rows) in coded.iter().enumerate() {
-        let model =
-            code.file.parity.get(parity).map_or_else(|| options.model.clone(), |name| code.part(name));
-        let answer = ask(&model, options, &queries.shape, rows)?;
+        // Parity models say all about themselves.
+        let (model, about) = match code.file.parity.get(parity) {
+            Some(name) => (code.part(name), ModelOptions::default()),
+            None => (options.model.clone(), options.model_options.clone()),
+        };
+        let answer = ask_as(&model, &about, options, &queries.shape, rows)?;
         ensure!(
             answer.shape == deployed.shape,
             "{}: found outputs of shape {:?}, expected {:?} as {} has",
@@ -190,7 +205,17 @@ fn encode(options: &Compare, code: &Trained, queries: &Queries) -> Result<Vec<Ve
 
 /// Asks a model for its outputs for rows of this shape.
 pub(crate) fn ask(model: &Path, options: &Compare, shape: &[usize], rows: &[f32]) -> Result<Predictions> {
+    ask_as(model, &ModelOptions::default(), options, shape, rows)
+}
+
+fn ask_as(
+    model: &Path,
+    about: &ModelOptions,
+    options: &Compare,
+    shape: &[usize],
+    rows: &[f32],
+) -> Result<Predictions> {
     let layout = RowLayout::new(Dtype::F32, shape);
     let count = rows.len() / layout.elements();
-    sibling::infer(model, options.compute, layout, count as u64, |out| out.write(rows))
+    sibling::infer(model, about, options.compute, layout, count as u64, |out| out.write(rows))
 }

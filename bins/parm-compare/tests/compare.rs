@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use parm_testkit::{Outcome, Tool};
+use parm_testkit::{Outcome, Tool, safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,6 +26,34 @@ fn stage() -> TempDir {
 fn compare(folder: &Path, arguments: &str) -> Outcome {
     let call = Tool::new("parm-compare").args("-m base.safetensors --data").arg(digits("test.npy"));
     call.arg("--labels").arg(digits("test-labels.npy")).args(arguments).within(folder).run()
+}
+
+#[test]
+fn a_model_of_one_output_is_refused_and_what_its_file_leaves_open_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let first = vec![0.1; 8 * 64];
+    let write = |outputs: usize| {
+        let last = vec![0.5; 8 * outputs];
+        let tensors: [(&str, &[usize], &[f32]); 4] = [
+            ("fc1.weight", &[8, 64], &first),
+            ("fc1.bias", &[8], &[0.; 8]),
+            ("fc2.weight", &[outputs, 8], &last),
+            ("fc2.bias", &[outputs], &vec![0.; outputs]),
+        ];
+        std::fs::write(path.join("base.safetensors"), safetensors::file("\"format\":\"pt\"", &tensors))
+            .unwrap();
+    };
+    let call = "-k 2 --draws 1 --threads 1 --codes berrut";
+    write(1);
+    let ended = compare(path, &format!("{call} --activation tanh"));
+    let message = "found predictions of one number, which tell no classes apart";
+    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
+    write(10);
+    let ended = compare(path, &format!("{call} --activation tanh"));
+    assert!(ended.code == 0 && ended.stderr.is_empty(), "{}", ended.stderr);
+    let ended = compare(path, call);
+    assert!(ended.code == 0 && ended.stderr.contains("--activation"), "{}", ended.stderr);
 }
 
 #[test]

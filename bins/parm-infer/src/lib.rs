@@ -19,13 +19,13 @@ use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm::{CodeFile, counted};
 use parm_cli::input::Source;
-use parm_cli::options::Compute;
+use parm_cli::options::{Compute, ModelOptions};
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
 use parm_torch::device::{PeakMemory, Settings};
 use parm_torch::session::{Queries, Upload};
-use parm_torch::{Encoder, Model, Pass, Phase, Session, Timings, device};
+use parm_torch::{Choices, Encoder, Model, Pass, Phase, Session, Timings, device};
 use serde::Serialize;
 
 const NAME: &str = "parm-infer";
@@ -98,11 +98,16 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         options.common.note(io, NAME, note);
     }
     let code = options.code.as_deref().map(|directory| trained(directory, path)).transpose()?;
-    let load = |path: &Path| {
-        let load = || Model::load(path, chosen.device);
+    let load_as = |path: &Path, choices: &Choices| {
+        let load = || Model::load_as(path, chosen.device, choices);
         timings.measure_on(chosen.device, Phase::Load, load)
     };
-    let model = load(path)?;
+    let load = |path: &Path| load_as(path, &Choices::default());
+    let ModelOptions { activation, output_name } = options.model_options.clone();
+    let model = load_as(path, &Choices { activation, output: output_name })?;
+    if let Some(warning) = model.warning() {
+        options.common.warn(io, NAME, &format!("{}: {warning}", path.display()));
+    }
     let together = code.as_ref().map_or_else(|| rows_together(options), |file| file.k);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let job = format!("{} on {}", path.display(), reader.name());

@@ -40,6 +40,19 @@ struct Server {
     metadata: ModelMetadata,
     version: String,
     timeout: Duration,
+    /// The output to take of several; else the first.
+    output: Option<String>,
+    /// Whether it takes one row at a time, and with which axes around it.
+    single: Option<Single>,
+}
+
+/// How a model that takes one row at a time has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Single {
+    /// As `[1, …]`, also in its answers.
+    Batch,
+    /// As it is.
+    Bare,
 }
 
 /// A block that was sent, and its answer.
@@ -59,7 +72,7 @@ pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result
     let together = crate::rows_together(options);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let progress = Progress::new(&options.common, io, "rows", None);
-    let server = reach(options, url, name, reader.name())?;
+    let server = reach(options, url, name, &reader)?;
     let rows = answer(options, io, &Arc::new(server), reader, &progress);
     drop(progress);
     let rows = rows?;
@@ -68,7 +81,7 @@ pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result
 }
 
 /// The model at the first address of the server that knows it.
-fn reach(options: &Infer, url: &str, name: &str, input: &str) -> Result<Server> {
+fn reach(options: &Infer, url: &str, name: &str, reader: &RowReader<Source>) -> Result<Server> {
     let remote = Remote {
         url: url.to_owned(),
         encoding: match options.encoding {
@@ -83,11 +96,38 @@ fn reach(options: &Infer, url: &str, name: &str, input: &str) -> Result<Server> 
     };
     let version = options.model_version.clone();
     let caller = Caller::new(options.concurrency as usize).context("the calls")?;
-    let (instance, metadata) = caller.reach(&remote, name, &version, BODY)?;
-    let (job, outputs) = (format!("{url}: model {name}"), metadata.outputs.len());
-    ensure!(outputs < 2, "{job}: found {outputs} outputs, expected 1");
+    let (instance, mut metadata) = caller.reach(&remote, name, &version, BODY)?;
+    let job = format!("{url}: model {name}");
+    let output = options.model_options.output_name.clone();
+    if let Some(wanted) = &output {
+        let names: Vec<&str> = metadata.outputs.iter().map(|output| output.name.as_str()).collect();
+        ensure!(
+            names.is_empty() || names.contains(&wanted.as_str()),
+            "{job}: found outputs [{}], expected '{wanted}' among them",
+            names.join(", ")
+        );
+    }
+    let layout = reader.layout();
+    if metadata.inputs.is_empty() {
+        metadata.inputs.push(TensorMetadata::of_rows(&options.input_name, layout));
+    }
+    let single = metadata.inputs.first().and_then(|input| single(&input.shape, &layout.shape));
     let timeout = Duration::from_secs_f64(options.timeout / 1e3);
-    Ok(Server { job: format!("{job} on {input}"), caller, instance, metadata, version, timeout })
+    let job = format!("{job} on {}", reader.name());
+    Ok(Server { job, caller, instance, metadata, version, timeout, output, single })
+}
+
+/// How an input of this shape has rows of that one, if it takes one at a time.
+fn single(input: &[i64], row: &[usize]) -> Option<Single> {
+    let fits = |axes: &[i64]| {
+        axes.len() == row.len() && axes.iter().zip(row).all(|(&axis, &has)| axis < 0 || axis == has as i64)
+    };
+    match input {
+        [1, axes @ ..] if fits(axes) => Some(Single::Batch),
+        [-1, axes @ ..] if fits(axes) => None,
+        [] => None,
+        axes => fits(axes).then_some(Single::Bare),
+    }
 }
 
 /// Sends blocks and writes what comes back; returns the rows.
@@ -101,7 +141,8 @@ fn answer(
     let layout = sent_as(reader.layout(), server.input());
     // Beside those that wait here there is one that is waited for.
     let (to_writer, answers) = sync_channel(options.concurrency as usize - 1);
-    let (batch, sender) = (options.batch as usize, Arc::clone(server));
+    let batch = if server.single.is_some() { 1 } else { options.batch as usize };
+    let sender = Arc::clone(server);
     thread::spawn(move || read(&sender, reader, batch, &to_writer));
 
     let mut open: Option<RowWriter<Output>> = None;
@@ -217,7 +258,9 @@ impl Server {
         let mut request = queries.request(0);
         let wanted =
             |output: &TensorMetadata| RequestedOutput { name: output.name.clone(), ..Default::default() };
-        request.outputs = self.metadata.outputs.iter().map(wanted).collect();
+        let outputs = &self.metadata.outputs;
+        let named = outputs.iter().find(|output| Some(&output.name) == self.output.as_ref());
+        request.outputs = named.or(outputs.first()).map(wanted).into_iter().collect();
         let answer = self.caller.call(&self.instance, request, self.timeout);
         Ok(Sent { span: (first, first + count as u64 - 1), count, items, answer })
     }
@@ -226,29 +269,34 @@ impl Server {
     fn rows(&self, (first, last): (u64, u64), count: usize, answer: Promise) -> Result<Rows> {
         let response = answer.wait().map_err(anyhow::Error::from);
         response
-            .and_then(|response| rows_of(&response, count))
+            .and_then(|response| self.rows_of(&response, count))
             .with_context(|| format!("{}: rows {first} to {last}", self.job))
     }
-}
 
-/// The rows of an answer's one output.
-fn rows_of(response: &InferResponse, count: usize) -> Result<Rows> {
-    let [output] = &response.outputs[..] else {
-        bail!("found {} outputs, expected 1", response.outputs.len());
-    };
-    let shape = match &output.shape[..] {
-        [rows, shape @ ..] if *rows == count as u64 => shape,
-        shape => bail!("found outputs of shape {shape:?} for {count} queries, expected one row each"),
-    };
-    let data = output.data.contiguous();
-    // As the outputs of models in this process, BF16 is written as f4, whose upper half it is.
-    let (dtype, data) = match (output.datatype, output.datatype.dtype()) {
-        (Datatype::Bf16, _) => {
-            (Dtype::F32, data.chunks_exact(2).flat_map(|half| [&[0, 0], half].concat()).collect())
-        }
-        (_, Some(dtype)) => (dtype, data),
-        (other, None) => bail!("found outputs of {other}, expected numbers or truth values"),
-    };
-    let shape = shape.iter().map(|&axis| usize::try_from(axis)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Rows { layout: RowLayout::new(dtype, shape), data })
+    /// The rows of the output that is wanted.
+    fn rows_of(&self, response: &InferResponse, count: usize) -> Result<Rows> {
+        let mut outputs = response.outputs.iter();
+        let output = match &self.output {
+            None => outputs.next().context("found no output, expected one")?,
+            Some(wanted) => outputs
+                .find(|output| output.name == *wanted)
+                .with_context(|| format!("found no output '{wanted}', expected it"))?,
+        };
+        let shape = match &output.shape[..] {
+            shape if self.single == Some(Single::Bare) => shape,
+            [rows, shape @ ..] if *rows == count as u64 => shape,
+            shape => bail!("found outputs of shape {shape:?} for {count} queries, expected one row each"),
+        };
+        let data = output.data.contiguous();
+        // As the outputs of models in this process, BF16 is written as f4, whose upper half it is.
+        let (dtype, data) = match (output.datatype, output.datatype.dtype()) {
+            (Datatype::Bf16, _) => {
+                (Dtype::F32, data.chunks_exact(2).flat_map(|half| [&[0, 0], half].concat()).collect())
+            }
+            (_, Some(dtype)) => (dtype, data),
+            (other, None) => bail!("found outputs of {other}, expected numbers or truth values"),
+        };
+        let shape = shape.iter().map(|&axis| usize::try_from(axis)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Rows { layout: RowLayout::new(dtype, shape), data })
+    }
 }

@@ -87,6 +87,22 @@ fn tf32_changes_nothing_on_the_cpu() {
 }
 
 #[test]
+fn what_a_model_prints_goes_to_standard_error_and_not_into_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("y.npy");
+    let input = f4(&[2, 2], &[1., 2., 3., 4.]);
+    let run = |output: &Path| infer(&script("prints.pt")).args("-o").arg(output).stdin(input.clone()).run();
+    assert_eq!(run(&file).stdout, b"");
+    let stream = fs::read(&file).unwrap();
+    assert_eq!(f4_values(&stream), [2., 4., 6., 8.]);
+    for output in ["-", "/dev/stdout"] {
+        let ended = run(Path::new(output));
+        assert!(ended.code == 0 && ended.stderr.contains("seen [2, 2]"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, stream, "{output}");
+    }
+}
+
+#[test]
 fn the_items_of_the_output_are_those_of_the_input() {
     let (_folder, native) = models();
     let parts = [queries(0, 5), queries(5, 0), queries(5, 300), queries(305, 1)];
@@ -155,6 +171,65 @@ fn answers_keep_the_type_that_the_model_gives_them() {
     }
     let output = infer(&script("to-bf16.pt")).stdin(input).run().output();
     assert_eq!((descr(&output).as_str(), f4_values(&output)), ("<f4", vec![1., 0.]));
+}
+
+#[test]
+fn queries_become_of_the_type_that_a_script_takes() {
+    let input = f4(&[2, 2], &[1., 2., 3., 4.]);
+    for (name, descr_of, bytes) in [("f2", "<f2", 2), ("f8", "<f8", 8), ("bf16", "<f4", 4)] {
+        let output =
+            infer(&script(&format!("scale-{name}.pt"))).args("--batch 1").stdin(input.clone()).run().output();
+        assert_eq!((descr(&output).as_str(), data(&output).len()), (descr_of, 4 * bytes), "{name}");
+        // 2, 4, 6 and 8.
+        match bytes {
+            2 => {
+                assert_eq!(
+                    data(&output),
+                    [0x4000_u16, 0x4400, 0x4600, 0x4800].map(u16::to_le_bytes).concat()
+                );
+            }
+            8 => assert_eq!(data(&output), [2_f64, 4., 6., 8.].map(f64::to_le_bytes).concat()),
+            _ => assert_eq!(f4_values(&output), [2., 4., 6., 8.]),
+        }
+    }
+    // Whole numbers of any type are ids; others are none, in any batch.
+    let ids = [1_i64, 4, 0, 2].map(i64::to_le_bytes).concat();
+    let answers = [1., 10., 4., 40., 0., 0., 2., 20.];
+    for input in [item("<i8", &[2, 2], &ids), f4(&[2, 2], &[1., 4., 0., 2.])] {
+        let output = infer(&script("lookup.pt")).stdin(input).run().output();
+        assert!(shape(&output) == [2, 2, 2] && f4_values(&output) == answers);
+    }
+    for (values, batch) in [([0.5, 1., 1., 1.], "2"), ([1., 1., 0.5, 1.], "1"), ([1., 1., 1., 2e7], "1")] {
+        let ended = infer(&script("lookup.pt")).args("--batch").arg(batch).stdin(f4(&[2, 2], &values)).run();
+        assert_eq!((ended.code, ended.stderr.lines().count()), (1, 1), "{values:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn of_several_outputs_the_first_is_taken_or_the_one_that_is_named() {
+    let input = f4(&[2, 2], &[1., 2., 3., 4.]);
+    let ask = |name: &str, options: &str| infer(&script(name)).args(options).stdin(input.clone()).run();
+    for (name, options, factor) in [
+        ("named.pt", "", 2.),
+        ("named.pt", "--output-name double", 2.),
+        ("named.pt", "--output-name triple", 3.),
+        ("pair.pt", "", 1.),
+        ("pair.pt", "--output-name 1", 1.),
+    ] {
+        let expected = [1., 2., 3., 4.].map(|value: f32| factor * value);
+        assert_eq!(f4_values(&ask(name, options).output()), expected, "{name} {options}");
+    }
+    let (_folder, native) = models();
+    let native = native.display().to_string();
+    for (name, options, found) in [
+        ("named.pt", "--output-name other", "found outputs [double, triple], expected 'other' among them"),
+        ("pair.pt", "--output-name 2", "found outputs [0, 1], expected '2' among them"),
+        ("prints.pt", "--output-name 1", "expected '1' among them"),
+        (&native, "--output-name 1", "found a model of one output, expected no --output-name 1"),
+    ] {
+        let ended = ask(name, options);
+        assert!(ended.code == 1 && ended.stderr.contains(found), "{name} {options}: {}", ended.stderr);
+    }
 }
 
 #[test]
@@ -257,11 +332,67 @@ fn what_cannot_be_answered_is_refused_with_one_line_that_names_both_sides() {
         ),
         (script(THREE), &numbers, "the model refuses rows of shape []", ""),
         (script("total.pt"), &fits, "found outputs of shape [] for 8 queries", "expected one row each"),
-        (script("pair.pt"), &fits, "the model refuses rows", ""),
+        (
+            script("fails.pt"),
+            &fits,
+            "the model refuses rows of shape [2, 2]: the first line of the reason its second line, which is long",
+            "which is long, and its end",
+        ),
         (script("ragged.pt"), &fits, "found outputs of f4[2]", "expected f4[8] as for the first batch"),
         (script("to-c8.pt"), &fits, "found outputs of type ComplexFloat", "expected f2 f4 f8"),
         (native.clone(), &fits[..fits.len() - 5], "item 1: truncated", "155 of 160"),
         (native.clone(), b"", "standard input", "expected an .npy item"),
+    ];
+    refused(folder.path(), cases);
+}
+
+#[test]
+fn files_of_other_programs_are_named_with_what_to_do_in_python() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = |name: &str| script("foreign").join(name);
+    let onnx = folder.path().join("m.onnx");
+    fs::write(&onnx, b"\x08\x08\x12\x07pytorch\x1a\x042.11").unwrap();
+    let stream = folder.path().join("x.npy");
+    fs::write(&stream, f4(&[1], &[0.])).unwrap();
+    let (fits, _) = queries(0, 1);
+    let cases: Vec<(PathBuf, &[u8], &str, &str)> = vec![
+        (
+            foreign("state.pth"),
+            &fits,
+            "found a state dict of torch.save",
+            "state.pth', map_location='cpu'), '",
+        ),
+        (foreign("old.pth"), &fits, "found a state dict of torch.save", "old.safetensors'"),
+        (
+            foreign("dict.pth"),
+            &fits,
+            "found a state dict of torch.save",
+            "from safetensors.torch import save_file",
+        ),
+        (
+            foreign("lightning.ckpt"),
+            &fits,
+            "found a checkpoint of torch.save",
+            "weights_only=False)['state_dict']",
+        ),
+        (foreign("inner.pth"), &fits, "found a checkpoint of torch.save", "weights_only=False)['model']"),
+        (
+            foreign("module.pth"),
+            &fits,
+            "found a module that torch.save pickled",
+            "torch.jit.script(model).save(",
+        ),
+        (foreign("tensor.pt"), &fits, "found a tensor of torch.save", "numpy.save("),
+        (foreign("list.pt"), &fits, "found a pickle of torch.save", "shows what it holds"),
+        (
+            foreign("program.pt2"),
+            &fits,
+            "found an exported program of torch.export.save",
+            "torch.jit.trace(module",
+        ),
+        (foreign("arrays.npz"), &fits, "found arrays of NumPy (.npz)", "save_file(dict(numpy.load("),
+        (onnx, &fits, "found an ONNX model", "--url"),
+        (stream, &fits, "found an array of NumPy (.npy)", "give it as the queries"),
     ];
     refused(folder.path(), cases);
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -263,15 +263,86 @@ fn bf16_is_written_as_f4_and_strings_are_refused() {
 }
 
 #[test]
-fn a_model_with_several_outputs_is_refused_with_their_number() {
+fn of_several_outputs_the_first_is_taken_or_the_one_that_is_named() {
     let config = r#"{"http": "127.0.0.1:0", "grpc": null, "models": [{"name": "toy", "placement": "pooled",
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [4]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [3]}, {"name": "z", "datatype": "FP32", "shape": [1]}],
         "instances": [{"synthetic": {}}]}]}"#;
     let server = Server::of(config, Arc::new(NoModels));
-    let ended = infer(&server.http()).stdin(queries(0, 2).0).run();
-    assert_eq!(ended.code, 1);
-    assert!(ended.stderr.contains("model toy: found 2 outputs, expected 1"), "{}", ended.stderr);
+    let ask = |options: &str| infer(&server.http()).args(options).stdin(queries(0, 2).0).run();
+    for (options, expected) in [("", [2, 3]), ("--output-name y", [2, 3]), ("--output-name z", [2, 1])] {
+        assert_eq!(shape(&ask(options).output()), expected, "{options}");
+    }
+    let ended = ask("--output-name w");
+    let message = "model toy: found outputs [y, z], expected 'w' among them";
+    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
+}
+
+/// A server whose model describes itself with these inputs and answers with its input: over JSON, one request
+/// to a connection. What it was asked comes back, too.
+fn echo(inputs: &'static str) -> (String, std::sync::mpsc::Receiver<serde_json::Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, requests) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(&stream);
+            let (mut line, mut length) = (String::new(), 0);
+            reader.read_line(&mut line).unwrap();
+            let is_infer = line.contains("/infer ");
+            while line.trim() != "" {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+                let header = line.to_ascii_lowercase();
+                length =
+                    header.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let answer = if is_infer {
+                let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let mut output = request["inputs"][0].clone();
+                output["name"] = "y".into();
+                asked.send(request).unwrap();
+                serde_json::json!({"model_name": "toy", "outputs": [output]}).to_string()
+            } else {
+                format!(r#"{{"name": "toy", "platform": "test", "inputs": {inputs}, "outputs": []}}"#)
+            };
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json";
+            let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (url, requests)
+}
+
+#[test]
+fn models_that_take_one_row_at_a_time_get_one() {
+    for (inputs, sent) in [
+        (r#"[{"name": "x", "datatype": "FP32", "shape": [1, 4]}]"#, &[1, 4][..]),
+        (r#"[{"name": "x", "datatype": "FP32", "shape": [4]}]"#, &[4]),
+    ] {
+        let (url, requests) = echo(inputs);
+        let (input, _) = queries(0, 3);
+        let output = infer(&url).args("--encoding json").stdin(input.clone()).run().output();
+        assert_eq!((shape(&output), f4_values(&output)), (vec![3, 4], f4_values(&input)), "{inputs}");
+        for _ in 0..3 {
+            assert_eq!(requests.recv().unwrap()["inputs"][0]["shape"], serde_json::json!(sent), "{inputs}");
+        }
+    }
+}
+
+#[test]
+fn a_model_whose_server_names_no_input_is_sent_the_rows_as_they_are() {
+    for (options, name) in [("", "input-0"), ("--input-name tokens", "tokens")] {
+        let (url, requests) = echo("[]");
+        let call = infer(&url).args("--encoding json").args(options);
+        let output = call.stdin(item("<i4", &[2, 1], &[1, 0, 0, 0, 2, 0, 0, 0])).run().output();
+        assert_eq!((descr(&output).as_str(), shape(&output)), ("<i4", vec![2, 1]));
+        let tensor = &requests.recv().unwrap()["inputs"][0];
+        assert_eq!((&tensor["name"], &tensor["datatype"]), (&name.into(), &"INT32".into()));
+        assert_eq!(tensor["shape"], serde_json::json!([2, 1]));
+    }
 }
 
 #[test]

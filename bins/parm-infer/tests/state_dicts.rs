@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use parm_testkit::Tool;
-use parm_testkit::npy::{f4, shape, u1};
+use parm_testkit::npy::{f4, f4_values, shape, u1};
+use parm_testkit::{Tool, safetensors};
 
 fn infer(model: &Path) -> Tool {
     Tool::new("parm-infer").args("--threads 1 --model").arg(model)
@@ -41,6 +41,94 @@ fn state_dicts_of_pytorch_answer_as_the_models_that_they_are_of() {
     assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
     // A file that Python saved.
     let saved = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/mlp.safetensors");
-    let ended = infer(&saved).stdin(f4(&[2, 2, 3], &[0.5; 12])).run();
+    let ended = infer(&saved).args("--activation relu").stdin(f4(&[2, 2, 3], &[0.5; 12])).run();
     assert_eq!(shape(&ended.output()), [2, 3]);
+}
+
+/// The file of an MLP whose first layer copies two numbers and whose second adds them up.
+fn sum_of_two([first, second]: [&str; 2], metadata: &str) -> Vec<u8> {
+    let names = [first, second].map(|layer| [format!("{layer}.weight"), format!("{layer}.bias")]);
+    safetensors::file(
+        metadata,
+        &[
+            (&names[0][0], &[2, 2], &[1., 0., 0., 1.]),
+            (&names[0][1], &[2], &[0., 0.]),
+            (&names[1][0], &[1, 2], &[1., 1.]),
+            (&names[1][1], &[1], &[0.]),
+        ],
+    )
+}
+
+#[test]
+fn the_activation_of_a_state_dict_is_said_by_an_option_or_taken_to_be_relu_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.safetensors");
+    fs::write(&state, sum_of_two(["fc1", "fc2"], "\"format\":\"pt\"")).unwrap();
+    let ask = |options: &str| infer(&state).args(options).stdin(f4(&[1, 2], &[-1., 2.])).run();
+    let ended = ask("");
+    let warning = "warning: ";
+    assert!(
+        ended.code == 0 && ended.stderr.contains(warning) && ended.stderr.contains("--activation"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!((f4_values(&ended.stdout), ended.stderr.lines().count()), (vec![2.], 1));
+    assert_eq!(ask("-q").output(), ended.stdout);
+    // As torch.nn.functional computes them at -1 and 2.
+    for (name, expected) in [
+        ("relu", 2.0),
+        ("gelu", -0.158_655_26 + 1.954_499_7),
+        ("tanh", -0.761_594_2 + 0.964_027_6),
+        ("sigmoid", 0.268_941_4 + 0.880_797_1),
+        ("silu", -0.268_941_4 + 1.761_594_2),
+        ("leaky-relu", -0.01 + 2.0),
+    ] {
+        let found = f4_values(&ask(&format!("--activation {name}")).output())[0];
+        assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
+    }
+    let ended = ask("--activation swish");
+    assert!(ended.code == 2 && ended.stderr.contains("expected relu, gelu"), "{}", ended.stderr);
+
+    // Where the file says it, nobody else need; files of version 0.1.0 do not name ReLU.
+    let own = folder.path().join("own.safetensors");
+    for (activation, expected) in
+        [("", 2.0), ("\\\"activation\\\":\\\"tanh\\\",", -0.761_594_2 + 0.964_027_6)]
+    {
+        let mlp = safetensors::mlp(&[2, 2, 1], &[2], &[1]);
+        let mlp = mlp.replace("\\\"output", &format!("{activation}\\\"output"));
+        fs::write(&own, sum_of_two(["nn.0", "nn.2"], &mlp)).unwrap();
+        let ended = infer(&own).stdin(f4(&[1, 2], &[-1., 2.])).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let found = f4_values(&ended.stdout)[0];
+        assert!((found - expected).abs() < 1e-6 && ended.stderr.is_empty(), "{found} {expected}");
+    }
+    let ended = infer(&own).args("--activation gelu").stdin(f4(&[1, 2], &[-1., 2.])).run();
+    assert!(
+        ended.code == 1 && ended.stderr.contains("says its activation, tanh, expected no --activation gelu"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn tensors_that_a_file_shares_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shared.safetensors");
+    // Twice the layer a, as safetensors' save_model writes a module whose layers a and b are one.
+    let metadata = r#""format":"pt","b.weight":"a.weight","b.bias":"a.bias""#;
+    let tensors: [(&str, &[usize], &[f32]); 4] = [
+        ("a.weight", &[2, 2], &[1., 1., 0., 1.]),
+        ("a.bias", &[2], &[1., 0.]),
+        ("c.weight", &[1, 2], &[1., 10.]),
+        ("c.bias", &[1], &[0.]),
+    ];
+    fs::write(&path, safetensors::file(metadata, &tensors)).unwrap();
+    let ended = infer(&path).args("--activation relu").stdin(f4(&[1, 2], &[1., 2.])).run();
+    // [1, 2] to [4, 2] to [7, 2].
+    assert_eq!(f4_values(&ended.output()), [27.]);
+    let surplus: (&str, &[usize], &[f32]) = ("norm.running_mean", &[2], &[0., 0.]);
+    fs::write(&path, safetensors::file(metadata, &[&tensors[..], &[surplus]].concat())).unwrap();
+    let ended = infer(&path).stdin(f4(&[1, 2], &[1., 2.])).run();
+    let message = "found norm.running_mean of [2], which has no place, expected the parameters of an MLP";
+    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
 }

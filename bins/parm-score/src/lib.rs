@@ -2,6 +2,7 @@
 
 mod boxes;
 mod report;
+mod values;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -31,6 +32,14 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         return print(options, io, &text, rows);
     }
     let layout = predictions.layout();
+    if layout.dtype.is_float() && layout.elements() == 1 && layout.shape.len() < 2 {
+        let mask = |input: &Option<Input>, io: &mut Io| {
+            input.as_ref().map(|input| mask(input, io, reading)).transpose()
+        };
+        let masks = Masks { available: mask(&options.available, io)?, solved: mask(&options.solved, io)? };
+        let (text, rows) = values::score(options, predictions, &masks, io)?;
+        return print(options, io, &text, rows);
+    }
     if !layout.dtype.is_float() || layout.shape.len() != 1 {
         bail!("{}: found rows of {layout}, expected predictions: floats [classes]", predictions.name());
     }

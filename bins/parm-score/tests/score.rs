@@ -41,6 +41,49 @@ fn value<'a>(report: &'a Value, score: &str, top: u64) -> &'a Value {
 }
 
 #[test]
+fn predictions_of_one_number_are_scored_by_their_error_and_r2() {
+    let folder = stage();
+    let path = folder.path();
+    let write = |name: &str, bytes| fs::write(path.join(name), bytes).unwrap();
+    write("own.npy", f4(&[5, 1], &[1000., 1002., 1004., 1006., 1000.]));
+    write("flat.npy", f4(&[5], &[1000., 1002., 1004., 1006., 1000.]));
+    write("rebuilt.npy", f4(&[5, 1], &[1000., 1002., 1003., 1007., 7.]));
+    let call = "--available have.npy --solved solved.npy";
+    for reference in ["own.npy", "flat.npy"] {
+        let report = json(path, &format!("{call} --reference {reference} rebuilt.npy"));
+        let [available, rebuilt, all] = [0, 1, 2].map(|at| &report["values"][at]);
+        assert_eq!(
+            (&available["rows"], &available["mse"], &available["r2"]),
+            (&json!(2), &json!(0.0), &json!(1.0))
+        );
+        // 1003 and 1007 for 1004 and 1006: errors of 2, a scatter of 2.
+        assert_eq!(
+            (&rebuilt["rows"], &rebuilt["mse"], &rebuilt["r2"]),
+            (&json!(2), &json!(1.0), &json!(0.0))
+        );
+        assert_eq!((&all["rows"], &all["mse"], &all["r2"]), (&json!(4), &json!(0.5), &json!(0.9)));
+        assert_eq!(report["unsolved"], 1);
+    }
+    let table = score(path, &format!("{call} --reference own.npy rebuilt.npy")).output();
+    assert!(String::from_utf8(table).unwrap().contains("reconstructed        2      1.0000    0.0000"));
+    for (options, found) in [
+        (
+            "--labels labels.npy",
+            "one number, which tell no classes apart, and labels.npy; expected --reference",
+        ),
+        (
+            &*format!("{call} --reference reference.npy"),
+            "found rows of f4[3], expected predictions of one number",
+        ),
+        (&*format!("{call} --reference x.npy"), "x.npy: found 4 rows, expected as many as"),
+    ] {
+        write("x.npy", f4(&[4], &[0.; 4]));
+        let ended = score(path, &format!("{options} rebuilt.npy"));
+        assert!(ended.code == 1 && ended.stderr.contains(found), "{options}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn all_scores_as_json() {
     let folder = stage();
     let report =

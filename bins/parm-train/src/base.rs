@@ -1,6 +1,6 @@
 //! Deployed models.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use parm::counted;
 use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
@@ -35,6 +35,10 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
         (Some(input), _) => {
             let labels = labels_of(input, &queries, &options.data, io, window)?;
             let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
+            ensure!(
+                classes != 1,
+                "{input}: found labels that are all 0, expected two classes or more: there is nothing to learn"
+            );
             let truth = Truth::classes(&labels, &queries, classes, *device);
             (truth.with_context(|| input.to_string())?, classes as usize, Loss::CrossEntropy)
         }

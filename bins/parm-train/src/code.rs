@@ -22,7 +22,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
     // What no deployed model can mend is refused before anything is read.
     family_of(&options.network, None)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, &machine, io)?;
+    let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
     let plan = Plan {
         code: chosen.linear,
         encoder: match chosen.encoding {
@@ -59,7 +59,7 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     let code = LinearCode::sum(k, r)?;
     family_of(&options.network, None)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, &machine, io)?;
+    let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
     let plan = Plan {
         code,
         encoder: options.encoder,

@@ -6,13 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 use parm::code_dir::Deployed;
 use parm::npy::RowBuffer;
 use parm_cli::input::{Reading, check_stdin};
-use parm_cli::options::ReadOptions;
+use parm_cli::options::{Common, ModelOptions, ReadOptions};
 use parm_cli::tools::train::Teaching;
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{self, Rows, Truth};
-use parm_torch::{Device, Model, Phase};
+use parm_torch::{Choices, Device, Model, Phase};
 
-use crate::Machine;
+use crate::recipe::VALUES;
+use crate::{Machine, NAME};
 
 /// What a code is trained on.
 pub(crate) struct Teacher {
@@ -31,17 +32,27 @@ impl Teacher {
         options: &Teaching,
         read: ReadOptions,
         machine: &Machine,
+        common: &Common,
         io: &mut Io,
     ) -> Result<Self> {
         let Machine { device, timings, .. } = machine;
-        let Teaching { base, targets, data, labels, boxes } = options;
+        let Teaching { base, model_options, targets, data, labels, boxes } = options;
+        let ModelOptions { activation, output_name } = model_options.clone();
+        let choices = Choices { activation, output: output_name };
+        if base.is_none() && choices != Choices::default() {
+            return Err(Usage::error("--activation, --output-name: found no model, expected --base"));
+        }
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.reading();
         let queries = rows(data, machine, window, io)?;
         let (predictions, deployed, model) = match (base, targets) {
             (Some(path), _) => {
                 let deployed = named(path, train::sha256(path)?);
-                let model = timings.measure_on(*device, Phase::Load, || Model::load(path, *device))?;
+                let load = || Model::load_as(path, *device, &choices);
+                let model = timings.measure_on(*device, Phase::Load, load)?;
+                if let Some(warning) = model.warning() {
+                    common.warn(io, NAME, &format!("{}: {warning}", path.display()));
+                }
                 let on = || format!("{} on {data}", path.display());
                 let predict = || queries.predict(&model).with_context(on);
                 (timings.measure_on(*device, Phase::Compute, predict)?, deployed, Some(model))
@@ -62,21 +73,26 @@ impl Teacher {
                 ));
             }
         };
+        let outputs = predictions.shape().iter().product::<usize>();
+        if let (Some(labels), 1) = (labels, outputs) {
+            bail!(
+                "{labels}: found predictions of one number, which tell no classes apart: leave out --labels"
+            );
+        }
         let truth = match (labels, boxes) {
             (Some(input), _) => {
                 let labels = labels_of(input, &queries, data, io, window)?;
-                let classes = predictions.shape().iter().product::<usize>() as i64;
-                let truth = Truth::classes(&labels, &queries, classes, *device);
+                let truth = Truth::classes(&labels, &queries, outputs as i64, *device);
                 Some(truth.with_context(|| input.to_string())?)
             }
             (None, Some(input)) => Some(boxes_of(input, &queries, machine, io, window)?),
             (None, None) => None,
         };
-        let outputs = predictions.shape().iter().product::<usize>();
         if let (Some(boxes), true) = (boxes, outputs != 4) {
             bail!("{boxes}: found predictions of {outputs} numbers, expected 4, which are boxes as well");
         }
         let said = match &model {
+            _ if outputs == 1 => VALUES.into(),
             Some(Model::Native(network)) => network.description().output.clone(),
             _ if boxes.is_some() => "boxes".into(),
             _ => "logits".into(),

@@ -1,14 +1,15 @@
 //! Models as TorchScript, alone or in a model repository of Triton.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use parm_cli::options::Common;
+use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
-use parm_torch::{Device, Model, Network};
+use parm_torch::{Choices, Device, Model, Network};
 
 use crate::NAME;
 
@@ -20,26 +21,35 @@ const OUTPUT: &str = "OUTPUT__0";
 const PYTHON: &str = include_str!("model.py");
 
 pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> {
-    let network = match Model::load(&options.model, Device::CPU)? {
+    let choices = Choices { activation: options.activation, output: None };
+    let model = Model::load_as(&options.model, Device::CPU, &choices)?;
+    if let Some(warning) = model.warning() {
+        common.warn(io, NAME, &format!("{}: {warning}", options.model.display()));
+    }
+    let network = match model {
         Model::Native(network) => network,
         Model::Script(_) => bail!(
             "{}: found TorchScript, expected safetensors: it is exported already",
             options.model.display()
         ),
     };
-    let export = |path: &Path| {
-        let shape = network.export(path, options.query_shape.as_deref());
-        shape.with_context(|| options.model.display().to_string())
+    let mut export = |target: &Target| {
+        let program = network.program(options.query_shape.as_deref());
+        let (bytes, shape) = program.with_context(|| options.model.display().to_string())?;
+        let mut output = target.create(io, Compression::ByName(3))?;
+        output.write_all(&bytes)?;
+        output.commit()?;
+        anyhow::Ok(shape)
     };
     let written = match (&options.output, &options.triton) {
-        (Some(path), _) => {
-            export(path)?;
-            path.clone()
+        (Some(target), _) => {
+            export(target)?;
+            target.to_string()
         }
-        (None, Some(repository)) => triton(options, repository, &network, export)?,
+        (None, Some(repository)) => triton(options, repository, &network, export)?.display().to_string(),
         (None, None) => return Err(Usage::error("found no place to write to, expected -o or --triton")),
     };
-    common.count(io, NAME, &format!("{}: written", written.display()));
+    common.count(io, NAME, &format!("{written}: written"));
     Ok(())
 }
 
@@ -48,7 +58,7 @@ fn triton(
     options: &Export,
     repository: &Path,
     network: &Network,
-    export: impl FnOnce(&Path) -> Result<Vec<usize>>,
+    export: impl FnOnce(&Target) -> Result<Vec<usize>>,
 ) -> Result<PathBuf> {
     let of_file = || options.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = options.name.clone().unwrap_or_else(of_file);
@@ -61,7 +71,7 @@ fn triton(
     let folder = repository.join(&name);
     let version = folder.join("1");
     fs::create_dir_all(&version).with_context(|| version.display().to_string())?;
-    let query_shape = export(&version.join("model.pt"))?;
+    let query_shape = export(&Target::Path(version.join("model.pt")))?;
     let program = version.join("model.py");
     match options.backend {
         Backend::Python => fs::write(&program, PYTHON),

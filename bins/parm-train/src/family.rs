@@ -1,6 +1,7 @@
 //! Which network to train, from the options and the deployed model.
 
 use anyhow::Result;
+use parm::Activation;
 use parm_cli::Usage;
 use parm_cli::tools::train::Architecture;
 use parm_torch::Family;
@@ -18,11 +19,16 @@ pub(crate) fn choose(
     deployed: Option<Family>,
     times: u32,
 ) -> Result<Family> {
-    let mlp = || Family::Mlp { hidden: HIDDEN.into() };
+    // An MLP of other widths keeps the deployed model's activation.
+    let activation = match &deployed {
+        Some(Family::Mlp { activation, .. }) => *activation,
+        _ => Activation::Relu,
+    };
+    let mlp = || Family::Mlp { hidden: HIDDEN.into(), activation };
     let family = match (kind, hidden) {
         (None, None) => deployed.unwrap_or_else(mlp),
         (None | Some(Architecture::Mlp), Some(hidden)) => {
-            Family::Mlp { hidden: hidden.iter().map(|&width| width as usize).collect() }
+            Family::Mlp { hidden: hidden.iter().map(|&width| width as usize).collect(), activation }
         }
         (Some(Architecture::Mlp), None) => {
             deployed.filter(|family| matches!(family, Family::Mlp { .. })).unwrap_or_else(mlp)
@@ -33,7 +39,9 @@ pub(crate) fn choose(
         (Some(Architecture::Resnet152), _) => Family::Resnet152,
     };
     match family {
-        Family::Mlp { hidden } => Ok(Family::Mlp { hidden: widths(&hidden, times as usize)? }),
+        Family::Mlp { hidden, activation } => {
+            Ok(Family::Mlp { hidden: widths(&hidden, times as usize)?, activation })
+        }
         _ if hidden.is_some() => Err(no_mlp("--hidden")),
         _ if times > 1 => Err(no_mlp("--parity-width")),
         other => Ok(other),

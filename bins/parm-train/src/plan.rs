@@ -71,6 +71,9 @@ impl Plan<'_> {
         let trains = self.training != Training::Nothing;
         check_free(self.recipe, &self.output.join(code_dir::FILE_NAME), &self.first_run(), trains)?;
         let recipe = recipe.resumed(&self.first_run())?;
+        for note in self.notes(teacher)? {
+            common.note(io, NAME, &note);
+        }
         // The mark of a finished code: what follows is unfinished.
         remove(&self.output.join(code_dir::FILE_NAME))?;
         let trained = self.train(&coding, &recipe, common, io)?;
@@ -111,6 +114,29 @@ impl Plan<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// What the options leave open and the deployed model cannot say.
+    fn notes(&self, teacher: &Teacher) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        let why = match &teacher.model {
+            Some(Model::Native(_)) => None,
+            Some(Model::Script(_)) => {
+                Some(format!("{} is TorchScript, whose layers are not known", teacher.deployed.name))
+            }
+            None => Some("there is no deployed model, only its predictions".into()),
+        };
+        let open = self.network.model.is_none() && self.network.hidden.is_none();
+        if let (Some(why), true, RunsOn::Parity) = (why, open, self.runs_on) {
+            let family = family_of(self.network, None)?;
+            let shapes = (teacher.queries.shape(), teacher.predictions.shape());
+            let widths = Description::new(&family, shapes.0, shapes.1)?.architecture;
+            notes.push(format!("parity model: an MLP {widths}, since {why} (--model, --hidden)"));
+        }
+        if teacher.output == recipe::VALUES && self.objective.loss.is_none() {
+            notes.push("predictions of one number: the loss is mse and the score R2".into());
+        }
+        Ok(notes)
     }
 
     /// The folder of the run, or of the first one.
@@ -344,6 +370,7 @@ fn scored(scores: &CodeScores) -> String {
         ("mean IoU", fit(|fit| fit.mean)),
         ("IoU >= 0.5", fit(|fit| fit.half)),
         ("IoU >= 0.75", fit(|fit| fit.three_quarters)),
+        ("R2", scores.determination),
     ];
     let known = values.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value:.4}, ")));
     format!("{}{} reconstructions scored", known.collect::<String>(), scores.reconstructions)

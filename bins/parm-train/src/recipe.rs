@@ -7,6 +7,9 @@ use parm_cli::tools::train::{
 };
 use parm_torch::train::{Augment, Compared, Kept, Loss, Precision, Recipe, Schedule, Validation};
 
+/// What predictions of one number are: softmax, and the class that comes first, are the same of all.
+pub(crate) const VALUES: &str = "values";
+
 /// What is trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -92,6 +95,7 @@ pub(crate) fn objective(
 ) -> Result<(Loss, Compared)> {
     let default = match whose {
         Whose::Parm if output == "boxes" => LossKind::SmoothL1,
+        Whose::Parm if output == VALUES => LossKind::Mse,
         Whose::Parm => LossKind::Kl,
         Whose::Paper => LossKind::Mse,
     };
@@ -101,8 +105,13 @@ pub(crate) fn objective(
         LossKind::Kl => Loss::Kl { temperature: options.temperature },
         LossKind::CrossEntropy => Loss::CrossEntropy,
     };
-    if output == "boxes" && matches!(loss, Loss::Kl { .. } | Loss::CrossEntropy) {
-        return Err(Usage::error("--loss: found boxes, expected mse or smooth-l1"));
+    let what = match output {
+        "boxes" => Some("boxes"),
+        VALUES => Some("predictions of one number, which tell no classes apart"),
+        _ => None,
+    };
+    if let (Some(what), Loss::Kl { .. } | Loss::CrossEntropy) = (what, loss) {
+        return Err(Usage::error(format!("--loss: found {what}, expected mse or smooth-l1")));
     }
     let compared = match (options.compare, whose, decoder) {
         (Some(Comparison::Sums), _, DecoderKind::Mlp) => {

@@ -55,7 +55,12 @@ impl<'a> Watch<'a> {
 
 /// An epoch in a few words.
 pub(crate) fn summary(epoch: &Epoch) -> String {
-    let scores = [("accuracy", epoch.accuracy), ("agreement", epoch.agreement), ("IoU", epoch.iou)];
+    let scores = [
+        ("accuracy", epoch.accuracy),
+        ("agreement", epoch.agreement),
+        ("IoU", epoch.iou),
+        ("R2", epoch.determination),
+    ];
     let score = scores.iter().find_map(|(name, score)| score.map(|score| format!(", {name} {score:.4}")));
     format!("loss {:.4}{}", epoch.train_loss, score.unwrap_or_default())
 }

@@ -2,9 +2,52 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use parm_testkit::npy::f4;
-use parm_testkit::{Tool, safetensors};
+use parm_testkit::npy::{f4, f4_values};
+use parm_testkit::{Tool, safetensors, tool};
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let weights = vec![0.5; 300 * 100];
+    fs::write(path.join("m.safetensors"), safetensors::linear(&[300], 100, &weights)).unwrap();
+    let ended = Tool::new("parm-train").args("export m.safetensors -o /dev/full").within(path).run();
+    assert!(ended.code == 1 && ended.stderr.contains("/dev/full"), "{}", ended.stderr);
+    // A limit of the system on the size of files stands for a full disk. The model is saved whole before.
+    let program = tool::folder().join("parm-train");
+    for places in ["-o m.pt", "--triton models"] {
+        let limited = format!("ulimit -f 8; exec \"$0\" export m.safetensors {places}");
+        let ended =
+            Command::new("sh").args(["-c", &limited]).arg(&program).current_dir(path).output().unwrap();
+        let message = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), message.lines().count()), (Some(1), 1), "{places}: {message}");
+        assert!(message.contains("File too large"), "{places}: {message}");
+    }
+    assert_eq!(fs::read_dir(path.join("models/m/1")).unwrap().count(), 0);
+    let mut left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["m.safetensors", "models"]);
+}
+
+#[test]
+fn an_export_goes_where_its_name_leads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("m.safetensors"), safetensors::linear(&[2], 1, &[1., 1.])).unwrap();
+    std::os::unix::fs::symlink("there.pt", path.join("link.pt")).unwrap();
+    let export = |to: &str| {
+        Tool::new("parm-train").args("export m.safetensors -o").arg(to).within(path).run().output()
+    };
+    assert_eq!(export("link.pt"), b"");
+    assert!(path.join("link.pt").is_symlink() && path.join("there.pt").is_file());
+    fs::write(path.join("stream.pt"), export("-")).unwrap();
+    for model in ["there.pt", "stream.pt"] {
+        let call = Tool::new("parm-infer").args("--threads 1 -m").arg(model).within(path);
+        assert_eq!(f4_values(&call.stdin(f4(&[1, 2], &[1., 2.])).run().output()), [3.]);
+    }
+}
 
 #[test]
 fn exported_models_answer_as_the_models_themselves() {
@@ -42,6 +85,13 @@ fn exported_models_answer_as_the_models_themselves() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models");
     let [state, script] =
         ["mlp.safetensors", "linear.pt"].map(|name| script.join(name).display().to_string());
+    let warned = export(&format!("{state} --query-shape 2,3 -o state.pt"));
+    assert!(
+        warned.code == 0 && warned.stderr.contains("taken to be relu (--activation"),
+        "{}",
+        warned.stderr
+    );
+    let state = format!("{state} --activation relu");
     assert_eq!(export(&format!("{state} --query-shape 2,3 -o state.pt")).output(), b"");
     for (options, code, found, expected) in [
         (format!("{state} -o new.pt"), 1, "does not say the shape of its queries", "--query-shape"),
@@ -54,7 +104,7 @@ fn exported_models_answer_as_the_models_themselves() {
         ),
         (format!("{script} -o new.pt"), 1, "linear.pt: found TorchScript", "expected safetensors"),
         ("none.safetensors -o new.pt".into(), 1, "none.safetensors", "No such file"),
-        ("b.safetensors -o none/new.pt".into(), 1, "none/new.pt", "does not exist"),
+        ("b.safetensors -o none/new.pt".into(), 1, "none/new.pt: cannot create", "No such file"),
         ("b.safetensors --triton x.npy".into(), 1, "x.npy/b/1", "Not a directory"),
         ("b.safetensors".into(), 2, "required", "--output"),
         ("b.safetensors -o new.pt --triton models".into(), 2, "cannot be used with", ""),

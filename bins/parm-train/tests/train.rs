@@ -232,7 +232,7 @@ fn recorded_predictions_stand_for_the_model() {
     // TorchScript is a deployed model as well.
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
     let from_script = PARITY.replace("b.safetensors", script.to_str().unwrap());
-    done(path, &format!("{from_script} -k 2 --epochs 1 -o script"));
+    done(path, &format!("{from_script} -k 2 --epochs 1 -q -o script"));
     assert_eq!(CodeFile::load(&path.join("script")).unwrap().prediction_shape, Some(vec![3]));
 }
 
@@ -342,6 +342,7 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
     write("short.npy", u1(&[3], &[0, 1, 2]));
     write("float.npy", f4(&[ROWS], &[0.0; ROWS]));
     write("minus.npy", item("|i1", &[ROWS], &[0xff; ROWS]));
+    write("zeros.npy", u1(&[ROWS], &[0; ROWS]));
     write("nine.npy", u1(&[ROWS], &[9; ROWS]));
     write("huge.npy", item("<i8", &[ROWS], &[0x7f; ROWS * 8]));
     write("flat.npy", f4(&[ROWS, 4], &[0.0; ROWS * 4]));
@@ -372,6 +373,13 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
         (parity("-k 2", ""), 2, "needs -k", ""),
         (parity("-k 2", "-k 200"), 1, "found 108 rows to learn from", "expected at least 200"),
         (parity("b.safetensors", "bad.safetensors"), 1, "bad.safetensors: found a description", "expected"),
+        (parity("--code sum", "--activation gelu --code sum"), 1, "says its activation, relu", "expected no"),
+        (
+            with(BASE, "y.npy", "zeros.npy"),
+            1,
+            "zeros.npy: found labels that are all 0",
+            "expected two classes",
+        ),
         (parity("x.npy", "flat.npy"), 1, "found rows of shape [4]", "expected [2, 2]"),
         (parity("y.npy", "nine.npy"), 1, "found label 9 at row 0", "expected 0 to 2"),
         (parity("--base b.safetensors", "--targets f.npy"), 1, "f.npy: found 5 predictions", "expected 120"),
@@ -398,6 +406,83 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
             "{arguments}"
         );
     }
+}
+
+#[test]
+fn predictions_of_one_number_are_learnt_by_their_squared_error_and_scored_by_r2() {
+    let folder = data();
+    let path = folder.path();
+    fs::write(path.join("one.safetensors"), safetensors::linear(&[2, 2], 1, &[1., 2., -1., 0.5])).unwrap();
+    let call =
+        "parity --base one.safetensors --data x.npy --code sum -k 2 --epochs 60 --batch 8 --lr 0.01 -o one";
+    let ended = train(path, &format!("{call} -v"));
+    let note = "note: predictions of one number: the loss is mse and the score R2";
+    assert!(ended.code == 0 && ended.stderr.contains(note), "{}", ended.stderr);
+    let report = ended.stderr.lines().find(|line| line.contains("reconstructions scored")).unwrap();
+    let score: f64 = report.split("R2 ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(score > 0.95 && !report.contains("agreement"), "{report}");
+    let last = metrics(&path.join("one/run/parity-0/metrics.jsonl")).pop().unwrap();
+    assert!(last.contains("\"R2\":0.9") && !last.contains("agreement"), "{last}");
+    let file = CodeFile::load(&path.join("one")).unwrap();
+    assert_eq!((file.output.as_str(), file.scores.unwrap().agreement), ("values", None));
+
+    for (options, code, found) in [
+        ("--loss kl", 2, "--loss: found predictions of one number"),
+        ("--loss cross-entropy", 2, "--loss: found predictions of one number"),
+        ("--labels y.npy", 1, "y.npy: found predictions of one number"),
+    ] {
+        let ended = train(path, &format!("{call} {options}"));
+        assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn where_no_deployed_model_says_its_layers_the_first_line_says_what_the_parity_model_is() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    let export = Tool::new("parm-train").args("export b.safetensors -o b.pt").within(path).run();
+    assert_eq!(export.output(), b"");
+    let script = PARITY.replace("b.safetensors", "b.pt");
+    for (call, note) in [
+        (
+            &*script,
+            Some("parm-train: note: parity model: an MLP [4, 200, 100, 3], since b.pt is TorchScript"),
+        ),
+        (&format!("{script} --hidden 7"), None),
+        (PARITY, None),
+    ] {
+        let ended = train(path, &format!("{call} -k 2 --epochs 1 -o p"));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        match note {
+            Some(note) => assert!(ended.stderr.starts_with(note), "{call}: {}", ended.stderr),
+            None => assert_eq!(ended.stderr, "", "{call}"),
+        }
+    }
+}
+
+#[test]
+fn a_parity_model_has_the_activation_of_the_deployed_model() {
+    let folder = data();
+    let path = folder.path();
+    let (hidden, last) = (vec![0.5_f32; 5 * 4], vec![0.25_f32; 3 * 5]);
+    let tensors: [(&str, &[usize], &[f32]); 4] = [
+        ("fc1.weight", &[5, 4], &hidden),
+        ("fc1.bias", &[5], &[0.1; 5]),
+        ("fc2.weight", &[3, 5], &last),
+        ("fc2.bias", &[3], &[0.; 3]),
+    ];
+    fs::write(path.join("state.safetensors"), safetensors::file("\"format\":\"pt\"", &tensors)).unwrap();
+    let call = "parity --base state.safetensors --data x.npy --code sum -k 2 --epochs 1 -o p";
+    let ended = train(path, &format!("{call} --activation gelu"));
+    assert!(ended.code == 0 && ended.stderr.is_empty(), "{}", ended.stderr);
+    let parity = fs::read(path.join("p/parity-0.safetensors")).unwrap();
+    let header = String::from_utf8_lossy(&parity[8..400.min(parity.len())]).into_owned();
+    assert!(header.contains(r#"\"layers\":[4,5,3],\"activation\":\"gelu\""#), "{header}");
+    let ended = train(path, call);
+    assert!(ended.code == 0 && ended.stderr.contains("taken to be relu (--activation"), "{}", ended.stderr);
+    let parity = fs::read(path.join("p/parity-0.safetensors")).unwrap();
+    assert!(!String::from_utf8_lossy(&parity).contains("activation"), "ReLU is not named");
 }
 
 #[test]

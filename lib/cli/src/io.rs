@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,25 +86,33 @@ impl Io {
     /// The process's own streams. Standard input and output are unbuffered: tools read and write
     /// large blocks. One that is closed gives an error when it is used.
     ///
+    /// Standard output moves to a descriptor of its own, which child processes do not inherit, and
+    /// descriptor 1 becomes standard error: what a library prints does not get into the data.
+    ///
     /// # Errors
     /// The system's.
     pub fn process() -> io::Result<Self> {
-        let (stdin, stdout) = (io::stdin(), io::stdout());
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let unbuffered = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
         let (input, output) = (unbuffered(stdin.as_fd())?, unbuffered(stdout.as_fd())?);
+        // SAFETY: both are open descriptors, and all data goes through the copy that was made above.
+        if unsafe { libc::dup2(stderr.as_raw_fd(), stdout.as_raw_fd()) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
         let stdout_pipe = output.metadata().is_ok_and(|data| data.file_type().is_fifo());
+        let terminals = Terminals {
+            stdin: stdin.is_terminal(),
+            stdout: output.is_terminal(),
+            stderr: stderr.is_terminal(),
+        };
         let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         Ok(Self {
             command: words.join(" "),
             cache: cache(),
             stdin: Some(if was_closed(0) { Box::new(Closed) } else { Box::new(input) }),
             stdout: Some(if was_closed(1) { Box::new(Closed) } else { Box::new(output) }),
-            stderr: Box::new(io::stderr()),
-            terminals: Terminals {
-                stdin: stdin.is_terminal(),
-                stdout: stdout.is_terminal(),
-                stderr: io::stderr().is_terminal(),
-            },
+            stderr: Box::new(stderr),
+            terminals,
             stdout_pipe,
         })
     }

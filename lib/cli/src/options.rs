@@ -10,7 +10,7 @@ use parm::codes::Code;
 use parm::codes::geometry::Points;
 use parm::codes::{InterpolatingCode, Redundancy};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
-use parm::{CodeFile, DeviceChoice, LinearCode, Tail};
+use parm::{Activation, CodeFile, DeviceChoice, LinearCode, Tail};
 use serde::Serialize;
 
 use crate::exit::Usage;
@@ -218,6 +218,22 @@ pub struct Compute {
     /// thousandth. Without it, GPUs compute in full f32.
     #[arg(long)]
     pub tf32: bool,
+}
+
+/// What the file of a model leaves open.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ModelOptions {
+    /// The activation of an MLP whose file does not say it: relu, gelu, tanh, sigmoid, silu or leaky-relu
+    ///
+    /// The state dict of an MLP, as Python saves it, has the weights alone. Without this option its
+    /// activation is taken to be relu, with a warning. Files that parm-train wrote say theirs, and so does
+    /// TorchScript.
+    #[arg(long, value_name = "NAME")]
+    pub activation: Option<Activation>,
+
+    /// The output to take of a model with several: its key, or its index from 0 [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub output_name: Option<String>,
 }
 
 /// Where to say how the time was spent.

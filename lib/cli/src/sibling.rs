@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError, WriteError};
 
-use crate::options::Compute;
+use crate::options::{Compute, ModelOptions};
 use crate::run::is_closed_pipe;
 
 /// The predictions of a model: `[rows, elements]`.
@@ -46,12 +46,13 @@ impl Predictions {
 /// A sibling that is missing or fails (it then has said why on standard error), and those of `feed`.
 pub fn infer(
     model: &Path,
+    options: &ModelOptions,
     compute: Compute,
     queries: RowLayout,
     rows: u64,
     feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<(), WriteError> + Send,
 ) -> Result<Predictions> {
-    let (mut child, stdin, stdout) = start(model, compute)?;
+    let (mut child, stdin, stdout) = start(model, options, compute)?;
     let result = thread::scope(|scope| {
         let feeding = scope.spawn(move || {
             let mut writer = RowWriter::new(stdin, queries);
@@ -82,7 +83,7 @@ pub fn through<F: Send + 'static, D>(
     feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<F> + Send + 'static,
     drain: impl FnOnce(&mut RowReader<ChildStdout>) -> Result<D>,
 ) -> Result<(F, D)> {
-    let (child, stdin, stdout) = start(model, compute)?;
+    let (child, stdin, stdout) = start(model, &ModelOptions::default(), compute)?;
     let child = Arc::new(Mutex::new(child));
     let failure = Arc::new(Mutex::new(None));
     let feeding = thread::spawn({
@@ -132,10 +133,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start(model: &Path, compute: Compute) -> Result<(Child, ChildStdin, ChildStdout)> {
+fn start(model: &Path, options: &ModelOptions, compute: Compute) -> Result<(Child, ChildStdin, ChildStdout)> {
     let program = program()?;
     let mut command = Command::new(&program);
     command.arg("--model").arg(model).args(["--progress", "never", "--device", &compute.device.to_string()]);
+    if let Some(activation) = options.activation {
+        command.args(["--activation", activation.name()]);
+    }
+    if let Some(output) = &options.output_name {
+        command.args(["--output-name", output]);
+    }
     if let Some(threads) = compute.threads {
         command.args(["--threads", &threads.to_string()]);
     }

@@ -50,9 +50,14 @@ impl Drop for TemporaryFile {
 
 /// Removes temporary files when SIGINT, SIGTERM or SIGHUP comes, and then lets it do what it does.
 ///
+/// A file that grows beyond the limit of files (`ulimit -f`) is from now on an error of writing, as a full disk
+/// is, and does not end the process.
+///
 /// # Errors
 /// The system's.
 pub fn handle() -> std::io::Result<()> {
+    // SAFETY: to ignore a signal needs no handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {

@@ -9,6 +9,7 @@
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
 
+pub mod activation;
 pub mod calibration;
 pub mod code_dir;
 pub mod codes;
@@ -22,6 +23,7 @@ pub mod npy;
 pub mod score;
 pub mod words;
 
+pub use activation::Activation;
 pub use code_dir::CodeFile;
 pub use codes::LinearCode;
 pub use device::DeviceChoice;

@@ -6,23 +6,26 @@
 //! its own, and equal models must be equal files.
 //!
 //! Safetensors without that entry are state dicts of PyTorch, told by the names and shapes of their
-//! tensors.
+//! tensors. Where tensors are shared, safetensors' `save_model` keeps one of them and names the others in the
+//! metadata: name and name of the one that was kept. They do not say the activation of an MLP: the caller
+//! may, else it is taken to be ReLU.
 //!
 //! Refused, with the file, what was found and what was expected: anything that is not safetensors,
 //! state dicts of other networks, architectures and shapes that do not fit each other, tensors that
 //! are missing, too many, or of another type or shape.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use parm::Activation;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
-use crate::network::{Description, Misfit, Needed, Needs, StateDict, Weights};
+use crate::network::{Architecture, Description, Misfit, Needed, Needs, StateDict, Weights};
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
@@ -58,6 +61,16 @@ pub enum CheckpointError {
         found: String,
         /// The networks, or the one that comes nearest.
         expected: String,
+    },
+    /// An activation is given, and the model has another, or none to choose.
+    #[error("{}: found {found}, expected no --activation {given}", path.display())]
+    Activation {
+        /// The file.
+        path: PathBuf,
+        /// What the model is.
+        found: String,
+        /// The activation that was given.
+        given: Activation,
     },
     /// A description that makes no model.
     #[error("{}: found {found}, expected {expected}", path.display())]
@@ -194,27 +207,31 @@ fn take(
 pub(crate) struct Checkpoint {
     pub(crate) path: PathBuf,
     pub(crate) description: Description,
+    /// Nobody said the activation of this MLP: it is taken to be ReLU.
+    pub(crate) assumes_relu: bool,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Checkpoint {
-    /// Reads a file.
+    /// Reads a file; the activation is that of an MLP whose file does not say it.
     ///
     /// # Errors
     /// [`CheckpointError`], by kind.
-    pub(crate) fn read(path: &Path) -> Result<Self, CheckpointError> {
+    pub(crate) fn read(path: &Path, activation: Option<Activation>) -> Result<Self, CheckpointError> {
         let bytes = fs::read(path).map_err(|error| CheckpointError::Io { path: path.into(), error })?;
         let malformed = |error| malformed(path, &error);
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
         let views = SafeTensors::deserialize(&bytes).map_err(malformed)?;
-        let json = metadata.metadata().as_ref().and_then(|entries| entries.get(KEY));
-        let (description, names) = match json {
+        let entries = metadata.metadata().as_ref();
+        let json = entries.and_then(|entries| entries.get(KEY));
+        let (mut description, names) = match json {
             Some(json) => {
                 let own = views.names().into_iter().map(|name| (name.to_owned(), name.to_owned()));
                 (describe(path, json)?, own.collect())
             }
-            None => foreign(path, &views)?,
+            None => foreign(path, &views, &shared(&views, entries))?,
         };
+        let assumes_relu = choose(path, &mut description, json.is_some(), activation)?;
         description.check().map_err(|(found, expected)| CheckpointError::Description {
             path: path.into(),
             found,
@@ -225,7 +242,7 @@ impl Checkpoint {
             let tensor = tensor(path, &theirs, &views.tensor(&theirs).map_err(malformed)?)?;
             tensors.insert(name, if json.is_none() { tensor.to_kind(Kind::Float) } else { tensor });
         }
-        Ok(Self { path: path.into(), description, tensors })
+        Ok(Self { path: path.into(), description, assumes_relu, tensors })
     }
 
     /// Takes parameters and buffers out.
@@ -270,13 +287,66 @@ fn describe(path: &Path, json: &str) -> Result<Description, CheckpointError> {
 fn foreign(
     path: &Path,
     views: &SafeTensors<'_>,
+    shared: &BTreeMap<String, String>,
 ) -> Result<(Description, Vec<(String, String)>), CheckpointError> {
-    let shapes = views.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
-    match StateDict::recognise(&shapes) {
-        Ok(StateDict { description, names }) => Ok((description, names)),
+    let mut shapes: BTreeMap<String, Vec<usize>> =
+        views.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
+    for (name, one) in shared {
+        shapes.extend(shapes.get(one).map(|shape| (name.clone(), shape.clone())));
+    }
+    match StateDict::recognise(&shapes, shared) {
+        Ok(StateDict { description, mut names }) => {
+            for (_, theirs) in &mut names {
+                if let Some(one) = shared.get(theirs) {
+                    theirs.clone_from(one);
+                }
+            }
+            Ok((description, names))
+        }
         Err(Misfit { found, expected }) => {
             Err(CheckpointError::Foreign { path: path.into(), found, expected })
         }
+    }
+}
+
+/// Tensors that are others under a second name: name and name of the one that the file has.
+fn shared(views: &SafeTensors<'_>, entries: Option<&HashMap<String, String>>) -> BTreeMap<String, String> {
+    let kept: BTreeSet<&str> = views.names().into_iter().collect();
+    let is_shared =
+        |(name, one): &(&String, &String)| kept.contains(one.as_str()) && !kept.contains(name.as_str());
+    let shared = entries.into_iter().flatten().filter(is_shared);
+    shared.map(|(name, one)| (name.clone(), one.clone())).collect()
+}
+
+/// Gives an MLP the activation that is given where its file does not say one. Returns whether it is taken to
+/// be ReLU since nobody says it.
+fn choose(
+    path: &Path,
+    description: &mut Description,
+    is_said: bool,
+    given: Option<Activation>,
+) -> Result<bool, CheckpointError> {
+    let has = match &description.architecture {
+        // Between two layers there is an activation.
+        Architecture::Mlp { layers, activation } if layers.len() > 2 => Some(*activation),
+        _ => None,
+    };
+    match (has, given) {
+        (Some(_), None) => Ok(!is_said),
+        (None, None) => Ok(false),
+        (Some(_), Some(given)) if !is_said => {
+            description.set_activation(given);
+            Ok(false)
+        }
+        (Some(has), Some(given)) if has == given => Ok(false),
+        (has, Some(given)) => Err(CheckpointError::Activation {
+            path: path.into(),
+            found: match has {
+                Some(has) => format!("a model that says its activation, {has}"),
+                None => "a model without an activation to choose".into(),
+            },
+            given,
+        }),
     }
 }
 
@@ -316,26 +386,26 @@ pub(crate) fn write(
     description: &impl Serialize,
     tensors: &[(String, Tensor)],
 ) -> Result<(), CheckpointError> {
-    write_beside(path, |temporary| {
-        let bytes = serialize(description, tensors)?;
-        let mut file = File::create(temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()
-    })
+    let bytes =
+        serialize(description, tensors).map_err(|error| CheckpointError::Io { path: path.into(), error })?;
+    write_bytes(path, &bytes)
 }
 
-/// Writes a file under a temporary name beside it, then renames that.
+/// Writes a file of these bytes: under a temporary name beside it, forced to the disk, then renamed.
 ///
 /// # Errors
 /// The file system's.
-pub(crate) fn write_beside(
-    path: &Path,
-    write: impl FnOnce(&Path) -> io::Result<()>,
-) -> Result<(), CheckpointError> {
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let io = |error| CheckpointError::Io { path: path.into(), error };
     let name = path.file_name().ok_or_else(|| io(io::ErrorKind::InvalidFilename.into()))?;
     let temporary = path.with_file_name(format!(".{}.tmp", name.to_string_lossy()));
-    write(&temporary).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|error| {
         // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
         io(error)

@@ -13,6 +13,7 @@ pub mod adam;
 pub mod checkpoint;
 pub mod device;
 pub mod encoder;
+mod foreign;
 mod memory;
 pub mod model;
 pub mod network;
@@ -22,7 +23,7 @@ pub mod train;
 
 pub use device::Device;
 pub use encoder::Encoder;
-pub use model::Model;
+pub use model::{Choices, Model};
 pub use network::{Description, Family, Mode, Network};
 pub use session::{Pass, Session};
 pub use timings::{Phase, Timings};
@@ -30,15 +31,43 @@ pub use timings::{Phase, Timings};
 /// The longest message of libtorch that is passed on, in characters.
 const MAX_MESSAGE: usize = 240;
 
-/// The line that matters of a message of libtorch, which are followed by stack traces.
+/// The longest exception of a model that is passed on.
+const MAX_EXCEPTION: usize = 8000;
+
+/// The line that matters of a message of libtorch, which are followed by stack traces. An exception of a
+/// TorchScript program is passed on whole, its lines as one.
 fn one_line(message: &str) -> String {
     let lines = || message.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Exceptions come after the lines of the program where they were raised.
+    let raised = message.rfind("<--- HERE").map(|at| &message[at..]);
+    let is_exception = |line: &&str| !line.starts_with(' ') && exception(line).is_some();
+    if let Some(begin) = raised.and_then(|rest| rest.lines().skip(1).position(|line| is_exception(&line))) {
+        let exception_lines = raised.into_iter().flat_map(|rest| rest.lines().skip(1 + begin));
+        let is_own = |line: &&str| !line.starts_with("Exception raised from") && !line.starts_with("frame #");
+        let own: Vec<&str> =
+            exception_lines.take_while(is_own).map(str::trim).filter(|line| !line.is_empty()).collect();
+        let text = own.join(" ");
+        return cut(
+            text.strip_prefix("builtins.").unwrap_or(&text).trim_start_matches("RuntimeError: "),
+            MAX_EXCEPTION,
+        );
+    }
     let error = lines().find_map(|line| line.strip_prefix("RuntimeError: "));
     let line = error.or_else(|| lines().next()).unwrap_or("no message");
-    let line = line.strip_prefix("Internal torch error: ").unwrap_or(line);
-    match line.char_indices().nth(MAX_MESSAGE) {
-        None => line.into(),
-        Some((end, _)) => format!("{}…", &line[..end]),
+    cut(line.strip_prefix("Internal torch error: ").unwrap_or(line), MAX_MESSAGE)
+}
+
+/// The name of the exception that a line begins with, as `builtins.ValueError: …`.
+fn exception(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once(": ")?;
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    (!name.is_empty() && name.chars().all(is_name)).then_some(name)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
@@ -67,6 +96,17 @@ mod tests {
         assert_eq!(one_line(trace), "shapes cannot be multiplied");
         assert_eq!(one_line("Internal torch error: no archive\nframe #0"), "no archive");
         assert_eq!(one_line("\n"), "no message");
+        let raised = |exception: &str| {
+            one_line(&format!(
+                "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript \
+                 (most recent call last):\n  File \"code/m.py\", line 4, in forward\n    ops.prim.Raise\n    \
+                 ~~~ <--- HERE\n{exception}\n\nException raised from x at y.cpp:3\nframe #0: z"
+            ))
+        };
+        assert_eq!(raised("builtins.RuntimeError: one\n  two"), "one two");
+        assert_eq!(raised("builtins.ValueError: too few"), "ValueError: too few");
+        let long = "é".repeat(999);
+        assert_eq!(raised(&format!("RuntimeError: {long}")), long);
         assert_eq!(one_line(&"é".repeat(999)).chars().count(), MAX_MESSAGE + 1);
     }
 }

@@ -1,13 +1,14 @@
 //! A model of either kind: native, or TorchScript.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use tch::{CModule, TchError, Tensor};
+use parm::Activation;
+use tch::{CModule, IValue, Kind, TchError, Tensor};
 
 use crate::checkpoint::CheckpointError;
 use crate::device::Device;
+use crate::foreign::{self, Foreign};
 use crate::network::{Mode, Network};
 
 /// A model that answers queries.
@@ -19,9 +20,30 @@ pub enum Model {
     Script(Script),
 }
 
+/// What the file of a model leaves open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// The activation of an MLP whose file does not say it.
+    pub activation: Option<Activation>,
+    /// The output to take of several: a key, or the index in a tuple; else the first.
+    pub output: Option<String>,
+}
+
 /// A loaded TorchScript module.
 #[derive(Debug)]
-pub struct Script(CModule);
+pub struct Script {
+    module: CModule,
+    /// The output to take of several.
+    output: Option<String>,
+    /// The type that it takes, once it has answered.
+    kind: OnceLock<Kind>,
+}
+
+/// The types of queries that modules are tried with. A module does not say what it takes; most take f4.
+const KINDS: [Kind; 5] = [Kind::Float, Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int64];
+
+/// Up to this all whole numbers are f4.
+const MOST_WHOLE: f64 = 16_777_216.0;
 
 /// A model that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +51,16 @@ pub enum ModelError {
     /// A file that cannot be read, or that is no native model.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A file of another program or of another kind.
+    #[error("{}: found {found}, expected safetensors or TorchScript; {hint}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What to do.
+        hint: String,
+    },
     /// A file that begins as TorchScript does, but is none that libtorch can load.
     #[error("{}: found TorchScript that cannot be loaded ({message})", path.display())]
     Script {
@@ -37,31 +69,59 @@ pub enum ModelError {
         /// libtorch's reason.
         message: String,
     },
+    /// An output is named, and the model has but one.
+    #[error("{}: found a model of one output, expected no --output-name {name}", path.display())]
+    OneOutput {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
 }
 
 impl Model {
-    /// Loads a model; the first bytes tell the kind: `PK` is TorchScript, a zip archive.
+    /// Loads a model that leaves nothing open, or whose openings are closed by default.
     ///
     /// # Errors
     /// [`ModelError`], by kind.
     pub fn load(path: &Path, device: Device) -> Result<Self, ModelError> {
-        let io = |error| CheckpointError::Io { path: path.into(), error };
-        let mut magic = Vec::new();
-        File::open(path).and_then(|file| file.take(2).read_to_end(&mut magic)).map_err(io)?;
-        if magic == b"PK" {
-            return Self::script(path, device).map_err(|error| ModelError::Script {
-                path: path.into(),
-                message: crate::one_line(&error.to_string()),
-            });
-        }
-        Ok(Self::Native(Box::new(Network::load(path, device)?)))
+        Self::load_as(path, device, &Choices::default())
     }
 
-    fn script(path: &Path, device: Device) -> Result<Self, TchError> {
-        let mut module = CModule::load_on_device(path, device.0)?;
-        // Without it a module saved while training would drop activations.
-        module.f_set_eval()?;
-        Ok(Self::Script(Script(module)))
+    /// Loads a model; the first bytes tell the kind: `PK` is TorchScript, a zip archive.
+    ///
+    /// # Errors
+    /// [`ModelError`], by kind.
+    pub fn load_as(path: &Path, device: Device, choices: &Choices) -> Result<Self, ModelError> {
+        let io = |error| CheckpointError::Io { path: path.into(), error };
+        if let Some(Foreign { found, hint }) = foreign::tell(path).map_err(io)? {
+            return Err(ModelError::Foreign { path: path.into(), found, hint });
+        }
+        if foreign::is_zip(path).map_err(io)? {
+            if let Some(given) = choices.activation {
+                let found = "TorchScript, which has its activations".into();
+                return Err(CheckpointError::Activation { path: path.into(), found, given }.into());
+            }
+            return Script::load(path, device, choices.output.clone()).map(Self::Script).map_err(|error| {
+                ModelError::Script { path: path.into(), message: crate::one_line(&error.to_string()) }
+            });
+        }
+        if let Some(name) = choices.output.clone() {
+            return Err(ModelError::OneOutput { path: path.into(), name });
+        }
+        Ok(Self::Native(Box::new(Network::load(path, device, choices.activation)?)))
+    }
+
+    /// What is to be said of a model whose file left open what nobody chose.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Self::Native(network) if network.assumes_relu() => Some(
+                "found the state dict of an MLP, which does not say its activation: taken to be relu \
+                 (--activation says another)",
+            ),
+            _ => None,
+        }
     }
 
     /// The shape of a query, if the model says it.
@@ -73,11 +133,11 @@ impl Model {
         }
     }
 
-    /// Outputs for f4 queries `[rows, …]`; the gradient is followed.
+    /// Outputs for f4 queries `[rows, …]`, in f4; the gradient is followed.
     pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.forward(queries, Mode::Evaluate),
-            Self::Script(module) => module.0.forward_ts(&[queries]),
+            Self::Script(script) => script.forward(queries)?.f_to_kind(Kind::Float),
         }
     }
 
@@ -85,7 +145,99 @@ impl Model {
     pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.predict(queries),
-            Self::Script(module) => tch::no_grad(|| module.0.forward_ts(&[queries])),
+            Self::Script(script) => tch::no_grad(|| script.forward(queries)),
         }
+    }
+}
+
+impl Script {
+    fn load(path: &Path, device: Device, output: Option<String>) -> Result<Self, TchError> {
+        let mut module = CModule::load_on_device(path, device.0)?;
+        // Without it a module saved while training would drop activations.
+        module.f_set_eval()?;
+        Ok(Self { module, output, kind: OnceLock::new() })
+    }
+
+    /// Outputs for f4 queries, which become of the type that the module takes: of the first one that it
+    /// answers.
+    fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        if let Some(kind) = self.kind.get() {
+            return self.answer(queries, *kind);
+        }
+        let mut first = None;
+        for kind in KINDS {
+            match self.answer(queries, kind) {
+                Ok(outputs) => {
+                    let _ = self.kind.set(kind);
+                    return Ok(outputs);
+                }
+                Err(error) if crate::is_out_of_memory(&error) => return Err(error),
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| TchError::Kind("found no type that the model takes".into())))
+    }
+
+    fn answer(&self, queries: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
+        if kind == Kind::Int64 {
+            let is_whole = queries.f_frac()?.f_count_nonzero(None)?.int64_value(&[]) == 0;
+            let fits = queries.numel() == 0 || queries.f_abs()?.f_max()?.double_value(&[]) <= MOST_WHOLE;
+            if !is_whole || !fits {
+                let found = "found queries that are no whole numbers up to 2^24, expected these";
+                return Err(TchError::Kind(found.into()));
+            }
+        }
+        let queries = IValue::Tensor(queries.f_to_kind(kind)?);
+        self.choose(self.module.forward_is(&[queries])?)
+    }
+
+    /// The output that is wanted, of what a module returned.
+    fn choose(&self, outputs: IValue) -> Result<Tensor, TchError> {
+        let mut all: Vec<(String, IValue)> = match outputs {
+            IValue::Tensor(tensor) if self.output.is_none() => return Ok(tensor),
+            IValue::GenericDict(entries) => {
+                entries.into_iter().map(|(key, value)| (name(&key), value)).collect()
+            }
+            IValue::Tuple(values) | IValue::GenericList(values) => numbered(values),
+            IValue::TensorList(tensors) => numbered(tensors.into_iter().map(IValue::Tensor)),
+            other => vec![(String::new(), other)],
+        };
+        let wanted = match &self.output {
+            None => Some(0),
+            Some(wanted) => all.iter().position(|(name, _)| name == wanted),
+        };
+        match wanted.filter(|&at| at < all.len()).map(|at| all.swap_remove(at).1) {
+            Some(IValue::Tensor(tensor)) => Ok(tensor),
+            Some(IValue::Tuple(values) | IValue::GenericList(values)) => first(values),
+            Some(_) => Err(TchError::Shape("found an output that is no tensor, expected one".into())),
+            None => {
+                let names: Vec<String> = all.into_iter().map(|(name, _)| name).collect();
+                let wanted = self.output.as_deref().unwrap_or_default();
+                Err(TchError::Shape(format!(
+                    "found outputs [{}], expected '{wanted}' among them",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+/// The first of outputs within outputs.
+fn first(values: Vec<IValue>) -> Result<Tensor, TchError> {
+    match values.into_iter().next() {
+        Some(IValue::Tensor(tensor)) => Ok(tensor),
+        _ => Err(TchError::Shape("found an output that is no tensor, expected one".into())),
+    }
+}
+
+fn numbered(values: impl IntoIterator<Item = IValue>) -> Vec<(String, IValue)> {
+    values.into_iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect()
+}
+
+fn name(key: &IValue) -> String {
+    match key {
+        IValue::String(name) => name.clone(),
+        IValue::Int(number) => number.to_string(),
+        _ => String::new(),
     }
 }

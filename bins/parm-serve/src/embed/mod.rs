@@ -63,6 +63,9 @@ impl Embed for Libtorch {
         let mut encoder = None;
         for (name, file) in files {
             let loaded = Model::load(file, device).map_err(|error| error.to_string())?;
+            if let Some(warning) = loaded.warning() {
+                tracing::warn!(file = %file.display(), "{warning}; parm-train export has that option");
+            }
             let shape = configured.clone().or(loaded.query_shape().map(<[usize]>::to_vec));
             let shape = shape.ok_or_else(|| {
                 format!(

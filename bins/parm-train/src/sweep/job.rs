@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use parm::LinearCode;
 use parm::code_dir::{CodeDirError, CodeFile};
-use parm_cli::options::{Common, TimingsOption};
+use parm_cli::options::{Common, ModelOptions, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
     Base, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Share, Sweep, Teaching, Whose,
@@ -270,8 +270,10 @@ impl Taught {
         }
         let mut read = |part| {
             let (data, labels, boxes) = job.inputs(part);
-            let teaching = Teaching { base: Some(job.base.clone()), targets: None, data, labels, boxes };
-            Teacher::read(&teaching, job.options.read, machine, io)
+            let model_options = ModelOptions::default();
+            let base = Some(job.base.clone());
+            let teaching = Teaching { base, model_options, targets: None, data, labels, boxes };
+            Teacher::read(&teaching, job.options.read, machine, common, io)
         };
         let (learnt, test) = (read("train")?, read("test")?);
         Ok(Self { base: job.base.clone(), learnt, test })

@@ -96,6 +96,7 @@ mod tests {
             degraded: score(0.25),
             agreement: score(1.0),
             fit,
+            determination: None,
             reconstructions: 12,
         };
         Tested::new(run.into(), 2, &scores, Value::Null)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::input::Input;
-use crate::options::{Common, Compute, PointsOption, ReadOptions};
+use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions};
 
 /// Compare codes on your own model and data
 ///
@@ -19,6 +19,10 @@ pub struct Compare {
     /// The deployed model: safetensors that parm-train wrote, or TorchScript
     #[arg(short, long, value_name = "MODEL")]
     pub model: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model_options: ModelOptions,
 
     /// The queries
     #[arg(long, value_name = "DATA.npy")]

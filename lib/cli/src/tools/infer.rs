@@ -7,7 +7,9 @@ use clap::Parser;
 
 use super::load::{EncodingOption, header, milliseconds};
 use crate::input::Input;
-use crate::options::{Common, Compute, ReadOptions, ShardOption, TailOption, TimingsOption, WriteOptions};
+use crate::options::{
+    Common, Compute, ModelOptions, ReadOptions, ShardOption, TailOption, TimingsOption, WriteOptions,
+};
 use crate::output::Target;
 
 /// Run a model on a stream of tensors
@@ -21,14 +23,19 @@ pub struct Infer {
     #[arg(short, long, value_name = "MODEL", required_unless_present = "url")]
     pub model: Option<PathBuf>,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model_options: ModelOptions,
+
     /// A server in place of a model: http://HOST:PORT, https://…, grpc://… or grpcs://…
     ///
-    /// Any server of the Open Inference Protocol (KServe v2) whose model has one input and one output.
+    /// Any server of the Open Inference Protocol (KServe v2) whose model has one input. If it names none, it is
+    /// sent one of the type and shape of the rows, under the name that --input-name gives.
     #[arg(
         long,
         value_name = "URL",
         requires = "model_name",
-        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings"],
+        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation"],
         help_heading = "Server"
     )]
     pub url: Option<String>,
@@ -47,6 +54,10 @@ pub struct Infer {
         help_heading = "Server"
     )]
     pub model_version: String,
+
+    /// The name of the input of a model whose server names none
+    #[arg(long, value_name = "NAME", default_value = "input-0", requires = "url", help_heading = "Server")]
+    pub input_name: String,
 
     /// How tensors go over the wire
     #[arg(long, value_name = "ENCODING", default_value = "auto", requires = "url", help_heading = "Server")]
@@ -98,6 +109,8 @@ pub struct Infer {
     pub tail: TailOption,
 
     /// Rows that the model computes at a time; of a server, rows of a request
+    ///
+    /// A server's model that takes one row at a time is sent one.
     #[arg(
         long,
         value_name = "N",

@@ -11,7 +11,8 @@ use crate::output::Target;
 /// Prints A_a, the accuracy of available predictions, A_d, that of reconstructions, A_o, the overall
 /// accuracy (1-f)A_a + f A_d at unavailable fraction f, A_all, that of all predictions as they stand,
 /// and the agreement: the share of reconstructions whose top-1 is the deployed model's own. Each comes
-/// with its 95 % interval, by bootstrap over coding groups.
+/// with its 95 % interval, by bootstrap over coding groups. Predictions of one number, which tell no classes
+/// apart, are scored against the deployed model's own by their mean squared error and R2.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-score", version, max_term_width = 100)]
 pub struct Score {
@@ -33,7 +34,7 @@ pub struct Score {
     #[arg(long, value_name = "MASK.npy")]
     pub available: Option<Input>,
 
-    /// The deployed model's own predictions of all rows, for the agreement
+    /// The deployed model's own predictions of all rows, for the agreement, or R2 of one number
     #[arg(long, value_name = "PREDICTIONS.npy", requires = "available")]
     pub reference: Option<Input>,
 

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use parm::Activation;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, Compute, ReadOptions, TimingsOption};
+use crate::options::{CodeOptions, Common, Compute, ModelOptions, ReadOptions, TimingsOption};
+use crate::output::Target;
 
 pub use sweep::Sweep;
 
@@ -70,6 +72,10 @@ pub struct Export {
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub query_shape: Option<Vec<usize>>,
 
+    /// The activation of an MLP whose file does not say it: relu, gelu, tanh, sigmoid, silu or leaky-relu
+    #[arg(long, value_name = "NAME")]
+    pub activation: Option<Activation>,
+
     /// Where to write the TorchScript
     #[arg(
         short,
@@ -79,7 +85,7 @@ pub struct Export {
         conflicts_with = "triton",
         help_heading = "Streams"
     )]
-    pub output: Option<PathBuf>,
+    pub output: Option<Target>,
 
     /// The model repository of Triton to write to: DIR/NAME/config.pbtxt and DIR/NAME/1/model.pt
     #[arg(long, value_name = "DIR", help_heading = "Triton")]
@@ -124,7 +130,7 @@ pub enum Backend {
 /// The kind of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Architecture {
-    /// Linear layers with ReLU between them
+    /// Linear layers with an activation between them: the deployed model's, else ReLU
     Mlp,
     /// LeNet-5, as for Speech Commands
     Lenet5,
@@ -192,6 +198,10 @@ pub struct Teaching {
     /// The deployed model: safetensors or TorchScript
     #[arg(long, value_name = "MODEL", required_unless_present = "targets", conflicts_with = "targets")]
     pub base: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model_options: ModelOptions,
 
     /// Recorded predictions of the rows, in place of the deployed model
     #[arg(long, value_name = "PREDICTIONS.npy")]

@@ -16,14 +16,17 @@ const LARGEST: usize = 256 << 20;
 /// Bytes of the random rows that are made beforehand for one input, where one request has less.
 const POOL: usize = 16 << 20;
 
+/// What the input of a model is called whose server names none, as the examples of MLServer have it.
+const UNNAMED: &str = "input-0";
+
 /// The most requests with random rows that differ.
 const DIFFERENT: usize = 256;
 
 /// Why a model cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueriesError {
-    /// The server names no input.
-    #[error("found a model without inputs, expected at least 1")]
+    /// The server names no input, and no rows say what it takes.
+    #[error("found a model whose server names no inputs, expected rows that are given")]
     NoInputs,
     /// A shape is given for an input that is not there.
     #[error("found a shape for input '{name}', expected one for {expected}")]
@@ -161,7 +164,7 @@ struct Input {
 
 impl Queries {
     /// Requests of so many rows for a model as its server describes it: with the rows that are given in
-    /// turn, or with random ones.
+    /// turn, or with random ones. If the server names no input, it is one as the rows that are given.
     ///
     /// Random numbers are uniform: floats from 0 to 1, whole ones from 0 to 127. They are made beforehand,
     /// for up to 256 requests, and then used again, so that making them takes no time while requests are
@@ -183,7 +186,11 @@ impl Queries {
             }
         }
         let inputs = match (&metadata.inputs[..], source) {
-            ([], _) => return Err(QueriesError::NoInputs),
+            ([], Source::Given(given)) => {
+                let input = TensorMetadata::of_rows(UNNAMED, &given.layout);
+                vec![Input::of(&input, rows, shapes, given)?]
+            }
+            ([], Source::Random(_)) => return Err(QueriesError::NoInputs),
             ([input], Source::Given(given)) => vec![Input::of(input, rows, shapes, given)?],
             (several, Source::Given(_)) => return Err(QueriesError::SeveralInputs { inputs: several.len() }),
             (inputs, Source::Random(seed)) => {
@@ -294,10 +301,12 @@ impl Input {
         let named = shapes.iter().find(|shape| shape.input.as_ref() == Some(&said.name));
         let given = named.or_else(|| shapes.iter().find(|shape| shape.input.is_none()));
         // A first dimension of any size is that of rows; a server that says nothing may have one, too.
-        let (batches, expected) = match &said.shape[..] {
-            [-1, row @ ..] => (true, row),
-            [] => (true, &[][..]),
-            row => (false, row),
+        // One of 1 may be that of a single row, and none of a row's own: as the rows that are given have it.
+        let (batches, expected) = match (&said.shape[..], given) {
+            ([-1, row @ ..], _) => (true, row),
+            ([], _) => (true, &[][..]),
+            ([1, row @ ..], Some(RowShape { shape, .. })) if fits(shape, row) => (rows == 1, row),
+            (row, _) => (false, row),
         };
         let row = match given {
             Some(RowShape { shape, .. }) if said.shape.is_empty() || fits(shape, expected) => shape.clone(),

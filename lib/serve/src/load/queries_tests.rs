@@ -85,9 +85,36 @@ fn shapes_that_the_server_leaves_open_are_given() {
 }
 
 #[test]
+fn a_model_that_names_no_input_is_sent_one_as_the_rows_that_are_given() {
+    let given = rows(Dtype::I16, &[2], &[1, 0, 2, 0, 3, 0, 4, 0]);
+    let request = Queries::new("", &model(&[]), 2, &[], Source::Given(given)).unwrap().request(0);
+    let [tensor] = &request.inputs[..] else { panic!("{request:?}") };
+    assert_eq!(
+        (&*tensor.name, tensor.datatype, &tensor.shape[..]),
+        ("input-0", Datatype::Int16, &[2, 2][..])
+    );
+    assert_eq!(*tensor.data.contiguous(), [1, 0, 2, 0, 3, 0, 4, 0]);
+}
+
+#[test]
+fn a_first_dimension_of_1_is_that_of_a_single_row_if_the_rows_that_are_given_have_none() {
+    let x = [input("x", Datatype::Uint8, &[1, 2])];
+    for shape in [&[2][..], &[1, 2]] {
+        let given = || Source::Given(rows(Dtype::U8, shape, &[1, 2, 3, 4]));
+        let queries = Queries::new("", &model(&x), 1, &[], given()).unwrap();
+        let tensors = [0, 1].map(|number| queries.request(number).inputs.remove(0));
+        assert_eq!(tensors.clone().map(|tensor| tensor.shape), [[1, 2], [1, 2]], "{shape:?}");
+        assert_eq!(tensors.map(|tensor| tensor.data.contiguous().to_vec()), [[1, 2], [3, 4]], "{shape:?}");
+        assert!(refused(&x, 2, &[], given()).contains("expected 1: input 'x' has no dimension for more"));
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_what_was_found_and_expected() {
     let x = |shape: &[i64]| [input("x", Datatype::Fp32, shape)];
-    assert!(refused(&[], 1, &[], Source::Random(0)).contains("found a model without inputs"));
+    assert!(
+        refused(&[], 1, &[], Source::Random(0)).contains("names no inputs, expected rows that are given")
+    );
     let error = refused(&x(&[-1, 3]), 1, &[shape(Some("z"), &[3])], Source::Random(0));
     assert_eq!(error, "found a shape for input 'z', expected one for x");
     let error = refused(&x(&[-1, -1]), 1, &[], Source::Random(0));

@@ -13,6 +13,7 @@ mod tensor;
 
 use std::collections::BTreeMap;
 
+use parm::npy::RowLayout;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use datatype::Datatype;
@@ -150,6 +151,15 @@ pub struct TensorMetadata {
     /// Its shape, the batch dimension included; −1: any size.
     #[serde(default, deserialize_with = "or_empty")]
     pub shape: Vec<i64>,
+}
+
+impl TensorMetadata {
+    /// An input of any number of rows like these, for a server that names none.
+    #[must_use]
+    pub fn of_rows(name: &str, rows: &RowLayout) -> Self {
+        let shape = std::iter::once(-1).chain(rows.shape.iter().map(|&axis| axis as i64)).collect();
+        Self { name: name.to_owned(), datatype: rows.dtype.into(), shape }
+    }
 }
 
 /// Reads null as nothing, since servers are free with what they leave out.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use parm::counted;
+use parm::{Activation, counted};
 use serde::{Deserialize, Serialize};
 
 use super::layer::{Convolution, Layer};
@@ -12,10 +12,13 @@ use super::layer::{Convolution, Layer};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "architecture", rename_all = "kebab-case")]
 pub enum Architecture {
-    /// Linear layers with ReLU between them.
+    /// Linear layers with an activation between them.
     Mlp {
         /// Widths, from the elements of a query to those of a prediction.
         layers: Vec<usize>,
+        /// The activation; files do not name ReLU.
+        #[serde(default, skip_serializing_if = "Activation::is_relu")]
+        activation: Activation,
     },
     /// LeNet-5 as for Speech Commands: two convolutions of 20 channels, each followed by max-pooling
     /// and ReLU, and linear layers over 1000 numbers.
@@ -95,7 +98,7 @@ impl Architecture {
     /// The layers, for rows of known or unknown shape, to `outputs` numbers.
     pub(super) fn layers(&self, query_shape: Option<&[usize]>, outputs: usize) -> Vec<Layer> {
         match self {
-            Self::Mlp { layers } => mlp(query_shape, layers),
+            Self::Mlp { layers, activation } => mlp(query_shape, layers, *activation),
             Self::Lenet5(image) => [images(query_shape, image.channels), lenet5(*image, outputs)].concat(),
             Self::Vgg11Bn(image) => [images(query_shape, image.channels), vgg11(*image, outputs)].concat(),
             Self::Resnet18(kind) => {
@@ -111,7 +114,7 @@ impl Architecture {
                     Self::EncoderMlp(_) => vec![inputs, inputs, outputs],
                     _ => vec![inputs, inputs, outputs, outputs],
                 };
-                mlp(query_shape, &layers)
+                mlp(query_shape, &layers, Activation::Relu)
             }
             Self::EncoderConv(coder) => {
                 let shape = query_shape.map(|shape| Layer::Shape(shape.into()));
@@ -138,7 +141,8 @@ impl Architecture {
     /// What checkpoints have to tell it by. Checkpoints of earlier versions have it, so it stays as it is.
     pub(crate) fn record(&self) -> String {
         match self {
-            Self::Mlp { layers } => format!("{layers:?}"),
+            Self::Mlp { layers, activation: Activation::Relu } => format!("{layers:?}"),
+            Self::Mlp { layers, activation } => format!("{layers:?} {activation}"),
             Self::Lenet5(image) => format!("lenet5 {image:?}"),
             Self::Vgg11Bn(image) => format!("vgg11-bn {image:?}"),
             Self::Resnet18(kind) => format!("resnet18 {kind:?}"),
@@ -153,7 +157,8 @@ impl Architecture {
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mlp { layers } => write!(f, "{layers:?}"),
+            Self::Mlp { layers, activation: Activation::Relu } => write!(f, "{layers:?}"),
+            Self::Mlp { layers, activation } => write!(f, "{layers:?} {activation}"),
             Self::Lenet5(image) => write!(f, "lenet5 ({image})"),
             Self::Vgg11Bn(image) => write!(f, "vgg11-bn ({image})"),
             Self::Resnet18(kind) => write!(f, "resnet18 ({kind})"),
@@ -229,12 +234,12 @@ fn batch_norm(name: &str, channels: usize) -> Layer {
 }
 
 /// `nn.0`, `nn.2`, …: an `nn.Sequential` whose odd places are the activations.
-fn mlp(query_shape: Option<&[usize]>, widths: &[usize]) -> Vec<Layer> {
+fn mlp(query_shape: Option<&[usize]>, widths: &[usize], activation: Activation) -> Vec<Layer> {
     // A query without axes has none to flatten.
     let flat = matches!(query_shape, Some([]));
     let mut layers = vec![if flat { Layer::Shape(vec![1]) } else { Layer::Flatten }];
     for (i, ends) in widths.windows(2).enumerate() {
-        layers.extend((i > 0).then_some(Layer::Relu));
+        layers.extend((i > 0).then_some(Layer::Activation(activation)));
         layers.push(linear(&format!("nn.{}", 2 * i), ends[0], ends[1]));
     }
     layers
@@ -245,10 +250,10 @@ fn lenet5(image: Image, outputs: usize) -> Vec<Layer> {
     for (name, from) in [("conv1", image.channels), ("conv2", LENET5_CHANNELS)] {
         let convolution = convolution(name, from, LENET5_CHANNELS, 5, 1);
         layers.push(Layer::Convolution(Convolution { padding: 0, bias: true, ..convolution }));
-        layers.extend([Layer::MaxPool { size: 2, stride: 2, padding: 0 }, Layer::Relu]);
+        layers.extend([Layer::MaxPool { size: 2, stride: 2, padding: 0 }, Layer::RELU]);
     }
     let fc1 = linear("fc1", image.features, 1000);
-    layers.extend([Layer::Flatten, fc1, Layer::Relu, linear("fc2", 1000, outputs)]);
+    layers.extend([Layer::Flatten, fc1, Layer::RELU, linear("fc2", 1000, outputs)]);
     layers
 }
 
@@ -262,7 +267,7 @@ fn vgg11(image: Image, outputs: usize) -> Vec<Layer> {
         } else {
             let convolution = convolution(&name(place), from, to, 3, 1);
             layers.push(Layer::Convolution(Convolution { bias: true, ..convolution }));
-            layers.extend([batch_norm(&name(place + 1), to), Layer::Relu]);
+            layers.extend([batch_norm(&name(place + 1), to), Layer::RELU]);
             (from, place) = (to, place + 3);
         }
     }
@@ -282,7 +287,7 @@ fn resnet(kind: Residual, blocks: &[usize], body: Body, expansion: usize, output
     let mut layers = vec![
         Layer::Convolution(convolution("conv1", kind.channels, STAGES[0], kernel, stride)),
         batch_norm("bn1", STAGES[0]),
-        Layer::Relu,
+        Layer::RELU,
     ];
     if kind.stem == Stem::Imagenet {
         layers.push(Layer::MaxPool { size: 3, stride: 2, padding: 1 });
@@ -312,7 +317,7 @@ fn basic(name: &str, from: usize, channels: usize, stride: i64) -> Vec<Layer> {
     vec![
         Layer::Convolution(convolution(&format!("{name}.conv1"), from, channels, 3, stride)),
         batch_norm(&format!("{name}.bn1"), channels),
-        Layer::Relu,
+        Layer::RELU,
         Layer::Convolution(convolution(&format!("{name}.conv2"), channels, channels, 3, 1)),
         batch_norm(&format!("{name}.bn2"), channels),
     ]
@@ -323,7 +328,7 @@ fn bottleneck(name: &str, from: usize, channels: usize, stride: i64) -> Vec<Laye
     let mut layers = Vec::new();
     let sizes = [(from, channels, 1, 1), (channels, channels, 3, stride), (channels, 4 * channels, 1, 1)];
     for (i, (from, to, kernel, stride)) in (1..).zip(sizes) {
-        layers.extend((i > 1).then_some(Layer::Relu));
+        layers.extend((i > 1).then_some(Layer::RELU));
         layers.push(Layer::Convolution(convolution(&format!("{name}.conv{i}"), from, to, kernel, stride)));
         layers.push(batch_norm(&format!("{name}.bn{i}"), to));
     }
@@ -337,7 +342,7 @@ fn encoder(coder: Coder) -> Vec<Layer> {
         let from = if i == 0 { coder.k } else { channels };
         let convolution = convolution(&format!("nn.{}", 2 * i), from, channels, 3, 1);
         let convolution = Convolution { padding: dilation, dilation, bias: true, ..convolution };
-        layers.extend([Layer::Convolution(convolution), Layer::Relu]);
+        layers.extend([Layer::Convolution(convolution), Layer::RELU]);
     }
     let last = convolution(&format!("nn.{}", 2 * DILATIONS.len()), channels, coder.r, 1, 1);
     layers.push(Layer::Convolution(Convolution { bias: true, ..last }));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parm::Activation;
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{self, Architecture, Coder, Image, Residual, Stem};
@@ -42,10 +43,12 @@ pub struct Training {
 /// A kind of network that can be built for any queries that suit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Linear layers with ReLU between them.
+    /// Linear layers with an activation between them.
     Mlp {
         /// Widths of the layers between the first and the last.
         hidden: Vec<usize>,
+        /// The activation.
+        activation: Activation,
     },
     /// LeNet-5, for images of at least 16×16.
     Lenet5,
@@ -123,7 +126,11 @@ impl Description {
         prediction_shape: &[usize],
     ) -> Result<Self, ShapeError> {
         let architecture = match family {
-            Family::Mlp { hidden } => return Ok(Self::mlp(query_shape, hidden, prediction_shape)),
+            Family::Mlp { hidden, activation } => {
+                let mut described = Self::mlp(query_shape, hidden, prediction_shape);
+                described.set_activation(*activation);
+                return Ok(described);
+            }
             Family::Lenet5 => Architecture::Lenet5(lenet5(family.image(query_shape)?)),
             Family::Vgg11 => Architecture::Vgg11Bn(vgg11(family.image(query_shape)?)),
             Family::Resnet18 => Architecture::Resnet18(resnet(family.image(query_shape)?)),
@@ -132,12 +139,13 @@ impl Description {
         Ok(Self::of(architecture, "logits", query_shape.into(), prediction_shape.into()))
     }
 
-    /// Describes an MLP between these shapes, whose outputs are logits.
+    /// Describes an MLP with ReLU between these shapes, whose outputs are logits.
     #[must_use]
     pub fn mlp(query_shape: &[usize], hidden: &[usize], prediction_shape: &[usize]) -> Self {
         let ends = [query_shape, prediction_shape].map(|shape| shape.iter().product());
         let layers = [&ends[..1], hidden, &ends[1..]].concat();
-        Self::of(Architecture::Mlp { layers }, "logits", query_shape.into(), prediction_shape.into())
+        let architecture = Architecture::Mlp { layers, activation: Activation::Relu };
+        Self::of(architecture, "logits", query_shape.into(), prediction_shape.into())
     }
 
     /// Describes an MLP that encodes groups `[k, row…]` as `[r, row…]`.
@@ -182,15 +190,22 @@ impl Description {
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         match &self.architecture {
-            Architecture::Mlp { layers } => {
+            Architecture::Mlp { layers, activation } => {
                 let hidden = layers.get(1..layers.len().saturating_sub(1)).unwrap_or_default();
-                Some(Family::Mlp { hidden: hidden.into() })
+                Some(Family::Mlp { hidden: hidden.into(), activation: *activation })
             }
             Architecture::Lenet5(_) => Some(Family::Lenet5),
             Architecture::Vgg11Bn(_) => Some(Family::Vgg11),
             Architecture::Resnet18(_) => Some(Family::Resnet18),
             Architecture::Resnet152(_) => Some(Family::Resnet152),
             Architecture::EncoderMlp(_) | Architecture::EncoderConv(_) | Architecture::DecoderMlp(_) => None,
+        }
+    }
+
+    /// Gives an MLP another activation; other networks stay.
+    pub(crate) fn set_activation(&mut self, new: Activation) {
+        if let Architecture::Mlp { activation, .. } = &mut self.architecture {
+            *activation = new;
         }
     }
 
@@ -205,7 +220,7 @@ impl Description {
         let sizes = [query.map_or(Some(1), size), size(prediction)];
         let fits = sizes.iter().all(Option::is_some)
             && match &self.architecture {
-                Architecture::Mlp { layers } => {
+                Architecture::Mlp { layers, .. } => {
                     let [first, .., last] = layers[..] else {
                         return Err((format!("layers {layers:?}"), "at least two widths".into()));
                     };

@@ -1,8 +1,9 @@
 //! Networks as TorchScript, for servers and programs that know nothing of this project.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::thread;
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
@@ -27,9 +28,30 @@ pub enum ExportError {
     /// libtorch refused to compute, or to write the program down.
     #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
     Torch(TchError),
+    /// A pipe that cannot be made or read.
+    #[error("a pipe: {0}")]
+    Pipe(#[from] io::Error),
     /// A file that cannot be written.
     #[error(transparent)]
     File(#[from] CheckpointError),
+}
+
+/// The file of a program, in memory. libtorch saves programs to a path alone, and ends the process if it
+/// cannot write there; a pipe is never full for long.
+fn bytes_of(program: &CModule) -> Result<Vec<u8>, ExportError> {
+    let (mut reader, writer) = io::pipe()?;
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let saved = program.save(format!("/proc/self/fd/{}", writer.as_raw_fd()));
+        // The end of the file.
+        drop(writer);
+        let bytes = reading.join().unwrap_or_else(|_| Err(io::Error::other("its reader panicked")));
+        saved?;
+        Ok(bytes?)
+    })
 }
 
 impl From<TchError> for ExportError {
@@ -39,13 +61,23 @@ impl From<TchError> for ExportError {
 }
 
 impl Network {
-    /// Writes the network as TorchScript: its method `forward` answers f4 queries `[rows, …]`, any
-    /// number of them, with `[rows, …]`, on the device that it is loaded to. The shape of a query is
-    /// needed if the network does not know it. Returns that shape.
+    /// Writes the network as TorchScript, as [`program`](Self::program). Returns the shape of a query.
     ///
     /// # Errors
     /// [`ExportError`], by kind.
     pub fn export(&self, path: &Path, query_shape: Option<&[usize]>) -> Result<Vec<usize>, ExportError> {
+        let (bytes, shape) = self.program(query_shape)?;
+        checkpoint::write_bytes(path, &bytes)?;
+        Ok(shape)
+    }
+
+    /// The network as a file of TorchScript: its method `forward` answers f4 queries `[rows, …]`, any
+    /// number of them, with `[rows, …]`, on the device that it is loaded to. The shape of a query is
+    /// needed if the network does not know it. Returns that shape, too.
+    ///
+    /// # Errors
+    /// [`ExportError`], by kind.
+    pub fn program(&self, query_shape: Option<&[usize]>) -> Result<(Vec<u8>, Vec<usize>), ExportError> {
         let shape = match (&self.description.query_shape, query_shape) {
             (None, None) => return Err(ExportError::UnknownShape),
             (Some(expected), Some(found)) if expected != found => {
@@ -56,12 +88,7 @@ impl Network {
             (None, Some(shape)) => shape.into(),
         };
         let program = tch::no_grad(|| self.trace(&shape))?;
-        checkpoint::write_beside(path, |temporary| {
-            let message = |error: TchError| io::Error::other(crate::one_line(&error.to_string()));
-            program.save(temporary).map_err(message)?;
-            File::open(temporary)?.sync_all()
-        })?;
-        Ok(shape)
+        Ok((bytes_of(&program)?, shape))
     }
 
     fn trace(&self, shape: &[usize]) -> Result<CModule, TchError> {
@@ -92,6 +119,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use parm::Activation;
+
     use super::*;
     use crate::network::{Description, Family};
     use crate::{Model, Session};
@@ -114,11 +143,13 @@ mod tests {
     #[test]
     fn every_network_answers_as_its_export_for_any_number_of_rows() {
         let folder = tempfile::tempdir().unwrap();
-        let of = |family, shape: &[usize]| Description::new(family, shape, &[5]).unwrap();
-        let mlp = Family::Mlp { hidden: vec![6, 4] };
+        let of = |family: &Family, shape: &[usize]| Description::new(family, shape, &[5]).unwrap();
+        let mlp = Family::Mlp { hidden: vec![6, 4], activation: Activation::Relu };
+        let activated =
+            Activation::ALL.map(|activation| of(&Family::Mlp { hidden: vec![6], activation }, &[4]));
         let mut scalar = Description::mlp(&[], &[3], &[]);
         scalar.output = "numbers".into();
-        for description in [
+        let others = [
             of(&mlp, &[2, 3, 4]),
             Description::mlp(&[7], &[], &[2, 3]),
             scalar,
@@ -131,7 +162,8 @@ mod tests {
             Description::encoder_conv(2, 1, &[3, 6, 7]).unwrap(),
             Description::encoder_conv(3, 2, &[6, 7]).unwrap(),
             Description::decoder_mlp(3, 2, &[4]),
-        ] {
+        ];
+        for description in activated.into_iter().chain(others) {
             let name = description.architecture.to_string();
             let network = random(description);
             let shape = network.description().query_shape.clone().unwrap();

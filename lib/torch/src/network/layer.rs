@@ -1,5 +1,6 @@
 //! What networks are made of: layers that say which tensors they need and apply them.
 
+use parm::Activation;
 use tch::{TchError, Tensor};
 
 use crate::memory::{channels_last, prefers_channels_last};
@@ -92,7 +93,7 @@ impl Needs {
                 Layer::Shape(_)
                 | Layer::Images(_)
                 | Layer::Flatten
-                | Layer::Relu
+                | Layer::Activation(_)
                 | Layer::MaxPool { .. }
                 | Layer::AveragePool => {}
             }
@@ -109,7 +110,7 @@ pub(crate) enum Layer {
     Images(usize),
     /// Makes one axis of all but the first.
     Flatten,
-    Relu,
+    Activation(Activation),
     Linear {
         name: String,
         from: usize,
@@ -194,6 +195,8 @@ pub(crate) fn apply(
 }
 
 impl Layer {
+    pub(crate) const RELU: Self = Self::Activation(Activation::Relu);
+
     fn apply(&self, rows: Tensor, supply: &mut Supply<'_>, mode: Mode) -> Result<Tensor, TchError> {
         match self {
             Self::Shape(shape) => reshape(rows, shape),
@@ -202,7 +205,7 @@ impl Layer {
                 _ => Err(TchError::Shape(format!("expected images [{channels}, height, width]"))),
             },
             Self::Flatten => rows.f_flatten(1, -1),
-            Self::Relu => rows.f_relu(),
+            Self::Activation(activation) => apply_activation(*activation, &rows),
             Self::Linear { .. } => {
                 let [weight, bias] = [supply.like(&rows)?, supply.like(&rows)?];
                 rows.f_linear(&weight, Some(bias))
@@ -238,6 +241,17 @@ impl Layer {
                 _ => Err(TchError::Shape("expected slots of images or of planes".into())),
             },
         }
+    }
+}
+
+fn apply_activation(activation: Activation, rows: &Tensor) -> Result<Tensor, TchError> {
+    match activation {
+        Activation::Relu => rows.f_relu(),
+        Activation::Gelu => rows.f_gelu("none"),
+        Activation::Tanh => rows.f_tanh(),
+        Activation::Sigmoid => rows.f_sigmoid(),
+        Activation::Silu => rows.f_silu(),
+        Activation::LeakyRelu => rows.f_leaky_relu(),
     }
 }
 

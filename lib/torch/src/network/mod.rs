@@ -9,6 +9,7 @@ mod widen;
 
 use std::path::Path;
 
+use parm::Activation;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
@@ -56,6 +57,8 @@ pub struct Network {
     parameters: Vec<Tensor>,
     /// Views of the buffers.
     buffers: Vec<Tensor>,
+    /// Its file did not say the activation, and nobody else: it is taken to be ReLU.
+    assumes_relu: bool,
 }
 
 impl Network {
@@ -101,20 +104,33 @@ impl Network {
         let weights = weights.copy(device)?;
         let parameters = views(&weights.parameters, &needs.parameters, true)?;
         let buffers = views(&weights.buffers, &needs.buffers, false)?;
-        Ok(Self { description, layers, needs, weights, parameters, buffers })
+        Ok(Self { description, layers, needs, weights, parameters, buffers, assumes_relu: false })
     }
 
-    /// Reads a model file, of this project or a state dict from elsewhere.
+    /// Reads a model file, of this project or a state dict from elsewhere. The activation is that of an MLP
+    /// whose file does not say it.
     ///
     /// # Errors
     /// [`CheckpointError`], by kind.
-    pub fn load(path: &Path, device: crate::Device) -> Result<Self, CheckpointError> {
-        let mut file = Checkpoint::read(path)?;
+    pub fn load(
+        path: &Path,
+        device: crate::Device,
+        activation: Option<Activation>,
+    ) -> Result<Self, CheckpointError> {
+        let mut file = Checkpoint::read(path, activation)?;
         let weights = file.take_weights()?;
-        Self::new(file.description, &weights, device.0).map_err(|error| CheckpointError::Malformed {
-            path: path.into(),
-            found: format!("parameters that cannot be used ({})", crate::one_line(&error.to_string())),
-        })
+        let network =
+            Self::new(file.description, &weights, device.0).map_err(|error| CheckpointError::Malformed {
+                path: path.into(),
+                found: format!("parameters that cannot be used ({})", crate::one_line(&error.to_string())),
+            })?;
+        Ok(Self { assumes_relu: file.assumes_relu, ..network })
+    }
+
+    /// Whether its activation is taken to be ReLU, since neither its file nor the caller said it.
+    #[must_use]
+    pub fn assumes_relu(&self) -> bool {
+        self.assumes_relu
     }
 
     /// Writes a model file.

@@ -3,11 +3,16 @@
 //! The rule: `num_batches_tracked` is left out; prefixes that all names share and that only wrappers
 //! give (`module.` and the like) are stripped; `linear` and `shortcut`, as ResNets for CIFAR call
 //! them, are `fc` and `downsample`. What has `layer1.0.conv1` is a ResNet, of 152 layers if it has
-//! `layer1.0.conv3`; `conv1` and `fc1` make LeNet-5, `features.0` and `fc1` VGG-11; nothing but
-//! weights of two axes and biases make an MLP, its layers in the natural order of their names. Then
-//! every tensor must be one of the network's, and none may be missing.
+//! `layer1.0.conv3`; `conv1` and `fc1` make LeNet-5, `features.0` and `fc1` VGG-11; mostly weights of
+//! two axes and biases make an MLP. Then every tensor must be one of the network's, and none may be missing.
+//!
+//! The layers of an MLP whose names differ in their numbers alone stand in the order of these. Else the
+//! widths must settle the order: each layer takes what the one before it gives. If more than one order is
+//! left, the MLP is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use parm::Activation;
 
 use super::architecture::{Architecture, Image, Residual, Stem};
 use super::description::Description;
@@ -24,6 +29,9 @@ const COUNTER: &str = "num_batches_tracked";
 
 /// How many differences an error lists.
 const LISTED: usize = 4;
+
+/// How many layers are tried in the search for an order.
+const MAX_TRIES: usize = 100_000;
 
 /// The network that a state dict is of.
 #[derive(Debug)]
@@ -44,12 +52,16 @@ pub(crate) struct Misfit {
 type Found<'a> = (&'a str, &'a [usize]);
 
 impl StateDict {
-    /// Finds the network of tensors with these names and shapes.
-    pub(crate) fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Self, Misfit> {
+    /// Finds the network of tensors with these names and shapes. `shared` has the tensors that are others
+    /// under a second name: name and name of the other.
+    pub(crate) fn recognise(
+        shapes: &BTreeMap<String, Vec<usize>>,
+        shared: &BTreeMap<String, String>,
+    ) -> Result<Self, Misfit> {
         let mut tensors = own_names(shapes);
         let description = match of_images(&tensors) {
             Some(description) => description,
-            None => of_mlp(&mut tensors).ok_or_else(|| Misfit {
+            None => of_mlp(&mut tensors, shared)?.ok_or_else(|| Misfit {
                 found: match shapes.len() {
                     0 => "safetensors without tensors".into(),
                     _ => format!("tensors {}", list(shapes.keys().cloned())),
@@ -71,7 +83,10 @@ impl StateDict {
                 None => differences.push(format!("no {name} of {expected:?}")),
             }
         }
-        differences.extend(tensors.values().map(|(theirs, _)| format!("{theirs}, which has no place")));
+        // What is too much comes first: it says most of what the file is.
+        let surplus =
+            tensors.values().map(|(theirs, shape)| format!("{theirs} of {shape:?}, which has no place"));
+        differences = surplus.chain(differences).collect();
         if differences.is_empty() {
             return Ok(Self { description, names });
         }
@@ -136,31 +151,134 @@ fn of_images(tensors: &BTreeMap<String, Found<'_>>) -> Option<Description> {
     Some(describe(architecture, axis(last, 0)))
 }
 
-/// An MLP; its tensors get the names that they have here.
-fn of_mlp(tensors: &mut BTreeMap<String, Found<'_>>) -> Option<Description> {
-    let mut layers = BTreeSet::new();
-    for (name, (_, shape)) in tensors.iter() {
+/// An MLP; its tensors get the names that they have here. None if most tensors are not an MLP's.
+fn of_mlp(
+    tensors: &mut BTreeMap<String, Found<'_>>,
+    shared: &BTreeMap<String, String>,
+) -> Result<Option<Description>, Misfit> {
+    let mut layers: BTreeMap<&str, Linear<'_>> = BTreeMap::new();
+    let mut odd = 0;
+    for (name, (theirs, shape)) in tensors.iter() {
         let (layer, what) = name.rsplit_once('.').unwrap_or(("", name));
-        match (what, shape.len()) {
-            ("weight", 2) | ("bias", 1) => layers.insert((natural(layer), layer.to_owned())),
-            _ => return None,
-        };
-    }
-    let (mut widths, mut named) = (Vec::new(), BTreeMap::new());
-    for (i, (_, layer)) in layers.iter().enumerate() {
-        for what in ["weight", "bias"] {
-            let name = if layer.is_empty() { what.into() } else { format!("{layer}.{what}") };
-            let Some(found) = tensors.get(&name) else { continue };
-            if let ("weight", [to, from]) = (what, found.1) {
-                widths.extend(widths.is_empty().then_some(*from));
-                widths.push(*to);
-            }
-            named.insert(format!("nn.{}.{what}", 2 * i), *found);
+        if !matches!((what, shape.len()), ("weight", 2) | ("bias", 1)) {
+            odd += 1;
+            continue;
+        }
+        let layer = layers.entry(layer).or_insert_with(|| Linear::new(layer));
+        if let &[to, from] = *shape {
+            layer.ends = Some([from, to]);
+            layer.weight = shared.get(*theirs).map_or(theirs, String::as_str);
         }
     }
-    let last = *widths.last()?;
-    *tensors = named;
-    Some(describe(Architecture::Mlp { layers: widths }, last))
+    let layers: Vec<Linear<'_>> = layers.into_values().collect();
+    if layers.iter().all(|layer| layer.ends.is_none()) || odd > tensors.len() / 2 {
+        return Ok(None);
+    }
+    let order = Order::of(&layers)?;
+    let (mut widths, mut named) = (Vec::new(), Vec::new());
+    for (i, &at) in order.iter().enumerate() {
+        let Linear { name, ends, .. } = &layers[at];
+        for what in ["weight", "bias"] {
+            let theirs = if name.is_empty() { what.into() } else { format!("{name}.{what}") };
+            named.extend(tensors.get(&theirs).map(|&found| (theirs, format!("nn.{}.{what}", 2 * i), found)));
+        }
+        if let Some([from, to]) = *ends {
+            widths.extend(widths.is_empty().then_some(from));
+            widths.push(to);
+        }
+    }
+    // The others keep their names, and have no place.
+    for (theirs, ..) in &named {
+        tensors.remove(theirs);
+    }
+    tensors.extend(named.into_iter().map(|(_, ours, found)| (ours, found)));
+    let Some(&last) = widths.last() else { return Ok(None) };
+    Ok(Some(describe(Architecture::Mlp { layers: widths, activation: Activation::default() }, last)))
+}
+
+/// A linear layer of a file.
+struct Linear<'a> {
+    name: &'a str,
+    /// Its name by texts and numbers.
+    natural: Vec<(String, u64)>,
+    /// Inputs and outputs, if it has a weight.
+    ends: Option<[usize; 2]>,
+    /// The tensor that is its weight: layers that share it are one.
+    weight: &'a str,
+}
+
+impl<'a> Linear<'a> {
+    fn new(name: &'a str) -> Self {
+        Self { name, natural: natural(name), ends: None, weight: "" }
+    }
+
+    /// Whether the name of this layer says that it comes before another: by its numbers, if the names differ
+    /// in these alone. Layers that are one have no order, which is like having one.
+    fn is_before(&self, other: &Self) -> bool {
+        let texts = |of: &Self| of.natural.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>();
+        let one = !self.weight.is_empty() && self.weight == other.weight;
+        (one || texts(self) == texts(other)) && self.natural < other.natural
+    }
+}
+
+/// The search for the orders in which each layer takes what the one before it gives.
+struct Order<'a> {
+    layers: &'a [Linear<'a>],
+    path: Vec<usize>,
+    /// The orders that were found: two are too many.
+    found: Vec<Vec<usize>>,
+    tries: usize,
+}
+
+impl<'a> Order<'a> {
+    /// The one order of these layers. If there is none, the natural order of their names, in which they do
+    /// not fit each other.
+    fn of(layers: &'a [Linear<'a>]) -> Result<Vec<usize>, Misfit> {
+        let mut natural: Vec<usize> = (0..layers.len()).collect();
+        natural.sort_by(|&a, &b| layers[a].natural.cmp(&layers[b].natural));
+        // Names that differ in their numbers alone settle it.
+        if natural.windows(2).all(|pair| layers[pair[0]].is_before(&layers[pair[1]])) {
+            return Ok(natural);
+        }
+        let mut search = Self { layers, path: Vec::new(), found: Vec::new(), tries: 0 };
+        search.go_on();
+        match &search.found[..] {
+            [] if search.tries < MAX_TRIES => Ok(natural),
+            [one] if search.tries < MAX_TRIES => Ok(one.clone()),
+            _ => Err(Misfit {
+                found: format!(
+                    "layers {}, whose order neither their names nor their widths settle",
+                    list(layers.iter().map(|layer| layer.name.to_owned()))
+                ),
+                expected: "the parameters of an MLP whose names count up (fc1, fc2, …)".into(),
+            }),
+        }
+    }
+
+    fn go_on(&mut self) {
+        if self.path.len() == self.layers.len() {
+            self.found.push(self.path.clone());
+        }
+        for next in 0..self.layers.len() {
+            self.tries += 1;
+            if self.tries >= MAX_TRIES || self.found.len() > 1 {
+                return;
+            }
+            let layer = &self.layers[next];
+            let last = self.path.last().and_then(|&last| self.layers[last].ends);
+            let fits = match (last, layer.ends) {
+                (Some([_, gives]), Some([takes, _])) => gives == takes,
+                (None, Some(_)) => self.path.is_empty(),
+                (_, None) => false,
+            };
+            let earlier = |at: usize| self.layers[at].is_before(layer) && !self.path.contains(&at);
+            if fits && !self.path.contains(&next) && !(0..self.layers.len()).any(earlier) {
+                self.path.push(next);
+                self.go_on();
+                self.path.pop();
+            }
+        }
+    }
 }
 
 fn describe(architecture: Architecture, outputs: usize) -> Description {
@@ -197,8 +315,25 @@ mod tests {
     use super::*;
     use crate::network::{Family, Network};
 
+    fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<StateDict, Misfit> {
+        StateDict::recognise(shapes, &BTreeMap::new())
+    }
+
     fn shapes(tensors: &[(&str, &[usize])]) -> BTreeMap<String, Vec<usize>> {
         tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect()
+    }
+
+    fn widths(layers: &[usize]) -> Architecture {
+        Architecture::Mlp { layers: layers.into(), activation: Activation::Relu }
+    }
+
+    /// The tensors of linear layers of these names and widths, in this order.
+    fn linear(names: &[&str], widths: &[usize]) -> BTreeMap<String, Vec<usize>> {
+        let layers = names.iter().zip(widths.windows(2));
+        let tensors = |(name, ends): (&&str, &[usize])| {
+            [(format!("{name}.weight"), vec![ends[1], ends[0]]), (format!("{name}.bias"), vec![ends[1]])]
+        };
+        layers.flat_map(tensors).collect()
     }
 
     /// The tensors of one of this project's own networks.
@@ -210,7 +345,7 @@ mod tests {
 
     #[test]
     fn networks_are_known_by_their_own_names() {
-        let mlp = Family::Mlp { hidden: vec![5; 11] };
+        let mlp = Family::Mlp { hidden: vec![5; 11], activation: Activation::Relu };
         for (family, query) in [
             (mlp, &[2, 3][..]),
             (Family::Lenet5, &[1, 161, 101]),
@@ -220,7 +355,7 @@ mod tests {
             (Family::Resnet152, &[3, 224, 224]),
         ] {
             let described = Description::new(&family, query, &[7]).unwrap();
-            let state = StateDict::recognise(&own(&family, query)).unwrap();
+            let state = recognise(&own(&family, query)).unwrap();
             assert_eq!(state.description.architecture, described.architecture);
             assert_eq!((state.description.query_shape, state.description.prediction_shape), (None, vec![7]));
             assert!(state.names.iter().all(|(ours, theirs)| ours == theirs));
@@ -235,7 +370,7 @@ mod tests {
             tensors.insert(format!("module._orig_mod.{name}"), shape);
         }
         tensors.insert("module._orig_mod.bn1.num_batches_tracked".into(), vec![]);
-        let state = StateDict::recognise(&tensors).unwrap();
+        let state = recognise(&tensors).unwrap();
         let theirs =
             |ours: &str| state.names.iter().find(|(name, _)| name == ours).map(|(_, theirs)| &**theirs);
         assert_eq!(theirs("fc.bias"), Some("module._orig_mod.linear.bias"));
@@ -256,12 +391,56 @@ mod tests {
                 tensors.insert(format!("{name}.weight"), vec![ends[1], ends[0]]);
                 tensors.insert(format!("{name}.bias"), vec![ends[1]]);
             }
-            let state = StateDict::recognise(&tensors).unwrap();
-            assert_eq!(state.description.architecture, Architecture::Mlp { layers: vec![4, 3, 6, 2] });
+            let state = recognise(&tensors).unwrap();
+            assert_eq!(state.description.architecture, widths(&[4, 3, 6, 2]));
             assert_eq!(state.names[4], ("nn.4.weight".into(), format!("{}.weight", names[2])));
         }
-        let single = StateDict::recognise(&shapes(&[("weight", &[2, 3]), ("bias", &[2])])).unwrap();
-        assert_eq!(single.description.architecture, Architecture::Mlp { layers: vec![3, 2] });
+        let single = recognise(&shapes(&[("weight", &[2, 3]), ("bias", &[2])])).unwrap();
+        assert_eq!(single.description.architecture, widths(&[3, 2]));
+    }
+
+    #[test]
+    fn widths_settle_the_order_of_layers_whose_names_do_not() {
+        for (names, ends) in [
+            (&["hidden", "classifier"][..], &[20, 16, 4][..]),
+            (&["input", "hidden", "output"], &[20, 16, 12, 4]),
+            (&["layer_in", "layer_hidden", "layer_out"], &[20, 16, 12, 4]),
+            (&["features.0", "features.2", "classifier"], &[20, 16, 16, 4]),
+            (&["z.0", "z.2", "a.0", "a.2"], &[8, 4, 2, 4, 8]),
+            // A cycle begins where its first layer by number is.
+            (&["fc1", "fc2", "fc3"], &[4, 4, 4, 4]),
+        ] {
+            let state = recognise(&linear(names, ends)).unwrap();
+            assert_eq!(state.description.architecture, widths(ends), "{names:?}");
+            for (i, name) in names.iter().enumerate() {
+                let pair = (format!("nn.{}.weight", 2 * i), format!("{name}.weight"));
+                assert!(state.names.contains(&pair), "{names:?}: {:?}", state.names);
+            }
+        }
+        for (names, ends) in [
+            (&["first", "second"][..], &[4, 4, 4][..]),
+            (&["out", "in", "hidden"], &[4, 8, 4, 8]),
+            (&["actor.0", "actor.2", "critic.0", "critic.2"], &[4, 4, 4, 4, 4]),
+        ] {
+            let misfit = recognise(&linear(names, ends)).unwrap_err();
+            assert!(misfit.found.contains("order neither their names nor their widths settle"), "{misfit:?}");
+            assert!(misfit.expected.contains("fc1, fc2"), "{misfit:?}");
+        }
+        // So many layers of one width that no search can try them all.
+        let names: Vec<String> = ('a'..='z').map(|name| name.to_string()).collect();
+        let mut many = linear(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[4; 27]);
+        many.extend(linear(&["end"], &[5, 6]));
+        assert!(recognise(&many).unwrap_err().found.contains("neither"));
+    }
+
+    #[test]
+    fn layers_that_share_their_tensors_are_followed_in_any_of_their_equal_orders() {
+        let tensors = linear(&["a", "b", "c"], &[8, 8, 8, 3]);
+        assert!(recognise(&tensors).unwrap_err().found.contains("neither"));
+        let shared = [("b.weight", "a.weight"), ("b.bias", "a.bias")];
+        let shared = shared.map(|(name, one)| (name.to_owned(), one.to_owned())).into();
+        let state = StateDict::recognise(&tensors, &shared).unwrap();
+        assert_eq!(state.description.architecture, widths(&[8, 8, 8, 3]));
     }
 
     #[test]
@@ -286,26 +465,34 @@ mod tests {
             ),
             (without("conv2.bias"), "no conv2.bias of [20]", "lenet5"),
             (without("fc2.weight"), "fc2.bias of [7] in place of [1]", "lenet5"),
-            (many, "extra3, which has no place and 5 more", "lenet5"),
+            (
+                linear(&["0", "2"], &[4, 3, 2])
+                    .into_iter()
+                    .chain(shapes(&[("1.running_mean", &[3])]))
+                    .collect(),
+                "1.running_mean of [3], which has no place",
+                "an MLP of widths [4, 3, 2]",
+            ),
+            (many, "extra3 of [1], which has no place and 5 more", "lenet5"),
         ];
         for (tensors, found, expected) in cases {
-            let misfit = StateDict::recognise(&tensors).unwrap_err();
+            let misfit = recognise(&tensors).unwrap_err();
             assert!(misfit.found.contains(found) && misfit.expected.contains(expected), "{misfit:?}");
         }
         let mut both = own(&Family::Resnet18, &[3, 32, 32]);
         both.insert("linear.bias".into(), vec![7]);
-        let misfit = StateDict::recognise(&both).unwrap_err();
-        assert_eq!(misfit.found, "linear.bias, which has no place");
+        let misfit = recognise(&both).unwrap_err();
+        assert_eq!(misfit.found, "linear.bias of [7], which has no place");
         // ResNet-34 has more blocks than ResNet-18.
         let mut deeper = own(&Family::Resnet18, &[3, 224, 224]);
         deeper.insert("layer1.2.conv1.weight".into(), vec![64, 64, 3, 3]);
-        let misfit = StateDict::recognise(&deeper).unwrap_err();
-        assert_eq!(misfit.found, "layer1.2.conv1.weight, which has no place");
+        let misfit = recognise(&deeper).unwrap_err();
+        assert_eq!(misfit.found, "layer1.2.conv1.weight of [64, 64, 3, 3], which has no place");
     }
 
     #[test]
     fn a_network_of_unknown_size_refuses_rows_that_are_no_images_of_its_channels() {
-        let state = StateDict::recognise(&own(&Family::Resnet18, &[3, 32, 32])).unwrap();
+        let state = recognise(&own(&Family::Resnet18, &[3, 32, 32])).unwrap();
         let network = Network::random(state.description, [0; 32], tch::Device::Cpu).unwrap();
         let answer =
             |size: &[i64]| network.predict(&tch::Tensor::zeros(size, (tch::Kind::Float, tch::Device::Cpu)));

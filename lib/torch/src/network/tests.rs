@@ -191,7 +191,7 @@ fn descriptions_that_do_not_fit_themselves_are_refused() {
         wrong(&|description| description.prediction_shape = vec![0]);
         wrong(&|description| description.prediction_shape = vec![usize::MAX, 2]);
         wrong(&|description| match &mut description.architecture {
-            Architecture::Mlp { layers } => layers[1] = 0,
+            Architecture::Mlp { layers, .. } => layers[1] = 0,
             Architecture::Lenet5(image) | Architecture::Vgg11Bn(image) => image.features += 1,
             Architecture::Resnet18(kind) | Architecture::Resnet152(kind) => kind.stages = 5,
             Architecture::EncoderMlp(coder)

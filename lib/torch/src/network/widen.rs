@@ -18,12 +18,15 @@ impl Network {
     /// # Errors
     /// libtorch's.
     pub fn widened(&self, times: usize, seed: u64) -> Result<Option<Self>, TchError> {
-        let Architecture::Mlp { layers } = &self.description.architecture else { return Ok(None) };
+        let Architecture::Mlp { layers, activation } = &self.description.architecture else {
+            return Ok(None);
+        };
+        let activation = *activation;
         let last = layers.len().saturating_sub(1);
         let wider = |(at, &width): (usize, &usize)| if at == 0 || at == last { width } else { width * times };
         let layers: Vec<usize> = layers.iter().enumerate().map(wider).collect();
-        let description =
-            Description { architecture: Architecture::Mlp { layers }, ..self.description.clone() };
+        let architecture = Architecture::Mlp { layers, activation };
+        let description = Description { architecture, ..self.description.clone() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let device = self.weights.parameters.device();
         let mut parts = Vec::new();
@@ -50,12 +53,16 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use parm::Activation;
+
     use super::*;
-    use crate::network::Mode;
+    use crate::network::{Family, Mode};
 
     #[test]
     fn a_wider_network_predicts_nearly_the_same() {
-        let description = Description::mlp(&[3, 2], &[5, 4], &[3]);
+        // Not ReLU, for which the halves of a unit would add up to it as well.
+        let tanh = Family::Mlp { hidden: vec![5, 4], activation: Activation::Tanh };
+        let description = Description::new(&tanh, &[3, 2], &[3]).unwrap();
         let device = tch::Device::Cpu;
         let mut network = Network::random(description, [1; 32], device).unwrap();
         // Far from 0, so that there is something to lose.
@@ -64,7 +71,8 @@ mod tests {
         network = Network::new(network.description.clone(), &weights, device).unwrap();
         let queries = Tensor::arange(60, (Kind::Float, device)).view([10, 3, 2]) / 60.0;
         let wide = network.widened(4, 7).unwrap().unwrap();
-        assert_eq!(wide.description.architecture, Architecture::Mlp { layers: vec![6, 20, 16, 3] });
+        let expected = Architecture::Mlp { layers: vec![6, 20, 16, 3], activation: Activation::Tanh };
+        assert_eq!(wide.description.architecture, expected);
         let [narrow, wide] = [&network, &wide].map(|of| of.forward(&queries, Mode::Evaluate).unwrap());
         let (error, size) = ((&narrow - &wide).abs().max(), narrow.abs().max());
         assert!(error.double_value(&[]) < 0.15 * size.double_value(&[]), "{error} of {size}");

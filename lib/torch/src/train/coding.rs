@@ -112,10 +112,12 @@ pub struct CodeScores {
     /// Accuracy of the reconstructions; none without labels.
     pub degraded: Option<f64>,
     /// Share of reconstructions with the deployed model's own top-1; none without validation rows,
-    /// and for boxes.
+    /// for boxes, and for predictions of one number.
     pub agreement: Option<f64>,
     /// How well the reconstructions fit; only of boxes.
     pub fit: Option<Fit>,
+    /// R² of the reconstructions; only of predictions of one number.
+    pub determination: Option<f64>,
     /// Reconstructions that were scored.
     pub reconstructions: u64,
 }
@@ -188,6 +190,7 @@ impl<'a> Coding<'a> {
             degraded: counts.accuracy(),
             agreement: counts.agreement(),
             fit: counts.fit(),
+            determination: counts.determination(),
             reconstructions: counts.rows(),
         })
     }

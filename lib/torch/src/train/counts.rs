@@ -66,6 +66,37 @@ pub struct Fit {
     pub three_quarters: f64,
 }
 
+/// Sums of values and of their reconstructions, of predictions that are one number each.
+#[derive(Default)]
+struct Values {
+    /// The first value, which is taken from each: values far from 0 would leave their squares no digits for
+    /// their differences.
+    origin: Option<Tensor>,
+    sum: Option<Tensor>,
+    squares: Option<Tensor>,
+    errors: Option<Tensor>,
+}
+
+impl Values {
+    fn count(&mut self, predictions: &Tensor, own: &Tensor) -> Result<(), TchError> {
+        let own = own.f_detach()?.f_to_kind(Kind::Double)?;
+        let origin = self.origin.get_or_insert(own.f_get(0)?);
+        let values = own.f_sub(origin)?;
+        let errors = predictions.f_to_kind(Kind::Double)?.f_sub(&own)?;
+        add(&mut self.sum, &values.f_sum(Kind::Double)?)?;
+        add(&mut self.squares, &values.f_square()?.f_sum(Kind::Double)?)?;
+        add(&mut self.errors, &errors.f_square()?.f_sum(Kind::Double)?)
+    }
+
+    /// 1 − Σ(ŷ − y)²/Σ(y − mean)², of so many values; none if these are all the same.
+    fn determination(&self, rows: u64) -> Option<f64> {
+        let [sum, squares, errors] =
+            [&self.sum, &self.squares, &self.errors].map(|sum| sum.as_ref().map(read));
+        let scatter = squares? - sum? * sum? / rows as f64;
+        (scatter > 0.0).then_some(1.0 - errors? / scatter)
+    }
+}
+
 /// Sums over rows.
 #[derive(Default)]
 pub(super) struct Counts {
@@ -74,6 +105,7 @@ pub(super) struct Counts {
     right: Option<Tensor>,
     available: Option<Tensor>,
     fit: [Option<Tensor>; 3],
+    values: Option<Values>,
     rows: u64,
     losses: u64,
 }
@@ -99,6 +131,8 @@ impl Counts {
             None => {}
         }
         match own {
+            // One number is its own top-1, whatever it is.
+            Some(own) if own.size()[1] == 1 => self.values.get_or_insert_default().count(predictions, own),
             Some(own) => add(&mut self.agreed, &equal(&top1(predictions)?, &top1(own)?)?),
             None => Ok(()),
         }
@@ -146,6 +180,11 @@ impl Counts {
     pub(super) fn fit(&self) -> Option<Fit> {
         let [mean, half, three_quarters] = [0, 1, 2].map(|i| self.share(self.fit[i].as_ref()));
         Some(Fit { mean: mean?, half: half?, three_quarters: three_quarters? })
+    }
+
+    /// R² of reconstructions that are one number each.
+    pub(super) fn determination(&self) -> Option<f64> {
+        self.values.as_ref()?.determination(self.rows)
     }
 
     fn share(&self, sum: Option<&Tensor>) -> Option<f64> {
@@ -220,6 +259,19 @@ mod tests {
         assert!((fit.mean - (1.0 + 1.0 / 3.0 + 0.8) / 5.0).abs() < 1e-6, "{fit:?}");
         assert_eq!((fit.half, fit.three_quarters), (0.4, 0.4));
         assert_eq!((counts.rows(), counts.accuracy()), (5, None));
+    }
+
+    #[test]
+    fn predictions_of_one_number_are_scored_by_their_r2_and_agree_in_nothing() {
+        let column = |values: &[f32]| Tensor::from_slice(values).view([-1, 1]);
+        let mut counts = Counts::default();
+        // In blocks, and far from 0.
+        counts.count(&column(&[1001.0, 1001.0]), Some(&column(&[1000.0, 1002.0])), None).unwrap();
+        counts.count(&column(&[1004.0, 1006.0]), Some(&column(&[1004.0, 1006.0])), None).unwrap();
+        assert_eq!((counts.agreement(), counts.determination()), (None, Some(1.0 - 2.0 / 20.0)));
+        let mut same = Counts::default();
+        same.count(&column(&[1.0, 2.0]), Some(&column(&[3.0, 3.0])), None).unwrap();
+        assert_eq!(same.determination(), None, "no values scatter");
     }
 
     #[test]

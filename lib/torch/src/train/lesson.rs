@@ -232,6 +232,7 @@ fn line(epoch: u32, train_loss: f64, counts: &Counts, lr: f64, seconds: f64) -> 
         agreement,
         degraded: counts.accuracy().filter(|_| agreement.is_some()),
         iou: counts.fit().map(|fit| fit.mean),
+        determination: counts.determination(),
         lr,
         seconds,
     }

@@ -168,6 +168,9 @@ pub struct Epoch {
     /// The mean intersection over union of boxes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iou: Option<f64>,
+    /// Parity: R² of reconstructions that are one number each.
+    #[serde(rename = "R2", default, skip_serializing_if = "Option::is_none")]
+    pub determination: Option<f64>,
     /// The learning rate.
     pub lr: f64,
     /// What the epoch took, in seconds.
@@ -175,10 +178,10 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// What the best epoch is chosen by: agreement, else accuracy, else the mean IoU.
+    /// What the best epoch is chosen by: agreement, else accuracy, else the mean IoU, else R².
     #[must_use]
     pub fn score(&self) -> Option<f64> {
-        self.agreement.or(self.accuracy).or(self.iou)
+        self.agreement.or(self.accuracy).or(self.iou).or(self.determination)
     }
 }
 

@@ -1,0 +1,213 @@
+//! Files that are no model of a kind that can be loaded: what they are, and what to do with them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use zip::ZipArchive;
+
+/// Bytes at the beginning of a file by which its kind is told.
+const HEAD: usize = 512;
+
+/// What checkpoints call the state dict of their model.
+const KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model_state", "model", "net", "module"];
+
+/// The most bytes of a pickle that are searched for names.
+const MAX_PICKLE: u64 = 1 << 20;
+
+/// What a file is, and how a model that can be loaded is made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    pub(crate) found: &'static str,
+    pub(crate) hint: String,
+}
+
+/// What a file is; none if it may be TorchScript or safetensors, or is nothing that is known.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
+    let mut file = File::open(path)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+    let name = path.display().to_string();
+    let stem = path.with_extension("");
+    let [script, tensors] = ["pt", "safetensors"].map(|kind| stem.with_extension(kind).display().to_string());
+    let of = |found, hint: String| Some(Foreign { found, hint });
+    let pickle = |bytes: &[u8]| {
+        let save =
+            |what: &str| format!("from safetensors.torch import save_file; save_file({what}, '{tensors}')");
+        let load = format!("torch.load('{name}', map_location='cpu')");
+        let load_all = format!("torch.load('{name}', map_location='cpu', weights_only=False)");
+        let script = format!("model = {load_all}.eval(); torch.jit.script(model).save('{script}')");
+        let (found, python) = match Pickle::of(bytes) {
+            Pickle::StateDict => ("a state dict of torch.save", save(&load)),
+            Pickle::Checkpoint(key) => (
+                "a checkpoint of torch.save, a state dict with more around it",
+                save(&format!("{load_all}['{key}']")),
+            ),
+            Pickle::Module => ("a module that torch.save pickled", script),
+            Pickle::Tensor => {
+                let array = stem.with_extension("npy").display().to_string();
+                (
+                    "a tensor of torch.save, a stream and no model",
+                    format!("numpy.save('{array}', {load}.numpy())"),
+                )
+            }
+            Pickle::Other => ("a pickle of torch.save", format!("print({load_all}) shows what it holds")),
+        };
+        of(found, format!("in Python: {python}"))
+    };
+    // Safetensors, whose first bytes are a number, begin their header here.
+    if head.get(8) == Some(&b'{') {
+        return Ok(None);
+    }
+    Ok(match &head[..] {
+        [b'P', b'K', 3 | 5, ..] => match members(&mut file) {
+            Some(Members { pickle: Some(bytes), .. }) => pickle(&bytes),
+            Some(Members { kind: Some(Kind::Compiled), .. }) => of(
+                "a package that AOTInductor compiled (.pt2)",
+                format!("in Python: torch.jit.trace(model, example).save('{script}') of the model itself"),
+            ),
+            Some(Members { kind: Some(Kind::Exported), .. }) => of(
+                "an exported program of torch.export.save",
+                format!(
+                    "in Python: module = torch.export.load('{name}').module(); \
+                     torch.jit.trace(module, example).save('{script}')"
+                ),
+            ),
+            Some(Members { kind: Some(Kind::Arrays), .. }) => of(
+                "arrays of NumPy (.npz)",
+                format!(
+                    "in Python, if they are a state dict: from safetensors.numpy import save_file; \
+                     save_file(dict(numpy.load('{name}')), '{tensors}')"
+                ),
+            ),
+            _ => None,
+        },
+        [0x80, 2..=5, ..] => {
+            file.seek(SeekFrom::Start(0))?;
+            let mut bytes = Vec::new();
+            file.take(MAX_PICKLE).read_to_end(&mut bytes)?;
+            pickle(&bytes)
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
+            of("an array of NumPy (.npy), which is a stream and no model", "give it as the queries".into())
+        }
+        // ir_version, then the producer or an opset, as ONNX begins.
+        [0x08, 1..=20, 0x12 | 0x1a | 0x22 | 0x2a | 0x3a | 0x42, ..] => of(
+            "an ONNX model",
+            "serve it with Triton or ONNX Runtime and name the server with --url (parm-infer) or remote \
+             (parm-serve), or export TorchScript from PyTorch"
+                .into(),
+        ),
+        [0x89, b'H', b'D', b'F', ..] => of(
+            "an HDF5 file, as Keras writes it",
+            "serve the model and name the server with --url (parm-infer) or remote (parm-serve)".into(),
+        ),
+        _ => None,
+    })
+}
+
+/// Whether a file begins as zip archives do.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn is_zip(path: &Path) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    File::open(path)?.take(2).read_to_end(&mut magic)?;
+    Ok(magic == b"PK")
+}
+
+/// What tells the kind of a zip archive.
+struct Members {
+    kind: Option<Kind>,
+    /// The pickle of torch.save.
+    pickle: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Compiled,
+    Exported,
+    Arrays,
+}
+
+/// The members of a zip archive, if it is one and not TorchScript.
+fn members(file: &mut File) -> Option<Members> {
+    let mut archive = ZipArchive::new(file).ok()?;
+    let names: BTreeSet<String> = archive.file_names().map(str::to_owned).collect();
+    let ends = |end: &str| names.iter().find(|name| name.ends_with(end));
+    if ends("/constants.pkl").is_some() {
+        return None;
+    }
+    let kind = if names.iter().any(|name| name.contains("/aotinductor/")) {
+        Some(Kind::Compiled)
+    } else if ends("archive_format").is_some() || ends("serialized_exported_program.json").is_some() {
+        Some(Kind::Exported)
+    } else if !names.is_empty() && names.iter().all(|name| has_extension(name, "npy")) {
+        Some(Kind::Arrays)
+    } else {
+        None
+    };
+    let mut pickle = None;
+    if let (None, Some(name)) = (&kind, ends("/data.pkl")) {
+        let mut bytes = Vec::new();
+        let member = archive.by_name(name).ok()?;
+        member.take(MAX_PICKLE).read_to_end(&mut bytes).ok()?;
+        pickle = Some(bytes);
+    }
+    Some(Members { kind, pickle })
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
+/// What torch.save pickled.
+#[derive(Debug, PartialEq, Eq)]
+enum Pickle {
+    StateDict,
+    /// A dictionary with a state dict under this key.
+    Checkpoint(&'static str),
+    Module,
+    Tensor,
+    Other,
+}
+
+impl Pickle {
+    /// Tells it by the first object and by the names within.
+    fn of(bytes: &[u8]) -> Self {
+        // The old format has a magic number, a version and the sizes of types before the object.
+        let object = match (find(bytes, b"type_sizes"), bytes) {
+            (Some(at), _) => find(&bytes[at..], b"uu.\x80").and_then(|end| bytes.get(at + end + 5..)),
+            (None, bytes) => bytes.get(2..),
+        };
+        let object = object.unwrap_or_default();
+        let has = |text: &[u8]| find(object, text).is_some();
+        let key = |name: &&&str| {
+            let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+            has(&[&[b'X', length, 0, 0, 0], name.as_bytes()].concat())
+        };
+        if object.starts_with(b"ctorch._utils\n") {
+            Self::Tensor
+        } else if object.starts_with(b"ccollections\nOrderedDict\n") {
+            Self::StateDict
+        } else if object.starts_with(b"c") || object.starts_with(b"(X\x06\0\0\0module") {
+            Self::Module
+        } else if !object.starts_with(b"}") {
+            Self::Other
+        } else if let Some(key) = KEYS.iter().find(key) {
+            if has(b"ctorch.nn.modules") { Self::Module } else { Self::Checkpoint(key) }
+        } else if has(b"ctorch._utils\n_rebuild_tensor") {
+            Self::StateDict
+        } else {
+            Self::Other
+        }
+    }
+}
+
+fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    bytes.windows(text.len()).position(|window| window == text)
+}
