@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
-use parm::codes::Code;
 use parm::codes::geometry::Points;
-use parm::codes::{InterpolatingCode, Redundancy};
+use parm::codes::{Code, CodeName, CodeSpec, InterpolatingCode, SpecifiedCode};
+
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
 use parm::{Activation, CodeFile, DeviceChoice, LinearCode, Tail};
 use serde::Serialize;
@@ -364,41 +364,37 @@ impl CodeOptions {
     /// # Errors
     /// Options that contradict each other, a code directory or a file of weights that is refused.
     pub fn choose(&self, io: &mut Io) -> Result<ChosenCode> {
-        let k = self.k.map(|k| k as usize);
-        let r = self.r.map(|r| r as usize);
-        let named = |make: &dyn Fn(usize, usize) -> Result<LinearCode, parm::codes::CodeError>, default_r| {
-            let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.name())))?;
-            let encoding = if self.name() == "concat" { Encoding::Tiles } else { Encoding::Weights };
-            Ok(ChosenCode {
-                linear: make(k, r.unwrap_or(default_r))?,
-                encoding,
-                file: None,
-                encoder: None,
-                decoder: None,
-            })
-        };
-        if self.weights.is_some() && self.name() != "sum" {
-            return Err(Usage::error(format!(
-                "--weights goes with --code sum, not with --code {}",
-                self.code.display()
-            )));
+        let Ok(name) = self.name().parse::<CodeName>() else { return self.trained(&self.code) };
+        if self.weights.is_some() && name != CodeName::Sum {
+            return Err(Usage::error(format!("--weights goes with --code sum, not with --code {name}")));
         }
-        match (self.name(), &self.weights) {
-            ("sum", Some(path)) => self.weighted(io, path),
-            ("concat", _) if r.is_some_and(|r| r != 1) => {
-                Err(Usage::error("--code concat has one parity query: leave out -r"))
+        if let Some(path) = &self.weights {
+            return self.weighted(io, path);
+        }
+        match (name, self.r) {
+            (CodeName::Concat, Some(r)) if r != 1 => {
+                return Err(Usage::error("--code concat has one parity query: leave out -r"));
             }
-            ("sum" | "concat", _) => named(&LinearCode::sum, 1),
-            ("replicate", _) => named(&LinearCode::replicate, 1),
-            ("none", _) if r.is_some_and(|r| r > 0) => {
-                Err(Usage::error("--code none has no parity queries: leave out -r"))
+            (CodeName::None, Some(1..)) => {
+                return Err(Usage::error("--code none has no parity queries: leave out -r"));
             }
-            ("none", _) => named(&|k, _| LinearCode::none(k), 0),
-            (name, _) if INTERPOLATING.contains(&name) => {
+            _ => {}
+        }
+        match self.spec(name)?.make()? {
+            SpecifiedCode::Systematic(linear) => {
+                let encoding = if name == CodeName::Concat { Encoding::Tiles } else { Encoding::Weights };
+                Ok(ChosenCode { linear, encoding, file: None, encoder: None, decoder: None })
+            }
+            SpecifiedCode::Interpolating(_) => {
                 Err(Usage::error(format!("--code {name} has no parity queries, and so no parity models")))
             }
-            _ => self.trained(&self.code),
         }
+    }
+
+    /// What the options say of a code of this name.
+    fn spec(&self, name: CodeName) -> Result<CodeSpec> {
+        let k = self.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))?;
+        Ok(CodeSpec { r: self.r.map(|r| r as usize), ..CodeSpec::new(name, k as usize) })
     }
 
     fn weighted(&self, io: &mut Io, path: &Path) -> Result<ChosenCode> {
@@ -446,9 +442,6 @@ impl CodeOptions {
         })
     }
 }
-
-/// The codes whose coded queries all run on the deployed model.
-const INTERPOLATING: [&str; 3] = ["berrut", "floater-hormann", "spline"];
 
 /// Where workers stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -533,7 +526,8 @@ impl CurveOptions {
     /// As [`CodeOptions::choose`]; options that belong to another code.
     pub fn choose(&self, code: &CodeOptions, io: &mut Io) -> Result<AnyCode> {
         let name = code.name();
-        let interpolating = INTERPOLATING.contains(&name);
+        let known = name.parse::<CodeName>().ok().filter(|name| name.interpolates());
+        let interpolating = known.is_some();
         for (flag, given, belongs, owner) in [
             (
                 "-r",
@@ -553,25 +547,18 @@ impl CurveOptions {
                 return Err(Usage::error(format!("{flag} goes with {owner}, not with --code {name}")));
             }
         }
-        if !interpolating {
-            return Ok(AnyCode::Systematic(Box::new(code.choose(io)?)));
+        let Some(name) = known else { return Ok(AnyCode::Systematic(Box::new(code.choose(io)?))) };
+        let spec = CodeSpec {
+            stragglers: self.stragglers.map(|s| s as usize),
+            byzantine: self.byzantine.map(|e| e as usize),
+            points: self.points.map(Points::from),
+            degree: self.degree.map(|d| d as usize),
+            lambdas: [self.lambda_e, self.lambda_d],
+            ..code.spec(name)?
+        };
+        match spec.make().map_err(|error| Usage::error(format!("--code {name}: {error}")))? {
+            SpecifiedCode::Interpolating(code) => Ok(AnyCode::Interpolating(code)),
+            SpecifiedCode::Systematic(_) => Ok(AnyCode::Systematic(Box::new(code.choose(io)?))),
         }
-        let k = code.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))? as usize;
-        let redundancy = Redundancy {
-            stragglers: self.stragglers.unwrap_or(1) as usize,
-            byzantine: self.byzantine.unwrap_or(0) as usize,
-        };
-        let points = self.points.map_or_else(Points::default, Points::from);
-        let degree = match name {
-            "berrut" => 0,
-            _ => self.degree.unwrap_or(1) as usize,
-        };
-        let made = if name == "spline" {
-            let lambdas = [self.lambda_e.unwrap_or(0.0), self.lambda_d.unwrap_or(1e-6)];
-            InterpolatingCode::spline(k, redundancy, points, lambdas)
-        } else {
-            InterpolatingCode::floater_hormann(k, redundancy, points, degree)
-        };
-        Ok(AnyCode::Interpolating(made.map_err(|error| Usage::error(format!("--code {name}: {error}")))?))
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use parm::codes::{CodeName, LAMBDA_D, LAMBDA_E};
+
 use crate::input::Input;
 use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions};
 
@@ -79,11 +81,11 @@ pub struct Compare {
     pub degree: usize,
 
     /// The smoothness of spline's encoder
-    #[arg(long, value_name = "X", default_value = "0", help_heading = "Codes")]
+    #[arg(long, value_name = "X", default_value_t = LAMBDA_E, help_heading = "Codes")]
     pub lambda_e: f64,
 
     /// The smoothness of spline's decoder
-    #[arg(long, value_name = "X", default_value = "0.000001", help_heading = "Codes")]
+    #[arg(long, value_name = "X", default_value_t = LAMBDA_D, help_heading = "Codes")]
     pub lambda_d: f64,
 
     /// The probability P of each worker to be lost, for the column A_all(P)
@@ -134,4 +136,14 @@ pub enum Interpolation {
     FloaterHormann,
     /// Smoothing splines
     Spline,
+}
+
+impl From<Interpolation> for CodeName {
+    fn from(interpolation: Interpolation) -> Self {
+        match interpolation {
+            Interpolation::Berrut => Self::Berrut,
+            Interpolation::FloaterHormann => Self::FloaterHormann,
+            Interpolation::Spline => Self::Spline,
+        }
+    }
 }
