@@ -1,9 +1,5 @@
 //! Axes: their range, and the round numbers that stand at them.
 
-use std::ops::Range;
-
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-
 use crate::figure::Scale;
 
 /// The most steps between the numbers at an axis.
@@ -15,8 +11,9 @@ pub(crate) const TAIL: f64 = 1e-5;
 /// An axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axis {
-    pub(crate) from: f64,
-    pub(crate) to: f64,
+    /// Its ends; where it is logarithmic, their logarithms, which are finite whatever the ends are.
+    from: f64,
+    to: f64,
     scale: Scale,
     logarithmic: bool,
     /// The numbers that stand at it.
@@ -36,13 +33,13 @@ pub(crate) struct Room {
 
 impl Room {
     /// That of a horizontal axis.
-    pub(crate) fn across(length: i32) -> Self {
-        Self { length: f64::from(length), least: 8.0, character: 8.5 }
+    pub(crate) fn across(length: f64) -> Self {
+        Self { length, least: 8.0, character: 8.5 }
     }
 
     /// That of a vertical axis.
-    pub(crate) fn up(length: i32) -> Self {
-        Self { length: f64::from(length), least: 15.0, character: 0.0 }
+    pub(crate) fn up(length: f64) -> Self {
+        Self { length, least: 15.0, character: 0.0 }
     }
 }
 
@@ -98,19 +95,19 @@ impl Axis {
         };
         let fine = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0]].map(|parts| decades(1, parts));
         let every = (1..=700).map(|every| decades(every, &[1.0]));
-        let (from, to) = (10_f64.powf(from), 10_f64.powf(to));
         let axis = Self { from, to, scale: Scale::Values, logarithmic: true, ticks: Vec::new(), digits: 0 };
         axis.with(fine.into_iter().chain(every), room)
     }
 
     /// Percentiles, from the most to the highest that there is.
     fn tail(low: f64, room: Room) -> Self {
-        let from = low.clamp(1e-12, 0.4) * 0.8;
-        let decades = (1..).map(|decade| power(-decade)).take_while(|&share| share >= from);
+        let lowest = low.clamp(1e-12, 0.4) * 0.8;
+        let decades = (1..).map(|decade| power(-decade)).take_while(|&share| share >= lowest);
         let ticks: Vec<f64> = std::iter::once(0.5).chain(decades).collect();
         let every = (1..=12).map(|every| ticks.iter().copied().step_by(every).collect());
+        let from = lowest.log10();
         let axis =
-            Self { from, to: 1.0, scale: Scale::Tail, logarithmic: true, ticks: Vec::new(), digits: 0 };
+            Self { from, to: 0.0, scale: Scale::Tail, logarithmic: true, ticks: Vec::new(), digits: 0 };
         axis.with(every, room)
     }
 
@@ -122,7 +119,7 @@ impl Axis {
 
     /// True if its numbers are not too many, and stand apart.
     fn fits(&self, room: Room) -> bool {
-        let label = |tick: f64| self.format_ext(&tick).chars().count() as f64 * room.character;
+        let label = |tick: f64| self.label(tick).chars().count() as f64 * room.character;
         let half = |tick: f64| f64::midpoint(label(tick), room.least);
         let apart = |pair: &[f64]| (self.share(pair[1]) - self.share(pair[0])).abs() * room.length;
         self.ticks.len() <= MOST_TICKS + 1
@@ -131,49 +128,30 @@ impl Axis {
 
     /// Where a value stands: 0 at the begin, 1 at the end.
     fn share(&self, value: f64) -> f64 {
-        let position = |value: f64| if self.logarithmic { value.log10() } else { value };
-        let (from, to) = (position(self.from), position(self.to));
+        let position = if self.logarithmic { value.log10() } else { value };
         // Halves, so that the difference of huge values is finite.
-        (position(value) / 2.0 - from / 2.0) / (to / 2.0 - from / 2.0)
+        (position / 2.0 - self.from / 2.0) / (self.to / 2.0 - self.from / 2.0)
+    }
+
+    /// Where a value stands on an axis from `begin` to `end`, in pixels.
+    pub(crate) fn place(&self, value: f64, begin: f64, end: f64) -> f64 {
+        begin + (end - begin) * self.share(value)
+    }
+
+    /// What stands at a number.
+    pub(crate) fn label(&self, tick: f64) -> String {
+        match tick.abs() {
+            _ if self.scale == Scale::Tail => percentile(tick),
+            _ if !self.logarithmic => format!("{tick:.*}", self.digits),
+            1e-4..1e5 => tick.to_string(),
+            _ => format!("{tick:e}"),
+        }
     }
 }
 
 /// 10 to the n, as near as can be.
 fn power(n: i32) -> f64 {
     format!("1e{n}").parse().unwrap_or(f64::NAN)
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format(value: &f64) -> String {
-        value.to_string()
-    }
-
-    fn format_ext(&self, value: &f64) -> String {
-        match value.abs() {
-            _ if self.scale == Scale::Tail => percentile(*value),
-            _ if !self.logarithmic => format!("{value:.*}", self.digits),
-            1e-4..1e5 => value.to_string(),
-            _ => format!("{value:e}"),
-        }
-    }
-}
-
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, (begin, end): (i32, i32)) -> i32 {
-        begin + (f64::from(end - begin) * self.share(*value)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // No lines between those at the numbers.
-        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.from..self.to
-    }
 }
 
 /// The percentile above which there is this share: of 0.01 it is P99.
@@ -207,11 +185,11 @@ mod tests {
     use super::*;
 
     fn up(scale: Scale, values: &[f64]) -> Axis {
-        Axis::new(scale, values, Room::up(400))
+        Axis::new(scale, values, Room::up(400.0))
     }
 
     fn labels(axis: &Axis) -> Vec<String> {
-        axis.ticks.iter().map(|tick| axis.format_ext(tick)).collect()
+        axis.ticks.iter().map(|tick| axis.label(*tick)).collect()
     }
 
     #[test]
@@ -239,7 +217,7 @@ mod tests {
 
     #[test]
     fn few_whole_numbers_stand_where_the_data_are() {
-        let whole = |xs: &[f64]| labels(&Axis::new(Scale::Whole, xs, Room::across(500)));
+        let whole = |xs: &[f64]| labels(&Axis::new(Scale::Whole, xs, Room::across(500.0)));
         let counted = |most: u32| (1..=most).map(f64::from).collect::<Vec<_>>();
         assert_eq!(whole(&counted(3)), ["1", "2", "3"]);
         assert_eq!(whole(&[1.0]), ["1"]);
@@ -255,17 +233,17 @@ mod tests {
         assert_eq!(labels(&up(Scale::Tail, &[1.0, 1e-4])), ["P50", "P90", "P99", "P99.9", "P99.99"]);
         assert_eq!(labels(&up(Scale::Tail, &[1.0, 0.005])), ["P50", "P90", "P99"]);
         assert_eq!(labels(&up(Scale::Tail, &[1.0])), ["P50"]);
-        let low = Axis::new(Scale::Tail, &[1e-5], Room::up(60));
+        let low = Axis::new(Scale::Tail, &[1e-5], Room::up(60.0));
         assert!(low.ticks.len() > 1 && low.ticks.len() < 5, "in a low panel some are left out: {low:?}");
     }
 
     #[test]
     fn numbers_of_a_short_axis_stand_apart() {
-        for length in [60, 100, 200, 500] {
+        for length in [60.0, 100.0, 200.0, 500.0] {
             for values in [[1000.0, 900_000.0], [100_000.0, 200_000.0], [0.001, 0.001_5]] {
                 let axis = Axis::new(Scale::Values, &values, Room::across(length));
                 let width: usize = labels(&axis).iter().map(|label| label.len() * 8).sum();
-                assert!(axis.ticks.len() < 2 || width < length as usize, "{length}: {axis:?}");
+                assert!(axis.ticks.len() < 2 || (width as f64) < length, "{length}: {axis:?}");
             }
         }
     }
@@ -277,6 +255,8 @@ mod tests {
                 let axis = up(scale, &values);
                 assert!(axis.from < axis.to && axis.ticks.len() < 20, "{axis:?}");
                 let _ = labels(&axis);
+                let places = values.map(|value| axis.place(value.max(f64::MIN_POSITIVE), 0.0, 400.0));
+                assert!(places.iter().all(|place| place.is_finite()), "{places:?} on {axis:?}");
             }
         }
         let nothing = up(Scale::Values, &[]);

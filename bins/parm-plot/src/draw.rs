@@ -1,203 +1,174 @@
-//! Charts on paper: axes, series and legends.
-
-use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
+//! Charts: axes, series and legends.
 
 use crate::axis::{Axis, Room};
-use crate::figure::{Figure, Form, Look, Note, Panel, Point, Reference, Scale};
-use crate::pen::{Area, Dashing, Drawn, FINE, Pen, Place, font, px};
+use crate::figure::{Figure, Form, Note, Panel, Reference, Series};
+use crate::pen::{AXIS_NAME, FINE, GRID, LEGEND_LINE, Pen, SMALL, TEXT, TICK, color};
+use crate::svg::{Anchor, Place};
 
-/// The length of a line in a legend, and its distance to the next, in pixels.
-const SAMPLE: i32 = 34;
-const LEGEND_LINE: i32 = 21;
-/// A legend's line has this distance to the border of its panel, in pixels.
-const LEGEND_TOP: i32 = 20;
-/// The height of a title, in pixels.
-const TITLE: i32 = 34;
-/// The height of the name of the horizontal axis, in pixels.
-const NAME: i32 = 22;
-/// What the numbers at the axes need, percentiles more of it, and the margins at the other sides, in pixels.
-const LEFT: (i32, i32) = (66, 6);
-const PERCENTILES: i32 = 14;
-const BELOW: (i32, i32) = (24, 4);
-const TOP: i32 = 12;
-const RIGHT: i32 = 8;
+/// The length of a line in a legend.
+const SAMPLE: f64 = 34.0;
+/// A legend's first line has this distance to the border of its panel.
+const LEGEND_TOP: f64 = 20.0;
+/// The name of the horizontal axis has this height.
+const NAME: f64 = 22.0;
+/// What a vertical axis needs beside its numbers.
+const LEFT: f64 = 34.0;
+/// What the numbers of the horizontal axis need, and the margins at the other sides. The halves put the axes, which are
+/// a pixel wide, on whole pixels.
+const BELOW: f64 = 27.5;
+const TOP: f64 = 12.5;
+const RIGHT: f64 = 8.0;
 /// The most markers along a line.
 const MOST_MARKERS: usize = 12;
 
-/// The most lines of a legend that have room in a panel.
-pub(crate) fn most_series(height: u32, panels: usize, title: bool) -> usize {
-    let height = (height as i32 - if title { TITLE } else { 0 }) / panels.max(1) as i32;
-    ((height - LEGEND_TOP) / LEGEND_LINE).max(0) as usize
+/// The most lines of a legend that have room in a panel, of several within this height.
+pub(crate) fn most_series(height: f64, panels: usize) -> usize {
+    ((height / panels.max(1) as f64 - LEGEND_TOP) / LEGEND_LINE).max(0.0) as usize
 }
 
-/// White paper with a title; what is below the title.
-pub(crate) fn paper<DB: DrawingBackend>(
-    root: &Area<DB>,
-    title: Option<&str>,
-    dashing: Dashing,
-) -> Drawn<DB, Area<DB>> {
-    root.fill(&WHITE)?;
-    let Some(title) = title else { return Ok(root.clone()) };
-    let (width, body) = (root.dim_in_pixel().0 as i32, root.split_vertically(px(TITLE)).1);
-    Pen { area: root, dashing }.text(title, 19, (width / 2, px(19)), HPos::Center, width - px(20))?;
-    Ok(body)
-}
-
-/// Draws a figure.
-pub(crate) fn draw<DB: DrawingBackend>(
-    root: &Area<DB>,
-    figure: &Figure,
-    title: Option<&str>,
-    dashing: Dashing,
-) -> Drawn<DB> {
-    let body = paper(root, title, dashing)?;
-    let pen = Pen { area: root, dashing };
-    let tails = figure.panels.iter().any(|panel| panel.up == Scale::Tail);
-    let numbers = LEFT.0 + if tails { PERCENTILES } else { 0 };
-    let sheet = Sheet { legend: legend_width(&pen, figure)?, numbers, pen };
-    let last = figure.panels.len().saturating_sub(1);
-    // The lowest panel has the name of the horizontal axis below it.
-    let (width, height) = body.dim_in_pixel();
-    let each = (height as i32 - px(NAME)) / (last as i32 + 1);
-    let across = width as i32 - sheet.legend - px(numbers + LEFT.1 + RIGHT);
-    let x = Axis::new(figure.across, &figure.xs(), Room::across(across / px(1)));
-    let mut rest = body;
-    for (i, panel) in figure.panels.iter().enumerate() {
-        let area;
-        // The last panel takes what is left: split beyond its height, it would leave the image.
-        (area, rest) = if i == last { (rest.clone(), rest) } else { rest.split_vertically(each) };
-        sheet.panel(&area, panel, &x, (i == last).then_some(figure.x_label.as_str()))?;
+/// Draws a figure, from `top` on.
+pub(crate) fn draw(pen: &mut Pen, figure: &Figure, top: f64) {
+    let (width, height) = pen.size;
+    let legend = width - legend_width(pen, figure);
+    let each = (height - top - NAME) / figure.panels.len().max(1) as f64;
+    let up = |panel: &Panel| Axis::new(panel.up, &panel.ys(), Room::up(each - TOP - BELOW));
+    let ys: Vec<Axis> = figure.panels.iter().map(up).collect();
+    let numbers = ys.iter().flat_map(|y| y.ticks.iter().map(|&tick| y.label(tick)));
+    let (left, right) = (pen.widest(numbers).round() + LEFT + 0.5, legend - RIGHT);
+    let x = Axis::new(figure.across, &figure.xs(), Room::across(right - left));
+    for (i, (panel, y)) in (0..).zip(figure.panels.iter().zip(&ys)) {
+        let top = top + each * f64::from(i);
+        let inside = Block { from: (left, top + TOP), to: (right, top + each - BELOW) };
+        let sheet = Sheet { inside, x: &x, y };
+        // The lowest panel has the name of the horizontal axis below it.
+        let is_last = i as usize + 1 == figure.panels.len();
+        sheet.axes(pen, if is_last { &figure.x_label } else { "" }, &panel.y_label);
+        sheet.series(pen, panel);
+        self::legend(pen, panel, (legend, top));
     }
-    root.present()
 }
 
 /// The width that the legends need, up to half of the image.
-fn legend_width<DB: DrawingBackend>(pen: &Pen<'_, DB>, figure: &Figure) -> Drawn<DB, i32> {
-    let mut widest = 0;
-    for panel in &figure.panels {
+fn legend_width(pen: &Pen, figure: &Figure) -> f64 {
+    let names = figure.panels.iter().flat_map(|panel| {
         let reference = panel.reference.iter().map(|reference| &reference.name);
-        for name in panel.series.iter().map(|series| &series.name).chain(reference) {
-            widest = widest.max(pen.width(name, 14)?);
-        }
+        panel.series.iter().map(|series| &series.name).chain(reference)
+    });
+    (pen.widest(names) + SAMPLE + 20.0).min(pen.size.0 / 2.0)
+}
+
+/// A panel, between its axes.
+struct Sheet<'a> {
+    inside: Block,
+    x: &'a Axis,
+    y: &'a Axis,
+}
+
+impl Sheet<'_> {
+    fn place(&self, x: f64, y: f64) -> Place {
+        let Block { from, to } = self.inside;
+        (self.x.place(x, from.0, to.0), self.y.place(y, to.1, from.1))
     }
-    Ok((widest + px(SAMPLE + 20)).min(pen.area.dim_in_pixel().0 as i32 / 2))
-}
 
-struct Sheet<'a, DB: DrawingBackend> {
-    pen: Pen<'a, DB>,
-    /// The width of the legends, in units.
-    legend: i32,
-    /// The width of the numbers at vertical axes, in pixels.
-    numbers: i32,
-}
-
-impl<DB: DrawingBackend> Sheet<'_, DB> {
-    fn panel(&self, area: &Area<DB>, panel: &Panel, x: &Axis, x_label: Option<&str>) -> Drawn<DB> {
-        let (width, height) = area.dim_in_pixel();
-        let (plot, legend) = area.split_horizontally(width as i32 - self.legend);
-        let below = BELOW.0 + if x_label.is_some() { NAME } else { 0 };
-        let room = Room::up(height as i32 / px(1) - TOP - BELOW.1 - below);
-        let mut chart = ChartBuilder::on(&plot)
-            .margin_top(px(TOP))
-            .margin_right(px(RIGHT))
-            .margin_left(px(LEFT.1))
-            .margin_bottom(px(BELOW.1))
-            .set_label_area_size(LabelAreaPosition::Left, px(self.numbers))
-            .set_label_area_size(LabelAreaPosition::Bottom, px(below))
-            .build_cartesian_2d(x.clone(), Axis::new(panel.up, &panel.ys(), room))?;
-        chart
-            .configure_mesh()
-            .bold_line_style(RGBColor(220, 220, 220).stroke_width(FINE))
-            .light_line_style(TRANSPARENT)
-            .axis_style(BLACK.stroke_width(FINE))
-            .label_style(font(14))
-            .axis_desc_style(font(15))
-            .x_desc(x_label.unwrap_or_default())
-            .y_desc(panel.y_label.as_str())
-            .set_all_tick_mark_size(px(4))
-            .draw()?;
-        let place = |x: f64, y: f64| chart.plotting_area().map_coordinate(&(x, y));
-        if let Some(Reference { at, .. }) = panel.reference {
-            self.pen.stroke(vec![place(x.from, at), place(x.to, at)])?;
+    /// Axes with their names and numbers, and lines at these.
+    fn axes(&self, pen: &mut Pen, x_label: &str, y_label: &str) {
+        let Block { from: (left, top), to: (right, bottom) } = self.inside;
+        for &tick in &self.y.ticks {
+            let y = self.y.place(tick, bottom, top);
+            pen.svg.lines(&[[(left, y), (right, y)]], GRID);
+            pen.svg.lines(&[[(left - TICK, y), (left, y)]], FINE);
+            pen.text(&self.y.label(tick), TEXT, (left - 8.0, y), Anchor::End, f64::INFINITY);
         }
+        pen.axis(self.x, (left, top), (right, bottom), x_label);
+        pen.svg.lines(&[[(left, top), (left, bottom)]], FINE);
+        let (middle, room) = (f64::midpoint(top, bottom), bottom - top + 2.0 * TOP);
+        pen.text(y_label, AXIS_NAME, (10.0, middle), Anchor::Upwards, room);
+    }
+
+    /// The reference, lines, then intervals and markers, then notes where there is room.
+    fn series(&self, pen: &mut Pen, panel: &Panel) {
+        let Block { from: (left, top), to: (right, bottom) } = self.inside;
+        if let Some(Reference { at, .. }) = panel.reference {
+            let y = self.y.place(at, bottom, top);
+            pen.svg.lines(&[[(left, y), (right, y)]], FINE);
+        }
+        let places = |series: &Series| -> Vec<Place> {
+            series.points.iter().map(|point| self.place(point.x, point.y)).collect()
+        };
         for series in panel.series.iter().filter(|series| series.look.form != Form::Markers) {
-            let at = |point: &Point| place(point.x, point.y);
-            self.pen.line(&series.points.iter().map(at).collect::<Vec<_>>(), series.look)?;
+            pen.line(&places(series), series.look);
         }
         let mut taken = Vec::new();
         for (i, series) in panel.series.iter().enumerate() {
+            let places = places(series);
             for point in &series.points {
                 if let Some((low, high)) = point.interval {
-                    self.pen.interval(place(point.x, low), place(point.x, high), series.look)?;
+                    pen.interval(self.place(point.x, low), self.place(point.x, high), series.look);
                 }
             }
-            let places: Vec<Place> = series.points.iter().map(|point| place(point.x, point.y)).collect();
             if series.look.form == Form::Line {
-                taken.extend(places.windows(2).map(|pair| Block::around(pair[0], pair[1], px(2))));
+                taken.extend(places.windows(2).map(|pair| Block::around(pair[0], pair[1], 2.0)));
             }
             for at in marked(&places, series.look.form, i) {
-                self.pen.marker(at, series.look)?;
-                taken.push(Block::around(at, at, px(5)));
+                pen.marker(at, series.look.marker, color(series.look));
+                taken.push(Block::around(at, at, 5.0));
             }
         }
-        let from = place(x.from, f64::NAN).0;
-        let paper = plot.get_pixel_range();
-        let inside = Block { from: (from, paper.1.start), to: (paper.0.end, paper.1.end - px(below)) };
         for note in &panel.notes {
-            self.note(note, place(note.x, note.y), &mut taken, &inside)?;
+            self.note(pen, note, &mut taken);
         }
-        self.legend(&legend, panel)
     }
 
     /// Writes a note beside its place, if there is room.
-    fn note(&self, note: &Note, (x, y): Place, taken: &mut Vec<Block>, inside: &Block) -> Drawn<DB> {
-        let (width, height) = (self.pen.width(&note.text, 12)?, px(13));
+    fn note(&self, pen: &mut Pen, note: &Note, taken: &mut Vec<Block>) {
+        let (x, y) = self.place(note.x, note.y);
+        let (width, height) = (pen.font.width(&note.text, SMALL), 13.0);
         let sides = [(1, 0), (1, -1), (1, 1), (-1, 0), (-1, -1), (-1, 1), (0, -1), (0, 1)];
         let blocks = sides.map(|(right, down)| {
-            let at = (x + right * (width / 2 + px(7)), y + down * px(12));
-            Block { from: (at.0 - width / 2, at.1 - height / 2), to: (at.0 + width / 2, at.1 + height / 2) }
+            let at = (x + f64::from(right) * (width / 2.0 + 7.0), y + f64::from(down) * 12.0);
+            Block {
+                from: (at.0 - width / 2.0, at.1 - height / 2.0),
+                to: (at.0 + width / 2.0, at.1 + height / 2.0),
+            }
         });
         let covers = |block: &Block| {
-            let others: i64 = taken.iter().map(|other| block.shared(other)).sum();
-            others + block.area() - block.shared(inside)
+            let others: f64 = taken.iter().map(|other| block.shared(other)).sum();
+            others + block.area() - block.shared(&self.inside)
         };
         // A corner may touch another thing.
-        let free = |block: &Block| covers(block) <= block.area() / 10;
-        let Some(block) = blocks.into_iter().min_by_key(covers).filter(free) else { return Ok(()) };
-        let at = (block.from.0, i32::midpoint(block.from.1, block.to.1));
-        self.pen.text(&note.text, 12, at, HPos::Left, width)?;
-        taken.push(Block::around(block.from, block.to, px(2)));
-        Ok(())
-    }
-
-    fn legend(&self, legend: &Area<DB>, panel: &Panel) -> Drawn<DB> {
-        let (left, top) = legend.get_base_pixel();
-        let (begin, end) = (left + px(4), left + px(4 + SAMPLE));
-        let line = |i: i32| top + px(LEGEND_TOP + LEGEND_LINE * i);
-        let write = |name: &str, y: i32| {
-            self.pen.text(name, 14, (end + px(6), y), HPos::Left, self.legend - px(SAMPLE + 14))
-        };
-        for (i, series) in (0..).zip(&panel.series) {
-            let (y, Look { form, .. }) = (line(i), series.look);
-            if form != Form::Markers {
-                self.pen.line(&[(begin, y), (end, y)], series.look)?;
-            }
-            if form != Form::Line {
-                self.pen.marker((i32::midpoint(begin, end), y), series.look)?;
-            }
-            write(&series.name, y)?;
+        let free = |block: &Block| covers(block) <= block.area() / 10.0;
+        let best = blocks.into_iter().min_by(|a, b| covers(a).total_cmp(&covers(b)));
+        if let Some(block) = best.filter(free) {
+            let at = (block.from.0, f64::midpoint(block.from.1, block.to.1));
+            pen.text(&note.text, SMALL, at, Anchor::Start, f64::INFINITY);
+            taken.push(Block::around(block.from, block.to, 2.0));
         }
-        if let Some(reference) = &panel.reference {
-            let y = line(panel.series.len() as i32);
-            self.pen.stroke(vec![(begin, y), (end, y)])?;
-            write(&reference.name, y)?;
-        }
-        Ok(())
     }
 }
 
-/// A rectangle, in units.
+/// The names of a panel's lines.
+fn legend(pen: &mut Pen, panel: &Panel, (left, top): Place) {
+    let (begin, end) = (left + 4.0, left + 4.0 + SAMPLE);
+    let room = pen.size.0 - end - 10.0;
+    let mut y = top + LEGEND_TOP + 0.5;
+    for series in &panel.series {
+        if series.look.form != Form::Markers {
+            pen.line(&[(begin, y), (end, y)], series.look);
+        }
+        if series.look.form != Form::Line {
+            pen.marker((f64::midpoint(begin, end), y), series.look.marker, color(series.look));
+        }
+        pen.text(&series.name, TEXT, (end + 6.0, y), Anchor::Start, room);
+        y += LEGEND_LINE;
+    }
+    if let Some(reference) = &panel.reference {
+        pen.svg.lines(&[[(begin, y), (end, y)]], FINE);
+        pen.text(&reference.name, TEXT, (end + 6.0, y), Anchor::Start, room);
+    }
+}
+
+/// A rectangle.
+#[derive(Clone, Copy)]
 struct Block {
     from: Place,
     to: Place,
@@ -205,20 +176,20 @@ struct Block {
 
 impl Block {
     /// What is so near to a line that is level or upright.
-    fn around(from: Place, to: Place, near: i32) -> Self {
+    fn around(from: Place, to: Place, near: f64) -> Self {
         Self {
             from: (from.0.min(to.0) - near, from.1.min(to.1) - near),
             to: (from.0.max(to.0) + near, from.1.max(to.1) + near),
         }
     }
 
-    fn area(&self) -> i64 {
+    fn area(&self) -> f64 {
         self.shared(self)
     }
 
     /// The area of what both cover.
-    fn shared(&self, other: &Self) -> i64 {
-        let side = |from: i32, to: i32| i64::from((to - from).max(0));
+    fn shared(&self, other: &Self) -> f64 {
+        let side = |from: f64, to: f64| (to - from).max(0.0);
         side(self.from.0.max(other.from.0), self.to.0.min(other.to.0))
             * side(self.from.1.max(other.from.1), self.to.1.min(other.to.1))
     }
@@ -234,19 +205,19 @@ fn marked(places: &[Place], form: Form, i: usize) -> Vec<Place> {
             let every = places.len().div_ceil(MOST_MARKERS).max(1);
             places.iter().skip(i * 2 % every).step_by(every).copied().collect()
         }
-        Form::Steps => along(places, px(64), px(17) * (i as i32 % 4)),
+        Form::Steps => along(places, 64.0, 17.0 * (i % 4) as f64),
     }
 }
 
-/// Places along a path of steps, `every` so many units.
-fn along(path: &[Place], every: i32, first: i32) -> Vec<Place> {
+/// Places along a path of steps, `every` so many pixels.
+fn along(path: &[Place], every: f64, first: f64) -> Vec<Place> {
     let mut places = path.first().filter(|_| path.len() == 1).copied().into_iter().collect::<Vec<_>>();
     let mut left = first;
     for pair in path.windows(2) {
         let ((x, y), (dx, dy)) = (pair[0], (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1));
         let length = dx.abs() + dy.abs();
         while left < length {
-            places.push((x + dx.signum() * left.min(dx.abs()), y + dy.signum() * (left - dx.abs()).max(0)));
+            places.push((x + dx.signum() * left.min(dx.abs()), y + dy.signum() * (left - dx.abs()).max(0.0)));
             left += every;
         }
         left -= length;
@@ -260,7 +231,7 @@ mod tests {
 
     #[test]
     fn long_lines_have_few_markers() {
-        let places = |count: i32| (0..count).map(|x| (x, 0)).collect::<Vec<_>>();
+        let places = |count: i32| (0..count).map(|x| (f64::from(x), 0.0)).collect::<Vec<_>>();
         for count in [1, 12, 13, 500] {
             for i in 0..20 {
                 let markers = marked(&places(count), Form::Both, i).len();
@@ -273,17 +244,17 @@ mod tests {
 
     #[test]
     fn steps_have_markers_at_equal_distances_along_them() {
-        let path = [(0, 0), (10, 0), (10, 10), (13, 10)];
-        assert_eq!(along(&path, 8, 4), [(4, 0), (10, 2), (10, 10)]);
-        assert_eq!(along(&path[..1], 8, 4), [(0, 0)]);
-        assert_eq!(along(&[], 8, 4), []);
+        let path = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (13.0, 10.0)];
+        assert_eq!(along(&path, 8.0, 4.0), [(4.0, 0.0), (10.0, 2.0), (10.0, 10.0)]);
+        assert_eq!(along(&path[..1], 8.0, 4.0), [(0.0, 0.0)]);
+        assert_eq!(along(&[], 8.0, 4.0), []);
     }
 
     #[test]
     fn blocks_share_what_both_cover() {
         let block = |from, to| Block { from, to };
-        let one = block((0, 0), (10, 10));
-        assert_eq!((one.area(), one.shared(&block((5, 8), (20, 20)))), (100, 10));
-        assert_eq!(one.shared(&block((11, 0), (20, 10))), 0);
+        let one = block((0.0, 0.0), (10.0, 10.0));
+        assert_eq!((one.area(), one.shared(&block((5.0, 8.0), (20.0, 20.0)))), (100.0, 10.0));
+        assert_eq!(one.shared(&block((11.0, 0.0), (20.0, 10.0))), 0.0);
     }
 }

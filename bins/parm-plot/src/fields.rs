@@ -1,11 +1,24 @@
 //! Fields of JSON objects, and what is wrong with them.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 /// Parses JSON; `line` is the number of its first line.
 pub(crate) fn parse(text: &[u8], line: usize) -> Result<Value> {
     serde_json::from_slice(text).map_err(|error| malformed(&error, line))
+}
+
+/// The items of a list in a report, of format 1.
+pub(crate) fn items((input, text): &(String, Vec<u8>), list: &str) -> Result<Vec<Value>> {
+    let mut report = parse(text, 1).with_context(|| input.clone())?;
+    let format = Fields::new(input, &report)?.whole("format", 0)?;
+    if format != 1.0 {
+        bail!("{input}: found format {format}, expected 1");
+    }
+    match report.get_mut(list).map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => bail!("{input}: found no \"{list}\", expected a list of them"),
+    }
 }
 
 /// Why text is not what was expected; `line` is the number of its first line.

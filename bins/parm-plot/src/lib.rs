@@ -2,20 +2,24 @@
 //! of a comparison of codes, `latency` from records of requests, `load` from reports of
 //! loads, `front` from advice, `timeline` from a journal of the serving core.
 //!
-//! `results`, `latency`, `load` and `front` read JSON and make a `figure::Figure` of it, which `draw` puts on paper
-//! with a `pen`; `timeline` does what they do, and `swim` draws it; `image` makes the bytes of a file.
+//! `results`, `latency`, `load` and `front` read JSON and make a `figure::Figure` of it, which `draw` draws;
+//! `timeline` reads a journal, and `swim` draws it. Both draw with a `pen`, which measures texts by the `font` and
+//! writes `svg`; `png` makes pixels of that. `image` is the whole of it.
 
 mod axis;
 mod draw;
 mod fields;
 mod figure;
+mod font;
 mod front;
 mod image;
 mod latency;
 mod load;
 mod names;
 mod pen;
+mod png;
 mod results;
+mod svg;
 mod swim;
 mod timeline;
 

@@ -1,10 +1,10 @@
 //! Reports of loads, to latencies over rates.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use parm_cli::tools::plot::{Load, Measure};
 use serde_json::Value;
 
-use crate::fields::{Fields, parse};
+use crate::fields::{Fields, items};
 use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 use crate::names;
 
@@ -16,19 +16,11 @@ struct Run<'a> {
 
 /// Calls `each` with the objects of a report's list.
 pub(crate) fn each<T>(
-    (input, text): &(String, Vec<u8>),
+    report: &(String, Vec<u8>),
     list: &str,
     each: impl Fn(Fields) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let report = parse(text, 1).with_context(|| input.clone())?;
-    let fields = Fields::new(input, &report)?;
-    let format = fields.whole("format", 0)?;
-    if format != 1.0 {
-        bail!("{input}: found format {format}, expected 1");
-    }
-    let Some(Value::Array(objects)) = fields.map.get(list) else {
-        bail!("{input}: found no \"{list}\", expected a list of them");
-    };
+    let (input, objects) = (&report.0, items(report, list)?);
     if objects.is_empty() {
         bail!("{input}: found a report of no {list}, expected at least one");
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use parm_cli::tools::plot::{Compared, Score};
 use serde_json::Value;
 
-use crate::fields::{Fields, blank, parse};
+use crate::fields::{Fields, blank, items, parse};
 use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 
 /// What a training is measured by: the field, its name, and whether it is a share. A panel holds
@@ -200,16 +200,8 @@ fn figure(
 }
 
 /// The rows of a report that are asked for.
-fn rows((name, text): &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>> {
-    let report = parse(text, 1).with_context(|| name.clone())?;
-    let fields = Fields::new(name, &report)?;
-    let format = fields.whole("format", 0)?;
-    if format != 1.0 {
-        bail!("{name}: found format {format}, expected 1");
-    }
-    let Some(Value::Array(list)) = fields.map.get("rows") else {
-        bail!("{name}: found no \"rows\", expected a list of them");
-    };
+fn rows(report: &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>> {
+    let (name, list) = (&report.0, items(report, "rows")?);
     let rows = list.iter().enumerate().map(|(at, row)| {
         let place = format!("{name}: row {at}");
         let fields = Fields::new(&place, row)?;

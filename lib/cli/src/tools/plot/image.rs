@@ -48,9 +48,9 @@ pub struct ImageSize {
 
 impl ImageSize {
     /// The least that holds axes and a legend.
-    pub const LEAST: Self = Self { width: 300, height: 200 };
+    const LEAST: Self = Self { width: 300, height: 200 };
     /// The most: a guard for memory.
-    pub const MOST: Self = Self { width: 3000, height: 3000 };
+    const MOST: Self = Self { width: 3000, height: 3000 };
 }
 
 impl FromStr for ImageSize {
