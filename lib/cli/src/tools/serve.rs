@@ -24,8 +24,9 @@ pub struct Serve {
 
     /// Check the configuration, print the first error, and stop
     ///
-    /// Also prints what needs no key. Files of keys and certificates are read. Embedded models, and learned
-    /// encoders and decoders, are loaded on the CPU. No server is contacted.
+    /// Also prints what needs no key. Files of keys and certificates are read. Embedded models are loaded on the
+    /// CPU; so are learned encoders and decoders, if the configuration has the inputs and outputs of the model. No
+    /// server is contacted.
     #[arg(long)]
     pub check_config: bool,
 
