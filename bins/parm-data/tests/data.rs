@@ -29,7 +29,7 @@ fn info_describes_every_item() {
     let text = String::from_utf8(tool("info").stdin(stream.clone()).run().output()).unwrap();
     let expected = "standard input: 4 rows of f4[2], 2 items\n  \
                     item 1: 3 rows, C order, little-endian\n  \
-                    item 2: 1 rows, C order, big-endian\n";
+                    item 2: 1 row, C order, big-endian\n";
     assert_eq!(text, expected);
     let report: Value = serde_json::from_slice(&tool("info --json").stdin(stream).run().output()).unwrap();
     assert_eq!((&report["rows"], &report["dtype"], &report["shape"]), (&json!(4), &json!("f4"), &json!([2])));

@@ -14,11 +14,11 @@ use parm_cli::input::Source;
 use parm_cli::tools::infer::Infer;
 use parm_cli::tools::load::EncodingOption;
 use parm_cli::{Exit, Io, Output, Progress, output};
-use parm_serving::client::blocking::{Caller, Promise};
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::Instance;
-use parm_serving::load::{Queries, Rows, Source as Given};
-use parm_serving::oip::{Datatype, InferResponse, ModelMetadata, RequestedOutput, TensorMetadata};
+use parm_config::{Encoding, Remote};
+use parm_oip::client::blocking::{Caller, Promise};
+use parm_oip::instance::Instance;
+use parm_oip::load::{Queries, Rows, Source as Given};
+use parm_oip::{Datatype, InferResponse, ModelMetadata, RequestedOutput, TensorMetadata};
 
 /// The most bytes of an answer.
 const BODY: usize = 256 << 20;

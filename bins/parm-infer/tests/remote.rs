@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parm::codes::{Network, NetworkError};
-use parm_serving::config::{Config, Embedded, Model, ServedCode};
-use parm_serving::instance::{Answer, CallContext, Instance};
-use parm_serving::oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
+use parm_config::{Config, Embedded, Model, ServedCode};
+use parm_oip::instance::{Answer, CallContext, Instance};
+use parm_oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
 use parm_serving::server::{Addresses, Running};
 use parm_serving::{Embed, NoModels};
 use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use parm::npy::Window;
 use parm_cli::tools::load::{ArrivalsOption, Load};
 use parm_cli::{Input, Io};
-use parm_serving::load::{Plan, measure};
+use parm_oip::load::{Plan, measure};
 use parm_workload::{Arrivals, Record, Row, Span, Trace, Trial, compare};
 use tokio::runtime::Handle;
 use tokio::sync::watch;

@@ -1,4 +1,4 @@
-//! `parm-load`: load on model servers. What it does is in `parm_serving::load` and `parm_workload`; here are its options, the
+//! `parm-load`: load on model servers. What it does is in `parm_oip::load` and `parm_workload`; here are its options, the
 //! way to the servers, and its output.
 
 mod course;

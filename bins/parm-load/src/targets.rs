@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use parm_cli::input::check_stdin;
 use parm_cli::tools::load::{EncodingOption, Load, ShapeOption, TargetOption};
 use parm_cli::{Io, Usage};
-use parm_serving::client;
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::Instance;
-use parm_serving::load::{Labels, Queries, RowShape, Rows, Source};
+use parm_config::{Encoding, Remote};
+use parm_oip::client;
+use parm_oip::instance::Instance;
+use parm_oip::load::{Labels, Queries, RowShape, Rows, Source};
 use tokio::runtime::Runtime;
 
 /// The most bytes of an answer.

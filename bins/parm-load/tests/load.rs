@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parm_config::Config;
 use parm_serving::NoModels;
-use parm_serving::config::Config;
 use parm_serving::server::{Addresses, Order, Running};
 use parm_testkit::Tool;
 use parm_testkit::npy::{f4, f8, u1};

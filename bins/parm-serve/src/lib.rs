@@ -11,7 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use parm::counted;
 use parm_cli::tools::serve::{LogFormat, Serve};
 use parm_cli::{Exit, Io, Usage, signals};
-use parm_serving::config::{self, Config, ConfigError};
+use parm_config::{Config, ConfigError};
+use parm_serving::check;
 use parm_serving::server::{Order, Running};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ use tracing_subscriber::{Layer, fmt};
 /// answered when the time to stop was over.
 pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
     if options.schema {
-        let schema = serde_json::to_string_pretty(&config::schema())?;
+        let schema = serde_json::to_string_pretty(&parm_config::schema())?;
         let mut stdout = io.take_stdout().context("standard output is closed")?;
         writeln!(stdout, "{schema}").and_then(|()| stdout.flush()).context("standard output")?;
         return Ok(Exit::Done);
@@ -41,7 +42,7 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
     let config = load(options, file)?;
     if options.check_config {
         let embed = embed::Libtorch::new(options.threads);
-        let checked = config.check_files().and_then(|()| config.check_embedded(&embed));
+        let checked = check::check_files(&config).and_then(|()| check::check_embedded(&config, &embed));
         checked.map_err(|error| named(file, error))?;
         for open in config.open_to_all() {
             options.common.note(io, "parm-serve", &open);
@@ -96,7 +97,7 @@ fn load(options: &Serve, file: &Path) -> Result<Config> {
     config.grpc = options.grpc.or(config.grpc);
     config.admin = options.admin.or(config.admin);
     // Options may give two services the same address.
-    config.check().map_err(|error| named(file, error))?;
+    check::check(&config).map_err(|error| named(file, error))?;
     Ok(config)
 }
 

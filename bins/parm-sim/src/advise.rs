@@ -8,7 +8,7 @@ use parm::{CodeFile, counted};
 use parm_cli::options::Common;
 use parm_cli::tools::sim::Advise;
 use parm_cli::{Exit, Io, Progress, Usage};
-use parm_serving::config::{CodeChoice, Model};
+use parm_config::{CodeChoice, Model};
 use parm_simulation::{Candidate, Cluster, KnownCode, Row, Verdict, candidates, choose, variants};
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use parm::npy::Window;
 use parm_cli::tools::load::ArrivalsOption;
 use parm_cli::tools::sim::SimulatedLoad;
 use parm_cli::{Input, Io, Progress};
-use parm_serving::config::Model;
+use parm_config::Model;
 use parm_simulation::{Journaled, Row, Trial, run};
 use parm_workload::{Arrivals, Record, Trace};
 

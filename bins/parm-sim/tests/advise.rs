@@ -91,7 +91,7 @@ fn what_cannot_be_is_refused() {
         ("cluster.json --accuracy blind.json --rate 9", 1, "blind.json: found no A_a"),
         ("cluster.json --accuracy nothing.json --rate 9", 1, "nothing.json: found no k"),
         ("cluster.json --accuracy zero.json --rate 9", 1, "found k = 2 and 0 parities"),
-        ("cluster.json --accuracy code --rate 9", 1, "trained without labels"),
+        ("cluster.json --accuracy code --rate 9", 1, "it was not scored with labels"),
         ("cluster.json -m none --accuracy k2.json --rate 9", 1, "found none with the name 'none'"),
     ] {
         let outcome = advise(folder.path(), arguments);

@@ -70,7 +70,7 @@ fn all_trainings_augment_and_each_in_its_own_way() {
     ] {
         let ways = ["none", "shift=1", "flip", "shift=1,flip"];
         for (i, way) in ways.iter().enumerate() {
-            done(path, &format!("{call} --epochs 2 --augment {way} -o m{i}{out}"));
+            done(path, &format!("{call} --epochs 2 --augment {way} --force -o m{i}{out}"));
         }
         let model = if model.is_empty() { out } else { model };
         for (i, j) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parm::codes::NetworkError;
-use parm_serving::config::{Config, Redundancy, code_of};
-use parm_serving::oip::ModelMetadata;
+use parm_config::{Config, Redundancy, code_of};
+use parm_oip::ModelMetadata;
 use parm_serving::runtime::{Lost, Members, RowDecoder, RowEncoder, Spec, coders};
 
 const PICTURE: usize = 3 * 224 * 224;

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm_serving::instance::{Instance, SyntheticInstance};
-use parm_serving::load::{Plan, Queries, Source, measure};
-use parm_serving::oip::{Datatype, ModelMetadata, TensorMetadata};
+use parm_oip::instance::Instance;
+use parm_oip::load::{Plan, Queries, Source, measure};
+use parm_oip::{Datatype, ModelMetadata, TensorMetadata};
+use parm_serving::SyntheticInstance;
 use parm_serving::runtime::{RowTensor, Spec};
 use parm_workload::faults::{Behavior, Synthetic};
 use parm_workload::{Arrivals, Row, Span, Trial, table};

@@ -6,11 +6,11 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use bytes::Bytes;
-use parm_serving::oip::http::{
+use parm_oip::http::{
     Encoded, Form, OutputForms, decode_request, decode_response, encode_request, encode_response,
 };
-use parm_serving::oip::{Datatype, InferRequest, InferResponse, Parameters, Tensor, grpc};
-use parm_serving::proto::{ModelInferRequest, ModelInferResponse, check_fields};
+use parm_oip::proto::{ModelInferRequest, ModelInferResponse, check_fields};
+use parm_oip::{Datatype, InferRequest, InferResponse, Parameters, Tensor, grpc};
 use prost::Message;
 
 /// Runs of each kind; the fastest counts, since what else runs on the machine only ever adds.

@@ -1,23 +1,17 @@
 //! Coded serving: tokio around [`parm_engine`].
 //!
-//! [`oip`] is the Open Inference Protocol as data, and its forms on the wire; clients and instances
-//! speak it alike. An [`instance::Instance`] answers inference requests: a remote model server, or
-//! one inside this process.
+//! A [`runtime::Runtime`] is the engine of one model at work, with its queries and its instances; [`models`]
+//! loads and unloads models, and [`server`] answers requests of the Open Inference Protocol. [`check`] finds
+//! what a configuration asks for that cannot be served.
 
-pub mod client;
-pub mod config;
-pub mod instance;
-pub mod load;
+pub mod check;
 pub mod models;
-pub mod oip;
-mod pem;
-pub mod proto;
 pub mod runtime;
 pub mod server;
-mod together;
-mod transport;
+mod synthetic;
 
 pub use runtime::membership::{Embed, NoModels};
+pub use synthetic::SyntheticInstance;
 
 #[cfg(target_endian = "big")]
 compile_error!("tensors of the protocol are little-endian, and are computed with where they lie");

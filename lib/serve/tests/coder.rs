@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parm::codes::{Network, NetworkError};
-use parm_serving::config::{Config, Redundancy, code_of};
-use parm_serving::oip::{Datatype, ModelMetadata, Tensor};
+use parm_config::{Config, Redundancy, code_of};
+use parm_oip::{Datatype, ModelMetadata, Tensor};
 use parm_serving::runtime::{Lost, Members, RowDecoder, RowEncoder, Spec, coders};
 use proptest::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Configurations: what is read, what is refused and how, and what the engine is told.
 
-use parm_serving::config::{Config, ConfigError, Redundancy, schema};
+use parm_config::{Config, ConfigError, Redundancy, schema};
+use parm_serving::check;
 
 /// A configuration of one model, with these fields and instances of both roles.
 fn with(fields: &str) -> String {
@@ -22,7 +23,7 @@ fn limits(of: &str) -> String {
 }
 
 fn refused(text: &str) -> String {
-    let error = Config::parse(text).and_then(|config| config.check()).unwrap_err();
+    let error = Config::parse(text).and_then(|config| check::check(&config)).unwrap_err();
     error.to_string()
 }
 
@@ -32,16 +33,16 @@ fn the_least_configuration_has_sensible_defaults() {
         r#"{"models": [{"name": "m", "instances": [{"synthetic": {}, "roles": ["deployed"]}]}]}"#,
     );
     let config = config.unwrap();
-    config.check().unwrap();
+    check::check(&config).unwrap();
     assert!(config.http.unwrap().ip().is_loopback() && config.grpc.unwrap().ip().is_loopback());
     let model = &config.models[0];
     assert_eq!(
         (model.version.as_str(), &model.redundancy, model.batch.max_size),
         ("1", &Redundancy::None, 1)
     );
-    let engine = parm_serving::config::engine_config(model).unwrap();
+    let engine = parm_config::engine_config(model).unwrap();
     assert_eq!((engine.deadline, engine.max_attempts), (1_000_000_000, 3));
-    Config::parse(&with(CODED)).unwrap().check().unwrap();
+    check::check(&Config::parse(&with(CODED)).unwrap()).unwrap();
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn files_that_are_missing_or_something_else_are_found() {
             r#"{{{top} "models": [{{"name": "m", "instances": [{{{instance} "roles": ["deployed"]}}]}}]}}"#
         );
         let config = Config::parse(&text).unwrap().relative_to(&folder).unwrap();
-        config.check_files().map_err(|error| error.to_string())
+        check::check_files(&config).map_err(|error| error.to_string())
     };
     let remote = |fields: &str| format!(r#""remote": {{"url": "https://localhost", {fields}}},"#);
     let tls = |fields: &str| format!(r#""tls": {{{fields}}},"#);

@@ -11,8 +11,8 @@ use common::http::{get, send};
 use common::server::Server;
 use common::{Call, ask, asked, linear, model, puppet, respond, runtime, values};
 use parm_engine::Roles;
-use parm_serving::instance::CallError;
-use parm_serving::oip::{Error, Status};
+use parm_oip::instance::CallError;
+use parm_oip::{Error, Status};
 use parm_serving::runtime::{How, Member, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -189,9 +189,7 @@ async fn a_parity_output_that_is_not_finite_rebuilds_nothing() {
 async fn an_output_that_is_not_rebuilt_may_be_what_it_likes() {
     let text = CODED.replace("\"k\": 2}", "\"k\": 2}, \"outputs\": [\"y\"]");
     let mut model = model(&text);
-    model
-        .outputs
-        .push(parm_serving::config::TensorSpec { name: "mask".to_owned(), ..model.outputs[0].clone() });
+    model.outputs.push(parm_config::TensorSpec { name: "mask".to_owned(), ..model.outputs[0].clone() });
     let runtime = runtime(&model);
     let mut first = puppet(&runtime, Roles::DEPLOYED).await;
     let mut second = puppet(&runtime, Roles::DEPLOYED).await;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{Call, ask, asked, learned_code, linear, puppet, runtime_with, values};
 use parm::codes::{Network, NetworkError};
+use parm_config::Model;
 use parm_engine::Roles;
-use parm_serving::config::Model;
 use parm_serving::runtime::{How, Runtime};
 use tokio::time::Instant;
 
@@ -81,7 +81,7 @@ fn learned(name: &str, weights: &[[f64; 2]], more: &str) -> (Runtime, Control, C
     (runtime, encoding, decoding)
 }
 
-fn two(name: &str) -> parm_serving::config::TensorSpec {
+fn two(name: &str) -> parm_config::TensorSpec {
     let json = format!(r#"{{"name": "{name}", "datatype": "FP32", "shape": [2]}}"#);
     serde_json::from_str(&json).unwrap()
 }

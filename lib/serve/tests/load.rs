@@ -9,11 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Puppet, linear, respond};
-use parm_serving::instance::{Answer, CallContext, CallError, Instance, SyntheticInstance};
-use parm_serving::load::{Plan, Queries, Source, measure};
-use parm_serving::oip::{
+use parm_oip::instance::{Answer, CallContext, CallError, Instance};
+use parm_oip::load::{Plan, Queries, Source, measure};
+use parm_oip::{
     Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Status, TensorMetadata,
 };
+use parm_serving::SyntheticInstance;
 use parm_serving::runtime::Spec;
 use parm_workload::faults::{Behavior, Service, Synthetic};
 use parm_workload::{Arrivals, Outcome, Record, Row, Span, Summary, Trial, json, table};

@@ -12,10 +12,10 @@ use common::http::{get, post};
 use common::server::Server;
 use common::{linear, respond};
 use parm::codes::{Network, NetworkError};
+use parm_config::{Embedded, Model, ServedCode};
+use parm_oip::instance::{Answer, CallContext, Instance, InstanceView};
+use parm_oip::{InferRequest, InferResponse, ModelMetadata};
 use parm_serving::Embed;
-use parm_serving::config::{Embedded, Model, ServedCode};
-use parm_serving::instance::{Answer, CallContext, Instance, InstanceView};
-use parm_serving::oip::{InferRequest, InferResponse, ModelMetadata};
 
 const BOUND: Duration = Duration::from_secs(20);
 

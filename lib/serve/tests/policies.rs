@@ -12,9 +12,9 @@ use common::http::{Reply, get, post};
 use common::server::Server;
 use common::{Call, Puppet, linear};
 use parm::codes::{Network, NetworkError};
+use parm_config::{Embedded, Model, ServedCode};
+use parm_oip::instance::{CallError, Instance};
 use parm_serving::Embed;
-use parm_serving::config::{Embedded, Model, ServedCode};
-use parm_serving::instance::{CallError, Instance};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

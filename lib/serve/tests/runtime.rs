@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{ask, asked, linear, model, puppet, runtime, values};
 use parm_engine::Roles;
-use parm_serving::instance::CallError;
-use parm_serving::oip::{Error, Status};
+use parm_oip::instance::CallError;
+use parm_oip::{Error, Status};
 use parm_serving::runtime::How;
 
 const CODED: &str = r#""redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}},
@@ -235,7 +235,7 @@ async fn another_version_of_the_deployed_model_switches_coding_off_until_it_is_t
 fn the_page_of_the_configuration_names_every_field() {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../man/parm-serve.json.5")).unwrap();
-    let schema = serde_json::to_value(parm_serving::config::schema()).unwrap();
+    let schema = serde_json::to_value(parm_config::schema()).unwrap();
     let mut properties = vec![&schema["properties"]];
     properties.extend(schema["$defs"].as_object().unwrap().values().map(|of| &of["properties"]));
     for name in properties.iter().filter_map(|of| of.as_object()).flat_map(|of| of.keys()) {

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use common::http::{get, post, raw, send};
 use common::server::{Server, config};
+use parm_config::{Config, Remote};
+use parm_oip::instance::{CallContext, CallError};
+use parm_oip::{Status, client, grpc as wire, proto};
 use parm_serving::NoModels;
-use parm_serving::config::{Config, Remote};
-use parm_serving::instance::{CallContext, CallError};
-use parm_serving::oip::{Status, grpc as wire};
 use parm_serving::server::{Order, Running};
-use parm_serving::{client, proto};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -457,9 +456,9 @@ async fn a_model_that_cannot_be_loaded_says_why() {
 
 #[tokio::test]
 async fn with_a_certificate_all_addresses_speak_tls_alone() {
-    use parm_serving::client;
-    use parm_serving::config::Remote;
-    use parm_serving::instance::CallContext;
+    use parm_config::Remote;
+    use parm_oip::client;
+    use parm_oip::instance::CallContext;
     let folder = std::env::temp_dir().join(format!("parm-server-tls-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
@@ -479,7 +478,7 @@ async fn with_a_certificate_all_addresses_speak_tls_alone() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let data = common::bytes(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
-        let asked = parm_serving::oip::grpc::read_request(request("a", 8)).unwrap();
+        let asked = parm_oip::grpc::read_request(request("a", 8)).unwrap();
         assert_eq!(asked.inputs[0].data.contiguous(), data);
         let answer = instance.infer(asked, CallContext::default()).await.unwrap();
         assert_eq!(common::floats(&answer.outputs[0].data.contiguous()), ANSWER.map(|value| value as f32));

@@ -1,10 +1,10 @@
 //! The generated service and client, over a connection.
 
 use bytes::Bytes;
-use parm_serving::oip::{Datatype, InferRequest, InferResponse, Tensor, grpc};
-use parm_serving::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
-use parm_serving::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
-use parm_serving::proto::{ModelInferRequest, ModelInferResponse, ServerLiveRequest};
+use parm_oip::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
+use parm_oip::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use parm_oip::proto::{ModelInferRequest, ModelInferResponse, ServerLiveRequest};
+use parm_oip::{Datatype, InferRequest, InferResponse, Tensor, grpc};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};

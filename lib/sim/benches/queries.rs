@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use parm_serving::config::{Config, Model};
+use parm_config::{Config, Model};
 use parm_simulation::run;
 use parm_workload::Arrivals;
 

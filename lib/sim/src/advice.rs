@@ -1,8 +1,6 @@
 //! Which policy, code and k to take: candidates within a budget of instances, and the choice among them.
 
-use parm_serving::config::{
-    CodeChoice, Coded, Ejection, Hedge, Instances, Model, Placement, Redundancy, When,
-};
+use parm_config::{CodeChoice, Coded, Ejection, Hedge, Instances, Model, Placement, Redundancy, When};
 
 /// A code whose accuracy is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,7 +182,7 @@ pub fn choose(verdicts: &[Verdict], target_ms: Option<f64>) -> Option<(usize, St
 
 #[cfg(test)]
 mod tests {
-    use parm_serving::config::Config;
+    use parm_config::Config;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! A cluster: what stands at time 0.
 
+use parm_config::{Fallback, Model, Overhead, SyntheticMember, engine_config};
 use parm_engine::Engine;
-use parm_serving::config::{Fallback, Model, Overhead, SyntheticMember, engine_config};
 use parm_workload::faults::Shared;
 
 /// A model that cannot be simulated.
@@ -32,7 +32,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of a model that passed [`parm_serving::config::Config::check`]; `seed` is added to all
+    /// The cluster of a model that passed [`parm_config::Config::check`]; `seed` is added to all
     /// of its seeds.
     ///
     /// # Errors

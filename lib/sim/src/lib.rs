@@ -1,12 +1,12 @@
 //! Coded serving under virtual time: the engine that `parm-serve` drives, with synthetic instances and
 //! arrivals that come from seeds, and what each query meets.
 //!
-//! The cluster is a model of a server's configuration ([`parm_serving::config::Model`]) whose instances
+//! The cluster is a model of a server's configuration ([`parm_config::Model`]) whose instances
 //! are synthetic, so that the same file runs for real. [`run`] is one trial: one seed at one rate. The
 //! same seed gives the same records to the byte; seed S stands for the server whose seeds all have S
 //! added, under the load of `parm-load --seed S`.
 //!
-//! What a server needs time for itself is taken from [`parm_serving::config::Overhead`]: nothing, if the
+//! What a server needs time for itself is taken from [`parm_config::Overhead`]: nothing, if the
 //! file says nothing. It is not a load: a call's overhead keeps its instance busy, but nothing waits for
 //! the server's own processors.
 

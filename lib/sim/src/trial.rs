@@ -5,9 +5,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::time::Duration;
 
+use parm_config::{Fallback, Model};
 use parm_engine::journal::{Entry, Journal};
 use parm_engine::{Action, Arrival, CallId, Counters, Engine, InstanceId, Outcome, Reason, Task, Time};
-use parm_serving::config::{Fallback, Model};
 use parm_workload::faults::{Fate, Service};
 use parm_workload::{Arrivals, Due, Record, Schedule, Span, Summary};
 use rand::SeedableRng;
@@ -283,7 +283,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
     }
 
     /// One of the times that the server needs itself, in ns.
-    fn time(&mut self, of: impl FnOnce(&parm_serving::config::Overhead) -> &Service) -> Time {
+    fn time(&mut self, of: impl FnOnce(&parm_config::Overhead) -> &Service) -> Time {
         (of(&self.cluster.overhead).sample(&mut self.random) * 1e6) as Time
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use parm_serving::config::{Config, ConfigError, Model};
+use parm_config::{Config, ConfigError, Model};
 use serde_json::{Map, Value};
 
 /// A cluster file, or variants of it, that cannot be simulated.

@@ -7,7 +7,7 @@
 mod common;
 
 use common::trial;
-use parm_serving::config::Config;
+use parm_config::Config;
 use parm_workload::Arrivals;
 
 const SEEDS: u64 = 5;

@@ -11,7 +11,7 @@ use parm_workload::{Arrivals, Record};
 const POISSON: &Arrivals = &Arrivals::Poisson;
 
 /// A cluster with everything in it.
-fn eventful() -> parm_serving::config::Model {
+fn eventful() -> parm_config::Model {
     cluster(
         r#"{"count": 12, "seed": 3, "behavior": {
             "service": {"distribution": "log-normal", "median_ms": 20, "sigma": 0.3},

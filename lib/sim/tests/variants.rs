@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use parm_serving::config::Redundancy;
+use parm_config::Redundancy;
 use parm_simulation::{VariantError, variants};
 use serde_json::{Map, Value};
 
@@ -14,10 +14,7 @@ fn fields(json: &str) -> Map<String, Value> {
     serde_json::from_str(json).unwrap()
 }
 
-fn of(
-    model: Option<&str>,
-    with: &[&str],
-) -> Result<Vec<(String, parm_serving::config::Model)>, VariantError> {
+fn of(model: Option<&str>, with: &[&str]) -> Result<Vec<(String, parm_config::Model)>, VariantError> {
     let with: Vec<_> = with.iter().map(|with| fields(with)).collect();
     variants(FILE, Path::new("folder"), model, &with)
 }

@@ -58,7 +58,7 @@ fn stage() -> TempDir {
     copy("no-model", &|text| text);
     fs::remove_file(folder.path().join("no-model/parity-0.safetensors")).unwrap();
     copy("half-json", &|text| text[..text.len() / 2].to_owned());
-    copy("future", &|text| text.replace("\"format\": 1", "\"format\": 2"));
+    copy("future", &|text| text.replace("\"format\": 1", "\"format\": 3"));
     copy("escaping", &|text| text.replace("parity-0.safetensors", "../parity-0.safetensors"));
     folder
 }
@@ -133,7 +133,7 @@ const CODES: &[Case] = &[
     ("parm-encode --code unfinished x.npy", 1, &["unfinished: found no code.json"]),
     ("parm-encode --code no-model x.npy", 1, &["no-model/parity-0.safetensors: not found"]),
     ("parm-encode --code half-json x.npy", 1, &["half-json/code.json: malformed"]),
-    ("parm-encode --code future x.npy", 1, &["future/code.json: found format 2, expected 1"]),
+    ("parm-encode --code future x.npy", 1, &["future/code.json: found format 3, expected 1 or 2"]),
     (
         "parm-encode --code escaping x.npy",
         1,

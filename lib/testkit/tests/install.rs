@@ -59,7 +59,7 @@ fn installed_tools_run_without_the_build_tree() {
     fs::rename(&destination, &moved).unwrap();
     let digits = root().join("testdata/digits");
     let script = format!(
-        "parm-train base --data {0}/train.npy --labels {0}/train-labels.npy --epochs 1 --threads 1 -o m.safetensors && \
+        "parm-train base --data {0}/train.npy --labels {0}/train-labels.npy --epochs 1 --threads 1 --force -o m.safetensors && \
          parm-encode --code sum -k 2 {0}/test.npy | parm-infer -m m.safetensors | parm-data info",
         digits.display()
     );

@@ -1,5 +1,7 @@
 //! What the programs are linked with, and how fast they start.
 
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use object::read::elf::{Dyn, ElfFile64, FileHeader};
@@ -70,4 +72,36 @@ fn light_tools_answer_at_once() {
             .min();
         assert!(best < Some(Duration::from_millis(20)), "{tool} --version took {best:?}");
     }
+}
+
+/// The names of all crates that a crate of this workspace is linked with.
+fn linked(name: &str) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let mut tree = Command::new(cargo);
+    tree.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "-p", name]);
+    let output = tree.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+}
+
+#[test]
+fn no_crate_is_linked_with_what_it_does_not_use() {
+    let network = ["tokio", "hyper", "h2", "axum", "tonic"];
+    let cases: [(&str, &[&str]); 7] = [
+        ("parm", &["tokio", "clap", "tch", "rand"]),
+        ("parm-engine", &["tokio", "clap", "tch", "rand"]),
+        ("parm-workload", &network),
+        ("parm-config", &network),
+        ("parm-sim", &network),
+        ("parm-oip", &["clap", "tch", "parm-serving"]),
+        ("parm-load", &["tch", "parm-serving"]),
+    ];
+    for (name, without) in cases {
+        let linked = linked(name);
+        assert!(linked.contains(name) && linked.len() > 5, "{name}: {linked:?}");
+        let found: Vec<_> = without.iter().filter(|other| linked.contains(**other)).collect();
+        assert!(found.is_empty(), "{name} is linked with {found:?}");
+    }
+    assert!(linked("parm-serve").contains("axum"), "the list is complete");
 }

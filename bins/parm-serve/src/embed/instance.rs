@@ -7,8 +7,8 @@ use std::thread;
 use bytes::Bytes;
 use parm::Dtype;
 use parm::dtype::Float;
-use parm_serving::instance::{Answer, CallContext, CallError, Instance};
-use parm_serving::oip::{
+use parm_oip::instance::{Answer, CallContext, CallError, Instance};
+use parm_oip::{
     Chunks, Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameters, Status, Tensor,
     TensorMetadata,
 };

@@ -12,9 +12,9 @@ use coder::Coder;
 use instance::{EmbeddedInstance, Loaded, Models};
 use parm::DeviceChoice;
 use parm::codes::{Network, NetworkError};
+use parm_config::{Embedded, Model as ModelConfig, ServedCode};
+use parm_oip::instance::Instance;
 use parm_serving::Embed;
-use parm_serving::config::{self, Embedded, Model as ModelConfig, ServedCode};
-use parm_serving::instance::Instance;
 use parm_torch::device::{Device, Settings};
 use parm_torch::{Encoder, Model, Session, device};
 
@@ -57,7 +57,7 @@ impl Embed for Libtorch {
             .map(|spec| spec.shape.iter().map(|&axis| usize::try_from(axis)).collect::<Result<_, _>>())
             .transpose()
             .map_err(|_| "embedded models need fixed shapes".to_owned())?;
-        config::made_for(model)?;
+        parm_config::made_for(model)?;
         let code = code.filter(|_| embedded.encode.unwrap_or_else(|| device.is_gpu()));
         let mut models = HashMap::new();
         let mut encoder = None;
@@ -110,12 +110,14 @@ impl Embed for Libtorch {
 /// What makes the coded queries of a code on a device.
 fn encoder_of(code: &ServedCode, shape: &[usize], device: Device) -> Result<Encoder, String> {
     match &code.encoder {
-        config::Encoder::Matrix(matrix) => {
+        parm_config::Encoder::Matrix(matrix) => {
             let weights = matrix.row_iter().map(|row| row.iter().copied().collect());
             Ok(Encoder::weights(code.k, weights.collect()))
         }
-        config::Encoder::Concat => Encoder::tiles(code.k, shape, device).map_err(|error| error.to_string()),
-        config::Encoder::Network { file, .. } => {
+        parm_config::Encoder::Concat => {
+            Encoder::tiles(code.k, shape, device).map_err(|error| error.to_string())
+        }
+        parm_config::Encoder::Network { file, .. } => {
             let model = Model::load(file, device).map_err(|error| error.to_string())?;
             Ok(Encoder::model(code.k, model))
         }

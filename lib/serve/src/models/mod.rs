@@ -11,14 +11,14 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::client;
-use crate::config::{Limits, Model, Redundancy, code_of, engine_config};
-use crate::instance::Instance;
-use crate::oip::{Error, ModelMetadata, Status, TensorMetadata};
 use crate::runtime::membership::{
     self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe, SharedReason,
 };
 use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
+use parm_config::{Limits, Model, Redundancy, code_of, engine_config};
+use parm_oip::client;
+use parm_oip::instance::Instance;
+use parm_oip::{Error, ModelMetadata, Status, TensorMetadata};
 use sequences::Sequences;
 
 pub use sequences::SequenceStep;
@@ -597,8 +597,8 @@ async fn metadata(
     candidates: &Candidates,
     reason: &Mutex<LastReason>,
 ) -> ModelMetadata {
-    let said = |specs: &[crate::config::TensorSpec]| -> Vec<TensorMetadata> {
-        let tensor = |spec: &crate::config::TensorSpec| TensorMetadata {
+    let said = |specs: &[parm_config::TensorSpec]| -> Vec<TensorMetadata> {
+        let tensor = |spec: &parm_config::TensorSpec| TensorMetadata {
             name: spec.name.clone(),
             datatype: spec.datatype,
             shape: std::iter::once(-1).chain(spec.shape.iter().copied()).collect(),

@@ -77,8 +77,8 @@ mod tests {
     use parm_engine::{Config, Engine, Roles};
 
     use super::*;
-    use crate::instance::{Answer, CallContext, Instance};
-    use crate::oip::{InferRequest, InferResponse, ModelMetadata};
+    use parm_oip::instance::{Answer, CallContext, Instance};
+    use parm_oip::{InferRequest, InferResponse, ModelMetadata};
 
     struct Nobody;
 

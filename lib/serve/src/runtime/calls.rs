@@ -19,8 +19,8 @@ use super::driver::{Driver, Input, Running};
 use super::spec::Spec;
 use super::stats::State;
 use super::{Answered, Encoding, Event, Values};
-use crate::instance::{CallContext, CallError, Headers};
-use crate::oip::{InferRequest, InferResponse, Tensor};
+use parm_oip::instance::{CallContext, CallError, Headers};
+use parm_oip::{InferRequest, InferResponse, Tensor};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);

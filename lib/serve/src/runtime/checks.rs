@@ -9,8 +9,8 @@ use half::{bf16, f16};
 use parm::dtype::Float;
 
 use super::spec::{RowTensor, Spec};
-use crate::config::NonFinite;
-use crate::oip::{Datatype, Error, InferRequest};
+use parm_config::NonFinite;
+use parm_oip::{Datatype, Error, InferRequest};
 
 /// The rows whose sizes say what is usual.
 const RECENT: usize = 64;
@@ -85,7 +85,7 @@ impl Checks {
     /// # Errors
     /// It is not, and is refused.
     pub(super) fn whole(&self, request: &InferRequest) -> Result<(), Error> {
-        let bad = |tensor: &&crate::oip::Tensor| {
+        let bad = |tensor: &&parm_oip::Tensor| {
             self.refuse && !is_finite(tensor.datatype, &tensor.data.contiguous())
         };
         request.inputs.iter().find(bad).map_or(Ok(()), |tensor| Err(refused("", &tensor.name)))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use crate::oip::Parameters;
+use parm_oip::Parameters;
 
 /// Parameters that go on to instances with the rows of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,7 +69,7 @@ impl Classes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oip::Parameter;
+    use parm_oip::Parameter;
 
     fn with(value: Parameter) -> PassedParameters {
         PassedParameters { request: Parameters::from([("p".to_owned(), value)]), inputs: Vec::new() }

@@ -14,8 +14,8 @@ use parm_engine::{Decode, Mask};
 
 use super::decoding::{LearnedDecoder, LearnedOutput};
 use super::spec::{RowTensor, Spec};
-use crate::config::{Coded, Decoder, Encoder, ServedCode, calibration_of};
-use crate::oip::{Chunks, Datatype, Parameters, Tensor};
+use parm_config::{Coded, Decoder, Encoder, ServedCode, calibration_of};
+use parm_oip::{Chunks, Datatype, Parameters, Tensor};
 
 /// Loads the network of a file for groups of this shape, `[rows, …]`.
 pub type LoadNetwork<'a> = dyn Fn(&Path, &[usize]) -> Result<Arc<dyn Network>, NetworkError> + 'a;

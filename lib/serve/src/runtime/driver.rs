@@ -20,9 +20,9 @@ use super::decoding::{self, Job, LearnedDecoder};
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
 use super::{Event, Member, RowAnswer, Values};
-use crate::config::{Fallback, NonFinite};
-use crate::instance::{Headers, InstanceView};
-use crate::oip::{Error, InferRequest, Tensor};
+use parm_config::{Fallback, NonFinite};
+use parm_oip::instance::{Headers, InstanceView};
+use parm_oip::{Error, InferRequest, Tensor};
 
 /// Events that are done before the runtime looks at its clock and yields.
 const AT_ONCE: usize = 64;

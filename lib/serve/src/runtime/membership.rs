@@ -13,11 +13,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::client;
-use crate::config::{Embedded, Instances, Model, Remote, ServedCode};
-use crate::instance::{CallContext, CallError, Instance, SyntheticInstance, within};
-use crate::oip::{Chunks, InferRequest, Parameters, Tensor};
+use crate::SyntheticInstance;
 use crate::runtime::{Member, RoleNames, Runtime, Spec};
+use parm_config::{Embedded, Instances, Model, Remote, ServedCode};
+use parm_oip::client;
+use parm_oip::instance::{CallContext, CallError, Instance, within};
+use parm_oip::{Chunks, InferRequest, Parameters, Tensor};
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -159,7 +160,7 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
                 }
             }
             Instances { synthetic: Some(synthetic), .. } => {
-                let spec = Arc::new(recipe.model.synthetic_spec()?);
+                let spec = Arc::new(Spec::synthetic(recipe.model)?);
                 for (number, behavior) in synthetic.make(index, 0).enumerate() {
                     let behavior = behavior.map_err(|error| error.to_string())?;
                     let mut instance = SyntheticInstance::new(behavior, Arc::clone(&spec));

@@ -30,8 +30,8 @@ use futures_util::FutureExt;
 use parm_engine::{InstanceId, Reason, Roles};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::instance::{CallError, Headers, Instance};
-use crate::oip::{Error, InferRequest, InferResponse, Status, Tensor};
+use parm_oip::instance::{CallError, Headers, Instance};
+use parm_oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
 pub use classes::PassedParameters;

@@ -12,7 +12,7 @@ use super::checks::{is_finite, trust};
 use super::coding::{Rebuilt, RowDecoder};
 use super::decoding::{Gathered, Job, Purpose};
 use super::driver::{Coded, DecoderTask, Driver, Row};
-use crate::oip::{Error, Status};
+use parm_oip::{Error, Status};
 
 impl Driver {
     /// Rebuilds the prediction of a row: now, or by the task of a learned decoder.

@@ -10,8 +10,8 @@ use super::checks::Facts;
 use super::coding::Rebuilt;
 use super::driver::{Driver, Input, Open, Row};
 use super::{Ask, How, Payload, RowAnswer, Values};
-use crate::config::Fallback;
-use crate::oip::{Error, Status};
+use parm_config::Fallback;
+use parm_oip::{Error, Status};
 
 impl Driver {
     pub(super) fn ask(

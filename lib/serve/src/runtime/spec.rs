@@ -2,8 +2,8 @@
 
 use parm::Dtype;
 
-use crate::config::{Model, TensorSpec};
-use crate::oip::{Datatype, Error, InferRequest, ModelMetadata, Tensor, TensorMetadata};
+use parm_config::{Model, TensorSpec};
+use parm_oip::{Datatype, Error, InferRequest, ModelMetadata, Tensor, TensorMetadata};
 
 /// One input or output, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,24 @@ impl Spec {
             inputs: side(&model.inputs, &metadata.inputs)?,
             outputs: side(&model.outputs, &metadata.outputs)?,
         })
+    }
+
+    /// The rows of a model's synthetic instances.
+    ///
+    /// # Errors
+    /// Inputs or outputs that they cannot have.
+    pub fn synthetic(model: &Model) -> Result<Self, String> {
+        let spec = Self::new(model, &ModelMetadata::default())
+            .map_err(|reason| format!("synthetic instances need fixed shapes: {}", reason.name()))?;
+        if spec.inputs.is_empty() || spec.outputs.is_empty() {
+            return Err("synthetic instances need inputs and outputs in the configuration".to_owned());
+        }
+        match spec.outputs.iter().find(|output| !output.is_float()) {
+            Some(output) => {
+                Err(format!("synthetic instances give floats, not '{}' of {}", output.name, output.datatype))
+            }
+            None => Ok(spec),
+        }
     }
 
     /// The rows of a request, which are slices of its tensors: the bytes of each input, and how many

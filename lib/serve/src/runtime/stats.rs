@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use parm_engine::{CodingOff, Counters, Held, Roles};
 
-use crate::instance::InstanceView;
+use parm_oip::instance::InstanceView;
 
 /// How long times count as recent, once and twice.
 const RECENT: Duration = Duration::from_secs(15);

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use http::HeaderMap;
 
-use crate::config::{self, Config, Management};
-use crate::oip::{Error, Status};
+use parm_config::{Config, Management};
+use parm_oip::{Error, Status};
 
 /// Keys that may be shown; of none everybody may ask.
 #[derive(Clone, Default)]
@@ -79,7 +79,7 @@ impl Access {
     /// # Errors
     /// A file of keys that cannot be read, or has none.
     pub fn of(config: &Config) -> Result<Self, String> {
-        let config::Keys { inference, admin } = &config.keys;
+        let parm_config::Keys { inference, admin } = &config.keys;
         let keys =
             |file: &Option<std::path::PathBuf>| file.as_deref().map_or_else(|| Ok(Keys::none()), Keys::load);
         Ok(Self { inference: keys(inference)?, admin: keys(admin)?, management: config.management })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::oip::{Error, Status};
+use parm_oip::{Error, Status};
 
 /// JSON of up to this size is parsed and written on the serving thread, which takes about a millisecond.
 pub(super) const LITTLE: usize = 256 << 10;

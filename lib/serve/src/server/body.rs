@@ -4,8 +4,6 @@ use std::io::{Read, Write};
 
 use super::budget::Reservation;
 use super::meter;
-use crate::oip::{Error, Status};
-use crate::transport::{Incomplete, collect};
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::Compression;
@@ -13,6 +11,8 @@ use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
+use parm_oip::transport::{Incomplete, collect};
+use parm_oip::{Error, Status};
 
 /// A body as it came.
 pub(super) struct Received {

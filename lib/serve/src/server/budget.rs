@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::oip::{Error, Status};
+use parm_oip::{Error, Status};
 
 /// The limit, and what is reserved of it.
 #[derive(Debug)]

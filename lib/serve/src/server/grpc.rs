@@ -20,11 +20,10 @@ use super::blocking::LITTLE;
 use super::budget::Reservation;
 use super::http::Shared;
 use super::{model_config, statistics};
-use crate::instance::CallContext;
-use crate::oip::{Error, grpc as wire};
-use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
-use crate::proto::infer_parameter::ParameterChoice;
-use crate::proto::{
+use parm_oip::instance::CallContext;
+use parm_oip::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use parm_oip::proto::infer_parameter::ParameterChoice;
+use parm_oip::proto::{
     InferParameter, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
     ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest,
@@ -33,6 +32,7 @@ use crate::proto::{
     ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
     repository_index_response,
 };
+use parm_oip::{Error, grpc as wire};
 
 /// Requests of one stream that are answered at once, and responses that wait to be sent.
 const STREAM: usize = 256;
@@ -361,7 +361,7 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(
                 error.message.contains("found grpc-timeout")
-                    && error.status == crate::oip::Status::InvalidArgument
+                    && error.status == parm_oip::Status::InvalidArgument
             );
         }
         assert_eq!(timeout(&HeaderMap::new()), Ok(None));

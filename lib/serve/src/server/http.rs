@@ -17,10 +17,10 @@ use super::body::{self, Packing};
 use super::budget::Reservation;
 use super::statistics::{self, Statistics};
 use super::{Server, model_config};
-use crate::instance::CallContext;
 use crate::models::Served;
-use crate::oip::http::OutputForms;
-use crate::oip::{Error, InferResponse, Status, http as wire};
+use parm_oip::http::OutputForms;
+use parm_oip::instance::CallContext;
+use parm_oip::{Error, InferResponse, Status, http as wire};
 
 /// The header of a request that goes back to the client.
 const REQUEST_ID: &str = "x-request-id";
@@ -32,7 +32,16 @@ pub(super) struct Shared {
     pub(super) access: Arc<Access>,
 }
 
-type Answer = Result<Response, Error>;
+type Answer = Result<Response, ErrorResponse>;
+
+/// An error of the protocol, as the response that says so.
+pub(super) struct ErrorResponse(pub(super) Error);
+
+impl From<Error> for ErrorResponse {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
 
 /// The routes that use models.
 pub(super) fn inference(shared: Shared) -> Router {
@@ -83,7 +92,7 @@ fn guarded(
         async move {
             match allowed {
                 Ok(()) => next.run(request).await,
-                Err(error) => error.into_response(),
+                Err(error) => ErrorResponse(error).into_response(),
             }
         }
     }))
@@ -93,7 +102,7 @@ fn guarded(
 pub(super) fn with_fallbacks(router: Router) -> Router {
     router
         .fallback(async |request: Request| {
-            Error::new(Status::NotFound, format!("found no route {}", request.uri().path()))
+            ErrorResponse(Error::new(Status::NotFound, format!("found no route {}", request.uri().path())))
         })
         .method_not_allowed_fallback(async |request: Request| {
             let text = format!(
@@ -105,10 +114,10 @@ pub(super) fn with_fallbacks(router: Router) -> Router {
         })
 }
 
-impl IntoResponse for Error {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let code = StatusCode::from_u16(self.status.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (code, json(wire::encode_error(&self).to_bytes())).into_response()
+        let code = StatusCode::from_u16(self.0.status.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (code, json(wire::encode_error(&self.0).to_bytes())).into_response()
     }
 }
 

@@ -8,15 +8,15 @@ use parm::dtype::Float;
 use parm_engine::Reason;
 
 use super::budget::Reservation;
-use crate::config::Limits;
-use crate::config::ParametersPolicy;
-use crate::instance::{CallContext, CallError, Headers, within};
 use crate::models::{Loaded, SequenceStep, Served};
-use crate::oip::{
-    Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Status, Tensor,
-};
 use crate::runtime::membership::Joined;
 use crate::runtime::{Ask, How, PassedParameters, Payload, RowAnswer, RowTensor, Spec, Uncoded, Values};
+use parm_config::Limits;
+use parm_config::ParametersPolicy;
+use parm_oip::instance::{CallContext, CallError, Headers, within};
+use parm_oip::{
+    Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Status, Tensor,
+};
 
 /// The parameter of a requested output that asks for its largest elements.
 const CLASSIFICATION: &str = "classification";

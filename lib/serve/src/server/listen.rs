@@ -21,10 +21,10 @@ use super::budget::Budget;
 use super::meter::MeteredService;
 use super::refusals::Refusals;
 use super::timeouts::{Overdue, TimedStream, Timeouts};
-use crate::config::{Limits, Tls};
-use crate::pem;
-use crate::together::{Spawned, together};
-use crate::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
+use parm_config::{Limits, Tls};
+use parm_oip::pem;
+use parm_oip::together::{Spawned, together};
+use parm_oip::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
 /// How often a silent HTTP/2 connection is asked whether it lives, and how long it has to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);

@@ -20,10 +20,11 @@ use tokio::time::Sleep;
 use tonic::Status;
 
 use super::budget::{Budget, Reservation};
+use super::http::ErrorResponse;
 use super::timeouts::{InFlight, Timeouts};
 use super::unpacking;
-use crate::config::Limits;
-use crate::oip::Error;
+use parm_config::Limits;
+use parm_oip::Error;
 
 /// The gRPC method whose clients may pause between messages.
 const STREAM: &str = "/ModelStreamInfer";
@@ -102,7 +103,7 @@ async fn as_json(response: Response<Body>) -> Response<Body> {
     // The bodies of such errors are in memory.
     let text = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let error = Error::invalid(String::from_utf8_lossy(&text));
-    let mut response = error.into_response();
+    let mut response = ErrorResponse(error).into_response();
     *response.status_mut() = status;
     response
 }
@@ -292,7 +293,7 @@ mod tests {
     use tokio_stream::StreamExt;
 
     use super::*;
-    use crate::oip;
+    use parm_oip as oip;
 
     const MS: Duration = Duration::from_millis(1);
 

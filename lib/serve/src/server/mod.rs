@@ -35,10 +35,10 @@ pub use run::{Addresses, Order, Running};
 use blocking::Blocking;
 use budget::{Budget, Reservation};
 
-use crate::config::{Config, Limits, PassedHeaders};
-use crate::instance::{CallContext, Headers};
 use crate::models::Models;
-use crate::oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
+use parm_config::{Config, Limits, PassedHeaders};
+use parm_oip::instance::{CallContext, Headers};
+use parm_oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
 
 /// Sees that the files of keys and certificates are there, and are what they should be.
 ///

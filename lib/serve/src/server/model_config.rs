@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::config::Limits;
 use crate::models::Served;
-use crate::oip::{Datatype, Error, TensorMetadata};
-use crate::proto;
+use parm_config::Limits;
+use parm_oip::proto;
+use parm_oip::{Datatype, Error, TensorMetadata};
 
 /// A model, as Triton describes it.
 #[derive(Clone, Debug, Serialize)]

@@ -7,9 +7,8 @@ use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
-use super::http::{Shared, as_json};
+use super::http::{ErrorResponse, Shared, as_json};
 use crate::models::{self, Served};
-use crate::oip::Error;
 use crate::runtime::{MemberView, Snapshot, State, Times};
 
 /// The page has all in itself, and asks this server alone: browsers see to it.
@@ -94,7 +93,7 @@ struct InstanceStatus {
     latency: Latency,
 }
 
-pub(super) async fn status(Extract(shared): Extract<Shared>) -> Result<Response, Error> {
+pub(super) async fn status(Extract(shared): Extract<Shared>) -> Result<Response, ErrorResponse> {
     let mut models = Vec::new();
     for served in shared.server.models.all() {
         models.push(of_model(&served).await);

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::timeouts::Timeouts;
-use crate::oip::Error;
-use crate::oip::http::encode_error;
+use parm_oip::Error;
+use parm_oip::http::encode_error;
 
 /// What the library writes where there is no body.
 const NO_BODY: &str = "\r\ncontent-length: 0\r\n";

@@ -14,9 +14,9 @@ use super::auth::{Access, Port};
 use super::grpc;
 use super::http::{self, Shared};
 use super::listen::{Connections, Listener, acceptor};
-use crate::config::Config;
 use crate::models::Models;
 use crate::runtime::membership::Embed;
+use parm_config::Config;
 
 /// The most connections at the address of who runs the server.
 const ADMIN_CONNECTIONS: usize = 256;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::models::{Served, State};
-use crate::proto;
 use crate::runtime::Times;
+use parm_oip::proto;
 
 /// The answer to a question for statistics.
 #[derive(Debug, Serialize)]

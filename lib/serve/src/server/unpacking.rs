@@ -12,7 +12,7 @@ use tonic::Status;
 use super::body::Packing;
 use super::budget::Reservation;
 use super::meter::PREFIX;
-use crate::proto::aside;
+use parm_oip::proto::aside;
 
 /// How the messages of a call are compressed.
 const ENCODING: &str = "grpc-encoding";

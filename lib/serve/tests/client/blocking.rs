@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parm_serving::client::Error;
-use parm_serving::client::blocking::Caller;
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::CallError;
+use parm_config::{Encoding, Remote};
+use parm_oip::client::Error;
+use parm_oip::client::blocking::Caller;
+use parm_oip::instance::CallError;
 use tokio::runtime::Runtime;
 
 use crate::fake::*;
@@ -71,7 +71,7 @@ fn a_call_whose_connection_breaks_off_is_made_once_more() {
         assert_eq!(floats(&caller.call(&instance, request(3), LONG).wait().unwrap()), [1.5]);
     }
     let mut step = request(3);
-    step.parameters.insert("sequence_id".to_owned(), parm_serving::oip::Parameter::Int(1));
+    step.parameters.insert("sequence_id".to_owned(), parm_oip::Parameter::Int(1));
     let asked = || log.lock().unwrap().iter().filter(|(_, head)| head.is_some()).count();
     let before = asked();
     assert!(matches!(caller.call(&instance, step, LONG).wait(), Err(CallError::Unreachable(_))));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm_serving::instance::{CallContext, CallError};
-use parm_serving::oip::{Error, Status};
+use parm_oip::instance::{CallContext, CallError};
+use parm_oip::{Error, Status};
 use tokio::sync::Semaphore;
 
 use crate::fake::*;

@@ -2,9 +2,9 @@
 
 use axum::body::Body;
 use http::Response;
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::{CallContext, CallError};
-use parm_serving::oip::{Datatype, Error, Status};
+use parm_config::{Encoding, Remote};
+use parm_oip::instance::{CallContext, CallError};
+use parm_oip::{Datatype, Error, Status};
 
 use crate::fake::*;
 
@@ -13,7 +13,7 @@ fn is_binary(seen: &Seen) -> bool {
     seen.headers.contains_key("inference-header-content-length")
 }
 
-fn auto(fake: &Fake) -> std::sync::Arc<dyn parm_serving::instance::Instance> {
+fn auto(fake: &Fake) -> std::sync::Arc<dyn parm_oip::instance::Instance> {
     client(&fake.url(), fake.address, Encoding::Auto)
 }
 
@@ -192,14 +192,14 @@ async fn metadata_may_leave_out_what_they_like() {
 async fn errors_keep_their_message_and_say_whose_fault_it_is() {
     for (code, body, expected) in [
         (400, r#"{"error":"bad"}"#, CallError::Refused(Error::invalid("bad"))),
-        (422, r#"{"detail":"bad"}"#, CallError::Refused(Error::invalid("bad"))),
-        (405, "bad", CallError::Refused(Error::invalid("bad"))),
+        (422, r#"{"detail":"bad"}"#, CallError::Refused(Error::from_http(422, "bad"))),
+        (405, "bad", CallError::Refused(Error::from_http(405, "bad"))),
         (413, "", CallError::Refused(Error::new(Status::TooLarge, "status 413 without a message"))),
         (404, r#"{"error":"who"}"#, CallError::Failed(Error::new(Status::NotFound, "who"))),
-        (408, "slow", CallError::Failed(Error::new(Status::DeadlineExceeded, "slow"))),
-        (429, "busy", CallError::Failed(Error::new(Status::Unavailable, "busy"))),
+        (408, "slow", CallError::Failed(Error::from_http(408, "slow"))),
+        (429, "busy", CallError::Failed(Error::from_http(429, "busy"))),
         (500, r#"{"error":"oops"}"#, CallError::Failed(Error::new(Status::Internal, "oops"))),
-        (502, "<html>nginx</html>", CallError::Failed(Error::new(Status::Unavailable, "<html>nginx</html>"))),
+        (502, "<html>nginx</html>", CallError::Failed(Error::from_http(502, "<html>nginx</html>"))),
         (503, r#"{"code":503,"message":"no"}"#, CallError::Failed(Error::new(Status::Unavailable, "no"))),
         (504, "slow", CallError::Failed(Error::new(Status::DeadlineExceeded, "slow"))),
         (302, "", CallError::Garbled("found status 302, expected 200".to_owned())),
@@ -234,7 +234,7 @@ async fn a_server_is_told_its_own_name_and_its_own_headers() {
     "a/b".clone_into(&mut versioned.model);
     "1".clone_into(&mut versioned.version);
     // The address is the caller's, whatever the name has.
-    let named = parm_serving::client::connect(&remote, fake.address, LIMIT).unwrap();
+    let named = parm_oip::client::connect(&remote, fake.address, LIMIT).unwrap();
     named.infer(versioned, call.clone()).await.unwrap();
     let seen = fake.last();
     assert_eq!(seen.asked, "POST /proxy/v2/models/a%2Fb/versions/1/infer");
@@ -249,7 +249,7 @@ async fn a_server_is_told_its_own_name_and_its_own_headers() {
     }
     assert_eq!(seen.header("transfer-encoding"), None);
     let other = Remote { host: Some("model.example".to_owned()), ..remote };
-    let other = parm_serving::client::connect(&other, fake.address, LIMIT).unwrap();
+    let other = parm_oip::client::connect(&other, fake.address, LIMIT).unwrap();
     other.infer(request(3), call).await.unwrap();
     assert_eq!(fake.last().header("host"), Some("model.example"));
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use parm_serving::client::{Error, resolve};
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::CallError;
+use parm_config::{Encoding, Remote};
+use parm_oip::client::{Error, resolve};
+use parm_oip::instance::CallError;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -201,9 +201,9 @@ fn what_is_refused_needs_no_call() {
         ..Remote::default()
     };
     let address = "127.0.0.1:1".parse().unwrap();
-    let refused = |remote: &Remote| parm_serving::client::connect(remote, address, LIMIT).err().unwrap();
+    let refused = |remote: &Remote| parm_oip::client::connect(remote, address, LIMIT).err().unwrap();
     assert!(matches!(refused(&remote("x", "a")), Error::Url { .. }));
     assert!(matches!(refused(&remote("http://a", "a b")), Error::Header { .. }));
-    assert!(parm_serving::client::check(&remote("http://a", "a")).is_ok());
-    assert!(parm_serving::client::check(&remote("http://a", "te")).is_err());
+    assert!(parm_oip::client::check(&remote("http://a", "a")).is_ok());
+    assert!(parm_oip::client::check(&remote("http://a", "te")).is_err());
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parm_serving::instance::{CallContext, CallError};
-use parm_serving::oip::{InferResponse, Parameter};
-use parm_serving::proto::ModelInferRequest;
+use parm_oip::instance::{CallContext, CallError};
+use parm_oip::proto::ModelInferRequest;
+use parm_oip::{InferResponse, Parameter};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -174,10 +174,10 @@ async fn over_grpc_the_answer_of_another_call_is_no_answer() {
     let fake = Fake::new(move |seen| {
         let asked = ModelInferRequest::decode(&seen.body[5..]).unwrap();
         let swapped = std::mem::replace(&mut *before.lock().unwrap(), asked.id.clone());
-        let answer = parm_serving::proto::ModelInferResponse {
+        let answer = parm_oip::proto::ModelInferResponse {
             model_name: "m".to_owned(),
             id: if calls.fetch_add(1, Ordering::SeqCst) == 1 { swapped } else { asked.id },
-            ..parm_serving::proto::ModelInferResponse::decode(&message(1)[..]).unwrap()
+            ..parm_oip::proto::ModelInferResponse::decode(&message(1)[..]).unwrap()
         };
         replied(&answer.encode_to_vec(), "0")
     })
@@ -225,7 +225,7 @@ async fn interim_replies_without_end_are_garbled() {
 async fn a_step_of_a_sequence_is_sent_once_whatever_becomes_of_it() {
     // Its form is not known yet: of a server that fails, JSON would be tried next.
     let fake = Fake::new(|seen| if seen.asked == "GET /v2" { json(404, "") } else { json(500, "") }).await;
-    let client = client(&fake.url(), fake.address, parm_serving::config::Encoding::Auto);
+    let client = client(&fake.url(), fake.address, parm_config::Encoding::Auto);
     let mut step = request(3);
     step.parameters.insert("sequence_id".to_owned(), Parameter::Int(7));
     client.infer(step, CallContext::default()).await.unwrap_err();

@@ -8,15 +8,15 @@ use axum::body::Body;
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, StreamBody};
-use parm_serving::config::Encoding;
-use parm_serving::instance::{CallContext, CallError, Instance};
-use parm_serving::oip::{Datatype, Error, InferResponse, Status, grpc};
-use parm_serving::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
-use parm_serving::proto::model_infer_response::InferOutputTensor;
-use parm_serving::proto::{
+use parm_config::Encoding;
+use parm_oip::instance::{CallContext, CallError, Instance};
+use parm_oip::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use parm_oip::proto::model_infer_response::InferOutputTensor;
+use parm_oip::proto::{
     InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
     ModelReadyRequest, ModelReadyResponse, ServerReadyRequest, ServerReadyResponse,
 };
+use parm_oip::{Datatype, Error, InferResponse, Status, grpc};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
@@ -91,7 +91,7 @@ impl GrpcInferenceService for Echo {
         request: tonic::Request<ModelMetadataRequest>,
     ) -> Result<tonic::Response<ModelMetadataResponse>, tonic::Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let tensor = parm_serving::proto::model_metadata_response::TensorMetadata {
+        let tensor = parm_oip::proto::model_metadata_response::TensorMetadata {
             name: "x".to_owned(),
             datatype: "FP32".to_owned(),
             shape: vec![-1, 3],
@@ -200,7 +200,8 @@ async fn statuses_say_whose_fault_it_is() {
     let refused = |status| CallError::Refused(Error::new(status, text));
     let failed = |status| CallError::Failed(Error::new(status, text));
     let credentials = "the instance refuses this server's credentials: as you wish";
-    let credentials = CallError::Failed(Error::new(Status::Unavailable, credentials));
+    let credentials =
+        |code| CallError::Failed(Error { code: Some(code), ..Error::new(Status::Unavailable, credentials) });
     for (code, expected) in [
         (Code::InvalidArgument, refused(Status::InvalidArgument)),
         (Code::OutOfRange, refused(Status::InvalidArgument)),
@@ -213,8 +214,8 @@ async fn statuses_say_whose_fault_it_is() {
         (Code::Unknown, failed(Status::Internal)),
         (Code::DeadlineExceeded, failed(Status::DeadlineExceeded)),
         (Code::Unimplemented, failed(Status::Unimplemented)),
-        (Code::Unauthenticated, credentials.clone()),
-        (Code::PermissionDenied, credentials),
+        (Code::Unauthenticated, credentials(401)),
+        (Code::PermissionDenied, credentials(403)),
     ] {
         let mut asked = request(3);
         asked.model = (code as i32).to_string();
@@ -285,10 +286,9 @@ async fn garbage_is_garbled() {
 
 #[tokio::test]
 async fn proxies_fail_in_their_own_way() {
-    let expected = |status, text| CallError::Failed(Error::new(status, text));
     for (code, body, expected) in [
-        (502, "nginx", expected(Status::Unavailable, "nginx")),
-        (404, "who", expected(Status::NotFound, "who")),
+        (502, "nginx", CallError::Failed(Error::from_http(502, "nginx"))),
+        (404, "who", CallError::Failed(Error::new(Status::NotFound, "who"))),
         (413, "large", CallError::Refused(Error::new(Status::TooLarge, "large"))),
     ] {
         let fake = Fake::new(move |_| json(code, body)).await;
@@ -300,7 +300,10 @@ async fn proxies_fail_in_their_own_way() {
         head.body(Body::empty()).unwrap()
     })
     .await;
-    assert_eq!(infer(&grpc_client(fake.address)).await, Err(expected(Status::Unavailable, "no one")));
+    assert_eq!(
+        infer(&grpc_client(fake.address)).await,
+        Err(CallError::Failed(Error::new(Status::Unavailable, "no one")))
+    );
     let fake = Fake::new(|_| replied(b"", "3")).await;
     let refused = CallError::Refused(Error::invalid("a message"));
     assert_eq!(infer(&grpc_client(fake.address)).await, Err(refused));

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parm_config::{Config, Encoding, Remote};
+use parm_oip::instance::{CallContext, CallError, Instance, InstanceView};
+use parm_oip::{Datatype, Status};
 use parm_serving::NoModels;
-use parm_serving::config::{Config, Encoding, Remote};
-use parm_serving::instance::{CallContext, CallError, Instance, InstanceView};
-use parm_serving::oip::{Datatype, Status};
 use parm_serving::server::{Addresses, Order, Running};
 use tokio::sync::mpsc;
 
@@ -166,6 +166,7 @@ async fn an_answer_of_other_rows_or_another_shape_is_none_and_another_instance_i
 async fn what_is_not_a_url_is_refused_with_its_place() {
     let text =
         r#"{"models": [{"name": "m", "instances": [{"remote": {"url": "a:1"}, "roles": ["deployed"]}]}]}"#;
-    let error = Config::parse(text).unwrap().check().unwrap_err().to_string();
+    let config = Config::parse(text).unwrap();
+    let error = parm_serving::check::check(&config).unwrap_err().to_string();
     assert!(error.starts_with("models[0].instances[0]: remote: found the URL 'a:1'"), "{error}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use parm_serving::instance::{CallContext, CallError};
+use parm_oip::instance::{CallContext, CallError};
 use tokio::sync::Semaphore;
 
 use crate::fake::*;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parm_serving::client::{Error, connect};
-use parm_serving::config::{Encoding, Remote};
-use parm_serving::instance::{CallContext, CallError};
+use parm_config::{Encoding, Remote};
+use parm_oip::client::{Error, connect};
+use parm_oip::instance::{CallContext, CallError};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use parm::codes::{Network, NetworkError};
+use parm_config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_engine::Roles;
-use parm_serving::config::{Config, Model, Redundancy, code_of, engine_config};
-use parm_serving::instance::{Answer, CallContext, CallError, Headers, Instance};
-use parm_serving::oip::{Error, InferRequest, InferResponse, ModelMetadata};
+use parm_oip::instance::{Answer, CallContext, CallError, Headers, Instance};
+use parm_oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use parm_serving::runtime::{
     Ask, Coding, LoadNetwork, Member, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime,
     Spec, Values, coders,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm_serving::config::Config;
-use parm_serving::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
+use parm_config::Config;
+use parm_oip::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
 use parm_serving::server::{Addresses, Order, Running};
 use parm_serving::{Embed, NoModels};
 use tokio::sync::mpsc;

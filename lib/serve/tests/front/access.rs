@@ -65,7 +65,7 @@ fn routes() -> Vec<(String, &'static str, For)> {
 }
 
 fn methods() -> Vec<(String, For)> {
-    let source = include_str!("../../proto/inference.proto");
+    let source = include_str!("../../../oip/proto/inference.proto");
     let methods = source.split("rpc ").skip(1).map(|rest| {
         let name = rest.split(['(', ' ']).next().unwrap();
         let what = match name {

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use parm_serving::client;
-use parm_serving::config::{Identity, Remote, Tls};
-use parm_serving::instance::CallError;
+use parm_config::{Identity, Remote, Tls};
+use parm_oip::client;
+use parm_oip::instance::CallError;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
 use crate::common::server::{Server, config};

@@ -66,10 +66,10 @@ async fn stop_ends_streams_and_silent_connections() {
     let server = Server::start(&model(&[&backend], ""), DRAIN).await;
     let mut client = server.grpc().await;
     let (sends, requests) = mpsc::channel(1);
-    let asked = parm_serving::proto::ModelInferRequest {
+    let asked = parm_oip::proto::ModelInferRequest {
         id: "a".to_owned(),
         model_name: "m".to_owned(),
-        inputs: vec![parm_serving::proto::model_infer_request::InferInputTensor {
+        inputs: vec![parm_oip::proto::model_infer_request::InferInputTensor {
             name: "x".to_owned(),
             datatype: "FP32".to_owned(),
             shape: vec![1, 2],

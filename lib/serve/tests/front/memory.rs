@@ -60,7 +60,7 @@ async fn bodies_under_way_have_a_limit_together() {
     // And over gRPC.
     let mut client = server.grpc().await;
     let data = crate::common::bytes(&vec![0.0; 12_000]);
-    let asked = parm_serving::proto::ModelInferRequest {
+    let asked = parm_oip::proto::ModelInferRequest {
         model_name: "m".to_owned(),
         raw_input_contents: vec![data],
         ..Default::default()

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use parm_serving::proto::ModelInferRequest;
-use parm_serving::proto::model_infer_request::InferInputTensor;
+use parm_oip::proto::ModelInferRequest;
+use parm_oip::proto::model_infer_request::InferInputTensor;
 use prost::Message;
 
 use crate::backend::{Backend, model};

@@ -11,9 +11,9 @@
 mod mutations;
 
 use bytes::Bytes;
-use parm_serving::oip::http::{self, Form, OutputForms};
-use parm_serving::oip::{Datatype, Error, InferRequest, InferResponse, Place, Tensor, TensorMetadata, grpc};
-use parm_serving::proto::{ModelInferRequest, ModelInferResponse, check_fields};
+use parm_oip::http::{self, Form, OutputForms};
+use parm_oip::proto::{ModelInferRequest, ModelInferResponse, check_fields};
+use parm_oip::{Datatype, Error, InferRequest, InferResponse, Place, Tensor, TensorMetadata, grpc};
 use parm_testkit::hostile::{Counting, account, arrived, soak};
 use prost::Message;
 
@@ -32,7 +32,7 @@ const INPUTS: u64 = 100_000;
 fn sees_tensors(tensors: &[Tensor]) {
     for tensor in tensors {
         let place = Place { kind: "tensor", name: &tensor.name, model: "" };
-        parm_serving::oip::check(tensor.datatype, &tensor.shape, &tensor.data, place).unwrap();
+        parm_oip::check(tensor.datatype, &tensor.shape, &tensor.data, place).unwrap();
     }
 }
 

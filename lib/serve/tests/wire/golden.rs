@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use parm_serving::oip::http::{Form, OutputForms, decode_request, encode_request};
-use parm_serving::oip::{Datatype, Parameter, Parameters, RequestedOutput, Tensor, grpc};
-use parm_serving::proto::{ModelInferRequest, ModelInferResponse, ModelMetadataResponse};
+use parm_oip::http::{Form, OutputForms, decode_request, encode_request};
+use parm_oip::proto::{ModelInferRequest, ModelInferResponse, ModelMetadataResponse};
+use parm_oip::{Datatype, Parameter, Parameters, RequestedOutput, Tensor, grpc};
 use prost::Message;
 use serde_json::Value;
 

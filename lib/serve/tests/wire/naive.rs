@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use half::{bf16, f16};
-use parm_serving::oip::http::{Form, decode_response, encode_request};
-use parm_serving::oip::{Datatype, InferRequest, Tensor};
+use parm_oip::http::{Form, decode_response, encode_request};
+use parm_oip::{Datatype, InferRequest, Tensor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,10 +1,8 @@
 //! What is written is read as it was.
 
-use parm_serving::oip::http::{
-    Form, OutputForms, decode_request, decode_response, encode_request, encode_response,
-};
-use parm_serving::oip::{InferRequest, Tensor, grpc};
-use parm_serving::proto::{ModelInferRequest, ModelInferResponse};
+use parm_oip::http::{Form, OutputForms, decode_request, decode_response, encode_request, encode_response};
+use parm_oip::proto::{ModelInferRequest, ModelInferResponse};
+use parm_oip::{InferRequest, Tensor, grpc};
 use proptest::prelude::*;
 use prost::Message;
 

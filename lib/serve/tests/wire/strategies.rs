@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use half::{bf16, f16};
-use parm_serving::oip::{
+use parm_oip::{
     Chunks, Datatype, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Tensor,
 };
 use proptest::collection::{btree_map, vec};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use parm_serving::config::{Config, Model};
+use parm_config::{Config, Model};
 use parm_simulation::{Trial, run};
 use parm_workload::{Arrivals, Record};
 

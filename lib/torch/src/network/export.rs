@@ -174,7 +174,14 @@ mod tests {
                 let [own, exported] =
                     [&native, &script].map(|path| Model::load(path, crate::Device::CPU).unwrap());
                 let (own, exported) = (answers(own, &shape, rows), answers(exported, &shape, rows));
-                assert!(own == exported && own.iter().any(|&x| x != 0.0), "{name}, {rows} rows");
+                // libtorch computes some functions, such as sigmoids, otherwise for the last few elements of
+                // a vector: they differ in the last digit by where a row lies in memory.
+                let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6 * a.abs().max(1.0);
+                assert!(
+                    own.len() == exported.len() && own.iter().zip(&exported).all(near),
+                    "{name}, {rows} rows"
+                );
+                assert!(own.iter().any(|&x| x != 0.0), "{name}, {rows} rows");
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");

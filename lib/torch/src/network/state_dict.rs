@@ -406,7 +406,7 @@ mod tests {
             (&["input", "hidden", "output"], &[20, 16, 12, 4]),
             (&["layer_in", "layer_hidden", "layer_out"], &[20, 16, 12, 4]),
             (&["features.0", "features.2", "classifier"], &[20, 16, 16, 4]),
-            (&["z.0", "z.2", "a.0", "a.2"], &[8, 4, 2, 4, 8]),
+            (&["z.0", "z.2", "a.0", "a.2"], &[8, 4, 2, 5, 6]),
             // A cycle begins where its first layer by number is.
             (&["fc1", "fc2", "fc3"], &[4, 4, 4, 4]),
         ] {
@@ -421,6 +421,8 @@ mod tests {
             (&["first", "second"][..], &[4, 4, 4][..]),
             (&["out", "in", "hidden"], &[4, 8, 4, 8]),
             (&["actor.0", "actor.2", "critic.0", "critic.2"], &[4, 4, 4, 4, 4]),
+            // The decoder before the encoder fits as well.
+            (&["z.0", "z.2", "a.0", "a.2"], &[8, 4, 2, 4, 8]),
         ] {
             let misfit = recognise(&linear(names, ends)).unwrap_err();
             assert!(misfit.found.contains("order neither their names nor their widths settle"), "{misfit:?}");

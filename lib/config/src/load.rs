@@ -1,0 +1,416 @@
+//! Reading a configuration, and finding what cannot work.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use parm::DeviceChoice;
+use parm_engine::{Mask, Role, Roles};
+use schemars::Schema;
+
+use crate::{
+    CodeChoice, Config, Embedded, Instances, Limits, Management, Model, Placement, Redundancy, ServedCode,
+    Tls, policy,
+};
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not what the schema says.
+    #[error("{field}: {error}")]
+    Schema {
+        /// Which part of it, as in `models[0].instances[2].remote.url`.
+        field: String,
+        /// Why.
+        error: serde_json::Error,
+    },
+    /// A value that cannot work.
+    #[error("{field}: {problem}")]
+    Value {
+        /// Which part of it.
+        field: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    /// A value that cannot work.
+    #[must_use]
+    pub fn value(field: &str, problem: impl Into<String>) -> Self {
+        Self::Value { field: field.to_owned(), problem: problem.into() }
+    }
+}
+
+/// The JSON schema of a configuration.
+#[must_use]
+pub fn schema() -> Schema {
+    schemars::schema_for!(Config)
+}
+
+impl Config {
+    /// Reads a file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is not what the schema says, or cannot work.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
+        Self::parse(&text)?.relative_to(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Makes paths relative to a folder, and sees whether the configuration can work.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn relative_to(mut self, folder: &Path) -> Result<Self, ConfigError> {
+        for path in self.paths() {
+            *path = folder.join(&*path);
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// Reads a text, without checking that it can work.
+    ///
+    /// # Errors
+    /// A text that is not what the schema says.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let config = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let field = match error.path().to_string() {
+                // No field was reached.
+                path if path == "?" || path == "." => "the configuration".to_owned(),
+                path => path,
+            };
+            ConfigError::Schema { field, error: error.into_inner() }
+        })?;
+        json.end()
+            .map_err(|error| ConfigError::Schema { field: "after the configuration".to_owned(), error })?;
+        Ok(config)
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let mut paths: Vec<&mut PathBuf> = Vec::new();
+        if let Some(tls) = &mut self.tls {
+            paths.extend([&mut tls.certificate, &mut tls.key]);
+            paths.extend(&mut tls.client_ca);
+        }
+        paths.extend(self.keys.inference.iter_mut().chain(&mut self.keys.admin));
+        for model in &mut self.models {
+            paths.extend(model.files.deployed.iter_mut().chain(&mut model.files.cheap));
+            paths.extend(&mut model.files.parity);
+            if let Redundancy::Coded(coded) = &mut model.redundancy {
+                paths.extend(&mut coded.calibration);
+                if let CodeChoice::Directory { directory } = &mut coded.code {
+                    paths.push(directory);
+                }
+            }
+            for remote in model.instances.iter_mut().filter_map(|instances| instances.remote.as_mut()) {
+                paths.extend(&mut remote.ca);
+                paths.extend(remote.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]));
+            }
+        }
+        paths
+    }
+
+    /// Finds what cannot work.
+    ///
+    /// # Errors
+    /// The first value that cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.http.is_none() && self.grpc.is_none() {
+            return Err(ConfigError::value(
+                "http",
+                "found no address for HTTP and none for gRPC, expected at least one",
+            ));
+        }
+        if self.models.is_empty() {
+            return Err(ConfigError::value("models", "found none, expected at least one"));
+        }
+        let addresses = [self.http, self.grpc, self.admin].into_iter().flatten();
+        let mut fixed: Vec<SocketAddr> = addresses.filter(|address| address.port() != 0).collect();
+        fixed.sort_unstable();
+        if let Some([twice, _]) = fixed.array_windows().find(|[one, other]| one == other) {
+            return Err(ConfigError::value("http, grpc, admin", format!("found the address {twice} twice")));
+        }
+        milliseconds("drain_ms", self.drain_ms as f64)?;
+        self.limits.check()?;
+        let mut names = BTreeSet::new();
+        for (index, model) in self.models.iter().enumerate() {
+            let at = format!("models[{index}]");
+            if !names.insert((&model.name, &model.version)) {
+                let problem = format!("found version {} of '{}' twice", model.version, model.name);
+                return Err(ConfigError::value(&at, problem));
+            }
+            let defaults = self.models.iter().filter(|other| other.name == model.name && other.default);
+            if defaults.count() > 1 {
+                return Err(ConfigError::value(
+                    &at,
+                    format!("found several default versions of '{}'", model.name),
+                ));
+            }
+            model.check(&at)?;
+        }
+        Ok(())
+    }
+
+    /// What everybody may do who reaches an address, for people.
+    #[must_use]
+    pub fn open_to_all(&self) -> Vec<String> {
+        let at = |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
+        let public = format!("HTTP {}, gRPC {}", at(self.http), at(self.grpc));
+        let admin = self.admin.map(|admin| format!("{admin}"));
+        let who = match &self.tls {
+            Some(Tls { client_ca: Some(_), .. }) => "who shows a certificate",
+            _ => "everybody",
+        };
+        let mut open = Vec::new();
+        let mut add = |what: &str, at: &str| open.push(format!("open to {who}: {what} ({at})"));
+        if self.keys.inference.is_none() {
+            add("inference", &public);
+        }
+        if self.keys.inference.is_none() && self.keys.admin.is_none() {
+            add("metrics, the status page and the index of models", admin.as_ref().unwrap_or(&public));
+        }
+        if self.keys.admin.is_none() {
+            if self.management == Management::Open {
+                add("loading and unloading models, and resuming coding", &public);
+            }
+            if let Some(admin) = &admin {
+                add("loading and unloading models, and resuming coding", admin);
+            }
+        }
+        open
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (name, number) in [
+            ("body_bytes", self.body_bytes),
+            ("header_bytes", self.header_bytes),
+            ("rows", self.rows),
+            ("requests", self.requests),
+            ("connections", self.connections),
+        ] {
+            if number == 0 {
+                return Err(ConfigError::value(&format!("limits.{name}"), "found 0, expected at least 1"));
+            }
+        }
+        for (name, ms) in
+            [("header_ms", self.header_ms), ("body_ms", self.body_ms), ("idle_ms", self.idle_ms)]
+        {
+            let name = format!("limits.{name}");
+            if ms == 0 {
+                return Err(ConfigError::value(&name, "found 0, expected at least 1"));
+            }
+            milliseconds(&name, ms as f64)?;
+        }
+        if self.bytes < self.body_bytes {
+            let problem = format!("found {}, expected at least body_bytes, {}", self.bytes, self.body_bytes);
+            return Err(ConfigError::value("limits.bytes", problem));
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    /// Sees that tensors have names of their own, and sizes that there are.
+    fn check_tensors(&self) -> Result<(), (&'static str, String)> {
+        for (field, tensors) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
+            let mut names = BTreeSet::new();
+            for tensor in tensors {
+                if tensor.name.is_empty() {
+                    return Err((field, "found one without a name".to_owned()));
+                }
+                if !names.insert(&tensor.name) {
+                    return Err((field, format!("found '{}' twice", tensor.name)));
+                }
+                if let Some(axis) = tensor.shape.iter().find(|&&axis| axis < -1 || axis == 0) {
+                    let problem =
+                        format!("found size {axis} of '{}', expected at least 1, or -1", tensor.name);
+                    return Err((field, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, at: &str) -> Result<(), ConfigError> {
+        if self.version.is_empty() || self.version.contains('/') {
+            let problem = format!("found '{}', expected a version without /", self.version);
+            return Err(ConfigError::value(&format!("{at}.version"), problem));
+        }
+        if self.name.is_empty() || self.name.contains('/') {
+            return Err(ConfigError::value(
+                &format!("{at}.name"),
+                format!("found '{}', expected a name without /", self.name),
+            ));
+        }
+        for (name, ms) in [
+            ("deadline_ms", self.deadline_ms),
+            ("call_timeout_ms", self.call_timeout_ms),
+            ("batch.delay_ms", self.batch.delay_ms),
+            ("batch.target_ms", self.batch.target_ms.unwrap_or(1.0)),
+        ] {
+            milliseconds(&format!("{at}.{name}"), ms)?;
+        }
+        if let Redundancy::Coded(coded) = &self.redundancy {
+            milliseconds(&format!("{at}.redundancy.group_delay_ms"), coded.group_delay_ms)?;
+            if let Some(scale) = coded.max_scale
+                && !(scale.is_finite() && scale >= 1.0)
+            {
+                let problem = format!("found {scale}, expected a finite number from 1");
+                return Err(ConfigError::value(&format!("{at}.redundancy.max_scale"), problem));
+            }
+            policy::calibration_of(coded)
+                .map_err(|problem| ConfigError::value(&format!("{at}.redundancy.calibration"), problem))?;
+        }
+        let code = policy::code_of(self)
+            .map_err(|problem| ConfigError::value(&format!("{at}.redundancy.code"), problem))?;
+        self.check_tensors()
+            .map_err(|(field, problem)| ConfigError::value(&format!("{at}.{field}"), problem))?;
+        if let Err(error) = policy::engine_config(self) {
+            return Err(ConfigError::value(at, error));
+        }
+        if self.instances.is_empty() {
+            return Err(ConfigError::value(&format!("{at}.instances"), "found none, expected at least one"));
+        }
+        let r = code.as_ref().map_or(0, ServedCode::parities);
+        let mut all = Roles::default();
+        for (index, instances) in self.instances.iter().enumerate() {
+            let at = format!("{at}.instances[{index}]");
+            let roles =
+                instances.check(self.placement, r).map_err(|problem| ConfigError::value(&at, problem))?;
+            if instances.embedded.is_some() {
+                self.files_of(roles, code.as_ref()).map_err(|problem| ConfigError::value(&at, problem))?;
+            }
+            all = Roles {
+                deployed: all.deployed || roles.deployed,
+                cheap: all.cheap || roles.cheap,
+                parity: all.parity | roles.parity,
+            };
+        }
+        let synthetic = self.synthetic_count();
+        if synthetic > 0 {
+            let faults = self.faults.check(synthetic);
+            faults.map_err(|error| ConfigError::value(&format!("{at}.faults"), error.to_string()))?;
+        }
+        self.overhead
+            .check()
+            .map_err(|error| ConfigError::value(&format!("{at}.overhead"), error.to_string()))?;
+        if !all.deployed {
+            return Err(ConfigError::value(&format!("{at}.instances"), "found none with the role deployed"));
+        }
+        if self.redundancy == Redundancy::Cheap && !all.cheap {
+            return Err(ConfigError::value(
+                &format!("{at}.instances"),
+                "found none with the role cheap, which the policy needs",
+            ));
+        }
+        if let Some(parity) = (0..r).find(|parity| all.parity >> parity & 1 == 0) {
+            let problem = format!("found none with the role parity-{parity}, which the code needs");
+            return Err(ConfigError::value(&format!("{at}.instances"), problem));
+        }
+        Ok(())
+    }
+
+    /// The files of the models that an embedded instance with these roles runs.
+    ///
+    /// # Errors
+    /// A role whose file is not named.
+    pub fn files_of(&self, roles: Roles, code: Option<&ServedCode>) -> Result<Vec<(Role, PathBuf)>, String> {
+        let parity = |index: usize| {
+            let of_code = code.and_then(|code| code.parity_files.get(index));
+            let deployed = self.files.deployed.as_ref();
+            let deployed = deployed.filter(|_| code.is_some_and(|code| code.runs_on_deployed));
+            self.files.parity.get(index).or(of_code).or(deployed)
+        };
+        let mut wanted = Vec::new();
+        wanted.extend(roles.deployed.then_some((Role::Deployed, self.files.deployed.as_ref(), "deployed")));
+        wanted.extend(roles.cheap.then_some((Role::Cheap, self.files.cheap.as_ref(), "cheap")));
+        let parities = (0..Mask::BITS as usize).filter(|index| roles.parity >> index & 1 == 1);
+        wanted.extend(parities.map(|index| (Role::Parity(index), parity(index), "parity")));
+        let named = |(role, file, what): (Role, Option<&PathBuf>, &str)| match file {
+            Some(file) => Ok((role, file.clone())),
+            None => {
+                Err(format!("found no file for the {what} of an embedded instance, expected files.{what}"))
+            }
+        };
+        wanted.into_iter().map(named).collect()
+    }
+}
+
+impl Instances {
+    /// The roles, of a code with r parity models.
+    pub fn check(&self, placement: Placement, r: usize) -> Result<Roles, String> {
+        let kinds = [self.remote.is_some(), self.embedded.is_some(), self.synthetic.is_some()];
+        if kinds.into_iter().filter(|&is| is).count() != 1 {
+            return Err("expected one of remote, embedded and synthetic".to_owned());
+        }
+        if self.capacity == 0 {
+            return Err("found capacity 0, expected at least 1".to_owned());
+        }
+        if let Some(synthetic) = &self.synthetic {
+            synthetic.behavior.check().map_err(|error| error.to_string())?;
+        }
+        if let Some(Embedded { device, .. }) = &self.embedded {
+            device
+                .parse::<DeviceChoice>()
+                .map_err(|expected| format!("embedded.device: found '{device}', {expected}"))?;
+        }
+        let roles = self.roles(placement, r)?;
+        let several =
+            usize::from(roles.deployed) + usize::from(roles.cheap) + roles.parity.count_ones() as usize;
+        match (placement, several) {
+            (_, 0) => Err("found no role, expected deployed, cheap or parity-0 and so on".to_owned()),
+            (Placement::Apart, 2..) => Err(format!(
+                "found the roles {}, expected one where the placement is apart",
+                self.roles.join(", ")
+            )),
+            _ => Ok(roles),
+        }
+    }
+
+    fn roles(&self, placement: Placement, r: usize) -> Result<Roles, String> {
+        if self.roles.is_empty() && placement == Placement::Pooled {
+            return Ok(Roles::pooled(r));
+        }
+        let mut roles = Roles::default();
+        for role in &self.roles {
+            match role.as_str() {
+                "deployed" => roles.deployed = true,
+                "cheap" => roles.cheap = true,
+                _ => match role.strip_prefix("parity-").and_then(|index| index.parse::<usize>().ok()) {
+                    Some(parity) if parity < r => roles.parity |= 1 << parity,
+                    Some(_) => return Err(format!("found the role {role}, the code has {r} parities")),
+                    None => {
+                        return Err(format!(
+                            "found the role '{role}', expected deployed, cheap or parity-0 and so on"
+                        ));
+                    }
+                },
+            }
+        }
+        Ok(roles)
+    }
+}
+
+/// A day: no time is longer.
+const LONGEST_MS: f64 = 86_400_000.0;
+
+fn milliseconds(field: &str, ms: f64) -> Result<(), ConfigError> {
+    if (0.0..=LONGEST_MS).contains(&ms) {
+        return Ok(());
+    }
+    Err(ConfigError::value(field, format!("found {ms}, expected a time in ms from 0 to {LONGEST_MS}, a day")))
+}

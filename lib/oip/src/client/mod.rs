@@ -1,0 +1,236 @@
+//! Remote instances: model servers of the protocol.
+//!
+//! Each instance is one address, at which the server is called by its URL's name, whatever address the
+//! name has by then. A call over HTTP/1 has a connection of its own, from a pool; calls over gRPC share a
+//! few. A call that is given up closes nothing but its own connection or stream. Nothing is sent again that may
+//! have run: only what was not written, and what the server says that it did not take.
+//!
+//! An answer must be the one to its request: its id is compared where the server sends ids back, and so are
+//! the model and its version. One that is not is [`CallError::Mismatched`], and ends the connection.
+//!
+//! Servers differ, and this is what is done about it. All requests have an id, since answers of some fail
+//! without, and a content type of their own, never the client's. With [`Encoding::Auto`](parm_config::Encoding::Auto) tensors are sent in
+//! binary if the server says that it knows the extension; otherwise the first inference is sent in binary
+//! and, if that is refused, as JSON; what was answered stays. Redirects are not followed.
+
+pub mod blocking;
+mod dial;
+mod echo;
+mod failure;
+mod grpc;
+mod http1;
+mod http2;
+mod reply;
+mod rest;
+mod target;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::instance::{Answer, CallContext, CallError, Instance, InstanceView, within};
+use crate::{InferRequest, InferResponse, ModelMetadata};
+use dial::Dialer;
+use echo::Echo;
+use grpc::Grpc;
+use parm_config::Remote;
+use rest::Rest;
+use target::{Protocol, Target};
+
+/// How long a name may take to be looked up, and a server to say whether it is ready and what a model is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a server cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL is none, or not one of a model server.
+    #[error("found the URL '{url}', {problem}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The name has no address.
+    #[error("{host}: {error}")]
+    Lookup {
+        /// The name.
+        host: String,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A header that cannot be sent, or that is not for the configuration to say.
+    #[error("header '{name}': {problem}")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The server does not say what the model is.
+    #[error("{url}: model {model}: {error}")]
+    Model {
+        /// The server.
+        url: String,
+        /// The model.
+        model: String,
+        /// What its first address said.
+        error: CallError,
+    },
+    /// Certificates that cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate to show, or its key, that cannot be read: the file, and what is wrong with it.
+    #[error("{0}")]
+    Identity(String),
+}
+
+/// The addresses of a server, each once.
+///
+/// # Errors
+/// [`Error::Url`], and [`Error::Lookup`] if its name has no address, or none within 5 s.
+pub async fn resolve(url: &str) -> Result<Vec<SocketAddr>, Error> {
+    let target = Target::new(&Remote { url: url.to_owned(), ..Remote::default() })?;
+    let failed = |error| Error::Lookup { host: target.host.clone(), error };
+    let looked_up = tokio::net::lookup_host((target.host.as_str(), target.port));
+    let slow = || failed(io::Error::new(io::ErrorKind::TimedOut, "no address within 5 s"));
+    let found = tokio::time::timeout(PATIENCE, looked_up).await.map_err(|_| slow())?;
+    let mut addresses: Vec<SocketAddr> = found.map_err(failed)?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Sees that a server can be called, as far as that shows without calling it.
+///
+/// # Errors
+/// [`Error::Url`] and [`Error::Header`].
+pub fn check(remote: &Remote) -> Result<(), Error> {
+    Target::new(remote).map(drop)
+}
+
+/// Sees that a header of a client may go on to instances.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn may_be_passed_on(name: &str) -> Result<(), String> {
+    target::may_be_passed_on(name)
+}
+
+/// The instance at one of a server's addresses; its answers may have `body_bytes`. Nothing is sent yet.
+///
+/// # Errors
+/// [`Error::Url`], [`Error::Header`], [`Error::Certificates`] and [`Error::Identity`].
+pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Result<Arc<dyn Instance>, Error> {
+    let target = Target::new(remote)?;
+    let dialer = Dialer::new(&target, address)?;
+    let client = match target.protocol {
+        Protocol::Http(form) => Client::Http(Arc::new(Rest::new(target, dialer, form, body_bytes))),
+        Protocol::Grpc => Client::Grpc(Arc::new(Grpc::new(target, dialer, body_bytes))),
+    };
+    Ok(Arc::new(client))
+}
+
+/// The instance at the first address of a server that knows a model, and what it says of the model, under
+/// the name that was asked for.
+///
+/// # Errors
+/// All of [`Error`].
+pub async fn reach(
+    remote: &Remote,
+    model: &str,
+    version: &str,
+    body_bytes: usize,
+) -> Result<(Arc<dyn Instance>, ModelMetadata), Error> {
+    let mut first = None;
+    for address in resolve(&remote.url).await? {
+        let instance = connect(remote, address, body_bytes)?;
+        match instance.metadata(model, version).await {
+            // Servers are free with what they leave out.
+            Ok(metadata) => return Ok((instance, ModelMetadata { name: model.to_owned(), ..metadata })),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    let none = || CallError::Unreachable("found no address, expected one".to_owned());
+    let error = first.unwrap_or_else(none);
+    Err(Error::Model { url: remote.url.clone(), model: model.to_owned(), error })
+}
+
+/// A remote instance.
+#[derive(Clone)]
+enum Client {
+    Http(Arc<Rest>),
+    Grpc(Arc<Grpc>),
+}
+
+impl Client {
+    fn echo(&self) -> &Echo {
+        match self {
+            Self::Http(rest) => &rest.echo,
+            Self::Grpc(grpc) => &grpc.echo,
+        }
+    }
+}
+
+impl Instance for Client {
+    fn infer(&self, mut request: InferRequest, call: CallContext) -> Answer<InferResponse> {
+        // Answers of some servers fail without.
+        if request.id.is_empty() {
+            request.id = echo::new_id();
+        }
+        let server = self.clone();
+        Box::pin(async move {
+            let (name, result) = match &server {
+                Client::Http(rest) => (rest.name(), rest.infer(&request, &call).await),
+                Client::Grpc(grpc) => (grpc.name(), grpc.infer(&request, &call).await),
+            };
+            server.echo().count(name, result)
+        })
+    }
+
+    fn most_rows(&self, model: &str, version: &str) -> Answer<Option<usize>> {
+        let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
+        Box::pin(within(PATIENCE, async move {
+            let most = match &server {
+                Client::Http(rest) => rest.max_batch_size(&model, &version).await?,
+                Client::Grpc(grpc) => grpc.max_batch_size(model, version).await?,
+            };
+            // 0: it takes no batches, or does not say how large they may be.
+            Ok(usize::try_from(most).ok().filter(|&most| most > 0))
+        }))
+    }
+
+    fn view(&self) -> InstanceView {
+        self.echo().view()
+    }
+
+    fn ready(&self, model: &str, version: &str) -> Answer<()> {
+        let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
+        Box::pin(within(PATIENCE, async move {
+            match &server {
+                Client::Http(rest) => rest.ready(&model, &version).await,
+                Client::Grpc(grpc) => grpc.ready(model, version).await,
+            }
+        }))
+    }
+
+    fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata> {
+        let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
+        Box::pin(within(PATIENCE, async move {
+            match &server {
+                Client::Http(rest) => rest.metadata(&model, &version).await,
+                Client::Grpc(grpc) => grpc.metadata(model, version).await,
+            }
+        }))
+    }
+}

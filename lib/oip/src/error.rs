@@ -1,0 +1,197 @@
+//! Errors as clients see them.
+
+/// What kind of error, with its code over HTTP and over gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// The request is wrong: 400, `INVALID_ARGUMENT`.
+    InvalidArgument,
+    /// No valid credentials: 401, `UNAUTHENTICATED`.
+    Unauthenticated,
+    /// It is not allowed, whoever asks: 403, `PERMISSION_DENIED`.
+    Forbidden,
+    /// There is no such model or route: 404, `NOT_FOUND`.
+    NotFound,
+    /// The request is larger than a limit: 413, `RESOURCE_EXHAUSTED`.
+    TooLarge,
+    /// The server failed: 500, `INTERNAL`.
+    Internal,
+    /// What is asked for is not supported: 501, `UNIMPLEMENTED`.
+    Unimplemented,
+    /// Not ready, or overloaded: 503, `UNAVAILABLE`.
+    Unavailable,
+    /// The deadline passed: 504, `DEADLINE_EXCEEDED`.
+    DeadlineExceeded,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::InvalidArgument,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::TooLarge,
+        Self::Internal,
+        Self::Unimplemented,
+        Self::Unavailable,
+        Self::DeadlineExceeded,
+    ];
+
+    /// The status code over HTTP.
+    #[must_use]
+    pub fn http(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::TooLarge => 413,
+            Self::Internal => 500,
+            Self::Unimplemented => 501,
+            Self::Unavailable => 503,
+            Self::DeadlineExceeded => 504,
+        }
+    }
+
+    /// What a status code over HTTP that is no success means; all of 400 to 499 that have no other
+    /// meaning here blame the request, and all others the server.
+    #[must_use]
+    pub fn from_http(code: u16) -> Self {
+        match code {
+            401 => Self::Unauthenticated,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            408 | 504 => Self::DeadlineExceeded,
+            413 => Self::TooLarge,
+            429 | 502 | 503 => Self::Unavailable,
+            501 => Self::Unimplemented,
+            400..=499 => Self::InvalidArgument,
+            _ => Self::Internal,
+        }
+    }
+
+    /// What the number of a status code over gRPC that is no success means.
+    #[must_use]
+    pub fn from_grpc(code: i32) -> Self {
+        match code {
+            // INVALID_ARGUMENT, ALREADY_EXISTS, FAILED_PRECONDITION, OUT_OF_RANGE
+            3 | 6 | 9 | 11 => Self::InvalidArgument,
+            4 => Self::DeadlineExceeded,
+            5 => Self::NotFound,
+            7 => Self::Forbidden,
+            16 => Self::Unauthenticated,
+            8 => Self::TooLarge,
+            12 => Self::Unimplemented,
+            // CANCELLED, ABORTED, UNAVAILABLE
+            1 | 10 | 14 => Self::Unavailable,
+            _ => Self::Internal,
+        }
+    }
+
+    /// The number of the status code over gRPC.
+    #[must_use]
+    pub fn grpc(self) -> i32 {
+        match self {
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::Forbidden => 7,
+            Self::TooLarge => 8,
+            Self::Unimplemented => 12,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+            Self::Unauthenticated => 16,
+        }
+    }
+}
+
+/// Bytes of the longest message; what is cut off is what the client sent.
+const LONGEST: usize = 1000;
+
+/// An error that a client is told: what was found, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What kind.
+    pub status: Status,
+    /// The text.
+    pub message: String,
+    /// The status code over HTTP that a server sent, if the one of `status` is another.
+    pub code: Option<u16>,
+}
+
+impl Error {
+    /// An error of this kind. A message over 1000 bytes is cut.
+    #[must_use]
+    pub fn new(status: Status, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > LONGEST {
+            message.truncate(message.floor_char_boundary(LONGEST));
+            message.push('…');
+            message.shrink_to_fit();
+        }
+        Self { status, message, code: None }
+    }
+
+    /// What a server said with a status code over HTTP that is no success.
+    #[must_use]
+    pub fn from_http(code: u16, message: impl Into<String>) -> Self {
+        let error = Self::new(Status::from_http(code), message);
+        Self { code: Some(code).filter(|&code| code != error.status.http()), ..error }
+    }
+
+    /// The status code over HTTP: the one that was sent, or the one that stands for the status.
+    #[must_use]
+    pub fn http(&self) -> u16 {
+        self.code.unwrap_or_else(|| self.status.http())
+    }
+
+    /// The request is wrong.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Status::InvalidArgument, message)
+    }
+}
+
+impl From<parm_config::UnknownDatatype> for Error {
+    fn from(unknown: parm_config::UnknownDatatype) -> Self {
+        Self::invalid(unknown.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_go_both_ways() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_http(status.http()), status);
+            assert_eq!(Status::from_grpc(status.grpc()), status);
+        }
+        // Of servers that use more codes than this one.
+        for (code, status) in [
+            (422, Status::InvalidArgument),
+            (403, Status::Forbidden),
+            (408, Status::DeadlineExceeded),
+            (429, Status::Unavailable),
+            (502, Status::Unavailable),
+            (500, Status::Internal),
+            (302, Status::Internal),
+        ] {
+            assert_eq!(Status::from_http(code), status, "{code}");
+        }
+        for (code, status) in [(1, Status::Unavailable), (2, Status::Internal), (9, Status::InvalidArgument)]
+        {
+            assert_eq!(Status::from_grpc(code), status, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let error = Error::invalid("é".repeat(100_000));
+        assert_eq!(error.message, format!("{}…", "é".repeat(500)));
+        assert!(error.message.capacity() < 2000);
+        assert_eq!(Error::invalid("a".repeat(1000)).message.len(), 1000);
+    }
+}

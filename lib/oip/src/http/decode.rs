@@ -1,0 +1,248 @@
+//! Requests and responses as they are read.
+
+use bytes::Bytes;
+
+use parm_config::UnknownDatatype;
+
+use super::super::tensor::{Place, check, elements, see_no_shared_memory};
+use super::super::{
+    Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Tensor,
+    TensorMetadata,
+};
+use super::json::{self, OutputJson, ParametersJson, RequestJson, ResponseJson, TensorJson};
+use super::{Form, OutputForms, Side};
+
+/// Reads the body of `POST …/infer`; the model and its version are those of the path. Returns also in
+/// which form the outputs are wanted.
+///
+/// # Errors
+/// [`Status::InvalidArgument`](super::super::Status) if the body is not one of the protocol, `Status::Unimplemented` if it
+/// names shared memory.
+pub fn decode_request(
+    model: &str,
+    version: &str,
+    header_length: Option<usize>,
+    body: &Bytes,
+) -> Result<(InferRequest, OutputForms), Error> {
+    let (json, mut binary) = split(body, header_length)?;
+    let mut quoted = None;
+    let request: RequestJson = json::parse(&json, &mut quoted, "request")?;
+    let mut inputs = Vec::new();
+    for input in request.inputs {
+        strict(input.parameters.as_ref())?;
+        inputs.push(tensor(input, Side::Request, model, &mut binary)?);
+    }
+    see_end(&binary, "input", model)?;
+    strict(request.parameters.as_ref())?;
+    let mut parameters = request.parameters.unwrap_or_default().known;
+    let mut forms = OutputForms::default();
+    if let Some(form) = take_form(&mut parameters, "binary_data_output")? {
+        forms.default = form;
+    }
+    let outputs = request.outputs.unwrap_or_default().into_iter();
+    let outputs = outputs.map(|output| requested(output, &mut forms)).collect::<Result<_, _>>()?;
+    let request = InferRequest {
+        model: model.to_owned(),
+        version: version.to_owned(),
+        id: request.id.unwrap_or_default(),
+        parameters,
+        inputs,
+        outputs,
+    };
+    Ok((request, forms))
+}
+
+/// Reads a raw request, marked by a header length of 0: the body is the data of the model's single
+/// input, whose sizes that are open follow from the body's: one of them, or two where the first is the
+/// batch's, which then is 1. A string is the body itself. Its outputs are wanted in binary form.
+///
+/// # Errors
+/// [`Status::InvalidArgument`](super::super::Status) if the model has not exactly one input, or one of another size.
+pub fn decode_raw_request(
+    model: &str,
+    version: &str,
+    inputs: &[TensorMetadata],
+    body: Bytes,
+) -> Result<(InferRequest, OutputForms), Error> {
+    let [input] = inputs else {
+        return Err(Error::invalid(format!(
+            "Raw request must only have 1 input (found 1) to be deduced but got {} inputs in '{model}' model \
+             configuration",
+            inputs.len()
+        )));
+    };
+    let place = Place { kind: "input", name: &input.name, model };
+    let shape = raw_shape(input, body.len(), place)?;
+    let data = if input.datatype == Datatype::Bytes {
+        let length = u32::try_from(body.len()).map_err(|_| {
+            Error::invalid(format!("{place} is {} bytes long, expected at most {}", body.len(), u32::MAX))
+        })?;
+        [Bytes::copy_from_slice(&length.to_le_bytes()), body].into_iter().collect()
+    } else {
+        body.into()
+    };
+    check(input.datatype, &shape, &data, place)?;
+    let (name, datatype) = (input.name.clone(), input.datatype);
+    let input = Tensor { name, datatype, shape, parameters: Parameters::new(), data };
+    let (model, version) = (model.to_owned(), version.to_owned());
+    let request = InferRequest { model, version, inputs: vec![input], ..InferRequest::default() };
+    Ok((request, OutputForms { default: Form::Binary, named: Vec::new() }))
+}
+
+/// The shape of a raw input of this many bytes.
+fn raw_shape(input: &TensorMetadata, bytes: usize, place: Place) -> Result<Vec<u64>, Error> {
+    let mut open = input.shape.iter().filter(|&&axis| axis < 0).count();
+    let mut shape: Vec<u64> = input.shape.iter().map(|&axis| u64::try_from(axis).unwrap_or(1)).collect();
+    let first_is_open = input.shape.first().is_some_and(|&axis| axis < 0);
+    if open == 2 && first_is_open {
+        open = 1;
+    }
+    if open > 1 {
+        return Err(Error::invalid(format!(
+            "The shape of the raw input '{}' can not be deduced because there are more than one variable-sized \
+             dimension: {:?}",
+            place.name, input.shape
+        )));
+    }
+    // All other sizes: those that are open stand as 1.
+    let rest = elements(&shape, input.datatype, place)? * input.datatype.size().unwrap_or(1);
+    if let Some(axis) = input.shape.iter().rposition(|&axis| axis < 0)
+        && input.datatype != Datatype::Bytes
+        && let Some(size) = shape.get_mut(axis)
+    {
+        *size = (bytes / rest.max(1)) as u64;
+    }
+    Ok(shape)
+}
+
+/// Reads the body that a server gives to [`encode_request`](super::encode_request).
+///
+/// # Errors
+/// [`Status::InvalidArgument`](super::super::Status) if it is not one of the protocol.
+pub fn decode_response(header_length: Option<usize>, body: &Bytes) -> Result<InferResponse, Error> {
+    let (json, mut binary) = split(body, header_length)?;
+    let mut quoted = None;
+    let response: ResponseJson = json::parse(&json, &mut quoted, "response")?;
+    let model = response.model_name.unwrap_or_default();
+    let mut outputs = Vec::new();
+    for output in response.outputs {
+        outputs.push(tensor(output, Side::Response, &model, &mut binary)?);
+    }
+    see_end(&binary, "output", &model)?;
+    Ok(InferResponse {
+        model,
+        version: response.model_version.unwrap_or_default(),
+        id: response.id.unwrap_or_default(),
+        parameters: response.parameters.unwrap_or_default().known,
+        outputs,
+    })
+}
+
+/// The JSON of a body, and what is behind it.
+fn split(body: &Bytes, header_length: Option<usize>) -> Result<(Bytes, Bytes), Error> {
+    let length = header_length.unwrap_or(body.len());
+    if length > body.len() {
+        return Err(Error::invalid(format!(
+            "inference header size should be in range (0, {}), got: {length}",
+            body.len()
+        )));
+    }
+    Ok((body.slice(..length), body.slice(length..)))
+}
+
+fn see_end(binary: &Bytes, kind: &str, model: &str) -> Result<(), Error> {
+    if binary.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "unexpected additional {kind} data for model '{model}': expected 0 bytes, got {}",
+        binary.len()
+    )))
+}
+
+/// Parameters of requests are plain values.
+fn strict(parameters: Option<&ParametersJson>) -> Result<(), Error> {
+    let other = parameters.and_then(|parameters| parameters.other.as_deref());
+    other.map_or(Ok(()), |name| {
+        Err(Error::invalid(format!(
+            "parameter '{name}' has invalid type. It should be either 'int', 'bool', or 'string'."
+        )))
+    })
+}
+
+/// Takes out a parameter that says whether something is in binary form.
+fn take_form(parameters: &mut Parameters, name: &str) -> Result<Option<Form>, Error> {
+    match parameters.remove(name) {
+        None => Ok(None),
+        Some(Parameter::Bool(binary)) => Ok(Some(if binary { Form::Binary } else { Form::Json })),
+        Some(other) => {
+            Err(Error::invalid(format!("Unable to parse '{name}': found {other}, expected true or false")))
+        }
+    }
+}
+
+fn requested(output: OutputJson, forms: &mut OutputForms) -> Result<RequestedOutput, Error> {
+    strict(output.parameters.as_ref())?;
+    let mut parameters = output.parameters.unwrap_or_default().known;
+    see_no_shared_memory(&parameters, "output", &output.name)?;
+    if let Some(form) = take_form(&mut parameters, "binary_data")? {
+        forms.named.push((output.name.clone(), form));
+    }
+    Ok(RequestedOutput { name: output.name, parameters })
+}
+
+/// Reads a tensor, whose data may be the next ones in `binary`.
+fn tensor(json: TensorJson, side: Side, model: &str, binary: &mut Bytes) -> Result<Tensor, Error> {
+    let kind = if side == Side::Request { "input" } else { "output" };
+    let place = Place { kind, name: &json.name, model };
+    let datatype: Datatype = json
+        .datatype
+        .parse()
+        .map_err(|error: UnknownDatatype| Error::invalid(format!("{place}: {error}")))?;
+    let mut parameters = json.parameters.unwrap_or_default().known;
+    see_no_shared_memory(&parameters, kind, &json.name)?;
+    let data = match (json.data, parameters.remove("binary_data_size")) {
+        (None, Some(bytes)) => take(binary, &bytes, place)?,
+        (Some(data), None) => {
+            if side == Side::Request && matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
+                return Err(Error::invalid(format!(
+                    "receiving {datatype} data via JSON is not supported. Please use the binary data format for \
+                     {kind} {}",
+                    json.name
+                )));
+            }
+            let count = elements(&json.shape, datatype, place)?;
+            super::elements::read(data.get(), datatype, count, side, place)?
+        }
+        (data, _) => {
+            let found = if data.is_none() { "no field is set" } else { "set 'data' 'binary_data_size'" };
+            return Err(Error::invalid(format!(
+                "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
+                 'shared_memory_region' in 'parameters'. But {found}: {place}"
+            )));
+        }
+    };
+    let data = data.into();
+    check(datatype, &json.shape, &data, place)?;
+    Ok(Tensor { name: json.name, datatype, shape: json.shape, parameters, data })
+}
+
+/// Takes the next bytes of those behind the JSON.
+fn take(binary: &mut Bytes, size: &Parameter, place: Place) -> Result<Bytes, Error> {
+    let size = match size {
+        Parameter::Int(size) => usize::try_from(*size).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| Error::invalid(format!("Unable to parse 'binary_data_size': {place} has {size}")))?;
+    if size > binary.len() {
+        return Err(Error::invalid(format!(
+            "unexpected size for {} '{}', expecting {} additional bytes for model '{}': found {} of {size}",
+            place.kind,
+            place.name,
+            size - binary.len(),
+            place.model,
+            binary.len()
+        )));
+    }
+    Ok(binary.split_to(size))
+}

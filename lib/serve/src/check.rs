@@ -1,0 +1,140 @@
+//! What a configuration asks for that cannot be served, beyond what its values say by themselves.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use parm::codes::{Network, NetworkError};
+use parm_config::{Config, ConfigError, Files, Model, Redundancy, ServedCode, code_of, made_for};
+use parm_oip::{ModelMetadata, client};
+
+use crate::runtime::membership::{self, Embed};
+use crate::runtime::{Spec, coders};
+
+/// Finds what cannot work: what [`Config::check`] does, and then headers, addresses and tensors.
+///
+/// # Errors
+/// The first value that cannot.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    config.check()?;
+    for name in &config.limits.passed_headers.names {
+        if let Err(problem) = client::may_be_passed_on(name) {
+            return Err(ConfigError::value("limits.passed_headers.names", problem));
+        }
+    }
+    for (index, model) in config.models.iter().enumerate() {
+        check_model(model, &format!("models[{index}]"))?;
+    }
+    Ok(())
+}
+
+fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
+    for (index, instances) in model.instances.iter().enumerate() {
+        if let Some(remote) = &instances.remote {
+            let wrong =
+                |error| ConfigError::value(&format!("{at}.instances[{index}]"), format!("remote: {error}"));
+            client::check(remote).map_err(wrong)?;
+        }
+    }
+    let code =
+        code_of(model).map_err(|problem| ConfigError::value(&format!("{at}.redundancy.code"), problem))?;
+    if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+        && !model.inputs.is_empty()
+        && !model.outputs.is_empty()
+        && code.files().next().is_none()
+        && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
+    {
+        let checked = coders(&spec, coded, code, &no_network);
+        checked.map_err(|problem| ConfigError::value(&format!("{at}.redundancy"), problem))?;
+    }
+    if model.synthetic_count() > 0 && (!model.inputs.is_empty() || !model.outputs.is_empty()) {
+        let spec = Spec::synthetic(model);
+        spec.map_err(|problem| ConfigError::value(&format!("{at}.instances"), problem))?;
+    }
+    Ok(())
+}
+
+/// Networks are not loaded here: codes that have some are not checked so.
+fn no_network(_: &Path, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
+    Err(NetworkError("it is not loaded here".to_owned()))
+}
+
+/// Sees that all files are there and are what they should be: keys, certificates, code directories, and
+/// those of embedded models, which [`check_embedded`] loads. Without the latter a server starts, and says that the model is not ready.
+///
+/// # Errors
+/// The first one that cannot be used.
+pub fn check_files(config: &Config) -> Result<(), ConfigError> {
+    crate::server::check_files(config).map_err(|(field, problem)| ConfigError::value(field, problem))?;
+    for (index, model) in config.models.iter().enumerate() {
+        for (number, instances) in model.instances.iter().enumerate() {
+            if let Some(remote) = &instances.remote {
+                // Nothing is sent.
+                let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+                client::connect(remote, nowhere, config.limits.body_bytes).map_err(|error| {
+                    ConfigError::value(
+                        &format!("models[{index}].instances[{number}].remote"),
+                        error.to_string(),
+                    )
+                })?;
+            }
+        }
+        if model.synthetic_count() > 0 {
+            let at = format!("models[{index}].instances");
+            Spec::synthetic(model).map_err(|problem| ConfigError::value(&at, problem))?;
+        }
+        let at = format!("models[{index}].redundancy.code");
+        made_for(model).map_err(|problem| ConfigError::value(&at, problem))?;
+        for path in code_of(model).ok().flatten().iter().flat_map(ServedCode::files) {
+            File::open(path).map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
+        }
+    }
+    for model in config.models.iter().filter(|model| model.instances.iter().any(|of| of.embedded.is_some())) {
+        let Files { deployed, parity, cheap } = &model.files;
+        for path in deployed.iter().chain(parity).chain(cheap) {
+            File::open(path).map_err(|error| ConfigError::Io { path: path.clone(), error })?;
+        }
+    }
+    Ok(())
+}
+
+/// Sees that the models of embedded instances can be loaded and run, by making one instance of each kind
+/// on the CPU.
+///
+/// # Errors
+/// The first one that cannot be made.
+pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigError> {
+    for (index, model) in config.models.iter().enumerate() {
+        let at = format!("models[{index}]");
+        let model = &on_cpu(model);
+        let code = code_of(model).map_err(|problem| ConfigError::value(&at, problem))?;
+        let names = membership::role_names(model, code.as_ref());
+        for (number, instances) in model.instances.iter().enumerate() {
+            let Some(embedded) = &instances.embedded else { continue };
+            let make = || {
+                let roles = instances.check(model.placement, names.parity.len())?;
+                let files = model.files_of(roles, code.as_ref())?.into_iter();
+                let files = files.map(|(role, file)| (names.of_role(role).to_owned(), file)).collect();
+                embed.instance(embedded, &files, model, code.as_ref()).map(drop)
+            };
+            make().map_err(|problem| ConfigError::value(&format!("{at}.instances[{number}]"), problem))?;
+        }
+        if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+            && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
+        {
+            let network = |file: &Path, group: &[usize]| embed.network(file, model, group);
+            coders(&spec, coded, code, &network).map_err(|problem| ConfigError::value(&at, problem))?;
+        }
+    }
+    Ok(())
+}
+
+/// A model whose embedded instances run on the CPU, which every machine has.
+fn on_cpu(model: &Model) -> Model {
+    let mut model = model.clone();
+    for embedded in model.instances.iter_mut().filter_map(|instances| instances.embedded.as_mut()) {
+        "cpu".clone_into(&mut embedded.device);
+    }
+    model
+}
