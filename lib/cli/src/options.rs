@@ -242,7 +242,7 @@ pub struct TimingsOption {
     ///
     /// The phases are start (finding the device), load (models; in a training also the rows), read (the
     /// stream), upload (to the device), encode, compute, download and write. Each has its total seconds, its
-    /// number and its median time; the phases of a stream overlap. On a GPU the program waits for the end of
+    /// count and its median time; the phases of a stream overlap. On a GPU the program waits for the end of
     /// each phase, which takes a little time, and also writes the most memory that was used, in bytes.
     #[arg(long, value_name = "FILE.json")]
     pub timings: Option<Target>,

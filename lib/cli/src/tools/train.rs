@@ -384,7 +384,7 @@ pub enum Adopted {
     Sum,
     /// One image tiled from the k shrunk images
     Concat,
-    /// What a model encodes
+    /// A learned encoder
     Learned,
 }
 
