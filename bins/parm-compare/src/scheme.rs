@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use parm::codes::{Code, InterpolatingCode, LinearCode, Redundancy};
+use parm::codes::{Code, CodeSpec, LinearCode, SpecifiedCode};
 use parm::{CodeFile, counted};
 use parm_cli::Usage;
-use parm_cli::tools::compare::{Compare, Interpolation};
+use parm_cli::tools::compare::Compare;
 
 use crate::answers::Queries;
 
@@ -110,21 +110,18 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
             let runs = Runs::Trained(Box::new(code.clone()));
             add(&code.name(&trained), Box::new(code.file.linear()?), runs);
         }
-        let redundancy = Redundancy { stragglers: extra, byzantine: 0 };
-        let points = options.points.into();
         for &interpolation in &options.codes {
-            let (name, code) = match interpolation {
-                Interpolation::Berrut => ("berrut", InterpolatingCode::berrut(k, redundancy, points)?),
-                Interpolation::FloaterHormann => (
-                    "floater-hormann",
-                    InterpolatingCode::floater_hormann(k, redundancy, points, options.degree)?,
-                ),
-                Interpolation::Spline => {
-                    let lambdas = [options.lambda_e, options.lambda_d];
-                    ("spline", InterpolatingCode::spline(k, redundancy, points, lambdas)?)
-                }
+            let name = interpolation.into();
+            let spec = CodeSpec {
+                stragglers: Some(extra),
+                points: Some(options.points.into()),
+                degree: Some(options.degree),
+                lambdas: [Some(options.lambda_e), Some(options.lambda_d)],
+                ..CodeSpec::new(name, k)
             };
-            add(name, Box::new(code), Runs::Coded);
+            if let SpecifiedCode::Interpolating(code) = spec.make()? {
+                add(name.as_str(), Box::new(code), Runs::Coded);
+            }
         }
     }
     Ok(schemes)

@@ -76,7 +76,7 @@ fn all_trainings_augment_and_each_in_its_own_way() {
         for (i, j) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
             assert!(!same(path, &format!("m{i}{model}"), &format!("m{j}{model}")), "{call}: {i} {j}");
         }
-        done(path, &format!("{call} --epochs 2 -o plain{out}"));
+        done(path, &format!("{call} --epochs 2 --force -o plain{out}"));
         assert!(same(path, &format!("plain{model}"), &format!("m0{model}")), "{call}");
     }
     // What was augmented is learnt all the same; shifts of none are no shifts.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
-use parm::codes::Code;
 use parm::codes::geometry::Points;
-use parm::codes::{InterpolatingCode, Redundancy};
+use parm::codes::{Code, CodeName, CodeSpec, InterpolatingCode, SpecifiedCode};
+
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
 use parm::{Activation, CodeFile, DeviceChoice, LinearCode, Tail};
 use serde::Serialize;
@@ -21,12 +21,12 @@ use crate::output::{Compression, Output, Target};
 /// When to do something that depends on a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// At a terminal.
+    /// If standard error is a terminal.
     #[default]
     Auto,
-    /// In any case.
+    /// Always.
     Always,
-    /// In no case.
+    /// Never.
     Never,
 }
 
@@ -44,28 +44,28 @@ impl From<When> for ColorChoice {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Messages")]
 pub struct Common {
-    /// Say nothing but errors
+    /// Print errors only
     ///
     /// Warnings, notes and progress bars are left out.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Say what was done
+    /// Print what was done
     ///
-    /// Ends with a line on standard error that counts what was read and written.
+    /// The last line on standard error counts what was read and written.
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
     /// When to show a progress bar on standard error
     ///
-    /// With 'auto', at a terminal and only from the last program of a pipe. With 'always' and no terminal,
-    /// it is a line a second and one at the end.
+    /// With 'auto', only on a terminal, and only in the last program of a pipe. With 'always' and without a
+    /// terminal, it prints a line each second and one at the end.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 
     /// When to color messages
     ///
-    /// With 'auto', at a terminal, unless the environment variable `NO_COLOR` is set.
+    /// With 'auto', on a terminal, unless the environment variable `NO_COLOR` is set.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: When,
 }
@@ -100,15 +100,15 @@ impl Common {
 pub struct ReadOptions {
     /// Allow compressed input that needs more than 8 MiB of memory
     ///
-    /// Input that is compressed with zstd is detected by its first bytes. Streams that were
-    /// compressed with 'zstd --ultra' or 'zstd --long' need this option, and up to 2 GiB.
+    /// Input that is compressed with zstd is detected by its first bytes. Streams from 'zstd --ultra' or 'zstd
+    /// --long' need this option, and up to 2 GiB.
     #[arg(long)]
     pub long: bool,
 
     /// Read records of two bytes (V2) as bfloat16
     ///
-    /// .npy has no type for bfloat16, and ml_dtypes, as of JAX, writes V2 in its place. The rows become
-    /// f4, which holds each value exactly.
+    /// .npy has no type for bfloat16; ml_dtypes (JAX) writes V2 instead. The rows become f4, which holds each
+    /// value exactly.
     #[arg(long)]
     pub bf16: bool,
 }
@@ -125,10 +125,10 @@ impl ReadOptions {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Streams")]
 pub struct ShardOption {
-    /// Work on part I of N only, from 1/N to N/N: whole groups, as many as in the other parts or one more
+    /// Process only part I of N, from 1/N to N/N, in whole groups; parts differ by at most one group
     ///
-    /// The streams must be files, whose ends are known. What all parts write, joined in their order by
-    /// 'parm-data cat', is what one call for all rows writes.
+    /// The streams must be files, since their lengths must be known. 'parm-data cat' of the outputs of all
+    /// parts, in their order, equals the output of one call for all rows.
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
 }
@@ -175,8 +175,7 @@ impl WriteOptions {
 pub struct CompressOptions {
     /// Compress the output with zstd
     ///
-    /// LEVEL is 1 (fast) to 19 (small). Output files whose name ends in '.zst' are compressed in
-    /// any case.
+    /// LEVEL is 1 (fast) to 19 (small). Output files whose names end in '.zst' are always compressed.
     #[arg(
         long,
         value_name = "LEVEL",
@@ -200,22 +199,22 @@ impl CompressOptions {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Computing")]
 pub struct Compute {
-    /// The device to compute on: auto, cpu, cuda or cuda:N
+    /// The device: auto, cpu, cuda or cuda:N
     ///
-    /// With 'auto', the first GPU if there is a usable one, else the CPU.
+    /// With 'auto', the first GPU if it is usable, otherwise the CPU.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
 
     /// CPU threads for one operation of a model [default: one per core; parm-train: 1]
     ///
-    /// Small models are fastest with 1, and only with 1 does a training repeat itself to the bit.
+    /// Small models are fastest with 1. Trainings are bit-identical only with 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 
     /// Let GPUs multiply f32 matrices and convolve in TF32
     ///
-    /// It keeps ten bits of each number that is multiplied: faster, and outputs differ by about a
-    /// thousandth. Without it, GPUs compute in full f32.
+    /// TF32 keeps ten bits of the mantissa: it is faster, and outputs differ by about a thousandth. Without it,
+    /// GPUs compute in full f32.
     #[arg(long)]
     pub tf32: bool,
 }
@@ -223,15 +222,14 @@ pub struct Compute {
 /// What the file of a model leaves open.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelOptions {
-    /// The activation of an MLP whose file does not say it: relu, gelu, tanh, sigmoid, silu or leaky-relu
+    /// The activation of an MLP if its file does not contain it: relu, gelu, tanh, sigmoid, silu or leaky-relu
     ///
-    /// The state dict of an MLP, as Python saves it, has the weights alone. Without this option its
-    /// activation is taken to be relu, with a warning. Files that parm-train wrote say theirs, and so does
-    /// TorchScript.
+    /// The state dict of an MLP that Python saved contains only the weights. Without this option its activation
+    /// is taken to be relu, with a warning. Files of parm-train and TorchScript contain the activation.
     #[arg(long, value_name = "NAME")]
     pub activation: Option<Activation>,
 
-    /// The output to take of a model with several: its key, or its index from 0 [default: the first]
+    /// The output to use if the model has several: its key, or its index from 0 [default: the first]
     #[arg(long, value_name = "NAME")]
     pub output_name: Option<String>,
 }
@@ -240,12 +238,12 @@ pub struct ModelOptions {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Computing")]
 pub struct TimingsOption {
-    /// Write what the phases of the work took, as JSON, when it has ended well
+    /// Write the times of the phases as JSON, at the end of a successful run
     ///
     /// The phases are start (finding the device), load (models; in a training also the rows), read (the
-    /// stream), upload (to the device), encode, compute, download and write. Each has its seconds in all, how
-    /// often it came and its median time; those of a stream overlap. On a GPU each phase is waited for, which
-    /// costs a little time, and the most memory that was taken is written, in bytes.
+    /// stream), upload (to the device), encode, compute, download and write. Each has its total seconds, its
+    /// count and its median time; the phases of a stream overlap. On a GPU the program waits for the end of
+    /// each phase, which takes a little time, and also writes the most memory that was used, in bytes.
     #[arg(long, value_name = "FILE.json")]
     pub timings: Option<Target>,
 }
@@ -280,7 +278,7 @@ impl TimingsFile {
 /// What becomes of the last rows when k does not divide their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TailOption {
-    /// It is an error
+    /// They are an error
     #[default]
     Error,
     /// The last row is repeated until the group is full
@@ -305,17 +303,17 @@ impl From<TailOption> for Tail {
 pub struct CodeOptions {
     /// The code: sum, concat, replicate, none, berrut, floater-hormann, spline, or a trained code's directory
     ///
-    /// 'sum' adds the k queries of a group with weights. 'concat' tiles k images into one; it is decoded
-    /// as 'sum' with r = 1. 'replicate' (a baseline) asks r of the k
-    /// queries a second time. 'none' (a baseline) has no parity queries. A directory that
-    /// parm-train made brings its own k, r and weights. 'berrut', 'floater-hormann' and 'spline'
-    /// interpolate: they need no parity model, and all their coded queries run on the deployed one.
+    /// 'sum' is a weighted sum of the k queries of a group. 'concat' tiles k images into one; it is decoded
+    /// like 'sum' with r = 1. 'berrut', 'floater-hormann' and 'spline' interpolate: they need no parity model,
+    /// and all their coded queries run on the deployed model. 'replicate' (a baseline) sends r of the k queries
+    /// a second time. 'none' (a baseline) has no parity queries. The directory of a trained code contains its
+    /// k, r and weights, and its learned encoder and decoder.
     #[arg(long, value_name = "NAME|DIR")]
     pub code: PathBuf,
 
     /// Queries of a coding group
     ///
-    /// Needed with the name of a code; with a directory it must agree.
+    /// Required with the name of a code; with a directory it must be that of the code.
     #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub k: Option<u32>,
 
@@ -323,7 +321,7 @@ pub struct CodeOptions {
     #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(0..=4096))]
     pub r: Option<u32>,
 
-    /// A file of weights [r, k] in place of the default (i+1)^j of parity j, slot i
+    /// A file of weights [r, k] in place of the default, (i+1)^j for parity j and slot i
     #[arg(long, value_name = "W.npy")]
     pub weights: Option<PathBuf>,
 }
@@ -364,41 +362,37 @@ impl CodeOptions {
     /// # Errors
     /// Options that contradict each other, a code directory or a file of weights that is refused.
     pub fn choose(&self, io: &mut Io) -> Result<ChosenCode> {
-        let k = self.k.map(|k| k as usize);
-        let r = self.r.map(|r| r as usize);
-        let named = |make: &dyn Fn(usize, usize) -> Result<LinearCode, parm::codes::CodeError>, default_r| {
-            let k = k.ok_or_else(|| Usage::error(format!("--code {} needs -k K", self.name())))?;
-            let encoding = if self.name() == "concat" { Encoding::Tiles } else { Encoding::Weights };
-            Ok(ChosenCode {
-                linear: make(k, r.unwrap_or(default_r))?,
-                encoding,
-                file: None,
-                encoder: None,
-                decoder: None,
-            })
-        };
-        if self.weights.is_some() && self.name() != "sum" {
-            return Err(Usage::error(format!(
-                "--weights goes with --code sum, not with --code {}",
-                self.code.display()
-            )));
+        let Ok(name) = self.name().parse::<CodeName>() else { return self.trained(&self.code) };
+        if self.weights.is_some() && name != CodeName::Sum {
+            return Err(Usage::error(format!("--weights goes with --code sum, not with --code {name}")));
         }
-        match (self.name(), &self.weights) {
-            ("sum", Some(path)) => self.weighted(io, path),
-            ("concat", _) if r.is_some_and(|r| r != 1) => {
-                Err(Usage::error("--code concat has one parity query: leave out -r"))
+        if let Some(path) = &self.weights {
+            return self.weighted(io, path);
+        }
+        match (name, self.r) {
+            (CodeName::Concat, Some(r)) if r != 1 => {
+                return Err(Usage::error("--code concat has one parity query: leave out -r"));
             }
-            ("sum" | "concat", _) => named(&LinearCode::sum, 1),
-            ("replicate", _) => named(&LinearCode::replicate, 1),
-            ("none", _) if r.is_some_and(|r| r > 0) => {
-                Err(Usage::error("--code none has no parity queries: leave out -r"))
+            (CodeName::None, Some(1..)) => {
+                return Err(Usage::error("--code none has no parity queries: leave out -r"));
             }
-            ("none", _) => named(&|k, _| LinearCode::none(k), 0),
-            (name, _) if INTERPOLATING.contains(&name) => {
+            _ => {}
+        }
+        match self.spec(name)?.make()? {
+            SpecifiedCode::Systematic(linear) => {
+                let encoding = if name == CodeName::Concat { Encoding::Tiles } else { Encoding::Weights };
+                Ok(ChosenCode { linear, encoding, file: None, encoder: None, decoder: None })
+            }
+            SpecifiedCode::Interpolating(_) => {
                 Err(Usage::error(format!("--code {name} has no parity queries, and so no parity models")))
             }
-            _ => self.trained(&self.code),
         }
+    }
+
+    /// What the options say of a code of this name.
+    fn spec(&self, name: CodeName) -> Result<CodeSpec> {
+        let k = self.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))?;
+        Ok(CodeSpec { r: self.r.map(|r| r as usize), ..CodeSpec::new(name, k as usize) })
     }
 
     fn weighted(&self, io: &mut Io, path: &Path) -> Result<ChosenCode> {
@@ -447,13 +441,10 @@ impl CodeOptions {
     }
 }
 
-/// The codes whose coded queries all run on the deployed model.
-const INTERPOLATING: [&str; 3] = ["berrut", "floater-hormann", "spline"];
-
 /// Where workers stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PointsOption {
-    /// cos(i pi/n), as ApproxIFER's program has them
+    /// cos(i pi/n), as in ApproxIFER's program
     Approxifer,
     /// Chebyshev's points of the first kind
     Chebyshev1,
@@ -495,13 +486,13 @@ pub struct CurveOptions {
     #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(0..=64))]
     pub degree: Option<u32>,
 
-    /// How smooth 'spline' makes the curve through the queries [default: 0]
+    /// The smoothness of the curve through the queries, for 'spline' [default: 0]
     ///
     /// With 0 it goes through all of them.
     #[arg(long, value_name = "X")]
     pub lambda_e: Option<f64>,
 
-    /// How smooth 'spline' makes the curve through the answers [default: 1e-6]
+    /// The smoothness of the curve through the answers, for 'spline' [default: 1e-6]
     #[arg(long, value_name = "X")]
     pub lambda_d: Option<f64>,
 }
@@ -533,7 +524,8 @@ impl CurveOptions {
     /// As [`CodeOptions::choose`]; options that belong to another code.
     pub fn choose(&self, code: &CodeOptions, io: &mut Io) -> Result<AnyCode> {
         let name = code.name();
-        let interpolating = INTERPOLATING.contains(&name);
+        let known = name.parse::<CodeName>().ok().filter(|name| name.interpolates());
+        let interpolating = known.is_some();
         for (flag, given, belongs, owner) in [
             (
                 "-r",
@@ -553,25 +545,18 @@ impl CurveOptions {
                 return Err(Usage::error(format!("{flag} goes with {owner}, not with --code {name}")));
             }
         }
-        if !interpolating {
-            return Ok(AnyCode::Systematic(Box::new(code.choose(io)?)));
+        let Some(name) = known else { return Ok(AnyCode::Systematic(Box::new(code.choose(io)?))) };
+        let spec = CodeSpec {
+            stragglers: self.stragglers.map(|s| s as usize),
+            byzantine: self.byzantine.map(|e| e as usize),
+            points: self.points.map(Points::from),
+            degree: self.degree.map(|d| d as usize),
+            lambdas: [self.lambda_e, self.lambda_d],
+            ..code.spec(name)?
+        };
+        match spec.make().map_err(|error| Usage::error(format!("--code {name}: {error}")))? {
+            SpecifiedCode::Interpolating(code) => Ok(AnyCode::Interpolating(code)),
+            SpecifiedCode::Systematic(_) => Ok(AnyCode::Systematic(Box::new(code.choose(io)?))),
         }
-        let k = code.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))? as usize;
-        let redundancy = Redundancy {
-            stragglers: self.stragglers.unwrap_or(1) as usize,
-            byzantine: self.byzantine.unwrap_or(0) as usize,
-        };
-        let points = self.points.map_or_else(Points::default, Points::from);
-        let degree = match name {
-            "berrut" => 0,
-            _ => self.degree.unwrap_or(1) as usize,
-        };
-        let made = if name == "spline" {
-            let lambdas = [self.lambda_e.unwrap_or(0.0), self.lambda_d.unwrap_or(1e-6)];
-            InterpolatingCode::spline(k, redundancy, points, lambdas)
-        } else {
-            InterpolatingCode::floater_hormann(k, redundancy, points, degree)
-        };
-        Ok(AnyCode::Interpolating(made.map_err(|error| Usage::error(format!("--code {name}: {error}")))?))
     }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use parm::codes::{CodeName, CodeSpec};
 pub use parm_engine::{Agreement, Balance, Delay, Ejection, Hedge, When};
 use parm_workload::faults::{Behavior, Faults};
 use schemars::JsonSchema;
@@ -445,6 +446,17 @@ pub enum CodeChoice {
         #[serde(default = "one")]
         s: usize,
     },
+    /// That of Floater and Hormann; all coded queries run on the deployed model.
+    FloaterHormann {
+        /// Queries of a group.
+        k: usize,
+        /// Answers that may be missing.
+        #[serde(default = "one")]
+        s: usize,
+        /// The blending degree; null: 1.
+        #[serde(default)]
+        degree: Option<usize>,
+    },
     /// Cubic smoothing splines; all coded queries run on the deployed model.
     Spline {
         /// Queries of a group.
@@ -452,15 +464,42 @@ pub enum CodeChoice {
         /// Answers that may be missing.
         #[serde(default = "one")]
         s: usize,
-        /// The weight of smoothness.
+        /// The weight of smoothness, both of the curve through the queries and of that through the answers.
         #[serde(default)]
-        lambda: f64,
+        lambda: Option<f64>,
+        /// The weight of smoothness of the curve through the queries; null: `lambda`, or 0.
+        #[serde(default)]
+        lambda_e: Option<f64>,
+        /// The weight of smoothness of the curve through the answers; null: `lambda`, or 1e-6.
+        #[serde(default)]
+        lambda_d: Option<f64>,
     },
     /// A code directory that parm-train wrote.
     Directory {
         /// Where it is.
         directory: PathBuf,
     },
+}
+
+impl CodeChoice {
+    /// The code, if it is no directory's.
+    #[must_use]
+    pub fn spec(&self) -> Option<CodeSpec> {
+        let coded = |name, k: &usize, s: &usize| CodeSpec { stragglers: Some(*s), ..CodeSpec::new(name, *k) };
+        Some(match self {
+            Self::Sum { k, r } => CodeSpec { r: Some(*r), ..CodeSpec::new(CodeName::Sum, *k) },
+            Self::Concat { k } => CodeSpec::new(CodeName::Concat, *k),
+            Self::Berrut { k, s } => coded(CodeName::Berrut, k, s),
+            Self::FloaterHormann { k, s, degree } => {
+                CodeSpec { degree: *degree, ..coded(CodeName::FloaterHormann, k, s) }
+            }
+            Self::Spline { k, s, lambda, lambda_e, lambda_d } => {
+                let lambdas = [lambda_e.or(*lambda), lambda_d.or(*lambda)];
+                CodeSpec { lambdas, ..coded(CodeName::Spline, k, s) }
+            }
+            Self::Directory { .. } => return None,
+        })
+    }
 }
 
 impl Default for CodeChoice {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use nalgebra::DMatrix;
 use parm::calibration::Calibration;
 use parm::code_dir::RunsOn;
-use parm::codes::geometry::Points;
-use parm::codes::{Code, CodeError, InterpolatingCode, Redundancy as Workers};
+use parm::codes::{Code, CodeName, InterpolatingCode, SpecifiedCode};
 use parm::{CodeFile, LinearCode};
 use parm_engine::{CodeRule, Completion, Policy, Time};
 
@@ -140,24 +139,23 @@ impl ServedCode {
 /// A code that cannot be, or a directory that cannot be read.
 pub fn code_of(model: &Model) -> Result<Option<ServedCode>, String> {
     let Redundancy::Coded(coded) = &model.redundancy else { return Ok(None) };
-    let text = |error: CodeError| error.to_string();
-    let workers = |stragglers| Workers { stragglers, byzantine: 0 };
-    let points = Points::ApproxIfer;
-    let code = match &coded.code {
-        CodeChoice::Sum { k, r } => ServedCode::linear(LinearCode::sum(*k, *r).map_err(text)?),
-        CodeChoice::Concat { k } => ServedCode {
-            encoder: Encoder::Concat,
-            ..ServedCode::linear(LinearCode::sum(*k, 1).map_err(text)?)
-        },
-        CodeChoice::Berrut { k, s } => {
-            ServedCode::interpolating(InterpolatingCode::berrut(*k, workers(*s), points).map_err(text)?)
-        }
-        CodeChoice::Spline { k, s, lambda } => ServedCode::interpolating(
-            InterpolatingCode::spline(*k, workers(*s), points, [*lambda; 2]).map_err(text)?,
-        ),
-        CodeChoice::Directory { directory } => ServedCode::directory(directory)?,
+    let spec = match (&coded.code, coded.code.spec()) {
+        (CodeChoice::Directory { directory }, _) => return ServedCode::directory(directory).map(Some),
+        (_, None) => return Ok(None),
+        (_, Some(spec)) => spec,
     };
-    Ok(Some(code))
+    // Groups are sets of workers to the engine; it counts them before anything is made.
+    if spec.workers() > parm_engine::MAX_WORKERS {
+        let (found, most) = (spec.workers(), parm_engine::MAX_WORKERS);
+        return Err(format!("found {found} workers for k = {}, expected at most {most}", spec.k));
+    }
+    Ok(Some(match spec.make().map_err(|error| error.to_string())? {
+        SpecifiedCode::Interpolating(code) => ServedCode::interpolating(code),
+        SpecifiedCode::Systematic(code) if spec.name == CodeName::Concat => {
+            ServedCode { encoder: Encoder::Concat, ..ServedCode::linear(code) }
+        }
+        SpecifiedCode::Systematic(code) => ServedCode::linear(code),
+    }))
 }
 
 /// Sees that the directory of a model's code was made for its deployed model, as far as both are known.

@@ -131,11 +131,11 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
             "models[0].redundancy.max_scale: found 0.5, expected a finite number from 1",
         ),
         (
-            with("").replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"X-A\"]}}, ", 1),
+            with(CODED).replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"X-A\"]}}, ", 1),
             "limits.passed_headers.names: found 'X-A', expected the name of a header in lower case",
         ),
         (
-            with("").replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"host\"]}}, ", 1),
+            with(CODED).replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"host\"]}}, ", 1),
             "limits.passed_headers.names: found 'host', which belongs to the call itself",
         ),
         (

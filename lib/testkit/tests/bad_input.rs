@@ -58,7 +58,7 @@ fn stage() -> TempDir {
     copy("no-model", &|text| text);
     fs::remove_file(folder.path().join("no-model/parity-0.safetensors")).unwrap();
     copy("half-json", &|text| text[..text.len() / 2].to_owned());
-    copy("future", &|text| text.replace("\"format\": 1", "\"format\": 3"));
+    copy("future", &|text| text.replace("\"format\": 2", "\"format\": 3"));
     copy("escaping", &|text| text.replace("parity-0.safetensors", "../parity-0.safetensors"));
     folder
 }

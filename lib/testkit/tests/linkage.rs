@@ -89,7 +89,7 @@ fn linked(name: &str) -> BTreeSet<String> {
 fn no_crate_is_linked_with_what_it_does_not_use() {
     let network = ["tokio", "hyper", "h2", "axum", "tonic"];
     let cases: [(&str, &[&str]); 7] = [
-        ("parm", &["tokio", "clap", "tch", "rand"]),
+        ("parm", &["tokio", "clap", "tch"]),
         ("parm-engine", &["tokio", "clap", "tch", "rand"]),
         ("parm-workload", &network),
         ("parm-config", &network),

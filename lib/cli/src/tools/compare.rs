@@ -4,19 +4,20 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use parm::codes::{CodeName, LAMBDA_D, LAMBDA_E};
+
 use crate::input::Input;
 use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions};
 
 /// Compare codes on your own model and data
 ///
 /// Runs the deployed model once on the data and on the coded queries of every code, loses workers at
-/// random, decodes, and prints one table: every code, k and number of lost workers, beside the two
-/// trivial baselines with the same number of workers. The last line recommends; it may say not to
-/// code.
+/// random, decodes, and prints one table: every code, k and number of lost workers, beside two
+/// baselines with the same number of workers. The last line recommends a code, or not to code.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-compare", version, max_term_width = 100)]
 pub struct Compare {
-    /// The deployed model: safetensors that parm-train wrote, or TorchScript
+    /// The deployed model: safetensors of parm-train, a state dict of PyTorch, or TorchScript
     #[arg(short, long, value_name = "MODEL")]
     pub model: PathBuf,
 
@@ -32,7 +33,7 @@ pub struct Compare {
     #[arg(long, value_name = "LABELS.npy")]
     pub labels: Input,
 
-    /// Codes that run on the deployed model
+    /// The codes to compare that run on the deployed model
     #[arg(
         long,
         value_name = "NAME,…",
@@ -42,13 +43,13 @@ pub struct Compare {
     )]
     pub codes: Vec<Interpolation>,
 
-    /// The directory of a trained code to compare as well; repeated
+    /// The directory of a trained code to compare as well; may be repeated
     ///
-    /// It is compared at its own k, with its r parities as the extra workers.
+    /// It is compared at its own k, with r extra workers for its r parities.
     #[arg(long, value_name = "DIR", help_heading = "Codes")]
     pub code_dir: Vec<PathBuf>,
 
-    /// Queries of a coding group, one table part each
+    /// Queries of a coding group; the table has a part for each k
     #[arg(
         short,
         value_name = "K,…",
@@ -59,7 +60,7 @@ pub struct Compare {
     )]
     pub k: Vec<u32>,
 
-    /// Lost workers of a group, as many as there are extra ones
+    /// Lost workers of a group, which is also the number of extra workers
     #[arg(
         long,
         value_name = "L,…",
@@ -70,7 +71,7 @@ pub struct Compare {
     )]
     pub lost: Vec<u32>,
 
-    /// Where the workers of interpolating codes stand
+    /// The points of the workers of interpolating codes
     #[arg(long, value_name = "WHERE", default_value = "approxifer", help_heading = "Codes")]
     pub points: PointsOption,
 
@@ -79,21 +80,21 @@ pub struct Compare {
     pub degree: usize,
 
     /// The smoothness of spline's encoder
-    #[arg(long, value_name = "X", default_value = "0", help_heading = "Codes")]
+    #[arg(long, value_name = "X", default_value_t = LAMBDA_E, help_heading = "Codes")]
     pub lambda_e: f64,
 
     /// The smoothness of spline's decoder
-    #[arg(long, value_name = "X", default_value = "0.000001", help_heading = "Codes")]
+    #[arg(long, value_name = "X", default_value_t = LAMBDA_D, help_heading = "Codes")]
     pub lambda_d: f64,
 
-    /// The probability P of each worker to be lost, for the column A_all(P)
+    /// The probability P that a worker is lost, for the column A_all(P)
     ///
-    /// There any number of workers is lost, fewer than the extra ones or more; the other columns lose as
-    /// many as there are extra ones.
+    /// In that column any number of workers is lost, also more than the extra ones. In the other columns as
+    /// many are lost as there are extra ones.
     #[arg(long, value_name = "P", default_value = "0.05", value_parser = probability)]
     pub loss_rate: f64,
 
-    /// Losses that are drawn for each group
+    /// Random losses for each group
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
     pub draws: u32,
 
@@ -101,7 +102,7 @@ pub struct Compare {
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,
 
-    /// Print JSON in place of a table
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
 
@@ -130,8 +131,18 @@ fn probability(text: &str) -> Result<f64, String> {
 pub enum Interpolation {
     /// Berrut's rational interpolant
     Berrut,
-    /// That of Floater and Hormann
+    /// The rational interpolant of Floater and Hormann
     FloaterHormann,
     /// Smoothing splines
     Spline,
+}
+
+impl From<Interpolation> for CodeName {
+    fn from(interpolation: Interpolation) -> Self {
+        match interpolation {
+            Interpolation::Berrut => Self::Berrut,
+            Interpolation::FloaterHormann => Self::FloaterHormann,
+            Interpolation::Spline => Self::Spline,
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod sets;
 
 pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, PixelOptions, Speech, Split};
 
-/// Inspect, join, cut and shuffle streams, and read data sets
+/// Inspect, join, slice and shuffle streams, and read data sets
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-data", version, max_term_width = 100, subcommand_required = true)]
 pub struct Data {
@@ -32,34 +32,34 @@ super::tool!(Data, "parm-data");
 pub enum Action {
     /// Describe the items of streams
     ///
-    /// Reads each stream to its end, so that what it prints is checked.
+    /// Reads each stream to its end, and so checks that it is complete.
     Info(Info),
     /// Join streams into one item
     ///
     /// A plain concatenation of .npy files is a valid stream for these tools, but numpy.load reads
-    /// only its first item. This writes one item that holds the rows of all.
+    /// only its first item. This command writes one item with the rows of all.
     Cat(Cat),
     /// Take a range of rows
     Slice(Slice),
-    /// Shuffle the rows of streams, all alike
+    /// Shuffle the rows of streams, all in the same order
     ///
-    /// Streams of the same number of rows are put into the same random order, so data and labels stay
-    /// together. Class-ordered data must be shuffled before it is encoded, or every coding group
-    /// holds one class. Each stream is held in memory in turn.
+    /// Streams of the same number of rows get the same random order, so that data and labels stay
+    /// together. Data in class order must be shuffled before it is encoded; otherwise every coding group
+    /// has one class. One stream at a time is held in memory.
     Shuffle(Shuffle),
-    /// Read images and labels in IDX format, as MNIST has them, gzip or not
+    /// Read images and labels in the IDX format of MNIST, plain or gzip
     ///
     /// Writes DIR/images.npy, [N, 1, H, W], and DIR/labels.npy, [N].
     Idx(Idx),
     /// Read CIFAR-10 or CIFAR-100 in the binary version, from a directory or the archive
     ///
     /// Writes DIR/images.npy, [N, 3, 32, 32], DIR/labels.npy, [N] (the fine labels of CIFAR-100),
-    /// and DIR/classes.json, the names of the classes, if the set has brought them.
+    /// and DIR/classes.json, the names of the classes, if the set contains them.
     Cifar(Cifar),
     /// Read pictures from a directory for each class
     ///
-    /// BMP, GIF, JPEG, PNG, PNM, TIFF and WebP files, at any depth below a class, become RGB images as
-    /// torchvision makes them: the shorter side is resized with antialiasing, the middle is kept, and
+    /// BMP, GIF, JPEG, PNG, PNM, TIFF and WebP files, at any depth below a class, become RGB images as in
+    /// torchvision: the shorter side is resized with antialiasing, the center is cropped, and
     /// each channel is normalised. Writes DIR/images.npy, [N, 3, CROP, CROP], DIR/labels.npy, [N], and
     /// DIR/classes.json: the names of the directories, sorted; a label is an index into them. Rows come
     /// class by class, unless --shuffle is given. Files of other types are left out with a warning.
@@ -69,17 +69,16 @@ pub enum Action {
     /// Writes DIR/clips.npy, f4 [N, 1, 161, 101], DIR/labels.npy, [N], and DIR/classes.json: the
     /// words, sorted; a label is an index into them. Rows come word by word, unless --shuffle is given.
     Speech(Speech),
-    /// Read pictures and the box in each, to learn where things are
+    /// Read pictures with one box each, for models that locate things
     ///
     /// Writes DIR/images.npy, [N, 3, SIZE, SIZE], and DIR/boxes.npy, f4 [N, 4]: for a box with its
     /// corner at (x, y), of w x h pixels in a picture of W x H, the numbers 2x/W - 1, 2y/H - 1, 2w/W
-    /// and 2h/H. What lies outside of the picture is cut off first. Rows come as the list has them,
+    /// and 2h/H. Boxes are first clipped to the picture. Rows have the order of the list,
     /// unless --shuffle is given.
     Boxes(Boxes),
-    /// Download a public data set, check it and unpack it
+    /// Download a public data set, verify it and unpack it
     ///
-    /// A download that was cut off goes on where it was when it is called again. What was downloaded
-    /// stays in the cache.
+    /// A second call continues an interrupted download. Downloads stay in the cache.
     Fetch(Fetch),
 }
 
@@ -118,7 +117,7 @@ pub struct Cat {
 /// `parm-data slice`
 #[derive(Args, Clone, Debug)]
 pub struct Slice {
-    /// The rows to take: START:STOP, counted from 0, STOP excluded; either may be left out
+    /// The rows: START:STOP, counted from 0, without STOP; either may be left out
     #[arg(value_name = "START:STOP")]
     pub rows: RowRange,
 
@@ -142,7 +141,7 @@ pub struct Shuffle {
     #[arg(value_name = "STREAM.npy", default_value = "-", help_heading = "Streams")]
     pub inputs: Vec<Input>,
 
-    /// Where to write: as often as there are streams, in their order
+    /// Where to write; repeated for each stream, in the same order
     #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
     pub output: Vec<Target>,
 

@@ -16,11 +16,11 @@ use crate::output::Target;
 
 /// Rebuild the predictions that are missing
 ///
-/// Reads a stream of predictions, a mask that says which of them are available, and the outputs of
-/// the parity models; writes all predictions, with reconstructions in the places of the missing
-/// ones. Of an interpolating code it reads the n answers of each group, in the order of the workers,
-/// and writes its k predictions, all of them rebuilt. The float type is kept.
-/// A learned decoder runs in parm-infer, which must lie beside this program, and on f4.
+/// Reads a stream of predictions, a mask of those that are available, and the outputs of
+/// the parity models; writes all predictions, with reconstructions in place of the missing
+/// ones. With an interpolating code it reads the n answers of each group, in the order of the workers,
+/// and writes the k predictions of the group, all of them rebuilt. The float type is kept.
+/// A learned decoder runs on f4 in parm-infer, which must be in the same directory as this program.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-decode", version, max_term_width = 100)]
 pub struct Decode {
@@ -32,15 +32,15 @@ pub struct Decode {
     #[allow(missing_docs)]
     pub curve: CurveOptions,
 
-    /// How many queries were encoded, to leave out what --tail pad repeated
+    /// The number of queries that were encoded, to leave out the repeats of --tail pad
     ///
-    /// The answers do not tell: without it, all k predictions of the last group are written.
+    /// The answers do not show it: without this option all k predictions of the last group are written.
     #[arg(long, value_name = "N", help_heading = "Interpolating codes")]
     pub rows: Option<u64>,
 
-    /// Leave groups unsolved that have fewer than n - S answers
+    /// Leave groups with fewer than n - S answers unsolved
     ///
-    /// Without it, any answer at all rebuilds its group, more or less well.
+    /// Without it, a single answer rebuilds its group, more or less accurately.
     #[arg(long, help_heading = "Interpolating codes")]
     pub strict: bool,
 
@@ -48,11 +48,11 @@ pub struct Decode {
     #[arg(long, value_name = "HOW", requires = "byzantine", help_heading = "Wrong answers")]
     pub locate: Option<LocateOption>,
 
-    /// How much leaving out a wrong answer helps
+    /// How many times the error must shrink before an answer is left out
     ///
-    /// An answer is left out if that shrinks the error of its group, by which curves through all answers
-    /// but one miss that one, X times more than leaving out the median answer does. Leaving answers out
-    /// costs accuracy, and small errors do less harm; 0 leaves out E answers of every group.
+    /// The error of a group is that with which curves through all answers but one predict the remaining one. An
+    /// answer is left out if the error shrinks X times more without it than without the median answer. Leaving
+    /// out answers costs accuracy, and small errors do less harm. 0 leaves out E answers of every group.
     #[arg(
         long,
         value_name = "X",
@@ -62,19 +62,19 @@ pub struct Decode {
     )]
     pub threshold: f64,
 
-    /// Write a mask [groups x n]: false where an answer was missing, or was found wrong
+    /// Write a mask [groups x n]: false if an answer was missing or was found to be wrong
     #[arg(long, value_name = "FILE", requires = "locate", help_heading = "Wrong answers")]
     pub kept: Option<Target>,
 
-    /// What to do with the last rows if k does not divide their number
+    /// What to do with the last rows if k does not divide the number of rows
     #[arg(long, value_name = "HOW", default_value = "error", help_heading = "Code")]
     pub tail: TailOption,
 
-    /// The outputs of a parity model, one row per group; repeated, in the order of parities
+    /// The outputs of a parity model, one row for each group; repeated in the order of the parities
     #[arg(long, value_name = "P.npy", help_heading = "Code")]
     pub parity: Vec<Input>,
 
-    /// A mask [N]: which predictions, or answers, are available
+    /// A mask [N] of the predictions, or answers, that are available
     #[arg(
         long,
         value_name = "MASK.npy",
@@ -84,35 +84,34 @@ pub struct Decode {
     )]
     pub available: Option<Input>,
 
-    /// A mask [groups]: which outputs of a parity model are available; repeated like --parity
+    /// A mask [groups] of the outputs of a parity model that are available; repeated like --parity
     #[arg(long, value_name = "MASK.npy", help_heading = "Losses")]
     pub parity_available: Vec<Input>,
 
-    /// What stands for a prediction that nothing can rebuild: keep, zero, uniform or a file [default:
+    /// What to write for a prediction that cannot be rebuilt: keep, zero, uniform or a file [default:
     /// keep; with --erase: uniform]
     ///
-    /// 'keep' leaves the row as it came in, 'zero' writes zeros, 'uniform' writes the same score 1/C
-    /// for each of C classes, and a file holds one row to write. With --erase a row that is kept is the true
-    /// prediction, and scores would count it as rebuilt. Of an interpolating code no row came in
-    /// for a prediction: 'keep' then writes zeros as well.
+    /// 'keep' writes the input row, 'zero' zeros, 'uniform' the score 1/C for each of C classes, and a file
+    /// contains the row to write. With --erase the input row is the true prediction, and scores would count it
+    /// as rebuilt. With an interpolating code there is no input row for a prediction: 'keep' then writes zeros.
     #[arg(long, value_name = "WHAT", help_heading = "Losses")]
     pub default: Option<DefaultPrediction>,
 
-    /// Write a mask [N]: false where a prediction is missing and nothing could rebuild it
+    /// Write a mask [N]: false if a prediction is missing and could not be rebuilt
     #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub solved: Option<Target>,
 
-    /// Write how far to trust each prediction: f4 [N], from 0 to 1
+    /// Write the confidence of each prediction: f4 [N], from 0 to 1
     ///
-    /// 1 for predictions that arrived; m/(m + a) for those that were rebuilt, with the margin m between
+    /// 1 for available predictions; m/(m + a) for reconstructions, with the margin m between
     /// their two largest scores (logits) and the amplification a of errors by the reconstruction (1 for a
-    /// learned decoder); 0 for those that could not be.
+    /// learned decoder); 0 for predictions that could not be rebuilt.
     #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub confidence: Option<Target>,
 
-    /// A calibration of confidences that parm-score wrote: they become probabilities of being right
+    /// A calibration from parm-score: confidences become probabilities of being right
     ///
-    /// Predictions that arrived stay at 1, and those that could not be rebuilt at 0.
+    /// Available predictions keep 1, and those that could not be rebuilt 0.
     #[arg(long, value_name = "FILE.json", requires = "confidence", help_heading = "Losses")]
     pub calibration: Option<PathBuf>,
 
@@ -120,31 +119,31 @@ pub struct Decode {
     #[arg(long, help_heading = "Losses")]
     pub allow_unsolved: bool,
 
-    /// For experiments, draw the losses: one, each or p=P
+    /// For experiments, lose predictions at random: one, each or p=P
     ///
-    /// 'one' loses one prediction of every group; 'each' writes k copies of the stream, the copy of
-    /// index i having lost slot i of every group; 'p=0.1' loses each prediction with probability 0.1.
-    /// Of an interpolating code the answers of its n workers are lost, and 'each' makes n copies.
+    /// 'one' loses one prediction of every group; 'each' writes k copies of the stream, and copy i loses slot i
+    /// of every group; 'p=0.1' loses each prediction with the probability 0.1. With an interpolating code,
+    /// answers of the n workers are lost, and 'each' makes n copies.
     #[arg(long, value_name = "WHAT", help_heading = "Experiments")]
     pub erase: Option<EraseOption>,
 
     /// For experiments, make E (--byzantine) answers of every group wrong: noise=SIGMA, flip or stale
     ///
-    /// 'noise=10' adds N(0, 10^2) to each number of an answer; 'flip' turns its signs; 'stale' repeats the
-    /// worker's answer of the group before. Drawn among the answers that are available. With -v, says how
-    /// many of them --locate found.
+    /// 'noise=10' adds N(0, 10^2) to each number of an answer; 'flip' changes the signs; 'stale' repeats the
+    /// worker's answer of the previous group. The answers are chosen among the available ones. With -v, the
+    /// number that --locate found is printed.
     #[arg(long, value_name = "HOW", requires = "byzantine", help_heading = "Experiments")]
     pub corrupt: Option<CorruptOption>,
 
-    /// The seed of drawn losses and wrong answers
+    /// The seed of random losses and wrong answers
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Experiments")]
     pub seed: u64,
 
-    /// Write the mask of the drawn losses
+    /// Write the mask of the random losses
     #[arg(long, value_name = "FILE", requires = "erase", help_heading = "Experiments")]
     pub erased_out: Option<Target>,
 
-    /// The predictions, or the answers; rows that are missing may hold anything
+    /// The predictions, or the answers; missing rows may have any content
     #[arg(value_name = "PREDICTIONS.npy", default_value = "-", help_heading = "Streams")]
     pub input: Input,
 
@@ -257,9 +256,9 @@ impl FromStr for CorruptOption {
 /// How wrong answers are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LocateOption {
-    /// By the vote of all classes, as ApproxIFER does
+    /// By the vote of all classes, as in ApproxIFER
     Vote,
-    /// By how well curves through the others predict each other without it
+    /// By how well the other answers predict each other without it
     Residual,
     /// By both
     Both,

@@ -10,10 +10,10 @@ use crate::output::Target;
 
 /// Encode queries into parity queries, or coded queries
 ///
-/// Reads a stream of queries, one a row, takes them k at a time and writes one parity query per
-/// group: for the code 'sum' a weighted sum of the group. The interpolating codes write one stream of n
-/// coded queries per group, in the order of their workers. Integers and halves become f4; f8 stays f8.
-/// A learned encoder runs in parm-infer, which must lie beside this program, and on f4.
+/// Reads a stream of queries, one in each row, and writes one parity query for each group of k:
+/// with the code 'sum' a weighted sum of the group. The interpolating codes write one stream of n
+/// coded queries for each group, in the order of the workers. Integers and halves become f4; f8 stays f8.
+/// A learned encoder runs on f4 in parm-infer, which must be in the same directory as this program.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-encode", version, max_term_width = 100)]
 pub struct Encode {
@@ -25,11 +25,11 @@ pub struct Encode {
     #[allow(missing_docs)]
     pub curve: CurveOptions,
 
-    /// What to do with the last rows if k does not divide their number
+    /// What to do with the last rows if k does not divide the number of rows
     #[arg(long, value_name = "HOW", default_value = "error", help_heading = "Code")]
     pub tail: TailOption,
 
-    /// Write only the parity queries of this index, 0 to r-1
+    /// Write only the parity queries with this index, 0 to r-1
     #[arg(long, value_name = "J", help_heading = "Code")]
     pub parity_index: Option<usize>,
 
@@ -39,7 +39,7 @@ pub struct Encode {
 
     /// Where to write the parity queries, or the coded queries
     ///
-    /// With r > 1, a name with {} in it makes one file per parity, {} standing for its index.
+    /// With r > 1, a name with {} makes one file for each parity; {} stands for its index.
     #[arg(short, long, value_name = "FILE", default_value = "-", help_heading = "Streams")]
     pub output: Target,
 

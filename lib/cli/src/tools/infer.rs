@@ -14,12 +14,12 @@ use crate::output::Target;
 
 /// Run a model on a stream of tensors
 ///
-/// Reads a stream of queries, one a row, and writes one output row for each, in the order of the
+/// Reads a stream of queries, one in each row, and writes one output row for each, in the order of the
 /// input. Reading, computing and writing overlap.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-infer", version, max_term_width = 100)]
 pub struct Infer {
-    /// The model: safetensors that parm-train wrote, or TorchScript
+    /// The model: safetensors of parm-train, a state dict of PyTorch, or TorchScript
     #[arg(short, long, value_name = "MODEL", required_unless_present = "url")]
     pub model: Option<PathBuf>,
 
@@ -27,10 +27,10 @@ pub struct Infer {
     #[allow(missing_docs)]
     pub model_options: ModelOptions,
 
-    /// A server in place of a model: http://HOST:PORT, https://…, grpc://… or grpcs://…
+    /// A server in place of a model file: http://HOST:PORT, https://…, grpc://… or grpcs://…
     ///
-    /// Any server of the Open Inference Protocol (KServe v2) whose model has one input. If it names none, it is
-    /// sent one of the type and shape of the rows, under the name that --input-name gives.
+    /// Any server of the Open Inference Protocol (KServe v2). The model must have one input. If the server does
+    /// not list the inputs, the rows are sent unchanged, under the name --input-name.
     #[arg(
         long,
         value_name = "URL",
@@ -44,7 +44,7 @@ pub struct Infer {
     #[arg(long, value_name = "NAME", requires = "url", help_heading = "Server")]
     pub model_name: Option<String>,
 
-    /// The model's version; by default the server's own choice
+    /// The model's version; by default the server chooses
     #[arg(
         long,
         value_name = "VERSION",
@@ -55,15 +55,15 @@ pub struct Infer {
     )]
     pub model_version: String,
 
-    /// The name of the input of a model whose server names none
+    /// The name of the input, if the server does not list the inputs
     #[arg(long, value_name = "NAME", default_value = "input-0", requires = "url", help_heading = "Server")]
     pub input_name: String,
 
-    /// How tensors go over the wire
+    /// The encoding of tensors
     #[arg(long, value_name = "ENCODING", default_value = "auto", requires = "url", help_heading = "Server")]
     pub encoding: EncodingOption,
 
-    /// Requests on their way at a time, each of a batch
+    /// Requests at the same time, each with one batch
     #[arg(
         long,
         value_name = "N",
@@ -74,7 +74,7 @@ pub struct Infer {
     )]
     pub concurrency: u32,
 
-    /// How long an answer may take, in ms
+    /// The timeout of an answer, in ms
     #[arg(
         long,
         value_name = "MS",
@@ -85,32 +85,32 @@ pub struct Infer {
     )]
     pub timeout: f64,
 
-    /// A header of each request
+    /// A header for each request; may be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = header, requires = "url", help_heading = "Server")]
     pub header: Vec<(String, String)>,
 
-    /// The certificates that are trusted; by default those of the public authorities
+    /// The certificates to trust; by default those of the public authorities
     #[arg(long, value_name = "FILE.pem", requires = "url", help_heading = "Server")]
     pub ca: Option<PathBuf>,
 
-    /// The directory of a trained code: encode and run its parity models in the same pass
+    /// The directory of a trained code: encode, and run its parity models in the same pass
     ///
-    /// The queries are read once and go to the device once; there they are encoded. The model must be
+    /// The queries are read once, copied to the device once, and encoded there. The model must be
     /// the one that the code was trained for.
     #[arg(long, value_name = "DIR", requires = "parity_out", help_heading = "Code")]
     pub code: Option<PathBuf>,
 
-    /// Where to write the outputs of the parity models, {} standing for the index of the parity
+    /// Where to write the outputs of the parity models; {} stands for the index of the parity
     #[arg(long, value_name = "FILE", requires = "code", help_heading = "Code")]
     pub parity_out: Option<Target>,
 
-    /// What to do with the last rows if k does not divide their number
+    /// What to do with the last rows if k does not divide the number of rows
     #[arg(long, value_name = "HOW", default_value = "error", requires = "code", help_heading = "Code")]
     pub tail: TailOption,
 
-    /// Rows that the model computes at a time; of a server, rows of a request
+    /// Rows that the model computes at a time; with --url, rows of a request
     ///
-    /// A server's model that takes one row at a time is sent one.
+    /// A model of a server that takes one row at a time gets one row.
     #[arg(
         long,
         value_name = "N",
@@ -140,7 +140,7 @@ pub struct Infer {
     #[allow(missing_docs)]
     pub shard: ShardOption,
 
-    /// Rows that a shard holds together; by default the k of --code, or 1
+    /// Rows that a shard must not separate; by default the k of --code, or 1
     #[arg(long, value_name = "K", requires = "shard", conflicts_with = "code", help_heading = "Streams")]
     pub group: Option<NonZeroUsize>,
 

@@ -10,18 +10,18 @@ use crate::output::Target;
 
 /// Put load on model servers and measure latencies
 ///
-/// Sends requests to a server of the Open Inference Protocol (KServe v2) at times that are decided
-/// beforehand, whatever becomes of the ones before (open loop), and prints the median, the mean and the
-/// tail of their latencies, counted from those times (no coordinated omission).
+/// Sends requests to a server of the Open Inference Protocol (KServe v2) at times that are fixed
+/// beforehand, even if earlier requests are not answered (open loop). Prints the median, the mean and the
+/// tail of the latencies, counted from these times (no coordinated omission).
 ///
 /// Several servers get the same requests at the same times, one server after the other, and are compared
 /// with the first one.
 ///
-/// Ctrl-C ends the measurement and prints what there is.
+/// Ctrl-C ends the measurement and prints the results so far.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-load", version, max_term_width = 100)]
 pub struct Load {
-    /// The servers: http://HOST:PORT, https://…, grpc://… or grpcs://…, with a name for the table if need be
+    /// The servers: http://HOST:PORT, https://…, grpc://… or grpcs://…, each with an optional name for the table
     #[arg(value_name = "[NAME=]URL", required = true)]
     pub targets: Vec<TargetOption>,
 
@@ -29,11 +29,11 @@ pub struct Load {
     #[arg(short, long, value_name = "NAME")]
     pub model: String,
 
-    /// The model's version; by default the server's own choice
+    /// The model's version; by default the server chooses
     #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
     pub model_version: String,
 
-    /// Requests a second, on average; several rates (--rates) come one after the other
+    /// Requests a second, on average; several rates (--rates) are measured one after the other
     #[arg(
         long,
         visible_alias = "rates",
@@ -45,7 +45,7 @@ pub struct Load {
     )]
     pub rate: Vec<f64>,
 
-    /// Send so many requests at each rate
+    /// The number of requests at each rate
     #[arg(
         long,
         value_name = "N",
@@ -55,31 +55,31 @@ pub struct Load {
     )]
     pub queries: Option<u64>,
 
-    /// Send requests for so long at each rate [default: 10, or all of the trace]
+    /// How long to send requests at each rate [default: 10, or the whole trace]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Load")]
     pub seconds: Option<f64>,
 
-    /// How requests follow each other
+    /// The distribution of the intervals between requests
     #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalsOption,
 
-    /// Replay the arrivals of a trace, stretched to the rates if there are any
+    /// Replay the arrivals of a trace, scaled to the rates if there are any
     ///
-    /// Either an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
+    /// The trace is an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
     #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
     pub trace: Option<Input>,
 
-    /// Send requests for so long before those that count, at each rate
+    /// How long to send requests before those that count, at each rate
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
     pub warm_up: f64,
 
-    /// How long an answer may take, in ms
+    /// The timeout of an answer, in ms
     #[arg(long, value_name = "MS", default_value = "10000", value_parser = milliseconds, help_heading = "Load")]
     pub timeout: f64,
 
-    /// The most requests on their way; what is due while there are so many fails
+    /// The most open requests; further requests fail
     ///
-    /// Over HTTP each has a connection, and so an open file.
+    /// Over HTTP each has a connection, and needs an open file.
     #[arg(
         long,
         value_name = "N",
@@ -89,9 +89,9 @@ pub struct Load {
     )]
     pub in_flight: u32,
 
-    /// Measure everything so many times, with other arrivals each time, and print medians
+    /// The number of measurements, each with other arrivals; medians are printed
     ///
-    /// Each trial is one seed higher than the one before, and begins with the next server.
+    /// Each trial has a seed that is one higher, and begins with the next server.
     #[arg(
         long,
         value_name = "N",
@@ -105,17 +105,17 @@ pub struct Load {
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Load")]
     pub seed: u64,
 
-    /// Rows that are sent, in turn; by default random ones
+    /// The rows to send, in turn; by default random ones
     ///
-    /// They are read whole, and have the type and the row shape of the model's one input.
+    /// They are read completely; they must have the type and the row shape of the model's only input.
     #[arg(long, value_name = "QUERIES.npy", help_heading = "Queries")]
     pub data: Option<Input>,
 
-    /// The classes of these rows [N], integers: says how accurate the answers are, rebuilt ones apart
+    /// The classes of these rows [N], integers: the accuracy of all answers and of rebuilt ones is printed
     #[arg(long, value_name = "LABELS.npy", requires = "data", help_heading = "Queries")]
     pub labels: Option<Input>,
 
-    /// The output whose greatest element is the predicted class, of a model with several
+    /// The output whose largest element is the predicted class, if there are several
     #[arg(long, value_name = "NAME", requires = "labels", help_heading = "Queries")]
     pub label_output: Option<String>,
 
@@ -129,21 +129,21 @@ pub struct Load {
     )]
     pub rows: u32,
 
-    /// The shape of a row of an input that the server leaves open
+    /// The shape of a row of an input whose shape the server leaves open
     ///
-    /// Without a name it is that of all inputs that have none of their own.
+    /// Without a name it applies to all inputs without a shape of their own.
     #[arg(long, value_name = "[INPUT:]D,…", help_heading = "Queries")]
     pub shape: Vec<ShapeOption>,
 
-    /// How tensors go over the wire
+    /// The encoding of tensors
     #[arg(long, value_name = "ENCODING", default_value = "auto", help_heading = "Connection")]
     pub encoding: EncodingOption,
 
-    /// A header of each request
+    /// A header for each request; may be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Connection")]
     pub header: Vec<(String, String)>,
 
-    /// The certificates that are trusted; by default those of the public authorities
+    /// The certificates to trust; by default those of the public authorities
     #[arg(long, value_name = "FILE.pem", help_heading = "Connection")]
     pub ca: Option<PathBuf>,
 
@@ -151,11 +151,11 @@ pub struct Load {
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub records: Option<Target>,
 
-    /// Write the latencies as a log of HdrHistogram (V2), an interval for each target, rate and trial
+    /// Write the latencies as a log of HdrHistogram (V2), with an interval for each target, rate and trial
     #[arg(long, value_name = "FILE.hlog", help_heading = "Results")]
     pub histogram: Option<Target>,
 
-    /// Print JSON in place of a table
+    /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
 
@@ -194,19 +194,19 @@ impl std::str::FromStr for TargetOption {
     }
 }
 
-/// How requests follow each other.
+/// The distribution of the intervals between requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ArrivalsOption {
-    /// As from many clients that know nothing of each other
+    /// Exponentially distributed, as from many independent clients
     Poisson,
-    /// At equal distances
+    /// Equal
     Constant,
 }
 
-/// How tensors go over the wire.
+/// The encoding of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EncodingOption {
-    /// As the server understands and the URL says
+    /// As the URL and the server permit
     Auto,
     /// JSON over HTTP
     Json,

@@ -10,10 +10,10 @@ use crate::input::Input;
 use crate::options::Common;
 pub use image::{ImageFormat, ImageOptions, ImageSize};
 
-/// Draw results: training curves, accuracy of codes, latencies, fronts, and what became of a coding group
+/// Draw results: training curves, accuracy of codes, latencies, accuracy against latency, and coding groups
 ///
-/// Reads JSON and writes an SVG or PNG image that is readable in black and white as well: series
-/// differ in markers and dashes, not only in colors.
+/// Reads JSON and writes an SVG or PNG image. It is readable in black and white, since series
+/// differ in markers and dashes as well as in colors.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-plot", version, max_term_width = 100, subcommand_required = true)]
 pub struct Plot {
@@ -31,37 +31,37 @@ super::tool!(Plot, "parm-plot");
 /// What `parm-plot` draws.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Chart {
-    /// Training curves: the loss, and accuracy, agreement and A_d on the validation rows, by epoch
+    /// Training curves: the loss, and the accuracy, agreement and A_d on the validation rows, by epoch
     ///
-    /// Reads the metrics.jsonl that parm-train keeps, while it trains as well as afterwards. The loss
-    /// stands on a logarithmic scale where it spans more than a factor of ten.
+    /// Reads the metrics.jsonl of parm-train, during the training or afterwards. The loss
+    /// has a logarithmic scale if it spans more than a factor of ten.
     Curves(Curves),
-    /// Accuracy against the number of extra workers of a group, a line for each code
+    /// Accuracy against the number of extra workers of a group, with a line for each code
     ///
-    /// Reads the report of a comparison of codes; see COMPARISONS.
+    /// Reads the report of parm-compare; see COMPARISONS.
     Workers(Compared),
-    /// Accuracy against k, a line for each code
+    /// Accuracy against k, with a line for each code
     ///
-    /// Reads the report of a comparison of codes; see COMPARISONS.
+    /// Reads the report of parm-compare; see COMPARISONS.
     K(Compared),
-    /// Latencies: the share of answers that are slower, to the end of the tail, a line for each rate
+    /// Latencies: the share of slower answers, to the end of the tail, with a line for each rate
     ///
-    /// Reads the records of requests that parm-load and parm-sim write, however many, in bounded memory.
-    /// The shares stand on a logarithmic scale, by the names of percentiles. Latencies have three digits.
+    /// Reads the records of requests of parm-load and parm-sim, any number of them, in bounded memory. The
+    /// shares have a logarithmic scale with the names of percentiles. Latencies have three significant digits.
     Latency(Latency),
-    /// Latencies against load: median, P99 and P99.9, a line for each server or policy
+    /// Latencies against load: median, P99 and P99.9, with a line for each server or policy
     ///
     /// Reads the reports that parm-load and parm-sim print with --json; see REPORTS.
     Load(Load),
-    /// Overall accuracy against latency, with the cost: policies, and those that no other beats
+    /// Overall accuracy against latency and cost: all policies, and a line through the best ones
     ///
-    /// Reads what parm-sim advise prints with --json; see ADVICE. A line goes through the policies on up to
-    /// so many instances that no policy on up to as many beats in accuracy and latency at once.
+    /// Reads the output of parm-sim advise --json; see ADVICE. For each number of instances, a line connects
+    /// the policies for which no policy on at most as many instances is better in both accuracy and latency.
     Front(Front),
-    /// What became of one coding group: who was asked, who answered when, and what was rebuilt
+    /// The timeline of one coding group: its calls, their answers, and what was rebuilt
     ///
     /// Reads a journal of the serving core, see parm-formats(5). Each query of the group has a lane, from
-    /// its arrival to its answer, and each instance that was asked another, with its calls.
+    /// its arrival to its answer, and each instance that ran calls of the group has a lane with these calls.
     Timeline(Timeline),
 }
 
@@ -104,7 +104,7 @@ pub struct Load {
 /// `parm-plot front`
 #[derive(Args, Clone, Debug)]
 pub struct Front {
-    /// The advice, for one number of instances or several
+    /// The advice, for one or several numbers of instances
     #[arg(value_name = "ADVICE.json", default_value = "-", help_heading = "Streams")]
     pub inputs: Vec<Input>,
 
@@ -128,7 +128,7 @@ pub struct Timeline {
     #[arg(value_name = "JOURNAL.jsonl", default_value = "-", help_heading = "Streams")]
     pub input: Input,
 
-    /// The group to draw [default: the first of which something was rebuilt, or the first]
+    /// The group to draw [default: the first one with a reconstruction, or the first]
     #[arg(long, value_name = "N")]
     pub group: Option<u64>,
 
@@ -140,21 +140,21 @@ pub struct Timeline {
 /// A number of latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Measure {
-    /// That within which half of the answers came
+    /// The median
     Median,
     /// The mean
     Mean,
-    /// That within which 99 % came
+    /// The 99th percentile
     P99,
-    /// That within which 99.5 % came
+    /// The 99.5th percentile
     #[value(name = "p99.5")]
     P995,
-    /// That within which 99.9 % came
+    /// The 99.9th percentile
     #[value(name = "p99.9")]
     P999,
-    /// That of the slowest answer
+    /// The maximum
     Max,
-    /// P99.9 less the median
+    /// P99.9 minus the median
     Gap,
 }
 
@@ -177,7 +177,7 @@ impl Measure {
 /// A line to compare with.
 #[derive(Args, Clone, Debug)]
 pub struct ReferenceOption {
-    /// Draw a horizontal line at this height, in the unit of the axis there
+    /// Draw a horizontal line at this value of the vertical axis
     #[arg(long, value_name = "[NAME=]VALUE", allow_hyphen_values = true)]
     pub reference: Option<Reference>,
 }
@@ -258,7 +258,7 @@ pub enum Score {
     /// Accuracy of available predictions
     #[value(name = "A_a")]
     Available,
-    /// Share of reconstructions with the deployed model's own top-1
+    /// Share of reconstructions with the top-1 class of the deployed model
     #[value(name = "agreement")]
     Agreement,
 }

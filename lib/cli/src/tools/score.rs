@@ -8,11 +8,11 @@ use crate::output::Target;
 
 /// Score predictions and reconstructions
 ///
-/// Prints A_a, the accuracy of available predictions, A_d, that of reconstructions, A_o, the overall
-/// accuracy (1-f)A_a + f A_d at unavailable fraction f, A_all, that of all predictions as they stand,
-/// and the agreement: the share of reconstructions whose top-1 is the deployed model's own. Each comes
-/// with its 95 % interval, by bootstrap over coding groups. Predictions of one number, which tell no classes
-/// apart, are scored against the deployed model's own by their mean squared error and R2.
+/// Prints A_a, the accuracy of available predictions; A_d, that of reconstructions; A_o, the overall
+/// accuracy (1-f)A_a + f A_d at the unavailable fraction f; A_all, that of all predictions as they are;
+/// and the agreement, the share of reconstructions whose top-1 class is that of the deployed model. Each has
+/// a 95 % interval, by bootstrap over coding groups. Predictions of one number, which have no classes,
+/// are scored against the deployed model's predictions by their mean squared error and R2.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-score", version, max_term_width = 100)]
 pub struct Score {
@@ -20,7 +20,7 @@ pub struct Score {
     #[arg(long, value_name = "LABELS.npy", required_unless_present_any = ["reference", "boxes"])]
     pub labels: Option<Input>,
 
-    /// The true boxes [N, 4], corner, width and height: predictions are boxes, and scored by their IoU
+    /// The true boxes [N, 4], corner, width and height; predictions are boxes and are scored by their IoU
     #[arg(
         long,
         value_name = "BOXES.npy",
@@ -28,19 +28,19 @@ pub struct Score {
     )]
     pub boxes: Option<Input>,
 
-    /// A mask [N]: which predictions were available; without it all were
+    /// A mask [N] of the predictions that were available; by default all
     ///
-    /// All others count as reconstructions, whatever they hold.
+    /// All others count as reconstructions, whatever they contain.
     #[arg(long, value_name = "MASK.npy")]
     pub available: Option<Input>,
 
-    /// The deployed model's own predictions of all rows, for the agreement, or R2 of one number
+    /// The deployed model's predictions of all rows, for the agreement, or R2 of single numbers
     #[arg(long, value_name = "PREDICTIONS.npy", requires = "available")]
     pub reference: Option<Input>,
 
-    /// A mask [N] that parm-decode wrote: false where nothing could rebuild a prediction
+    /// A mask [N] from parm-decode: false if a prediction could not be rebuilt
     ///
-    /// Such rows are counted apart: they do not enter A_d, and are wrong in A_o.
+    /// Such rows are counted separately: they are not part of A_d, and count as wrong in A_o.
     #[arg(long, value_name = "MASK.npy", requires = "available")]
     pub solved: Option<Input>,
 
@@ -50,24 +50,24 @@ pub struct Score {
 
     /// Count an answer as right if the label is among the top n, for each n
     ///
-    /// An n above the number of classes is left out.
+    /// Values of n above the number of classes are left out.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,5,10,20")]
     pub top: Vec<u32>,
 
-    /// The predictions and masks are this many copies of the labelled rows
+    /// The number of copies of the labelled rows in the predictions and masks
     ///
-    /// As 'parm-decode --erase each' writes them: k copies.
+    /// 'parm-decode --erase each' writes k copies.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub copies: u32,
 
     /// Queries of a coding group
     ///
-    /// Rows of one group are right or wrong together, so intervals need it. It also gives A_all for
+    /// The errors of a group's rows are correlated, so intervals need it. It also adds A_all for
     /// each number of lost predictions in a group, and the baselines.
     #[arg(short, value_name = "K", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub k: u32,
 
-    /// Spare workers of a group, which the baseline 'replicate' deals round-robin over its queries
+    /// Spare workers of a group for the baseline 'replicate', dealt round-robin over its queries
     #[arg(short, value_name = "R", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub r: u32,
 
@@ -75,19 +75,19 @@ pub struct Score {
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,
 
-    /// Confidences [N] that parm-decode wrote, for AUROC: do they tell right from wrong?
+    /// Confidences [N] from parm-decode, for AUROC: how well they separate right from wrong
     ///
-    /// Counted are reconstructions; without --available, all rows.
+    /// Reconstructions are counted; without --available, all rows.
     #[arg(long, value_name = "CONFIDENCE.npy", requires = "labels")]
     pub confidence: Option<Input>,
 
-    /// Write the calibration of the confidences: which share of answers is right at which confidence
+    /// Write the calibration of the confidences: the share of right answers at each confidence
     ///
     /// 'parm-decode --calibration' reads it.
     #[arg(long, value_name = "FILE.json", requires = "confidence")]
     pub calibrate: Option<Target>,
 
-    /// Print JSON in place of a table
+    /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
 

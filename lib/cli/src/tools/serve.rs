@@ -10,11 +10,11 @@ use crate::options::Common;
 /// Serve models with coded resilience
 ///
 /// Stands between clients and model servers and speaks the Open Inference Protocol (KServe v2) to both,
-/// over HTTP and gRPC. Queries are put together in batches and coding groups; when an answer is late or
-/// lost, the prediction is rebuilt from the answers of its group.
+/// over HTTP and gRPC. Queries are collected into batches and coding groups; when an answer is late or
+/// lost, the prediction is rebuilt from the other answers of its group.
 ///
-/// SIGHUP reads the configuration again, without losing a query; SIGTERM and SIGINT answer what was asked
-/// and stop, a second one stops at once.
+/// SIGHUP reads the configuration again, without losing a query. SIGTERM and SIGINT answer the open requests
+/// and stop; a second signal stops at once.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-serve", version, max_term_width = 100)]
 pub struct Serve {
@@ -22,10 +22,11 @@ pub struct Serve {
     #[arg(value_name = "CONFIG.json", required_unless_present = "schema")]
     pub config: Option<PathBuf>,
 
-    /// Read the configuration, say what is wrong with it, and stop
+    /// Check the configuration, print the first error, and stop
     ///
-    /// Says what needs no key, too. Files of keys and certificates are read. The files of embedded models must
-    /// be there, but are not loaded.
+    /// Also prints what needs no key. Files of keys and certificates are read. Embedded models are loaded on the
+    /// CPU; so are learned encoders and decoders, if the configuration has the inputs and outputs of the model. No
+    /// server is contacted.
     #[arg(long)]
     pub check_config: bool,
 
@@ -33,19 +34,19 @@ pub struct Serve {
     #[arg(long, conflicts_with_all = ["config", "check_config"])]
     pub schema: bool,
 
-    /// The address for HTTP, in place of the configuration's
+    /// The address for HTTP, instead of that of the configuration
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
 
-    /// The address for gRPC, in place of the configuration's
+    /// The address for gRPC, instead of that of the configuration
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub grpc: Option<SocketAddr>,
 
-    /// The address for metrics, the status page and the repository, in place of the configuration's
+    /// The address for metrics, the status page and the repository, instead of that of the configuration
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
 
-    /// Threads that serve; by default as many as there are cores
+    /// Threads of the server; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: Option<u32>,
 
@@ -53,9 +54,9 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 
-    /// The form of the log on standard error
+    /// The format of the log on standard error
     ///
-    /// With --quiet it has errors alone, with --verbose each call that fails.
+    /// With --quiet it has errors only, with --verbose each call that fails.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
@@ -69,9 +70,9 @@ super::tool!(Serve, "parm-serve");
 /// The form of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Lines of text.
     #[default]
     Text,
-    /// An object on each line.
+    /// A JSON object on each line.
     Json,
 }

@@ -9,11 +9,11 @@ use crate::input::Input;
 use crate::options::Common;
 use crate::output::Target;
 
-/// Simulate coded serving: what latencies a cluster of many instances would give
+/// Simulate coded serving: the latencies of a cluster of many instances
 ///
-/// The cluster is a configuration of parm-serve whose instances are synthetic; the serving core is
-/// parm-serve's own, under virtual time. Prints the median, the mean and the tail of latencies, and how
-/// many answers were rebuilt, for each model or policy, at each rate, as medians over seeds.
+/// The cluster is a configuration of parm-serve whose instances are synthetic. The serving core is that of
+/// parm-serve, under virtual time. Prints the median, the mean and the tail of latencies, and the share of
+/// rebuilt answers, for each model or policy, at each rate, as medians over seeds.
 ///
 /// The same seeds give the same output.
 #[derive(Parser, Clone, Debug)]
@@ -25,7 +25,7 @@ use crate::output::Target;
     subcommand_negates_reqs = true
 )]
 pub struct Sim {
-    /// Something else than a simulation.
+    /// A subcommand instead of a simulation.
     #[command(subcommand)]
     pub command: Option<SimCommand>,
 
@@ -34,18 +34,18 @@ pub struct Sim {
     #[arg(value_name = "CLUSTER.json", required = true)]
     pub cluster: Option<PathBuf>,
 
-    /// The model to simulate; by default all of the file, or, where policies are given, the first
+    /// The model to simulate; by default all models of the file, or the first one if policies are given
     #[arg(short, long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// Simulate the model with these fields in place of its own; may be given several times
+    /// Simulate the model with these fields instead of its own; may be repeated
     ///
-    /// A JSON object, with a name for the table if it has one: '{"name": "hedge", "redundancy": …}'. '{}'
-    /// is the model as it is.
+    /// A JSON object, with an optional name for the table: '{"name": "hedge", "redundancy": …}'. '{}'
+    /// is the unchanged model.
     #[arg(long = "with", value_name = "JSON", help_heading = "Policies")]
     pub with: Vec<String>,
 
-    /// Simulate the model with the fields of each object of a list in place of its own
+    /// Simulate the model with the fields of each object of a list instead of its own
     #[arg(long, value_name = "FILE.json", help_heading = "Policies")]
     pub policies: Option<PathBuf>,
 
@@ -53,16 +53,16 @@ pub struct Sim {
     #[allow(missing_docs)]
     pub load: SimulatedLoad,
 
-    /// Write a line of JSON for each query that counts, as parm-load does; of one policy and one seed
+    /// Write a line of JSON for each query that counts, as parm-load does; only for one policy and one seed
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub records: Option<Target>,
 
-    /// Write what the serving core was told and what it said, as parm-plot timeline reads it; of one policy,
-    /// one rate and one seed
+    /// Write the events and actions of the serving core, for parm-plot timeline; only for one policy, one rate
+    /// and one seed
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub journal: Option<Target>,
 
-    /// Print JSON in place of a table
+    /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
 
@@ -78,9 +78,9 @@ super::tool!(Sim, "parm-sim");
 pub enum SimCommand {
     /// Find the policy, code and k with the best overall accuracy within a tail latency
     ///
-    /// Simulates what a budget of instances allows: nothing, hedging, replicas, and each code with parity
-    /// models apart and pooled. Prints all of them with P99.9, the share that was rebuilt and A_o, and which
-    /// to choose and why.
+    /// Simulates what a budget of instances permits: no redundancy, hedging, replicas, and each code with
+    /// parity models apart and pooled. Prints all of them with P99.9, the share of rebuilt answers and A_o, and
+    /// the choice with its reason.
     Advise(Box<Advise>),
 }
 
@@ -91,19 +91,19 @@ pub struct Advise {
     #[arg(value_name = "CLUSTER.json")]
     pub cluster: PathBuf,
 
-    /// The model; by default the first of the file
+    /// The model; by default the first one of the file
     #[arg(short, long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// How accurate a code is: its directory, or what parm-score --json said; may be given several times
+    /// The accuracy of a code: its directory, or the output of parm-score --json; may be repeated
     #[arg(long, value_name = "DIR|SCORES.json", required = true)]
     pub accuracy: Vec<PathBuf>,
 
-    /// The instances that there may be, as a multiple of those in the file
+    /// The most instances, as a multiple of those in the file
     #[arg(long, value_name = "TIMES", default_value = "1.33")]
     pub budget: f64,
 
-    /// The P99.9 of latencies that is wanted, in ms; without it, the least is chosen
+    /// The required P99.9 of latencies, in ms; without it, the least P99.9 is chosen
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub target_p999: Option<f64>,
 
@@ -111,7 +111,7 @@ pub struct Advise {
     #[allow(missing_docs)]
     pub load: SimulatedLoad,
 
-    /// Print JSON in place of a table
+    /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
 }
@@ -119,7 +119,7 @@ pub struct Advise {
 /// What a simulated cluster is put under.
 #[derive(Args, Clone, Debug)]
 pub struct SimulatedLoad {
-    /// Queries a second, on average; several, one after the other
+    /// Queries a second, on average; several rates (--rates) are simulated one after the other
     #[arg(
         long,
         visible_alias = "rates",
@@ -131,7 +131,7 @@ pub struct SimulatedLoad {
     )]
     pub rate: Vec<f64>,
 
-    /// So many queries at each rate, for each seed [default: 100000, or all of the trace]
+    /// The number of queries at each rate, for each seed [default: 100000, or the whole trace]
     #[arg(
         long,
         value_name = "N",
@@ -140,25 +140,25 @@ pub struct SimulatedLoad {
     )]
     pub queries: Option<u64>,
 
-    /// How queries follow each other
+    /// The distribution of the intervals between queries
     #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalsOption,
 
-    /// Replay the arrivals of a trace, stretched to the rates if there are any
+    /// Replay the arrivals of a trace, scaled to the rates if there are any
     ///
-    /// Either an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
+    /// The trace is an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
     #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
     pub trace: Option<Input>,
 
-    /// Queries for so long before those that count, at each rate
+    /// How long to send queries before those that count, at each rate
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
     pub warm_up: f64,
 
-    /// The first seed: of arrivals, and added to the seeds of the file
+    /// The first seed, for arrivals; it is added to the seeds of the file
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Load")]
     pub seed: u64,
 
-    /// How many seeds, one after the other
+    /// The number of seeds
     #[arg(
         long,
         value_name = "N",
@@ -168,7 +168,7 @@ pub struct SimulatedLoad {
     )]
     pub seeds: u32,
 
-    /// Threads, each with a trial of its own [default: one per core]
+    /// Threads, each for one trial at a time [default: one per core]
     #[arg(
         long,
         value_name = "N",

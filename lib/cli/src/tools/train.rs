@@ -15,7 +15,7 @@ use crate::output::Target;
 
 pub use sweep::Sweep;
 
-/// Train and export deployed models and parity models
+/// Train deployed models, parity models and learned codes, and export them
 #[derive(Parser, Clone, Debug)]
 #[command(name = "parm-train", version, max_term_width = 100, subcommand_required = true)]
 pub struct Train {
@@ -33,31 +33,31 @@ super::tool!(Train, "parm-train");
 /// What `parm-train` does.
 #[derive(Subcommand, Clone, Debug)]
 pub enum What {
-    /// Train a deployed model: a classifier of the rows
+    /// Train a deployed model: a classifier, or a model that predicts boxes
     Base(Base),
     /// Train the parity models of a code for a deployed model
     ///
-    /// Groups of k rows are drawn anew each epoch; parity model j learns to answer the parity query
+    /// New random groups of k rows are formed in each epoch. Parity model j learns to answer the parity query
     /// Σ w_ji X_i with Σ w_ji F(X_i), the sum of the deployed model's predictions.
     Parity(Parity),
-    /// Train the learned coders of a code, and what they work with
+    /// Train a learned encoder and decoder, and parity models
     ///
-    /// Encoder, parity models and decoder learn together, those of them that are networks: to rebuild
+    /// The networks among encoder, parity models and decoder are trained together, to rebuild
     /// the deployed model's predictions under every loss of up to r of them.
     Coders(Coders),
-    /// Make a code directory of models that were trained elsewhere
+    /// Make a code directory from models that were trained elsewhere
     ///
-    /// The models are copied into it, and its code.json says what they are for. All tools then take it as
-    /// they take what 'parity' and 'coders' write.
+    /// The models are copied into it, and its code.json describes them. All tools accept it like the
+    /// directories of 'parity' and 'coders'.
     Adopt(Adopt),
     /// Train and score all codes of a configuration
     ///
     /// Every combination of its data sets, models, values of k, losses and pairs of an encoder and a
-    /// decoder is a run. The scores on the test rows come at the end, as a table.
+    /// decoder is a run. At the end, a table has the scores on the test rows.
     Sweep(Box<Sweep>),
     /// Write a model as TorchScript, alone or in a model repository of Triton
     ///
-    /// The program has a method forward that answers f4 queries [rows, …], any number of them.
+    /// Its method forward takes f4 queries [rows, …], with any number of rows.
     Export(Export),
 }
 
@@ -68,11 +68,11 @@ pub struct Export {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// The shape of a query, for a model that does not say it
+    /// The shape of a query, if the model does not contain it
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub query_shape: Option<Vec<usize>>,
 
-    /// The activation of an MLP whose file does not say it: relu, gelu, tanh, sigmoid, silu or leaky-relu
+    /// The activation of an MLP if its file does not contain it: relu, gelu, tanh, sigmoid, silu or leaky-relu
     #[arg(long, value_name = "NAME")]
     pub activation: Option<Activation>,
 
@@ -91,11 +91,11 @@ pub struct Export {
     #[arg(long, value_name = "DIR", help_heading = "Triton")]
     pub triton: Option<PathBuf>,
 
-    /// The name of the model there [default: that of the file]
+    /// The name of the model in Triton [default: that of the file]
     #[arg(long, value_name = "NAME", conflicts_with = "output", help_heading = "Triton")]
     pub name: Option<String>,
 
-    /// What runs the model there
+    /// The backend of Triton that runs the model
     #[arg(
         long,
         value_name = "WHICH",
@@ -105,7 +105,7 @@ pub struct Export {
     )]
     pub backend: Backend,
 
-    /// The most queries that Triton may give the model at once
+    /// The most queries of a batch in Triton
     #[arg(
         long,
         value_name = "N",
@@ -130,7 +130,7 @@ pub enum Backend {
 /// The kind of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Architecture {
-    /// Linear layers with an activation between them: the deployed model's, else ReLU
+    /// Linear layers with an activation between them: that of the deployed model, otherwise ReLU
     Mlp,
     /// LeNet-5, as for Speech Commands
     Lenet5,
@@ -145,7 +145,7 @@ pub enum Architecture {
 /// `parm-train base`
 #[derive(Args, Clone, Debug)]
 pub struct Base {
-    /// The rows to learn from
+    /// The training rows
     #[arg(long, value_name = "DATA.npy")]
     pub data: Input,
 
@@ -153,14 +153,14 @@ pub struct Base {
     #[arg(long, value_name = "LABELS.npy", required_unless_present = "boxes", conflicts_with = "boxes")]
     pub labels: Option<Input>,
 
-    /// Their boxes [N, 4], corner, width and height: the model then predicts these
+    /// Their boxes [N, 4], corner, width and height; the model then predicts boxes
     #[arg(long, value_name = "BOXES.npy")]
     pub boxes: Option<Input>,
 
     /// The kind of network
     ///
     /// All but an MLP take images: rows [height, width] or [channels, height, width]. ResNets have three
-    /// stages for images below 32×32, and ImageNet's first layers for those of 64×64 and more.
+    /// stages for images below 32×32, and ImageNet's first layers for images from 64×64.
     #[arg(short, long, value_name = "KIND", default_value = "mlp")]
     pub model: Architecture,
 
@@ -170,7 +170,7 @@ pub struct Base {
 
     /// Where to write the model; checkpoints and metrics go to a folder beside it
     ///
-    /// Beside MODEL.safetensors stands MODEL.run/ with checkpoint.safetensors (the newest epoch),
+    /// The folder of MODEL.safetensors is MODEL.run/, with checkpoint.safetensors (the newest epoch),
     /// best.safetensors and metrics.jsonl.
     #[arg(short, long, value_name = "MODEL.safetensors", help_heading = "Streams")]
     pub output: PathBuf,
@@ -203,19 +203,19 @@ pub struct Teaching {
     #[allow(missing_docs)]
     pub model_options: ModelOptions,
 
-    /// Recorded predictions of the rows, in place of the deployed model
+    /// Recorded predictions of the rows, instead of the deployed model
     #[arg(long, value_name = "PREDICTIONS.npy")]
     pub targets: Option<Input>,
 
-    /// The rows to learn from
+    /// The training rows
     #[arg(long, value_name = "DATA.npy")]
     pub data: Input,
 
-    /// Their labels [N]; the scores A_a and A_d need them, and the cross-entropy
+    /// Their labels [N], for the scores A_a and A_d, and for the cross-entropy
     #[arg(long, value_name = "LABELS.npy", conflicts_with = "boxes")]
     pub labels: Option<Input>,
 
-    /// Their boxes [N, 4], if the deployed model predicts these: for the scores
+    /// Their boxes [N, 4], for the scores, if the deployed model predicts boxes
     #[arg(long, value_name = "BOXES.npy")]
     pub boxes: Option<Input>,
 }
@@ -235,9 +235,9 @@ pub struct Parity {
     #[allow(missing_docs)]
     pub network: ParityNetwork,
 
-    /// The code directory to write; code.json comes last
+    /// The code directory to write; code.json is written last
     ///
-    /// DIR/run/parity-J/ holds checkpoint.safetensors (the newest epoch), best.safetensors and
+    /// DIR/run/parity-J/ has checkpoint.safetensors (the newest epoch), best.safetensors and
     /// metrics.jsonl of parity J.
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
@@ -284,15 +284,15 @@ pub struct Coders {
     )]
     pub r: u32,
 
-    /// What makes the parity queries
+    /// The encoder, which makes the parity queries
     #[arg(long, value_name = "KIND", default_value = "mlp", help_heading = "Code")]
     pub encoder: EncoderKind,
 
-    /// What answers the parity queries
+    /// The model that answers the parity queries
     #[arg(long, value_name = "WHICH", default_value = "deployed", help_heading = "Code")]
     pub runs_on: RunsOn,
 
-    /// What rebuilds predictions
+    /// The decoder, which rebuilds predictions
     #[arg(long, value_name = "KIND", default_value = "mlp", help_heading = "Code")]
     pub decoder: DecoderKind,
 
@@ -300,9 +300,9 @@ pub struct Coders {
     #[allow(missing_docs)]
     pub network: ParityNetwork,
 
-    /// The code directory to write; code.json comes last
+    /// The code directory to write; code.json is written last
     ///
-    /// DIR/run/ holds checkpoint.safetensors (the newest epoch), the best networks and metrics.jsonl.
+    /// DIR/run/ has checkpoint.safetensors (the newest epoch), the best networks and metrics.jsonl.
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
@@ -330,7 +330,7 @@ pub struct Coders {
 /// `parm-train adopt`
 #[derive(Args, Clone, Debug)]
 pub struct Adopt {
-    /// What makes the parity queries; with 'learned' it is the model --encoder
+    /// The code; with 'learned' the encoder is the model of --encoder
     #[arg(long, value_name = "NAME", help_heading = "Code")]
     pub code: Adopted,
 
@@ -342,37 +342,37 @@ pub struct Adopt {
     #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Code")]
     pub r: Option<u32>,
 
-    /// A file of weights [r, k] in place of the default (i+1)^j of parity j, slot i
+    /// A file of weights [r, k] in place of the default, (i+1)^j for parity j and slot i
     #[arg(long, value_name = "W.npy", help_heading = "Code")]
     pub weights: Option<PathBuf>,
 
-    /// The parity model, in the order of the parities; repeated
+    /// A parity model; repeated in the order of the parities
     ///
-    /// Without any, the deployed model answers the parity queries, and an encoder or a decoder is needed.
+    /// Without parity models the deployed model answers the parity queries, and an encoder or a decoder is required.
     #[arg(long, value_name = "MODEL", help_heading = "Parts")]
     pub parity: Vec<PathBuf>,
 
-    /// The model that makes the parity queries [B, r, …] of the queries [B, k, …]
+    /// The model from queries [B, k, …] to parity queries [B, r, …]
     #[arg(long, value_name = "MODEL", help_heading = "Parts")]
     pub encoder: Option<PathBuf>,
 
-    /// The model that rebuilds predictions: of [B, k+r, …] with zeros for what is missing to [B, k, …]
+    /// The model from answers [B, k+r, …], with zeros for missing ones, to predictions [B, k, …]
     #[arg(long, value_name = "MODEL", help_heading = "Parts")]
     pub decoder: Option<PathBuf>,
 
-    /// The deployed model that they were trained for; tools then refuse another one
+    /// The deployed model that they were trained for; tools then refuse others
     #[arg(long, value_name = "MODEL", help_heading = "Parts")]
     pub base: Option<PathBuf>,
 
-    /// The shape of a query, for models that do not say it; tools then refuse others
+    /// The shape of a query, if the models do not contain it; tools then refuse others
     #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Parts")]
     pub query_shape: Option<Vec<usize>>,
 
-    /// The code directory to write; code.json comes last
+    /// The code directory to write; code.json is written last
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
-    /// Take the place of a code that is there already, and remove parts of it that the new one has not
+    /// Replace an existing code, and remove parts of it that the new one does not have
     #[arg(long)]
     pub force: bool,
 }
@@ -382,9 +382,9 @@ pub struct Adopt {
 pub enum Adopted {
     /// Weighted sums
     Sum,
-    /// One image of k smaller ones
+    /// One image tiled from the k shrunk images
     Concat,
-    /// What a model makes
+    /// A learned encoder
     Learned,
 }
 
@@ -393,11 +393,11 @@ pub enum Adopted {
 pub enum EncoderKind {
     /// Weighted sums
     Sum,
-    /// One image of k smaller ones
+    /// One image tiled from the k shrunk images
     Concat,
     /// An MLP of two layers, as wide as the group
     Mlp,
-    /// Seven convolutions, dilated, whose channels are the slots
+    /// Seven dilated convolutions, whose channels are the slots
     Conv,
 }
 
@@ -413,9 +413,9 @@ pub enum DecoderKind {
 /// What answers parity queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RunsOn {
-    /// The deployed model, as it is
+    /// The deployed model, unchanged
     Deployed,
-    /// Parity models, that learn too
+    /// Parity models, which are trained as well
     Parity,
 }
 
@@ -423,11 +423,11 @@ pub enum RunsOn {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Parity models")]
 pub struct ParityNetwork {
-    /// The kind of network of a parity model [default: the deployed model's, else mlp]
+    /// The kind of network of a parity model [default: that of the deployed model, otherwise mlp]
     #[arg(short, long, value_name = "KIND")]
     pub model: Option<Architecture>,
 
-    /// Widths of an MLP's hidden layers [default: the deployed model's, else 200,100]
+    /// Widths of an MLP's hidden layers [default: those of the deployed model, otherwise 200,100]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub hidden: Option<Vec<u32>>,
 
@@ -435,7 +435,7 @@ pub struct ParityNetwork {
     #[arg(long, value_name = "W", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub parity_width: u32,
 
-    /// Weights to begin with [default: auto; with --recipe paper: random]
+    /// The initial weights [default: auto; with --recipe paper: random]
     #[arg(long, value_name = "HOW")]
     pub init: Option<Init>,
 }
@@ -444,7 +444,7 @@ pub struct ParityNetwork {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Loss")]
 pub struct Objective {
-    /// The loss [default: kl; of boxes smooth-l1; with --recipe paper: mse]
+    /// The loss [default: kl; for boxes smooth-l1; for single numbers mse; with --recipe paper: mse]
     #[arg(long, value_name = "WHICH")]
     pub loss: Option<LossKind>,
 
@@ -474,40 +474,40 @@ pub enum LossKind {
 /// What a loss compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Comparison {
-    /// Parity outputs with the weighted sums of predictions (cross-entropy: with the shares of labels)
+    /// Parity outputs with the weighted sums of predictions (cross-entropy: of labels)
     Sums,
-    /// What is rebuilt with what was lost, under every loss of up to r predictions
+    /// Reconstructions with the lost predictions, under every loss of up to r predictions
     Reconstructions,
 }
 
 /// Weights that a parity model begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Init {
-    /// The deployed model's if it is of the same kind and size, or an MLP made wider; else random ones
+    /// Those of the deployed model if it has the same kind and size, or is an MLP that is made wider; otherwise random ones
     #[default]
     Auto,
     /// Random ones
     Random,
-    /// The deployed model's
+    /// Those of the deployed model
     Base,
 }
 
 /// How networks compute while they learn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// With f32
+    /// f32
     #[default]
     F32,
-    /// Linear layers and convolutions with bf16
+    /// bf16 in linear layers and convolutions
     Mixed,
 }
 
 /// How the learning rate goes over the epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Schedule {
-    /// It stays
+    /// Constant
     Constant,
-    /// It falls to 0 along half a cosine
+    /// Decreasing to 0 along half a cosine
     Cosine,
 }
 
@@ -525,12 +525,13 @@ pub enum Whose {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Recipe")]
 pub struct Recipe {
-    /// Whose recipe to follow where options leave it open
+    /// The recipe, for everything that no option sets
     ///
-    /// 'paper' is that of the papers: 50 epochs in minibatches of 64 rows or, of groups of more than two, 32,
-    /// at the constant rate 0.001, with a decay of 0.00001. 'parm' is better and faster: the rate falls along a cosine; base models have 20
-    /// epochs in minibatches of 64 from the rate 0.001 with a decay of 0.00001, parity models 100 epochs
-    /// of 256 groups from 0.005, coders 30 of 64 from 0.001, both without decay.
+    /// 'paper' is that of the papers: 50 epochs in minibatches of 64 rows (32 for groups of more than two), at
+    /// the constant rate 0.001, with a decay of 0.00001. 'parm' is better and faster: the rate decreases along
+    /// a cosine. Base models have 20 epochs in minibatches of 64 from the rate 0.001 with a decay of 0.00001,
+    /// parity models 100 epochs in minibatches of 256 groups from 0.005, coders 30 epochs of 64 from 0.001,
+    /// both without decay.
     #[arg(long, value_name = "WHOSE", default_value = "parm")]
     pub recipe: Whose,
 
@@ -550,29 +551,30 @@ pub struct Recipe {
     #[arg(long, value_name = "X", value_parser = not_negative)]
     pub weight_decay: Option<f64>,
 
-    /// How the learning rate goes over the epochs
+    /// The learning rate over the epochs
     #[arg(long, value_name = "HOW")]
     pub schedule: Option<Schedule>,
 
-    /// Change images by chance in each epoch: shift=N, flip, shift=N,flip, or none
+    /// Change images at random in each epoch: shift=N, flip, shift=N,flip, or none
     ///
-    /// shift=N moves an image by up to N pixels along each axis, where zeros come in; flip mirrors every
-    /// other image, left for right. What the deployed model predicts of an image stays what it predicts of
-    /// the one that was given. The default is none, and that of the data set in sweeps by --recipe paper.
+    /// shift=N shifts an image by up to N pixels along each axis and pads it with zeros; flip mirrors an image
+    /// horizontally with the probability 1/2. The deployed model's predictions are always those of the original
+    /// images. The default is none; in sweeps with --recipe paper it depends on the data set.
     #[arg(long, value_name = "HOW,…", value_delimiter = ',', value_parser = augmentation)]
     pub augment: Vec<Augmentation>,
 
-    /// How networks compute while they learn
+    /// The precision of the training
     ///
-    /// Weights, Adam's state and what is validated are f32 in any case. GPUs are faster with 'mixed',
+    /// Weights, Adam's state and the validation always have f32. GPUs are faster with 'mixed',
     /// most CPUs are slower.
     #[arg(long, value_name = "HOW", default_value = "f32")]
     pub precision: Precision,
 
     /// Rows kept for validation: a number, or a fraction below 1
     ///
-    /// They are drawn from all rows by the seed, of each class its share where there are labels. With 'tail:'
-    /// before the number, as by --recipe paper, they are the last rows: only for rows in random order.
+    /// They are chosen at random from all rows, by the seed, and with labels in proportion from each class.
+    /// With 'tail:' before the number, as in --recipe paper, they are the last rows, for rows in random order
+    /// only.
     #[arg(long, value_name = "[tail:]N|F", default_value = "0.1")]
     pub validation: ValidationOption,
 
@@ -586,16 +588,16 @@ pub struct Recipe {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_cycle: u32,
 
-    /// Go on from the newest checkpoint, if there is one
+    /// Continue from the newest checkpoint, if there is one
     ///
-    /// SIGINT and SIGTERM save a checkpoint before they end the program; a second one ends it at once.
+    /// SIGINT and SIGTERM save a checkpoint and then end the program; a second signal ends it at once.
     #[arg(long)]
     pub resume: bool,
 
-    /// Begin anew in the place of a training that is there already
+    /// Replace an existing training
     ///
-    /// Without this and --resume, it is an error if there is one. Parts of it that the new code has not are
-    /// removed.
+    /// Without this option and --resume, an existing training is an error. Parts of it that the new code does
+    /// not have are removed.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
 }

@@ -51,6 +51,14 @@ pub enum CodeError {
         /// Answers that may be wrong.
         byzantine: usize,
     },
+    /// More queries and parities than a group may have workers.
+    #[error("found k = {k} queries and r = {r} parities, expected at most {MAX_WORKERS} together")]
+    Size {
+        /// Queries of a group.
+        k: usize,
+        /// Parities of a group.
+        r: usize,
+    },
     /// A weight of smoothness that is negative or not a number.
     #[error("found lambda {0}; expected a finite number from 0")]
     Lambda(f64),

@@ -17,6 +17,7 @@ mod learned;
 mod linear;
 mod locate;
 mod pseudo_inverse;
+mod spec;
 
 pub use confidence::confidence;
 pub use decoder::{Code, Decoder, Decoding, Reconstruction};
@@ -25,6 +26,7 @@ pub use kernel::{apply, apply_naive, combine, combine_naive, encode_groups, row_
 pub use learned::{Network, NetworkError};
 pub use linear::{CodeError, LinearCode};
 pub use locate::{Locate, Locator};
+pub use spec::{CodeName, CodeSpec, LAMBDA_D, LAMBDA_E, SpecifiedCode, UnknownCode};
 
 /// Above this condition (see [`Decoding::condition`]), reconstructions amplify errors so much that
 /// tools warn.

@@ -157,7 +157,7 @@ fn malformed_tensors_are_refused_with_both_values() {
         (
             r#""shape":[1],"datatype":"INT8","parameters":{"binary_data_size":-1}"#,
             "a",
-            "Unable to parse 'binary_data_size': input 'x' for model 'm' has Int(-1)",
+            "Unable to parse 'binary_data_size': input 'x' for model 'm' has -1",
         ),
         (
             r#""shape":[1],"datatype":"INT8","parameters":{"binary_data_size":"1"}"#,

@@ -213,7 +213,8 @@ async fn errors_keep_their_message_and_say_whose_fault_it_is() {
         let fake = Fake::new(move |_| json(code, r#"{"error":"who are you"}"#)).await;
         let error = infer(&json_client(fake.address)).await.unwrap_err();
         let text = "the instance refuses this server's credentials: who are you";
-        assert_eq!(error, CallError::Failed(Error::new(Status::Unavailable, text)));
+        let expected = Error { code: Some(code), ..Error::new(Status::Unavailable, text) };
+        assert_eq!(error, CallError::Failed(expected));
     }
 }
 

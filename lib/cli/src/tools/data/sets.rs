@@ -11,11 +11,11 @@ pub struct Idx {
     #[arg(value_name = "IMAGES")]
     pub images: PathBuf,
 
-    /// The labels: [N], of integers of any type, which they keep
+    /// The labels: [N], integers of any type, which is kept
     #[arg(value_name = "LABELS")]
     pub labels: PathBuf,
 
-    /// The directory to write to; it is made if need be
+    /// The directory to write to; it is created if necessary
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
@@ -27,11 +27,11 @@ pub struct Idx {
 /// `parm-data cifar`
 #[derive(Args, Clone, Debug)]
 pub struct Cifar {
-    /// The set: a directory with its .bin files, or the .tar.gz as it is published
+    /// The set: a directory with its .bin files, or the published .tar.gz
     #[arg(value_name = "SET")]
     pub set: PathBuf,
 
-    /// The directory to write to; it is made if need be
+    /// The directory to write to; it is created if necessary
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
@@ -47,15 +47,15 @@ pub struct Cifar {
 /// `parm-data images`
 #[derive(Args, Clone, Debug)]
 pub struct Images {
-    /// The directory that holds a directory for each class
+    /// The directory with a directory for each class
     #[arg(value_name = "SET")]
     pub set: PathBuf,
 
-    /// The directory to write to; it is made if need be
+    /// The directory to write to; it is created if necessary
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
-    /// Refuse a set with files that are left out, in place of a warning
+    /// Treat files that are left out as an error instead of a warning
     #[arg(long)]
     pub strict: bool,
 
@@ -63,11 +63,11 @@ pub struct Images {
     #[allow(missing_docs)]
     pub listing: Listing,
 
-    /// Pixels that the shorter side is resized to
+    /// The size of the shorter side after resizing, in pixels
     #[arg(long, value_name = "PIXELS", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub resize: u32,
 
-    /// Pixels of both sides of the middle that is kept: at most those of --resize
+    /// The size of both sides of the center crop, in pixels; at most --resize
     #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub crop: u32,
 
@@ -87,11 +87,11 @@ pub struct Speech {
     #[arg(value_name = "SET")]
     pub set: PathBuf,
 
-    /// The directory to write to; it is made if need be
+    /// The directory to write to; it is created if necessary
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
-    /// Refuse a set with files that are left out, in place of a warning
+    /// Treat files that are left out as an error instead of a warning
     #[arg(long)]
     pub strict: bool,
 
@@ -101,7 +101,7 @@ pub struct Speech {
 
     /// Which part of the set to read
     ///
-    /// 'validation' and 'test' are the clips that validation_list.txt and testing_list.txt name,
+    /// 'validation' and 'test' are the clips in validation_list.txt and testing_list.txt,
     /// 'train' all others.
     #[arg(long, value_name = "PART", default_value = "train")]
     pub split: Split,
@@ -116,16 +116,16 @@ pub struct Speech {
 pub struct Boxes {
     /// The boxes: a CSV file, or the directory of CUB-200-2011
     ///
-    /// The CSV file has a header with the columns filename, xmin, ymin, xmax and ymax, in any order;
-    /// if it has the columns width and height too, pictures must be of that size.
+    /// The CSV file has a header with the columns filename, xmin, ymin, xmax and ymax, in any order.
+    /// If it has the columns width and height, pictures must have that size.
     #[arg(value_name = "BOXES")]
     pub boxes: PathBuf,
 
-    /// The directory that the names in a CSV file are relative to [default: the CSV file's]
+    /// The directory for relative names in a CSV file [default: that of the CSV file]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
 
-    /// The directory to write to; it is made if need be
+    /// The directory to write to; it is created if necessary
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
     pub output: PathBuf,
 
@@ -137,7 +137,7 @@ pub struct Boxes {
     #[arg(long, value_name = "PART")]
     pub split: Option<Split>,
 
-    /// Pixels of both sides of an image, which the whole picture is squeezed to
+    /// The size of both sides of an image, in pixels; the whole picture is resized to it
     #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub size: u32,
 
@@ -153,7 +153,7 @@ pub struct Boxes {
 /// `parm-data fetch`
 #[derive(Args, Clone, Debug)]
 pub struct Fetch {
-    /// The set: one of those that --list names
+    /// The set: one of those that --list prints
     #[arg(value_name = "NAME", required_unless_present = "list")]
     pub name: Option<String>,
 
@@ -161,7 +161,7 @@ pub struct Fetch {
     #[arg(long)]
     pub list: bool,
 
-    /// The directory to make, with the set in it; it may exist if it is empty
+    /// The directory to create for the set; an existing one must be empty
     #[arg(short, long, value_name = "DIR", help_heading = "Streams", required_unless_present = "list")]
     pub output: Option<PathBuf>,
 
@@ -169,15 +169,15 @@ pub struct Fetch {
     #[arg(long, value_name = "DIR", help_heading = "Network")]
     pub cache: Option<PathBuf>,
 
-    /// Take the set's files from this directory, and use no network
+    /// Take the set's files from this directory, without the network
     #[arg(long, value_name = "DIR", help_heading = "Network", conflicts_with_all = ["cache", "base_url", "timeout"])]
     pub from: Option<PathBuf>,
 
-    /// Download from a mirror: the address of the directory that has the set's files
+    /// Download from a mirror: the URL of the directory with the set's files
     #[arg(long, value_name = "URL", help_heading = "Network")]
     pub base_url: Option<String>,
 
-    /// How long a server may say nothing
+    /// The timeout for a silent server
     #[arg(
         long,
         value_name = "SECONDS",
@@ -192,20 +192,20 @@ pub struct Fetch {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Pixels")]
 pub struct PixelOptions {
-    /// How pixels become numbers [default: unit; of 'images' and 'boxes': imagenet]
+    /// How pixels become numbers [default: unit; for 'images' and 'boxes': imagenet]
     #[arg(long, value_name = "HOW")]
     pub normalize: Option<Normalize>,
 
-    /// With --normalize standard, the mean that is subtracted from pixels in 0..1 [default: the data's]
+    /// With --normalize standard, the mean to subtract from pixels in 0..1 [default: that of the data]
     ///
-    /// One number, or one for each channel. 'images' and 'boxes', which read their pictures only
-    /// once, need it.
+    /// One number, or one for each channel. Required for 'images' and 'boxes', which read their pictures only
+    /// once.
     #[arg(long, value_name = "X[,X...]", value_delimiter = ',', allow_negative_numbers = true)]
     pub mean: Vec<f64>,
 
-    /// With --normalize standard, the deviation that they are divided by [default: the data's]
+    /// With --normalize standard, the deviation to divide by [default: that of the data]
     ///
-    /// As --mean.
+    /// As for --mean.
     #[arg(long, value_name = "X[,X...]", value_delimiter = ',')]
     pub std: Vec<f64>,
 }
@@ -217,7 +217,7 @@ pub enum Normalize {
     None,
     /// f4 from 0 to 1
     Unit,
-    /// f4 of mean 0 and deviation 1
+    /// f4 with mean 0 and deviation 1
     Standard,
     /// f4 with ImageNet's mean and deviation of red, green and blue, as torchvision's models expect
     Imagenet,
@@ -226,9 +226,9 @@ pub enum Normalize {
 /// In which order examples are written.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Listing {
-    /// Write the examples in a random order: the one of 'parm-data shuffle --seed SEED'
+    /// Write the examples in a random order, the same as 'parm-data shuffle --seed SEED'
     ///
-    /// Without it they come class by class, or as the list of boxes has them.
+    /// Without it they come class by class, or in the order of the list of boxes.
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
 }
@@ -239,7 +239,7 @@ pub struct Listing {
 pub struct Decoding {
     /// Threads that decode files [default: one per core]
     ///
-    /// The output is the same for any number.
+    /// The output does not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 }
@@ -256,10 +256,10 @@ impl Decoding {
 /// A part of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Split {
-    /// To train with
+    /// For training
     Train,
-    /// To choose by, while training
+    /// For validation during training
     Validation,
-    /// To test with
+    /// For tests
     Test,
 }

@@ -11,11 +11,11 @@ use crate::output::Target;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Image")]
 pub struct ImageOptions {
-    /// Where to write: the name ends in .svg or .png
+    /// Where to write; the name ends in .svg or .png
     #[arg(short, long, value_name = "IMAGE", default_value = "-", help_heading = "Streams")]
     pub output: Target,
 
-    /// The kind of image, whatever the name [default: by the name; svg for '-']
+    /// The image format [default: from the name; svg for '-']
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<ImageFormat>,
 

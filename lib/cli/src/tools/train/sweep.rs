@@ -16,34 +16,34 @@ pub struct Sweep {
     #[arg(value_name = "CONFIG.json")]
     pub config: PathBuf,
 
-    /// Where to write: each run to `SAVE_DIR/DATA_SET/MODEL/kK/LOSS/ENCODER/DECODER`
+    /// Where to write; each run goes to `SAVE_DIR/DATA_SET/MODEL/kK/LOSS/ENCODER/DECODER`
     ///
-    /// That folder is a code directory with test.json, the scores, beside code.json. A link in `SAVE_DIR`
-    /// leads to it under a clear name, as mnist-base-mlp-k2-sum-linear-mse.
+    /// That folder is a code directory with the scores, test.json, beside code.json. A link in `SAVE_DIR`
+    /// has a descriptive name, such as mnist-base-mlp-k2-sum-linear-mse.
     #[arg(value_name = "SAVE_DIR")]
     pub save_dir: PathBuf,
 
-    /// The data sets, a folder for each with folders train and test, as parm-data writes them
+    /// The data sets: a folder for each, with the folders train and test, as parm-data writes them
     #[arg(long, value_name = "DIR", default_value = "data", help_heading = "Streams")]
     pub data_dir: PathBuf,
 
     /// The deployed models, `DIR/DATA_SET/MODEL/model.safetensors` or model.pt [default: SAVE_DIR/base]
     ///
-    /// Where "`train_base_model`" is true in the configuration, those that are missing are trained first.
+    /// If "`train_base_model`" is true in the configuration, missing models are trained first.
     #[arg(long, value_name = "DIR", help_heading = "Streams")]
     pub base_dir: Option<PathBuf>,
 
-    /// Begin with the run of this folder or checkpoint, and go on from what is there, as --resume
+    /// Start with the run of this folder or checkpoint, and continue it as with --resume
     ///
-    /// The runs of the configuration before it are left out.
+    /// Earlier runs of the configuration are left out.
     #[arg(long, value_name = "RUN", help_heading = "Runs")]
     pub continue_from: Option<PathBuf>,
 
-    /// Train nothing: only score what is there once more
+    /// Only score the existing runs again, without training
     #[arg(long, conflicts_with_all = ["resume", "continue_from"], help_heading = "Runs")]
     pub only_test: bool,
 
-    /// Write a line of JSON for each run, and no table
+    /// Write a line of JSON for each run instead of a table
     #[arg(long)]
     pub json: bool,
 
