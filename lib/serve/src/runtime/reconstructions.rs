@@ -17,7 +17,10 @@ use parm_oip::{Error, Status};
 impl Driver {
     /// Rebuilds the prediction of a row: now, or by the task of a learned decoder.
     pub(super) fn rebuild_row(&mut self, now: Time, query: QueryId, row: u64, decode: Decode) {
-        let Some(number) = self.rows.get(row as usize).map(|held| held.number) else { return };
+        let Some(number) = self.rows.get(row as usize).map(|held| held.number) else {
+            self.engine.decoded(now, query, false);
+            return;
+        };
         if let Some(decoder) = &self.decoder {
             let purpose = Purpose::Answer { query, row, number };
             match self.gather(decoder, decode) {
