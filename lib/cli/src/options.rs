@@ -366,9 +366,6 @@ impl CodeOptions {
         if self.weights.is_some() && name != CodeName::Sum {
             return Err(Usage::error(format!("--weights goes with --code sum, not with --code {name}")));
         }
-        if let Some(path) = &self.weights {
-            return self.weighted(io, path);
-        }
         match (name, self.r) {
             (CodeName::Concat, Some(r)) if r != 1 => {
                 return Err(Usage::error("--code concat has one parity query: leave out -r"));
@@ -378,7 +375,11 @@ impl CodeOptions {
             }
             _ => {}
         }
-        match self.spec(name)?.make()? {
+        let made = match &self.weights {
+            Some(path) => self.weighted(io, path)?.make().with_context(|| path.display().to_string()),
+            None => Ok(self.spec(name)?.make()?),
+        };
+        match made? {
             SpecifiedCode::Systematic(linear) => {
                 let encoding = if name == CodeName::Concat { Encoding::Tiles } else { Encoding::Weights };
                 Ok(ChosenCode { linear, encoding, file: None, encoder: None, decoder: None })
@@ -395,7 +396,8 @@ impl CodeOptions {
         Ok(CodeSpec { r: self.r.map(|r| r as usize), ..CodeSpec::new(name, k as usize) })
     }
 
-    fn weighted(&self, io: &mut Io, path: &Path) -> Result<ChosenCode> {
+    /// The code `sum` with the weights of a file.
+    fn weighted(&self, io: &mut Io, path: &Path) -> Result<CodeSpec> {
         let mut rows = Input::Path(path.to_owned()).rows(io, Window::Normal)?;
         let [columns] = rows.layout().shape[..] else {
             let found = rows.layout();
@@ -408,16 +410,15 @@ impl CodeOptions {
         if (count, columns) != (r, k) {
             anyhow::bail!("{}: found weights of {count}x{columns}, expected r x k = {r}x{k}", path.display());
         }
-        let linear = LinearCode::weighted(k, weights).with_context(|| path.display().to_string())?;
-        Ok(ChosenCode { linear, encoding: Encoding::Weights, file: None, encoder: None, decoder: None })
+        Ok(CodeSpec { r: Some(r), weights: Some(weights), ..CodeSpec::new(CodeName::Sum, k) })
     }
 
     fn trained(&self, directory: &Path) -> Result<ChosenCode> {
         if !directory.exists() {
             return Err(Usage::error(format!(
-                "--code {}: found neither a code of that name (sum, concat, replicate, none, \
-                 berrut, floater-hormann, spline) nor a directory",
-                self.code.display()
+                "--code {}: found neither a code of that name ({}) nor a directory",
+                self.code.display(),
+                CodeName::ALL.map(CodeName::as_str).join(", ")
             )));
         }
         let file = CodeFile::load(directory)?;

@@ -342,6 +342,7 @@ impl Models {
         let (config, reason) = (served.config.clone(), Arc::clone(&served.reason));
         *reason.lock().unwrap_or_else(PoisonError::into_inner) = LastReason::default();
         let mut loading = JoinSet::new();
+        let is_loading = |was: &State| matches!(was, State::Loading);
         loading.spawn(async move {
             loop {
                 let loaded = load(config.clone(), Arc::clone(&embed), body_bytes, &reason).await;
@@ -351,12 +352,12 @@ impl Models {
                     Ok(loaded) => loaded,
                     Err(why) => {
                         tracing::error!(model = served.label(), why, "a model cannot be loaded");
-                        served.becomes(State::Failed(why));
+                        served.becomes(State::Failed(why), is_loading);
                         return;
                     }
                 };
                 let panicked = loaded.runtime.panicked();
-                served.becomes(State::Loaded(Arc::new(loaded)));
+                served.becomes(State::Loaded(Arc::new(loaded)), is_loading);
                 drop(served);
                 let cause = panicked.await;
                 let Some(served) = weak.upgrade() else { return };
@@ -367,7 +368,10 @@ impl Models {
                     "the task of a model panicked: it starts again"
                 );
                 reason.lock().unwrap_or_else(PoisonError::into_inner).is_new(&format!("it failed: {cause}"));
-                served.state.send_replace(State::Loading);
+                // It may have been unloaded in the same moment.
+                if !served.becomes(State::Loading, |was| matches!(was, State::Loaded(_))) {
+                    return;
+                }
                 drop(served);
                 tokio::time::sleep(START_AGAIN).await;
             }
@@ -404,15 +408,16 @@ impl Served {
         })
     }
 
-    /// What it was loading is there, or cannot be; nothing if it was unloaded meanwhile.
-    fn becomes(&self, state: State) {
+    /// Changes its state, if it is one from which it may: it may have been unloaded meanwhile. Returns whether
+    /// it did.
+    fn becomes(&self, state: State, from: impl FnOnce(&State) -> bool) -> bool {
         self.state.send_if_modified(|now| {
-            let waited_for = matches!(now, State::Loading);
-            if waited_for {
+            let may = from(now);
+            if may {
                 *now = state;
             }
-            waited_for
-        });
+            may
+        })
     }
 
     /// How it stands.

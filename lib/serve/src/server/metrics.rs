@@ -199,12 +199,14 @@ impl Text {
 
     /// What the engine counts.
     fn counted(&mut self, all: &[Measured]) {
+        let measured = all.iter().filter_map(|(served, snapshot)| Some((served, snapshot.as_ref()?)));
+        let of_models: Vec<_> =
+            measured.map(|(served, snapshot)| (served, counts(&snapshot.counters))).collect();
         for (at, Count { name, help, .. }) in counts(&Counters::default()).iter().enumerate() {
             self.family(name, "counter", help);
-            for (served, snapshot) in all {
-                let Some(snapshot) = snapshot else { continue };
+            for (served, counts) in &of_models {
                 let [model, version] = labels(served);
-                match &counts(&snapshot.counters)[at].value {
+                match &counts[at].value {
                     Value::One(count) => self.sample(name, &[model, version], *count as f64),
                     Value::By(label, values) => {
                         for (which, count) in values {
