@@ -327,6 +327,9 @@ fn bad_client(front: SocketAddr, seed: u64, stop: &AtomicBool) -> Vec<String> {
     wrong
 }
 
+/// How much longer than asked a run may take until every fault came.
+const LONGEST_EXTRA: Duration = Duration::from_mins(2);
+
 /// The resident memory of a process, in KiB, and its open files.
 fn holds(pid: u32) -> (u64, usize) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -369,6 +372,12 @@ fn saboteurs_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
     thread::sleep(Duration::from_secs(seconds) / 4);
     let before = holds(pid);
     thread::sleep(Duration::from_secs(seconds) * 3 / 4);
+    // A saboteur that is out of rotation is asked seldom: the run goes on until it has done everything.
+    let since = Instant::now();
+    let all_done = || saboteurs.iter().flat_map(|of| of.counts()).all(|(_, count)| count > 0);
+    while !all_done() && since.elapsed() < LONGEST_EXTRA {
+        thread::sleep(Duration::from_millis(100));
+    }
     let after = holds(pid);
     stop.store(true, Ordering::Relaxed);
     let wrong: Vec<String> = good.into_iter().chain(bad).flat_map(|client| client.join().unwrap()).collect();
@@ -391,7 +400,7 @@ fn saboteurs_and_bad_clients_make_no_answer_wrong_and_no_good_request_fail() {
     assert!(wrong.is_empty(), "{} of {answered}, as {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     assert!(answered > 20 * seconds, "only {answered} answers in {seconds} s");
     assert!(mismatched > 0.0);
-    assert!(saboteurs.iter().flat_map(|of| of.counts()).all(|(_, count)| count > 0));
+    assert!(all_done(), "not all faults came");
     // What a busy machine does to a short run is not the server's doing.
     assert!(seconds < 60 || most_of_all < Duration::from_millis(100), "health: P99 {most_of_all:?}");
     assert!(after.0 < 2 * before.0 + (64 << 10) && after.1 < 400, "{before:?} {after:?}");

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -68,11 +69,19 @@ pub struct Saboteur {
 #[derive(Debug)]
 struct Shared {
     /// None: it is honest.
-    random: Option<Mutex<ChaCha8Rng>>,
+    draws: Option<Mutex<Draws>>,
     /// Whether it commits a fault.
     commits: fn(Fault) -> bool,
     before: Mutex<Vec<u8>>,
     counts: [AtomicU64; Fault::ALL.len()],
+}
+
+/// What decides which answers are sabotaged, and how.
+#[derive(Debug)]
+struct Draws {
+    random: ChaCha8Rng,
+    /// The faults that are left of a round: each comes once in every round, so that few calls see them all.
+    left: Vec<Fault>,
 }
 
 impl Saboteur {
@@ -102,9 +111,10 @@ impl Saboteur {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let random = seed.map(|seed| Mutex::new(ChaCha8Rng::seed_from_u64(seed)));
+        let draws = |seed| Draws { random: ChaCha8Rng::seed_from_u64(seed), left: Vec::new() };
+        let draws = seed.map(|seed| Mutex::new(draws(seed)));
         let shared =
-            Arc::new(Shared { random, commits, before: Mutex::default(), counts: Default::default() });
+            Arc::new(Shared { draws, commits, before: Mutex::default(), counts: Default::default() });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -128,16 +138,20 @@ impl Saboteur {
 impl Shared {
     /// What is wrong with the next answer.
     fn fault(&self) -> Option<Fault> {
-        let mut random = self.random.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut draws = self.draws.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let Draws { random, left } = &mut *draws;
         if random.random_range(0..3) > 0 {
             return None;
         }
-        let index = random.random_range(0..Fault::ALL.len());
-        if !(self.commits)(Fault::ALL[index]) {
-            return None;
+        if left.is_empty() {
+            left.extend(Fault::ALL.into_iter().filter(|&fault| (self.commits)(fault)));
+            left.shuffle(random);
         }
-        self.counts[index].fetch_add(1, Ordering::Relaxed);
-        Some(Fault::ALL[index])
+        let fault = left.pop()?;
+        for (count, _) in self.counts.iter().zip(Fault::ALL).filter(|(_, other)| *other == fault) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(fault)
     }
 
     /// Keeps an answer; gives the one before.
