@@ -92,12 +92,17 @@ async fn a_model_whose_task_panics_is_not_ready_answers_503_and_starts_again() {
     assert_eq!(post(at, "/v2/models/m/infer", &body(1)).await.code, 200);
     // One that is under way, and would be for a minute.
     let open = tokio::spawn(async move { post(at, "/v2/models/m/infer", &body(-1)).await });
-    while !get(at, "/metrics")
-        .await
-        .text()
-        .contains("parm_instance_running{model=\"m\",version=\"1\",instance=\"embedded-0.0\"} 1")
-        && !get(at, "/metrics").await.text().contains("instance=\"embedded-0.1\"} 1")
-    {}
+    let runs = async {
+        let running = ["embedded-0.0", "embedded-0.1"]
+            .map(|name| format!("parm_instance_running{{model=\"m\",version=\"1\",instance=\"{name}\"}} 1"));
+        loop {
+            let metrics = get(at, "/metrics").await.text();
+            if running.iter().any(|line| metrics.contains(line)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, runs).await.expect("it did not come to an instance");
     fragile.in_view.store(true, Ordering::Relaxed);
     get(at, "/metrics").await;
     let lost = tokio::time::timeout(BOUND, open).await.expect("it was forgotten").unwrap();
