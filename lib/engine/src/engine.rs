@@ -286,17 +286,21 @@ impl Engine {
             held.undecodable = decode.available;
             self.counters.undecodable += 1;
         }
-        // The answer comes in the place of the rebuilding, before what was said after that.
-        let later = std::mem::take(&mut self.actions);
-        if usable && !self.groups[decode.group].dead {
+        // The answer comes in the place of the rebuilding, before what was said after that. What is sent instead
+        // comes after: its instance may have room only by what was said.
+        let outcome = if usable && !self.groups[decode.group].dead {
             self.queries[query].rebuilt = Some(decode);
-            self.finish(query, Outcome::Reconstructed(decode));
-        } else if due {
-            self.finish(query, Outcome::Default(Reason::Deadline));
+            Some(Outcome::Reconstructed(decode))
+        } else {
+            due.then_some(Outcome::Default(Reason::Deadline))
+        };
+        if let Some(outcome) = outcome {
+            let later = std::mem::take(&mut self.actions);
+            self.finish(query, outcome);
+            self.actions.extend(later);
         } else {
             self.fail_unanswerable_of(batch);
         }
-        self.actions.extend(later);
         self.settle(Owner::Batch(batch));
     }
 

@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{MS, World, coded, grace};
-use parm_engine::{Action, Arrival, CallId, Config, Policy, QueryId, Reason, Roles, Task, Time, When};
+use common::{MS, World, coded, grace, with_code};
+use parm_engine::{
+    Action, Arrival, CallId, CodeRule, Config, Policy, QueryId, Reason, Roles, Task, Time, When,
+};
 
 fn is_parity(task: Task) -> bool {
     matches!(task, Task::Parity { .. })
@@ -413,4 +415,26 @@ fn what_turns_out_not_to_be_rebuilt_is_waited_for() {
     world.at(60).answer(first);
     assert_eq!((world.predicted(1), world.engine.counters().undecodable), (Some(60), 1));
     world.assert_empty();
+}
+
+#[test]
+fn what_is_sent_since_it_cannot_be_rebuilt_comes_after_what_makes_room_for_it() {
+    // Two of three coded answers are there. The grace of the queries ends as the third call takes too long.
+    let code = CodeRule::coded(2, 3, 2).unwrap();
+    let config = Config { when: grace(100), call_timeout: 100 * MS, max_attempts: 1, ..with_code(code) };
+    let mut world = World::apart(config, 3, 0);
+    world.decodes = false;
+    world.arrive(1);
+    world.arrive(2);
+    let [(first, at_first, _), (second, at_second, _), (_, third, _)] = world.calls[..] else { panic!() };
+    world.at(30).answer(first);
+    world.answer(second);
+    for left in [at_first, at_second] {
+        world.does(|engine, now| engine.leave(now, left));
+    }
+    world.at(101).tick();
+    let place = |of: &dyn Fn(&Action) -> bool| world.log.iter().rposition(|(_, action)| of(action));
+    let cancelled = place(&|action| matches!(action, Action::Cancel { instance, .. } if *instance == third));
+    let sent = place(&|action| matches!(action, Action::Dispatch { instance, .. } if *instance == third));
+    assert!(cancelled.is_some() && cancelled < sent, "{cancelled:?} {sent:?} {:#?}", world.log);
 }

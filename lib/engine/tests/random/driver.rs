@@ -412,6 +412,9 @@ impl Driver {
         }
         let mut wakes = 0;
         while let Some(at) = self.engine.wake() {
+            // Whatever is being rebuilt comes to an end.
+            self.decoded();
+            self.perform();
             self.now = self.now.max(at);
             self.engine.tick(self.now);
             self.perform();
