@@ -4,34 +4,16 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use parm::Dtype;
-use parm::codes::concat::Concat;
-use parm::codes::{apply, encode_groups, row_major};
-use parm::npy::{RowLayout, WriteError};
+use parm::codes::Code;
+use parm::npy::RowLayout;
 use parm_cli::Progress;
 use parm_cli::options::ModelOptions;
 use parm_cli::sibling::{self, Predictions};
 use parm_cli::tools::compare::Compare;
 
-use crate::scheme::{Runs, Scheme, Trained};
-
-/// The user's queries: `[count, shape…]`.
-pub(crate) struct Queries {
-    pub(crate) values: Vec<f32>,
-    pub(crate) count: usize,
-    pub(crate) shape: Vec<usize>,
-}
-
-impl Queries {
-    fn elements(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// The rows of whole groups of k, and what they are in number.
-    fn groups(&self, k: usize) -> (&[f32], usize) {
-        let groups = self.count / k;
-        (&self.values[..groups * k * self.elements()], groups)
-    }
-}
+use crate::network;
+use crate::queries::Queries;
+use crate::scheme::Scheme;
 
 /// The answers of all workers of all groups.
 pub(crate) struct Answers {
@@ -66,15 +48,18 @@ impl Answers {
         let layout = RowLayout::new(Dtype::F32, queries.shape.clone());
         let mut own = Vec::new();
         let mut total = queries.count;
-        for scheme in schemes {
-            own.push(match &scheme.runs {
-                Runs::Coded => {
-                    let first = total;
-                    total += queries.groups(scheme.k()).1 * scheme.code.workers();
-                    Own::Coded(first)
-                }
-                Runs::Trained(_) => Own::Parities(Vec::new()),
-                Runs::Copies => Own::Queries,
+        // Those whose coded queries the deployed model answers, with what makes them.
+        let mut coded = Vec::new();
+        for Scheme { code, .. } in schemes {
+            own.push(if code.interpolating().is_some() {
+                let first = total;
+                total += queries.groups(code.k()).1 * code.workers();
+                coded.push((code, code.encoder(&queries.shape, &network::loader(options))?));
+                Own::Coded(first)
+            } else if code.trained().is_some() {
+                Own::Parities(Vec::new())
+            } else {
+                Own::Queries
             });
         }
         progress.expect(total as u64);
@@ -87,23 +72,21 @@ impl Answers {
             |out| {
                 out.write(&queries.values[..queries.count * queries.elements()])?;
                 progress.advance(queries.count as u64);
-                schemes.iter().filter(|scheme| matches!(scheme.runs, Runs::Coded)).try_for_each(|scheme| {
-                    let (values, groups) = queries.groups(scheme.k());
-                    let (elements, workers) = (queries.elements(), scheme.code.workers());
-                    let matrix = row_major::<f32>(&scheme.code.encoding());
-                    let mut coded = vec![0.0; workers * elements];
-                    for group in values.chunks_exact(scheme.k() * elements) {
-                        apply(&matrix, group, elements, &mut coded);
-                        out.write(&coded)?;
+                for (code, encoder) in &coded {
+                    let (values, groups) = queries.groups(code.k());
+                    let mut made = Vec::new();
+                    for group in values.chunks_exact(code.k() * queries.elements()) {
+                        encoder.encode(0..code.workers(), group, &mut made)?;
+                        out.write(&made)?;
                     }
-                    progress.advance((groups * workers) as u64);
-                    Ok::<_, WriteError>(())
-                })
+                    progress.advance((groups * code.workers()) as u64);
+                }
+                Ok(())
             },
         )?;
         for (scheme, own) in schemes.iter().zip(&mut own) {
-            if let (Runs::Trained(code), Own::Parities(answers)) = (&scheme.runs, own) {
-                *answers = parity_answers(options, code, queries, &deployed)?;
+            if let Own::Parities(answers) = own {
+                *answers = parity_answers(options, &scheme.code, queries, &deployed)?;
             }
         }
         Ok(Self { queries: queries.count, deployed, own })
@@ -149,19 +132,26 @@ impl Answers {
 /// The outputs for the parity queries of a trained code, by parity.
 fn parity_answers(
     options: &Compare,
-    code: &Trained,
+    code: &Code,
     queries: &Queries,
     deployed: &Predictions,
 ) -> Result<Vec<Predictions>> {
-    let coded = encode(options, code, queries)?;
+    let (r, elements) = (code.r(), queries.elements());
+    let encoder = code.encoder(&queries.shape, &network::loader(options))?;
+    let mut coded = Vec::new();
+    encoder.encode(0..r, queries.groups(code.k()).0, &mut coded)?;
+    let models = code.parity_models();
     let mut answers = Vec::new();
-    for (parity, rows) in coded.iter().enumerate() {
+    for parity in 0..r {
         // Parity models say all about themselves.
-        let (model, about) = match code.file.parity.get(parity) {
-            Some(name) => (code.part(name), ModelOptions::default()),
-            None => (options.model.clone(), options.model_options.clone()),
+        let (model, about) = match models.get(parity) {
+            Some(model) => (model, &ModelOptions::default()),
+            None => (&options.model, &options.model_options),
         };
-        let answer = ask_as(&model, &about, options, &queries.shape, rows)?;
+        let groups = coded.chunks_exact(r * elements);
+        let rows: Vec<f32> =
+            groups.flat_map(|group| &group[parity * elements..][..elements]).copied().collect();
+        let answer = ask(model, about, options, &queries.shape, &rows)?;
         ensure!(
             answer.shape == deployed.shape,
             "{}: found outputs of shape {:?}, expected {:?} as {} has",
@@ -175,40 +165,8 @@ fn parity_answers(
     Ok(answers)
 }
 
-/// The parity queries of all groups: r times `[groups, elements]`.
-fn encode(options: &Compare, code: &Trained, queries: &Queries) -> Result<Vec<Vec<f32>>> {
-    let (file, elements) = (&code.file, queries.elements());
-    let (values, groups) = queries.groups(file.k);
-    if let Some(encoder) = &file.encoder {
-        let shape: Vec<usize> = [&[file.k], queries.shape.as_slice()].concat();
-        let coded = ask(&code.part(encoder), options, &shape, values)?;
-        let size = coded.elements() / file.r;
-        let parity = |j| (0..groups).flat_map(move |group| [group * file.r + j]);
-        let rows = |j| parity(j).flat_map(|row| &coded.values[row * size..][..size]).copied().collect();
-        return Ok((0..file.r).map(rows).collect());
-    }
-    let mut parities = Vec::new();
-    if file.code == "concat" {
-        let mut tiled = Vec::new();
-        Concat::<f32>::new(file.k, &queries.shape)?.encode_groups(values, &mut tiled);
-        parities.push(tiled);
-    } else {
-        for weights in &file.weights {
-            let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
-            let mut sums = Vec::new();
-            encode_groups(&weights, values, elements, &mut sums);
-            parities.push(sums);
-        }
-    }
-    Ok(parities)
-}
-
 /// Asks a model for its outputs for rows of this shape.
-pub(crate) fn ask(model: &Path, options: &Compare, shape: &[usize], rows: &[f32]) -> Result<Predictions> {
-    ask_as(model, &ModelOptions::default(), options, shape, rows)
-}
-
-fn ask_as(
+fn ask(
     model: &Path,
     about: &ModelOptions,
     options: &Compare,
@@ -217,5 +175,5 @@ fn ask_as(
 ) -> Result<Predictions> {
     let layout = RowLayout::new(Dtype::F32, shape);
     let count = rows.len() / layout.elements();
-    sibling::infer(model, about, options.compute, layout, count as u64, |out| out.write(rows))
+    sibling::infer(model, about, options.compute, layout, count as u64, |out| Ok(out.write(rows)?))
 }

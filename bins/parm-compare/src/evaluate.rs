@@ -1,19 +1,19 @@
 //! Losing workers, decoding and counting.
 
 use std::iter::repeat_n;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use parm::codes::{Code, Decoder, combine};
+use parm::codes::Decoder;
 use parm::score::{Fate, Interval, Measure, Row, Scorer, rank, top1};
 use parm_cli::tools::compare::Compare;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::answers::{Answers, ask};
-use crate::scheme::{Runs, Scheme};
+use crate::answers::Answers;
+use crate::network;
+use crate::scheme::Scheme;
 
 /// What one scheme came to.
 pub(crate) struct Evaluation {
@@ -67,15 +67,8 @@ pub(crate) fn evaluate(
     let (k, extra) = (scheme.k(), scheme.extra);
     let groups = answers.queries() / k;
     let classes = answers.prediction(0).len();
-    let mut counter = Counter {
-        index,
-        scheme,
-        answers,
-        labels,
-        decoder: Decoder::new(&*scheme.code),
-        row: vec![0.0; classes],
-        decode: Duration::ZERO,
-    };
+    let decoder = scheme.code.decoder(&[classes], &network::loader(options))?;
+    let mut counter = Counter { index, scheme, answers, labels, decoder, decode: Duration::ZERO };
     // The same losses for all schemes of one size: a worker that is lost may also be an idle one.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(((k as u64) << 32) | extra as u64);
@@ -93,12 +86,12 @@ pub(crate) fn evaluate(
         }
     });
     let at_rate = draw(&mut |available, rng| available.fill_with(|| !rng.random_bool(rate)));
+    let is_learned = scheme.code.learned_decoder().is_some();
     let mut score = |drawn: &[Draw]| {
         let mut scorer = Scorer::new(vec![1], groups);
-        match scheme.decoder() {
-            Some(model) => counter.count_learned(&model, drawn, options, &mut scorer)?,
-            None => drawn.iter().for_each(|draw| counter.count(draw, &mut scorer)),
-        }
+        // A model decodes all groups in one run; the time of others is that of single groups.
+        let at_once = if is_learned { drawn.len().max(1) } else { 1 };
+        drawn.chunks(at_once).try_for_each(|drawn| counter.count(drawn, classes, &mut scorer))?;
         anyhow::Ok((scorer, counter.decode))
     };
     let (scorer, decode) = score(&exact)?;
@@ -115,7 +108,7 @@ pub(crate) fn evaluate(
         interval: scorer.intervals(&[(all, 0)], &mut ChaCha8Rng::seed_from_u64(seed)).remove(0),
         at_rate: scorer_at_rate.score(all, 0),
         agreement: scorer.score(Measure::Agreement, 0),
-        decode: scheme.decoder().is_none().then(|| decode / exact.len().max(1) as u32),
+        decode: (!is_learned).then(|| decode / exact.len().max(1) as u32),
     })
 }
 
@@ -125,73 +118,34 @@ struct Counter<'a> {
     scheme: &'a Scheme,
     answers: &'a Answers,
     labels: &'a [i64],
-    decoder: Decoder<&'a (dyn Code + Sync)>,
-    row: Vec<f32>,
+    decoder: Decoder,
     /// The time that decoding took.
     decode: Duration,
 }
 
 impl Counter<'_> {
-    /// Counts the predictions of one group; workers beyond the scheme's own are idle.
-    fn count(&mut self, draw: &Draw, scorer: &mut Scorer) {
-        let available = &draw.available[..self.scheme.code.workers()];
+    /// Counts the predictions of groups; workers beyond the scheme's own are idle.
+    fn count(&mut self, drawn: &[Draw], classes: usize, scorer: &mut Scorer) -> Result<()> {
+        let workers = self.scheme.code.workers();
+        let available: Vec<&[bool]> = drawn.iter().map(|draw| &draw.available[..workers]).collect();
+        let answer =
+            |at: usize, worker| self.answers.answer(self.index, self.scheme, drawn[at].group, worker);
+        // Of each prediction that was missing its group and slot, and what was rebuilt.
+        let (mut found, mut values) = (Vec::new(), Vec::new());
         let begin = Instant::now();
-        let decoding = self.decoder.decoding(available);
+        self.decoder.decode(classes, &available, answer, |at, slot, rebuilt| {
+            values.extend_from_slice(rebuilt.map_or(&[][..], |(row, _)| row));
+            found.push((drawn[at].group, slot, rebuilt.is_some()));
+        })?;
         self.decode += begin.elapsed();
-        if !matches!(self.scheme.runs, Runs::Coded) {
-            self.count_available(draw, scorer);
+        if self.scheme.code.interpolating().is_none() {
+            drawn.iter().for_each(|draw| self.count_available(draw, scorer));
         }
-        for &slot in &decoding.unsolved {
-            self.count_one(draw.group, slot, Fate::Unsolved, None, scorer);
-        }
-        let mut row = std::mem::take(&mut self.row);
-        for reconstruction in &decoding.rebuilt {
-            let terms = &reconstruction.terms;
-            let begin = Instant::now();
-            let weights: Vec<f32> = terms.iter().map(|&(_, weight)| weight as f32).collect();
-            let answer = |&(worker, _): &(usize, f64)| {
-                self.answers.answer(self.index, self.scheme, draw.group, worker)
-            };
-            let rows: Vec<&[f32]> = terms.iter().map(answer).collect();
-            combine(&weights, &rows, &mut row);
-            self.decode += begin.elapsed();
-            self.count_one(draw.group, reconstruction.slot, Fate::Reconstructed, Some(&row), scorer);
-        }
-        self.row = row;
-    }
-
-    /// Counts all groups, a model rebuilding what they lack: no more than they have parity outputs.
-    fn count_learned(
-        &mut self,
-        model: &Path,
-        drawn: &[Draw],
-        options: &Compare,
-        scorer: &mut Scorer,
-    ) -> Result<()> {
-        let (k, workers, classes) = (self.scheme.k(), self.scheme.code.workers(), self.row.len());
-        let lost = |draw: &Draw| draw.available[..k].iter().filter(|available| !**available).count();
-        let parities = |draw: &Draw| draw.available[k..].iter().filter(|available| **available).count();
-        let asked = |draw: &&Draw| (1..=parities(draw)).contains(&lost(draw));
-        let mut rows = Vec::new();
-        for draw in drawn.iter().filter(asked) {
-            for worker in 0..workers {
-                if draw.available[worker] {
-                    rows.extend(self.answers.answer(self.index, self.scheme, draw.group, worker));
-                } else {
-                    rows.extend(repeat_n(0.0, classes));
-                }
-            }
-        }
-        let rebuilt = ask(model, options, &[workers, classes], &rows)?;
-        let mut rebuilt = rebuilt.values.chunks_exact(k * classes);
-        for draw in drawn {
-            self.count_available(draw, scorer);
-            let rows = if asked(&draw) { rebuilt.next() } else { None };
-            for slot in (0..k).filter(|&slot| !draw.available[slot]) {
-                let row = rows.map(|rows| &rows[slot * classes..][..classes]);
-                let fate = if row.is_some() { Fate::Reconstructed } else { Fate::Unsolved };
-                self.count_one(draw.group, slot, fate, row, scorer);
-            }
+        let mut rows = values.chunks_exact(classes);
+        for (group, slot, is_rebuilt) in found {
+            let row = if is_rebuilt { rows.next() } else { None };
+            let fate = if is_rebuilt { Fate::Reconstructed } else { Fate::Unsolved };
+            self.count_one(group, slot, fate, row, scorer);
         }
         Ok(())
     }

@@ -6,6 +6,8 @@
 
 mod answers;
 mod evaluate;
+mod network;
+mod queries;
 mod report;
 mod scheme;
 
@@ -18,8 +20,9 @@ use parm_cli::input::check_stdin;
 use parm_cli::tools::compare::Compare;
 use parm_cli::{Exit, Io, Progress};
 
-use crate::answers::{Answers, Queries};
+use crate::answers::Answers;
 use crate::evaluate::Losses;
+use crate::queries::Queries;
 
 /// Compares codes and prints the table.
 ///

@@ -1,35 +1,20 @@
 //! What is compared: codes, trained ones, and the baselines, each with k queries and a number of extra
 //! workers.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, ensure};
-use parm::codes::{Code, CodeSpec, LinearCode, SpecifiedCode};
-use parm::{CodeFile, counted};
+use parm::codes::{Code, CodeName, CodeSpec};
+use parm::counted;
 use parm_cli::Usage;
 use parm_cli::tools::compare::Compare;
 
-use crate::answers::Queries;
+use crate::queries::Queries;
 
 /// One line of the table.
 pub(crate) struct Scheme {
     pub(crate) name: String,
     /// Extra workers of a group, all of them on top of one for each query; as many are lost.
     pub(crate) extra: usize,
-    pub(crate) code: Box<dyn Code + Sync>,
-    pub(crate) runs: Runs,
-}
-
-/// Which model answers the workers of a group.
-pub(crate) enum Runs {
-    /// The deployed model answers the queries themselves; the parity queries are answered as the code
-    /// says.
-    Trained(Box<Trained>),
-    /// The deployed model answers the queries themselves; spare workers answer some again. No parity
-    /// query need be asked: the answers are known.
-    Copies,
-    /// The deployed model answers n coded queries.
-    Coded,
+    pub(crate) code: Code,
 }
 
 impl Scheme {
@@ -37,58 +22,42 @@ impl Scheme {
         self.code.k()
     }
 
-    /// The model that decodes, if the code does not.
-    pub(crate) fn decoder(&self) -> Option<PathBuf> {
-        match &self.runs {
-            Runs::Trained(code) => code.file.decoder.as_deref().map(|name| code.part(name)),
-            Runs::Copies | Runs::Coded => None,
-        }
-    }
-
-    /// Whether it is one of the trivial schemes that a code has to beat.
+    /// Whether it is one of the trivial schemes that a code has to beat. The deployed model answers the
+    /// queries themselves, and spare workers answer some again: their answers are known.
     pub(crate) fn is_baseline(&self) -> bool {
-        matches!(self.runs, Runs::Copies)
+        self.code.name().is_baseline()
     }
 }
 
-/// A code that was trained.
-#[derive(Clone)]
-pub(crate) struct Trained {
-    pub(crate) file: CodeFile,
-    pub(crate) directory: PathBuf,
-}
-
-impl Trained {
-    /// The file of a part.
-    pub(crate) fn part(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    /// What it is called in the table: by its directory, too, if another one of its size is of its kind.
-    fn name(&self, all: &[Self]) -> String {
-        let decoder = if self.file.decoder.is_some() { ", learned decoder" } else { "" };
-        let kind = |of: &Self| (of.file.code.clone(), of.file.decoder.is_some(), of.file.k, of.file.r);
-        let alike = all.iter().filter(|other| kind(other) == kind(self)).count();
-        let directory = if alike > 1 { format!(", {}", self.directory.display()) } else { String::new() };
-        format!("{} (trained{decoder}{directory})", self.file.code)
-    }
+/// What a trained code is called in the table: by its directory, too, if another one of its size is of its
+/// kind.
+fn trained_name(code: &Code, all: &[Code]) -> String {
+    let decoder = if code.learned_decoder().is_some() { ", learned decoder" } else { "" };
+    let kind = |of: &Code| (of.name(), of.learned_decoder().is_some(), of.k(), of.r());
+    let alike = all.iter().filter(|other| kind(other) == kind(code)).count();
+    let directory = code.trained().filter(|_| alike > 1);
+    let directory = directory.map_or_else(String::new, |of| format!(", {}", of.directory.display()));
+    format!("{} (trained{decoder}{directory})", code.name())
 }
 
 /// All schemes, by k and extra workers, baselines first.
 pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> {
-    let mut trained: Vec<Trained> = Vec::new();
+    let mut trained: Vec<Code> = Vec::new();
     for directory in &options.code_dir {
-        let file = CodeFile::load(directory)?;
-        file.check_queries(directory, &queries.shape).with_context(|| options.data.to_string())?;
-        file.check_model(directory, &options.model)?;
-        if trained.iter().any(|other| other.directory == *directory) {
+        let code = Code::load(directory)?;
+        if let Some(of) = code.trained() {
+            let checked = of.file.check_queries(directory, &queries.shape);
+            checked.with_context(|| options.data.to_string())?;
+            of.file.check_model(directory, &options.model)?;
+        }
+        if trained.iter().filter_map(Code::trained).any(|other| other.directory == *directory) {
             return Err(Usage::error(format!("--code-dir {}: given twice", directory.display())));
         }
-        trained.push(Trained { file, directory: directory.clone() });
+        trained.push(code);
     }
     let asked =
         options.k.iter().flat_map(|&k| options.lost.iter().map(move |&lost| (k as usize, lost as usize)));
-    let own = trained.iter().map(|Trained { file, .. }| (file.k, file.r));
+    let own = trained.iter().map(|code| (code.k(), code.r()));
     let mut sizes: Vec<(usize, usize)> = asked.chain(own).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -101,17 +70,14 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
             options.data,
             counted(queries.count, "row")
         );
-        let mut add = |name: &str, code: Box<dyn Code + Sync>, runs| {
-            schemes.push(Scheme { name: name.into(), extra, code, runs });
-        };
-        add("none", Box::new(LinearCode::none(k)?), Runs::Copies);
-        add("replicate", Box::new(LinearCode::replicate(k, extra)?), Runs::Copies);
-        for code in trained.iter().filter(|code| (code.file.k, code.file.r) == (k, extra)) {
-            let runs = Runs::Trained(Box::new(code.clone()));
-            add(&code.name(&trained), Box::new(code.file.linear()?), runs);
+        let mut add = |name: String, code| schemes.push(Scheme { name, extra, code });
+        for name in [CodeName::None, CodeName::Replicate] {
+            add(name.to_string(), Code::new(&CodeSpec { r: Some(extra), ..CodeSpec::new(name, k) })?);
         }
-        for &interpolation in &options.codes {
-            let name = interpolation.into();
+        for code in trained.iter().filter(|code| (code.k(), code.r()) == (k, extra)) {
+            add(trained_name(code, &trained), code.clone());
+        }
+        for &name in &options.codes {
             let spec = CodeSpec {
                 stragglers: Some(extra),
                 points: Some(options.points.into()),
@@ -119,9 +85,7 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
                 lambdas: [Some(options.lambda_e), Some(options.lambda_d)],
                 ..CodeSpec::new(name, k)
             };
-            if let SpecifiedCode::Interpolating(code) = spec.make()? {
-                add(name.as_str(), Box::new(code), Runs::Coded);
-            }
+            add(name.to_string(), Code::new(&spec)?);
         }
     }
     Ok(schemes)

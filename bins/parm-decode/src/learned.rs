@@ -5,17 +5,19 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 
 use anyhow::{Result, bail};
-use parm::codes::confidence;
+use parm::codes::{Code, learned};
 use parm::erase::Erase;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
-use parm::{Float, LinearCode, Tail};
+use parm::{Float, Tail};
 use parm_cli::tools::decode::Decode;
 use parm_cli::{Io, Progress, sibling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::losses::{default_row, each_or_drawn};
+use crate::outputs::{Announce, Fates, Outputs};
+use crate::report::Report;
 use crate::streams::{Block, Recorded, Streams};
-use crate::{Announce, Fates, Outputs, Report, default_row, each_or_drawn};
 
 /// A block on its way to the writer.
 struct Pending<T> {
@@ -29,9 +31,9 @@ pub(crate) fn decode<T: Float>(
     options: &Decode,
     io: &mut Io,
     model: &Path,
-    code: &LinearCode,
+    code: &Code,
     first: Streams,
-    recorded: Option<Recorded>,
+    recorded: Option<&Recorded>,
     mut outputs: Outputs,
 ) -> Result<Report> {
     let progress = Progress::new(&options.common, io, "predictions", Some(0));
@@ -81,28 +83,21 @@ pub(crate) fn decode<T: Float>(
     Ok(writer.report)
 }
 
-/// The groups that lack some predictions, but no more than they have parity outputs, and their rows
-/// `[groups, k + r, elements]` with zeros for what is missing. A short group's last prediction fills its
-/// empty slots, as its last query did when it was encoded; where it is missing, they are missing too.
+/// The groups that the decoder is asked for, and their rows `[groups, k + r, elements]`.
 fn questions<T: Float>(block: &Block<T>, k: usize, r: usize, elements: usize) -> (Vec<usize>, Vec<T>) {
     let (mut asked, mut rows) = (Vec::new(), Vec::new());
-    for (group, available) in block.available.chunks(k).enumerate() {
-        let repeated = |slot: usize| slot.min(available.len() - 1);
-        let missing = (0..k).filter(|&slot| !available[repeated(slot)]).count();
-        let parity = |parity: usize| block.parity_available[parity].get(group).is_some_and(|&there| there);
-        if missing == 0 || missing > (0..r).filter(|&index| parity(index)).count() {
-            continue;
-        }
-        asked.push(group);
-        let mut push = |there: bool, values: &[T], row: usize| {
-            let values = &values[row * elements..][..elements];
-            rows.extend(values.iter().map(|&value| if there { value } else { T::zeroed() }));
+    for (group, slots) in block.available.chunks(k).enumerate() {
+        let parities = block.parity_available.iter().map(|mask| mask.get(group).copied().unwrap_or(false));
+        let available: Vec<bool> = slots.iter().copied().chain(parities).collect();
+        let answer = |worker: usize| {
+            let (values, row) = match worker.checked_sub(slots.len()) {
+                None => (block.predictions.values(), group * k + worker),
+                Some(parity) => (block.parities[parity].values(), group),
+            };
+            &values[row * elements..][..elements]
         };
-        for slot in 0..k {
-            push(available[repeated(slot)], block.predictions.values(), group * k + repeated(slot));
-        }
-        for index in 0..r {
-            push(parity(index), block.parities[index].values(), group);
+        if learned::gather(k, r, &available, elements, answer, &mut rows) {
+            asked.push(group);
         }
     }
     (asked, rows)
@@ -156,8 +151,7 @@ impl<T: Float> Writer<T> {
             };
             let answer = &answer[slot * self.elements..][..self.elements];
             predictions[row * self.elements..][..self.elements].copy_from_slice(answer);
-            // Its amplification of errors is not known.
-            fates.scores[row] = confidence(answer, 1.0);
+            fates.scores[row] = learned::confidence(answer);
             self.report.rebuilt += 1;
         }
     }

@@ -7,10 +7,11 @@ use anyhow::{Result, bail};
 use parm::npy::{RowLayout, RowReader, RowWriter};
 use parm::{Dtype, Tail};
 use parm_cli::input::Source;
-use parm_cli::output::{Target, commit};
+use parm_cli::output::commit;
 use parm_cli::tools::encode::Encode;
 use parm_cli::{Io, Output, Progress, sibling};
 
+use crate::Stream;
 use crate::groups::{self, Part};
 
 /// Encodes by a model. Returns the queries read and the groups written.
@@ -19,7 +20,7 @@ pub(crate) fn encode(
     io: &mut Io,
     model: &Path,
     (k, r): (usize, usize),
-    targets: &[(usize, Target)],
+    targets: &[Stream],
     mut input: RowReader<Source>,
 ) -> Result<(u64, u64)> {
     let shape: Vec<usize> = std::iter::once(k).chain(input.layout().shape.iter().copied()).collect();
@@ -45,7 +46,7 @@ fn write(
     options: &Encode,
     io: &mut Io,
     (k, r): (usize, usize),
-    targets: &[(usize, Target)],
+    targets: &[Stream],
     coded: &mut RowReader<ChildStdout>,
 ) -> Result<Vec<RowWriter<Output>>> {
     let layout = match coded.layout().shape.split_first() {
@@ -53,7 +54,7 @@ fn write(
         _ => bail!("found coded queries of {} from the encoder, expected [r = {r}, …]", coded.layout()),
     };
     let compression = options.compress.compression();
-    let open = |(_, target): &(usize, Target)| target.rows(io, compression, layout.clone());
+    let open = |(_, target): &Stream| target.rows(io, compression, layout.clone());
     let mut outputs = targets.iter().map(open).collect::<Result<Vec<_>>>()?;
     let progress = Progress::new(&options.common, io, "queries", Some(0));
     let groups_per_block = coded.layout().rows_per_block();
@@ -67,8 +68,8 @@ fn write(
             }
         }
         for group in bytes[..groups * coded.layout().bytes()].chunks_exact(coded.layout().bytes()) {
-            for ((parity, _), output) in targets.iter().zip(&mut outputs) {
-                output.write_raw(&group[parity * layout.bytes()..][..layout.bytes()])?;
+            for ((which, _), output) in targets.iter().zip(&mut outputs) {
+                output.write_raw(&group[which.start * layout.bytes()..][..layout.bytes()])?;
             }
         }
         progress.advance((groups * k) as u64);

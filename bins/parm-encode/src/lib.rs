@@ -4,14 +4,15 @@
 mod groups;
 mod learned;
 
+use std::ops::Range;
+use std::path::Path;
+
 use anyhow::{Context, Result};
-use parm::codes::concat::Concat;
-use parm::codes::{Code, InterpolatingCode, apply, encode_groups, row_major};
+use parm::codes::{Code, NetworkError};
 use parm::counted;
 use parm::npy::{RowLayout, RowReader, RowWriter};
-use parm::{Dtype, Float, LinearCode, Tail};
+use parm::{Dtype, Float, Tail};
 use parm_cli::input::Source;
-use parm_cli::options::{AnyCode, ChosenCode, Encoding};
 use parm_cli::output::{Target, commit};
 use parm_cli::tools::encode::Encode;
 use parm_cli::{Exit, Io, Output, Progress, Usage};
@@ -25,30 +26,20 @@ use crate::groups::Part;
 /// their groups, an output that cannot be written.
 pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
     let code = options.curve.choose(&options.code, io)?;
-    let targets = match &code {
-        AnyCode::Systematic(chosen) => parities(options, chosen.linear.r())?,
-        AnyCode::Interpolating(_) => workers(options)?,
+    let targets = match code.interpolating() {
+        None => parities(options, code.r())?,
+        Some(_) => all_workers(options, code.workers())?,
     };
-    let k = match &code {
-        AnyCode::Systematic(chosen) => chosen.linear.k(),
-        AnyCode::Interpolating(code) => code.k(),
-    };
-    let input = options.shard.rows(&options.input, io, options.read.reading(), k)?;
+    let input = options.shard.rows(&options.input, io, options.read.reading(), code.k())?;
     let layout = input.layout();
-    if let AnyCode::Systematic(chosen) = &code
-        && let Some(file) = &chosen.file
-    {
-        file.check_queries(&options.code.code, &layout.shape).with_context(|| input.name().to_owned())?;
+    if let Some(trained) = code.trained() {
+        let checked = trained.file.check_queries(&trained.directory, &layout.shape);
+        checked.with_context(|| input.name().to_owned())?;
     }
-    let (rows, groups) = if let AnyCode::Systematic(chosen) = &code
-        && let Some(model) = &chosen.encoder
-    {
-        learned::encode(options, io, model, (chosen.linear.k(), chosen.linear.r()), &targets, input)
-    } else {
-        match layout.dtype.encoded() {
-            Dtype::F64 => encode::<f64>(options, io, &code, &targets, input),
-            _ => encode::<f32>(options, io, &code, &targets, input),
-        }
+    let (rows, groups) = match (code.learned_encoder(), layout.dtype.encoded()) {
+        (Some(model), _) => learned::encode(options, io, model, (code.k(), code.r()), &targets, input),
+        (None, Dtype::F64) => encode::<f64>(options, io, &code, &targets, input),
+        (None, _) => encode::<f32>(options, io, &code, &targets, input),
     }?;
     options.common.count(
         io,
@@ -58,118 +49,71 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// One stream of coded queries: which of each group, and where they go.
+type Stream = (Range<usize>, Target);
+
 /// Which parity goes where.
-fn parities(options: &Encode, r: usize) -> Result<Vec<(usize, Target)>> {
+fn parities(options: &Encode, r: usize) -> Result<Vec<Stream>> {
     let numbered = |parity| options.output.numbered(parity);
+    let stream = |parity| (parity..parity + 1, numbered(parity));
     match (options.parity_index, r) {
         (_, 0) => Err(Usage::error("this code has no parity queries (r = 0): there is nothing to encode")),
         (Some(parity), _) if parity >= r => {
             Err(Usage::error(format!("found --parity-index {parity}, expected 0 to {} (r = {r})", r - 1)))
         }
-        (Some(parity), _) => Ok(vec![(parity, numbered(parity))]),
-        (None, 1) => Ok(vec![(0, numbered(0))]),
+        (Some(parity), _) => Ok(vec![stream(parity)]),
+        (None, 1) => Ok(vec![stream(0)]),
         (None, _) if numbered(0) == numbered(1) => Err(Usage::error(format!(
             "r = {r} parities are {r} streams: pick one with --parity-index J, or name a file for each \
              with -o 'name-{{}}.npy'"
         ))),
-        (None, _) => Ok((0..r).map(|parity| (parity, numbered(parity))).collect()),
+        (None, _) => Ok((0..r).map(stream).collect()),
     }
 }
 
 /// Where the one stream of a code goes whose coded queries all run on the deployed model.
-fn workers(options: &Encode) -> Result<Vec<(usize, Target)>> {
+fn all_workers(options: &Encode, n: usize) -> Result<Vec<Stream>> {
     if options.parity_index.is_some() {
         return Err(Usage::error(format!(
             "--parity-index goes with codes with parities, not with --code {}: it writes one stream",
             options.code.code.display()
         )));
     }
-    Ok(vec![(0, options.output.clone())])
-}
-
-/// What makes one stream of whole groups of queries.
-enum Encoder<T> {
-    /// One weighted sum per group.
-    Sum(Vec<T>),
-    /// One image per group.
-    Tiles(Concat<T>),
-    /// n rows per group, by the matrix `[n, k]`.
-    Workers { matrix: Vec<T>, n: usize },
-}
-
-impl<T: Float> Encoder<T> {
-    fn of_parity(chosen: &ChosenCode, parity: usize, shape: &[usize]) -> Result<Self> {
-        Ok(match chosen.encoding {
-            Encoding::Weights => Self::Sum(weights(&chosen.linear, parity)),
-            Encoding::Tiles => Self::Tiles(Concat::new(chosen.linear.k(), shape)?),
-        })
-    }
-
-    fn of_workers(code: &InterpolatingCode) -> Self {
-        Self::Workers { matrix: row_major(&code.encoding()), n: code.workers() }
-    }
-
-    fn rows_per_group(&self) -> usize {
-        if let Self::Workers { n, .. } = self { *n } else { 1 }
-    }
-
-    /// Encodes `[groups, k, elements]` to `[groups, rows per group, elements]`.
-    fn encode(&self, queries: &[T], elements: usize, out: &mut Vec<T>) {
-        match self {
-            Self::Sum(weights) => encode_groups(weights, queries, elements, out),
-            Self::Tiles(tiles) => tiles.encode_groups(queries, out),
-            Self::Workers { matrix, n } => {
-                let k = matrix.len() / n;
-                let groups = queries.chunks_exact(k * elements);
-                out.resize(groups.len() * n * elements, T::zeroed());
-                for (group, out) in groups.zip(out.chunks_exact_mut(n * elements)) {
-                    apply(matrix, group, elements, out);
-                }
-            }
-        }
-    }
-}
-
-fn weights<T: Float>(code: &LinearCode, parity: usize) -> Vec<T> {
-    code.weights(parity).into_iter().map(T::from_f64).collect()
+    Ok(vec![(0..n, options.output.clone())])
 }
 
 /// Returns the queries read and the groups written.
 fn encode<T: Float>(
     options: &Encode,
     io: &mut Io,
-    code: &AnyCode,
-    targets: &[(usize, Target)],
+    code: &Code,
+    targets: &[Stream],
     mut input: RowReader<Source>,
 ) -> Result<(u64, u64)> {
     let layout = RowLayout::new(T::DTYPE, input.layout().shape.clone());
-    let mut outputs: Vec<(Encoder<T>, RowWriter<Output>)> = Vec::new();
-    for (parity, target) in targets {
-        let encoder = match code {
-            AnyCode::Systematic(chosen) => {
-                Encoder::of_parity(chosen, *parity, &layout.shape).with_context(|| input.name().to_owned())?
-            }
-            AnyCode::Interpolating(code) => Encoder::of_workers(code),
-        };
-        outputs.push((encoder, target.rows(io, options.compress.compression(), layout.clone())?));
-    }
+    // Learned encoders run elsewhere.
+    let no_network = |_: &Path, _: &[usize]| Err(NetworkError("it is not loaded here".to_owned()));
+    let encoder = code.encoder(&layout.shape, &no_network).with_context(|| input.name().to_owned())?;
+    let open = |(which, target): &Stream| -> Result<(Range<usize>, RowWriter<Output>)> {
+        Ok((which.clone(), target.rows(io, options.compress.compression(), layout.clone())?))
+    };
+    let mut outputs = targets.iter().map(open).collect::<Result<Vec<_>>>()?;
     let progress = Progress::new(&options.common, io, "queries", Some(0));
-    let (k, elements) = (code.k(), layout.elements());
     let mut coded = Vec::new();
-    let counts = groups::read::<T>(&mut input, k, Tail::from(options.tail), |part| {
+    let counts = groups::read::<T>(&mut input, code.k(), Tail::from(options.tail), |part| {
         match part {
             Part::Item { rows, groups } => {
                 progress.expect(rows);
-                for (encoder, output) in &mut outputs {
-                    output.announce(groups * encoder.rows_per_group() as u64);
+                for (which, output) in &mut outputs {
+                    output.announce(groups * which.len() as u64);
                 }
             }
             Part::Groups(queries) => {
-                for (encoder, output) in &mut outputs {
-                    encoder.encode(queries, elements, &mut coded);
+                for (which, output) in &mut outputs {
+                    encoder.encode(which.clone(), queries, &mut coded)?;
                     output.write(&coded)?;
                 }
-                progress.advance((queries.len() / elements) as u64);
+                progress.advance((queries.len() / layout.elements()) as u64);
             }
         }
         Ok(())

@@ -15,9 +15,10 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
+use parm::codes::Code;
+use parm::counted;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
-use parm::{CodeFile, counted};
 use parm_cli::input::Source;
 use parm_cli::options::{Compute, ModelOptions};
 use parm_cli::output::Target;
@@ -108,7 +109,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     if let Some(warning) = model.warning() {
         options.common.warn(io, NAME, &format!("{}: {warning}", path.display()));
     }
-    let together = code.as_ref().map_or_else(|| rows_together(options), |file| file.k);
+    let together = code.as_ref().map_or_else(|| rows_together(options), Code::k);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let job = format!("{} on {}", path.display(), reader.name());
     let shape = &reader.layout().shape;
@@ -121,23 +122,17 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         })
     };
     let deployed = session(model)?;
-    let pass = match (&code, &options.code) {
-        (Some(file), Some(directory)) => {
-            let load = |name: &String| load(&directory.join(name));
-            let encoder = match &file.encoder {
-                Some(name) => Encoder::model(file.k, load(name)?),
-                None if file.code == "concat" => {
-                    let tiles = Encoder::tiles(file.k, shape, chosen.device);
-                    tiles.with_context(|| reader.name().to_owned())?
-                }
-                None => Encoder::linear(&file.linear()?),
-            };
-            let parities = file.parity.iter().map(|name| session(load(name)?)).collect::<Result<_>>()?;
-            Pass::coded(deployed, file.r, encoder, parities, options.tail.into())
+    let pass = match &code {
+        Some(code) => {
+            let encoder = Encoder::new(code, shape, chosen.device, load);
+            let encoder = encoder.with_context(|| reader.name().to_owned())?;
+            let parities = code.parity_models();
+            let parities = parities.iter().map(|file| session(load(file)?)).collect::<Result<_>>()?;
+            Pass::coded(deployed, code.r(), encoder, parities, options.tail.into())
         }
-        _ => Pass::plain(deployed),
+        None => Pass::plain(deployed),
     };
-    let (k, r) = code.as_ref().map_or((1, 0), |file| (file.k, file.r));
+    let (k, r) = code.as_ref().map_or((1, 0), |code| (code.k(), code.r()));
     let targets = parity_targets(options, r)?;
     let pass = Arc::new(Mutex::new(pass));
 
@@ -204,10 +199,12 @@ fn start(
 }
 
 /// The code of a directory, if it was trained for this model.
-fn trained(directory: &Path, model: &Path) -> Result<CodeFile> {
-    let file = CodeFile::load(directory)?;
-    file.check_model(directory, model)?;
-    Ok(file)
+fn trained(directory: &Path, model: &Path) -> Result<Code> {
+    let code = Code::load(directory)?;
+    if let Some(trained) = code.trained() {
+        trained.file.check_model(directory, model)?;
+    }
+    Ok(code)
 }
 
 /// Where the outputs of each parity model go.

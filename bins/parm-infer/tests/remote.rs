@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parm::codes::{Network, NetworkError};
-use parm_config::{Config, Embedded, Model, ServedCode};
+use parm::codes::{Code, Network, NetworkError};
+use parm_config::{Config, Embedded, Model};
 use parm_oip::instance::{Answer, CallContext, Instance};
 use parm_oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
 use parm_serving::server::{Addresses, Running};
@@ -88,8 +88,8 @@ impl Embed for Answering {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
-        _: Option<&ServedCode>,
-    ) -> Result<Arc<dyn Instance>, String> {
+        _: Option<&Code>,
+    ) -> Result<Arc<dyn Instance>, NetworkError> {
         Ok(Arc::new(self.clone()))
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use parm::codes::{CodeName, CodeSpec};
 use parm::{CodeFile, counted};
 use parm_cli::options::Common;
 use parm_cli::tools::sim::Advise;
@@ -82,9 +83,9 @@ fn code(path: &Path) -> Result<KnownCode> {
             r: file.r,
             available: scores.and_then(|scores| scores.available).with_context(missing)?,
             degraded: scores.and_then(|scores| scores.degraded).with_context(missing)?,
-            choice: CodeChoice::Directory {
-                directory: std::path::absolute(path).with_context(|| path.display().to_string())?,
-            },
+            choice: CodeChoice::Directory(
+                std::path::absolute(path).with_context(|| path.display().to_string())?,
+            ),
         });
     }
     let report: Value = serde_json::from_str(&crate::text(path)?).with_context(|| {
@@ -107,7 +108,7 @@ fn code(path: &Path) -> Result<KnownCode> {
     }
     Ok(KnownCode {
         name: format!("{name} (k={k})"),
-        choice: CodeChoice::Sum { k, r },
+        choice: CodeChoice::Named(CodeSpec { r: Some(r), ..CodeSpec::new(CodeName::Sum, k) }),
         k,
         r,
         available: score("A_a")?,

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use parm::CodeFile;
-use parm::code_dir::{self, RunsOn};
+use parm::codes::CodeName;
+use parm::codes::directory::{self, RunsOn};
 use parm_cli::options::{CodeOptions, Common};
-use parm_cli::tools::train::{Adopt, Adopted};
+use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
 use parm_torch::{Device, Model, Session, train};
 
@@ -18,24 +19,22 @@ use crate::plan::{made_by, remove};
 pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let Adopt { parity, encoder, decoder, base, output, .. } = options;
     check_parts(options)?;
-    let name = match options.code {
-        Adopted::Sum => "sum",
-        Adopted::Concat => "concat",
-        Adopted::Learned => "learned",
-    };
     let r = options.r.unwrap_or(parity.len().max(1) as u32);
+    // A learned encoder's linear decoder is that of 'sum'.
+    let linear = if options.code == CodeName::Learned { CodeName::Sum } else { options.code };
     let linear = CodeOptions {
-        code: if options.code == Adopted::Concat { "concat" } else { "sum" }.into(),
+        code: linear.as_str().into(),
         k: Some(options.k),
         r: Some(r),
         weights: options.weights.clone(),
     };
-    let linear = linear.choose(io)?.linear;
+    let code = linear.choose(io)?;
+    let linear = code.systematic().context("found a code without parity queries")?;
     let [query_shape, prediction_shape] = shapes(options)?;
     let deployed = base.as_deref().map(|path| Ok(named(path, train::sha256(path)?))).transpose();
     let deployed: Result<_, train::TrainError> = deployed;
 
-    let mark = output.join(code_dir::FILE_NAME);
+    let mark = output.join(directory::FILE_NAME);
     if mark.exists() && !options.force {
         bail!("{}: found a code: --force takes its place", mark.display());
     }
@@ -45,8 +44,8 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let copy = |path: &Path, part: String| copy(path, output, &part);
     let numbered = parity.iter().enumerate().map(|(j, path)| copy(path, format!("parity-{j}")));
     let file = CodeFile {
-        format: code_dir::FORMAT,
-        code: name.into(),
+        format: directory::FORMAT,
+        code: options.code,
         k: linear.k(),
         r: linear.r(),
         weights: (0..linear.r()).map(|parity| linear.weights(parity)).collect(),
@@ -65,14 +64,18 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     if options.force {
         file.remove_other_parts(output)?;
     }
-    common.count(io, NAME, &format!("{}: the code {name}, k = {}, r = {}", output.display(), file.k, file.r));
+    common.count(
+        io,
+        NAME,
+        &format!("{}: the code {}, k = {}, r = {}", output.display(), file.code, file.k, file.r),
+    );
     Ok(())
 }
 
 /// Sees that the parts make a code.
 fn check_parts(options: &Adopt) -> Result<()> {
     let Adopt { parity, encoder, decoder, .. } = options;
-    if encoder.is_some() != (options.code == Adopted::Learned) {
+    if encoder.is_some() != (options.code == CodeName::Learned) {
         return Err(Usage::error("--encoder goes with --code learned, which needs it"));
     }
     match (options.r, parity.len()) {

@@ -1,8 +1,8 @@
 //! Codes: parity models, and learned coders with what they work with.
 
 use anyhow::Result;
-use parm::LinearCode;
-use parm_cli::options::{Common, Encoding};
+use parm::codes::{CodeName, Encoding, LinearCode};
+use parm_cli::options::Common;
 use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Parity, ParityNetwork, RunsOn};
 use parm_cli::{Io, Usage};
 
@@ -11,24 +11,25 @@ use crate::data::Teacher;
 use crate::plan::{Fixed, Plan, Training, family_of};
 
 pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
-    let chosen = options.code.choose(io)?;
-    if !["sum", "concat"].contains(&options.code.name()) {
+    let code = options.code.choose(io)?;
+    if !code.name().is_trained() || code.trained().is_some() {
         let name = options.code.code.display();
-        return Err(Usage::error(format!("--code {name}: expected sum or concat")));
+        let names: Vec<&str> =
+            CodeName::ALL.into_iter().filter(|name| name.is_trained()).map(CodeName::as_str).collect();
+        return Err(Usage::error(format!("--code {name}: expected {}", names.join(" or "))));
     }
-    if chosen.linear.r() == 0 {
+    let linear = code.systematic().filter(|linear| linear.r() > 0);
+    let Some(linear) = linear else {
         return Err(Usage::error("-r 0: found a code without parity queries, expected at least 1"));
-    }
+    };
     // What no deployed model can mend is refused before anything is read.
     family_of(&options.network, None)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
     let plan = Plan {
-        code: chosen.linear,
-        encoder: match chosen.encoding {
-            Encoding::Weights => EncoderKind::Sum,
-            Encoding::Tiles => EncoderKind::Concat,
-        },
+        name: code.name(),
+        code: linear.clone(),
+        encoder: if *code.encoding() == Encoding::Tiled { EncoderKind::Concat } else { EncoderKind::Sum },
         runs_on: RunsOn::Parity,
         decoder: DecoderKind::Linear,
         training: Training::Apart,
@@ -61,6 +62,7 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
     let plan = Plan {
+        name: options.encoder.code(),
         code,
         encoder: options.encoder,
         runs_on: options.runs_on,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use parm::code_dir::Deployed;
+use parm::codes::directory::Deployed;
 use parm::npy::RowBuffer;
 use parm_cli::input::{Reading, check_stdin};
 use parm_cli::options::{Common, ModelOptions, ReadOptions};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use parm::LinearCode;
-use parm::code_dir::{self, CodeFile, MadeBy, Scores};
+use parm::codes::CodeName;
+use parm::codes::directory::{self, CodeFile, MadeBy, Scores};
 use parm_cli::options::Common;
 use parm_cli::tools::train::{
     DecoderKind, EncoderKind, Init, Objective, ParityNetwork, Recipe, RunsOn, Share, ValidationOption, Whose,
@@ -43,6 +44,8 @@ pub(crate) struct Fixed {
 
 /// A code to train.
 pub(crate) struct Plan<'a> {
+    /// The name of the code.
+    pub(crate) name: CodeName,
     pub(crate) code: LinearCode,
     pub(crate) encoder: EncoderKind,
     pub(crate) runs_on: RunsOn,
@@ -69,13 +72,13 @@ impl Plan<'_> {
         let recipe = recipe(self.recipe, task, teacher.queries.count())?;
         recipe::check(&recipe, &teacher.output)?;
         let trains = self.training != Training::Nothing;
-        check_free(self.recipe, &self.output.join(code_dir::FILE_NAME), &self.first_run(), trains)?;
+        check_free(self.recipe, &self.output.join(directory::FILE_NAME), &self.first_run(), trains)?;
         let recipe = recipe.resumed(&self.first_run())?;
         for note in self.notes(teacher)? {
             common.note(io, NAME, &note);
         }
         // The mark of a finished code: what follows is unfinished.
-        remove(&self.output.join(code_dir::FILE_NAME))?;
+        remove(&self.output.join(directory::FILE_NAME))?;
         let trained = self.train(&coding, &recipe, common, io)?;
         self.finish(&coding, trained, teacher, &recipe, common, io)
     }
@@ -283,13 +286,8 @@ impl Plan<'_> {
         let scores = timings.measure_on(*device, Phase::Compute, || coding.score(trained, recipe))?;
         let code = &self.code;
         let file = CodeFile {
-            format: code_dir::FORMAT,
-            code: match self.encoder {
-                EncoderKind::Sum => "sum",
-                EncoderKind::Concat => "concat",
-                EncoderKind::Mlp | EncoderKind::Conv => "learned",
-            }
-            .into(),
+            format: directory::FORMAT,
+            code: self.name,
             k: code.k(),
             r: code.r(),
             weights: (0..code.r()).map(|j| code.weights(j)).collect(),
@@ -297,8 +295,8 @@ impl Plan<'_> {
             prediction_shape: Some(teacher.predictions.shape().to_vec()),
             output: teacher.output.clone(),
             runs_on: match self.runs_on {
-                RunsOn::Parity => code_dir::RunsOn::Parity,
-                RunsOn::Deployed => code_dir::RunsOn::Deployed,
+                RunsOn::Parity => directory::RunsOn::Parity,
+                RunsOn::Deployed => directory::RunsOn::Deployed,
             },
             parity,
             encoder,

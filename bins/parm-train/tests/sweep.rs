@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use parm::CodeFile;
-use parm::code_dir::RunsOn;
+use parm::codes::directory::RunsOn;
 use parm_testkit::npy::f4;
 use parm_testkit::{Outcome, Tool};
 use serde_json::{Value, json};

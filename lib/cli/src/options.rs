@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
 use parm::codes::geometry::Points;
-use parm::codes::{Code, CodeName, CodeSpec, InterpolatingCode, SpecifiedCode};
-
+use parm::codes::{Code, CodeName, CodeSpec, MAX_WORKERS, Parameter, UnknownCode};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
-use parm::{Activation, CodeFile, DeviceChoice, LinearCode, Tail};
+use parm::{Activation, DeviceChoice, Tail};
 use serde::Serialize;
 
 use crate::exit::Usage;
@@ -314,40 +314,16 @@ pub struct CodeOptions {
     /// Queries of a coding group
     ///
     /// Required with the name of a code; with a directory it must be that of the code.
-    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub k: Option<u32>,
 
     /// Parity queries of a coding group [default: 1; with 'none' 0]
-    #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(0..=4096))]
+    #[arg(short, value_name = "R")]
     pub r: Option<u32>,
 
     /// A file of weights [r, k] in place of the default, (i+1)^j for parity j and slot i
     #[arg(long, value_name = "W.npy")]
     pub weights: Option<PathBuf>,
-}
-
-/// A code chosen on the command line.
-#[derive(Clone, Debug)]
-pub struct ChosenCode {
-    /// The code.
-    pub linear: LinearCode,
-    /// How parity queries are made.
-    pub encoding: Encoding,
-    /// The directory's description, if it came from one.
-    pub file: Option<CodeFile>,
-    /// The model that encodes `[k, …]` to `[r, …]`, if it is learned.
-    pub encoder: Option<PathBuf>,
-    /// The model that decodes `[k + r, …]` to `[k, …]`, if the linear code does not.
-    pub decoder: Option<PathBuf>,
-}
-
-/// How parity queries are made of queries, where not by a learned encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// As the code's weighted sums.
-    Weights,
-    /// As one image of k smaller ones.
-    Tiles,
 }
 
 impl CodeOptions {
@@ -360,60 +336,64 @@ impl CodeOptions {
     /// Makes the code that the options describe.
     ///
     /// # Errors
-    /// Options that contradict each other, a code directory or a file of weights that is refused.
-    pub fn choose(&self, io: &mut Io) -> Result<ChosenCode> {
+    /// Options that contradict each other, a code directory or a file of weights that is refused, and codes
+    /// that interpolate.
+    pub fn choose(&self, io: &mut Io) -> Result<Code> {
+        let code = self.any(&CurveOptions::default(), io)?;
+        if code.interpolating().is_some() {
+            let name = code.name();
+            return Err(Usage::error(format!(
+                "--code {name} has no parity queries, and so no parity models"
+            )));
+        }
+        Ok(code)
+    }
+
+    fn any(&self, curve: &CurveOptions, io: &mut Io) -> Result<Code> {
         let Ok(name) = self.name().parse::<CodeName>() else { return self.trained(&self.code) };
-        if self.weights.is_some() && name != CodeName::Sum {
+        if self.weights.is_some() && !name.takes(Parameter::Weights) {
             return Err(Usage::error(format!("--weights goes with --code sum, not with --code {name}")));
         }
-        match (name, self.r) {
-            (CodeName::Concat, Some(r)) if r != 1 => {
-                return Err(Usage::error("--code concat has one parity query: leave out -r"));
-            }
-            (CodeName::None, Some(1..)) => {
-                return Err(Usage::error("--code none has no parity queries: leave out -r"));
-            }
-            _ => {}
+        if let (Some(fixed), Some(r)) = (name.fixed_parities(), self.r)
+            && r as usize != fixed
+        {
+            let has = if fixed == 0 { "no parity queries" } else { "one parity query" };
+            return Err(Usage::error(format!("--code {name} has {has}: leave out -r")));
         }
-        let made = match &self.weights {
-            Some(path) => self.weighted(io, path)?.make().with_context(|| path.display().to_string()),
-            None => Ok(self.spec(name)?.make()?),
-        };
-        match made? {
-            SpecifiedCode::Systematic(linear) => {
-                let encoding = if name == CodeName::Concat { Encoding::Tiles } else { Encoding::Weights };
-                Ok(ChosenCode { linear, encoding, file: None, encoder: None, decoder: None })
-            }
-            SpecifiedCode::Interpolating(_) => {
-                Err(Usage::error(format!("--code {name} has no parity queries, and so no parity models")))
-            }
+        if let Some(path) = &self.weights {
+            return Code::new(&self.weighted(name, io, path)?).with_context(|| path.display().to_string());
         }
-    }
-
-    /// What the options say of a code of this name.
-    fn spec(&self, name: CodeName) -> Result<CodeSpec> {
         let k = self.k.ok_or_else(|| Usage::error(format!("--code {name} needs -k K")))?;
-        Ok(CodeSpec { r: self.r.map(|r| r as usize), ..CodeSpec::new(name, k as usize) })
+        let spec = CodeSpec {
+            r: self.r.map(|r| r as usize),
+            stragglers: curve.stragglers.map(|s| s as usize),
+            byzantine: curve.byzantine.map(|e| e as usize),
+            points: curve.points.map(Points::from),
+            degree: curve.degree.map(|d| d as usize),
+            lambdas: [curve.lambda_e, curve.lambda_d],
+            ..CodeSpec::new(name, k as usize)
+        };
+        Code::new(&spec).map_err(|error| Usage::error(format!("--code {name}: {error}")))
     }
 
-    /// The code `sum` with the weights of a file.
-    fn weighted(&self, io: &mut Io, path: &Path) -> Result<CodeSpec> {
+    /// A code with the weights of a file.
+    fn weighted(&self, name: CodeName, io: &mut Io, path: &Path) -> Result<CodeSpec> {
         let mut rows = Input::Path(path.to_owned()).rows(io, Window::Normal)?;
         let [columns] = rows.layout().shape[..] else {
             let found = rows.layout();
             anyhow::bail!("{}: found rows of {found}, expected weights [r, k]", path.display());
         };
         let mut values = RowBuffer::<f64>::default();
-        let count = rows.read(4097, &mut values)?;
+        let count = rows.read(MAX_WORKERS + 1, &mut values)?;
         let weights = DMatrix::from_row_slice(count, columns, &values.values()[..count * columns]);
         let (r, k) = (self.r.map_or(count, |r| r as usize), self.k.map_or(columns, |k| k as usize));
         if (count, columns) != (r, k) {
             anyhow::bail!("{}: found weights of {count}x{columns}, expected r x k = {r}x{k}", path.display());
         }
-        Ok(CodeSpec { r: Some(r), weights: Some(weights), ..CodeSpec::new(CodeName::Sum, k) })
+        Ok(CodeSpec { r: Some(r), weights: Some(weights), ..CodeSpec::new(name, k) })
     }
 
-    fn trained(&self, directory: &Path) -> Result<ChosenCode> {
+    fn trained(&self, directory: &Path) -> Result<Code> {
         if !directory.exists() {
             return Err(Usage::error(format!(
                 "--code {}: found neither a code of that name ({}) nor a directory",
@@ -421,8 +401,8 @@ impl CodeOptions {
                 CodeName::ALL.map(CodeName::as_str).join(", ")
             )));
         }
-        let file = CodeFile::load(directory)?;
-        for (flag, asked, has) in [("-k", self.k, file.k), ("-r", self.r, file.r)] {
+        let code = Code::load(directory)?;
+        for (flag, asked, has) in [("-k", self.k, code.k()), ("-r", self.r, code.r())] {
             if let Some(asked) = asked.filter(|&asked| asked as usize != has) {
                 anyhow::bail!(
                     "{}: the code has {flag} {has}, but {flag} {asked} was asked for",
@@ -430,16 +410,17 @@ impl CodeOptions {
                 );
             }
         }
-        let part = |name: &Option<String>| name.as_ref().map(|name| directory.join(name));
-        let encoding = if file.code == "concat" { Encoding::Tiles } else { Encoding::Weights };
-        Ok(ChosenCode {
-            linear: file.linear()?,
-            encoding,
-            encoder: part(&file.encoder),
-            decoder: part(&file.decoder),
-            file: Some(file),
-        })
+        Ok(code)
     }
+}
+
+/// Reads one of these names.
+pub(crate) fn code_name(names: impl Iterator<Item = CodeName>) -> impl TypedValueParser<Value = CodeName> {
+    let names: Vec<CodeName> = names.collect();
+    PossibleValuesParser::new(names.iter().map(|name| name.as_str())).try_map(move |found| {
+        let known = names.iter().find(|name| name.as_str() == found);
+        known.copied().ok_or(UnknownCode(found))
+    })
 }
 
 /// Where workers stand.
@@ -470,11 +451,11 @@ pub struct CurveOptions {
     /// Workers of a group that may be late or lost [default: 1]
     ///
     /// A group of k queries has n = k + S workers; with --byzantine E > 0, n = 2k + 2E + S - 1.
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(0..=4096))]
+    #[arg(long, value_name = "S")]
     pub stragglers: Option<u32>,
 
     /// Answers of a group that may be wrong [default: 0]
-    #[arg(long, value_name = "E", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    #[arg(long, value_name = "E")]
     pub byzantine: Option<u32>,
 
     /// The points of the workers [default: approxifer]
@@ -498,66 +479,35 @@ pub struct CurveOptions {
     pub lambda_d: Option<f64>,
 }
 
-/// Any code: one that keeps the queries and adds parities, or one that interpolates.
-#[derive(Clone, Debug)]
-pub enum AnyCode {
-    /// `sum`, `concat`, `replicate`, `none`, or a trained code.
-    Systematic(Box<ChosenCode>),
-    /// `berrut`, `floater-hormann` or `spline`.
-    Interpolating(InterpolatingCode),
-}
-
-impl AnyCode {
-    /// Queries of a group.
-    #[must_use]
-    pub fn k(&self) -> usize {
-        match self {
-            Self::Systematic(chosen) => chosen.linear.k(),
-            Self::Interpolating(code) => code.k(),
-        }
-    }
-}
-
 impl CurveOptions {
     /// Makes the code that the options describe, together with those of the code.
     ///
     /// # Errors
-    /// As [`CodeOptions::choose`]; options that belong to another code.
-    pub fn choose(&self, code: &CodeOptions, io: &mut Io) -> Result<AnyCode> {
-        let name = code.name();
-        let known = name.parse::<CodeName>().ok().filter(|name| name.interpolates());
-        let interpolating = known.is_some();
-        for (flag, given, belongs, owner) in [
+    /// As [`CodeOptions::choose`], though codes may interpolate; options that belong to another code.
+    pub fn choose(&self, code: &CodeOptions, io: &mut Io) -> Result<Code> {
+        let known = code.name().parse::<CodeName>().ok();
+        // A directory says all about its code.
+        let takes = |parameter| known.map_or(parameter == Parameter::R, |name| name.takes(parameter));
+        for (flag, given, parameter, owner) in [
             (
                 "-r",
                 code.r.is_some(),
-                !interpolating,
+                Parameter::R,
                 "codes with parities, not interpolating ones (see --stragglers)",
             ),
-            ("--weights", code.weights.is_some(), !interpolating, "--code sum"),
-            ("--stragglers", self.stragglers.is_some(), interpolating, "interpolating codes"),
-            ("--byzantine", self.byzantine.is_some(), interpolating, "interpolating codes"),
-            ("--points", self.points.is_some(), interpolating, "interpolating codes"),
-            ("--degree", self.degree.is_some(), name == "floater-hormann", "--code floater-hormann"),
-            ("--lambda-e", self.lambda_e.is_some(), name == "spline", "--code spline"),
-            ("--lambda-d", self.lambda_d.is_some(), name == "spline", "--code spline"),
+            ("--weights", code.weights.is_some(), Parameter::Weights, "--code sum"),
+            ("--stragglers", self.stragglers.is_some(), Parameter::Stragglers, "interpolating codes"),
+            ("--byzantine", self.byzantine.is_some(), Parameter::Byzantine, "interpolating codes"),
+            ("--points", self.points.is_some(), Parameter::Points, "interpolating codes"),
+            ("--degree", self.degree.is_some(), Parameter::Degree, "--code floater-hormann"),
+            ("--lambda-e", self.lambda_e.is_some(), Parameter::Lambda, "--code spline"),
+            ("--lambda-d", self.lambda_d.is_some(), Parameter::Lambda, "--code spline"),
         ] {
-            if given && !belongs {
+            if given && !takes(parameter) {
+                let name = code.name();
                 return Err(Usage::error(format!("{flag} goes with {owner}, not with --code {name}")));
             }
         }
-        let Some(name) = known else { return Ok(AnyCode::Systematic(Box::new(code.choose(io)?))) };
-        let spec = CodeSpec {
-            stragglers: self.stragglers.map(|s| s as usize),
-            byzantine: self.byzantine.map(|e| e as usize),
-            points: self.points.map(Points::from),
-            degree: self.degree.map(|d| d as usize),
-            lambdas: [self.lambda_e, self.lambda_d],
-            ..code.spec(name)?
-        };
-        match spec.make().map_err(|error| Usage::error(format!("--code {name}: {error}")))? {
-            SpecifiedCode::Interpolating(code) => Ok(AnyCode::Interpolating(code)),
-            SpecifiedCode::Systematic(_) => Ok(AnyCode::Systematic(Box::new(code.choose(io)?))),
-        }
+        code.any(self, io)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
-use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError, WriteError};
+use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 
 use crate::options::{Compute, ModelOptions};
 use crate::run::is_closed_pipe;
@@ -50,7 +50,7 @@ pub fn infer(
     compute: Compute,
     queries: RowLayout,
     rows: u64,
-    feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<(), WriteError> + Send,
+    feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<()> + Send,
 ) -> Result<Predictions> {
     let (mut child, stdin, stdout) = start(model, options, compute)?;
     let result = thread::scope(|scope| {
@@ -58,7 +58,8 @@ pub fn infer(
             let mut writer = RowWriter::new(stdin, queries);
             writer.announce(rows);
             feed(&mut writer)?;
-            writer.finish().map(drop)
+            writer.finish()?;
+            anyhow::Ok(())
         });
         let predictions = read_all(stdout);
         let written = feeding.join().map_err(|_| anyhow!("the writer of queries panicked"))?;

@@ -3,6 +3,7 @@
 //! What is typed here is what the file says; [`Config::check`] finds what cannot work, and
 //! [`engine_config`] makes of it what the engine is told.
 
+mod code;
 mod datatype;
 mod load;
 mod policy;
@@ -12,16 +13,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use parm::codes::{CodeName, CodeSpec};
 pub use parm_engine::{Agreement, Balance, Delay, Ejection, Hedge, When};
 use parm_workload::faults::{Behavior, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use code::CodeChoice;
 pub use datatype::{Datatype, UnknownDatatype};
-pub use load::{ConfigError, schema};
-pub use policy::{Decoder, Encoder, ServedCode, calibration_of, code_of, engine_config, made_for};
-pub use synthetic::{Overhead, SyntheticMember};
+pub use load::{ConfigError, InstancesError, schema};
+pub use policy::{PolicyError, calibration_of, code_of, engine_config, made_for};
+pub use synthetic::{Overhead, SyntheticError, SyntheticMember};
 
 /// A server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -419,97 +420,6 @@ impl Default for Coded {
             calibration: None,
         }
     }
-}
-
-/// A code.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum CodeChoice {
-    /// P_j = Σ_i w_ji·X_i, answered by parity models.
-    Sum {
-        /// Queries of a group.
-        k: usize,
-        /// Parities of a group.
-        #[serde(default = "one")]
-        r: usize,
-    },
-    /// Images, shrunk and tiled; answered by a parity model.
-    Concat {
-        /// Queries of a group.
-        k: usize,
-    },
-    /// Berrut's rational interpolation; all coded queries run on the deployed model.
-    Berrut {
-        /// Queries of a group.
-        k: usize,
-        /// Answers that may be missing.
-        #[serde(default = "one")]
-        s: usize,
-    },
-    /// That of Floater and Hormann; all coded queries run on the deployed model.
-    FloaterHormann {
-        /// Queries of a group.
-        k: usize,
-        /// Answers that may be missing.
-        #[serde(default = "one")]
-        s: usize,
-        /// The blending degree; null: 1.
-        #[serde(default)]
-        degree: Option<usize>,
-    },
-    /// Cubic smoothing splines; all coded queries run on the deployed model.
-    Spline {
-        /// Queries of a group.
-        k: usize,
-        /// Answers that may be missing.
-        #[serde(default = "one")]
-        s: usize,
-        /// The weight of smoothness, both of the curve through the queries and of that through the answers.
-        #[serde(default)]
-        lambda: Option<f64>,
-        /// The weight of smoothness of the curve through the queries; null: `lambda`, or 0.
-        #[serde(default)]
-        lambda_e: Option<f64>,
-        /// The weight of smoothness of the curve through the answers; null: `lambda`, or 1e-6.
-        #[serde(default)]
-        lambda_d: Option<f64>,
-    },
-    /// A code directory that parm-train wrote.
-    Directory {
-        /// Where it is.
-        directory: PathBuf,
-    },
-}
-
-impl CodeChoice {
-    /// The code, if it is no directory's.
-    #[must_use]
-    pub fn spec(&self) -> Option<CodeSpec> {
-        let coded = |name, k: &usize, s: &usize| CodeSpec { stragglers: Some(*s), ..CodeSpec::new(name, *k) };
-        Some(match self {
-            Self::Sum { k, r } => CodeSpec { r: Some(*r), ..CodeSpec::new(CodeName::Sum, *k) },
-            Self::Concat { k } => CodeSpec::new(CodeName::Concat, *k),
-            Self::Berrut { k, s } => coded(CodeName::Berrut, k, s),
-            Self::FloaterHormann { k, s, degree } => {
-                CodeSpec { degree: *degree, ..coded(CodeName::FloaterHormann, k, s) }
-            }
-            Self::Spline { k, s, lambda, lambda_e, lambda_d } => {
-                let lambdas = [lambda_e.or(*lambda), lambda_d.or(*lambda)];
-                CodeSpec { lambdas, ..coded(CodeName::Spline, k, s) }
-            }
-            Self::Directory { .. } => return None,
-        })
-    }
-}
-
-impl Default for CodeChoice {
-    fn default() -> Self {
-        Self::Sum { k: 2, r: 1 }
-    }
-}
-
-fn one() -> usize {
-    1
 }
 
 /// Where models are.

@@ -1,16 +1,19 @@
 //! Reading a configuration, and finding what cannot work.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use parm::DeviceChoice;
+use parm::codes::Code;
+use parm::codes::directory::RunsOn;
 use parm_engine::{Mask, Role, Roles};
+use parm_workload::faults::BehaviorError;
 use schemars::Schema;
 
 use crate::{
-    CodeChoice, Config, Embedded, Instances, Limits, Management, Model, Placement, Redundancy, ServedCode,
-    Tls, policy,
+    CodeChoice, Config, Embedded, Instances, Limits, Management, Model, Placement, Redundancy, Tls, policy,
 };
 
 /// A configuration that cannot be used.
@@ -42,11 +45,53 @@ pub enum ConfigError {
     },
 }
 
+/// Instances that cannot be.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InstancesError {
+    /// None of the three kinds, or several.
+    #[error("expected one of remote, embedded and synthetic")]
+    Kind,
+    /// No call at once.
+    #[error("found capacity 0, expected at least 1")]
+    Capacity,
+    /// What synthetic ones do.
+    #[error(transparent)]
+    Behavior(#[from] BehaviorError),
+    /// The device of embedded ones.
+    #[error("embedded.device: found '{device}', {expected}")]
+    Device {
+        /// What it is called.
+        device: String,
+        /// What it may be called.
+        expected: &'static str,
+    },
+    /// No role at all.
+    #[error("found no role, expected deployed, cheap or parity-0 and so on")]
+    NoRole,
+    /// Several roles where the placement is apart.
+    #[error("found the roles {0}, expected one where the placement is apart")]
+    Roles(String),
+    /// A role that there is not.
+    #[error("found the role '{0}', expected deployed, cheap or parity-0 and so on")]
+    Role(String),
+    /// A parity that the code does not have.
+    #[error("found the role {role}, the code has {r} parities")]
+    Parity {
+        /// The role.
+        role: String,
+        /// Parities of the code.
+        r: usize,
+    },
+    /// A model whose file is not named.
+    #[error("found no file for the {0} of an embedded instance, expected files.{0}")]
+    File(&'static str),
+}
+
 impl ConfigError {
     /// A value that cannot work.
     #[must_use]
-    pub fn value(field: &str, problem: impl Into<String>) -> Self {
-        Self::Value { field: field.to_owned(), problem: problem.into() }
+    pub fn value(field: &str, problem: impl fmt::Display) -> Self {
+        Self::Value { field: field.to_owned(), problem: problem.to_string() }
     }
 }
 
@@ -110,7 +155,7 @@ impl Config {
             paths.extend(&mut model.files.parity);
             if let Redundancy::Coded(coded) = &mut model.redundancy {
                 paths.extend(&mut coded.calibration);
-                if let CodeChoice::Directory { directory } = &mut coded.code {
+                if let CodeChoice::Directory(directory) = &mut coded.code {
                     paths.push(directory);
                 }
             }
@@ -285,7 +330,7 @@ impl Model {
         if self.instances.is_empty() {
             return Err(ConfigError::value(&format!("{at}.instances"), "found none, expected at least one"));
         }
-        let r = code.as_ref().map_or(0, ServedCode::parities);
+        let r = code.as_ref().map_or(0, Code::r);
         let mut all = Roles::default();
         for (index, instances) in self.instances.iter().enumerate() {
             let at = format!("{at}.instances[{index}]");
@@ -328,11 +373,16 @@ impl Model {
     ///
     /// # Errors
     /// A role whose file is not named.
-    pub fn files_of(&self, roles: Roles, code: Option<&ServedCode>) -> Result<Vec<(Role, PathBuf)>, String> {
+    pub fn files_of(
+        &self,
+        roles: Roles,
+        code: Option<&Code>,
+    ) -> Result<Vec<(Role, PathBuf)>, InstancesError> {
+        let of_code = code.map(Code::parity_models).unwrap_or_default();
         let parity = |index: usize| {
-            let of_code = code.and_then(|code| code.parity_files.get(index));
+            let of_code = of_code.get(index);
             let deployed = self.files.deployed.as_ref();
-            let deployed = deployed.filter(|_| code.is_some_and(|code| code.runs_on_deployed));
+            let deployed = deployed.filter(|_| code.is_some_and(|code| code.runs_on() == RunsOn::Deployed));
             self.files.parity.get(index).or(of_code).or(deployed)
         };
         let mut wanted = Vec::new();
@@ -340,11 +390,9 @@ impl Model {
         wanted.extend(roles.cheap.then_some((Role::Cheap, self.files.cheap.as_ref(), "cheap")));
         let parities = (0..Mask::BITS as usize).filter(|index| roles.parity >> index & 1 == 1);
         wanted.extend(parities.map(|index| (Role::Parity(index), parity(index), "parity")));
-        let named = |(role, file, what): (Role, Option<&PathBuf>, &str)| match file {
+        let named = |(role, file, what): (Role, Option<&PathBuf>, &'static str)| match file {
             Some(file) => Ok((role, file.clone())),
-            None => {
-                Err(format!("found no file for the {what} of an embedded instance, expected files.{what}"))
-            }
+            None => Err(InstancesError::File(what)),
         };
         wanted.into_iter().map(named).collect()
     }
@@ -352,36 +400,35 @@ impl Model {
 
 impl Instances {
     /// The roles, of a code with r parity models.
-    pub fn check(&self, placement: Placement, r: usize) -> Result<Roles, String> {
+    ///
+    /// # Errors
+    /// Instances of no kind or of several, or roles that they cannot have.
+    pub fn check(&self, placement: Placement, r: usize) -> Result<Roles, InstancesError> {
         let kinds = [self.remote.is_some(), self.embedded.is_some(), self.synthetic.is_some()];
         if kinds.into_iter().filter(|&is| is).count() != 1 {
-            return Err("expected one of remote, embedded and synthetic".to_owned());
+            return Err(InstancesError::Kind);
         }
         if self.capacity == 0 {
-            return Err("found capacity 0, expected at least 1".to_owned());
+            return Err(InstancesError::Capacity);
         }
         if let Some(synthetic) = &self.synthetic {
-            synthetic.behavior.check().map_err(|error| error.to_string())?;
+            synthetic.behavior.check()?;
         }
         if let Some(Embedded { device, .. }) = &self.embedded {
-            device
-                .parse::<DeviceChoice>()
-                .map_err(|expected| format!("embedded.device: found '{device}', {expected}"))?;
+            let wrong = |expected| InstancesError::Device { device: device.clone(), expected };
+            device.parse::<DeviceChoice>().map_err(wrong)?;
         }
         let roles = self.roles(placement, r)?;
         let several =
             usize::from(roles.deployed) + usize::from(roles.cheap) + roles.parity.count_ones() as usize;
         match (placement, several) {
-            (_, 0) => Err("found no role, expected deployed, cheap or parity-0 and so on".to_owned()),
-            (Placement::Apart, 2..) => Err(format!(
-                "found the roles {}, expected one where the placement is apart",
-                self.roles.join(", ")
-            )),
+            (_, 0) => Err(InstancesError::NoRole),
+            (Placement::Apart, 2..) => Err(InstancesError::Roles(self.roles.join(", "))),
             _ => Ok(roles),
         }
     }
 
-    fn roles(&self, placement: Placement, r: usize) -> Result<Roles, String> {
+    fn roles(&self, placement: Placement, r: usize) -> Result<Roles, InstancesError> {
         if self.roles.is_empty() && placement == Placement::Pooled {
             return Ok(Roles::pooled(r));
         }
@@ -392,12 +439,8 @@ impl Instances {
                 "cheap" => roles.cheap = true,
                 _ => match role.strip_prefix("parity-").and_then(|index| index.parse::<usize>().ok()) {
                     Some(parity) if parity < r => roles.parity |= 1 << parity,
-                    Some(_) => return Err(format!("found the role {role}, the code has {r} parities")),
-                    None => {
-                        return Err(format!(
-                            "found the role '{role}', expected deployed, cheap or parity-0 and so on"
-                        ));
-                    }
+                    Some(_) => return Err(InstancesError::Parity { role: role.clone(), r }),
+                    None => return Err(InstancesError::Role(role.clone())),
                 },
             }
         }

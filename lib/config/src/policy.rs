@@ -1,171 +1,80 @@
 //! What the engine is told, from what the file says.
 
-use std::path::PathBuf;
-
-use nalgebra::DMatrix;
-use parm::calibration::Calibration;
-use parm::code_dir::RunsOn;
-use parm::codes::{Code, CodeName, InterpolatingCode, SpecifiedCode};
-use parm::{CodeFile, LinearCode};
+use parm::CodeFile;
+use parm::calibration::{Calibration, CalibrationFileError};
+use parm::codes::directory::CodeDirError;
+use parm::codes::{Code, CodeError, CodeKind};
 use parm_engine::{CodeRule, Completion, Policy, Time};
 
 use crate::{CodeChoice, Coded, Model, Redundancy, TensorSpec};
 
-/// A code, as a server needs it.
-#[derive(Clone, Debug)]
-pub struct ServedCode {
-    /// Queries of a group.
-    pub k: usize,
-    /// How coded queries are made.
-    pub encoder: Encoder,
-    /// How predictions are rebuilt.
-    pub decoder: Decoder,
-    /// The files of the parity models, where a directory has them.
-    pub parity_files: Vec<PathBuf>,
-    /// The deployed model answers the parity queries.
-    pub runs_on_deployed: bool,
-}
-
-/// How coded queries are made.
-#[derive(Clone, Debug)]
-pub enum Encoder {
-    /// Row i of the matrix `[coded queries, k]` makes coded query i.
-    Matrix(DMatrix<f64>),
-    /// Shrunk and tiled images; one parity query.
-    Concat,
-    /// A model, `[1, k, …]` to `[1, r, …]`.
-    Network {
-        /// Its file.
-        file: PathBuf,
-        /// Parities.
-        r: usize,
+/// A policy that cannot be, or a file that it needs and that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// More workers than the engine tells apart.
+    #[error("found {workers} workers for k = {k}, expected at most {}", parm_engine::MAX_WORKERS)]
+    Workers {
+        /// Workers of a group.
+        workers: usize,
+        /// Queries of a group.
+        k: usize,
     },
-}
-
-/// How predictions are rebuilt.
-#[derive(Clone, Debug)]
-pub enum Decoder {
-    /// From predictions and parity outputs, by a linear system.
-    Linear(LinearCode),
-    /// From the outputs of coded queries, by interpolation.
-    Interpolating(InterpolatingCode),
-    /// By a model, `[1, k + r, …]` with zeros for what is missing to `[1, k, …]`.
-    Network {
-        /// Its file.
-        file: PathBuf,
-        /// Parities.
-        r: usize,
-    },
-}
-
-impl ServedCode {
-    /// Parity models.
-    #[must_use]
-    pub fn parities(&self) -> usize {
-        match &self.decoder {
-            Decoder::Linear(code) => code.r(),
-            Decoder::Interpolating(_) => 0,
-            Decoder::Network { r, .. } => *r,
-        }
-    }
-
-    /// The files of learned encoders and decoders.
-    pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
-        let encoder = match &self.encoder {
-            Encoder::Network { file, .. } => Some(file.as_path()),
-            Encoder::Matrix(_) | Encoder::Concat => None,
-        };
-        let decoder = match &self.decoder {
-            Decoder::Network { file, .. } => Some(file.as_path()),
-            Decoder::Linear(_) | Decoder::Interpolating(_) => None,
-        };
-        encoder.into_iter().chain(decoder)
-    }
-
-    /// What the engine must know of it.
-    fn rule(&self) -> Result<CodeRule, String> {
-        match &self.decoder {
-            Decoder::Linear(code) => CodeRule::matrix(Box::new(code.clone())),
-            Decoder::Interpolating(code) => CodeRule::coded(self.k, code.workers(), code.needed()),
-            Decoder::Network { r, .. } => CodeRule::parity(self.k, *r),
-        }
-        .map_err(|error| error.to_string())
-    }
-
-    fn linear(code: LinearCode) -> Self {
-        let parities = code.encoding().rows(code.k(), code.r()).into_owned();
-        Self {
-            k: code.k(),
-            encoder: Encoder::Matrix(parities),
-            decoder: Decoder::Linear(code),
-            parity_files: Vec::new(),
-            runs_on_deployed: false,
-        }
-    }
-
-    fn interpolating(code: InterpolatingCode) -> Self {
-        Self {
-            k: code.k(),
-            encoder: Encoder::Matrix(code.encoding()),
-            decoder: Decoder::Interpolating(code),
-            parity_files: Vec::new(),
-            runs_on_deployed: true,
-        }
-    }
-
-    fn directory(directory: &std::path::Path) -> Result<Self, String> {
-        let file = CodeFile::load(directory).map_err(|error| error.to_string())?;
-        let linear = file.linear().map_err(|error| error.to_string())?;
-        let mut code = Self::linear(linear);
-        match (file.code.as_str(), &file.encoder) {
-            ("concat", _) => code.encoder = Encoder::Concat,
-            (_, Some(encoder)) => {
-                code.encoder = Encoder::Network { file: directory.join(encoder), r: file.r };
-            }
-            _ => {}
-        }
-        if let Some(decoder) = &file.decoder {
-            code.decoder = Decoder::Network { file: directory.join(decoder), r: file.r };
-        }
-        code.parity_files = file.parity.iter().map(|parity| directory.join(parity)).collect();
-        code.runs_on_deployed = file.runs_on == RunsOn::Deployed;
-        Ok(code)
-    }
+    /// Parameters that make no code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The directory of a code.
+    #[error(transparent)]
+    Directory(#[from] CodeDirError),
+    /// The file of a calibration.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationFileError),
+    /// What the engine refuses.
+    #[error(transparent)]
+    Engine(#[from] parm_engine::ConfigError),
 }
 
 /// The code of a model; none if its policy has none.
 ///
 /// # Errors
 /// A code that cannot be, or a directory that cannot be read.
-pub fn code_of(model: &Model) -> Result<Option<ServedCode>, String> {
-    let Redundancy::Coded(coded) = &model.redundancy else { return Ok(None) };
-    let spec = match (&coded.code, coded.code.spec()) {
-        (CodeChoice::Directory { directory }, _) => return ServedCode::directory(directory).map(Some),
-        (_, None) => return Ok(None),
-        (_, Some(spec)) => spec,
-    };
-    // Groups are sets of workers to the engine; it counts them before anything is made.
-    if spec.workers() > parm_engine::MAX_WORKERS {
-        let (found, most) = (spec.workers(), parm_engine::MAX_WORKERS);
-        return Err(format!("found {found} workers for k = {}, expected at most {most}", spec.k));
+pub fn code_of(model: &Model) -> Result<Option<Code>, PolicyError> {
+    match &model.redundancy {
+        Redundancy::Coded(coded) => code(coded).map(Some),
+        _ => Ok(None),
     }
-    Ok(Some(match spec.make().map_err(|error| error.to_string())? {
-        SpecifiedCode::Interpolating(code) => ServedCode::interpolating(code),
-        SpecifiedCode::Systematic(code) if spec.name == CodeName::Concat => {
-            ServedCode { encoder: Encoder::Concat, ..ServedCode::linear(code) }
-        }
-        SpecifiedCode::Systematic(code) => ServedCode::linear(code),
-    }))
+}
+
+fn code(coded: &Coded) -> Result<Code, PolicyError> {
+    let spec = match &coded.code {
+        CodeChoice::Directory(directory) => return Ok(Code::load(directory)?),
+        CodeChoice::Named(spec) => spec,
+    };
+    // Groups are sets of workers to the engine; they are counted before anything is made.
+    let (workers, k) = (spec.workers(), spec.k);
+    if workers > parm_engine::MAX_WORKERS {
+        return Err(PolicyError::Workers { workers, k });
+    }
+    Ok(Code::new(spec)?)
+}
+
+/// What the engine must know of a code.
+fn rule(code: &Code) -> Result<CodeRule, parm_engine::ConfigError> {
+    match code.kind() {
+        // A network rebuilds any losses that it has parities for.
+        CodeKind::Systematic(_) if code.learned_decoder().is_some() => CodeRule::parity(code.k(), code.r()),
+        CodeKind::Systematic(linear) => CodeRule::matrix(Box::new(linear.clone())),
+        CodeKind::Interpolating(of) => CodeRule::coded(code.k(), code.workers(), of.needed()),
+    }
 }
 
 /// Sees that the directory of a model's code was made for its deployed model, as far as both are known.
 ///
 /// # Errors
 /// What differs, or cannot be read.
-pub fn made_for(model: &Model) -> Result<(), String> {
+pub fn made_for(model: &Model) -> Result<(), CodeDirError> {
     let Redundancy::Coded(coded) = &model.redundancy else { return Ok(()) };
-    let CodeChoice::Directory { directory } = &coded.code else { return Ok(()) };
-    let code = CodeFile::load(directory).map_err(|error| error.to_string())?;
+    let CodeChoice::Directory(directory) = &coded.code else { return Ok(()) };
+    let code = CodeFile::load(directory)?;
     let shape = |tensors: &[TensorSpec]| match tensors {
         [tensor] => tensor.shape.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<Vec<_>>>(),
         _ => None,
@@ -174,34 +83,28 @@ pub fn made_for(model: &Model) -> Result<(), String> {
     let predictions = shape(&model.outputs).map_or(Ok(()), |shape| code.check_predictions(directory, &shape));
     let deployed = model.files.deployed.as_deref();
     let deployed = deployed.map_or(Ok(()), |deployed| code.check_model(directory, deployed));
-    queries.and(predictions).and(deployed).map_err(|error| error.to_string())
+    queries.and(predictions).and(deployed)
 }
 
 /// The calibration of a model's reconstructions, if it has one.
 ///
 /// # Errors
 /// A file that cannot be read, or is no calibration.
-pub fn calibration_of(coded: &Coded) -> Result<Option<Calibration>, String> {
-    let Some(path) = &coded.calibration else { return Ok(None) };
-    let wrong = |error: String| format!("{}: {error}", path.display());
-    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let calibration: Calibration =
-        serde_json::from_slice(&text).map_err(|error| wrong(format!("malformed calibration: {error}")))?;
-    calibration.check().map_err(|error| wrong(error.to_string()))?;
-    Ok(Some(calibration))
+pub fn calibration_of(coded: &Coded) -> Result<Option<Calibration>, CalibrationFileError> {
+    coded.calibration.as_deref().map(Calibration::read).transpose()
 }
 
 /// What the engine is told of a model.
 ///
 /// # Errors
 /// A configuration that cannot work.
-pub fn engine_config(model: &Model) -> Result<parm_engine::Config, String> {
+pub fn engine_config(model: &Model) -> Result<parm_engine::Config, PolicyError> {
     let policy = match &model.redundancy {
         Redundancy::None => Policy::None,
         Redundancy::Replicate { copies } => Policy::Replicate(*copies),
         Redundancy::Hedge(of) => Policy::Hedge(*of),
         Redundancy::Cheap => Policy::Cheap,
-        Redundancy::Coded(of) => coded(model, of)?,
+        Redundancy::Coded(of) => policy_of(of)?,
     };
     let config = parm_engine::Config {
         max_batch: model.batch.max_size,
@@ -219,14 +122,13 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, String> {
         cancel_running: model.cancel_running,
         ejection: model.ejection,
     };
-    config.check().map_err(|error| error.to_string())?;
+    config.check()?;
     Ok(config)
 }
 
-fn coded(model: &Model, coded: &Coded) -> Result<Policy, String> {
-    let code = code_of(model)?.ok_or("found no code")?;
+fn policy_of(coded: &Coded) -> Result<Policy, PolicyError> {
     Ok(Policy::Coded {
-        code: code.rule()?,
+        code: rule(&code(coded)?)?,
         version: 0,
         group_delay: ns(coded.group_delay_ms),
         completion: if coded.complete { Completion::Known } else { Completion::Shorter },

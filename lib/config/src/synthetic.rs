@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use parm::codes::Code;
 use parm_engine::Roles;
 use parm_workload::faults::{self, BehaviorError, Service, Shared};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, ServedCode, Synthetic, code_of};
+use crate::{InstancesError, Model, PolicyError, Synthetic, code_of};
 
 /// What the simulator takes for times that a server needs itself; a server does not look at them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +28,20 @@ impl Overhead {
     pub(super) fn check(&self) -> Result<(), BehaviorError> {
         [&self.query, &self.call, &self.encode, &self.decode].into_iter().try_for_each(Service::check)
     }
+}
+
+/// Synthetic instances that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum SyntheticError {
+    /// The code of their model.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Their roles.
+    #[error(transparent)]
+    Instances(#[from] InstancesError),
+    /// What they do, or what befalls several at once.
+    #[error(transparent)]
+    Behavior(#[from] BehaviorError),
 }
 
 /// A synthetic instance of a model.
@@ -67,13 +82,13 @@ impl Model {
     ///
     /// # Errors
     /// What cannot be.
-    pub fn synthetic(&self, seed: u64) -> Result<(Vec<SyntheticMember>, Shared), String> {
-        let parities = code_of(self)?.as_ref().map_or(0, ServedCode::parities);
+    pub fn synthetic(&self, seed: u64) -> Result<(Vec<SyntheticMember>, Shared), SyntheticError> {
+        let parities = code_of(self)?.as_ref().map_or(0, Code::r);
         let mut members = Vec::new();
         for (index, instances) in self.instances.iter().enumerate() {
             let roles = instances.check(self.placement, parities)?;
             for behavior in instances.synthetic.iter().flat_map(|synthetic| synthetic.make(index, seed)) {
-                let behavior = behavior.map_err(|error| error.to_string())?;
+                let behavior = behavior?;
                 members.push(SyntheticMember { roles, capacity: instances.capacity, behavior });
             }
         }
@@ -81,9 +96,12 @@ impl Model {
     }
 
     /// What befalls several synthetic instances at once.
-    pub fn shared_faults(&self, seed: u64) -> Result<Shared, String> {
+    ///
+    /// # Errors
+    /// Faults that cannot be.
+    pub fn shared_faults(&self, seed: u64) -> Result<Shared, BehaviorError> {
         let mut faults = self.faults.clone();
         faults.seed = faults.seed.wrapping_add(seed);
-        Shared::new(&faults, self.synthetic_count()).map_err(|error| error.to_string())
+        Shared::new(&faults, self.synthetic_count())
     }
 }

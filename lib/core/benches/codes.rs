@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use parm::Float;
 use parm::codes::geometry::Points;
-use parm::codes::{Code, Decoder, InterpolatingCode, Redundancy, apply, combine, row_major};
+use parm::codes::{Decoder, InterpolatingCode, Matrices, Redundancy, apply, combine, row_major};
 
 /// Bytes that one pass reads and writes.
 const BYTES: usize = 128 << 20;

@@ -1,5 +1,8 @@
 //! How well confidences tell right answers from wrong ones, and what they mean as probabilities.
 
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
 use serde::{Deserialize, Serialize};
 
 /// The most steps of a calibration that is kept: more would only be noise.
@@ -35,6 +38,35 @@ pub struct Calibration {
     pub format: u32,
     /// Points [confidence, probability], both rising; straight lines lead from one to the next.
     pub points: Vec<[f64; 2]>,
+}
+
+/// The file of a calibration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrationFileError {
+    /// A file that cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file of something else.
+    #[error("{}: malformed calibration: {error}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: serde_json::Error,
+    },
+    /// A curve that cannot be used.
+    #[error("{}: {error}", path.display())]
+    Curve {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: CalibrationError,
+    },
 }
 
 /// A calibration that cannot be used.
@@ -73,6 +105,20 @@ impl Calibration {
         (!points.is_empty()).then_some(Self { format: 1, points })
     }
 
+    /// Reads a calibration from the file that `parm-score` wrote.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no calibration.
+    pub fn read(path: &Path) -> Result<Self, CalibrationFileError> {
+        let text =
+            fs::read(path).map_err(|error| CalibrationFileError::Io { path: path.to_owned(), error })?;
+        let calibration: Self = serde_json::from_slice(&text)
+            .map_err(|error| CalibrationFileError::Json { path: path.to_owned(), error })?;
+        let checked = calibration.check();
+        checked.map_err(|error| CalibrationFileError::Curve { path: path.to_owned(), error })?;
+        Ok(calibration)
+    }
+
     /// Makes sure that the curve rises.
     ///
     /// # Errors
@@ -84,6 +130,13 @@ impl Calibration {
         let rising = self.points.is_sorted_by(|a, b| a[0] <= b[0] && a[1] <= b[1]);
         let within = self.points.iter().flatten().all(|value| (0.0..=1.0).contains(value));
         if rising && within && !self.points.is_empty() { Ok(()) } else { Err(CalibrationError::Points) }
+    }
+
+    /// The probability of a confidence that is an estimate. 0 and 1 are none, and stay: nothing is known of
+    /// the row, or it was not rebuilt.
+    #[must_use]
+    pub fn calibrate(&self, confidence: f32) -> f32 {
+        if 0.0 < confidence && confidence < 1.0 { self.apply(confidence) } else { confidence }
     }
 
     /// The probability that an answer of this confidence is right.

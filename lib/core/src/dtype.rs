@@ -204,6 +204,9 @@ pub trait Float:
     /// This value, exactly.
     fn to_f64(self) -> f64;
 
+    /// The values of this type, of the same values in both.
+    fn pick<'a>(single: &'a [f32], double: &'a [f64]) -> &'a [Self];
+
     /// Converts little-endian elements of `dtype` to floats; as many as `out` has room for.
     fn decode(dtype: Dtype, bytes: &[u8], out: &mut [Self]);
 
@@ -220,7 +223,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($float:ty, $dtype:expr, $from_f16:path, $gemm:path) => {
+    ($float:ty, $dtype:expr, $from_f16:path, $gemm:path, |$single:ident, $double:ident| $picked:ident) => {
         impl Float for $float {
             const DTYPE: Dtype = $dtype;
 
@@ -230,6 +233,10 @@ macro_rules! float {
 
             fn to_f64(self) -> f64 {
                 f64::from(self)
+            }
+
+            fn pick<'a>($single: &'a [f32], $double: &'a [f64]) -> &'a [Self] {
+                $picked
             }
 
             #[allow(clippy::cast_lossless)] // one cast for twelve types
@@ -310,8 +317,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, Dtype::F32, f16::to_f32, matrixmultiply::sgemm);
-float!(f64, Dtype::F64, f16::to_f64, matrixmultiply::dgemm);
+float!(f32, Dtype::F32, f16::to_f32, matrixmultiply::sgemm, |single, _double| single);
+float!(f64, Dtype::F64, f16::to_f64, matrixmultiply::dgemm, |_single, double| double);
 
 #[cfg(test)]
 mod tests {

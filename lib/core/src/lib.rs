@@ -3,15 +3,13 @@
 //! One row's path through a tool is one module's path through this crate: [`npy`] turns bytes into
 //! rows and back, [`group`] counts rows into coding groups, [`codes`] turns a group into parity
 //! queries and answers into reconstructions, [`mask`] and [`erase`] say which predictions are
-//! available, [`score`] compares the result with the truth, and [`code_dir`] is the file that a
-//! trained code is handed around as.
+//! available, and [`score`] compares the result with the truth.
 //!
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
 
 pub mod activation;
 pub mod calibration;
-pub mod code_dir;
 pub mod codes;
 pub mod corrupt;
 pub mod device;
@@ -24,8 +22,8 @@ pub mod score;
 pub mod words;
 
 pub use activation::Activation;
-pub use code_dir::CodeFile;
 pub use codes::LinearCode;
+pub use codes::directory::CodeFile;
 pub use device::DeviceChoice;
 pub use dtype::{Dtype, Float};
 pub use group::Tail;

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use parm::code_dir::{CodeDirError, CodeFile, Deployed, FILE_NAME, FORMAT, MadeBy, RunsOn, Scores};
-use parm::codes::CodeError;
+use parm::codes::directory::{CodeDirError, CodeFile, Deployed, FILE_NAME, FORMAT, MadeBy, RunsOn, Scores};
+use parm::codes::{CodeError, CodeName};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn file() -> CodeFile {
     CodeFile {
         format: FORMAT,
-        code: "sum".into(),
+        code: CodeName::Sum,
         k: 2,
         r: 2,
         weights: vec![vec![1.0, 1.0], vec![1.0, 0.1]],
@@ -154,7 +154,6 @@ fn lists_that_do_not_fit_k_and_r_are_counted() {
     for (at, value, expected) in [
         ("r", json!(1), "found 2 rows of weights, expected r = 1"),
         ("k", json!(3), "found 2 weights in a row, expected k = 3"),
-        ("k", json!(1_u64 << 40), "found 1099511627776 queries in a group, expected at most 4096"),
         ("weights", json!([[1.0, 1.0], [1.0]]), "found 1 weights in a row, expected k = 2"),
         ("parity", json!(["parity-0.safetensors"]), "found 1 parity models, expected r = 2"),
         ("code", json!("learned"), "found 0 encoders, expected 1 for the code 'learned'"),
@@ -163,6 +162,20 @@ fn lists_that_do_not_fit_k_and_r_are_counted() {
         let error = changed(at, value);
         assert!(matches!(error, CodeDirError::Count { .. }), "{error}");
         assert!(error.to_string().ends_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_group_that_is_too_large_is_refused_before_anything_is_made() {
+    for (at, expected) in
+        [("k", "k = 1099511627776 queries and r = 2"), ("r", "k = 2 queries and r = 1099511627776")]
+    {
+        let error = changed(at, json!(1_u64 << 40));
+        assert!(matches!(error, CodeDirError::Code { error: CodeError::Size { .. }, .. }), "{error}");
+        assert!(
+            error.to_string().contains(&format!("found {expected} parities, expected at most 16384")),
+            "{error}"
+        );
     }
 }
 
@@ -235,9 +248,12 @@ fn a_file_written_by_hand_says_only_what_a_person_knows() {
         (r#"{"format": 2, "code": "sum", "k": 0}"#, "found k = 0"),
         (
             r#"{"format": 2, "code": "sum", "k": 99999999999}"#,
-            "99999999999 queries in a group, expected at most 4096",
+            "k = 99999999999 queries and r = 1 parities, expected at most 16384",
         ),
-        (r#"{"format": 2, "code": "sum", "k": 2, "r": 99999999999}"#, "found 0 rows of weights"),
+        (
+            r#"{"format": 2, "code": "sum", "k": 2, "r": 99999999999}"#,
+            "r = 99999999999 parities, expected at most 16384",
+        ),
     ] {
         let error = load(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");

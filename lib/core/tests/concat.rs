@@ -51,14 +51,14 @@ fn images_are_tiled_as_pillow_shrinks_them() {
 #[test]
 fn matrices_of_slots_are_the_encoder() {
     for (k, height, width) in [(1, 5, 4), (2, 28, 28), (3, 9, 7), (4, 8, 11), (5, 12, 10)] {
-        let concat = Concat::<f64>::new(k, &[2, height, width]).unwrap();
+        let concat = Concat::new(k, &[2, height, width]).unwrap();
         let queries: Vec<f64> =
             (0..k * 2 * height * width).map(|i| ((i * 7919) % 101) as f64 / 10.0).collect();
         let mut expected = Vec::new();
         concat.encode_groups(&queries, &mut expected);
         let mut found = vec![0.0; expected.len()];
         for (slot, image) in queries.chunks_exact(2 * height * width).enumerate() {
-            let [down, across] = concat.matrices(slot);
+            let [down, across] = concat.matrices::<f64>(slot);
             for (i, out) in found.iter_mut().enumerate() {
                 let (channel, y, x) = (i / (height * width), i / width % height, i % width);
                 let pixel = |v: usize, u: usize| image[(channel * height + v) * width + u];

@@ -2,7 +2,7 @@
 
 use parm::codes::geometry::{Curve, Points, query_points};
 use parm::codes::{
-    Code, CodeError, Decoder, InterpolatingCode, LinearCode, Locate, Locator, Redundancy, apply,
+    CodeError, Decoder, InterpolatingCode, LinearCode, Locate, Locator, Matrices, Redundancy, apply,
 };
 use proptest::prelude::*;
 
@@ -264,12 +264,12 @@ fn wrong_answers_take_more_workers() {
 #[test]
 fn systematic_codes_keep_their_queries() {
     let code = LinearCode::sum(3, 2).unwrap();
-    assert_eq!(Code::k(&code), 3);
-    assert_eq!(Code::workers(&code), 5);
-    let rows: Vec<f64> = Code::encoding(&code).transpose().iter().copied().collect();
+    assert_eq!(Matrices::k(&code), 3);
+    assert_eq!(Matrices::workers(&code), 5);
+    let rows: Vec<f64> = Matrices::encoding(&code).transpose().iter().copied().collect();
     assert_eq!(rows, [1., 0., 0., 0., 1., 0., 0., 0., 1., 1., 1., 1., 1., 2., 3.]);
     let available = [true, false, true, true, false];
-    assert_eq!(Code::decoding(&code, &available), code.decoding(&available));
+    assert_eq!(Matrices::decoding(&code, &available), code.decoding(&available));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use parm::codes::Code;
+use parm::codes::Matrices;
 
 use crate::config::ConfigError;
 
@@ -24,7 +24,7 @@ pub enum Rule {
     Any(usize),
     /// What the code says; asked once for each pattern of losses. For a systematic code with
     /// weights of its own.
-    Matrix(Box<dyn Code + Send>),
+    Matrix(Box<dyn Matrices + Send>),
 }
 
 impl fmt::Debug for Rule {
@@ -59,7 +59,7 @@ impl CodeRule {
     ///
     /// # Errors
     /// k = 0, or more workers than [`MAX_WORKERS`].
-    pub fn matrix(code: Box<dyn Code + Send>) -> Result<Self, ConfigError> {
+    pub fn matrix(code: Box<dyn Matrices + Send>) -> Result<Self, ConfigError> {
         Self::new(code.k(), code.workers(), true, Rule::Matrix(code))
     }
 

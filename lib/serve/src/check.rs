@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use parm::codes::{Network, NetworkError};
-use parm_config::{Config, ConfigError, Files, Model, Redundancy, ServedCode, code_of, made_for};
+use parm::codes::{Code, Network, NetworkError};
+use parm_config::{Config, ConfigError, Files, Model, Redundancy, code_of, made_for};
 use parm_oip::{ModelMetadata, client};
 
-use crate::runtime::membership::{self, Embed};
+use crate::runtime::membership::{self, Embed, LoadError};
 use crate::runtime::{Spec, coders};
 
 /// Finds what cannot work: what [`Config::check`] does, and then headers, addresses and tensors.
@@ -42,7 +42,7 @@ fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
     if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
         && !model.inputs.is_empty()
         && !model.outputs.is_empty()
-        && code.files().next().is_none()
+        && code.networks().next().is_none()
         && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
     {
         let checked = coders(&spec, coded, code, &no_network);
@@ -86,7 +86,7 @@ pub fn check_files(config: &Config) -> Result<(), ConfigError> {
         }
         let at = format!("models[{index}].redundancy.code");
         made_for(model).map_err(|problem| ConfigError::value(&at, problem))?;
-        for path in code_of(model).ok().flatten().iter().flat_map(ServedCode::files) {
+        for path in code_of(model).ok().flatten().iter().flat_map(Code::networks) {
             File::open(path).map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
         }
     }
@@ -112,11 +112,12 @@ pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigEr
         let names = membership::role_names(model, code.as_ref());
         for (number, instances) in model.instances.iter().enumerate() {
             let Some(embedded) = &instances.embedded else { continue };
-            let make = || {
+            let make = || -> Result<(), LoadError> {
                 let roles = instances.check(model.placement, names.parity.len())?;
                 let files = model.files_of(roles, code.as_ref())?.into_iter();
                 let files = files.map(|(role, file)| (names.of_role(role).to_owned(), file)).collect();
-                embed.instance(embedded, &files, model, code.as_ref()).map(drop)
+                embed.instance(embedded, &files, model, code.as_ref())?;
+                Ok(())
             };
             make().map_err(|problem| ConfigError::value(&format!("{at}.instances[{number}]"), problem))?;
         }

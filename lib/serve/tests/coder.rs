@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parm::codes::directory::RunsOn;
 use parm::codes::{Network, NetworkError};
 use parm_config::{Config, Redundancy, code_of};
 use parm_oip::{Datatype, ModelMetadata, Tensor};
@@ -78,7 +79,7 @@ fn confidences_go_through_the_calibration_which_must_be_one() {
         (r#"{"format": 2, "points": [[0, 0]]}"#, "found format 2"),
     ] {
         std::fs::write(&file, text).unwrap();
-        let error = rebuilt(&named).err().unwrap();
+        let error = rebuilt(&named).err().unwrap().to_string();
         assert!(error.contains(expected) && error.contains("parm-calibration-"), "{error}");
     }
     std::fs::remove_file(&file).unwrap();
@@ -186,13 +187,13 @@ fn what_a_parity_model_answers_is_checked() {
     let with = |change: fn(&mut Tensor)| {
         let mut tensors = good.clone();
         change(&mut tensors[0]);
-        decoder.accept(&tensors, 1, 1).unwrap_err()
+        decoder.accept(&tensors, 1, 1).unwrap_err().to_string()
     };
     assert!(with(|tensor| tensor.shape = vec![2, 1]).contains("expected [1, 2]"));
     assert!(with(|tensor| tensor.datatype = Datatype::Int32).contains("expected a float type"));
     assert!(with(|tensor| tensor.data = Bytes::from_static(b"1234").into()).contains("in 4 bytes"));
-    assert!(decoder.accept(&[], 1, 1).unwrap_err().contains("found no output 'y'"));
-    assert!(decoder.accept(&good, 2, 1).unwrap_err().contains("expected [2, 2]"));
+    assert!(decoder.accept(&[], 1, 1).unwrap_err().to_string().contains("found no output 'y'"));
+    assert!(decoder.accept(&good, 2, 1).unwrap_err().to_string().contains("expected [2, 2]"));
 }
 
 /// A network that is a function of its rows, of two elements each.
@@ -217,11 +218,11 @@ fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
     let model = Config::parse(&text).unwrap().models.remove(0);
     let code = code_of(&model).unwrap().unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!((code.parities(), code.runs_on_deployed), (1, true));
+    assert_eq!((code.r(), code.runs_on()), (1, RunsOn::Deployed));
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
     let Err(error) = coders(&spec, coded, &code, &common::no_network) else { panic!("it has no networks") };
-    assert_eq!(error, "there is none");
+    assert_eq!(error.to_string(), "there is none");
     // The encoder is the first query and twice the second; the decoder gives what it sees of each slot.
     let load = |file: &Path, group: &[usize]| -> Result<Arc<dyn Network>, NetworkError> {
         if file.ends_with("e.pt") {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use common::http::{get, post};
 use common::server::Server;
 use common::{linear, respond};
-use parm::codes::{Network, NetworkError};
-use parm_config::{Embedded, Model, ServedCode};
+use parm::codes::{Code, Network, NetworkError};
+use parm_config::{Embedded, Model};
 use parm_oip::instance::{Answer, CallContext, Instance, InstanceView};
 use parm_oip::{InferRequest, InferResponse, ModelMetadata};
 use parm_serving::Embed;
@@ -60,8 +60,8 @@ impl Embed for Fragile {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
-        _: Option<&ServedCode>,
-    ) -> Result<Arc<dyn Instance>, String> {
+        _: Option<&Code>,
+    ) -> Result<Arc<dyn Instance>, NetworkError> {
         Ok(Arc::new(self.clone()))
     }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::http::{Reply, get, post};
 use common::server::Server;
 use common::{Call, Puppet, linear};
-use parm::codes::{Network, NetworkError};
-use parm_config::{Embedded, Model, ServedCode};
+use parm::codes::{Code, Network, NetworkError};
+use parm_config::{Embedded, Model};
 use parm_oip::instance::{CallError, Instance};
 use parm_serving::Embed;
 use tokio::sync::mpsc;
@@ -36,8 +36,8 @@ impl Embed for Puppets {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
-        _: Option<&ServedCode>,
-    ) -> Result<Arc<dyn Instance>, String> {
+        _: Option<&Code>,
+    ) -> Result<Arc<dyn Instance>, NetworkError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let (puppet, mut own, _) = Puppet::new();
         let all = self.calls.clone();

@@ -182,6 +182,7 @@ pub fn choose(verdicts: &[Verdict], target_ms: Option<f64>) -> Option<(usize, St
 
 #[cfg(test)]
 mod tests {
+    use parm::codes::{CodeName, CodeSpec};
     use parm_config::Config;
 
     use super::*;
@@ -193,7 +194,7 @@ mod tests {
     }
 
     fn code(k: usize, r: usize) -> KnownCode {
-        let choice = CodeChoice::Sum { k, r };
+        let choice = CodeChoice::Named(CodeSpec { r: Some(r), ..CodeSpec::new(CodeName::Sum, k) });
         KnownCode { name: format!("k={k}"), choice, k, r, available: 0.98, degraded: 0.9 }
     }
 

@@ -1,11 +1,11 @@
 //! A cluster: what stands at time 0.
 
-use parm_config::{Fallback, Model, Overhead, SyntheticMember, engine_config};
+use parm_config::{Fallback, Model, Overhead, PolicyError, SyntheticError, SyntheticMember, engine_config};
 use parm_engine::Engine;
 use parm_workload::faults::Shared;
 
 /// A model that cannot be simulated.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// Not all instances are synthetic.
     #[error("instances[{index}]: found instances that are real, expected synthetic ones")]
@@ -16,9 +16,15 @@ pub enum ClusterError {
     /// A model without instances.
     #[error("found no instances (of all lists the count is 0), expected at least one")]
     Empty,
-    /// What the configuration says cannot be.
-    #[error("{0}")]
-    Config(String),
+    /// A policy that cannot be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Synthetic instances that cannot be.
+    #[error(transparent)]
+    Synthetic(#[from] SyntheticError),
+    /// What the engine refuses.
+    #[error(transparent)]
+    Engine(#[from] parm_engine::ConfigError),
 }
 
 /// The engine and the instances of one trial.
@@ -44,9 +50,9 @@ impl Cluster {
         if model.synthetic_count() == 0 {
             return Err(ClusterError::Empty);
         }
-        let config = engine_config(model).map_err(ClusterError::Config)?;
-        let mut engine = Engine::new(config).map_err(|error| ClusterError::Config(error.to_string()))?;
-        let (members, faults) = model.synthetic(seed).map_err(ClusterError::Config)?;
+        let config = engine_config(model)?;
+        let mut engine = Engine::new(config)?;
+        let (members, faults) = model.synthetic(seed)?;
         for member in &members {
             engine.join(0, member.roles, member.capacity);
         }

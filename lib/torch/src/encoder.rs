@@ -1,13 +1,15 @@
 //! Making coded queries on a device.
 
 use std::ops::Range;
+use std::path::Path;
 
-use parm::LinearCode;
+use nalgebra::DMatrix;
 use parm::codes::concat::{Concat, ConcatError};
+use parm::codes::{Code, Encoding};
 use tch::{TchError, Tensor};
 
 use crate::device::Device;
-use crate::model::Model;
+use crate::model::{Model, ModelError};
 
 /// Makes coded queries of groups of k queries.
 #[derive(Debug)]
@@ -26,40 +28,51 @@ enum How {
     Model(Model),
 }
 
+/// Queries that a code cannot encode, or a learned encoder that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// Queries that cannot be tiled.
+    #[error(transparent)]
+    Concat(#[from] ConcatError),
+    /// A model that cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
 impl Encoder {
-    /// Weighted sums: row i holds the weights of coded query i, one for each of k slots.
-    #[must_use]
-    pub fn weights(k: usize, weights: Vec<Vec<f64>>) -> Self {
-        Self { k, how: How::Weights(weights) }
-    }
-
-    /// The weighted sums that are a code's parity queries.
-    #[must_use]
-    pub fn linear(code: &LinearCode) -> Self {
-        Self::weights(code.k(), (0..code.r()).map(|parity| code.weights(parity)).collect())
-    }
-
-    /// Images of tiles (the code `concat`) for queries of this shape.
+    /// What makes the coded queries of a code for queries of this shape. `load` loads a learned encoder.
     ///
     /// # Errors
-    /// Queries that are no images, or too small.
-    pub fn tiles(k: usize, shape: &[usize], device: Device) -> Result<Self, ConcatError> {
-        let concat = Concat::<f32>::new(k, shape)?;
-        let square = |values: &[f32]| {
-            let size = values.len().isqrt() as i64;
-            Tensor::from_slice(values).view([size, size]).to_device(device.0)
+    /// Queries that cannot be tiled, or a model that cannot be loaded.
+    pub fn new(
+        code: &Code,
+        shape: &[usize],
+        device: Device,
+        load: impl FnOnce(&Path) -> Result<Model, ModelError>,
+    ) -> Result<Self, EncoderError> {
+        let how = match code.encoding() {
+            Encoding::Weighted => return Ok(Self::weights(code.k(), code.parity_matrix())),
+            Encoding::Learned(file) => How::Model(load(file)?),
+            Encoding::Tiled => {
+                let concat = Concat::new(code.k(), shape)?;
+                let square = |values: &[f32]| {
+                    let size = values.len().isqrt() as i64;
+                    Tensor::from_slice(values).view([size, size]).to_device(device.0)
+                };
+                let slot = |slot| {
+                    let [down, across] = concat.matrices(slot);
+                    [square(&down), square(&across).transpose(0, 1).contiguous()]
+                };
+                How::Tiles((0..code.k()).map(slot).collect())
+            }
         };
-        let slot = |slot| {
-            let [down, across] = concat.matrices(slot);
-            [square(&down), square(&across).transpose(0, 1).contiguous()]
-        };
-        Ok(Self { k, how: How::Tiles((0..k).map(slot).collect()) })
+        Ok(Self { k: code.k(), how })
     }
 
-    /// A learned encoder, `[groups, k, …]` to `[groups, r, …]`.
-    #[must_use]
-    pub fn model(k: usize, model: Model) -> Self {
-        Self { k, how: How::Model(model) }
+    /// Weighted sums: the matrix `[coded queries, k]`.
+    pub(crate) fn weights(k: usize, matrix: DMatrix<f64>) -> Self {
+        let weights = matrix.row_iter().map(|row| row.iter().copied().collect());
+        Self { k, how: How::Weights(weights.collect()) }
     }
 
     /// Queries of a group.
@@ -128,7 +141,7 @@ mod tests {
             let values: Vec<f32> =
                 (0..groups * k * elements).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
             let size = [groups, k, elements].map(|axis| axis as i64);
-            let coded = Encoder::weights(k, vec![weights.to_vec()])
+            let coded = Encoder::weights(k, DMatrix::from_row_slice(1, k, weights))
                 .encode(0..1, &Tensor::from_slice(&values).view(size))
                 .unwrap();
             let found = Vec::<f32>::try_from(coded[0].to_kind(Kind::Float).flatten(0, -1)).unwrap();

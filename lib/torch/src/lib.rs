@@ -22,7 +22,7 @@ pub mod timings;
 pub mod train;
 
 pub use device::Device;
-pub use encoder::Encoder;
+pub use encoder::{Encoder, EncoderError};
 pub use model::{Choices, Model};
 pub use network::{Description, Family, Mode, Network};
 pub use session::{Pass, Session};

@@ -1,12 +1,18 @@
 //! Learned encoders and decoders.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use parm::codes::{Network, NetworkError};
 use parm::dtype::Float;
 use parm_torch::{Device, Model, Session};
+
+/// A network that cannot be loaded, for this reason.
+pub(super) fn failed(error: impl Display) -> NetworkError {
+    NetworkError(error.to_string())
+}
 
 /// A learned encoder or decoder.
 pub(super) struct Coder(Mutex<Session>);
@@ -15,8 +21,8 @@ impl Coder {
     /// Loads it for groups of this shape, and runs it once: its first run takes longer than all others, and
     /// shows whether it can run at all.
     pub(super) fn load(file: &Path, device: Device, group: &[usize]) -> Result<Self, NetworkError> {
-        let wrong = |error: &dyn Error| NetworkError(format!("{}: {error}", file.display()));
-        let model = Model::load(file, device).map_err(|error| NetworkError(error.to_string()))?;
+        let wrong = |error: &dyn Error| failed(format!("{}: {error}", file.display()));
+        let model = Model::load(file, device).map_err(failed)?;
         let mut session = Session::new(model, device, group).map_err(|error| wrong(&error))?;
         session.output().map_err(|error| wrong(&error))?;
         Ok(Self(Mutex::new(session)))
@@ -27,8 +33,7 @@ impl Network for Coder {
     fn run(&self, groups: usize, values: &[f32]) -> Result<Vec<f32>, NetworkError> {
         let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = Vec::new();
-        let layout =
-            session.run(groups, values, &mut bytes).map_err(|error| NetworkError(error.to_string()))?;
+        let layout = session.run(groups, values, &mut bytes).map_err(failed)?;
         let mut outputs = vec![0.0; groups * layout.elements()];
         f32::decode(layout.dtype, &bytes, &mut outputs);
         Ok(outputs)

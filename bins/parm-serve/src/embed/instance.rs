@@ -6,6 +6,7 @@ use std::thread;
 
 use bytes::Bytes;
 use parm::Dtype;
+use parm::codes::NetworkError;
 use parm::dtype::Float;
 use parm_oip::instance::{Answer, CallContext, CallError, Instance};
 use parm_oip::{
@@ -14,6 +15,8 @@ use parm_oip::{
 };
 use parm_torch::{Device, Encoder, Session};
 use tokio::sync::oneshot;
+
+use super::coder::failed;
 
 /// A model that is loaded, and what goes in and out.
 pub(super) struct Loaded {
@@ -56,7 +59,7 @@ impl EmbeddedInstance {
     ///
     /// # Errors
     /// No thread, or no stream on a GPU.
-    pub(super) fn start(mut models: Models, names: [String; 2]) -> Result<Self, String> {
+    pub(super) fn start(mut models: Models, names: [String; 2]) -> Result<Self, NetworkError> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let describe = |(name, loaded): (&String, &Loaded)| {
             let Loaded { shape, outputs, dtype, .. } = loaded;
@@ -75,9 +78,8 @@ impl EmbeddedInstance {
                 }
             }
         };
-        thread::Builder::new().name("embedded".into()).spawn(work).map_err(|error| error.to_string())?;
-        let stream = has_stream.recv().map_err(|error| error.to_string())?;
-        stream.map_err(|error| error.to_string())?;
+        thread::Builder::new().name("embedded".into()).spawn(work).map_err(failed)?;
+        has_stream.recv().map_err(failed)?.map_err(failed)?;
         Ok(Self { jobs, described, encodes, names })
     }
 }

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use coder::Coder;
+use coder::{Coder, failed};
 use instance::{EmbeddedInstance, Loaded, Models};
 use parm::DeviceChoice;
-use parm::codes::{Network, NetworkError};
-use parm_config::{Embedded, Model as ModelConfig, ServedCode};
+use parm::codes::{Code, Network, NetworkError};
+use parm_config::{Embedded, Model as ModelConfig};
 use parm_oip::instance::Instance;
 use parm_serving::Embed;
 use parm_torch::device::{Device, Settings};
@@ -29,10 +29,10 @@ impl Libtorch {
         Self { threads }
     }
 
-    fn device(&self, name: &str) -> Result<Device, String> {
-        let choice: DeviceChoice = name.parse().map_err(|error| format!("device {name}: {error}"))?;
+    fn device(&self, name: &str) -> Result<Device, NetworkError> {
+        let choice: DeviceChoice = name.parse().map_err(|error| failed(format!("device {name}: {error}")))?;
         let settings = Settings { device: choice, threads: self.threads, tf32: false };
-        let chosen = device::prepare(settings).map_err(|error| error.to_string())?;
+        let chosen = device::prepare(settings).map_err(failed)?;
         if let Some(note) = chosen.note {
             tracing::warn!(note, "the device");
         }
@@ -46,41 +46,43 @@ impl Embed for Libtorch {
         embedded: &Embedded,
         files: &BTreeMap<String, PathBuf>,
         model: &ModelConfig,
-        code: Option<&ServedCode>,
-    ) -> Result<Arc<dyn Instance>, String> {
+        code: Option<&Code>,
+    ) -> Result<Arc<dyn Instance>, NetworkError> {
         let device = self.device(&embedded.device)?;
         let (input, output) = (model.inputs.first(), model.outputs.first());
         if model.inputs.len() > 1 || model.outputs.len() > 1 {
-            return Err("embedded models have one input and one output".to_owned());
+            return Err(failed("embedded models have one input and one output"));
         }
         let configured: Option<Vec<usize>> = input
             .map(|spec| spec.shape.iter().map(|&axis| usize::try_from(axis)).collect::<Result<_, _>>())
             .transpose()
-            .map_err(|_| "embedded models need fixed shapes".to_owned())?;
-        parm_config::made_for(model)?;
+            .map_err(|_| failed("embedded models need fixed shapes"))?;
+        parm_config::made_for(model).map_err(failed)?;
         let code = code.filter(|_| embedded.encode.unwrap_or_else(|| device.is_gpu()));
         let mut models = HashMap::new();
         let mut encoder = None;
         for (name, file) in files {
-            let loaded = Model::load(file, device).map_err(|error| error.to_string())?;
+            let loaded = Model::load(file, device).map_err(failed)?;
             if let Some(warning) = loaded.warning() {
                 tracing::warn!(file = %file.display(), "{warning}; parm-train export has that option");
             }
             let shape = configured.clone().or(loaded.query_shape().map(<[usize]>::to_vec));
             let shape = shape.ok_or_else(|| {
-                format!(
+                failed(format!(
                     "{} does not say the shape of a query, expected inputs in the configuration",
                     file.display()
-                )
+                ))
             })?;
             // All of a model's models take the same queries.
             if let (Some(code), None) = (code, &encoder) {
-                encoder = Some(encoder_of(code, &shape, device)?);
+                let load = |file: &Path| Model::load(file, device);
+                let made = Encoder::new(code, &shape, device, load);
+                encoder = Some(made.map_err(failed)?);
             }
-            let mut session = Session::new(loaded, device, &shape)
-                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let wrong = |error: &dyn std::error::Error| failed(format!("{}: {error}", file.display()));
+            let mut session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
             // Also its first run, which takes longer than all others.
-            let layout = session.output().map_err(|error| format!("{}: {error}", file.display()))?.clone();
+            let layout = session.output().map_err(|error| wrong(&error))?.clone();
             models.insert(
                 name.clone(),
                 Loaded { session, shape, outputs: layout.shape.clone(), dtype: layout.dtype },
@@ -101,26 +103,8 @@ impl Embed for Libtorch {
         group: &[usize],
     ) -> Result<Arc<dyn Network>, NetworkError> {
         let embedded = model.instances.iter().find_map(|instances| instances.embedded.as_ref());
-        let device =
-            self.device(embedded.map_or("cpu", |embedded| &embedded.device)).map_err(NetworkError)?;
+        let device = self.device(embedded.map_or("cpu", |embedded| &embedded.device))?;
         Ok(Arc::new(Coder::load(file, device, group)?))
-    }
-}
-
-/// What makes the coded queries of a code on a device.
-fn encoder_of(code: &ServedCode, shape: &[usize], device: Device) -> Result<Encoder, String> {
-    match &code.encoder {
-        parm_config::Encoder::Matrix(matrix) => {
-            let weights = matrix.row_iter().map(|row| row.iter().copied().collect());
-            Ok(Encoder::weights(code.k, weights.collect()))
-        }
-        parm_config::Encoder::Concat => {
-            Encoder::tiles(code.k, shape, device).map_err(|error| error.to_string())
-        }
-        parm_config::Encoder::Network { file, .. } => {
-            let model = Model::load(file, device).map_err(|error| error.to_string())?;
-            Ok(Encoder::model(code.k, model))
-        }
     }
 }
 

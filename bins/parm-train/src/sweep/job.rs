@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use parm::LinearCode;
-use parm::code_dir::{CodeDirError, CodeFile};
+use parm::codes::directory::{CodeDirError, CodeFile};
 use parm_cli::options::{Common, ModelOptions, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
@@ -210,6 +210,7 @@ impl<'a> Job<'a> {
         let weightless = matches!(encoder.meaning, EncoderKind::Sum | EncoderKind::Concat)
             && decoder.meaning == DecoderKind::Linear;
         let plan = Plan {
+            name: encoder.meaning.code(),
             code: LinearCode::sum(k as usize, 1)?,
             encoder: encoder.meaning,
             runs_on: if parity { RunsOn::Parity } else { RunsOn::Deployed },

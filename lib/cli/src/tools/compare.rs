@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use parm::codes::{CodeName, LAMBDA_D, LAMBDA_E};
 
 use crate::input::Input;
-use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions};
+use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions, code_name};
 
 /// Compare codes on your own model and data
 ///
@@ -39,9 +39,10 @@ pub struct Compare {
         value_name = "NAME,…",
         value_delimiter = ',',
         default_value = "berrut,floater-hormann,spline",
+        value_parser = code_name(CodeName::ALL.into_iter().filter(|name| name.interpolates())),
         help_heading = "Codes"
     )]
-    pub codes: Vec<Interpolation>,
+    pub codes: Vec<CodeName>,
 
     /// The directory of a trained code to compare as well; may be repeated
     ///
@@ -124,25 +125,4 @@ super::tool!(Compare, "parm-compare");
 fn probability(text: &str) -> Result<f64, String> {
     let expected = "expected a number from 0 to 1";
     text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| expected.into())
-}
-
-/// A code that runs on the deployed model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Interpolation {
-    /// Berrut's rational interpolant
-    Berrut,
-    /// The rational interpolant of Floater and Hormann
-    FloaterHormann,
-    /// Smoothing splines
-    Spline,
-}
-
-impl From<Interpolation> for CodeName {
-    fn from(interpolation: Interpolation) -> Self {
-        match interpolation {
-            Interpolation::Berrut => Self::Berrut,
-            Interpolation::FloaterHormann => Self::FloaterHormann,
-            Interpolation::Spline => Self::Spline,
-        }
-    }
 }

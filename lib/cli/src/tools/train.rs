@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use parm::Activation;
+use parm::codes::CodeName;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, Compute, ModelOptions, ReadOptions, TimingsOption};
+use crate::options::{CodeOptions, Common, Compute, ModelOptions, ReadOptions, TimingsOption, code_name};
 use crate::output::Target;
 
 pub use sweep::Sweep;
@@ -271,7 +272,7 @@ pub struct Coders {
     pub teaching: Teaching,
 
     /// Queries of a coding group
-    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Code")]
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Code")]
     pub k: u32,
 
     /// Parity queries of a coding group
@@ -279,7 +280,7 @@ pub struct Coders {
         short,
         value_name = "R",
         default_value = "1",
-        value_parser = clap::value_parser!(u32).range(1..=4096),
+        value_parser = clap::value_parser!(u32).range(1..),
         help_heading = "Code"
     )]
     pub r: u32,
@@ -331,15 +332,15 @@ pub struct Coders {
 #[derive(Args, Clone, Debug)]
 pub struct Adopt {
     /// The code; with 'learned' the encoder is the model of --encoder
-    #[arg(long, value_name = "NAME", help_heading = "Code")]
-    pub code: Adopted,
+    #[arg(long, value_name = "NAME", value_parser = code_name(CodeName::trained()), help_heading = "Code")]
+    pub code: CodeName,
 
     /// Queries of a coding group
-    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Code")]
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Code")]
     pub k: u32,
 
     /// Parity queries of a coding group [default: as many as there are --parity models, or 1]
-    #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Code")]
+    #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Code")]
     pub r: Option<u32>,
 
     /// A file of weights [r, k] in place of the default, (i+1)^j for parity j and slot i
@@ -377,17 +378,6 @@ pub struct Adopt {
     pub force: bool,
 }
 
-/// The code of models that were trained elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Adopted {
-    /// Weighted sums
-    Sum,
-    /// One image tiled from the k shrunk images
-    Concat,
-    /// A learned encoder
-    Learned,
-}
-
 /// What makes parity queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EncoderKind {
@@ -399,6 +389,18 @@ pub enum EncoderKind {
     Mlp,
     /// Seven dilated convolutions, whose channels are the slots
     Conv,
+}
+
+impl EncoderKind {
+    /// The code whose encoder it is.
+    #[must_use]
+    pub fn code(self) -> CodeName {
+        match self {
+            Self::Sum => CodeName::Sum,
+            Self::Concat => CodeName::Concat,
+            Self::Mlp | Self::Conv => CodeName::Learned,
+        }
+    }
 }
 
 /// What rebuilds predictions.

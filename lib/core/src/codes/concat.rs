@@ -50,24 +50,46 @@ pub enum ConcatError {
 
 /// The encoder of the code `concat` for groups of k images of one shape.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Concat<T> {
+pub struct Concat {
     k: usize,
     channels: usize,
     height: usize,
     width: usize,
     /// The filters of each row of the grid, along the height.
-    down: Vec<Cell<T>>,
+    down: Vec<Cell>,
     /// The filters of each column of the grid, along the width.
-    across: Vec<Cell<T>>,
+    across: Vec<Cell>,
 }
 
 /// A row or column of the grid: where it lies in the tiled image, and how it is filled.
 #[derive(Clone, Debug, PartialEq)]
-struct Cell<T> {
+struct Cell {
     /// The first pixel.
     start: usize,
-    /// What makes each of its pixels.
-    taps: Vec<Taps<T>>,
+    /// For each of its pixels the first input pixel, and where its weights stand.
+    taps: Vec<(usize, Range<usize>)>,
+    /// The weights of all its pixels.
+    double: Vec<f64>,
+    /// The same.
+    single: Vec<f32>,
+}
+
+impl Cell {
+    /// A cell that begins at a pixel.
+    fn new(start: usize, filters: Vec<Taps<f64>>) -> Self {
+        let (mut taps, mut double) = (Vec::with_capacity(filters.len()), Vec::new());
+        for Taps { first, weights } in filters {
+            taps.push((first, double.len()..double.len() + weights.len()));
+            double.extend(weights);
+        }
+        Self { start, taps, single: double.iter().map(|&weight| weight as f32).collect(), double }
+    }
+
+    /// For each of its pixels the first input pixel, and the weights from there on.
+    fn taps<T: Float>(&self) -> impl Iterator<Item = (usize, &[T])> {
+        let weights = T::pick(&self.single, &self.double);
+        self.taps.iter().map(|(first, at)| (*first, &weights[at.clone()]))
+    }
 }
 
 /// One output pixel along one axis: a weighted sum of consecutive input pixels.
@@ -79,7 +101,7 @@ pub struct Taps<T> {
     pub weights: Vec<T>,
 }
 
-impl<T: Float> Concat<T> {
+impl Concat {
     /// The encoder for groups of k queries of this shape: `[channels, height, width]`, or with any
     /// other number of axes before the last two.
     ///
@@ -116,13 +138,13 @@ impl<T: Float> Concat<T> {
     /// # Panics
     /// If there is no such slot.
     #[must_use]
-    pub fn matrices(&self, slot: usize) -> [Vec<T>; 2] {
+    pub fn matrices<T: Float>(&self, slot: usize) -> [Vec<T>; 2] {
         assert!(slot < self.k, "slot {slot} of {}", self.k);
-        let dense = |size: usize, cell: &Cell<T>| {
+        let dense = |size: usize, cell: &Cell| {
             let mut matrix = vec![T::zeroed(); size * size];
-            for (pixel, taps) in cell.taps.iter().enumerate() {
+            for (pixel, (first, weights)) in cell.taps::<T>().enumerate() {
                 let row = &mut matrix[(cell.start + pixel) * size..][..size];
-                row[taps.first..][..taps.weights.len()].copy_from_slice(&taps.weights);
+                row[first..][..weights.len()].copy_from_slice(weights);
             }
             matrix
         };
@@ -132,7 +154,7 @@ impl<T: Float> Concat<T> {
 
     /// Encodes one group: `rows` are its k queries, and all of `out` becomes their parity query.
     /// `scratch` is room to work in, to be kept from group to group.
-    pub fn encode(&self, rows: &[&[T]], scratch: &mut Vec<T>, out: &mut [T]) {
+    pub fn encode<T: Float>(&self, rows: &[&[T]], scratch: &mut Vec<T>, out: &mut [T]) {
         debug_assert_eq!(rows.len(), self.k);
         debug_assert!(rows.iter().all(|row| row.len() == out.len()) && out.len() == self.elements());
         if self.k < self.down.len() * self.across.len() {
@@ -149,7 +171,7 @@ impl<T: Float> Concat<T> {
 
     /// Encodes whole groups: `queries` is `[groups, k, elements]`, and `out` becomes
     /// `[groups, elements]`.
-    pub fn encode_groups(&self, queries: &[T], out: &mut Vec<T>) {
+    pub fn encode_groups<T: Float>(&self, queries: &[T], out: &mut Vec<T>) {
         let elements = self.elements();
         let groups = queries.chunks_exact(self.k * elements);
         out.resize(groups.len() * elements, T::zeroed());
@@ -163,22 +185,22 @@ impl<T: Float> Concat<T> {
 
     /// Shrinks one channel into its cell: along the height first, where whole lines are added, then
     /// the few lines that are left along the width.
-    fn shrink(&self, image: &[T], down: &Cell<T>, across: &Cell<T>, scratch: &mut Vec<T>, out: &mut [T]) {
+    fn shrink<T: Float>(&self, image: &[T], down: &Cell, across: &Cell, scratch: &mut Vec<T>, out: &mut [T]) {
         scratch.resize(self.width, T::zeroed());
         let lines = out.chunks_exact_mut(self.width).skip(down.start);
-        for (taps, line) in down.taps.iter().zip(lines) {
-            let source = image[taps.first * self.width..].chunks_exact(self.width);
-            let source: &[T] = match taps.weights.len() {
-                1 => &image[taps.first * self.width..][..self.width],
+        for ((first, weights), line) in down.taps::<T>().zip(lines) {
+            let source = image[first * self.width..].chunks_exact(self.width);
+            let source: &[T] = match weights.len() {
+                1 => &image[first * self.width..][..self.width],
                 count => {
                     let source: Vec<&[T]> = source.take(count).collect();
-                    combine(&taps.weights, &source, scratch);
+                    combine(weights, &source, scratch);
                     scratch
                 }
             };
-            for (taps, pixel) in across.taps.iter().zip(&mut line[across.start..]) {
-                let source = &source[taps.first..][..taps.weights.len()];
-                *pixel = taps.weights.iter().zip(source).fold(T::zeroed(), |sum, (&w, &x)| sum + w * x);
+            for ((first, weights), pixel) in across.taps::<T>().zip(&mut line[across.start..]) {
+                let source = &source[first..][..weights.len()];
+                *pixel = weights.iter().zip(source).fold(T::zeroed(), |sum, (&w, &x)| sum + w * x);
             }
         }
     }
@@ -193,10 +215,10 @@ pub fn grid(k: usize) -> Option<(usize, usize)> {
 }
 
 /// Cuts an axis of `size` pixels into n cells, each of which holds a whole image.
-fn cells<T: Float>(size: usize, n: usize) -> Vec<Cell<T>> {
+fn cells(size: usize, n: usize) -> Vec<Cell> {
     let start = |cell: usize| cell * size / n;
     let whole = |size, to| bilinear(size, to, 0..to);
-    (0..n).map(|cell| Cell { start: start(cell), taps: whole(size, start(cell + 1) - start(cell)) }).collect()
+    (0..n).map(|cell| Cell::new(start(cell), whole(size, start(cell + 1) - start(cell)))).collect()
 }
 
 /// The anti-aliased bilinear filter from `size` pixels to `to`, for these output pixels of them, as
@@ -364,7 +386,7 @@ mod tests {
     #[test]
     fn groups_are_encoded_one_by_one() {
         let images = images(6, [2, 5, 7], 1);
-        let concat = Concat::<f64>::new(3, &[2, 5, 7]).unwrap();
+        let concat = Concat::new(3, &[2, 5, 7]).unwrap();
         let mut out = Vec::new();
         concat.encode_groups(&images.concat(), &mut out);
         let expected = [encode(&[2, 5, 7], &images[..3]), encode(&[2, 5, 7], &images[3..])].concat();
@@ -387,7 +409,7 @@ mod tests {
 
     #[test]
     fn queries_that_are_no_images_are_refused() {
-        let error = |k, shape: &[usize]| Concat::<f32>::new(k, shape).unwrap_err();
+        let error = |k, shape: &[usize]| Concat::new(k, shape).unwrap_err();
         assert_eq!(error(0, &[4, 4]), ConcatError::NoQueries);
         assert_eq!(error(2, &[10]), ConcatError::NotImages(vec![10]));
         assert!(error(2, &[10]).to_string().contains("found queries of shape [10], expected images"));

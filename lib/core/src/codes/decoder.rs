@@ -1,147 +1,160 @@
-//! What all codes have in common, and the decodings that are kept.
+//! Decoding: answers and what is missing of them to predictions and how far to trust them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nalgebra::DMatrix;
+use super::confidence::confidence;
+use super::learned::{self, Network, NetworkError};
+use super::matrices::{Decoding, Matrices, Reconstruction};
+use super::spec::CodeKind;
+use crate::dtype::Float;
 
 /// Loss patterns whose decoding matrices are kept. More than real losses show; a bound all the
 /// same, since 60 workers would allow 2^60.
 const MAX_CACHED: usize = 4096;
 
-/// A linear code: a matrix on the queries of a group, and a matrix on the answers for each pattern
-/// of losses.
-///
-/// Answers have explicit indices, those of the workers; the order in which they arrive is nobody's
-/// business.
-pub trait Code {
-    /// Queries of a group.
-    fn k(&self) -> usize;
-
-    /// Workers of a group, n: each answers one coded query.
-    fn workers(&self) -> usize;
-
-    /// The encoding matrix E, `[n, k]`: coded query i is Σ E_ij·X_j.
-    fn encoding(&self) -> DMatrix<f64>;
-
-    /// What can be done about one pattern of losses. `available` has an entry for each worker.
-    ///
-    /// # Panics
-    /// If `available` has another length.
-    fn decoding(&self, available: &[bool]) -> Decoding;
-}
-
-impl<C: Code + ?Sized> Code for &C {
-    fn k(&self) -> usize {
-        (**self).k()
-    }
-
-    fn workers(&self) -> usize {
-        (**self).workers()
-    }
-
-    fn encoding(&self) -> DMatrix<f64> {
-        (**self).encoding()
-    }
-
-    fn decoding(&self, available: &[bool]) -> Decoding {
-        (**self).decoding(available)
-    }
-}
-
-impl<C: Code + ?Sized> Code for Box<C> {
-    fn k(&self) -> usize {
-        (**self).k()
-    }
-
-    fn workers(&self) -> usize {
-        (**self).workers()
-    }
-
-    fn encoding(&self) -> DMatrix<f64> {
-        (**self).encoding()
-    }
-
-    fn decoding(&self, available: &[bool]) -> Decoding {
-        (**self).decoding(available)
-    }
-}
-
-/// How one prediction is rebuilt: Σ coefficients\[a\]·answer(a).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reconstruction {
-    /// The slot that is rebuilt.
-    pub slot: usize,
-    /// The answers that take part, by worker, with their coefficients. The workers of a systematic
-    /// code are the predictions by slot, 0..k, and then the parity outputs.
-    pub terms: Vec<(usize, f64)>,
-}
-
-impl Reconstruction {
-    /// The Euclidean norm of the coefficients: by how much independent errors of the answers grow.
-    #[must_use]
-    pub fn amplification(&self) -> f64 {
-        self.terms.iter().map(|(_, c)| c * c).sum::<f64>().sqrt()
-    }
-
-    /// True if nothing is computed: one answer is the prediction itself.
-    #[must_use]
-    pub fn is_answer(&self) -> bool {
-        matches!(self.terms[..], [(_, c)] if (c - 1.0).abs() < 1e-12)
-    }
-}
-
-/// What can be done about one pattern of losses.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoding {
-    /// The predictions that can be rebuilt, by slot: of a systematic code the lost ones, of an
-    /// interpolating code all.
-    pub rebuilt: Vec<Reconstruction>,
-    /// The slots of predictions that did not arrive and that nothing determines.
-    pub unsolved: Vec<usize>,
-    /// How errors grow: of a system that is solved its condition number, of an interpolant its
-    /// Lebesgue constant at the queries' points, ‖D_F‖∞. 1 where nothing is rebuilt.
-    pub condition: f64,
-}
-
-impl Decoding {
-    /// A decoding that rebuilds nothing.
-    #[must_use]
-    pub(super) fn nothing(unsolved: Vec<usize>) -> Self {
-        Self { rebuilt: Vec::new(), unsolved, condition: 1.0 }
-    }
-}
-
-/// A code with the decodings of the loss patterns it has met.
-#[derive(Debug)]
-pub struct Decoder<C> {
-    code: C,
+/// Rebuilds predictions. D_F is made once for each pattern of losses.
+pub struct Decoder {
+    kind: CodeKind,
+    /// Answers that are a prediction as it stands come from the deployed model.
+    on_deployed: bool,
+    network: Option<Arc<dyn Network>>,
     cache: HashMap<Vec<bool>, Arc<Decoding>>,
 }
 
-impl<C: Code> Decoder<C> {
-    /// A decoder of the given code.
+/// A prediction that was rebuilt, and the confidence in it, from 0 to 1.
+pub type Rebuilt<'a, T> = (&'a [T], f32);
+
+impl Decoder {
+    /// A decoder of these matrices, all of whose answers come from the deployed model.
     #[must_use]
-    pub fn new(code: C) -> Self {
-        Self { code, cache: HashMap::new() }
+    pub fn new(kind: impl Into<CodeKind>) -> Self {
+        Self { kind: kind.into(), on_deployed: true, network: None, cache: HashMap::new() }
     }
 
-    /// The code that is decoded.
-    #[must_use]
-    pub fn code(&self) -> &C {
-        &self.code
+    /// The same, but parities are answered by parity models.
+    pub(super) fn with_parity_models(self) -> Self {
+        Self { on_deployed: false, ..self }
     }
 
-    /// The decoding of one pattern of losses, solved once: see [`Code::decoding`].
+    /// The same, but a network rebuilds.
+    #[must_use]
+    pub fn with_network(self, network: Arc<dyn Network>) -> Self {
+        Self { network: Some(network), ..self }
+    }
+
+    /// The matrices.
+    #[must_use]
+    pub fn kind(&self) -> &CodeKind {
+        &self.kind
+    }
+
+    /// The decoding of one pattern of losses, solved once: see [`Matrices::decoding`]. Of a systematic code
+    /// the last group of a stream may be short: `available` then has an entry for each of its queries, and
+    /// for each parity, and the queries that filled it up were repeats of its last.
+    ///
+    /// # Panics
+    /// If `available` has more entries than the code has workers, or none for queries.
     pub fn decoding(&mut self, available: &[bool]) -> Arc<Decoding> {
+        let lacking = self.kind.workers() - available.len();
+        if let (CodeKind::Systematic(code), 1..) = (&self.kind, lacking) {
+            // Only the last group is short: its decoding is not worth keeping.
+            return code.padded(code.k() - lacking).decoding(available).into();
+        }
         if let Some(known) = self.cache.get(available) {
             return Arc::clone(known);
         }
         if self.cache.len() >= MAX_CACHED {
             self.cache.clear();
         }
-        let decoding = Arc::new(self.code.decoding(available));
+        let decoding = Arc::new(self.kind.decoding(available));
         self.cache.insert(available.to_vec(), Arc::clone(&decoding));
         decoding
+    }
+
+    /// How far to trust what was rebuilt so, of two logits or more: see [`confidence`]. The deployed model's
+    /// own answer to a query is as good as one that was never coded.
+    #[must_use]
+    pub fn confidence<T: Float>(&self, reconstruction: &Reconstruction, logits: &[T]) -> f32 {
+        if self.on_deployed && reconstruction.is_answer() {
+            1.0
+        } else {
+            confidence(logits, reconstruction.amplification())
+        }
+    }
+
+    /// Rebuilds the missing predictions of groups. `groups` says for each which of its workers' answers are
+    /// available, and `answer` gives those of group g and worker w, rows of `elements` values. Passes on, by
+    /// group and slot, each prediction that was rebuilt, and `None` for one that nothing determines. A
+    /// network rebuilds all groups in one run. Returns the worst condition of what was solved.
+    ///
+    /// # Errors
+    /// The network's.
+    ///
+    /// # Panics
+    /// As [`decoding`](Self::decoding).
+    pub fn decode<'a, T: Float>(
+        &mut self,
+        elements: usize,
+        groups: &[impl AsRef<[bool]>],
+        answer: impl Fn(usize, usize) -> &'a [T],
+        mut take: impl FnMut(usize, usize, Option<Rebuilt<'_, T>>),
+    ) -> Result<f64, NetworkError> {
+        if let Some(network) = self.network.clone() {
+            return self.decode_learned(&*network, elements, groups, answer, take).map(|()| 1.0);
+        }
+        let (mut row, mut worst) = (vec![T::zeroed(); elements], 1.0_f64);
+        for (group, available) in groups.iter().enumerate() {
+            let decoding = self.decoding(available.as_ref());
+            for reconstruction in &decoding.rebuilt {
+                reconstruction.combine(|worker| answer(group, worker), &mut row);
+                take(group, reconstruction.slot, Some((&row, self.confidence(reconstruction, &row))));
+            }
+            for &slot in &decoding.unsolved {
+                take(group, slot, None);
+            }
+            if !decoding.rebuilt.is_empty() {
+                worst = worst.max(decoding.condition);
+            }
+        }
+        Ok(worst)
+    }
+
+    fn decode_learned<'a, T: Float>(
+        &self,
+        network: &dyn Network,
+        elements: usize,
+        groups: &[impl AsRef<[bool]>],
+        answer: impl Fn(usize, usize) -> &'a [T],
+        mut take: impl FnMut(usize, usize, Option<Rebuilt<'_, T>>),
+    ) -> Result<(), NetworkError> {
+        let k = self.kind.k();
+        let parities = self.kind.workers() - k;
+        let mut rows = Vec::new();
+        let gather = |(group, available): (usize, &_)| {
+            let available: &[bool] = AsRef::as_ref(available);
+            learned::gather(k, parities, available, elements, |worker| answer(group, worker), &mut rows)
+        };
+        let asked: Vec<bool> = groups.iter().enumerate().map(gather).collect();
+        let count = asked.iter().filter(|asked| **asked).count();
+        let rows: Vec<f32> = rows.iter().map(|value| value.to_f64() as f32).collect();
+        let outputs = if count > 0 { network.run(count, &rows)? } else { Vec::new() };
+        if outputs.len() != count * k * elements {
+            let (found, expected) = (outputs.len(), count * k * elements);
+            return Err(NetworkError(format!(
+                "found {found} values from the learned decoder, expected {expected}"
+            )));
+        }
+        let outputs: Vec<T> = outputs.into_iter().map(|value| T::from_f64(value.into())).collect();
+        let mut outputs = outputs.chunks_exact(k * elements);
+        for (group, (available, asked)) in groups.iter().zip(asked).enumerate() {
+            let available = available.as_ref();
+            let output = if asked { outputs.next() } else { None };
+            for slot in (0..available.len() - parities).filter(|&slot| !available[slot]) {
+                let row = output.map(|output| &output[slot * elements..][..elements]);
+                take(group, slot, row.map(|row| (row, learned::confidence(row))));
+            }
+        }
+        Ok(())
     }
 }

@@ -7,12 +7,9 @@
 
 use nalgebra::DMatrix;
 
-use super::decoder::{Code, Decoding, Reconstruction};
+use super::error::{CodeError, MAX_WORKERS};
 use super::geometry::{Curve, Points, query_points};
-use super::linear::CodeError;
-
-/// The most workers of a group; a guard, far above any real code.
-pub const MAX_WORKERS: usize = 16_384;
+use super::matrices::{Decoding, Matrices, Reconstruction};
 
 /// What a group of workers must bear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,7 +145,7 @@ impl InterpolatingCode {
     }
 }
 
-impl Code for InterpolatingCode {
+impl Matrices for InterpolatingCode {
     fn k(&self) -> usize {
         self.queries.len()
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 
-use super::decoder::Code;
 use super::geometry::spline_coefficients;
 use super::interpolating::InterpolatingCode;
+use super::matrices::Matrices;
 use crate::dtype::Float;
 
 /// Loss patterns whose residual matrices are kept.

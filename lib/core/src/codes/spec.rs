@@ -6,12 +6,17 @@ use std::str::FromStr;
 
 use nalgebra::DMatrix;
 
-use super::geometry::Points;
-use super::interpolating::{InterpolatingCode, MAX_WORKERS, Redundancy};
-use super::linear::{CodeError, LinearCode};
+use serde::{Deserialize, Serialize};
 
-/// The name of a code that needs no training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+use super::error::{CodeError, MAX_WORKERS};
+use super::geometry::Points;
+use super::interpolating::{InterpolatingCode, Redundancy};
+use super::linear::LinearCode;
+use super::matrices::{Decoding, Matrices};
+
+/// The name of a code. This file is the only one that tells codes apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CodeName {
     /// P_j = Σ_i w_ji·X_i, answered by parity models.
     Sum,
@@ -27,10 +32,31 @@ pub enum CodeName {
     FloaterHormann,
     /// Cubic smoothing splines; coded queries run on the deployed model.
     Spline,
+    /// A learned encoder, which only the directory of a trained code has.
+    Learned,
+}
+
+/// A parameter that some codes have, and others do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// Parities of a group.
+    R,
+    /// Weights of its own.
+    Weights,
+    /// Answers that may be missing.
+    Stragglers,
+    /// Answers that may be wrong.
+    Byzantine,
+    /// The points of the workers.
+    Points,
+    /// The blending degree.
+    Degree,
+    /// The smoothness of the curve through the queries, or through the answers.
+    Lambda,
 }
 
 impl CodeName {
-    /// All names, for messages and tests.
+    /// The codes that need no training, by which they are named in options and files.
     pub const ALL: [Self; 7] = [
         Self::Sum,
         Self::Concat,
@@ -52,6 +78,7 @@ impl CodeName {
             Self::Berrut => "berrut",
             Self::FloaterHormann => "floater-hormann",
             Self::Spline => "spline",
+            Self::Learned => "learned",
         }
     }
 
@@ -59,6 +86,45 @@ impl CodeName {
     #[must_use]
     pub fn interpolates(self) -> bool {
         matches!(self, Self::Berrut | Self::FloaterHormann | Self::Spline)
+    }
+
+    /// True of the two trivial schemes that a code has to beat.
+    #[must_use]
+    pub fn is_baseline(self) -> bool {
+        matches!(self, Self::Replicate | Self::None)
+    }
+
+    /// The parities of a group, where the code has a fixed number of them; an interpolating code has none.
+    #[must_use]
+    pub fn fixed_parities(self) -> Option<usize> {
+        match self {
+            Self::Concat => Some(1),
+            Self::None | Self::Berrut | Self::FloaterHormann | Self::Spline => Some(0),
+            _ => None,
+        }
+    }
+
+    /// True if models are trained for it: it may be the code of a directory.
+    #[must_use]
+    pub fn is_trained(self) -> bool {
+        !self.interpolates() && !self.is_baseline()
+    }
+
+    /// The codes that models are trained for.
+    pub fn trained() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::Learned]).filter(|name| name.is_trained())
+    }
+
+    /// Whether a parameter is one of this code.
+    #[must_use]
+    pub fn takes(self, parameter: Parameter) -> bool {
+        match parameter {
+            Parameter::R => !self.interpolates(),
+            Parameter::Weights => self == Self::Sum,
+            Parameter::Stragglers | Parameter::Byzantine | Parameter::Points => self.interpolates(),
+            Parameter::Degree => self == Self::FloaterHormann,
+            Parameter::Lambda => self == Self::Spline,
+        }
     }
 }
 
@@ -105,13 +171,53 @@ pub struct CodeSpec {
     pub lambdas: [Option<f64>; 2],
 }
 
-/// A code that a [`CodeSpec`] describes.
+/// The matrices of a code, by kind.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SpecifiedCode {
-    /// One that keeps the queries and adds parities; those of `concat` are tiled images.
+pub enum CodeKind {
+    /// Those of a code that keeps the queries and adds parities; [`concat`](super::concat) decodes with them,
+    /// too, though it encodes by tiling.
     Systematic(LinearCode),
-    /// One whose coded queries all run on the deployed model.
+    /// Those of a code whose coded queries all run on the deployed model.
     Interpolating(InterpolatingCode),
+}
+
+impl CodeKind {
+    fn matrices(&self) -> &dyn Matrices {
+        match self {
+            Self::Systematic(code) => code,
+            Self::Interpolating(code) => code,
+        }
+    }
+}
+
+impl Matrices for CodeKind {
+    fn k(&self) -> usize {
+        self.matrices().k()
+    }
+
+    fn workers(&self) -> usize {
+        self.matrices().workers()
+    }
+
+    fn encoding(&self) -> DMatrix<f64> {
+        self.matrices().encoding()
+    }
+
+    fn decoding(&self, available: &[bool]) -> Decoding {
+        self.matrices().decoding(available)
+    }
+}
+
+impl From<LinearCode> for CodeKind {
+    fn from(code: LinearCode) -> Self {
+        Self::Systematic(code)
+    }
+}
+
+impl From<InterpolatingCode> for CodeKind {
+    fn from(code: InterpolatingCode) -> Self {
+        Self::Interpolating(code)
+    }
 }
 
 /// The smoothness of `spline`'s curve through the queries, λ_e: it goes through all of them.
@@ -146,11 +252,7 @@ impl CodeSpec {
     /// Parities of a group; 0 of interpolating codes.
     #[must_use]
     pub fn parities(&self) -> usize {
-        match self.name {
-            CodeName::Sum | CodeName::Replicate => self.r.unwrap_or(1),
-            CodeName::Concat => 1,
-            CodeName::None | CodeName::Berrut | CodeName::FloaterHormann | CodeName::Spline => 0,
-        }
+        self.name.fixed_parities().or(self.r).unwrap_or(1)
     }
 
     /// Workers of a group.
@@ -163,46 +265,62 @@ impl CodeSpec {
         }
     }
 
-    /// Makes the code.
+    /// Sees that a group has no more than [`MAX_WORKERS`] workers.
     ///
     /// # Errors
-    /// k = 0, more than [`MAX_WORKERS`] workers (before anything is allocated), or parameters that make no
-    /// code.
-    pub fn make(&self) -> Result<SpecifiedCode, CodeError> {
+    /// The size of the code.
+    pub fn check_size(&self) -> Result<(), CodeError> {
+        let (k, r, workers) = (self.k, self.r.unwrap_or(0).max(self.parities()), self.workers());
+        let Redundancy { stragglers, byzantine } = self.redundancy();
+        match self.name.interpolates() {
+            true if workers > MAX_WORKERS => Err(CodeError::Workers { workers, k, stragglers, byzantine }),
+            false if k.saturating_add(r) > MAX_WORKERS => Err(CodeError::Size { k, r }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the matrices.
+    ///
+    /// # Errors
+    /// k = 0, a group that is too large, or parameters that make no code; nothing is allocated before these
+    /// are checked.
+    pub fn matrices(&self) -> Result<CodeKind, CodeError> {
         if self.k == 0 {
             return Err(CodeError::NoQueries);
         }
-        let (k, r, redundancy) = (self.k, self.parities(), self.redundancy());
-        if self.workers() > MAX_WORKERS {
-            let Redundancy { stragglers, byzantine } = redundancy;
-            return Err(if self.name.interpolates() {
-                CodeError::Workers { workers: self.workers(), k, stragglers, byzantine }
-            } else {
-                CodeError::Size { k, r }
-            });
-        }
-        let points = self.points.unwrap_or_default();
+        self.check_size()?;
+        let (k, redundancy, points) = (self.k, self.redundancy(), self.points.unwrap_or_default());
         let [lambda_e, lambda_d] = self.lambdas;
-        Ok(match (self.name, &self.weights) {
-            (CodeName::Sum, Some(weights)) => {
-                SpecifiedCode::Systematic(LinearCode::weighted(k, weights.clone())?)
+        let interpolating = match self.name {
+            CodeName::Berrut => InterpolatingCode::berrut(k, redundancy, points),
+            CodeName::FloaterHormann => {
+                InterpolatingCode::floater_hormann(k, redundancy, points, self.degree.unwrap_or(1))
             }
-            (CodeName::Sum | CodeName::Concat, _) => SpecifiedCode::Systematic(LinearCode::sum(k, r)?),
-            (CodeName::Replicate, _) => SpecifiedCode::Systematic(LinearCode::replicate(k, r)?),
-            (CodeName::None, _) => SpecifiedCode::Systematic(LinearCode::none(k)?),
-            (CodeName::Berrut, _) => {
-                SpecifiedCode::Interpolating(InterpolatingCode::berrut(k, redundancy, points)?)
-            }
-            (CodeName::FloaterHormann, _) => {
-                let degree = self.degree.unwrap_or(1);
-                let code = InterpolatingCode::floater_hormann(k, redundancy, points, degree)?;
-                SpecifiedCode::Interpolating(code)
-            }
-            (CodeName::Spline, _) => {
+            CodeName::Spline => {
                 let lambdas = [lambda_e.unwrap_or(LAMBDA_E), lambda_d.unwrap_or(LAMBDA_D)];
-                SpecifiedCode::Interpolating(InterpolatingCode::spline(k, redundancy, points, lambdas)?)
+                InterpolatingCode::spline(k, redundancy, points, lambdas)
             }
-        })
+            _ => return self.parity_weights().map(CodeKind::Systematic),
+        };
+        Ok(interpolating?.into())
+    }
+
+    /// Makes the weights of the parities of a code that keeps its queries. Those of a learned encoder are its
+    /// linear decoder's.
+    pub(super) fn parity_weights(&self) -> Result<LinearCode, CodeError> {
+        let (k, r) = (self.k, self.parities());
+        match (self.name, &self.weights) {
+            (CodeName::Replicate, _) => LinearCode::replicate(k, r),
+            (CodeName::None, _) => LinearCode::none(k),
+            (_, Some(weights)) => LinearCode::weighted(k, weights.clone()),
+            (_, None) => LinearCode::sum(k, r),
+        }
+    }
+
+    /// True if its parity query is one image of k smaller ones, and no weighted sum.
+    #[must_use]
+    pub fn is_tiled(&self) -> bool {
+        self.name == CodeName::Concat
     }
 }
 
@@ -226,18 +344,21 @@ mod tests {
     fn the_size_of_a_code_is_limited_before_it_is_made() {
         for name in CodeName::ALL {
             let spec = CodeSpec::new(name, usize::MAX);
-            assert!(matches!(spec.make(), Err(CodeError::Size { .. } | CodeError::Workers { .. })), "{name}");
-            assert_eq!(CodeSpec::new(name, 0).make(), Err(CodeError::NoQueries));
+            assert!(
+                matches!(spec.matrices(), Err(CodeError::Size { .. } | CodeError::Workers { .. })),
+                "{name}"
+            );
+            assert_eq!(CodeSpec::new(name, 0).matrices(), Err(CodeError::NoQueries));
         }
         let wide = CodeSpec { r: Some(usize::MAX), ..CodeSpec::new(CodeName::Sum, 2) };
-        assert_eq!(wide.make(), Err(CodeError::Size { k: 2, r: usize::MAX }));
+        assert_eq!(wide.matrices(), Err(CodeError::Size { k: 2, r: usize::MAX }));
         let late = CodeSpec { stragglers: Some(usize::MAX), ..CodeSpec::new(CodeName::Spline, 2) };
-        assert!(matches!(late.make(), Err(CodeError::Workers { .. })));
+        assert!(matches!(late.matrices(), Err(CodeError::Workers { .. })));
     }
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        let made = |spec: &CodeSpec| spec.make().unwrap();
+        let made = |spec: &CodeSpec| spec.matrices().unwrap();
         let spline = CodeSpec::new(CodeName::Spline, 4);
         assert_eq!(made(&spline), made(&CodeSpec { lambdas: [Some(0.0), Some(1e-6)], ..spline.clone() }));
         assert_ne!(made(&spline), made(&CodeSpec { lambdas: [Some(0.0); 2], ..spline.clone() }));
@@ -247,7 +368,7 @@ mod tests {
         assert_eq!(made(&flat), made(&CodeSpec::new(CodeName::Berrut, 4)));
         assert_eq!(
             made(&CodeSpec::new(CodeName::Sum, 3)),
-            SpecifiedCode::Systematic(LinearCode::sum(3, 1).unwrap())
+            CodeKind::Systematic(LinearCode::sum(3, 1).unwrap())
         );
     }
 }

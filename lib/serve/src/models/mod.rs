@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::runtime::membership::{
-    self, Candidates, Deployed, Embed, Joined, Joining, LastReason, Membership, Recipe, SharedReason,
+    self, Candidates, Deployed, Embed, Joined, Joining, LastReason, LoadError, Membership, Recipe,
+    SharedReason,
 };
 use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
 use parm_config::{Limits, Model, Redundancy, code_of, engine_config};
@@ -351,6 +352,7 @@ impl Models {
                 let loaded = match loaded {
                     Ok(loaded) => loaded,
                     Err(why) => {
+                        let why = why.to_string();
                         tracing::error!(model = served.label(), why, "a model cannot be loaded");
                         served.becomes(State::Failed(why), is_loading);
                         return;
@@ -523,7 +525,7 @@ async fn load(
     embed: Arc<dyn Embed>,
     body_bytes: usize,
     reason: &SharedReason,
-) -> Result<Loaded, String> {
+) -> Result<Loaded, LoadError> {
     let code = code_of(&config)?;
     let names = membership::role_names(&config, code.as_ref());
     let recipe = Recipe { model: &config, names: &names, code: code.as_ref(), embed: &*embed, body_bytes };
@@ -540,8 +542,8 @@ async fn load(
             rebuilt = decoder.outputs().to_vec();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
-            let (parities, max_scale) = (code.parities(), coded.max_scale);
-            coding = Some(Coding { inputs, encoder, decoder, parities, k: code.k, made_for, max_scale });
+            let (parities, max_scale) = (code.r(), coded.max_scale);
+            coding = Some(Coding { inputs, encoder, decoder, parities, k: code.k(), made_for, max_scale });
         }
         (Err(reason), Redundancy::Coded(_), _) => {
             let reason = reason.name();
@@ -564,8 +566,7 @@ async fn load(
         fallback: config.fallback,
         non_finite: config.non_finite,
         origin: tokio::time::Instant::now(),
-    })
-    .map_err(|error| error.to_string())?;
+    })?;
     let (joined, deployed) = watch::channel(Deployed::new());
     let zeros = spec.as_ref().ok().map(|spec| membership::zeros(spec, &names, &config.names.version));
     // Why metadata were waited for says nothing of instances.
@@ -654,7 +655,7 @@ async fn ask(
             for address in addresses {
                 match named.candidate(address) {
                     Ok(candidate) => instances.push((candidate.name, candidate.instance)),
-                    Err(error) => problems.push(error),
+                    Err(error) => problems.push(error.to_string()),
                 }
             }
         }

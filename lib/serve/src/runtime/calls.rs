@@ -16,6 +16,7 @@ use super::checks::is_finite;
 use super::classes::Class;
 use super::coding::{Members, RowEncoder};
 use super::driver::{Driver, Input, Running};
+use super::rows::CodingError;
 use super::spec::Spec;
 use super::stats::State;
 use super::{Answered, Encoding, Event, Values};
@@ -318,7 +319,10 @@ impl Driver {
             self.stats.calls.record(running.since.elapsed());
         }
         let finite = result.as_ref().is_ok_and(|answered| answered.finite);
-        let kept = result.and_then(|answered| self.keep(now, call, of, answered).map_err(CallError::Garbled));
+        let kept = result.and_then(|answered| {
+            let kept = self.keep(now, call, of, answered);
+            kept.map_err(|error| CallError::Garbled(error.to_string()))
+        });
         self.call_over(&running, Some(kept.as_ref().copied()));
         let rows: Vec<u64> = self.engine.rows(call).collect();
         match kept {
@@ -342,7 +346,7 @@ impl Driver {
     }
 
     /// Keeps what was answered: predictions with their rows, coded outputs with their group.
-    fn keep(&mut self, now: Time, call: CallId, of: Call, answered: Answered) -> Result<(), String> {
+    fn keep(&mut self, now: Time, call: CallId, of: Call, answered: Answered) -> Result<(), CodingError> {
         let Answered { response, finite } = answered;
         match of.task {
             // Nothing is rebuilt from it.
@@ -403,9 +407,9 @@ impl Driver {
         worker: usize,
         rows: usize,
         response: &InferResponse,
-    ) -> Result<(), String> {
+    ) -> Result<(), CodingError> {
         let outputs = self.options.spec.as_ref().map_or(0, |spec| spec.outputs.len());
-        let coding = self.options.coding.as_ref().ok_or("the model has no code")?;
+        let coding = self.options.coding.as_ref().ok_or(CodingError::NoCode)?;
         let kept = coding.decoder.accept(&response.outputs, rows, outputs)?;
         self.groups.entry(group).or_default().outputs.insert(worker, kept);
         Ok(())
@@ -440,14 +444,15 @@ async fn learned(
     made: &OnceCell<Vec<Vec<Tensor>>>,
     parity: usize,
     rows: Vec<Members>,
-) -> Result<Vec<Tensor>, String> {
+) -> Result<Vec<Tensor>, CodingError> {
     let run = || async {
         let run = tokio::task::spawn_blocking(move || encoder.encode_all(&rows)).await;
-        run.unwrap_or_else(|error| Err(format!("the learned encoder failed: {error}")))
+        run.unwrap_or_else(|error| Err(CodingError::Panicked { part: "encoder", cause: error.to_string() }))
     };
     let parities = made.get_or_try_init(run).await?;
-    let fewer = || "the learned encoder gave fewer parities than its code has".to_owned();
-    parities.get(parity).cloned().ok_or_else(fewer)
+    let fewer =
+        || parm::codes::NetworkError("the learned encoder gave fewer parities than its code has".to_owned());
+    Ok(parities.get(parity).cloned().ok_or_else(fewer)?)
 }
 
 /// True if the outputs that others are rebuilt from are finite.
@@ -469,24 +474,24 @@ impl Input {
 
 impl Spec {
     /// The rows of an answer: slices of its outputs.
-    fn split(&self, response: &InferResponse, rows: usize) -> Result<Vec<Values>, String> {
+    fn split(&self, response: &InferResponse, rows: usize) -> Result<Vec<Values>, CodingError> {
         let mut split = vec![Vec::with_capacity(self.outputs.len()); rows];
         for spec in &self.outputs {
             let tensor = response.outputs.iter().find(|tensor| tensor.name == spec.name);
-            let tensor = tensor.ok_or_else(|| format!("found no output '{}' in the answer", spec.name))?;
+            let tensor = tensor.ok_or_else(|| CodingError::NoOutput(spec.name.clone()))?;
             let expected = spec.shape_of(rows);
             if tensor.datatype != spec.datatype
                 || tensor.shape != expected
                 || tensor.data.len() != rows * spec.bytes
             {
-                return Err(format!(
-                    "found output '{}' of {} {:?} in {} bytes, expected {} {expected:?}",
-                    spec.name,
-                    tensor.datatype,
-                    tensor.shape,
-                    tensor.data.len(),
-                    spec.datatype
-                ));
+                return Err(CodingError::Output {
+                    name: spec.name.clone(),
+                    datatype: tensor.datatype,
+                    shape: tensor.shape.clone(),
+                    bytes: tensor.data.len(),
+                    expected_datatype: spec.datatype,
+                    expected,
+                });
             }
             let data = tensor.data.contiguous();
             for (row, split) in split.iter_mut().enumerate() {

@@ -1,150 +1,237 @@
-//! Learned decoders: they take their time, and so they run beside the task that decides for a model, on many
-//! groups at once.
+//! Rebuilding the rows of a model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parm::Dtype;
-use parm::codes::{self, Network};
+use parm::calibration::Calibration;
+use parm::codes::{Code, Decoder, LoadNetwork, Matrices, Reconstruction};
 use parm::dtype::Float;
-use parm_engine::QueryId;
-use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
-use tokio::time::Instant;
+use parm::score::top1;
+use parm_engine::Mask;
 
-use super::coding::{Lost, Rebuilt, to_bytes};
+use super::learned::{LearnedDecoder, LearnedOutput};
+use super::rows::{CodingError, Floats, Lost, Rebuilt, floats, to_bytes};
 use super::spec::RowTensor;
-use super::{Event, Values};
+use parm_config::{Coded, calibration_of};
+use parm_oip::Tensor;
 
-/// The most groups that a network is given at once.
-const AT_ONCE: usize = 256;
-
-/// A network for each output that is rebuilt.
-pub(super) struct LearnedDecoder {
+/// Rebuilds predictions.
+pub struct RowDecoder {
+    /// The outputs that are rebuilt, by their indices among the model's outputs.
+    outputs: Vec<(usize, RowTensor)>,
     k: usize,
-    n: usize,
-    outputs: Vec<LearnedOutput>,
+    /// All predictions of a group are rebuilt, by interpolation.
+    interpolates: bool,
+    how: How,
+    calibration: Option<Calibration>,
 }
 
-pub(super) struct LearnedOutput {
-    /// Its index among the model's outputs.
-    pub(super) index: usize,
-    pub(super) spec: RowTensor,
-    pub(super) network: Arc<dyn Network>,
+enum How {
+    Matrices(Decoder),
+    Network(Arc<LearnedDecoder>),
 }
 
-/// One prediction to rebuild.
-pub(super) struct Gathered {
-    slot: usize,
-    /// How many outputs the model has.
-    count: usize,
-    /// For each output that is rebuilt `[n, …]`, zeros for what is not at hand.
-    values: Vec<Vec<f32>>,
-}
-
-/// A prediction to rebuild, and what for.
-pub(super) struct Job {
-    pub(super) purpose: Purpose,
-    pub(super) gathered: Gathered,
-}
-
-/// What a reconstruction is for.
-#[derive(Clone, Debug)]
-pub(super) enum Purpose {
-    /// To answer a query.
-    Answer {
-        query: QueryId,
-        row: u64,
-        /// The row's own number, since places of rows are used again.
-        number: u64,
-    },
-    /// To be compared with the prediction that came.
-    Compare { prediction: Values },
-}
-
-impl LearnedDecoder {
-    pub(super) fn new(k: usize, n: usize, outputs: Vec<LearnedOutput>) -> Self {
-        Self { k, n, outputs }
+impl RowDecoder {
+    /// The decoder of these outputs.
+    pub(super) fn new(
+        coded: &Coded,
+        code: &Code,
+        outputs: Vec<(usize, RowTensor)>,
+        load: &LoadNetwork<'_>,
+    ) -> Result<Self, CodingError> {
+        let (k, n) = (code.k(), code.workers());
+        let how = match code.learned_decoder() {
+            None => How::Matrices(code.linear_decoder()),
+            Some(file) => {
+                let output = |(index, spec): &(usize, RowTensor)| {
+                    let network = load(file, &[&[n], &spec.axes()[..]].concat())?;
+                    Ok(LearnedOutput { index: *index, spec: spec.clone(), network })
+                };
+                let outputs = outputs.iter().map(output).collect::<Result<_, CodingError>>()?;
+                How::Network(Arc::new(LearnedDecoder::new(k, n, outputs)))
+            }
+        };
+        let calibration =
+            calibration_of(coded).map_err(|error| CodingError::Calibration(error.to_string()))?;
+        Ok(Self { outputs, k, interpolates: code.interpolating().is_some(), how, calibration })
     }
 
-    /// Takes together what one prediction is rebuilt from.
-    pub(super) fn gather<'a>(
-        &self,
+    /// True if all predictions are rebuilt by interpolation.
+    #[must_use]
+    pub fn interpolates(&self) -> bool {
+        self.interpolates
+    }
+
+    /// The network that rebuilds, if one does: it takes its time, and is to run elsewhere than what waits for
+    /// nothing.
+    pub(super) fn learned(&self) -> Option<&Arc<LearnedDecoder>> {
+        match &self.how {
+            How::Network(decoder) => Some(decoder),
+            How::Matrices(_) => None,
+        }
+    }
+
+    /// The indices, among the model's outputs, of those that are rebuilt.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<usize> {
+        self.outputs.iter().map(|(index, _)| *index).collect()
+    }
+
+    /// Rebuilds one prediction. `answer` gives the outputs of a worker: of a systematic code the
+    /// prediction of the query in its slot, or the output of its parity. `count` is how many outputs
+    /// the model has.
+    ///
+    /// # Errors
+    /// What is missing, or a learned decoder that fails.
+    pub fn decode<'a>(
+        &mut self,
         lost: Lost,
         count: usize,
         answer: impl Fn(usize) -> Option<&'a [Bytes]>,
-    ) -> Gathered {
-        let of_output = |output: &LearnedOutput| {
-            let LearnedOutput { index, spec, .. } = output;
-            let elements = spec.elements().max(1);
-            let mut values = vec![0.0; self.n * elements];
-            for (worker, values) in values.chunks_exact_mut(elements).enumerate() {
-                let at_hand = lost.available >> worker & 1 == 1;
-                if let Some(bytes) =
-                    answer(worker).filter(|_| at_hand).and_then(|outputs| outputs.get(*index))
-                {
-                    let own = if worker < self.k { spec.dtype() } else { Some(spec.encoded()) };
-                    f32::decode(own.unwrap_or(Dtype::F32), bytes, values);
-                }
-            }
-            values
-        };
-        Gathered { slot: lost.slot, count, values: self.outputs.iter().map(of_output).collect() }
+    ) -> Result<Rebuilt, CodingError> {
+        let mut rebuilt = self.rebuild(lost, count, answer)?;
+        self.calibrate(&mut rebuilt);
+        Ok(rebuilt)
     }
 
-    /// Rebuilds predictions, all of them in one run of each network.
-    pub(super) fn run(&self, tasks: &[Gathered]) -> Vec<Result<Rebuilt, String>> {
-        let empty = |task: &Gathered| Rebuilt { outputs: vec![Bytes::new(); task.count], confidence: 0.0 };
-        let mut rebuilt: Vec<Result<Rebuilt, String>> = tasks.iter().map(|task| Ok(empty(task))).collect();
-        for (place, LearnedOutput { index, spec, network }) in self.outputs.iter().enumerate() {
-            let values: Vec<f32> = tasks.iter().flat_map(|task| &task.values[place]).copied().collect();
-            let outputs = network.run(tasks.len(), &values);
-            let elements = spec.elements().max(1);
-            for (at, (task, rebuilt)) in tasks.iter().zip(&mut rebuilt).enumerate() {
-                let row = outputs.as_ref().map_err(ToString::to_string).and_then(|outputs| {
-                    let row = outputs.chunks_exact(elements).nth(at * self.k + task.slot);
-                    row.ok_or_else(|| {
-                        "the learned decoder gave fewer predictions than its code has queries".to_owned()
-                    })
-                });
-                match (row, &mut *rebuilt) {
-                    (Ok(row), Ok(rebuilt)) => {
-                        rebuilt.outputs[*index] = to_bytes(row.to_vec(), spec);
-                        if place == 0 {
-                            rebuilt.confidence = codes::confidence(row, 1.0);
-                        }
-                    }
-                    (Err(error), Ok(_)) => *rebuilt = Err(error),
-                    (_, Err(_)) => {}
-                }
+    /// Makes a probability of a confidence, if there is a calibration.
+    pub(super) fn calibrate(&self, rebuilt: &mut Rebuilt) {
+        if let Some(calibration) = &self.calibration {
+            rebuilt.confidence = calibration.calibrate(rebuilt.confidence);
+        }
+    }
+
+    fn rebuild<'a>(
+        &mut self,
+        lost: Lost,
+        count: usize,
+        answer: impl Fn(usize) -> Option<&'a [Bytes]>,
+    ) -> Result<Rebuilt, CodingError> {
+        let decoder = match &mut self.how {
+            How::Network(decoder) => {
+                let task = decoder.gather(lost, count, answer);
+                return decoder.run(&[task]).remove(0);
+            }
+            How::Matrices(decoder) => decoder,
+        };
+        // Queries that are absent were encoded as zeros: they are known, and take no part.
+        let systematic = !self.interpolates;
+        let (absent, predictions) = if systematic { (lost.absent, self.k) } else { (0, 0) };
+        let decoding = decoder.decoding(&workers(lost.available | absent, decoder.kind().workers()));
+        let of = decoding.rebuilt.iter().find(|rebuilt| rebuilt.slot == lost.slot);
+        let Reconstruction { slot, terms } = of.ok_or(CodingError::Unsolved)?;
+        let is_absent = |worker: usize| worker < predictions && absent >> worker & 1 == 1;
+        let terms = terms.iter().copied().filter(|(worker, _)| !is_absent(*worker)).collect();
+        let of = Reconstruction { slot: *slot, terms };
+        let mut rebuilt = Rebuilt { outputs: vec![Bytes::new(); count], confidence: 0.0 };
+        for (place, (index, spec)) in self.outputs.iter().enumerate() {
+            let answer = |worker| answer(worker)?.get(*index);
+            let (bytes, confidence) = match spec.encoded() {
+                Dtype::F64 => combine::<f64>(spec, decoder, &of, predictions, answer)?,
+                _ => combine::<f32>(spec, decoder, &of, predictions, answer)?,
+            };
+            rebuilt.outputs[*index] = bytes;
+            if place == 0 {
+                rebuilt.confidence = confidence;
             }
         }
-        rebuilt
+        Ok(rebuilt)
+    }
+
+    /// The outputs of a parity model, or of coded queries, as [`decode`](Self::decode) wants them:
+    /// for each of the model's `count` outputs the elements of all rows, in the float type that the
+    /// code computes in.
+    ///
+    /// # Errors
+    /// What was found, and what was expected.
+    pub fn accept(&self, tensors: &[Tensor], rows: usize, count: usize) -> Result<Vec<Bytes>, CodingError> {
+        let mut outputs = vec![Bytes::new(); count];
+        for (index, spec) in &self.outputs {
+            // One output is what it is, whatever a parity model calls it.
+            let is_it = |tensor: &&Tensor| tensor.name == spec.name || (tensors.len() == 1 && count == 1);
+            let tensor = tensors.iter().find(is_it);
+            let tensor = tensor.ok_or_else(|| CodingError::NoOutput(spec.name.clone()))?;
+            let expected = spec.shape_of(rows);
+            let dtype = tensor.datatype.dtype().filter(|dtype| dtype.is_float());
+            let dtype = dtype
+                .ok_or_else(|| CodingError::NoFloat { name: spec.name.clone(), datatype: tensor.datatype })?;
+            if tensor.shape != expected || tensor.data.len() != rows * spec.elements() * dtype.size() {
+                return Err(CodingError::Shape {
+                    name: spec.name.clone(),
+                    shape: tensor.shape.clone(),
+                    bytes: tensor.data.len(),
+                    expected,
+                });
+            }
+            let data = tensor.data.contiguous();
+            outputs[*index] = if dtype == spec.encoded() {
+                data
+            } else if spec.encoded() == Dtype::F64 {
+                Bytes::from_owner(Floats(floats::<f64>(dtype, &data).into_owned()))
+            } else {
+                Bytes::from_owner(Floats(floats::<f32>(dtype, &data).into_owned()))
+            };
+        }
+        Ok(outputs)
+    }
+
+    /// One row of what [`accept`](Self::accept) gave.
+    #[must_use]
+    pub fn row(&self, outputs: &[Bytes], row: usize) -> Vec<Bytes> {
+        let mut slices = vec![Bytes::new(); outputs.len()];
+        for (index, spec) in &self.outputs {
+            let size = spec.elements() * spec.encoded().size();
+            if let Some(output) = outputs.get(*index).filter(|output| output.len() >= (row + 1) * size) {
+                slices[*index] = output.slice(row * size..(row + 1) * size);
+            }
+        }
+        slices
+    }
+
+    /// True if a reconstruction has the prediction's top-1, in the first output that is rebuilt; of
+    /// one without classes, if it is within a tenth of its largest magnitude.
+    #[must_use]
+    pub fn agrees(&self, rebuilt: &[Bytes], prediction: &[Bytes]) -> bool {
+        let Some((index, spec)) = self.outputs.first() else { return false };
+        let values = |outputs: &[Bytes]| -> Vec<f64> {
+            let bytes = outputs.get(*index).map_or(&[][..], |bytes| &bytes[..]);
+            floats::<f64>(spec.dtype().unwrap_or(Dtype::F64), bytes).into_owned()
+        };
+        let (rebuilt, prediction) = (values(rebuilt), values(prediction));
+        match (&rebuilt[..], &prediction[..]) {
+            ([a], [b]) => (a - b).abs() <= 0.1 * b.abs(),
+            _ => top1(&rebuilt) == top1(&prediction),
+        }
     }
 }
 
-/// Runs a learned decoder on what is to be rebuilt, as much at once as has come meanwhile, until the driver is
-/// gone.
-pub(super) async fn decode(
-    decoder: Arc<LearnedDecoder>,
-    mut jobs: UnboundedReceiver<Job>,
-    events: WeakUnboundedSender<Event>,
-) {
-    let mut batch = Vec::new();
-    while jobs.recv_many(&mut batch, AT_ONCE).await > 0 {
-        let (purposes, tasks): (Vec<Purpose>, Vec<Gathered>) =
-            batch.drain(..).map(|job| (job.purpose, job.gathered)).unzip();
-        let since = Instant::now();
-        let (count, decoder) = (tasks.len(), Arc::clone(&decoder));
-        let rebuilt = tokio::task::spawn_blocking(move || decoder.run(&tasks)).await;
-        let rebuilt = rebuilt.unwrap_or_else(|error| {
-            let error = format!("the learned decoder failed: {error}");
-            vec![Err(error); count]
-        });
-        let took = since.elapsed() / count as u32;
-        let Some(events) = events.upgrade() else { return };
-        for (purpose, rebuilt) in purposes.into_iter().zip(rebuilt) {
-            // A driver that is gone waits for nothing.
-            let _ = events.send(Event::Decoded { purpose, rebuilt, took });
-        }
+/// A set of workers, one by one.
+fn workers(mask: Mask, n: usize) -> Vec<bool> {
+    (0..n).map(|worker| mask >> worker & 1 == 1).collect()
+}
+
+/// One output, rebuilt, and the confidence in it. The first `predictions` workers answer in the model's own
+/// type, the others in that of the code.
+fn combine<'a, T: Float>(
+    spec: &RowTensor,
+    decoder: &Decoder,
+    of: &Reconstruction,
+    predictions: usize,
+    answer: impl Fn(usize) -> Option<&'a Bytes>,
+) -> Result<(Bytes, f32), CodingError> {
+    let row = |&(worker, _): &(usize, f64)| -> Result<Cow<'a, [T]>, CodingError> {
+        let bytes = answer(worker).ok_or(CodingError::NoAnswer(worker))?;
+        let own = if worker < predictions { spec.dtype() } else { None };
+        Ok(floats(own.unwrap_or(T::DTYPE), bytes))
+    };
+    let rows: Vec<Cow<[T]>> = of.terms.iter().map(row).collect::<Result<_, _>>()?;
+    let mut out = vec![T::zeroed(); spec.elements()];
+    if rows.iter().any(|row| row.len() != out.len()) {
+        return Err(CodingError::Sizes(spec.name.clone()));
     }
+    of.combine_rows(rows.iter().map(|row| &row[..]), &mut out);
+    let confidence = decoder.confidence(of, &out);
+    Ok((to_bytes(out, spec), confidence))
 }

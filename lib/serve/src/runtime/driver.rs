@@ -15,8 +15,10 @@ use tokio::time::Instant;
 
 use super::checks::Scale;
 use super::classes::{Class, Classes};
-use super::coding::{CodedInputs, Rebuilt, RowDecoder, RowEncoder};
-use super::decoding::{self, Job, LearnedDecoder};
+use super::coding::{CodedInputs, RowEncoder};
+use super::decoding::RowDecoder;
+use super::learned::{self, Job, LearnedDecoder};
+use super::rows::Rebuilt;
 use super::spec::Spec;
 use super::stats::{MemberView, Snapshot, State, Stats, Times};
 use super::{Event, Member, RowAnswer, Values};
@@ -195,14 +197,14 @@ impl Driver {
         let config = std::mem::take(&mut options.engine);
         let coding = options.coding.iter().flat_map(|coding| coding.decoder.outputs());
         let outputs =
-            options.spec.iter().flat_map(|spec| coding.clone().filter_map(|&at| spec.outputs.get(at)));
+            options.spec.iter().flat_map(|spec| coding.clone().filter_map(|at| spec.outputs.get(at)));
         let rebuilt = outputs.map(|output| output.name.clone()).collect();
         let interpolates = options.coding.as_ref().filter(|coding| coding.decoder.interpolates());
         let scale = Scale::new(interpolates.and_then(|coding| coding.max_scale));
         let learned = options.coding.as_ref().and_then(|coding| coding.decoder.learned()).cloned();
         let decoder = learned.map(|learned| {
             let (jobs, inbox) = mpsc::unbounded_channel();
-            tokio::spawn(decoding::decode(Arc::clone(&learned), inbox, events.clone()));
+            tokio::spawn(learned::decode(Arc::clone(&learned), inbox, events.clone()));
             DecoderTask { learned, jobs }
         });
         let (longest, call_timeout) = (config.deadline, Duration::from_nanos(config.call_timeout));

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parm::codes::{Network, NetworkError};
+use parm::codes::directory::RunsOn;
+use parm::codes::{Code, Network, NetworkError};
 use parm_engine::{InstanceId, Roles};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,10 +16,14 @@ use tokio::time::Instant;
 
 use crate::SyntheticInstance;
 use crate::runtime::{Member, RoleNames, Runtime, Spec};
-use parm_config::{Embedded, Instances, Model, Remote, ServedCode};
+use parm_config::{Embedded, Instances, InstancesError, Model, PolicyError, Remote};
 use parm_oip::client;
 use parm_oip::instance::{CallContext, CallError, Instance, within};
 use parm_oip::{Chunks, InferRequest, Parameters, Tensor};
+use parm_workload::faults::BehaviorError;
+
+use super::rows::CodingError;
+use super::spec::SpecError;
 
 /// The first and the longest time between two looks at an instance that is not ready.
 const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -38,8 +43,8 @@ pub trait Embed: Send + Sync + 'static {
         embedded: &Embedded,
         files: &BTreeMap<String, PathBuf>,
         model: &Model,
-        code: Option<&ServedCode>,
-    ) -> Result<Arc<dyn Instance>, String>;
+        code: Option<&Code>,
+    ) -> Result<Arc<dyn Instance>, NetworkError>;
 
     /// A learned encoder or decoder of a model, loaded for groups of this shape, `[rows, …]`.
     ///
@@ -58,9 +63,9 @@ impl Embed for NoModels {
         _: &Embedded,
         _: &BTreeMap<String, PathBuf>,
         _: &Model,
-        _: Option<&ServedCode>,
-    ) -> Result<Arc<dyn Instance>, String> {
-        Err("this program has no embedded models".to_owned())
+        _: Option<&Code>,
+    ) -> Result<Arc<dyn Instance>, NetworkError> {
+        Err(NetworkError("this program has no embedded models".to_owned()))
     }
 
     fn network(&self, _: &Path, _: &Model, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
@@ -68,11 +73,37 @@ impl Embed for NoModels {
     }
 }
 
+/// A model that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// A policy that cannot be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Instances that cannot be.
+    #[error(transparent)]
+    Instances(#[from] InstancesError),
+    /// Synthetic instances that cannot be.
+    #[error(transparent)]
+    Behavior(#[from] BehaviorError),
+    /// The inputs and outputs of synthetic instances.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// An embedded model that cannot be made.
+    #[error(transparent)]
+    Embedded(#[from] NetworkError),
+    /// Tensors that the code cannot work with.
+    #[error(transparent)]
+    Coding(#[from] CodingError),
+    /// What the engine refuses.
+    #[error(transparent)]
+    Engine(#[from] parm_engine::ConfigError),
+}
+
 /// What instances of one kind are made with.
 pub(crate) struct Recipe<'a> {
     pub(crate) model: &'a Model,
     pub(crate) names: &'a RoleNames,
-    pub(crate) code: Option<&'a ServedCode>,
+    pub(crate) code: Option<&'a Code>,
     pub(crate) embed: &'a dyn Embed,
     /// The most bytes of an answer.
     pub(crate) body_bytes: usize,
@@ -104,12 +135,12 @@ pub(crate) struct Candidates {
 }
 
 /// What the models of a model are called at instances.
-pub(crate) fn role_names(model: &Model, code: Option<&ServedCode>) -> RoleNames {
+pub(crate) fn role_names(model: &Model, code: Option<&Code>) -> RoleNames {
     let deployed = model.names.deployed.clone().unwrap_or_else(|| model.name.clone());
-    let parities = code.map_or(0, ServedCode::parities);
+    let parities = code.map_or(0, Code::r);
     let parity = |index: usize| match model.names.parity.get(index) {
         Some(name) => name.clone(),
-        None if code.is_some_and(|code| code.runs_on_deployed) => deployed.clone(),
+        None if code.is_some_and(|code| code.runs_on() == RunsOn::Deployed) => deployed.clone(),
         None => format!("{}-parity-{index}", model.name),
     };
     RoleNames {
@@ -135,14 +166,14 @@ impl RoleNames {
 ///
 /// # Errors
 /// What cannot be made.
-pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
+pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, LoadError> {
     let mut made = Candidates::default();
     // Of a model without synthetic instances they befall nothing, and need not be possible.
     let faults = (recipe.model.synthetic_count() > 0).then(|| recipe.model.shared_faults(0)).transpose()?;
     let faults = faults.map(|faults| Arc::new(Mutex::new(faults)));
     let mut synthetics = 0;
     for (index, instances) in recipe.model.instances.iter().enumerate() {
-        let parities = recipe.code.map_or(0, ServedCode::parities);
+        let parities = recipe.code.map_or(0, Code::r);
         let roles = instances.check(recipe.model.placement, parities)?;
         let capacity = instances.capacity;
         let mut add = |instance, name| made.fixed.push(Candidate { instance, name, roles, capacity });
@@ -162,7 +193,7 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
             Instances { synthetic: Some(synthetic), .. } => {
                 let spec = Arc::new(Spec::synthetic(recipe.model)?);
                 for (number, behavior) in synthetic.make(index, 0).enumerate() {
-                    let behavior = behavior.map_err(|error| error.to_string())?;
+                    let behavior = behavior?;
                     let mut instance = SyntheticInstance::new(behavior, Arc::clone(&spec));
                     if let Some(faults) = &faults {
                         instance = instance.among(Arc::clone(faults), synthetics);
@@ -171,7 +202,7 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, String> {
                     add(Arc::new(instance), format!("synthetic-{index}.{number}"));
                 }
             }
-            _ => return Err("expected one of remote, embedded and synthetic".to_owned()),
+            _ => return Err(InstancesError::Kind.into()),
         }
     }
     Ok(made)
@@ -419,7 +450,7 @@ impl Joining {
                                 });
                                 here.insert(address, (task, joined));
                             }
-                            Err(error) if said.is_new(&error) => {
+                            Err(error) if said.is_new(&error.to_string()) => {
                                 tracing::error!(url = named.remote.url, %error, "no instance");
                             }
                             Err(_) => {}
@@ -447,9 +478,8 @@ impl Joining {
 }
 
 impl Named {
-    pub(crate) fn candidate(&self, address: SocketAddr) -> Result<Candidate, String> {
-        let instance =
-            client::connect(&self.remote, address, self.body_bytes).map_err(|error| error.to_string())?;
+    pub(crate) fn candidate(&self, address: SocketAddr) -> Result<Candidate, client::Error> {
+        let instance = client::connect(&self.remote, address, self.body_bytes)?;
         let name = format!("{} at {address}", self.remote.url);
         Ok(Candidate { instance, name, roles: self.roles, capacity: self.capacity })
     }

@@ -13,9 +13,11 @@ mod classes;
 mod coding;
 mod decoding;
 mod driver;
+mod learned;
 pub(crate) mod membership;
 mod reconstructions;
 mod requests;
+mod rows;
 mod spec;
 mod stats;
 
@@ -35,9 +37,11 @@ use parm_oip::{Error, InferRequest, InferResponse, Status, Tensor};
 
 use checks::{Checks, Facts};
 pub use classes::PassedParameters;
-pub use coding::{CodedInputs, LoadNetwork, Lost, Members, Rebuilt, RowDecoder, RowEncoder, coders};
-use decoding::Purpose;
+pub use coding::{CodedInputs, Members, RowEncoder, coders};
+pub use decoding::RowDecoder;
 pub use driver::{Coding, Options, RoleNames};
+use learned::Purpose;
+pub use rows::{CodingError, Lost, Rebuilt};
 pub use spec::{RowTensor, Spec, Uncoded};
 pub use stats::{MemberView, Snapshot, State, Stats, Times};
 
@@ -147,7 +151,7 @@ enum Event {
     Ask { id: u64, ask: Ask, facts: Vec<Facts>, reply: oneshot::Sender<Result<Vec<RowAnswer>, Error>> },
     GiveUp { id: u64 },
     Ended { call: parm_engine::CallId, result: Result<Answered, CallError>, encoding: Encoding },
-    Decoded { purpose: Purpose, rebuilt: Result<Rebuilt, String>, took: Duration },
+    Decoded { purpose: Purpose, rebuilt: Result<Rebuilt, CodingError>, took: Duration },
     Probed { instance: InstanceId, works: bool },
     Join { member: Member, id: oneshot::Sender<InstanceId> },
     Leave { instance: InstanceId },

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::Values;
 use super::checks::{is_finite, trust};
-use super::coding::{Rebuilt, RowDecoder};
-use super::decoding::{Gathered, Job, Purpose};
+use super::decoding::RowDecoder;
 use super::driver::{Coded, DecoderTask, Driver, Row};
+use super::learned::{Gathered, Job, Purpose};
+use super::rows::{CodingError, Rebuilt};
 use parm_oip::{Error, Status};
 
 impl Driver {
@@ -60,11 +61,11 @@ impl Driver {
         &mut self,
         now: Time,
         purpose: Purpose,
-        rebuilt: Result<Rebuilt, String>,
+        rebuilt: Result<Rebuilt, CodingError>,
         took: Duration,
     ) {
         self.stats.decode.record(took);
-        let mut rebuilt = rebuilt.map_err(internal);
+        let mut rebuilt = rebuilt.map_err(failed);
         if let (Ok(rebuilt), Some(coding)) = (&mut rebuilt, &self.options.coding) {
             coding.decoder.calibrate(rebuilt);
         }
@@ -129,7 +130,7 @@ impl Driver {
             rebuilt.confidence *= trust(own, largest);
         }
         self.stats.decode.record(since.elapsed());
-        rebuilt.map_err(internal)
+        rebuilt.map_err(failed)
     }
 }
 
@@ -178,6 +179,10 @@ impl<'a> Answers<'a> {
 
 fn internal(text: String) -> Error {
     Error::new(Status::Internal, text)
+}
+
+fn failed(error: CodingError) -> Error {
+    internal(error.to_string())
 }
 
 fn no_code() -> Error {

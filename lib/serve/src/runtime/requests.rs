@@ -7,8 +7,8 @@ use parm_engine::{Arrival, Outcome, Reason, Rejection, Time};
 use tokio::sync::oneshot;
 
 use super::checks::Facts;
-use super::coding::Rebuilt;
 use super::driver::{Driver, Input, Open, Row};
+use super::rows::Rebuilt;
 use super::{Ask, How, Payload, RowAnswer, Values};
 use parm_config::Fallback;
 use parm_oip::{Error, Status};

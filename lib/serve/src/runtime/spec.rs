@@ -56,6 +56,25 @@ impl Uncoded {
     }
 }
 
+/// Inputs and outputs that synthetic instances cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// No rows.
+    #[error("synthetic instances need fixed shapes: {}", .0.name())]
+    Shapes(Uncoded),
+    /// Not in the configuration.
+    #[error("synthetic instances need inputs and outputs in the configuration")]
+    None,
+    /// An output of whole numbers or text.
+    #[error("synthetic instances give floats, not '{name}' of {datatype}")]
+    NoFloat {
+        /// Its name.
+        name: String,
+        /// Its element type.
+        datatype: Datatype,
+    },
+}
+
 impl Spec {
     /// The rows of a model, from its configuration, or where that is silent from what an instance
     /// says.
@@ -80,15 +99,14 @@ impl Spec {
     ///
     /// # Errors
     /// Inputs or outputs that they cannot have.
-    pub fn synthetic(model: &Model) -> Result<Self, String> {
-        let spec = Self::new(model, &ModelMetadata::default())
-            .map_err(|reason| format!("synthetic instances need fixed shapes: {}", reason.name()))?;
+    pub fn synthetic(model: &Model) -> Result<Self, SpecError> {
+        let spec = Self::new(model, &ModelMetadata::default()).map_err(SpecError::Shapes)?;
         if spec.inputs.is_empty() || spec.outputs.is_empty() {
-            return Err("synthetic instances need inputs and outputs in the configuration".to_owned());
+            return Err(SpecError::None);
         }
         match spec.outputs.iter().find(|output| !output.is_float()) {
-            Some(output) => {
-                Err(format!("synthetic instances give floats, not '{}' of {}", output.name, output.datatype))
+            Some(RowTensor { name, datatype, .. }) => {
+                Err(SpecError::NoFloat { name: name.clone(), datatype: *datatype })
             }
             None => Ok(spec),
         }

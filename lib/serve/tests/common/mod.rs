@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use parm::codes::{Network, NetworkError};
+use parm::codes::{LoadNetwork, Network, NetworkError};
 use parm_config::{Config, Model, Redundancy, code_of, engine_config};
 use parm_engine::Roles;
 use parm_oip::instance::{Answer, CallContext, CallError, Headers, Instance};
 use parm_oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use parm_serving::runtime::{
-    Ask, Coding, LoadNetwork, Member, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime,
-    Spec, Values, coders,
+    Ask, Coding, Member, Options, PassedParameters, Payload, RoleNames, RowAnswer, Runtime, Spec, Values,
+    coders,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -126,7 +126,7 @@ pub(crate) fn runtime_with(model: &Model, load: &LoadNetwork<'_>) -> Runtime {
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
         let (inputs, encoder, decoder) = coders(&spec, coded, &code, load).unwrap();
         let made_for = coded.made_for.clone();
-        let (parities, k) = (code.parities(), code.k);
+        let (parities, k) = (code.r(), code.k());
         let max_scale = coded.max_scale;
         Coding { inputs, encoder: Arc::new(encoder), decoder, parities, k, made_for, max_scale }
     });

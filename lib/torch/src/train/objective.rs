@@ -113,7 +113,7 @@ pub(super) enum Encoder {
 
 /// Rows as the tiles of one image.
 pub(super) struct Tiles {
-    code: Concat<f32>,
+    code: Concat,
     /// Each row shrunk, in the place of every tile: `[rows, elements]`.
     shrunk: Tensor,
     /// 1 where the tile of a slot is: `[k, elements]`.
@@ -122,7 +122,7 @@ pub(super) struct Tiles {
 
 impl Tiles {
     pub(super) fn new(queries: &Rows, k: usize, device: Device) -> Result<Self, TilesError> {
-        let code = Concat::<f32>::new(k, queries.shape())?;
+        let code = Concat::new(k, queries.shape())?;
         let elements: usize = queries.shape().iter().product();
         let mut out = Vec::new();
         let mut encode = |group: &[f32]| {

@@ -200,5 +200,5 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// The file system's.
 pub fn sha256(path: &Path) -> Result<String, TrainError> {
-    parm::code_dir::sha256(path).map_err(|error| TrainError::Folder { path: path.into(), error })
+    parm::codes::directory::sha256(path).map_err(|error| TrainError::Folder { path: path.into(), error })
 }

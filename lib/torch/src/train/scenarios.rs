@@ -2,7 +2,7 @@
 
 use bytemuck::cast_slice;
 use parm::LinearCode;
-use parm::codes::Code;
+use parm::codes::Matrices;
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use parm::codes::{Code, Decoder, Decoding, InterpolatingCode, Locator, apply, combine, confidence};
+use parm::codes::{Decoder, Decoding, InterpolatingCode, Locator, Matrices, apply};
 use parm::corrupt::Corrupt;
 use parm::erase::Erase;
 use parm::group::GroupCount;
@@ -13,8 +13,10 @@ use parm_cli::{Exit, Io, Progress, Usage};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::losses::{default_row, each_or_drawn};
+use crate::outputs::Outputs;
+use crate::report::{Report, report_unsolved, warn_condition, warn_non_finite};
 use crate::streams::{Block, Recorded, Streams};
-use crate::{Outputs, Report, default_row, each_or_drawn, report_unsolved, warn_condition, warn_non_finite};
 
 /// Rebuilds all predictions from the answers of a stream.
 pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Result<Exit> {
@@ -109,7 +111,8 @@ fn decode<T: Float>(
 
 /// Rebuilds group by group.
 struct Interpolator<T> {
-    decoder: Decoder<InterpolatingCode>,
+    code: InterpolatingCode,
+    decoder: Decoder,
     locator: Option<Locator>,
     default: Vec<T>,
     /// The predictions that are wanted of a stream, where not all.
@@ -169,7 +172,8 @@ impl<T: Float> Interpolator<T> {
             Corruption { how, rng, before: None, workers: Vec::new() }
         });
         Self {
-            decoder: Decoder::new(code),
+            decoder: Decoder::new(code.clone()),
+            code,
             locator,
             default,
             wanted: options.rows,
@@ -183,7 +187,7 @@ impl<T: Float> Interpolator<T> {
 
     /// The predictions that are written for so many groups.
     fn predictions(&self, groups: u64) -> u64 {
-        let all = groups * self.decoder.code().k() as u64;
+        let all = groups * self.code.k() as u64;
         self.wanted.map_or(all, |wanted| wanted.min(all))
     }
 
@@ -196,7 +200,7 @@ impl<T: Float> Interpolator<T> {
         announce: bool,
         progress: &Progress,
     ) -> Result<()> {
-        let n = self.decoder.code().workers();
+        let n = self.code.workers();
         let layout = streams.predictions.layout();
         let (elements, block_rows) = (layout.elements(), (layout.rows_per_block() / n).max(1) * n);
         let mut count = GroupCount::new(n, Tail::Drop);
@@ -251,7 +255,7 @@ impl<T: Float> Interpolator<T> {
 
     /// Makes sure that the answers fill their groups, and the groups what is wanted.
     fn check_rows(&self, streams: &Streams, answers: u64) -> Result<()> {
-        let (code, name) = (self.decoder.code(), streams.predictions.name());
+        let (code, name) = (&self.code, streams.predictions.name());
         let (k, n) = (code.k() as u64, code.workers() as u64);
         if !answers.is_multiple_of(n) {
             bail!(
@@ -274,7 +278,7 @@ impl<T: Float> Interpolator<T> {
     fn corrupt(&mut self, answers: &mut [T], available: &[bool]) {
         let Some(Corruption { how, rng, before, workers }) = &mut self.corruption else { return };
         let now = answers.to_vec();
-        let count = self.decoder.code().redundancy().byzantine;
+        let count = self.code.redundancy().byzantine;
         *workers = how.draw(answers, before.as_deref(), available, count, rng);
         *before = Some(now);
         self.located.corrupted += workers.len() as u64;
@@ -304,7 +308,7 @@ impl<T: Float> Interpolator<T> {
             self.plan = Some(Plan::new(&mut self.decoder, available));
         }
         let Some(plan) = &self.plan else { return };
-        let k = self.decoder.code().k();
+        let k = self.code.k();
         let first = written.predictions.len();
         written.predictions.resize(first + k * elements, T::zeroed());
         let out = &mut written.predictions[first..];
@@ -317,10 +321,8 @@ impl<T: Float> Interpolator<T> {
             apply(dense, &self.gathered, elements, out);
         } else {
             for rebuilt in &plan.decoding.rebuilt {
-                let row =
-                    |&(worker, c): &(usize, f64)| (T::from_f64(c), &answers[worker * elements..][..elements]);
-                let (coefficients, rows): (Vec<T>, Vec<&[T]>) = rebuilt.terms.iter().map(row).unzip();
-                combine(&coefficients, &rows, &mut out[rebuilt.slot * elements..][..elements]);
+                let answer = |worker: usize| &answers[worker * elements..][..elements];
+                rebuilt.combine(answer, &mut out[rebuilt.slot * elements..][..elements]);
             }
         }
         let Decoding { rebuilt, unsolved, condition } = &*plan.decoding;
@@ -334,10 +336,7 @@ impl<T: Float> Interpolator<T> {
             written.confidence.resize(solved + k, 0.0);
             for rebuilt in rebuilt {
                 let logits = &out[rebuilt.slot * elements..][..elements];
-                // An answer that is the prediction itself is as good as one that was never coded.
-                let score =
-                    if rebuilt.is_answer() { 1.0 } else { confidence(logits, rebuilt.amplification()) };
-                written.confidence[solved + rebuilt.slot] = score;
+                written.confidence[solved + rebuilt.slot] = self.decoder.confidence(rebuilt, logits);
             }
         }
         self.report.worst_condition = self.report.worst_condition.max(*condition);
@@ -345,7 +344,7 @@ impl<T: Float> Interpolator<T> {
 }
 
 impl<T: Float> Plan<T> {
-    fn new(decoder: &mut Decoder<InterpolatingCode>, available: &[bool]) -> Self {
+    fn new(decoder: &mut Decoder, available: &[bool]) -> Self {
         let decoding = decoder.decoding(available);
         let survivors = available.iter().filter(|available| **available).count();
         let full = decoding.unsolved.is_empty()

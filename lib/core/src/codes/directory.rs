@@ -12,7 +12,9 @@ use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::codes::{CodeError, LinearCode};
+use super::error::CodeError;
+use super::linear::LinearCode;
+use super::spec::{CodeName, CodeSpec};
 
 /// The name of the file that describes the directory.
 pub const FILE_NAME: &str = "code.json";
@@ -20,13 +22,11 @@ pub const FILE_NAME: &str = "code.json";
 /// The version of the format that is written. Format 1, in which every field was required, is read too.
 pub const FORMAT: u32 = 2;
 
-/// The most queries or parities that a code file may ask for; a guard, far above any real code.
-const MAX_WIDTH: usize = 4096;
-
 /// What `code.json` has in every format.
 #[derive(Deserialize)]
 struct Versioned {
     format: u32,
+    code: Option<serde_json::Value>,
 }
 
 /// The content of `code.json`. A file needs `format`, `code`, `k` and the files of its parts; all else has
@@ -36,8 +36,9 @@ struct Versioned {
 pub struct CodeFile {
     /// The version of this format: [`FORMAT`], or 1.
     pub format: u32,
-    /// What the encoder is: `sum`, `concat`, or `learned`, the model `encoder`.
-    pub code: String,
+    /// Its name: a code that parity models are trained for, or `learned`, whose encoder is the model
+    /// `encoder`.
+    pub code: CodeName,
     /// Queries of a group.
     pub k: usize,
     /// Parities of a group; 1 by default.
@@ -194,7 +195,7 @@ pub enum CodeDirError {
         found: u32,
     },
     /// A code that this version does not know.
-    #[error("{}: found code '{found}', expected 'sum', 'concat' or 'learned'", path.display())]
+    #[error("{}: found code '{found}', expected {}", path.display(), trained_names())]
     UnknownCode {
         /// The file.
         path: PathBuf,
@@ -277,30 +278,30 @@ impl CodeFile {
         })?;
         // The format comes first: another one may have other fields.
         let json = |error| CodeDirError::Json { path: path.clone(), error };
-        let Versioned { format } = serde_json::from_slice(&text).map_err(json)?;
+        let Versioned { format, code } = serde_json::from_slice(&text).map_err(json)?;
         if ![1, FORMAT].contains(&format) {
             return Err(CodeDirError::Format { path, found: format });
         }
+        if let Some(serde_json::Value::String(found)) = code
+            && CodeName::trained().all(|name| name.as_str() != found)
+        {
+            return Err(CodeDirError::UnknownCode { path, found });
+        }
         let mut file: Self = serde_json::from_slice(&text).map_err(json)?;
-        if file.weights.is_empty() && file.k <= MAX_WIDTH && file.r <= MAX_WIDTH {
-            let code = LinearCode::sum(file.k, file.r);
-            let code = code.map_err(|error| CodeDirError::Code { path: path.clone(), error })?;
-            file.weights = (0..file.r).map(|parity| code.weights(parity)).collect();
+        let wrong = |error| CodeDirError::Code { path: path.clone(), error };
+        file.spec().check_size().map_err(wrong)?;
+        if file.weights.is_empty() {
+            let code = file.linear().map_err(wrong)?;
+            file.weights = (0..code.r()).map(|parity| code.weights(parity)).collect();
         }
         file.check(directory, path)?;
         Ok(file)
     }
 
     fn check(&self, directory: &Path, path: PathBuf) -> Result<(), CodeDirError> {
-        if !["sum", "concat", "learned"].contains(&self.code.as_str()) {
-            return Err(CodeDirError::UnknownCode { path, found: self.code.clone() });
-        }
         let count = |what, found: usize, expected: String| {
             Err(CodeDirError::Count { path: path.clone(), what, found, expected })
         };
-        if self.k > MAX_WIDTH {
-            return count("queries in a group", self.k, format!("at most {MAX_WIDTH}"));
-        }
         if self.weights.len() != self.r {
             return count("rows of weights", self.weights.len(), format!("r = {}", self.r));
         }
@@ -310,7 +311,7 @@ impl CodeFile {
         if self.runs_on == RunsOn::Parity && self.parity.len() != self.r {
             return count("parity models", self.parity.len(), format!("r = {}", self.r));
         }
-        let encoders = usize::from(self.code == "learned");
+        let encoders = usize::from(self.code == CodeName::Learned);
         if usize::from(self.encoder.is_some()) != encoders {
             return count("encoders", 1 - encoders, format!("{encoders} for the code '{}'", self.code));
         }
@@ -389,11 +390,19 @@ impl CodeFile {
         Ok(())
     }
 
-    /// The code that the file describes.
+    /// What the file says of its code, but for the weights.
+    pub(super) fn spec(&self) -> CodeSpec {
+        CodeSpec { r: Some(self.r), ..CodeSpec::new(self.code, self.k) }
+    }
+
+    /// The linear code that the file describes: by its weights, or by the default ones.
     ///
     /// # Errors
     /// Weights that make no code.
     pub fn linear(&self) -> Result<LinearCode, CodeError> {
+        if self.weights.is_empty() {
+            return self.spec().parity_weights();
+        }
         let weights = DMatrix::from_row_iterator(self.r, self.k, self.weights.iter().flatten().copied());
         LinearCode::weighted(self.k, weights)
     }
@@ -418,6 +427,16 @@ impl CodeFile {
             let _ = fs::remove_file(&temporary);
             CodeDirError::Io { path: path.clone(), error }
         })
+    }
+}
+
+/// The names that a code in a file may have, for a message.
+fn trained_names() -> String {
+    let names: Vec<String> = CodeName::trained().map(|name| format!("'{name}'")).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
