@@ -1,7 +1,7 @@
 //! What an engine tells its driver.
 
 use crate::arena::{CallId, GroupId, InstanceId, QueryId};
-use crate::code::Mask;
+use crate::mask::Mask;
 
 /// What the driver is to do, in this order.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,9 +5,9 @@ use std::cell::Cell;
 use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{BatchId, GroupId, InstanceId, QueryId};
-use crate::code::Mask;
 use crate::config::{Completion, When};
 use crate::engine::Engine;
+use crate::mask::Mask;
 use crate::state::{Owner, Part, Slot, Task, Work};
 use crate::timers::Timer;
 

@@ -3,9 +3,9 @@
 use crate::Time;
 use crate::action::{CodingOff, Rejection};
 use crate::arena::{BatchId, GroupId, QueryId};
-use crate::code::Mask;
 use crate::config::Completion;
 use crate::engine::{Arrival, Engine};
+use crate::mask::Mask;
 use crate::state::{Batch, BatchKey, Group, Owner, Query, Slot, Task};
 use crate::timers::Timer;
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{CallId, GroupId};
-use crate::code::MAX_WORKERS;
 use crate::engine::Engine;
+use crate::mask::MAX_WORKERS;
 use crate::state::Task;
 
 /// A line of a journal.

@@ -28,9 +28,11 @@ mod config;
 mod counters;
 mod dispatch;
 mod engine;
+mod error;
 mod health;
 mod hedging;
 pub mod journal;
+mod mask;
 mod percentile;
 mod refusing;
 mod settling;
@@ -39,13 +41,13 @@ mod timers;
 mod views;
 
 pub use action::{Action, CodingOff, Decode, Outcome, Reason, Rejection};
-pub use arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
-pub use code::{CodeRule, MAX_WORKERS, Mask, Rule};
-pub use config::{
-    Agreement, Balance, Completion, Config, ConfigError, Delay, Ejection, Hedge, Policy, When, ms,
-};
+pub use arena::{CallId, GroupId, InstanceId, QueryId};
+pub use code::CodeRule;
+pub use config::{Agreement, Balance, Completion, Config, Delay, Ejection, Hedge, Policy, When};
 pub use counters::Counters;
 pub use engine::{Arrival, Engine};
+pub use error::ConfigError;
+pub use mask::{MAX_WORKERS, Mask};
 pub use state::{Call, Role, Roles, Task};
 pub use views::Held;
 

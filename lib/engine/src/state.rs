@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::Time;
 use crate::action::Decode;
 use crate::arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
-use crate::code::Mask;
+use crate::mask::Mask;
 use crate::percentile::Percentile;
 
 /// What an instance can run.
@@ -56,7 +56,7 @@ impl Roles {
     /// The deployed model and all r parity models: the placement *pooled*.
     #[must_use]
     pub fn pooled(r: usize) -> Self {
-        Self { deployed: true, cheap: false, parity: crate::code::ones(r) }
+        Self { deployed: true, cheap: false, parity: crate::mask::ones(r) }
     }
 }
 
