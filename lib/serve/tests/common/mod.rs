@@ -3,6 +3,7 @@
 
 pub(crate) mod http;
 pub(crate) mod server;
+pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
