@@ -200,7 +200,7 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, String> {
         Redundancy::None => Policy::None,
         Redundancy::Replicate { copies } => Policy::Replicate(*copies),
         Redundancy::Hedge(of) => Policy::Hedge(*of),
-        Redundancy::Cheap => Policy::Cheap,
+        Redundancy::Approximate => Policy::Approximate,
         Redundancy::Coded(of) => coded(model, of)?,
     };
     let config = parm_engine::Config {

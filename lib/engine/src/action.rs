@@ -7,7 +7,7 @@ use crate::mask::Mask;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
     /// Send work to an instance; [`crate::Engine::call`] says what. If it does not know the call,
-    /// the instance was lost in the same event, after an alarm that was due before it.
+    /// the instance was lost in the same event, after a timer that was due before it.
     Dispatch {
         /// The call, by which its end is reported.
         call: CallId,

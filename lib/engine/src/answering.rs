@@ -5,7 +5,7 @@ use std::cell::Cell;
 use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{BatchId, GroupId, InstanceId, QueryId};
-use crate::config::{Completion, When};
+use crate::config::When;
 use crate::engine::Engine;
 use crate::mask::Mask;
 use crate::state::{Owner, Part, Slot, Task, Work};
@@ -19,18 +19,18 @@ impl Engine {
         }
         self.batches[batch].usable &= usable;
         let copy = work.task == Task::Copy;
-        self.each_undone(batch, work.part, |engine, query| {
+        self.each_unpredicted(batch, work.part, |engine, query| {
             if !engine.queries[query].answered {
                 engine.finish(query, Outcome::Prediction { instance, copy });
             }
             engine.compare(query);
         });
-        self.see_done(batch, Some(instance));
+        self.finish_if_done(batch, Some(instance));
     }
 
     /// Sees whether all rows of a batch have their prediction, or were refused; who answered last, if the last
     /// ones were answered.
-    pub(crate) fn see_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
+    pub(crate) fn finish_if_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
         let held = &mut self.batches[batch];
         if held.left > 0 || std::mem::replace(&mut held.answered, true) {
             return;
@@ -43,18 +43,18 @@ impl Engine {
             for at in 0..self.batches[batch].works.len() {
                 let work = self.works[self.batches[batch].works[at]];
                 if work.part.is_none() {
-                    self.blame(work.refused_by, instance);
+                    self.count_false_refusal(work.refused_by, instance);
                 }
             }
         }
         let Some((group, slot)) = group.filter(|_| fit) else { return };
         // A prediction that was asked for while coding was off may be another version's.
         if let Some(&first) = self.batches[batch].queries.first()
-            && !self.groups[group].dead
+            && !self.groups[group].abandoned
         {
-            self.remember(first);
+            self.keep_known(first);
         }
-        if self.coding.as_ref().is_some_and(|coding| coding.rule.is_systematic()) {
+        if self.coding.as_ref().is_some_and(|coding| coding.rule().is_systematic()) {
             self.groups[group].available |= 1 << slot;
             self.check_group(group);
         }
@@ -62,7 +62,7 @@ impl Engine {
 
     /// Does something with each row of a batch, or of a part of it, that has no prediction yet: it has one now,
     /// or is refused.
-    pub(crate) fn each_undone(
+    pub(crate) fn each_unpredicted(
         &mut self,
         batch: BatchId,
         part: Option<Part>,
@@ -82,7 +82,7 @@ impl Engine {
     fn compare(&mut self, query: QueryId) {
         let held = &self.queries[query];
         if let Some(decode) = held.rebuilt
-            && !self.groups[decode.group].dead
+            && !self.groups[decode.group].abandoned
         {
             self.actions.push_back(Action::Compare { query, row: held.row, decode });
             if !self.config.shadow {
@@ -92,10 +92,10 @@ impl Engine {
     }
 
     /// Keeps a query whose prediction is at hand: it may complete a group.
-    fn remember(&mut self, query: QueryId) {
+    fn keep_known(&mut self, query: QueryId) {
         let Some(coding) = &self.coding else { return };
-        let k = coding.rule.k();
-        if coding.completion != Completion::Known || coding.off.is_some() || k < 2 {
+        let k = coding.rule().k();
+        if !coding.completes() || !coding.is_on() || k < 2 {
             return;
         }
         self.queries[query].holders += 1;
@@ -103,17 +103,17 @@ impl Engine {
         if self.known.len() > k
             && let Some(oldest) = self.known.pop_front()
         {
-            self.let_go(oldest);
+            self.release_query(oldest);
         }
     }
 
     pub(crate) fn approximated(&mut self, batch: BatchId, instance: InstanceId) {
-        self.batches[batch].cheap = Some(instance);
+        self.batches[batch].approximated_by = Some(instance);
         self.each_query(batch, Self::try_fallback);
     }
 
     pub(crate) fn parity_answered(&mut self, group: GroupId, parity: usize) {
-        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
         self.counters.parity_answers += 1;
         self.counters.parity_useless += u64::from(self.groups[group].rebuildable == 0);
         self.worker_answered(group, k + parity);
@@ -168,7 +168,7 @@ impl Engine {
             return Some(Outcome::Reconstructed(decode));
         }
         let batch = self.queries.get(query)?.batch;
-        self.batches[batch].cheap.map(|instance| Outcome::Approximate { instance })
+        self.batches[batch].approximated_by.map(|instance| Outcome::Approximate { instance })
     }
 
     /// How a query can be rebuilt now, if it can.
@@ -188,13 +188,13 @@ impl Engine {
     /// True if these answers of a group give one prediction of one row.
     fn can_rebuild(&mut self, group: GroupId, slot: usize, row: usize, available: Mask) -> bool {
         let held = &self.groups[group];
-        if held.dead || held.filling {
+        if held.abandoned || held.filling {
             return false;
         }
         let absent = self.absent(group, row);
         self.coding.as_mut().is_some_and(|coding| {
-            let absent = if coding.rule.is_systematic() { absent } else { 0 };
-            coding.rule.rebuilds(available | absent) >> slot & 1 == 1
+            let absent = if coding.rule().is_systematic() { absent } else { 0 };
+            coding.rebuilds(available | absent) >> slot & 1 == 1
         })
     }
 
@@ -218,7 +218,7 @@ impl Engine {
                 if let Some(due) = due
                     && !std::mem::replace(&mut self.queries[query].grace_set, true)
                 {
-                    self.alarm(due, Timer::Grace(query));
+                    self.set_timer(due, Timer::Grace(query));
                 }
             }
             _ => self.fall_back(query, outcome),
@@ -230,7 +230,7 @@ impl Engine {
     fn better_may_come(&self, query: QueryId) -> bool {
         let held = &self.queries[query];
         let batch = &self.batches[held.batch];
-        let predicts = |work: &Work| work.task != Task::Cheap && work.covers(held.position);
+        let predicts = |work: &Work| work.task != Task::Approximate && work.covers(held.position);
         match batch.group {
             Some((group, _)) if !batch.sent => !self.groups[group].works.is_empty(),
             _ => batch.works.iter().any(|&call| predicts(&self.works[call])),
@@ -259,7 +259,7 @@ impl Engine {
         if let Some(outcome) = self.fallback(query) {
             let batch = self.queries[query].batch;
             self.fall_back(query, outcome);
-            self.settle(Owner::Batch(batch));
+            self.clean_up(Owner::Batch(batch));
         }
     }
 
@@ -277,7 +277,7 @@ impl Engine {
         {
             self.finish(query, Outcome::Default(Reason::Deadline));
         }
-        self.settle(Owner::Batch(batch));
+        self.clean_up(Owner::Batch(batch));
     }
 
     /// Answers a query.
@@ -310,7 +310,7 @@ impl Engine {
         self.each_query(batch, |engine, query| {
             engine.try_fallback(query);
             let held = &engine.queries[query];
-            if held.answered || held.rebuilding.is_some() || engine.has_hope(query) {
+            if held.answered || held.rebuilding.is_some() || engine.can_be_answered(query) {
                 return;
             }
             let batch = engine.queries[query].batch;
@@ -318,7 +318,7 @@ impl Engine {
                 engine.finish(query, Outcome::Default(Reason::Failed));
             } else {
                 if let Some((group, _)) = engine.batches[batch].group {
-                    engine.groups[group].dead = true;
+                    engine.groups[group].abandoned = true;
                 }
                 engine.send_batch(batch);
             }
@@ -326,17 +326,17 @@ impl Engine {
     }
 
     /// True if work that waits or runs can still answer a query.
-    fn has_hope(&mut self, query: QueryId) -> bool {
+    fn can_be_answered(&mut self, query: QueryId) -> bool {
         let held = &self.queries[query];
         let allowed = held.allow_reconstructed && !self.config.shadow;
         let (batch, row) = (&self.batches[held.batch], held.position);
-        let answers = |work: &Work| (allowed || work.task != Task::Cheap) && work.covers(row);
+        let answers = |work: &Work| (allowed || work.task != Task::Approximate) && work.covers(row);
         if batch.works.iter().any(|&call| answers(&self.works[call])) {
             return true;
         }
         let Some((group, slot)) = batch.group.filter(|_| allowed) else { return false };
         if self.groups[group].filling {
-            return !self.groups[group].dead;
+            return !self.groups[group].abandoned;
         }
         let undecodable = held.undecodable;
         let possible = self.possible(group, |_| true);
@@ -346,7 +346,7 @@ impl Engine {
     /// The workers of a group whose answers are at hand, or may come by work that counts.
     fn possible(&self, group: GroupId, counts: impl Fn(&Work) -> bool) -> Mask {
         let held = &self.groups[group];
-        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
         let coming =
             |works: &[_]| works.iter().map(|&call| self.works[call]).filter(&counts).collect::<Vec<_>>();
         let mut mask = held.available;
@@ -360,7 +360,7 @@ impl Engine {
         for (slot, holds) in held.slots.iter().enumerate() {
             if let Some(batch) = holds.batch() {
                 let batch = &self.batches[batch];
-                if batch.sent && coming(&batch.works).iter().any(|work| work.task != Task::Cheap) {
+                if batch.sent && coming(&batch.works).iter().any(|work| work.task != Task::Approximate) {
                     mask |= 1 << slot;
                 }
             }

@@ -3,7 +3,7 @@
 use crate::Time;
 use crate::action::{CodingOff, Rejection};
 use crate::arena::{BatchId, GroupId, QueryId};
-use crate::config::Completion;
+use crate::coding::Coding;
 use crate::engine::{Arrival, Engine};
 use crate::mask::Mask;
 use crate::state::{Batch, BatchKey, Group, Owner, Query, Slot, Task};
@@ -17,7 +17,7 @@ impl Engine {
             return Err(Rejection::Expired { late: self.now - deadline });
         }
         let limit = self.config.max_queue;
-        let queued = self.pools.first().map_or(0, |pool| pool.queue.len() - pool.redundant);
+        let queued = self.pools.first().map_or(0, |pool| pool.waiting() - pool.redundant());
         if queued >= limit {
             return Err(Rejection::Queue { queued, limit });
         }
@@ -33,7 +33,7 @@ impl Engine {
     pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
         self.counters.queries += 1;
         let apart = self.coding.is_some() && !arrival.coded;
-        let uncoded = apart || !arrival.allow_reconstructed && self.codes_all();
+        let uncoded = apart || !arrival.allow_reconstructed && self.answers_by_decoding();
         let key = BatchKey { class: arrival.class, uncoded };
         let batch = match self.filling.get(&key) {
             Some(&batch) => batch,
@@ -60,29 +60,17 @@ impl Engine {
         let held = &mut self.batches[batch];
         held.queries.push(query);
         held.open += 1;
-        let full = held.queries.len() >= self.batch_size as usize;
-        self.alarm(deadline, Timer::Deadline(query));
+        let full = held.queries.len() >= self.batch_size.now();
+        self.set_timer(deadline, Timer::Deadline(query));
         if full {
             self.close_batch(batch);
         }
         query
     }
 
-    /// A batch was answered after so long: the next ones are larger or smaller (additive increase,
-    /// multiplicative decrease, as Clipper, NSDI 2017, section 4.3.1).
-    pub(crate) fn adapt(&mut self, batch: BatchId, time: Time) {
-        let Some(target) = self.config.batch_target else { return };
-        let rows = self.batches.get(batch).map_or(0, |batch| batch.queries.len());
-        if time > target {
-            self.batch_size = (self.batch_size * 0.9).max(1.0);
-        } else if rows >= self.batch_size as usize {
-            self.batch_size = (self.batch_size + 1.0).min(self.config.max_batch as f64);
-        }
-    }
-
     /// True if queries are answered by decoding alone.
-    fn codes_all(&self) -> bool {
-        self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
+    fn answers_by_decoding(&self) -> bool {
+        self.coding.as_ref().is_some_and(Coding::answers_by_decoding)
     }
 
     fn new_batch(&mut self, key: BatchKey) -> BatchId {
@@ -100,13 +88,13 @@ impl Engine {
             answered: false,
             refused: false,
             usable: true,
-            cheap: None,
+            approximated_by: None,
             hedged: false,
             sent: false,
         });
         self.filling.insert(key, batch);
-        if self.config.max_batch > 1 {
-            self.alarm(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
+        if self.batch_size.may_be_several() {
+            self.set_timer(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
         }
         batch
     }
@@ -126,15 +114,15 @@ impl Engine {
         let queries = &self.queries;
         held.priority = held.queries.iter().map(|&query| queries[query].priority).min().unwrap_or(0);
         self.counters.batches += 1;
-        if let Some(hedge) = &self.hedge {
-            self.hedge_tokens = (self.hedge_tokens + hedge.budget).min(hedge.burst);
+        if let Some(hedging) = &mut self.hedging {
+            hedging.earn();
         }
         let group = if key.uncoded { None } else { self.join_group(batch) };
-        if group.is_none() || !self.codes_all() {
+        if group.is_none() || !self.answers_by_decoding() {
             self.send_batch(batch);
         }
         if let (Some(group), Some(coding)) = (group, &self.coding)
-            && self.groups[group].slots.len() >= coding.rule.k()
+            && self.groups[group].slots.len() >= coding.rule().k()
         {
             self.close_group(group);
         }
@@ -148,15 +136,15 @@ impl Engine {
         for _ in 1..self.copies {
             self.add_work(Task::Copy, owner, true);
         }
-        if self.cheap {
-            self.add_work(Task::Cheap, owner, true);
+        if self.approximate {
+            self.add_work(Task::Approximate, owner, true);
         }
     }
 
     /// The group that the batch now belongs to; none if coding is off.
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
-        let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
-        let (k, delay) = (coding.rule.k(), coding.group_delay);
+        let coding = self.coding.as_ref().filter(|coding| coding.is_on())?;
+        let (k, delay) = (coding.rule().k(), coding.group_delay);
         let class = self.batches[batch].key.class;
         let id = if let Some(&filling) = self.filling_groups.get(&class) {
             filling
@@ -165,7 +153,7 @@ impl Engine {
                 slots: Vec::with_capacity(k),
                 class,
                 filling: true,
-                dead: false,
+                abandoned: false,
                 available: 0,
                 priority: u8::MAX,
                 open: 0,
@@ -174,7 +162,7 @@ impl Engine {
             });
             self.filling_groups.insert(class, group);
             if k > 1 {
-                self.alarm(self.now.saturating_add(delay), Timer::Group(group));
+                self.set_timer(self.now.saturating_add(delay), Timer::Group(group));
             }
             group
         };
@@ -193,12 +181,12 @@ impl Engine {
     pub(crate) fn close_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         let Some(coding) = &self.coding else { return };
-        let (k, n, systematic) = (coding.rule.k(), coding.rule.workers(), coding.rule.is_systematic());
-        let complete = coding.completion == Completion::Known;
+        let (k, n, systematic) = (coding.rule().k(), coding.rule().workers(), coding.rule().is_systematic());
+        let complete = coding.completes();
         let batches = self.groups[id].slots.len();
         if self.groups[id].rebuildable == 0 {
             self.counters.groups_unneeded += 1;
-            self.kill_group(id);
+            self.abandon_group(id);
             return;
         }
         if batches < k && complete {
@@ -257,7 +245,7 @@ impl Engine {
     /// The slots that have no query in this row.
     pub(crate) fn absent(&self, group: GroupId, row: usize) -> Mask {
         let slots = &self.groups[group].slots;
-        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
         let is_absent = |slot: usize| match slots.get(slot) {
             Some(Slot::Batch(batch)) => self.batches[*batch].queries.len() <= row,
             Some(Slot::Known(_)) => false,
@@ -278,15 +266,15 @@ impl Engine {
     /// Nothing is coded any more, and nothing rebuilt from the groups that there are.
     pub(crate) fn switch_off(&mut self, reason: CodingOff) {
         let Some(coding) = &mut self.coding else { return };
-        coding.off = Some(reason);
+        coding.switch_off(reason);
         self.actions.push_back(crate::Action::CodingOff { reason });
         while let Some(query) = self.known.pop_front() {
-            self.let_go(query);
+            self.release_query(query);
         }
         let groups: Vec<GroupId> = self.groups.ids().collect();
         for group in groups {
             if self.groups.contains(group) {
-                self.kill_group(group);
+                self.abandon_group(group);
             }
         }
     }

@@ -79,8 +79,8 @@ pub enum Policy {
     Replicate(usize),
     /// What is late is sent a second time.
     Hedge(Hedge),
-    /// Each batch is also sent to the approximate model, [`crate::Role::Cheap`].
-    Cheap,
+    /// Each batch is also sent to the approximate model, [`crate::Role::Approximate`].
+    Approximate,
     /// Coding groups.
     Coded {
         /// The code.
@@ -338,7 +338,7 @@ impl Config {
                 }
                 hedge.as_ref().map_or(Ok(()), Hedge::check)
             }
-            Policy::None | Policy::Cheap => Ok(()),
+            Policy::None | Policy::Approximate => Ok(()),
         }
     }
 }

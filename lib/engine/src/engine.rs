@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::Time;
 use crate::action::{Action, CodingOff, Outcome, Reason, Rejection};
 use crate::arena::{Arena, BatchId, CallId, GroupId, InstanceId, QueryId};
-use crate::code::CodeRule;
-use crate::config::{Agreement, Completion, Config, Hedge, Policy, When};
+use crate::batch_size::BatchSize;
+use crate::coding::Coding;
+use crate::config::{Config, Policy, When};
 use crate::counters::Counters;
 use crate::error::ConfigError;
+use crate::hedging::Hedging;
 use crate::percentile::Percentile;
-use crate::state::{Batch, BatchKey, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::pools::Pool;
+use crate::state::{Batch, BatchKey, Group, Instance, Owner, Query, Task, Work};
 use crate::timers::{Timer, Timers};
 
 /// A query that arrives.
@@ -49,29 +52,15 @@ impl Arrival {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Coding {
-    pub(crate) rule: CodeRule,
-    pub(crate) version: u64,
-    pub(crate) group_delay: Time,
-    pub(crate) completion: Completion,
-    pub(crate) agreement: Option<Agreement>,
-    /// The last comparisons, and how many of them agree.
-    pub(crate) compared: VecDeque<bool>,
-    pub(crate) agreeing: usize,
-    pub(crate) off: Option<CodingOff>,
-}
-
-/// The serving core. Each event has the time at which it happened; alarms that were due before it
+/// The serving core. Each event has the time at which it happened; timers that were due before it
 /// go off first. Take the actions with [`Engine::next_action`] after each event; a driver that calls
 /// [`Engine::tick`] and takes them before each event, too, sees one cause at a time.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
     pub(crate) copies: usize,
-    pub(crate) cheap: bool,
-    pub(crate) hedge: Option<Hedge>,
-    pub(crate) hedge_tokens: f64,
+    pub(crate) approximate: bool,
+    pub(crate) hedging: Option<Hedging>,
     pub(crate) coding: Option<Coding>,
     pub(crate) now: Time,
     pub(crate) seq: u64,
@@ -86,17 +75,12 @@ pub struct Engine {
     pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
-    /// The queries that a batch takes now, up to `max_batch`.
-    pub(crate) batch_size: f64,
-    /// The `max_batch` of the configuration.
-    pub(crate) configured_batch: usize,
+    pub(crate) batch_size: BatchSize,
     pub(crate) timers: Timers,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) counters: Counters,
     /// Times from arrival to prediction, for the grace.
     pub(crate) answer_times: Percentile,
-    /// Times of deployed calls, for hedges.
-    pub(crate) call_times: Percentile,
 }
 
 /// A driver may keep it on any thread.
@@ -112,33 +96,23 @@ impl Engine {
     /// A configuration that cannot work.
     pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        let (mut copies, mut cheap, mut hedge, mut coding) = (1, false, None, None);
+        let (mut copies, mut approximate, mut hedge, mut coding) = (1, false, None, None);
         match std::mem::replace(&mut config.policy, Policy::None) {
             Policy::None => {}
             Policy::Replicate(number) => copies = number,
-            Policy::Cheap => cheap = true,
+            Policy::Approximate => approximate = true,
             Policy::Hedge(of) => hedge = Some(of),
             Policy::Coded { code, version, group_delay, completion, agreement, hedge: of } => {
                 hedge = of;
-                coding = Some(Coding {
-                    rule: code,
-                    version,
-                    group_delay,
-                    completion,
-                    agreement,
-                    compared: VecDeque::new(),
-                    agreeing: 0,
-                    off: None,
-                });
+                coding = Some(Coding::new(code, version, group_delay, completion, agreement));
             }
         }
-        let parities = coding.as_ref().map_or(0, |coding| coding.rule.r());
+        let parities = coding.as_ref().map_or(0, |coding| coding.rule().r());
         let grace = if let When::Grace(delay) = config.when { delay.share() } else { 1.0 };
         Ok(Self {
             copies,
-            cheap,
-            hedge,
-            hedge_tokens: hedge.map_or(0.0, |hedge| hedge.burst),
+            approximate,
+            hedging: hedge.map(Hedging::new),
             coding,
             now: 0,
             seq: 0,
@@ -151,13 +125,11 @@ impl Engine {
             filling_groups: BTreeMap::new(),
             known: VecDeque::new(),
             pools: (0..2 + parities).map(|_| Pool::new()).collect(),
-            configured_batch: config.max_batch,
-            batch_size: if config.batch_target.is_some() { 1.0 } else { config.max_batch as f64 },
+            batch_size: BatchSize::new(config.max_batch, config.batch_target),
             timers: Timers::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             answer_times: Percentile::new(grace),
-            call_times: Percentile::new(hedge.map_or(1.0, |hedge| hedge.delay.share())),
             config,
         })
     }
@@ -190,7 +162,7 @@ impl Engine {
                 let batch = held.batch;
                 self.counters.cancelled += 1;
                 self.close_query(query);
-                self.settle(Owner::Batch(batch));
+                self.clean_up(Owner::Batch(batch));
             }
             _ => self.counters.ignored += 1,
         }
@@ -217,18 +189,22 @@ impl Engine {
         };
         let work = self.end_call(call, instance);
         let pool = work.task.role().pool();
-        self.succeeded(instance, pool, self.now - since);
-        self.blame(work.refused_by, instance);
+        self.count_success(instance, pool, self.now - since);
+        self.count_false_refusal(work.refused_by, instance);
         match (work.task, work.owner) {
             (Task::Deployed, Owner::Batch(batch)) => {
-                self.call_times.record(self.now - since);
+                let time = self.now - since;
+                if let Some(hedging) = &mut self.hedging {
+                    hedging.record(time);
+                }
                 if work.part.is_none() {
-                    self.adapt(batch, self.now - since);
+                    let rows = self.batches.get(batch).map_or(0, |batch| batch.queries.len());
+                    self.batch_size.adapt(rows, time);
                 }
                 self.predicted(batch, &work, instance, usable);
             }
             (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, &work, instance, usable),
-            (Task::Cheap, Owner::Batch(batch)) => self.approximated(batch, instance),
+            (Task::Approximate, Owner::Batch(batch)) => self.approximated(batch, instance),
             (Task::Parity { parity, .. }, Owner::Group(group)) if usable => {
                 self.parity_answered(group, parity);
             }
@@ -239,7 +215,7 @@ impl Engine {
             (_, Owner::Group(_)) => self.fail_unanswerable(work.owner),
             _ => {}
         }
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
@@ -265,7 +241,7 @@ impl Engine {
         self.counters.calls_cancelled += 1;
         let work = self.end_call(call, instance);
         self.retry(work);
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
@@ -289,7 +265,7 @@ impl Engine {
         }
         // The answer comes in the place of the rebuilding, before what was said after that. What is sent instead
         // comes after: its instance may have room only by what was said.
-        let outcome = if usable && !self.groups[decode.group].dead {
+        let outcome = if usable && !self.groups[decode.group].abandoned {
             self.queries[query].rebuilt = Some(decode);
             Some(Outcome::Reconstructed(decode))
         } else {
@@ -302,18 +278,16 @@ impl Engine {
         } else {
             self.fail_unanswerable_of(batch);
         }
-        self.settle(Owner::Batch(batch));
+        self.clean_up(Owner::Batch(batch));
     }
 
     /// Batches take at most so many queries from now on, and never more than the configuration says.
     pub fn limit_batch(&mut self, now: Time, most: usize) {
         self.begin(now);
-        self.config.max_batch = self.configured_batch.min(most.max(1));
-        let most = self.config.max_batch as f64;
-        self.batch_size = if self.config.batch_target.is_some() { self.batch_size.min(most) } else { most };
+        self.batch_size.limit(most);
         let filling: Vec<BatchId> = self.filling.values().copied().collect();
         for batch in filling {
-            if self.batches[batch].queries.len() >= self.batch_size as usize {
+            if self.batches[batch].queries.len() >= self.batch_size.now() {
                 self.close_batch(batch);
             }
         }
@@ -327,15 +301,7 @@ impl Engine {
         } else {
             self.counters.disagreed += 1;
         }
-        let Some(coding) = &mut self.coding else { return };
-        let Some(Agreement { window, at_least }) = coding.agreement else { return };
-        if coding.compared.len() == window && coding.compared.pop_front() == Some(true) {
-            coding.agreeing -= 1;
-        }
-        coding.compared.push_back(agree);
-        coding.agreeing += usize::from(agree);
-        let full = coding.compared.len() == window;
-        if full && coding.off.is_none() && (coding.agreeing as f64) < at_least * window as f64 {
+        if self.coding.as_mut().is_some_and(|coding| coding.compared(agree)) {
             self.switch_off(CodingOff::Agreement);
         }
     }
@@ -344,12 +310,7 @@ impl Engine {
     /// the code was made for, and nothing is rebuilt from groups of before.
     pub fn version(&mut self, now: Time, version: u64) {
         self.begin(now);
-        let Some(coding) = &mut self.coding else { return };
-        if coding.version == version {
-            if coding.off == Some(CodingOff::Version) {
-                coding.off = None;
-            }
-        } else if coding.off != Some(CodingOff::Version) {
+        if self.coding.as_mut().is_some_and(|coding| coding.version(version)) {
             self.switch_off(CodingOff::Version);
         }
     }
@@ -357,16 +318,12 @@ impl Engine {
     /// Coding is on again after it was switched off for its agreement, which is counted anew.
     pub fn resume_coding(&mut self, now: Time) {
         self.begin(now);
-        if let Some(coding) = &mut self.coding
-            && coding.off == Some(CodingOff::Agreement)
-        {
-            coding.off = None;
-            coding.compared.clear();
-            coding.agreeing = 0;
+        if let Some(coding) = &mut self.coding {
+            coding.resume();
         }
     }
 
-    /// Time has passed: alarms that are due go off.
+    /// Time has passed: timers that are due go off.
     pub fn tick(&mut self, now: Time) {
         self.advance(now);
         while let Some((at, timer)) = self.timers.first()
@@ -398,12 +355,12 @@ impl Engine {
             self.close_group(group);
         }
         while let Some(query) = self.known.pop_front() {
-            self.let_go(query);
+            self.release_query(query);
         }
     }
 
     /// What was due before now goes off, and then the event of now happens: one that comes at the
-    /// moment of an alarm is in time.
+    /// moment of a timer is in time.
     pub(crate) fn begin(&mut self, now: Time) {
         self.advance(now);
         while let Some((at, timer)) = self.timers.first()

@@ -224,7 +224,7 @@ impl Journal {
         match task {
             Task::Deployed => Work::Deployed { queries: queries() },
             Task::Copy => Work::Copy { queries: queries() },
-            Task::Cheap => Work::Approximate { queries: queries() },
+            Task::Approximate => Work::Approximate { queries: queries() },
             Task::Parity { group, parity } => {
                 let (group, slots) = self.slots(engine, group, call);
                 Work::Parity { group, parity: parity as u64, slots }

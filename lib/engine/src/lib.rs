@@ -2,7 +2,7 @@
 //! actions.
 //!
 //! A driver tells an [`Engine`] what happens (a query arrived, an instance answered, failed, joined
-//! or was lost, a client gave up, an alarm went off) and does what it is told by [`Action`]s. The
+//! or was lost, a client gave up, a timer went off) and does what it is told by [`Action`]s. The
 //! engine has no clock, no sockets, no threads and no randomness, so that a server, a simulator
 //! under virtual time and a test of one race drive the same code.
 //!
@@ -22,8 +22,11 @@
 mod action;
 mod answering;
 mod arena;
+mod batch_size;
 mod batching;
+mod cleanup;
 mod code;
+mod coding;
 mod config;
 mod counters;
 mod dispatch;
@@ -31,14 +34,14 @@ mod engine;
 mod error;
 mod health;
 mod hedging;
+mod inspect;
 pub mod journal;
 mod mask;
 mod percentile;
-mod refusing;
-mod settling;
+mod pools;
+mod refusals;
 mod state;
 mod timers;
-mod views;
 
 pub use action::{Action, CodingOff, Decode, Outcome, Reason, Rejection};
 pub use arena::{CallId, GroupId, InstanceId, QueryId};
@@ -47,9 +50,9 @@ pub use config::{Agreement, Balance, Completion, Config, Delay, Ejection, Hedge,
 pub use counters::Counters;
 pub use engine::{Arrival, Engine};
 pub use error::ConfigError;
+pub use inspect::Held;
 pub use mask::{MAX_WORKERS, Mask};
 pub use state::{Call, Role, Roles, Task};
-pub use views::Held;
 
 /// A moment, or a duration: nanoseconds, since an origin that the driver chooses.
 pub type Time = u64;

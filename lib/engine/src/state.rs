@@ -1,12 +1,10 @@
 //! What an engine holds.
 
-use std::collections::BTreeSet;
-
 use crate::Time;
 use crate::action::Decode;
 use crate::arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
+use crate::health::Health;
 use crate::mask::Mask;
-use crate::percentile::Percentile;
 
 /// What an instance can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +12,7 @@ pub enum Role {
     /// The deployed model.
     Deployed,
     /// The approximate model.
-    Cheap,
+    Approximate,
     /// A parity model, by its index.
     Parity(usize),
 }
@@ -24,28 +22,28 @@ impl Role {
     pub(crate) fn pool(self) -> usize {
         match self {
             Self::Deployed => 0,
-            Self::Cheap => 1,
+            Self::Approximate => 1,
             Self::Parity(parity) => parity.saturating_add(2),
         }
     }
 }
 
-/// The roles of an instance. Work is taken in this order: deployed, cheap, parity by index.
+/// The roles of an instance. Work is taken in this order: deployed, approximate, parity by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     /// It runs the deployed model.
     pub deployed: bool,
     /// It runs the approximate model.
-    pub cheap: bool,
+    pub approximate: bool,
     /// The parity models that it runs, by index.
     pub parity: Mask,
 }
 
 impl Roles {
     /// Only the deployed model.
-    pub const DEPLOYED: Self = Self { deployed: true, cheap: false, parity: 0 };
+    pub const DEPLOYED: Self = Self { deployed: true, approximate: false, parity: 0 };
     /// Only the approximate model.
-    pub const CHEAP: Self = Self { deployed: false, cheap: true, parity: 0 };
+    pub const APPROXIMATE: Self = Self { deployed: false, approximate: true, parity: 0 };
 
     /// Only one parity model.
     #[must_use]
@@ -56,7 +54,7 @@ impl Roles {
     /// The deployed model and all r parity models: the placement *pooled*.
     #[must_use]
     pub fn pooled(r: usize) -> Self {
-        Self { deployed: true, cheap: false, parity: crate::mask::ones(r) }
+        Self { deployed: true, approximate: false, parity: crate::mask::ones(r) }
     }
 }
 
@@ -68,7 +66,7 @@ pub enum Task {
     /// The same, a second time: a replica or a hedge.
     Copy,
     /// Runs the approximate model on a batch.
-    Cheap,
+    Approximate,
     /// Encodes a group's parity batch, and runs its parity model.
     Parity {
         /// The group.
@@ -91,7 +89,7 @@ impl Task {
     pub fn role(self) -> Role {
         match self {
             Self::Deployed | Self::Copy | Self::Coded { .. } => Role::Deployed,
-            Self::Cheap => Role::Cheap,
+            Self::Approximate => Role::Approximate,
             Self::Parity { parity, .. } => Role::Parity(parity),
         }
     }
@@ -171,7 +169,7 @@ pub(crate) struct Batch {
     /// Its predictions serve to rebuild others.
     pub(crate) usable: bool,
     /// Who gave the approximate model's answers.
-    pub(crate) cheap: Option<InstanceId>,
+    pub(crate) approximated_by: Option<InstanceId>,
     pub(crate) hedged: bool,
     /// Its queries themselves were sent or queued.
     pub(crate) sent: bool,
@@ -200,7 +198,7 @@ pub(crate) struct Group {
     pub(crate) class: u64,
     pub(crate) filling: bool,
     /// Nothing is rebuilt from it.
-    pub(crate) dead: bool,
+    pub(crate) abandoned: bool,
     /// The workers whose answers are at hand.
     pub(crate) available: Mask,
     /// The highest of its batches.
@@ -276,67 +274,21 @@ impl Work {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    In,
-    Ejected,
-    Probing,
-    Leaving,
-}
-
 #[derive(Debug)]
 pub(crate) struct Instance {
     /// The pools of its roles, in the order of their work.
     pub(crate) pools: Vec<usize>,
     pub(crate) capacity: usize,
     pub(crate) running: Vec<CallId>,
-    pub(crate) status: Status,
+    pub(crate) health: Health,
     /// Its key among those with room, if it is there.
     pub(crate) ready: Option<u64>,
     pub(crate) last_sent: u64,
-    pub(crate) failures: u32,
-    pub(crate) ejections: u32,
-    /// When it is probed, or its probe takes too long.
-    pub(crate) heal_at: Time,
-    /// The running mean of its times over the median of its role.
-    pub(crate) slowness: f64,
-    /// When the last slow call that counts ended.
-    pub(crate) slow_at: Time,
-    /// When the last failure was that counted.
-    pub(crate) failed_at: Time,
 }
 
-/// The place of queued work: redundant, priority, order.
-pub(crate) type QueueKey = (bool, u8, u64, CallId);
-
-/// What has one role: work that waits, or instances that wait.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    pub(crate) queue: BTreeSet<QueueKey>,
-    /// How many of the queue are redundant.
-    pub(crate) redundant: usize,
-    pub(crate) ready: BTreeSet<(u64, InstanceId)>,
-    pub(crate) members: usize,
-    pub(crate) ejected: usize,
-    /// The median time of its calls.
-    pub(crate) median: Percentile,
-}
-
-impl Pool {
-    pub(crate) fn new() -> Self {
-        Self {
-            queue: BTreeSet::new(),
-            redundant: 0,
-            ready: BTreeSet::new(),
-            members: 0,
-            ejected: 0,
-            median: Percentile::new(0.5),
-        }
-    }
-
-    /// True if an instance in rotation may take work: it has not failed at it, or there may be no other
-    /// one that has not.
-    pub(crate) fn may_give(&self, work: &Work, instance: InstanceId) -> bool {
-        !work.avoid.has(instance) || self.members - self.ejected <= work.avoid.count()
+impl Instance {
+    /// True if it may get work now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.health.is_in() && self.running.len() < self.capacity
     }
 }

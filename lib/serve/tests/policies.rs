@@ -194,15 +194,15 @@ async fn hedge_asks_again_when_it_is_late_as_long_as_its_budget_lasts() {
 }
 
 #[tokio::test]
-async fn cheap_answers_are_named_and_not_given_to_who_refuses_them() {
+async fn approximate_answers_are_named_and_not_given_to_those_who_refuse_them() {
     let more = r#""redundancy": {"policy": "cheap"}, "answer": {"when": "first"}"#;
     let mut stage = Stage::new(&[(1, "deployed"), (1, "cheap")], more).await;
     for (parameters, approximate) in [("", true), (r#""parm_allow_reconstructed": false"#, false)] {
         let reply = stage.ask(1, parameters);
         let (one, other) = (stage.call().await.1, stage.call().await.1);
-        let (own, cheap) = if one.request.model == "m" { (one, other) } else { (other, one) };
-        assert_eq!(cheap.request.model, "m-cheap");
-        cheap.answer(|_| vec![7.0, 7.0]);
+        let (own, approximate_call) = if one.request.model == "m" { (one, other) } else { (other, one) };
+        assert_eq!(approximate_call.request.model, "m-cheap");
+        approximate_call.answer(|_| vec![7.0, 7.0]);
         if approximate {
             let (values, notes) = answer(reply).await;
             assert_eq!((values, notes["parm_approximate"].as_str()), (vec![7.0, 7.0], Some("0")));

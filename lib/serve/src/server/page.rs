@@ -178,7 +178,7 @@ impl From<&MemberView> for InstanceStatus {
     fn from(member: &MemberView) -> Self {
         let mut roles = Vec::new();
         roles.extend(member.roles.deployed.then(|| "deployed".to_owned()));
-        roles.extend(member.roles.cheap.then(|| "cheap".to_owned()));
+        roles.extend(member.roles.approximate.then(|| "cheap".to_owned()));
         let parities = (0..u128::BITS).filter(|index| member.roles.parity >> index & 1 == 1);
         roles.extend(parities.map(|index| format!("parity-{index}")));
         Self {

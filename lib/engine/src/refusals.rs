@@ -30,7 +30,7 @@ impl Engine {
         } else {
             self.refuse(work, first);
         }
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
@@ -43,7 +43,7 @@ impl Engine {
         // One attempt is kept to send the requests of a batch alone.
         let needed = if parts.len() > 1 { 2 } else { 1 };
         let pool = &self.pools[work.task.role().pool()];
-        if first && left >= needed && pool.members - pool.ejected > 1 {
+        if first && left >= needed && pool.in_rotation() > 1 {
             self.retry(work);
         } else if let (Owner::Batch(batch), 2.., 1..) = (work.owner, parts.len(), left) {
             self.counters.splits += 1;
@@ -53,23 +53,23 @@ impl Engine {
                 self.retry(Work { part: Some(part), refused_by: None, ..work });
             }
         } else {
-            self.refuse_for_good(work);
+            self.refuse_finally(work);
         }
     }
 
-    fn refuse_for_good(&mut self, work: Work) {
+    fn refuse_finally(&mut self, work: Work) {
         match (work.task, work.owner) {
             (Task::Deployed, Owner::Batch(batch)) => {
                 self.batches[batch].refused = true;
-                self.each_undone(batch, work.part, |engine, query| {
+                self.each_unpredicted(batch, work.part, |engine, query| {
                     if !engine.queries[query].answered {
                         engine.finish(query, Outcome::Refused);
                     }
                 });
-                self.see_done(batch, None);
+                self.finish_if_done(batch, None);
             }
             // What is encoded has the refused query in it, and the others go on without.
-            (Task::Coded { .. }, Owner::Group(group)) => self.kill_group(group),
+            (Task::Coded { .. }, Owner::Group(group)) => self.abandon_group(group),
             _ => self.fail_unanswerable(work.owner),
         }
     }
@@ -91,11 +91,15 @@ impl Engine {
     }
 
     /// An instance answered what another one had refused.
-    pub(crate) fn blame(&mut self, refused_by: Option<(InstanceId, Time)>, answered_by: InstanceId) {
+    pub(crate) fn count_false_refusal(
+        &mut self,
+        refused_by: Option<(InstanceId, Time)>,
+        answered_by: InstanceId,
+    ) {
         if let Some((instance, since)) = refused_by
             && instance != answered_by
         {
-            self.call_went_wrong(instance, since);
+            self.count_failure(instance, since);
         }
     }
 }

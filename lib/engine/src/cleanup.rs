@@ -24,12 +24,12 @@ impl Engine {
                 self.filling.remove(&batch.key);
                 self.batches.remove(id);
             }
-            self.let_go(query);
+            self.release_query(query);
         }
     }
 
     /// One holder of a query needs it no more.
-    pub(crate) fn let_go(&mut self, query: QueryId) {
+    pub(crate) fn release_query(&mut self, query: QueryId) {
         let held = &mut self.queries[query];
         held.holders -= 1;
         if held.holders == 0 {
@@ -44,7 +44,7 @@ impl Engine {
         match work.owner {
             Owner::Group(id) => {
                 let group = &self.groups[id];
-                !group.dead
+                !group.abandoned
                     && if matches!(work.task, Task::Parity { .. }) { group.rebuildable } else { group.open }
                         > 0
             }
@@ -55,7 +55,7 @@ impl Engine {
                     let group = batch.group.map(|(group, _)| &self.groups[group]);
                     work.task == Task::Deployed
                         && !batch.refused
-                        && group.is_some_and(|group| !group.dead && group.rebuildable > 0)
+                        && group.is_some_and(|group| !group.abandoned && group.rebuildable > 0)
                 };
                 let is_open = |query: &QueryId| !self.queries[*query].answered;
                 let open = || match work.part {
@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// False if the work was not needed and did not run: it is gone.
-    fn keep(&mut self, call: CallId) -> bool {
+    fn keep_if_needed(&mut self, call: CallId) -> bool {
         let work = self.works[call];
         if self.is_needed(&work) {
             return true;
@@ -86,7 +86,7 @@ impl Engine {
         false
     }
 
-    fn keep_needed(&mut self, owner: Owner) {
+    fn cancel_unneeded(&mut self, owner: Owner) {
         let mut at = 0;
         loop {
             let works = match owner {
@@ -94,12 +94,12 @@ impl Engine {
                 Owner::Group(group) => &self.groups[group].works,
             };
             let Some(&call) = works.get(at) else { return };
-            at += usize::from(self.keep(call));
+            at += usize::from(self.keep_if_needed(call));
         }
     }
 
     /// The group of an owner that is still held, or else its batch.
-    fn family(&self, owner: Owner) -> Option<Owner> {
+    fn top_owner(&self, owner: Owner) -> Option<Owner> {
         match owner {
             Owner::Group(group) => self.groups.contains(group).then_some(owner),
             Owner::Batch(batch) => {
@@ -111,11 +111,11 @@ impl Engine {
 
     /// Cancels what became needless in a batch or its group, and frees them if they are over. Does
     /// nothing if they are gone.
-    pub(crate) fn settle(&mut self, owner: Owner) {
-        match self.family(owner) {
-            Some(Owner::Group(group)) => self.settle_group(group),
+    pub(crate) fn clean_up(&mut self, owner: Owner) {
+        match self.top_owner(owner) {
+            Some(Owner::Group(group)) => self.clean_up_group(group),
             Some(Owner::Batch(batch)) => {
-                self.keep_needed(owner);
+                self.cancel_unneeded(owner);
                 let held = &self.batches[batch];
                 if held.open == 0 && held.works.is_empty() && !held.filling {
                     self.free_batch(batch);
@@ -125,12 +125,12 @@ impl Engine {
         }
     }
 
-    fn settle_group(&mut self, id: GroupId) {
-        self.keep_needed(Owner::Group(id));
+    fn clean_up_group(&mut self, id: GroupId) {
+        self.cancel_unneeded(Owner::Group(id));
         let mut busy = !self.groups[id].works.is_empty();
         for slot in 0..self.groups[id].slots.len() {
             if let Some(batch) = self.groups[id].slots[slot].batch() {
-                self.keep_needed(Owner::Batch(batch));
+                self.cancel_unneeded(Owner::Batch(batch));
                 busy |= !self.batches[batch].works.is_empty();
             }
         }
@@ -142,7 +142,7 @@ impl Engine {
             for slot in group.slots {
                 match slot {
                     Slot::Batch(batch) => self.free_batch(batch),
-                    Slot::Known(query) => self.let_go(query),
+                    Slot::Known(query) => self.release_query(query),
                 }
             }
             self.actions.push_back(Action::Drop { group: id });
@@ -152,22 +152,22 @@ impl Engine {
     fn free_batch(&mut self, batch: BatchId) {
         if let Some(batch) = self.batches.remove(batch) {
             for query in batch.queries {
-                self.let_go(query);
+                self.release_query(query);
             }
         }
     }
 
     /// Nothing is rebuilt from a group any more. What was sent only in coded form is sent itself.
-    pub(crate) fn kill_group(&mut self, id: GroupId) {
+    pub(crate) fn abandon_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
-        self.groups[id].dead = true;
+        self.groups[id].abandoned = true;
         self.fail_unanswerable(Owner::Group(id));
-        self.settle(Owner::Group(id));
+        self.clean_up(Owner::Group(id));
     }
 
     /// Work of this owner was given up: see [`Engine::fail_unanswerable_of`].
     pub(crate) fn fail_unanswerable(&mut self, owner: Owner) {
-        match self.family(owner) {
+        match self.top_owner(owner) {
             Some(Owner::Group(group)) => {
                 for slot in 0..self.groups[group].slots.len() {
                     if let Some(batch) = self.groups[group].slots[slot].batch() {

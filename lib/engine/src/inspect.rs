@@ -3,8 +3,10 @@
 use crate::action::CodingOff;
 use crate::arena::{CallId, GroupId};
 use crate::code::CodeRule;
+use crate::coding::Coding;
 use crate::counters::Counters;
 use crate::engine::Engine;
+use crate::pools::Pool;
 use crate::state::{Call, Owner, Part, Role, Slot};
 
 /// How much an engine holds.
@@ -20,7 +22,7 @@ pub struct Held {
     pub works: usize,
     /// Instances.
     pub instances: usize,
-    /// Alarms, also those that became pointless and were not yet swept.
+    /// Timers, also those that became pointless and were not yet swept.
     pub timers: usize,
 }
 
@@ -40,7 +42,7 @@ impl Engine {
     }
 
     /// The rows of a call that runs a model on a batch: [`crate::Task::Deployed`],
-    /// [`crate::Task::Copy`] and [`crate::Task::Cheap`]. None of other calls.
+    /// [`crate::Task::Copy`] and [`crate::Task::Approximate`]. None of other calls.
     pub fn rows(&self, call: CallId) -> impl Iterator<Item = u64> + '_ {
         let work = self.works.get(call);
         let batch = match work.map(|work| work.owner) {
@@ -68,7 +70,7 @@ impl Engine {
     /// The code of groups, if the policy has one.
     #[must_use]
     pub fn code(&self) -> Option<&CodeRule> {
-        self.coding.as_ref().map(|coding| &coding.rule)
+        self.coding.as_ref().map(Coding::rule)
     }
 
     /// What happened so far, in numbers.
@@ -80,13 +82,13 @@ impl Engine {
     /// Why coding is off; none if it is on or the policy has none.
     #[must_use]
     pub fn coding_off(&self) -> Option<CodingOff> {
-        self.coding.as_ref()?.off
+        self.coding.as_ref()?.off()
     }
 
     /// Work that waits for an instance with this role: batches, or coded batches of groups.
     #[must_use]
     pub fn waiting(&self, role: Role) -> usize {
-        self.pools.get(role.pool()).map_or(0, |pool| pool.queue.len())
+        self.pools.get(role.pool()).map_or(0, Pool::waiting)
     }
 
     /// How much is held now.
