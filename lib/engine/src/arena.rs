@@ -51,6 +51,11 @@ impl InstanceId {
     }
 }
 
+/// A key of one kind of thing.
+pub(crate) trait Id: From<Key> + Into<Key> + Copy + 'static {}
+
+impl<I: From<Key> + Into<Key> + Copy + 'static> Id for I {}
+
 #[derive(Debug)]
 pub(crate) struct Arena<I, T> {
     entries: Vec<(u32, Option<T>)>,
@@ -58,7 +63,7 @@ pub(crate) struct Arena<I, T> {
     id: PhantomData<I>,
 }
 
-impl<I: From<Key> + Into<Key> + Copy, T> Arena<I, T> {
+impl<I: Id, T> Arena<I, T> {
     pub(crate) fn new() -> Self {
         Self { entries: Vec::new(), free: Vec::new(), id: PhantomData }
     }
@@ -115,7 +120,7 @@ impl<I: From<Key> + Into<Key> + Copy, T> Arena<I, T> {
 }
 
 /// For keys that the engine holds itself: one that finds nothing is a defect of the engine.
-impl<I: From<Key> + Into<Key> + Copy, T> Index<I> for Arena<I, T> {
+impl<I: Id, T> Index<I> for Arena<I, T> {
     type Output = T;
 
     fn index(&self, id: I) -> &T {
@@ -123,7 +128,7 @@ impl<I: From<Key> + Into<Key> + Copy, T> Index<I> for Arena<I, T> {
     }
 }
 
-impl<I: From<Key> + Into<Key> + Copy, T> IndexMut<I> for Arena<I, T> {
+impl<I: Id, T> IndexMut<I> for Arena<I, T> {
     fn index_mut(&mut self, id: I) -> &mut T {
         self.get_mut(id).expect("the engine keeps no key of what is gone")
     }

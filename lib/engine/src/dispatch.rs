@@ -3,7 +3,8 @@
 use crate::arena::{CallId, InstanceId};
 use crate::config::Balance;
 use crate::engine::Engine;
-use crate::state::{Avoid, Owner, Slot, Task, Work};
+use crate::store::{Avoid, Owner, Slot, Work};
+use crate::task::Task;
 use crate::timers::Timer;
 use crate::{Action, Time};
 
@@ -19,9 +20,9 @@ impl Engine {
     /// Sends work to an instance that has room, or lets it wait.
     pub(crate) fn add_work(&mut self, task: Task, owner: Owner, redundant: bool) {
         let (priority, seq) = match owner {
-            Owner::Batch(batch) => (self.batches[batch].priority, self.batches[batch].seq),
+            Owner::Batch(batch) => (self.store[batch].priority, self.store[batch].seq),
             // In the order of groups, behind the batches of before.
-            Owner::Group(group) => (self.groups[group].priority, self.next_seq()),
+            Owner::Group(group) => (self.store[group].priority, self.next_seq()),
         };
         self.queue(Work {
             task,
@@ -41,11 +42,7 @@ impl Engine {
 
     pub(crate) fn queue(&mut self, work: Work) {
         let pool = work.task.role().pool();
-        let call = self.works.insert(work);
-        match work.owner {
-            Owner::Batch(batch) => self.batches[batch].works.push(call),
-            Owner::Group(group) => self.groups[group].works.push(call),
-        }
+        let call = self.store.add_work(work);
         if let Some(instance) = self.choose(pool, call) {
             self.start(call, instance);
             self.update_ready(instance);
@@ -65,7 +62,7 @@ impl Engine {
     /// An instance with room, best one that runs nothing of the same group, and none where the work
     /// failed before if there is another in rotation.
     fn choose(&self, pool: usize, call: CallId) -> Option<InstanceId> {
-        let (work, pool) = (&self.works[call], &self.pools[pool]);
+        let (work, pool) = (&self.store[call], &self.pools[pool]);
         let mut shared = None;
         for instance in pool.ready() {
             if !pool.may_give(work, instance) {
@@ -85,31 +82,31 @@ impl Engine {
             return false;
         }
         let runs = |works: &[CallId]| {
-            works.iter().any(|&call| self.works[call].running.is_some_and(|(place, _)| place == instance))
+            works.iter().any(|&call| self.store[call].running.is_some_and(|(place, _)| place == instance))
         };
         let group = match owner {
             Owner::Group(group) => group,
-            Owner::Batch(batch) => match self.batches[batch].group {
+            Owner::Batch(batch) => match self.store[batch].group {
                 Some((group, _)) => group,
-                None => return runs(&self.batches[batch].works),
+                None => return runs(self.store[batch].works()),
             },
         };
-        let group = &self.groups[group];
+        let group = &self.store[group];
         let batches = group.slots.iter().filter_map(Slot::batch);
-        runs(&group.works) || batches.into_iter().any(|batch| runs(&self.batches[batch].works))
+        runs(group.works()) || batches.into_iter().any(|batch| runs(self.store[batch].works()))
     }
 
     fn start(&mut self, call: CallId, instance: InstanceId) {
         let seq = self.next_seq();
         let now = self.now;
-        self.works[call].running = Some((instance, now));
+        self.store[call].running = Some((instance, now));
         let held = &mut self.instances[instance];
         held.running.push(call);
         held.last_sent = seq;
         self.counters.calls += 1;
         self.actions.push_back(Action::Dispatch { call, instance });
         self.set_timer(now.saturating_add(self.config.call_timeout), Timer::Call(call));
-        if let Work { task: Task::Deployed, owner: Owner::Batch(batch), .. } = self.works[call] {
+        if let Work { task: Task::Deployed, owner: Owner::Batch(batch), .. } = self.store[call] {
             self.set_hedge(batch);
         }
     }
@@ -130,7 +127,7 @@ impl Engine {
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
         let pool = &self.pools[pool];
-        pool.queue().take(LOOKED_AT).find(|&call| pool.may_give(&self.works[call], instance))
+        pool.queue().take(LOOKED_AT).find(|&call| pool.may_give(&self.store[call], instance))
     }
 
     /// Lists an instance among those with room, in its place, or not.
@@ -150,20 +147,8 @@ impl Engine {
 
     /// Takes work out of its queue.
     pub(crate) fn unqueue(&mut self, call: CallId) {
-        let work = self.works[call];
+        let work = self.store[call];
         self.pools[work.task.role().pool()].remove(call, &work);
-    }
-
-    /// Takes work from its owner; it is gone then.
-    pub(crate) fn unlink(&mut self, call: CallId) -> Work {
-        let work = self.works[call];
-        self.works.remove(call);
-        let works = match work.owner {
-            Owner::Batch(batch) => &mut self.batches[batch].works,
-            Owner::Group(group) => &mut self.groups[group].works,
-        };
-        works.retain(|&other| other != call);
-        work
     }
 
     /// A call is over: its work is gone, and its instance has room.
@@ -174,7 +159,7 @@ impl Engine {
                 self.instances.remove(instance);
             }
         }
-        self.unlink(call)
+        self.store.remove_work(call)
     }
 
     pub(crate) fn call_failed(&mut self, call: CallId, instance: InstanceId) {
@@ -203,7 +188,7 @@ impl Engine {
     }
 
     pub(crate) fn timed_out(&mut self, call: CallId) {
-        let Some((instance, _)) = self.works[call].running else { return };
+        let Some((instance, _)) = self.store[call].running else { return };
         self.counters.timeouts += 1;
         self.actions.push_back(Action::Cancel { call, instance });
         self.call_failed(call, instance);
@@ -213,7 +198,7 @@ impl Engine {
     fn shed(&mut self, call: CallId) {
         self.counters.shed += 1;
         self.unqueue(call);
-        let owner = self.unlink(call).owner;
+        let owner = self.store.remove_work(call).owner;
         self.fail_unanswerable(owner);
         self.clean_up(owner);
     }
@@ -239,16 +224,16 @@ impl Engine {
     /// False if a timer has become pointless.
     pub(crate) fn is_live(&self, timer: Timer) -> bool {
         match timer {
-            Timer::Batch(batch) => self.batches.get(batch).is_some_and(|batch| batch.filling),
-            Timer::Group(group) => self.groups.get(group).is_some_and(|group| group.filling),
+            Timer::Batch(batch) => self.store.get(batch).is_some_and(|batch| batch.filling),
+            Timer::Group(group) => self.store.get(group).is_some_and(|group| group.filling),
             Timer::Grace(query) | Timer::Deadline(query) => {
-                self.queries.get(query).is_some_and(|query| !query.answered)
+                self.store.get(query).is_some_and(|query| !query.answered)
             }
             Timer::Hedge(batch) => self
-                .batches
+                .store
                 .get(batch)
-                .is_some_and(|batch| !batch.answered && !batch.hedged && batch.open > 0),
-            Timer::Call(call) => self.works.contains(call),
+                .is_some_and(|batch| !batch.answered && !batch.hedged && batch.open() > 0),
+            Timer::Call(call) => self.store.contains(call),
             Timer::Heal(instance) => self.instances.contains(instance),
         }
     }

@@ -5,52 +5,19 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::Time;
 use crate::action::{Action, CodingOff, Outcome, Reason, Rejection};
 use crate::arena::{Arena, BatchId, CallId, GroupId, InstanceId, QueryId};
+use crate::arrival::Arrival;
 use crate::batch_size::BatchSize;
 use crate::coding::Coding;
 use crate::config::{Config, Policy, When};
 use crate::counters::Counters;
 use crate::error::ConfigError;
-use crate::hedging::Hedging;
+use crate::hedge_budget::HedgeBudget;
+use crate::instance::Instance;
 use crate::percentile::Percentile;
 use crate::pools::Pool;
-use crate::state::{Batch, BatchKey, Group, Instance, Owner, Query, Task, Work};
+use crate::store::{BatchKey, Owner, Store, Work};
+use crate::task::Task;
 use crate::timers::{Timer, Timers};
-
-/// A query that arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// The driver's number of it; the engine only repeats it.
-    pub row: u64,
-    /// When it must be answered; none: after the time that the configuration says.
-    pub deadline: Option<Time>,
-    /// What waits is sent in this order, 0 first.
-    pub priority: u8,
-    /// False if its answer must be the deployed model's own: no reconstruction, no approximation.
-    pub allow_reconstructed: bool,
-    /// False if it must not be coded with others: it is answered, but takes part in no group.
-    pub coded: bool,
-    /// The driver's number of the request that it is of: of a batch that is refused, the queries of one
-    /// request are sent again together.
-    pub request: u64,
-    /// Only queries of one class share batches and coding groups; 0 where there is one class.
-    pub class: u64,
-}
-
-impl Arrival {
-    /// A query without wishes, which is a request of its own.
-    #[must_use]
-    pub fn new(row: u64) -> Self {
-        Self {
-            row,
-            deadline: None,
-            priority: 0,
-            allow_reconstructed: true,
-            coded: true,
-            request: row,
-            class: 0,
-        }
-    }
-}
 
 /// The serving core. Each event has the time at which it happened; timers that were due before it
 /// go off first. Take the actions with [`Engine::next_action`] after each event; a driver that calls
@@ -60,14 +27,11 @@ pub struct Engine {
     pub(crate) config: Config,
     pub(crate) copies: usize,
     pub(crate) approximate: bool,
-    pub(crate) hedging: Option<Hedging>,
+    pub(crate) hedging: Option<HedgeBudget>,
     pub(crate) coding: Option<Coding>,
     pub(crate) now: Time,
     pub(crate) seq: u64,
-    pub(crate) queries: Arena<QueryId, Query>,
-    pub(crate) batches: Arena<BatchId, Batch>,
-    pub(crate) groups: Arena<GroupId, Group>,
-    pub(crate) works: Arena<CallId, Work>,
+    pub(crate) store: Store,
     pub(crate) instances: Arena<InstanceId, Instance>,
     /// The batches that fill.
     pub(crate) filling: BTreeMap<BatchKey, BatchId>,
@@ -112,14 +76,11 @@ impl Engine {
         Ok(Self {
             copies,
             approximate,
-            hedging: hedge.map(Hedging::new),
+            hedging: hedge.map(HedgeBudget::new),
             coding,
             now: 0,
             seq: 0,
-            queries: Arena::new(),
-            batches: Arena::new(),
-            groups: Arena::new(),
-            works: Arena::new(),
+            store: Store::new(),
             instances: Arena::new(),
             filling: BTreeMap::new(),
             filling_groups: BTreeMap::new(),
@@ -157,7 +118,7 @@ impl Engine {
     /// The client of a query gave up: it gets no answer.
     pub fn cancel(&mut self, now: Time, query: QueryId) {
         self.begin(now);
-        match self.queries.get(query) {
+        match self.store.get(query) {
             Some(held) if !held.answered => {
                 let batch = held.batch;
                 self.counters.cancelled += 1;
@@ -183,7 +144,7 @@ impl Engine {
 
     fn answered_with(&mut self, now: Time, call: CallId, usable: bool) {
         self.begin(now);
-        let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {
+        let Some((instance, since)) = self.store.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
             return;
         };
@@ -198,7 +159,7 @@ impl Engine {
                     hedging.record(time);
                 }
                 if work.part.is_none() {
-                    let rows = self.batches.get(batch).map_or(0, |batch| batch.queries.len());
+                    let rows = self.store.get(batch).map_or(0, |batch| batch.queries.len());
                     self.batch_size.adapt(rows, time);
                 }
                 self.predicted(batch, &work, instance, usable);
@@ -222,7 +183,7 @@ impl Engine {
     /// A call failed: its instance said so, or cannot be reached.
     pub fn failed(&mut self, now: Time, call: CallId) {
         self.begin(now);
-        let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.works.get(call) else {
+        let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.store.get(call) else {
             self.counters.ignored += 1;
             return;
         };
@@ -234,7 +195,7 @@ impl Engine {
     /// neither an answer nor a failure: nothing is learnt of its instance.
     pub fn cancelled(&mut self, now: Time, call: CallId) {
         self.begin(now);
-        let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
+        let Some((instance, _)) = self.store.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
             return;
         };
@@ -250,7 +211,7 @@ impl Engine {
     pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
         self.begin(now);
         // It may have been answered or cancelled meanwhile.
-        let Some(held) = self.queries.get_mut(query) else { return };
+        let Some(held) = self.store.get_mut(query) else { return };
         let Some(decode) = held.rebuilding.take() else {
             self.counters.ignored += 1;
             return;
@@ -265,8 +226,8 @@ impl Engine {
         }
         // The answer comes in the place of the rebuilding, before what was said after that. What is sent instead
         // comes after: its instance may have room only by what was said.
-        let outcome = if usable && !self.groups[decode.group].abandoned {
-            self.queries[query].rebuilt = Some(decode);
+        let outcome = if usable && !self.store[decode.group].abandoned {
+            self.store[query].rebuilt = Some(decode);
             Some(Outcome::Reconstructed(decode))
         } else {
             due.then_some(Outcome::Default(Reason::Deadline))
@@ -287,7 +248,7 @@ impl Engine {
         self.batch_size.limit(most);
         let filling: Vec<BatchId> = self.filling.values().copied().collect();
         for batch in filling {
-            if self.batches[batch].queries.len() >= self.batch_size.now() {
+            if self.store[batch].queries.len() >= self.batch_size.now() {
                 self.close_batch(batch);
             }
         }

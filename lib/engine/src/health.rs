@@ -1,152 +1,14 @@
 //! Instances: how they come and go, and which are in rotation.
 
 use crate::arena::InstanceId;
-use crate::config::Ejection;
 use crate::engine::Engine;
-use crate::state::{Instance, Role, Roles};
+use crate::instance::{Due, Health, Instance};
+use crate::task::{Role, Roles};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
-/// The weight of the last call in the running mean of an instance's slowness.
-const LAST_CALL: f64 = 0.25;
-
 /// What a scheduler or a network adds in passing: medians below it count as it.
 const GRAIN: Time = 100_000;
-
-/// The longest time to a probe is 2 to this times the first.
-const MAX_DOUBLINGS: u32 = 6;
-
-/// Calls that were under way together and fail within this time fail for one reason, say a connection that
-/// broke off, which counts once.
-const TOGETHER: Time = 5_000_000;
-
-/// Whether an instance is in rotation, and what its calls say of it.
-#[derive(Debug)]
-pub(crate) struct Health {
-    status: Status,
-    /// Failures in a row.
-    failures: u32,
-    /// Ejections and failed probes in a row.
-    ejections: u32,
-    /// When it is probed, or its probe takes too long: only the timer of this time counts.
-    due: Time,
-    /// The running mean of its times over the median of its role.
-    slowness: f64,
-    /// When the last slow call that counts ended.
-    slow_at: Time,
-    /// When the last failure was that counted.
-    failed_at: Time,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    In,
-    Ejected,
-    Probing,
-    Leaving,
-}
-
-/// What a timer of an instance means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// It is to be probed.
-    Probe,
-    /// Its probe took too long.
-    Overdue,
-    /// Nothing: the timer is an old one.
-    Nothing,
-}
-
-impl Health {
-    fn new() -> Self {
-        Self {
-            status: Status::In,
-            failures: 0,
-            ejections: 0,
-            due: 0,
-            slowness: 1.0,
-            slow_at: 0,
-            failed_at: 0,
-        }
-    }
-
-    /// True if it is in rotation.
-    pub(crate) fn is_in(&self) -> bool {
-        self.status == Status::In
-    }
-
-    /// True if it was taken out of rotation.
-    fn is_out(&self) -> bool {
-        matches!(self.status, Status::Ejected | Status::Probing)
-    }
-
-    /// True if it gets no more work, and finishes what it runs.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.status == Status::Leaving
-    }
-
-    /// A call was answered that took so many times the median; true if the instance is too slow.
-    fn count_success(&mut self, now: Time, time: Time, ratio: f64, ejection: Option<Ejection>) -> bool {
-        self.failures = 0;
-        let Some(Ejection { slowness: bound, .. }) = ejection else { return false };
-        if ratio > bound {
-            // Calls that were under way together were slow for one reason, which counts once.
-            if now - time < self.slow_at {
-                return false;
-            }
-            self.slow_at = now;
-        }
-        // One call says no more than that it was slow, however slow it was.
-        self.slowness += (ratio.min(2.0 * bound) - self.slowness) * LAST_CALL;
-        let is_slow = self.slowness > bound;
-        if !is_slow && self.is_in() && self.slowness < 1.5 {
-            self.ejections = 0;
-        }
-        is_slow
-    }
-
-    /// A call that was sent then has failed; true if too many in a row have.
-    fn count_failure(&mut self, now: Time, sent: Time, ejection: Option<Ejection>) -> bool {
-        if self.failures > 0 && sent < self.failed_at && now - self.failed_at < TOGETHER {
-            return false;
-        }
-        self.failed_at = now;
-        self.failures = self.failures.saturating_add(1);
-        ejection.is_some_and(|ejection| self.failures >= ejection.failures)
-    }
-
-    /// It is out of rotation, and waits for its next probe; when that is.
-    fn wait_for_probe(&mut self, now: Time, base: Time) -> Time {
-        self.status = Status::Ejected;
-        let wait = base.saturating_mul(1 << self.ejections.min(MAX_DOUBLINGS));
-        self.ejections = self.ejections.saturating_add(1);
-        self.due = now.saturating_add(wait);
-        self.due
-    }
-
-    /// It is probed, which may take so long; when that is over.
-    fn probe(&mut self, now: Time, longest: Time) -> Time {
-        self.status = Status::Probing;
-        self.due = now.saturating_add(longest);
-        self.due
-    }
-
-    /// What the timer of this time means.
-    fn due(&self, at: Time) -> Due {
-        match self.status {
-            Status::Ejected if self.due == at => Due::Probe,
-            Status::Probing if self.due == at => Due::Overdue,
-            _ => Due::Nothing,
-        }
-    }
-
-    /// It is in rotation again.
-    fn heal(&mut self) {
-        self.status = Status::In;
-        self.failures = 0;
-        self.slowness = 1.0;
-    }
-}
 
 impl Engine {
     /// An instance joined, with roles of its own and room for so many calls at once; with room for
@@ -203,8 +65,8 @@ impl Engine {
         let Some(held) = self.instances.remove(instance) else { return };
         for call in held.running {
             // One that is settled with another of its group may be gone.
-            if self.works.contains(call) {
-                let work = self.unlink(call);
+            if self.store.contains(call) {
+                let work = self.store.remove_work(call);
                 self.retry(work);
                 self.clean_up(work.owner);
             }
@@ -225,7 +87,7 @@ impl Engine {
     pub fn probed(&mut self, now: Time, instance: InstanceId, works: bool) {
         self.begin(now);
         match self.instances.get(instance) {
-            Some(held) if held.health.status == Status::Probing => {}
+            Some(held) if held.health.is_probing() => {}
             _ => {
                 self.counters.ignored += 1;
                 return;
@@ -242,7 +104,7 @@ impl Engine {
     fn leave_pools(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
         let (was_out, was_leaving) = (held.health.is_out(), held.health.is_leaving());
-        held.health.status = Status::Leaving;
+        held.health.leave();
         let pools = held.pools.clone();
         self.update_ready(instance);
         if was_leaving {
@@ -300,7 +162,7 @@ impl Engine {
         for &pool in &held.pools {
             self.pools[pool].eject();
         }
-        self.instances[instance].health.status = Status::Ejected;
+        self.instances[instance].health.eject();
         self.counters.ejections += 1;
         self.actions.push_back(Action::Ejected { instance });
         self.wait_for_probe(instance);

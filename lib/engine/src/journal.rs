@@ -13,7 +13,7 @@ use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{CallId, GroupId};
 use crate::engine::Engine;
 use crate::mask::MAX_WORKERS;
-use crate::state::Task;
+use crate::task::Task;
 
 /// A line of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::Time;
 use crate::arena::{CallId, InstanceId};
 use crate::percentile::Percentile;
-use crate::state::Work;
+use crate::store::Work;
 
 /// The place of queued work: redundant, priority, order.
 type QueueKey = (bool, u8, u64, CallId);
