@@ -104,8 +104,8 @@ fn other_answers_have_marks_and_notes() {
     let copies =
         group(ANSWERED).replace("\"instance\":0,\"task\":\"deployed\"", "\"instance\":0,\"task\":\"copy\"");
     shows(&texts("", &copies), &["deployed model, again"]);
-    let cheap = copies.replace("\"task\":\"copy\"", "\"task\":\"approximate\"");
-    shows(&texts("", &cheap), &["approximate model"]);
+    let approximate = copies.replace("\"task\":\"copy\"", "\"task\":\"approximate\"");
+    shows(&texts("", &approximate), &["approximate model"]);
     // No answer yet: the journal was cut.
     let open: String = group("").lines().take(5).collect::<Vec<_>>().join("\n");
     shows(&texts("", &open), &["query 10", "query 11", "parity model"]);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Server, ask, infer};
+use parm_testkit::wait::until;
 
 /// Three good instances, one that fails, one for parity queries; and a model that cannot be loaded.
 const CONFIG: &str = r#"{"models": [{"name": "<toy>", "deadline_ms": 5000, "attempts": 5,
@@ -80,7 +81,7 @@ fn the_page_shows_what_the_metrics_say_and_asks_nobody_else() {
     std::fs::write(&config, CONFIG).unwrap();
     let server = Server::start(&config, &[]);
     let of_toy = "/v2/models/%3Ctoy%3E";
-    while ask(server.http, "GET", &format!("{of_toy}/ready"), "").0 != 200 {}
+    until("readiness", || ask(server.http, "GET", &format!("{of_toy}/ready"), "").0 == 200);
     std::thread::scope(|scope| {
         for client in 0..4 {
             scope.spawn(move || {
@@ -91,7 +92,8 @@ fn the_page_shows_what_the_metrics_say_and_asks_nobody_else() {
             });
         }
     });
-    while server.ask("GET", "/status.json", "").1.contains("\"running\":1") {}
+    let is_over = || !server.ask("GET", "/status.json", "").1.contains("\"running\":1");
+    until("the end of all calls", is_over);
 
     let url = format!("http://{}/", server.http);
     let (page, complaints) = browse(&url, &folder.path().join("browser"), &["--dump-dom"]);

@@ -4,7 +4,6 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use common::{Server, ask, next};
 use parm_testkit::Tool;
@@ -12,7 +11,8 @@ use parm_testkit::Tool;
 const SYNTHETIC: &str = r#"{"models": [{"name": "toy", "placement": "pooled",
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
     "outputs": [{"name": "y", "datatype": "FP32", "shape": [1]}],
-    "instances": [{"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 200}}}}]}]}"#;
+    "deadline_ms": 30000, "call_timeout_ms": 30000,
+    "instances": [{"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 1000}}}}]}]}"#;
 
 const ROW: &str = r#"{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}"#;
 
@@ -26,12 +26,12 @@ fn sigterm_answers_what_was_asked_and_ends_with_0() {
     let http = server.http;
     let body = std::thread::scope(|scope| {
         let asked = scope.spawn(move || ask(http, "POST", "/v2/models/toy/infer", ROW));
-        std::thread::sleep(Duration::from_millis(100));
+        server.holds();
         server.signal("TERM");
         asked.join().unwrap()
     });
     assert_eq!((body.0, body.1.contains("[3.0]")), (200, true), "{body:?}");
-    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    assert_eq!(server.ended().code(), Some(0));
 }
 
 /// Known queries that are kept for the next groups are nothing that is waited for.
@@ -56,14 +56,12 @@ fn sigterm_ends_with_0_as_soon_as_all_is_answered_also_while_a_changed_model_is_
         }
         let body = std::thread::scope(|scope| {
             let asked = scope.spawn(move || ask(http, "POST", "/v2/models/toy/infer", ROW));
-            std::thread::sleep(Duration::from_millis(100));
+            server.holds();
             server.signal("TERM");
             asked.join().unwrap()
         });
         assert_eq!((body.0, body.1.contains("[3.0]")), (200, true), "{body:?}");
-        let since = std::time::Instant::now();
-        assert_eq!(server.process.wait().unwrap().code(), Some(0));
-        assert!(since.elapsed() < Duration::from_secs(30), "it waited for {:?}", since.elapsed());
+        assert_eq!(server.ended().code(), Some(0));
     }
 }
 
@@ -139,9 +137,7 @@ fn a_second_sigterm_ends_it_at_once() {
     use std::os::unix::process::ExitStatusExt;
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.json");
-    let slow = SYNTHETIC
-        .replace("\"ms\": 200", "\"ms\": 60000")
-        .replace("\"toy\",", "\"toy\", \"deadline_ms\": 60000, \"call_timeout_ms\": 60000,");
+    let slow = SYNTHETIC.replace("\"ms\": 1000", "\"ms\": 300000").replace("30000", "300000");
     std::fs::write(&config, slow).unwrap();
     let mut server = Server::start(&config, &[]);
     server.ready();
@@ -156,11 +152,11 @@ fn a_second_sigterm_ends_it_at_once() {
         .unwrap();
         let _ = stream.read(&mut [0; 16]);
     });
-    std::thread::sleep(Duration::from_millis(200));
+    server.holds();
     server.signal("TERM");
     next(&server.log, "stopping");
     server.signal("TERM");
-    assert_eq!(server.process.wait().unwrap().signal(), Some(15));
+    assert_eq!(server.ended().signal(), Some(15));
 }
 
 #[test]

@@ -295,7 +295,8 @@ pub struct Names {
     /// The parity models, by index; those that are not named are `NAME-parity-J`.
     pub parity: Vec<String>,
     /// The approximate model; null: `NAME-cheap`.
-    pub cheap: Option<String>,
+    #[serde(rename = "cheap")]
+    pub approximate: Option<String>,
     /// The version at the instances; empty: their default one.
     pub version: String,
 }
@@ -309,7 +310,8 @@ pub struct Files {
     /// The parity models, by index; none: those of the code directory.
     pub parity: Vec<PathBuf>,
     /// The approximate model.
-    pub cheap: Option<PathBuf>,
+    #[serde(rename = "cheap")]
+    pub approximate: Option<PathBuf>,
 }
 
 /// How queries are put together.
@@ -356,7 +358,8 @@ pub enum Redundancy {
     /// What is late is sent a second time.
     Hedge(Hedge),
     /// Each batch is also sent to an approximate model.
-    Cheap,
+    #[serde(rename = "cheap")]
+    Approximate,
     /// Coding groups.
     Coded(Box<Coded>),
 }
@@ -369,7 +372,7 @@ impl Redundancy {
             Self::None => "none",
             Self::Replicate { .. } => "replicate",
             Self::Hedge(_) => "hedge",
-            Self::Cheap => "cheap",
+            Self::Approximate => "cheap",
             Self::Coded(_) => "coded",
         }
     }

@@ -151,7 +151,7 @@ impl Config {
         }
         paths.extend(self.keys.inference.iter_mut().chain(&mut self.keys.admin));
         for model in &mut self.models {
-            paths.extend(model.files.deployed.iter_mut().chain(&mut model.files.cheap));
+            paths.extend(model.files.deployed.iter_mut().chain(&mut model.files.approximate));
             paths.extend(&mut model.files.parity);
             if let Redundancy::Coded(coded) = &mut model.redundancy {
                 paths.extend(&mut coded.calibration);
@@ -341,7 +341,7 @@ impl Model {
             }
             all = Roles {
                 deployed: all.deployed || roles.deployed,
-                cheap: all.cheap || roles.cheap,
+                approximate: all.approximate || roles.approximate,
                 parity: all.parity | roles.parity,
             };
         }
@@ -356,7 +356,7 @@ impl Model {
         if !all.deployed {
             return Err(ConfigError::value(&format!("{at}.instances"), "found none with the role deployed"));
         }
-        if self.redundancy == Redundancy::Cheap && !all.cheap {
+        if self.redundancy == Redundancy::Approximate && !all.approximate {
             return Err(ConfigError::value(
                 &format!("{at}.instances"),
                 "found none with the role cheap, which the policy needs",
@@ -387,7 +387,11 @@ impl Model {
         };
         let mut wanted = Vec::new();
         wanted.extend(roles.deployed.then_some((Role::Deployed, self.files.deployed.as_ref(), "deployed")));
-        wanted.extend(roles.cheap.then_some((Role::Cheap, self.files.cheap.as_ref(), "cheap")));
+        wanted.extend(roles.approximate.then_some((
+            Role::Approximate,
+            self.files.approximate.as_ref(),
+            "cheap",
+        )));
         let parities = (0..Mask::BITS as usize).filter(|index| roles.parity >> index & 1 == 1);
         wanted.extend(parities.map(|index| (Role::Parity(index), parity(index), "parity")));
         let named = |(role, file, what): (Role, Option<&PathBuf>, &'static str)| match file {
@@ -420,7 +424,7 @@ impl Instances {
         }
         let roles = self.roles(placement, r)?;
         let several =
-            usize::from(roles.deployed) + usize::from(roles.cheap) + roles.parity.count_ones() as usize;
+            usize::from(roles.deployed) + usize::from(roles.approximate) + roles.parity.count_ones() as usize;
         match (placement, several) {
             (_, 0) => Err(InstancesError::NoRole),
             (Placement::Apart, 2..) => Err(InstancesError::Roles(self.roles.join(", "))),
@@ -436,7 +440,7 @@ impl Instances {
         for role in &self.roles {
             match role.as_str() {
                 "deployed" => roles.deployed = true,
-                "cheap" => roles.cheap = true,
+                "cheap" => roles.approximate = true,
                 _ => match role.strip_prefix("parity-").and_then(|index| index.parse::<usize>().ok()) {
                     Some(parity) if parity < r => roles.parity |= 1 << parity,
                     Some(_) => return Err(InstancesError::Parity { role: role.clone(), r }),

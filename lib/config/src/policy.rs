@@ -103,7 +103,7 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, PolicyError> 
         Redundancy::None => Policy::None,
         Redundancy::Replicate { copies } => Policy::Replicate(*copies),
         Redundancy::Hedge(of) => Policy::Hedge(*of),
-        Redundancy::Cheap => Policy::Cheap,
+        Redundancy::Approximate => Policy::Approximate,
         Redundancy::Coded(of) => policy_of(of)?,
     };
     let config = parm_engine::Config {

@@ -1,13 +1,13 @@
 //! What an engine tells its driver.
 
 use crate::arena::{CallId, GroupId, InstanceId, QueryId};
-use crate::code::Mask;
+use crate::mask::Mask;
 
 /// What the driver is to do, in this order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
     /// Send work to an instance; [`crate::Engine::call`] says what. If it does not know the call,
-    /// the instance was lost in the same event, after an alarm that was due before it.
+    /// the instance was lost in the same event, after a timer that was due before it.
     Dispatch {
         /// The call, by which its end is reported.
         call: CallId,

@@ -5,33 +5,34 @@ use std::cell::Cell;
 use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{BatchId, GroupId, InstanceId, QueryId};
-use crate::code::Mask;
-use crate::config::{Completion, When};
+use crate::config::When;
 use crate::engine::Engine;
-use crate::state::{Owner, Part, Slot, Task, Work};
+use crate::mask::Mask;
+use crate::store::{Owner, Part, Slot, Work};
+use crate::task::Task;
 use crate::timers::Timer;
 
 impl Engine {
     /// The predictions of a batch, or of a part of it, are there.
     pub(crate) fn predicted(&mut self, batch: BatchId, work: &Work, instance: InstanceId, usable: bool) {
-        if self.batches[batch].answered {
+        if self.store[batch].answered {
             return;
         }
-        self.batches[batch].usable &= usable;
+        self.store[batch].usable &= usable;
         let copy = work.task == Task::Copy;
-        self.each_undone(batch, work.part, |engine, query| {
-            if !engine.queries[query].answered {
+        self.each_unpredicted(batch, work.part, |engine, query| {
+            if !engine.store[query].answered {
                 engine.finish(query, Outcome::Prediction { instance, copy });
             }
             engine.compare(query);
         });
-        self.see_done(batch, Some(instance));
+        self.finish_if_done(batch, Some(instance));
     }
 
     /// Sees whether all rows of a batch have their prediction, or were refused; who answered last, if the last
     /// ones were answered.
-    pub(crate) fn see_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
-        let held = &mut self.batches[batch];
+    pub(crate) fn finish_if_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
+        let held = &mut self.store[batch];
         if held.left > 0 || std::mem::replace(&mut held.answered, true) {
             return;
         }
@@ -40,29 +41,29 @@ impl Engine {
         self.answer_times.record(self.now - held.first_arrived);
         if let Some(instance) = answered_by {
             // What was refused elsewhere, and is tried again now, is answered by this.
-            for at in 0..self.batches[batch].works.len() {
-                let work = self.works[self.batches[batch].works[at]];
+            for at in 0..self.store[batch].works().len() {
+                let work = self.store[self.store[batch].works()[at]];
                 if work.part.is_none() {
-                    self.blame(work.refused_by, instance);
+                    self.count_false_refusal(work.refused_by, instance);
                 }
             }
         }
         let Some((group, slot)) = group.filter(|_| fit) else { return };
         // A prediction that was asked for while coding was off may be another version's.
-        if let Some(&first) = self.batches[batch].queries.first()
-            && !self.groups[group].dead
+        if let Some(&first) = self.store[batch].queries.first()
+            && !self.store[group].abandoned
         {
-            self.remember(first);
+            self.keep_known(first);
         }
-        if self.coding.as_ref().is_some_and(|coding| coding.rule.is_systematic()) {
-            self.groups[group].available |= 1 << slot;
+        if self.coding.as_ref().is_some_and(|coding| coding.rule().is_systematic()) {
+            self.store[group].available |= 1 << slot;
             self.check_group(group);
         }
     }
 
     /// Does something with each row of a batch, or of a part of it, that has no prediction yet: it has one now,
     /// or is refused.
-    pub(crate) fn each_undone(
+    pub(crate) fn each_unpredicted(
         &mut self,
         batch: BatchId,
         part: Option<Part>,
@@ -70,9 +71,9 @@ impl Engine {
     ) {
         let Part { from, to } = part.unwrap_or(Part { from: 0, to: usize::MAX });
         for position in from..to {
-            let Some(&query) = self.batches[batch].queries.get(position) else { return };
-            if !std::mem::replace(&mut self.queries[query].done, true) {
-                self.batches[batch].left -= 1;
+            let Some(&query) = self.store[batch].queries.get(position) else { return };
+            if !std::mem::replace(&mut self.store[query].done, true) {
+                self.store[batch].left -= 1;
                 act(self, query);
             }
         }
@@ -80,9 +81,9 @@ impl Engine {
 
     /// Has the driver compare what was rebuilt with the prediction that is there now.
     fn compare(&mut self, query: QueryId) {
-        let held = &self.queries[query];
+        let held = &self.store[query];
         if let Some(decode) = held.rebuilt
-            && !self.groups[decode.group].dead
+            && !self.store[decode.group].abandoned
         {
             self.actions.push_back(Action::Compare { query, row: held.row, decode });
             if !self.config.shadow {
@@ -92,42 +93,42 @@ impl Engine {
     }
 
     /// Keeps a query whose prediction is at hand: it may complete a group.
-    fn remember(&mut self, query: QueryId) {
+    fn keep_known(&mut self, query: QueryId) {
         let Some(coding) = &self.coding else { return };
-        let k = coding.rule.k();
-        if coding.completion != Completion::Known || coding.off.is_some() || k < 2 {
+        let k = coding.rule().k();
+        if !coding.completes() || !coding.is_on() || k < 2 {
             return;
         }
-        self.queries[query].holders += 1;
+        self.store.hold(query);
         self.known.push_back(query);
         if self.known.len() > k
             && let Some(oldest) = self.known.pop_front()
         {
-            self.let_go(oldest);
+            self.release_query(oldest);
         }
     }
 
     pub(crate) fn approximated(&mut self, batch: BatchId, instance: InstanceId) {
-        self.batches[batch].cheap = Some(instance);
+        self.store[batch].approximated_by = Some(instance);
         self.each_query(batch, Self::try_fallback);
     }
 
     pub(crate) fn parity_answered(&mut self, group: GroupId, parity: usize) {
-        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
         self.counters.parity_answers += 1;
-        self.counters.parity_useless += u64::from(self.groups[group].rebuildable == 0);
+        self.counters.parity_useless += u64::from(self.store[group].rebuildable() == 0);
         self.worker_answered(group, k + parity);
     }
 
     pub(crate) fn worker_answered(&mut self, group: GroupId, worker: usize) {
-        self.groups[group].available |= 1 << worker;
+        self.store[group].available |= 1 << worker;
         self.check_group(group);
     }
 
     /// Where all answers are decoded, theirs are the times that the grace goes by.
     pub(crate) fn record_coded(&mut self, group: GroupId) {
-        if let Some(batch) = self.groups[group].slots.first().and_then(Slot::batch) {
-            self.answer_times.record(self.now - self.batches[batch].first_arrived);
+        if let Some(batch) = self.store[group].slots.first().and_then(Slot::batch) {
+            self.answer_times.record(self.now - self.store[batch].first_arrived);
         }
     }
 
@@ -135,14 +136,14 @@ impl Engine {
     pub(crate) fn check_group(&mut self, group: GroupId) {
         // Later rows have no fewer absent slots, so that what the last one cannot do none can.
         let last = self.group_rows(group).saturating_sub(1);
-        for slot in 0..self.groups[group].slots.len() {
-            let held = &self.groups[group];
-            if held.rebuildable == 0 {
+        for slot in 0..self.store[group].slots.len() {
+            let held = &self.store[group];
+            if held.rebuildable() == 0 {
                 return;
             }
             let available = held.available;
             if let Some(batch) = held.slots[slot].batch()
-                && self.batches[batch].open > 0
+                && self.store[batch].open() > 0
                 && self.can_rebuild(group, slot, last, available)
             {
                 self.each_query(batch, Self::try_fallback);
@@ -152,7 +153,7 @@ impl Engine {
 
     pub(crate) fn each_query(&mut self, batch: BatchId, mut act: impl FnMut(&mut Self, QueryId)) {
         let mut position = 0;
-        while let Some(&query) = self.batches[batch].queries.get(position) {
+        while let Some(&query) = self.store[batch].queries.get(position) {
             act(self, query);
             position += 1;
         }
@@ -160,23 +161,23 @@ impl Engine {
 
     /// What a query can be answered with in place of its prediction.
     fn fallback(&mut self, query: QueryId) -> Option<Outcome> {
-        let held = self.queries.get(query)?;
+        let held = self.store.get(query)?;
         if !held.allow_reconstructed {
             return None;
         }
         if let Some(decode) = self.decode(query) {
             return Some(Outcome::Reconstructed(decode));
         }
-        let batch = self.queries.get(query)?.batch;
-        self.batches[batch].cheap.map(|instance| Outcome::Approximate { instance })
+        let batch = self.store.get(query)?.batch;
+        self.store[batch].approximated_by.map(|instance| Outcome::Approximate { instance })
     }
 
     /// How a query can be rebuilt now, if it can.
     fn decode(&mut self, query: QueryId) -> Option<Decode> {
-        let row = self.queries[query].position;
-        let (group, slot) = self.batches[self.queries[query].batch].group?;
-        let available = self.groups[group].available;
-        if available == self.queries[query].undecodable {
+        let row = self.store[query].position;
+        let (group, slot) = self.store[self.store[query].batch].group?;
+        let available = self.store[group].available;
+        if available == self.store[query].undecodable {
             return None;
         }
         self.can_rebuild(group, slot, row, available).then(|| {
@@ -187,28 +188,28 @@ impl Engine {
 
     /// True if these answers of a group give one prediction of one row.
     fn can_rebuild(&mut self, group: GroupId, slot: usize, row: usize, available: Mask) -> bool {
-        let held = &self.groups[group];
-        if held.dead || held.filling {
+        let held = &self.store[group];
+        if held.abandoned || held.filling {
             return false;
         }
         let absent = self.absent(group, row);
         self.coding.as_mut().is_some_and(|coding| {
-            let absent = if coding.rule.is_systematic() { absent } else { 0 };
-            coding.rule.rebuilds(available | absent) >> slot & 1 == 1
+            let absent = if coding.rule().is_systematic() { absent } else { 0 };
+            coding.rebuilds(available | absent) >> slot & 1 == 1
         })
     }
 
     /// Answers a query with something else than its prediction, if there is something and it is
     /// time for it.
     pub(crate) fn try_fallback(&mut self, query: QueryId) {
-        if self.queries[query].answered || self.queries[query].rebuilding.is_some() {
+        if self.store[query].answered || self.store[query].rebuilding.is_some() {
             return;
         }
         let Some(outcome) = self.fallback(query) else { return };
         let wait = match self.config.when {
             When::First => None,
             When::Grace(delay) => {
-                let due = self.queries[query].arrived.saturating_add(delay.time(self.answer_times.value()));
+                let due = self.store[query].arrived.saturating_add(delay.time(self.answer_times.value()));
                 (due > self.now).then_some(Some(due))
             }
             When::Deadline => Some(None),
@@ -216,9 +217,9 @@ impl Engine {
         match wait {
             Some(due) if self.better_may_come(query) => {
                 if let Some(due) = due
-                    && !std::mem::replace(&mut self.queries[query].grace_set, true)
+                    && !std::mem::replace(&mut self.store[query].grace_set, true)
                 {
-                    self.alarm(due, Timer::Grace(query));
+                    self.set_timer(due, Timer::Grace(query));
                 }
             }
             _ => self.fall_back(query, outcome),
@@ -228,17 +229,17 @@ impl Engine {
     /// True if the prediction of a query may still come, or of a code that decodes all queries,
     /// more answers.
     fn better_may_come(&self, query: QueryId) -> bool {
-        let held = &self.queries[query];
-        let batch = &self.batches[held.batch];
-        let predicts = |work: &Work| work.task != Task::Cheap && work.covers(held.position);
+        let held = &self.store[query];
+        let batch = &self.store[held.batch];
+        let predicts = |work: &Work| work.task != Task::Approximate && work.covers(held.position);
         match batch.group {
-            Some((group, _)) if !batch.sent => !self.groups[group].works.is_empty(),
-            _ => batch.works.iter().any(|&call| predicts(&self.works[call])),
+            Some((group, _)) if !batch.sent => !self.store[group].works().is_empty(),
+            _ => batch.works().iter().any(|&call| predicts(&self.store[call])),
         }
     }
 
     fn fall_back(&mut self, query: QueryId, outcome: Outcome) {
-        let held = &mut self.queries[query];
+        let held = &mut self.store[query];
         match outcome {
             Outcome::Reconstructed(decode) if self.config.shadow => {
                 self.counters.shadow += u64::from(held.rebuilt.is_none());
@@ -257,32 +258,29 @@ impl Engine {
 
     pub(crate) fn grace_over(&mut self, query: QueryId) {
         if let Some(outcome) = self.fallback(query) {
-            let batch = self.queries[query].batch;
+            let batch = self.store[query].batch;
             self.fall_back(query, outcome);
-            self.settle(Owner::Batch(batch));
+            self.clean_up(Owner::Batch(batch));
         }
     }
 
     pub(crate) fn deadline_passed(&mut self, query: QueryId) {
-        let batch = self.queries[query].batch;
+        let batch = self.store[query].batch;
         // A reconstruction that has begun before and is not there yet comes too late.
-        let pending = self.queries[query].rebuilding.is_some();
+        let pending = self.store[query].rebuilding.is_some();
         if !pending && let Some(outcome) = self.fallback(query) {
             self.fall_back(query, outcome);
         }
-        if self
-            .queries
-            .get(query)
-            .is_some_and(|held| !held.answered && (pending || held.rebuilding.is_none()))
+        if self.store.get(query).is_some_and(|held| !held.answered && (pending || held.rebuilding.is_none()))
         {
             self.finish(query, Outcome::Default(Reason::Deadline));
         }
-        self.settle(Owner::Batch(batch));
+        self.clean_up(Owner::Batch(batch));
     }
 
     /// Answers a query.
     pub(crate) fn finish(&mut self, query: QueryId, outcome: Outcome) {
-        let held = &self.queries[query];
+        let held = &self.store[query];
         let late = self.now > held.deadline;
         self.actions.push_back(Action::Answer { query, row: held.row, outcome, late });
         let counters = &mut self.counters;
@@ -304,21 +302,21 @@ impl Engine {
 
     /// Work of a batch or group was given up: what nothing can answer any more is answered now.
     pub(crate) fn fail_unanswerable_of(&mut self, batch: BatchId) {
-        if self.batches[batch].open == 0 || self.batches[batch].filling {
+        if self.store[batch].open() == 0 || self.store[batch].filling {
             return;
         }
         self.each_query(batch, |engine, query| {
             engine.try_fallback(query);
-            let held = &engine.queries[query];
-            if held.answered || held.rebuilding.is_some() || engine.has_hope(query) {
+            let held = &engine.store[query];
+            if held.answered || held.rebuilding.is_some() || engine.can_be_answered(query) {
                 return;
             }
-            let batch = engine.queries[query].batch;
-            if engine.batches[batch].sent {
+            let batch = engine.store[query].batch;
+            if engine.store[batch].sent {
                 engine.finish(query, Outcome::Default(Reason::Failed));
             } else {
-                if let Some((group, _)) = engine.batches[batch].group {
-                    engine.groups[group].dead = true;
+                if let Some((group, _)) = engine.store[batch].group {
+                    engine.store[group].abandoned = true;
                 }
                 engine.send_batch(batch);
             }
@@ -326,17 +324,17 @@ impl Engine {
     }
 
     /// True if work that waits or runs can still answer a query.
-    fn has_hope(&mut self, query: QueryId) -> bool {
-        let held = &self.queries[query];
+    fn can_be_answered(&mut self, query: QueryId) -> bool {
+        let held = &self.store[query];
         let allowed = held.allow_reconstructed && !self.config.shadow;
-        let (batch, row) = (&self.batches[held.batch], held.position);
-        let answers = |work: &Work| (allowed || work.task != Task::Cheap) && work.covers(row);
-        if batch.works.iter().any(|&call| answers(&self.works[call])) {
+        let (batch, row) = (&self.store[held.batch], held.position);
+        let answers = |work: &Work| (allowed || work.task != Task::Approximate) && work.covers(row);
+        if batch.works().iter().any(|&call| answers(&self.store[call])) {
             return true;
         }
         let Some((group, slot)) = batch.group.filter(|_| allowed) else { return false };
-        if self.groups[group].filling {
-            return !self.groups[group].dead;
+        if self.store[group].filling {
+            return !self.store[group].abandoned;
         }
         let undecodable = held.undecodable;
         let possible = self.possible(group, |_| true);
@@ -345,12 +343,12 @@ impl Engine {
 
     /// The workers of a group whose answers are at hand, or may come by work that counts.
     fn possible(&self, group: GroupId, counts: impl Fn(&Work) -> bool) -> Mask {
-        let held = &self.groups[group];
-        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let held = &self.store[group];
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
         let coming =
-            |works: &[_]| works.iter().map(|&call| self.works[call]).filter(&counts).collect::<Vec<_>>();
+            |works: &[_]| works.iter().map(|&call| self.store[call]).filter(&counts).collect::<Vec<_>>();
         let mut mask = held.available;
-        for work in coming(&held.works) {
+        for work in coming(held.works()) {
             match work.task {
                 Task::Parity { parity, .. } => mask |= 1 << (k + parity),
                 Task::Coded { worker, .. } => mask |= 1 << worker,
@@ -359,8 +357,8 @@ impl Engine {
         }
         for (slot, holds) in held.slots.iter().enumerate() {
             if let Some(batch) = holds.batch() {
-                let batch = &self.batches[batch];
-                if batch.sent && coming(&batch.works).iter().any(|work| work.task != Task::Cheap) {
+                let batch = &self.store[batch];
+                if batch.sent && coming(batch.works()).iter().any(|work| work.task != Task::Approximate) {
                     mask |= 1 << slot;
                 }
             }
@@ -371,9 +369,9 @@ impl Engine {
     /// If coding can rebuild a batch without its own calls, by answers that are at hand or not yet
     /// late: until when that holds at least.
     pub(crate) fn covered_until(&mut self, batch: BatchId, delay: Time) -> Option<Time> {
-        let (group, slot) = self.batches[batch].group?;
+        let (group, slot) = self.store[batch].group?;
         let again = self.now.saturating_add(delay);
-        if self.config.shadow || self.groups[group].filling {
+        if self.config.shadow || self.store[group].filling {
             return (!self.config.shadow).then_some(again);
         }
         let now = self.now;

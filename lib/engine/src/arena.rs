@@ -11,18 +11,10 @@ pub(crate) struct Key {
 }
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident)*) => {$(
+    ($($(#[$doc:meta])* $visible:vis $name:ident)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Key);
-
-        impl $name {
-            /// A small number that no other one of its kind has as long as this one is held.
-            #[must_use]
-            pub fn index(self) -> usize {
-                self.0.index as usize
-            }
-        }
+        $visible struct $name(Key);
 
         impl From<Key> for $name {
             fn from(key: Key) -> Self {
@@ -40,16 +32,29 @@ macro_rules! ids {
 
 ids! {
     /// A query.
-    QueryId
+    pub QueryId
     /// Queries that are sent together.
-    BatchId
+    pub(crate) BatchId
     /// A coding group.
-    GroupId
+    pub GroupId
     /// One try of a piece of work at an instance; another try is another call.
-    CallId
+    pub CallId
     /// An instance. One that was lost and joins again is another instance.
-    InstanceId
+    pub InstanceId
 }
+
+impl InstanceId {
+    /// A small number that no other instance has as long as this one is held.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+/// A key of one kind of thing.
+pub(crate) trait Id: From<Key> + Into<Key> + Copy + 'static {}
+
+impl<I: From<Key> + Into<Key> + Copy + 'static> Id for I {}
 
 #[derive(Debug)]
 pub(crate) struct Arena<I, T> {
@@ -58,7 +63,7 @@ pub(crate) struct Arena<I, T> {
     id: PhantomData<I>,
 }
 
-impl<I: From<Key> + Into<Key> + Copy, T> Arena<I, T> {
+impl<I: Id, T> Arena<I, T> {
     pub(crate) fn new() -> Self {
         Self { entries: Vec::new(), free: Vec::new(), id: PhantomData }
     }
@@ -115,7 +120,7 @@ impl<I: From<Key> + Into<Key> + Copy, T> Arena<I, T> {
 }
 
 /// For keys that the engine holds itself: one that finds nothing is a defect of the engine.
-impl<I: From<Key> + Into<Key> + Copy, T> Index<I> for Arena<I, T> {
+impl<I: Id, T> Index<I> for Arena<I, T> {
     type Output = T;
 
     fn index(&self, id: I) -> &T {
@@ -123,7 +128,7 @@ impl<I: From<Key> + Into<Key> + Copy, T> Index<I> for Arena<I, T> {
     }
 }
 
-impl<I: From<Key> + Into<Key> + Copy, T> IndexMut<I> for Arena<I, T> {
+impl<I: Id, T> IndexMut<I> for Arena<I, T> {
     fn index_mut(&mut self, id: I) -> &mut T {
         self.get_mut(id).expect("the engine keeps no key of what is gone")
     }
@@ -139,7 +144,7 @@ mod tests {
         let first = arena.insert("first");
         assert_eq!(arena.remove(first), Some("first"));
         let second = arena.insert("second");
-        assert_eq!((first.index(), arena.len()), (second.index(), 1));
+        assert_eq!((first.0.index, arena.len()), (second.0.index, 1));
         assert_eq!(arena.get(first), None);
         assert_eq!(arena.remove(first), None);
         assert!(arena.get_mut(first).is_none() && !arena.contains(first));

@@ -3,10 +3,12 @@
 use crate::Time;
 use crate::action::{CodingOff, Rejection};
 use crate::arena::{BatchId, GroupId, QueryId};
-use crate::code::Mask;
-use crate::config::Completion;
-use crate::engine::{Arrival, Engine};
-use crate::state::{Batch, BatchKey, Group, Owner, Query, Slot, Task};
+use crate::arrival::Arrival;
+use crate::coding::Coding;
+use crate::engine::Engine;
+use crate::mask::Mask;
+use crate::store::{BatchKey, Owner, Query, Slot};
+use crate::task::Task;
 use crate::timers::Timer;
 
 impl Engine {
@@ -17,124 +19,67 @@ impl Engine {
             return Err(Rejection::Expired { late: self.now - deadline });
         }
         let limit = self.config.max_queue;
-        let queued = self.pools.first().map_or(0, |pool| pool.queue.len() - pool.redundant);
+        let queued = self.pools.first().map_or(0, |pool| pool.waiting() - pool.redundant());
         if queued >= limit {
             return Err(Rejection::Queue { queued, limit });
         }
         let limit = self.config.max_queries;
-        if self.queries.len() >= limit {
+        if self.store.count::<QueryId>() >= limit {
             // Redundancy goes before queries do.
             self.shed_all();
         }
-        let held = self.queries.len();
+        let held = self.store.count::<QueryId>();
         if held >= limit { Err(Rejection::Queries { held, limit }) } else { Ok(deadline) }
     }
 
     pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
         self.counters.queries += 1;
         let apart = self.coding.is_some() && !arrival.coded;
-        let uncoded = apart || !arrival.allow_reconstructed && self.codes_all();
+        let uncoded = apart || !arrival.allow_reconstructed && self.answers_by_decoding();
         let key = BatchKey { class: arrival.class, uncoded };
         let batch = match self.filling.get(&key) {
             Some(&batch) => batch,
             None => self.new_batch(key),
         };
-        let query = self.queries.insert(Query {
-            row: arrival.row,
-            request: arrival.request,
-            arrived: self.now,
-            deadline,
-            priority: arrival.priority,
-            allow_reconstructed: arrival.allow_reconstructed,
-            class: arrival.class,
-            answered: false,
-            done: false,
-            grace_set: false,
-            batch,
-            position: 0,
-            holders: 1,
-            rebuilt: None,
-            rebuilding: None,
-            undecodable: 0,
-        });
-        let held = &mut self.batches[batch];
-        held.queries.push(query);
-        held.open += 1;
-        let full = held.queries.len() >= self.batch_size as usize;
-        self.alarm(deadline, Timer::Deadline(query));
+        let query = self.store.new_query(batch, arrival, self.now, deadline);
+        let full = self.store[batch].queries.len() >= self.batch_size.now();
+        self.set_timer(deadline, Timer::Deadline(query));
         if full {
             self.close_batch(batch);
         }
         query
     }
 
-    /// A batch was answered after so long: the next ones are larger or smaller (additive increase,
-    /// multiplicative decrease, as Clipper, NSDI 2017, section 4.3.1).
-    pub(crate) fn adapt(&mut self, batch: BatchId, time: Time) {
-        let Some(target) = self.config.batch_target else { return };
-        let rows = self.batches.get(batch).map_or(0, |batch| batch.queries.len());
-        if time > target {
-            self.batch_size = (self.batch_size * 0.9).max(1.0);
-        } else if rows >= self.batch_size as usize {
-            self.batch_size = (self.batch_size + 1.0).min(self.config.max_batch as f64);
-        }
-    }
-
     /// True if queries are answered by decoding alone.
-    fn codes_all(&self) -> bool {
-        self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
+    fn answers_by_decoding(&self) -> bool {
+        self.coding.as_ref().is_some_and(Coding::answers_by_decoding)
     }
 
     fn new_batch(&mut self, key: BatchKey) -> BatchId {
-        let batch = self.batches.insert(Batch {
-            queries: Vec::new(),
-            key,
-            filling: true,
-            priority: 0,
-            seq: 0,
-            first_arrived: self.now,
-            open: 0,
-            group: None,
-            works: Vec::new(),
-            left: 0,
-            answered: false,
-            refused: false,
-            usable: true,
-            cheap: None,
-            hedged: false,
-            sent: false,
-        });
+        let batch = self.store.new_batch(key, self.now);
         self.filling.insert(key, batch);
-        if self.config.max_batch > 1 {
-            self.alarm(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
+        if self.batch_size.may_be_several() {
+            self.set_timer(self.now.saturating_add(self.config.batch_delay), Timer::Batch(batch));
         }
         batch
     }
 
     /// No more queries join the batch: it is sent, and joins a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
-        let key = self.batches[batch].key;
+        let key = self.store[batch].key;
         self.filling.remove(&key);
         let seq = self.next_seq();
-        let held = &mut self.batches[batch];
-        held.filling = false;
-        held.seq = seq;
-        held.left = held.queries.len();
-        for (position, &query) in held.queries.iter().enumerate() {
-            self.queries[query].position = position;
-        }
-        let queries = &self.queries;
-        held.priority = held.queries.iter().map(|&query| queries[query].priority).min().unwrap_or(0);
+        self.store.seal(batch, seq);
         self.counters.batches += 1;
-        if let Some(hedge) = &self.hedge {
-            self.hedge_tokens = (self.hedge_tokens + hedge.budget).min(hedge.burst);
+        if let Some(hedging) = &mut self.hedging {
+            hedging.earn();
         }
         let group = if key.uncoded { None } else { self.join_group(batch) };
-        if group.is_none() || !self.codes_all() {
+        if group.is_none() || !self.answers_by_decoding() {
             self.send_batch(batch);
         }
         if let (Some(group), Some(coding)) = (group, &self.coding)
-            && self.groups[group].slots.len() >= coding.rule.k()
+            && self.store[group].slots.len() >= coding.rule().k()
         {
             self.close_group(group);
         }
@@ -143,49 +88,32 @@ impl Engine {
     /// Sends the queries of a batch themselves.
     pub(crate) fn send_batch(&mut self, batch: BatchId) {
         let owner = Owner::Batch(batch);
-        self.batches[batch].sent = true;
+        self.store[batch].sent = true;
         self.add_work(Task::Deployed, owner, false);
         for _ in 1..self.copies {
             self.add_work(Task::Copy, owner, true);
         }
-        if self.cheap {
-            self.add_work(Task::Cheap, owner, true);
+        if self.approximate {
+            self.add_work(Task::Approximate, owner, true);
         }
     }
 
     /// The group that the batch now belongs to; none if coding is off.
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
-        let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
-        let (k, delay) = (coding.rule.k(), coding.group_delay);
-        let class = self.batches[batch].key.class;
+        let coding = self.coding.as_ref().filter(|coding| coding.is_on())?;
+        let (k, delay) = (coding.rule().k(), coding.group_delay);
+        let class = self.store[batch].key.class;
         let id = if let Some(&filling) = self.filling_groups.get(&class) {
             filling
         } else {
-            let group = self.groups.insert(Group {
-                slots: Vec::with_capacity(k),
-                class,
-                filling: true,
-                dead: false,
-                available: 0,
-                priority: u8::MAX,
-                open: 0,
-                rebuildable: 0,
-                works: Vec::new(),
-            });
+            let group = self.store.new_group(class, k);
             self.filling_groups.insert(class, group);
             if k > 1 {
-                self.alarm(self.now.saturating_add(delay), Timer::Group(group));
+                self.set_timer(self.now.saturating_add(delay), Timer::Group(group));
             }
             group
         };
-        let group = &mut self.groups[id];
-        let held = &mut self.batches[batch];
-        held.group = Some((id, group.slots.len()));
-        group.slots.push(Slot::Batch(batch));
-        group.priority = group.priority.min(held.priority);
-        group.open += held.open;
-        let queries = &self.queries;
-        group.rebuildable += held.queries.iter().filter(|&&query| queries[query].allow_reconstructed).count();
+        self.store.join(batch, id);
         Some(id)
     }
 
@@ -193,18 +121,18 @@ impl Engine {
     pub(crate) fn close_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         let Some(coding) = &self.coding else { return };
-        let (k, n, systematic) = (coding.rule.k(), coding.rule.workers(), coding.rule.is_systematic());
-        let complete = coding.completion == Completion::Known;
-        let batches = self.groups[id].slots.len();
-        if self.groups[id].rebuildable == 0 {
+        let (k, n, systematic) = (coding.rule().k(), coding.rule().workers(), coding.rule().is_systematic());
+        let complete = coding.completes();
+        let batches = self.store[id].slots.len();
+        if self.store[id].rebuildable() == 0 {
             self.counters.groups_unneeded += 1;
-            self.kill_group(id);
+            self.abandon_group(id);
             return;
         }
         if batches < k && complete {
             self.complete_group(id, k, systematic);
         }
-        let filled = self.groups[id].slots.len();
+        let filled = self.store[id].slots.len();
         let counter = match (batches == k, filled == k) {
             (true, _) => &mut self.counters.groups_full,
             (false, true) => &mut self.counters.groups_completed,
@@ -217,7 +145,7 @@ impl Engine {
                 _ => Task::Coded { group: id, worker },
             };
             // Giving up one of them under load may end the group.
-            if self.groups.contains(id) {
+            if self.store.contains(id) {
                 self.add_work(task, Owner::Group(id), systematic);
             }
         }
@@ -225,7 +153,7 @@ impl Engine {
 
     /// No more batches join the group.
     pub(crate) fn no_longer_fills(&mut self, id: GroupId) {
-        let group = &mut self.groups[id];
+        let group = &mut self.store[id];
         if std::mem::replace(&mut group.filling, false) {
             self.filling_groups.remove(&group.class);
         }
@@ -233,33 +161,25 @@ impl Engine {
 
     /// Fills the slots that are left with known queries, the newest first.
     fn complete_group(&mut self, id: GroupId, k: usize, systematic: bool) {
-        for at in (0..self.known.len()).rev() {
-            let query = self.known[at];
-            let group = &mut self.groups[id];
+        for &query in self.known.iter().rev() {
+            let group = &self.store[id];
             if group.slots.len() >= k {
                 break;
             }
-            let Query { batch, class, .. } = self.queries[query];
-            if class != group.class {
-                continue;
+            let Query { batch, class, .. } = self.store[query];
+            let is_member = |slot: &Slot| slot.batch() == Some(batch);
+            if class == group.class && !group.slots.iter().any(is_member) {
+                self.store.complete(id, query, systematic);
             }
-            if group.slots.iter().any(|slot| matches!(slot, Slot::Batch(member) if *member == batch)) {
-                continue;
-            }
-            if systematic {
-                group.available |= 1 << group.slots.len();
-            }
-            group.slots.push(Slot::Known(query));
-            self.queries[query].holders += 1;
         }
     }
 
     /// The slots that have no query in this row.
     pub(crate) fn absent(&self, group: GroupId, row: usize) -> Mask {
-        let slots = &self.groups[group].slots;
-        let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
+        let slots = &self.store[group].slots;
+        let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
         let is_absent = |slot: usize| match slots.get(slot) {
-            Some(Slot::Batch(batch)) => self.batches[*batch].queries.len() <= row,
+            Some(Slot::Batch(batch)) => self.store[*batch].queries.len() <= row,
             Some(Slot::Known(_)) => false,
             None => true,
         };
@@ -268,8 +188,8 @@ impl Engine {
 
     /// The rows of the longest batch of a group.
     pub(crate) fn group_rows(&self, group: GroupId) -> usize {
-        let rows = self.groups[group].slots.iter().map(|slot| match slot {
-            Slot::Batch(batch) => self.batches[*batch].queries.len(),
+        let rows = self.store[group].slots.iter().map(|slot| match slot {
+            Slot::Batch(batch) => self.store[*batch].queries.len(),
             Slot::Known(_) => 1,
         });
         rows.max().unwrap_or(0)
@@ -278,15 +198,15 @@ impl Engine {
     /// Nothing is coded any more, and nothing rebuilt from the groups that there are.
     pub(crate) fn switch_off(&mut self, reason: CodingOff) {
         let Some(coding) = &mut self.coding else { return };
-        coding.off = Some(reason);
+        coding.switch_off(reason);
         self.actions.push_back(crate::Action::CodingOff { reason });
         while let Some(query) = self.known.pop_front() {
-            self.let_go(query);
+            self.release_query(query);
         }
-        let groups: Vec<GroupId> = self.groups.ids().collect();
+        let groups: Vec<GroupId> = self.store.groups().collect();
         for group in groups {
-            if self.groups.contains(group) {
-                self.kill_group(group);
+            if self.store.contains(group) {
+                self.abandon_group(group);
             }
         }
     }

@@ -5,20 +5,14 @@ use std::fmt;
 
 use parm::codes::Matrices;
 
-use crate::config::ConfigError;
-
-/// A set of workers or slots: bit i stands for worker or slot i. The workers of a systematic code
-/// are its slots, 0..k, and then its parities.
-pub type Mask = u128;
-
-/// The most workers of a group.
-pub const MAX_WORKERS: usize = Mask::BITS as usize;
+use crate::error::ConfigError;
+use crate::mask::{MAX_WORKERS, Mask, ones};
 
 /// Loss patterns that are remembered; see [`Rule::Matrix`].
 const MAX_CACHED: usize = 4096;
 
 /// When answers suffice.
-pub enum Rule {
+enum Rule {
     /// Any so many answers of a group rebuild all the others: k of a learned code and of `sum`
     /// with its default weights, n − s of `berrut` and the like.
     Any(usize),
@@ -128,11 +122,6 @@ impl CodeRule {
             }
         }
     }
-}
-
-/// The set of the first `count`.
-pub(crate) fn ones(count: usize) -> Mask {
-    if count >= MAX_WORKERS { Mask::MAX } else { (1 << count) - 1 }
 }
 
 #[cfg(test)]

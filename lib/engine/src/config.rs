@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
-use crate::code::{CodeRule, MAX_WORKERS};
+use crate::code::CodeRule;
+use crate::error::{ConfigError, DelayError};
 
 /// One millisecond.
 const MS: Time = 1_000_000;
@@ -78,8 +79,8 @@ pub enum Policy {
     Replicate(usize),
     /// What is late is sent a second time.
     Hedge(Hedge),
-    /// Each batch is also sent to the approximate model, [`crate::Role::Cheap`].
-    Cheap,
+    /// Each batch is also sent to the approximate model, [`crate::Role::Approximate`].
+    Approximate,
     /// Coding groups.
     Coded {
         /// The code.
@@ -179,16 +180,16 @@ impl Default for DelayJson {
 }
 
 impl TryFrom<DelayJson> for Delay {
-    type Error = String;
+    type Error = DelayError;
 
-    fn try_from(json: DelayJson) -> Result<Self, String> {
+    fn try_from(json: DelayJson) -> Result<Self, DelayError> {
         match (json.ms, json.percentile) {
             (Some(ms), None) => Ok(Self::Fixed(ms::to_ns(ms)?)),
             (None, Some(percent)) if (0.0..=100.0).contains(&percent) => {
                 Ok(Self::Percentile { share: percent / 100.0, until_known: ms::to_ns(json.until_known_ms)? })
             }
-            (None, Some(percent)) => Err(format!("found percentile = {percent}, expected 0 to 100")),
-            _ => Err("expected a delay with either ms or percentile".to_owned()),
+            (None, Some(percentile)) => Err(DelayError::Percentile { percentile }),
+            _ => Err(DelayError::Fields),
         }
     }
 }
@@ -264,29 +265,26 @@ impl Default for Ejection {
 }
 
 /// Times in JSON: milliseconds.
-pub mod ms {
+mod ms {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::MS;
     use crate::Time;
+    use crate::error::TimeError;
 
     /// A day, in ms: no time is longer.
     const LONGEST: f64 = 86_400_000.0;
 
     /// Milliseconds as nanoseconds.
-    ///
-    /// # Errors
-    /// A time that is negative, no number, or longer than a day.
-    pub fn to_ns(ms: f64) -> Result<Time, String> {
+    pub(super) fn to_ns(ms: f64) -> Result<Time, TimeError> {
         if (0.0..=LONGEST).contains(&ms) {
             return Ok((ms * MS as f64).round() as Time);
         }
-        Err(format!("found {ms}, expected a time in ms from 0 to {LONGEST}, a day"))
+        Err(TimeError { found: ms, longest: LONGEST })
     }
 
     /// Nanoseconds as milliseconds.
-    #[must_use]
-    pub fn from_ns(time: Time) -> f64 {
+    pub(super) fn from_ns(time: Time) -> f64 {
         time as f64 / MS as f64
     }
 
@@ -298,50 +296,6 @@ pub mod ms {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
         to_ns(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
-}
-
-/// A configuration that cannot work.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ConfigError {
-    /// A size or time of which there must be some.
-    #[error("found {name} = 0, expected at least 1")]
-    Zero {
-        /// Its name.
-        name: &'static str,
-    },
-    /// A number that is not a share, or not positive and finite.
-    #[error("found {name} = {value}, expected {expected}")]
-    Number {
-        /// Its name.
-        name: &'static str,
-        /// The number.
-        value: f64,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// A code of no queries or too many workers.
-    #[error(
-        "found a code of k = {k} queries and n = {n} workers; expected k from 1 and n up to {MAX_WORKERS}"
-    )]
-    Workers {
-        /// Queries of a group.
-        k: usize,
-        /// Workers of a group.
-        n: usize,
-    },
-    /// A number of answers that no group has.
-    #[error("found a code that decodes {enough} of n = {n} answers; expected 1 to {n}")]
-    Enough {
-        /// Answers that suffice.
-        enough: usize,
-        /// Workers of a group.
-        n: usize,
-    },
-    /// A code whose answers are all reconstructions, in shadow mode.
-    #[error(
-        "found shadow mode with a code that answers every query by decoding; expected one with parity queries"
-    )]
-    Shadow,
 }
 
 impl Config {
@@ -384,7 +338,7 @@ impl Config {
                 }
                 hedge.as_ref().map_or(Ok(()), Hedge::check)
             }
-            Policy::None | Policy::Cheap => Ok(()),
+            Policy::None | Policy::Approximate => Ok(()),
         }
     }
 }

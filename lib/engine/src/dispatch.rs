@@ -3,7 +3,8 @@
 use crate::arena::{CallId, InstanceId};
 use crate::config::Balance;
 use crate::engine::Engine;
-use crate::state::{Avoid, Owner, QueueKey, Slot, Status, Task, Work};
+use crate::store::{Avoid, Owner, Slot, Work};
+use crate::task::Task;
 use crate::timers::Timer;
 use crate::{Action, Time};
 
@@ -19,9 +20,9 @@ impl Engine {
     /// Sends work to an instance that has room, or lets it wait.
     pub(crate) fn add_work(&mut self, task: Task, owner: Owner, redundant: bool) {
         let (priority, seq) = match owner {
-            Owner::Batch(batch) => (self.batches[batch].priority, self.batches[batch].seq),
+            Owner::Batch(batch) => (self.store[batch].priority, self.store[batch].seq),
             // In the order of groups, behind the batches of before.
-            Owner::Group(group) => (self.groups[group].priority, self.next_seq()),
+            Owner::Group(group) => (self.store[group].priority, self.next_seq()),
         };
         self.queue(Work {
             task,
@@ -41,42 +42,33 @@ impl Engine {
 
     pub(crate) fn queue(&mut self, work: Work) {
         let pool = work.task.role().pool();
-        let call = self.works.insert(work);
-        match work.owner {
-            Owner::Batch(batch) => self.batches[batch].works.push(call),
-            Owner::Group(group) => self.groups[group].works.push(call),
-        }
+        let call = self.store.add_work(work);
         if let Some(instance) = self.choose(pool, call) {
             self.start(call, instance);
-            self.list(instance);
+            self.update_ready(instance);
             return;
         }
         let limit = self.config.max_queue;
         let pool = &mut self.pools[pool];
-        pool.queue.insert(key(call, &work));
-        if work.redundant {
-            pool.redundant += 1;
-            if pool.redundant > limit {
-                // The oldest of the lowest priority; orders begin at 1.
-                let lowest = pool.queue.last().map_or(0, |key| key.1);
-                let oldest = pool.queue.range((true, lowest, 0, call)..).next().map(|key| key.3);
-                if let Some(oldest) = oldest {
-                    self.shed(oldest);
-                }
-            }
+        pool.push(call, &work);
+        if work.redundant
+            && pool.redundant() > limit
+            && let Some(oldest) = pool.oldest_redundant()
+        {
+            self.shed(oldest);
         }
     }
 
     /// An instance with room, best one that runs nothing of the same group, and none where the work
     /// failed before if there is another in rotation.
     fn choose(&self, pool: usize, call: CallId) -> Option<InstanceId> {
-        let (work, pool) = (&self.works[call], &self.pools[pool]);
+        let (work, pool) = (&self.store[call], &self.pools[pool]);
         let mut shared = None;
-        for &(_, instance) in &pool.ready {
+        for instance in pool.ready() {
             if !pool.may_give(work, instance) {
                 continue;
             }
-            if !self.shares(instance, work.owner) {
+            if !self.runs_same_group(instance, work.owner) {
                 return Some(instance);
             }
             shared = shared.or(Some(instance));
@@ -85,36 +77,36 @@ impl Engine {
     }
 
     /// True if an instance runs something of the same batch or group.
-    fn shares(&self, instance: InstanceId, owner: Owner) -> bool {
+    fn runs_same_group(&self, instance: InstanceId, owner: Owner) -> bool {
         if self.instances[instance].running.is_empty() {
             return false;
         }
         let runs = |works: &[CallId]| {
-            works.iter().any(|&call| self.works[call].running.is_some_and(|(place, _)| place == instance))
+            works.iter().any(|&call| self.store[call].running.is_some_and(|(place, _)| place == instance))
         };
         let group = match owner {
             Owner::Group(group) => group,
-            Owner::Batch(batch) => match self.batches[batch].group {
+            Owner::Batch(batch) => match self.store[batch].group {
                 Some((group, _)) => group,
-                None => return runs(&self.batches[batch].works),
+                None => return runs(self.store[batch].works()),
             },
         };
-        let group = &self.groups[group];
+        let group = &self.store[group];
         let batches = group.slots.iter().filter_map(Slot::batch);
-        runs(&group.works) || batches.into_iter().any(|batch| runs(&self.batches[batch].works))
+        runs(group.works()) || batches.into_iter().any(|batch| runs(self.store[batch].works()))
     }
 
     fn start(&mut self, call: CallId, instance: InstanceId) {
         let seq = self.next_seq();
         let now = self.now;
-        self.works[call].running = Some((instance, now));
+        self.store[call].running = Some((instance, now));
         let held = &mut self.instances[instance];
         held.running.push(call);
         held.last_sent = seq;
         self.counters.calls += 1;
         self.actions.push_back(Action::Dispatch { call, instance });
-        self.alarm(now.saturating_add(self.config.call_timeout), Timer::Call(call));
-        if let Work { task: Task::Deployed, owner: Owner::Batch(batch), .. } = self.works[call] {
+        self.set_timer(now.saturating_add(self.config.call_timeout), Timer::Call(call));
+        if let Work { task: Task::Deployed, owner: Owner::Batch(batch), .. } = self.store[call] {
             self.set_hedge(batch);
         }
     }
@@ -123,93 +115,69 @@ impl Engine {
     /// room if it still has some.
     pub(crate) fn has_room(&mut self, instance: InstanceId) {
         while let Some(held) = self.instances.get(instance)
-            && held.status == Status::In
-            && held.running.len() < held.capacity
+            && held.has_room()
         {
             let found = held.pools.iter().find_map(|&pool| self.waiting_for(pool, instance));
             let Some(call) = found else { break };
             self.unqueue(call);
             self.start(call, instance);
         }
-        self.list(instance);
+        self.update_ready(instance);
     }
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
         let pool = &self.pools[pool];
-        let waiting = pool.queue.iter().map(|key| key.3).take(LOOKED_AT);
-        waiting.into_iter().find(|&call| pool.may_give(&self.works[call], instance))
+        pool.queue().take(LOOKED_AT).find(|&call| pool.may_give(&self.store[call], instance))
     }
 
     /// Lists an instance among those with room, in its place, or not.
-    pub(crate) fn list(&mut self, instance: InstanceId) {
+    pub(crate) fn update_ready(&mut self, instance: InstanceId) {
         let seq = self.next_seq();
         let Some(held) = self.instances.get_mut(instance) else { return };
-        let room = held.status == Status::In && held.running.len() < held.capacity;
-        let key = room.then_some(match self.config.balance {
+        let key = held.has_room().then_some(match self.config.balance {
             Balance::Pull => seq,
             Balance::RoundRobin => held.last_sent,
             Balance::LeastOutstanding => (held.running.len() as u64) << 48 | held.last_sent,
         });
         let before = std::mem::replace(&mut held.ready, key);
         for &pool in &held.pools {
-            let ready = &mut self.pools[pool].ready;
-            if let Some(before) = before {
-                ready.remove(&(before, instance));
-            }
-            if let Some(key) = key {
-                ready.insert((key, instance));
-            }
+            self.pools[pool].set_ready(instance, before, key);
         }
     }
 
     /// Takes work out of its queue.
     pub(crate) fn unqueue(&mut self, call: CallId) {
-        let work = self.works[call];
-        let pool = &mut self.pools[work.task.role().pool()];
-        if pool.queue.remove(&key(call, &work)) && work.redundant {
-            pool.redundant -= 1;
-        }
-    }
-
-    /// Takes work from its owner; it is gone then.
-    pub(crate) fn unlink(&mut self, call: CallId) -> Work {
-        let work = self.works[call];
-        self.works.remove(call);
-        let works = match work.owner {
-            Owner::Batch(batch) => &mut self.batches[batch].works,
-            Owner::Group(group) => &mut self.groups[group].works,
-        };
-        works.retain(|&other| other != call);
-        work
+        let work = self.store[call];
+        self.pools[work.task.role().pool()].remove(call, &work);
     }
 
     /// A call is over: its work is gone, and its instance has room.
     pub(crate) fn end_call(&mut self, call: CallId, instance: InstanceId) -> Work {
         if let Some(held) = self.instances.get_mut(instance) {
             held.running.retain(|&running| running != call);
-            if held.status == Status::Leaving && held.running.is_empty() {
+            if held.health.is_leaving() && held.running.is_empty() {
                 self.instances.remove(instance);
             }
         }
-        self.unlink(call)
+        self.store.remove_work(call)
     }
 
     pub(crate) fn call_failed(&mut self, call: CallId, instance: InstanceId) {
         let work = self.end_call(call, instance);
         if !work.cancelled {
-            self.call_went_wrong(instance, work.running.map_or(0, |(_, since)| since));
+            self.count_failure(instance, work.running.map_or(0, |(_, since)| since));
         }
         let mut avoid = work.avoid;
         avoid.add(instance);
         self.retry(Work { avoid, ..work });
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
     /// Sends work again, if it is needed, not tried too often, and not more load on too much.
     pub(crate) fn retry(&mut self, work: Work) {
         let pool = &self.pools[work.task.role().pool()];
-        let room = pool.queue.len() < self.config.max_queue;
+        let room = pool.waiting() < self.config.max_queue;
         if room && work.attempts < self.config.max_attempts && self.is_needed(&work) {
             self.counters.retries += 1;
             let attempts = work.attempts + 1;
@@ -220,7 +188,7 @@ impl Engine {
     }
 
     pub(crate) fn timed_out(&mut self, call: CallId) {
-        let Some((instance, _)) = self.works[call].running else { return };
+        let Some((instance, _)) = self.store[call].running else { return };
         self.counters.timeouts += 1;
         self.actions.push_back(Action::Cancel { call, instance });
         self.call_failed(call, instance);
@@ -230,21 +198,21 @@ impl Engine {
     fn shed(&mut self, call: CallId) {
         self.counters.shed += 1;
         self.unqueue(call);
-        let owner = self.unlink(call).owner;
+        let owner = self.store.remove_work(call).owner;
         self.fail_unanswerable(owner);
-        self.settle(owner);
+        self.clean_up(owner);
     }
 
     /// Gives up all redundant work that waits.
     pub(crate) fn shed_all(&mut self) {
         for pool in 0..self.pools.len() {
-            while let Some(&(true, .., call)) = self.pools[pool].queue.last() {
+            while let Some(call) = self.pools[pool].last_redundant() {
                 self.shed(call);
             }
         }
     }
 
-    pub(crate) fn alarm(&mut self, at: Time, timer: Timer) {
+    pub(crate) fn set_timer(&mut self, at: Time, timer: Timer) {
         self.timers.set(at, timer);
         if self.timers.is_large() {
             let mut timers = std::mem::replace(&mut self.timers, crate::timers::Timers::new());
@@ -253,24 +221,20 @@ impl Engine {
         }
     }
 
-    /// False if an alarm has become pointless.
+    /// False if a timer has become pointless.
     pub(crate) fn is_live(&self, timer: Timer) -> bool {
         match timer {
-            Timer::Batch(batch) => self.batches.get(batch).is_some_and(|batch| batch.filling),
-            Timer::Group(group) => self.groups.get(group).is_some_and(|group| group.filling),
+            Timer::Batch(batch) => self.store.get(batch).is_some_and(|batch| batch.filling),
+            Timer::Group(group) => self.store.get(group).is_some_and(|group| group.filling),
             Timer::Grace(query) | Timer::Deadline(query) => {
-                self.queries.get(query).is_some_and(|query| !query.answered)
+                self.store.get(query).is_some_and(|query| !query.answered)
             }
             Timer::Hedge(batch) => self
-                .batches
+                .store
                 .get(batch)
-                .is_some_and(|batch| !batch.answered && !batch.hedged && batch.open > 0),
-            Timer::Call(call) => self.works.contains(call),
+                .is_some_and(|batch| !batch.answered && !batch.hedged && batch.open() > 0),
+            Timer::Call(call) => self.store.contains(call),
             Timer::Heal(instance) => self.instances.contains(instance),
         }
     }
-}
-
-fn key(call: CallId, work: &Work) -> QueueKey {
-    (work.redundant, work.priority, work.seq, call)
 }

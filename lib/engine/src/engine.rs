@@ -5,79 +5,33 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::Time;
 use crate::action::{Action, CodingOff, Outcome, Reason, Rejection};
 use crate::arena::{Arena, BatchId, CallId, GroupId, InstanceId, QueryId};
-use crate::code::CodeRule;
-use crate::config::{Agreement, Completion, Config, ConfigError, Hedge, Policy, When};
+use crate::arrival::Arrival;
+use crate::batch_size::BatchSize;
+use crate::coding::Coding;
+use crate::config::{Config, Policy, When};
 use crate::counters::Counters;
+use crate::error::ConfigError;
+use crate::hedge_budget::HedgeBudget;
+use crate::instance::Instance;
 use crate::percentile::Percentile;
-use crate::state::{Batch, BatchKey, Group, Instance, Owner, Pool, Query, Task, Work};
+use crate::pools::Pool;
+use crate::store::{BatchKey, Owner, Store, Work};
+use crate::task::Task;
 use crate::timers::{Timer, Timers};
 
-/// A query that arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// The driver's number of it; the engine only repeats it.
-    pub row: u64,
-    /// When it must be answered; none: after the time that the configuration says.
-    pub deadline: Option<Time>,
-    /// What waits is sent in this order, 0 first.
-    pub priority: u8,
-    /// False if its answer must be the deployed model's own: no reconstruction, no approximation.
-    pub allow_reconstructed: bool,
-    /// False if it must not be coded with others: it is answered, but takes part in no group.
-    pub coded: bool,
-    /// The driver's number of the request that it is of: of a batch that is refused, the queries of one
-    /// request are sent again together.
-    pub request: u64,
-    /// Only queries of one class share batches and coding groups; 0 where there is one class.
-    pub class: u64,
-}
-
-impl Arrival {
-    /// A query without wishes, which is a request of its own.
-    #[must_use]
-    pub fn new(row: u64) -> Self {
-        Self {
-            row,
-            deadline: None,
-            priority: 0,
-            allow_reconstructed: true,
-            coded: true,
-            request: row,
-            class: 0,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Coding {
-    pub(crate) rule: CodeRule,
-    pub(crate) version: u64,
-    pub(crate) group_delay: Time,
-    pub(crate) completion: Completion,
-    pub(crate) agreement: Option<Agreement>,
-    /// The last comparisons, and how many of them agree.
-    pub(crate) compared: VecDeque<bool>,
-    pub(crate) agreeing: usize,
-    pub(crate) off: Option<CodingOff>,
-}
-
-/// The serving core. Each event has the time at which it happened; alarms that were due before it
+/// The serving core. Each event has the time at which it happened; timers that were due before it
 /// go off first. Take the actions with [`Engine::next_action`] after each event; a driver that calls
 /// [`Engine::tick`] and takes them before each event, too, sees one cause at a time.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
     pub(crate) copies: usize,
-    pub(crate) cheap: bool,
-    pub(crate) hedge: Option<Hedge>,
-    pub(crate) hedge_tokens: f64,
+    pub(crate) approximate: bool,
+    pub(crate) hedging: Option<HedgeBudget>,
     pub(crate) coding: Option<Coding>,
     pub(crate) now: Time,
     pub(crate) seq: u64,
-    pub(crate) queries: Arena<QueryId, Query>,
-    pub(crate) batches: Arena<BatchId, Batch>,
-    pub(crate) groups: Arena<GroupId, Group>,
-    pub(crate) works: Arena<CallId, Work>,
+    pub(crate) store: Store,
     pub(crate) instances: Arena<InstanceId, Instance>,
     /// The batches that fill.
     pub(crate) filling: BTreeMap<BatchKey, BatchId>,
@@ -85,17 +39,12 @@ pub struct Engine {
     pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
-    /// The queries that a batch takes now, up to `max_batch`.
-    pub(crate) batch_size: f64,
-    /// The `max_batch` of the configuration.
-    pub(crate) configured_batch: usize,
+    pub(crate) batch_size: BatchSize,
     pub(crate) timers: Timers,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) counters: Counters,
     /// Times from arrival to prediction, for the grace.
     pub(crate) answer_times: Percentile,
-    /// Times of deployed calls, for hedges.
-    pub(crate) call_times: Percentile,
 }
 
 /// A driver may keep it on any thread.
@@ -111,52 +60,37 @@ impl Engine {
     /// A configuration that cannot work.
     pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        let (mut copies, mut cheap, mut hedge, mut coding) = (1, false, None, None);
+        let (mut copies, mut approximate, mut hedge, mut coding) = (1, false, None, None);
         match std::mem::replace(&mut config.policy, Policy::None) {
             Policy::None => {}
             Policy::Replicate(number) => copies = number,
-            Policy::Cheap => cheap = true,
+            Policy::Approximate => approximate = true,
             Policy::Hedge(of) => hedge = Some(of),
             Policy::Coded { code, version, group_delay, completion, agreement, hedge: of } => {
                 hedge = of;
-                coding = Some(Coding {
-                    rule: code,
-                    version,
-                    group_delay,
-                    completion,
-                    agreement,
-                    compared: VecDeque::new(),
-                    agreeing: 0,
-                    off: None,
-                });
+                coding = Some(Coding::new(code, version, group_delay, completion, agreement));
             }
         }
-        let parities = coding.as_ref().map_or(0, |coding| coding.rule.r());
+        let parities = coding.as_ref().map_or(0, |coding| coding.rule().r());
         let grace = if let When::Grace(delay) = config.when { delay.share() } else { 1.0 };
         Ok(Self {
             copies,
-            cheap,
-            hedge,
-            hedge_tokens: hedge.map_or(0.0, |hedge| hedge.burst),
+            approximate,
+            hedging: hedge.map(HedgeBudget::new),
             coding,
             now: 0,
             seq: 0,
-            queries: Arena::new(),
-            batches: Arena::new(),
-            groups: Arena::new(),
-            works: Arena::new(),
+            store: Store::new(),
             instances: Arena::new(),
             filling: BTreeMap::new(),
             filling_groups: BTreeMap::new(),
             known: VecDeque::new(),
             pools: (0..2 + parities).map(|_| Pool::new()).collect(),
-            configured_batch: config.max_batch,
-            batch_size: if config.batch_target.is_some() { 1.0 } else { config.max_batch as f64 },
+            batch_size: BatchSize::new(config.max_batch, config.batch_target),
             timers: Timers::new(),
             actions: VecDeque::new(),
             counters: Counters::default(),
             answer_times: Percentile::new(grace),
-            call_times: Percentile::new(hedge.map_or(1.0, |hedge| hedge.delay.share())),
             config,
         })
     }
@@ -184,12 +118,12 @@ impl Engine {
     /// The client of a query gave up: it gets no answer.
     pub fn cancel(&mut self, now: Time, query: QueryId) {
         self.begin(now);
-        match self.queries.get(query) {
+        match self.store.get(query) {
             Some(held) if !held.answered => {
                 let batch = held.batch;
                 self.counters.cancelled += 1;
                 self.close_query(query);
-                self.settle(Owner::Batch(batch));
+                self.clean_up(Owner::Batch(batch));
             }
             _ => self.counters.ignored += 1,
         }
@@ -210,24 +144,28 @@ impl Engine {
 
     fn answered_with(&mut self, now: Time, call: CallId, usable: bool) {
         self.begin(now);
-        let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {
+        let Some((instance, since)) = self.store.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
             return;
         };
         let work = self.end_call(call, instance);
         let pool = work.task.role().pool();
-        self.succeeded(instance, pool, self.now - since);
-        self.blame(work.refused_by, instance);
+        self.count_success(instance, pool, self.now - since);
+        self.count_false_refusal(work.refused_by, instance);
         match (work.task, work.owner) {
             (Task::Deployed, Owner::Batch(batch)) => {
-                self.call_times.record(self.now - since);
+                let time = self.now - since;
+                if let Some(hedging) = &mut self.hedging {
+                    hedging.record(time);
+                }
                 if work.part.is_none() {
-                    self.adapt(batch, self.now - since);
+                    let rows = self.store.get(batch).map_or(0, |batch| batch.queries.len());
+                    self.batch_size.adapt(rows, time);
                 }
                 self.predicted(batch, &work, instance, usable);
             }
             (Task::Copy, Owner::Batch(batch)) => self.predicted(batch, &work, instance, usable),
-            (Task::Cheap, Owner::Batch(batch)) => self.approximated(batch, instance),
+            (Task::Approximate, Owner::Batch(batch)) => self.approximated(batch, instance),
             (Task::Parity { parity, .. }, Owner::Group(group)) if usable => {
                 self.parity_answered(group, parity);
             }
@@ -238,14 +176,14 @@ impl Engine {
             (_, Owner::Group(_)) => self.fail_unanswerable(work.owner),
             _ => {}
         }
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
     /// A call failed: its instance said so, or cannot be reached.
     pub fn failed(&mut self, now: Time, call: CallId) {
         self.begin(now);
-        let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.works.get(call) else {
+        let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.store.get(call) else {
             self.counters.ignored += 1;
             return;
         };
@@ -257,14 +195,14 @@ impl Engine {
     /// neither an answer nor a failure: nothing is learnt of its instance.
     pub fn cancelled(&mut self, now: Time, call: CallId) {
         self.begin(now);
-        let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
+        let Some((instance, _)) = self.store.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
             return;
         };
         self.counters.calls_cancelled += 1;
         let work = self.end_call(call, instance);
         self.retry(work);
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
@@ -273,7 +211,7 @@ impl Engine {
     pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
         self.begin(now);
         // It may have been answered or cancelled meanwhile.
-        let Some(held) = self.queries.get_mut(query) else { return };
+        let Some(held) = self.store.get_mut(query) else { return };
         let Some(decode) = held.rebuilding.take() else {
             self.counters.ignored += 1;
             return;
@@ -288,8 +226,8 @@ impl Engine {
         }
         // The answer comes in the place of the rebuilding, before what was said after that. What is sent instead
         // comes after: its instance may have room only by what was said.
-        let outcome = if usable && !self.groups[decode.group].dead {
-            self.queries[query].rebuilt = Some(decode);
+        let outcome = if usable && !self.store[decode.group].abandoned {
+            self.store[query].rebuilt = Some(decode);
             Some(Outcome::Reconstructed(decode))
         } else {
             due.then_some(Outcome::Default(Reason::Deadline))
@@ -301,18 +239,16 @@ impl Engine {
         } else {
             self.fail_unanswerable_of(batch);
         }
-        self.settle(Owner::Batch(batch));
+        self.clean_up(Owner::Batch(batch));
     }
 
     /// Batches take at most so many queries from now on, and never more than the configuration says.
     pub fn limit_batch(&mut self, now: Time, most: usize) {
         self.begin(now);
-        self.config.max_batch = self.configured_batch.min(most.max(1));
-        let most = self.config.max_batch as f64;
-        self.batch_size = if self.config.batch_target.is_some() { self.batch_size.min(most) } else { most };
+        self.batch_size.limit(most);
         let filling: Vec<BatchId> = self.filling.values().copied().collect();
         for batch in filling {
-            if self.batches[batch].queries.len() >= self.batch_size as usize {
+            if self.store[batch].queries.len() >= self.batch_size.now() {
                 self.close_batch(batch);
             }
         }
@@ -326,15 +262,7 @@ impl Engine {
         } else {
             self.counters.disagreed += 1;
         }
-        let Some(coding) = &mut self.coding else { return };
-        let Some(Agreement { window, at_least }) = coding.agreement else { return };
-        if coding.compared.len() == window && coding.compared.pop_front() == Some(true) {
-            coding.agreeing -= 1;
-        }
-        coding.compared.push_back(agree);
-        coding.agreeing += usize::from(agree);
-        let full = coding.compared.len() == window;
-        if full && coding.off.is_none() && (coding.agreeing as f64) < at_least * window as f64 {
+        if self.coding.as_mut().is_some_and(|coding| coding.compared(agree)) {
             self.switch_off(CodingOff::Agreement);
         }
     }
@@ -343,12 +271,7 @@ impl Engine {
     /// the code was made for, and nothing is rebuilt from groups of before.
     pub fn version(&mut self, now: Time, version: u64) {
         self.begin(now);
-        let Some(coding) = &mut self.coding else { return };
-        if coding.version == version {
-            if coding.off == Some(CodingOff::Version) {
-                coding.off = None;
-            }
-        } else if coding.off != Some(CodingOff::Version) {
+        if self.coding.as_mut().is_some_and(|coding| coding.version(version)) {
             self.switch_off(CodingOff::Version);
         }
     }
@@ -356,16 +279,12 @@ impl Engine {
     /// Coding is on again after it was switched off for its agreement, which is counted anew.
     pub fn resume_coding(&mut self, now: Time) {
         self.begin(now);
-        if let Some(coding) = &mut self.coding
-            && coding.off == Some(CodingOff::Agreement)
-        {
-            coding.off = None;
-            coding.compared.clear();
-            coding.agreeing = 0;
+        if let Some(coding) = &mut self.coding {
+            coding.resume();
         }
     }
 
-    /// Time has passed: alarms that are due go off.
+    /// Time has passed: timers that are due go off.
     pub fn tick(&mut self, now: Time) {
         self.advance(now);
         while let Some((at, timer)) = self.timers.first()
@@ -397,12 +316,12 @@ impl Engine {
             self.close_group(group);
         }
         while let Some(query) = self.known.pop_front() {
-            self.let_go(query);
+            self.release_query(query);
         }
     }
 
     /// What was due before now goes off, and then the event of now happens: one that comes at the
-    /// moment of an alarm is in time.
+    /// moment of a timer is in time.
     pub(crate) fn begin(&mut self, now: Time) {
         self.advance(now);
         while let Some((at, timer)) = self.timers.first()

@@ -1,24 +1,14 @@
 //! Instances: how they come and go, and which are in rotation.
 
 use crate::arena::InstanceId;
-use crate::config::Ejection;
 use crate::engine::Engine;
-use crate::state::{Instance, Role, Roles, Status};
+use crate::instance::{Due, Health, Instance};
+use crate::task::{Role, Roles};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
-/// The weight of the last call in the running mean of an instance's slowness.
-const LAST_CALL: f64 = 0.25;
-
 /// What a scheduler or a network adds in passing: medians below it count as it.
 const GRAIN: Time = 100_000;
-
-/// The longest time to a probe is 2 to this times the first.
-const MAX_DOUBLINGS: u32 = 6;
-
-/// Calls that were under way together and fail within this time fail for one reason, say a connection that
-/// broke off, which counts once.
-const TOGETHER: Time = 5_000_000;
 
 impl Engine {
     /// An instance joined, with roles of its own and room for so many calls at once; with room for
@@ -27,28 +17,22 @@ impl Engine {
         self.begin(now);
         let parities = (0..self.pools.len() - 2).filter(|parity| roles.parity >> parity & 1 == 1);
         let mut pools: Vec<usize> = parities.map(|parity| Role::Parity(parity).pool()).collect();
-        if roles.cheap {
-            pools.insert(0, Role::Cheap.pool());
+        if roles.approximate {
+            pools.insert(0, Role::Approximate.pool());
         }
         if roles.deployed {
             pools.insert(0, Role::Deployed.pool());
         }
         for &pool in &pools {
-            self.pools[pool].members += 1;
+            self.pools[pool].join();
         }
         let instance = self.instances.insert(Instance {
             pools,
             capacity,
             running: Vec::new(),
-            status: Status::In,
+            health: Health::new(),
             ready: None,
             last_sent: 0,
-            failures: 0,
-            ejections: 0,
-            heal_at: 0,
-            slowness: 1.0,
-            slow_at: 0,
-            failed_at: 0,
         });
         self.has_room(instance);
         instance
@@ -58,13 +42,13 @@ impl Engine {
     pub fn leave(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         match self.instances.get(instance) {
-            Some(held) if held.status != Status::Leaving => {}
+            Some(held) if !held.health.is_leaving() => {}
             _ => {
                 self.counters.ignored += 1;
                 return;
             }
         }
-        self.withdraw(instance);
+        self.leave_pools(instance);
         if self.instances[instance].running.is_empty() {
             self.instances.remove(instance);
         }
@@ -77,14 +61,14 @@ impl Engine {
             self.counters.ignored += 1;
             return;
         }
-        self.withdraw(instance);
+        self.leave_pools(instance);
         let Some(held) = self.instances.remove(instance) else { return };
         for call in held.running {
             // One that is settled with another of its group may be gone.
-            if self.works.contains(call) {
-                let work = self.unlink(call);
+            if self.store.contains(call) {
+                let work = self.store.remove_work(call);
                 self.retry(work);
-                self.settle(work.owner);
+                self.clean_up(work.owner);
             }
         }
     }
@@ -103,7 +87,7 @@ impl Engine {
     pub fn probed(&mut self, now: Time, instance: InstanceId, works: bool) {
         self.begin(now);
         match self.instances.get(instance) {
-            Some(held) if held.status == Status::Probing => {}
+            Some(held) if held.health.is_probing() => {}
             _ => {
                 self.counters.ignored += 1;
                 return;
@@ -112,144 +96,110 @@ impl Engine {
         if works {
             self.heal(instance);
         } else {
-            self.instances[instance].status = Status::Ejected;
             self.wait_for_probe(instance);
         }
     }
 
     /// Takes an instance out of its pools, and gives its share of work to others.
-    fn withdraw(&mut self, instance: InstanceId) {
+    fn leave_pools(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
-        let out = matches!(held.status, Status::Ejected | Status::Probing);
-        let gone = std::mem::replace(&mut held.status, Status::Leaving) == Status::Leaving;
+        let (was_out, was_leaving) = (held.health.is_out(), held.health.is_leaving());
+        held.health.leave();
         let pools = held.pools.clone();
-        self.list(instance);
-        if gone {
+        self.update_ready(instance);
+        if was_leaving {
             return;
         }
         for pool in pools {
-            self.pools[pool].members -= 1;
-            self.pools[pool].ejected -= usize::from(out);
+            self.pools[pool].leave(was_out);
             // Fewer are left: perhaps too many are out now, and what avoided some may go there.
-            if self.pools[pool].ejected > self.may_be_out(pool) {
+            if self.pools[pool].has_too_many_out(self.share_out()) {
                 self.heal_pool(pool);
             }
-            self.offer(pool);
+            self.start_waiting(pool);
         }
     }
 
     /// Offers the work of a pool to all of its instances that have room.
-    fn offer(&mut self, pool: usize) {
-        if !self.pools[pool].queue.is_empty() {
-            let ready: Vec<InstanceId> =
-                self.pools[pool].ready.iter().map(|&(_, instance)| instance).collect();
-            for instance in ready {
+    fn start_waiting(&mut self, pool: usize) {
+        if self.pools[pool].waiting() > 0 {
+            for instance in self.pools[pool].ready().collect::<Vec<_>>() {
                 self.has_room(instance);
             }
         }
     }
 
-    pub(crate) fn succeeded(&mut self, instance: InstanceId, pool: usize, time: Time) {
-        let now = self.now;
-        let median = &mut self.pools[pool].median;
-        median.record(time);
-        let median = median.value().unwrap_or(time).max(GRAIN);
+    /// A call of a pool was answered after so long.
+    pub(crate) fn count_success(&mut self, instance: InstanceId, pool: usize, time: Time) {
+        let median = self.pools[pool].record(time).max(GRAIN);
         let ratio = time as f64 / median as f64;
         let Some(held) = self.instances.get_mut(instance) else { return };
-        held.failures = 0;
-        let Some(Ejection { slowness: bound, .. }) = self.config.ejection else { return };
-        if ratio > bound {
-            // Calls that were under way together were slow for one reason, which counts once.
-            if now - time < held.slow_at {
-                return;
-            }
-            held.slow_at = now;
-        }
-        // One call says no more than that it was slow, however slow it was.
-        held.slowness += (ratio.min(2.0 * bound) - held.slowness) * LAST_CALL;
-        if held.slowness > bound {
+        if held.health.count_success(self.now, time, ratio, self.config.ejection) {
             self.eject(instance);
-        } else if held.status == Status::In && held.slowness < 1.5 {
-            held.ejections = 0;
         }
     }
 
     /// A call that was sent then has failed.
-    pub(crate) fn call_went_wrong(&mut self, instance: InstanceId, sent: Time) {
-        let now = self.now;
+    pub(crate) fn count_failure(&mut self, instance: InstanceId, sent: Time) {
         let Some(held) = self.instances.get_mut(instance) else { return };
-        if held.failures > 0 && sent < held.failed_at && now - held.failed_at < TOGETHER {
-            return;
-        }
-        held.failed_at = now;
-        held.failures = held.failures.saturating_add(1);
-        if self.config.ejection.is_some_and(|ejection| held.failures >= ejection.failures) {
+        if held.health.count_failure(self.now, sent, self.config.ejection) {
             self.eject(instance);
         }
     }
 
-    fn may_be_out(&self, pool: usize) -> usize {
-        let share = self.config.ejection.map_or(0.0, |ejection| ejection.max_share);
-        (self.pools[pool].members as f64 * share) as usize
+    /// The share of the instances of a role that may be out of rotation.
+    fn share_out(&self) -> f64 {
+        self.config.ejection.map_or(0.0, |ejection| ejection.max_share)
     }
 
     fn eject(&mut self, instance: InstanceId) {
+        let share = self.share_out();
         let held = &self.instances[instance];
-        let allowed = held.pools.iter().all(|&pool| self.pools[pool].ejected < self.may_be_out(pool));
-        if held.status != Status::In || !allowed {
+        let allowed = held.pools.iter().all(|&pool| self.pools[pool].may_eject(share));
+        if !held.health.is_in() || !allowed {
             return;
         }
         for &pool in &held.pools {
-            self.pools[pool].ejected += 1;
+            self.pools[pool].eject();
         }
-        self.instances[instance].status = Status::Ejected;
+        self.instances[instance].health.eject();
         self.counters.ejections += 1;
         self.actions.push_back(Action::Ejected { instance });
-        self.list(instance);
         self.wait_for_probe(instance);
+        self.update_ready(instance);
         // Those that are left may take even what they failed at.
         for pool in self.instances[instance].pools.clone() {
-            self.offer(pool);
+            self.start_waiting(pool);
         }
     }
 
+    /// An instance is out of rotation until it is probed.
     fn wait_for_probe(&mut self, instance: InstanceId) {
         let Some(ejection) = self.config.ejection else { return };
-        let held = &mut self.instances[instance];
-        let wait = ejection.base.saturating_mul(1 << held.ejections.min(MAX_DOUBLINGS));
-        held.ejections = held.ejections.saturating_add(1);
-        held.heal_at = self.now.saturating_add(wait);
-        let at = held.heal_at;
-        self.alarm(at, Timer::Heal(instance));
+        let at = self.instances[instance].health.wait_for_probe(self.now, ejection.base);
+        self.set_timer(at, Timer::Heal(instance));
     }
 
     /// An ejected instance is to be probed, or its probe took too long.
     pub(crate) fn heal_due(&mut self, instance: InstanceId, at: Time) {
-        let held = &mut self.instances[instance];
-        match held.status {
-            Status::Ejected if held.heal_at == at => {
-                held.status = Status::Probing;
-                held.heal_at = self.now.saturating_add(self.config.call_timeout);
-                let at = held.heal_at;
+        let health = &mut self.instances[instance].health;
+        match health.due(at) {
+            Due::Probe => {
+                let over = health.probe(self.now, self.config.call_timeout);
                 self.actions.push_back(Action::Probe { instance });
-                self.alarm(at, Timer::Heal(instance));
+                self.set_timer(over, Timer::Heal(instance));
             }
-            Status::Probing if held.heal_at == at => {
-                held.status = Status::Ejected;
-                self.wait_for_probe(instance);
-            }
-            _ => {}
+            Due::Overdue => self.wait_for_probe(instance),
+            Due::Nothing => {}
         }
     }
 
     /// Puts an instance back into rotation.
     fn heal(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
-        held.status = Status::In;
-        held.failures = 0;
-        held.slowness = 1.0;
+        held.health.heal();
         for &pool in &held.pools {
-            self.pools[pool].ejected -= 1;
+            self.pools[pool].heal();
         }
         self.counters.healed += 1;
         self.actions.push_back(Action::Healed { instance });
@@ -258,10 +208,9 @@ impl Engine {
 
     /// Too many of a pool are out: better a bad instance than none.
     fn heal_pool(&mut self, pool: usize) {
-        let out = |held: &Instance| matches!(held.status, Status::Ejected | Status::Probing);
         let ids = self.instances.ids().filter(|&id| {
             let held = &self.instances[id];
-            out(held) && held.pools.contains(&pool)
+            held.health.is_out() && held.pools.contains(&pool)
         });
         for instance in ids.collect::<Vec<_>>() {
             self.heal(instance);

@@ -3,7 +3,9 @@
 use crate::Time;
 use crate::arena::BatchId;
 use crate::engine::Engine;
-use crate::state::{Owner, Task};
+use crate::hedge_budget::HedgeBudget;
+use crate::store::Owner;
+use crate::task::Task;
 use crate::timers::Timer;
 
 /// The shortest time between two looks at a batch that coding is about to rebuild: however short
@@ -13,24 +15,21 @@ const LOOK_AGAIN: Time = 1_000_000;
 impl Engine {
     /// A batch was sent: it is late after a while.
     pub(crate) fn set_hedge(&mut self, batch: BatchId) {
-        if let Some(hedge) = &self.hedge {
-            let delay = hedge.delay.time(self.call_times.value());
-            self.alarm(self.now.saturating_add(delay), Timer::Hedge(batch));
+        if let Some(hedging) = &self.hedging {
+            self.set_timer(self.now.saturating_add(hedging.delay()), Timer::Hedge(batch));
         }
     }
 
     /// A batch is late: it is sent again, unless coding is about to rebuild it.
     pub(crate) fn hedge_due(&mut self, batch: BatchId) {
-        let Some(hedge) = &self.hedge else { return };
-        let delay = hedge.delay.time(self.call_times.value()).max(1);
-        if let Some(again) = self.covered_until(batch, delay) {
+        let Some(hedging) = &self.hedging else { return };
+        if let Some(again) = self.covered_until(batch, hedging.delay().max(1)) {
             let again = again.max(self.now.saturating_add(LOOK_AGAIN));
-            self.alarm(again, Timer::Hedge(batch));
+            self.set_timer(again, Timer::Hedge(batch));
             return;
         }
-        self.batches[batch].hedged = true;
-        if self.hedge_tokens >= 1.0 {
-            self.hedge_tokens -= 1.0;
+        self.store[batch].hedged = true;
+        if self.hedging.as_mut().is_some_and(HedgeBudget::spend) {
             self.counters.hedges += 1;
             self.add_work(Task::Copy, Owner::Batch(batch), false);
         } else {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{CallId, GroupId};
-use crate::code::MAX_WORKERS;
 use crate::engine::Engine;
-use crate::state::Task;
+use crate::mask::MAX_WORKERS;
+use crate::task::Task;
 
 /// A line of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,7 +224,7 @@ impl Journal {
         match task {
             Task::Deployed => Work::Deployed { queries: queries() },
             Task::Copy => Work::Copy { queries: queries() },
-            Task::Cheap => Work::Approximate { queries: queries() },
+            Task::Approximate => Work::Approximate { queries: queries() },
             Task::Parity { group, parity } => {
                 let (group, slots) = self.slots(engine, group, call);
                 Work::Parity { group, parity: parity as u64, slots }

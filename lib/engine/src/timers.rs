@@ -1,7 +1,7 @@
-//! Alarms: a heap from which what became pointless is not removed one by one, but swept when it is
+//! Timers: a heap from which what became pointless is not removed one by one, but swept when it is
 //! more than half.
 //!
-//! Of what was measured, an ordered set with exact removal costs nearly twice as much for each alarm,
+//! Of what was measured, an ordered set with exact removal costs nearly twice as much for each timer,
 //! and a wheel a fraction, but holds what is pointless until it is due: with deadlines much longer
 //! than calls, most of what was ever set.
 
@@ -60,7 +60,7 @@ impl Timers {
     }
 
     /// Removes all that is not live. Called when [`Timers::is_large`], it costs a constant for each
-    /// alarm that was ever set.
+    /// timer that was ever set.
     pub(crate) fn sweep(&mut self, live: impl Fn(Timer) -> bool) {
         self.heap.retain(|entry| live(entry.0.1));
         self.sweep_at = (2 * self.heap.len()).max(FEW);

@@ -222,9 +222,9 @@ fn copies_of_batches_are_cancelled_when_one_has_answered() {
     assert!(text.contains(r#""task":"copy","queries":[0,1]}"#), "{text}");
     assert!(text.contains(r#"{"t_ns":10000000,"event":"cancelled","call":1}"#), "{text}");
     assert!(!text.contains("failed"), "{text}");
-    let config = Config { policy: Policy::Cheap, when: When::First, ..Config::default() };
+    let config = Config { policy: Policy::Approximate, when: When::First, ..Config::default() };
     let service = |_: Time, instance: InstanceId, _: u64| ((90 - instance.index() as Time * 80) * MS, true);
-    let text = self::text(&World::new(config, &[Roles::DEPLOYED, Roles::CHEAP], service).run(&[0]));
+    let text = self::text(&World::new(config, &[Roles::DEPLOYED, Roles::APPROXIMATE], service).run(&[0]));
     assert!(text.contains(r#""task":"approximate","queries":[0]}"#), "{text}");
     assert!(
         text.contains(r#"{"t_ns":10000000,"event":"answer","query":0,"outcome":"approximate"}"#),

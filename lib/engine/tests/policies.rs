@@ -155,15 +155,15 @@ fn coding_and_hedging_hedge_two_losses() {
 
 #[test]
 fn the_approximate_answer_waits_for_the_grace_and_is_refused_by_who_wants_the_own() {
-    let config = Config { when: grace(36), ..uncoded(Policy::Cheap) };
+    let config = Config { when: grace(36), ..uncoded(Policy::Approximate) };
     let mut world = World::apart(config, 2, 0);
-    world.join(Roles::CHEAP);
+    world.join(Roles::APPROXIMATE);
     world.arrive(1);
-    let cheap = world.running(|task| task == Task::Cheap)[0];
-    world.at(5).answer(cheap);
+    let approximate = world.running(|task| task == Task::Approximate)[0];
+    world.at(5).answer(approximate);
     world.offer(Arrival { allow_reconstructed: false, ..Arrival::new(2) }).unwrap();
-    let cheap = world.running(|task| task == Task::Cheap)[0];
-    world.at(10).answer(cheap);
+    let approximate = world.running(|task| task == Task::Approximate)[0];
+    world.at(10).answer(approximate);
     world.at(100);
     assert!(matches!(world.answer_of(1), Some((36, Outcome::Approximate { .. }))));
     assert_eq!(world.answer_of(2), None);

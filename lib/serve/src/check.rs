@@ -91,8 +91,8 @@ pub fn check_files(config: &Config) -> Result<(), ConfigError> {
         }
     }
     for model in config.models.iter().filter(|model| model.instances.iter().any(|of| of.embedded.is_some())) {
-        let Files { deployed, parity, cheap } = &model.files;
-        for path in deployed.iter().chain(parity).chain(cheap) {
+        let Files { deployed, parity, approximate } = &model.files;
+        for path in deployed.iter().chain(parity).chain(approximate) {
             File::open(path).map_err(|error| ConfigError::Io { path: path.clone(), error })?;
         }
     }

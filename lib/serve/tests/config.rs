@@ -209,7 +209,7 @@ fn what_could_never_start_is_refused() {
 }
 
 #[test]
-fn the_policy_cheap_needs_an_instance_for_it() {
+fn the_policy_of_an_approximate_model_needs_an_instance_for_it() {
     let text = r#"{"models": [{"name": "m", "redundancy": {"policy": "cheap"},
         "instances": [{"synthetic": {}, "roles": ["deployed"]}]}]}"#;
     assert!(refused(text).contains("found none with the role cheap"));

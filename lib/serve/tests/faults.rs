@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::http::{get, send};
 use common::server::Server;
+use common::wait::until;
 use common::{Call, ask, asked, linear, model, puppet, respond, runtime, values};
 use parm_engine::Roles;
 use parm_oip::instance::CallError;
@@ -51,13 +52,9 @@ fn refuses_large(rows: &[f32]) -> Result<(), CallError> {
 }
 
 async fn settled(runtime: &Runtime) -> parm_serving::runtime::Snapshot {
-    loop {
-        let snapshot = runtime.snapshot().await.unwrap();
-        if snapshot.members.iter().all(|member| member.running == 0) {
-            return snapshot;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let is_over = async || runtime.snapshot().await.unwrap().members.iter().all(|member| member.running == 0);
+    until("the end of all calls", is_over).await;
+    runtime.snapshot().await.unwrap()
 }
 
 #[tokio::test]

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use common::wait::{BOUND, soon};
 use common::{Call, ask, asked, learned_code, linear, puppet, runtime_with, values};
 use parm::codes::{Network, NetworkError};
 use parm_config::Model;
 use parm_engine::Roles;
 use parm_serving::runtime::{How, Runtime};
 use tokio::time::Instant;
-
-const BOUND: Duration = Duration::from_secs(20);
 
 /// A network that waits until the test lets it go on, and takes note of how many groups it got at once.
 struct Held {
@@ -101,14 +100,14 @@ fn pairs(firsts: &[f32]) -> parm_serving::runtime::Ask {
 }
 
 async fn next(calls: &mut tokio::sync::mpsc::UnboundedReceiver<Call>) -> Call {
-    tokio::time::timeout(BOUND, calls.recv()).await.expect("no call came").unwrap()
+    soon("a call", calls.recv()).await.unwrap()
 }
 
 /// Waits, for real, until something is so.
-async fn until(what: impl Fn() -> bool) {
+async fn until(what: &str, holds: impl Fn() -> bool) {
     let since = std::time::Instant::now();
-    while !what() {
-        assert!(since.elapsed() < BOUND, "it never came to that");
+    while !holds() {
+        assert!(since.elapsed() < BOUND, "waited {BOUND:?} for {what}");
         tokio::task::yield_now().await;
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -126,7 +125,7 @@ async fn while_a_network_decodes_other_queries_are_answered_at_once() {
     let lost = stuck.firsts()[0];
     other.answer(linear);
     next(&mut parity).await.answer(linear);
-    until(|| decoding.runs() == [1]).await;
+    until("a decoding of one row", || decoding.runs() == [1]).await;
     // It does not come back before it is told to.
     let mut times = Vec::new();
     for number in 0..100_u8 {
@@ -163,7 +162,7 @@ async fn what_is_lost_together_is_decoded_in_one_run() {
     let lost = stuck.firsts();
     next(&mut quick).await.answer(linear);
     next(&mut parity).await.answer(linear);
-    until(|| decoding.runs() == [3]).await;
+    until("a decoding of three rows", || decoding.runs() == [3]).await;
     decoding.go.send(()).unwrap();
     for answer in answers {
         let answers = answer.await.unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Puppet, linear, respond};
 use parm_oip::instance::{Answer, CallContext, CallError, Instance};
@@ -16,6 +16,7 @@ use parm_oip::{
 };
 use parm_serving::SyntheticInstance;
 use parm_serving::runtime::Spec;
+use parm_testkit::wait::until;
 use parm_workload::faults::{Behavior, Service, Synthetic};
 use parm_workload::{Arrivals, Outcome, Record, Row, Span, Summary, Trial, json, table};
 use tokio::runtime::Runtime;
@@ -106,38 +107,42 @@ fn every_request_is_sent_once_at_its_time() {
 
 #[test]
 fn requests_are_sent_with_a_precision_that_the_timer_does_not_have() {
-    // The best of several: the machine may be busy, the timer's grain of 1 ms would stay.
-    let late = |_| measured(synthetic(0.0), &plan(300.0, Span::Requests(100))).0.late_ms(0.5);
-    let best = (0..5).filter_map(late).fold(f64::INFINITY, f64::min);
-    assert!(best < 0.3, "{best} ms");
+    // Every third request is due at the same fraction of a millisecond. A timer with a grain of 1 ms would send all
+    // of at least one third 0.6 ms late; on a busy machine some of each third are still on time.
+    let is_precise = || {
+        let (_, records) = measured(synthetic(0.0), &plan(300.0, Span::Requests(100)));
+        let on_time = |record: &Record| record.sent_ns.unwrap() - record.intended_ns < 300_000;
+        (0..3).all(|third| records.iter().skip(third).step_by(3).any(on_time))
+    };
+    until("a measurement with requests of each third on time", is_precise);
 }
 
 #[test]
 fn requests_that_were_meant_for_a_stall_are_charged_for_it() {
-    // One request a millisecond; from 100 ms to 300 ms the instance answers nobody.
-    let begin = Instant::now();
-    let stall = [begin + Duration::from_millis(100), begin + Duration::from_millis(300)];
-    let stalls = Scripted::new(move |_, request: InferRequest| async move {
-        let now = Instant::now();
-        if stall[0] <= now && now < stall[1] {
-            tokio::time::sleep_until(stall[1].into()).await;
+    // One request a millisecond; from the hundredth the instance answers nobody before the three hundredth.
+    let (end, ended) = watch::channel(false);
+    let stalls = Scripted::new(move |number, request: InferRequest| {
+        if number == 300 {
+            end.send_replace(true);
         }
-        Ok(respond(&request, linear))
+        let mut ended = ended.clone();
+        async move {
+            if (100..300).contains(&number) {
+                ended.wait_for(|ended| *ended).await.unwrap();
+            }
+            Ok(respond(&request, linear))
+        }
     });
     let (summary, records) = measured(stalls, &plan(1000.0, Span::Requests(500)));
-    let stalled: Vec<&Record> =
-        records.iter().filter(|record| record.ended_ns - record.intended_ns > 20_000_000).collect();
-    // Two hundred were meant for it, of which those of the last 20 ms waited less.
-    assert!((150..=230).contains(&stalled.len()), "{}", stalled.len());
-    // They ended together, and each waited since its own time.
-    for pair in stalled.windows(2) {
-        let waited = |record: &Record| record.ended_ns - record.intended_ns;
-        let shorter = waited(pair[0]) as f64 - waited(pair[1]) as f64;
-        assert!((shorter - 1e6).abs() < 20e6, "{shorter}");
-    }
+    assert_eq!((summary.answered(), summary.failed()), (500, 0));
+    // Calls may begin in another order than they are spawned in, by a few.
+    let stalled = records[90..310].iter().filter(|record| record.ended_ns >= 300_000_000).count();
+    assert!(stalled >= 200, "{stalled} requests waited for the end of the stall");
+    // Each is charged from its own time: half of them with more than 100 ms.
+    let charged = |record: &&Record| record.ended_ns - record.intended_ns > 100_000_000;
+    assert!(records.iter().filter(charged).count() >= 90);
     // A closed loop would have seen one slow request of 300: its P99 would be fast.
     assert!(summary.within_ms(0.99).unwrap() > 150.0);
-    assert!(summary.within_ms(0.5).unwrap() < 20.0);
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn a_generator_that_cannot_send_in_time_is_charged_and_says_so() {
 #[test]
 fn what_is_due_while_too_many_are_on_their_way_is_not_sent_and_fails() {
     let (puppet, mut calls, _) = Puppet::new();
-    let plan = Plan { in_flight: 3, timeout: Duration::from_millis(200), ..plan(1000.0, Span::Requests(10)) };
+    let plan = Plan { in_flight: 3, timeout: Duration::from_secs(3), ..plan(1000.0, Span::Requests(10)) };
     let (summary, records) = measured(puppet, &plan);
     assert_eq!(
         summary.failures.into_iter().collect::<Vec<_>>(),
@@ -233,27 +238,24 @@ fn failures_and_rows_that_are_no_predictions_are_counted_by_kind() {
 
 #[test]
 fn when_told_to_stop_it_gives_up_what_is_on_its_way_and_keeps_what_it_has() {
-    let half = Scripted::new(|number, request: InferRequest| async move {
-        if number % 2 == 1 {
-            std::future::pending::<()>().await;
+    let (stop, told) = watch::channel(false);
+    let half = Scripted::new(move |number, request: InferRequest| {
+        if number == 100 {
+            stop.send_replace(true);
         }
-        Ok(respond(&request, linear))
+        async move {
+            if number % 2 == 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok(respond(&request, linear))
+        }
     });
     let runtime = Runtime::new().unwrap();
-    let (stop, told) = watch::channel(false);
     let half: Arc<dyn Instance> = Arc::new(half);
-    let stopper = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(100));
-        stop.send_replace(true);
-        stop
-    });
-    let begin = Instant::now();
     let plan = Plan { timeout: Duration::from_hours(1), ..plan(1000.0, Span::Time(Duration::from_hours(1))) };
     let summary = measure(runtime.handle(), &half, &queries(1), &plan, &told, |_| Ok(())).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(10));
-    drop(stopper.join().unwrap());
-    let given_up = summary.failures["given-up"];
-    assert!(given_up.abs_diff(summary.answered()) <= 2 && given_up > 20, "{summary:?}");
+    // Fifty of each, but for those that were about to be answered.
+    assert!(summary.failures["given-up"] >= 40 && summary.answered() >= 20, "{summary:?}");
 }
 
 #[test]
@@ -261,10 +263,8 @@ fn records_that_cannot_be_kept_end_the_measurement() {
     let runtime = Runtime::new().unwrap();
     let (_stop, told) = watch::channel(false);
     let instance: Arc<dyn Instance> = Arc::new(synthetic(0.0));
-    let begin = Instant::now();
     let plan = plan(1000.0, Span::Time(Duration::from_hours(1)));
     let full = |_: &Record| Err(io::Error::from(io::ErrorKind::StorageFull));
     let error = measure(runtime.handle(), &instance, &queries(1), &plan, &told, full).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(begin.elapsed() < Duration::from_secs(10));
 }

@@ -6,18 +6,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use common::http::{get, post};
 use common::server::Server;
+use common::wait::{soon, until};
 use common::{linear, respond};
 use parm::codes::{Code, Network, NetworkError};
 use parm_config::{Embedded, Model};
 use parm_oip::instance::{Answer, CallContext, Instance, InstanceView};
 use parm_oip::{InferRequest, InferResponse, ModelMetadata};
 use parm_serving::Embed;
-
-const BOUND: Duration = Duration::from_secs(20);
 
 /// An instance that panics when it is looked at, or asked, as long as a test wants it.
 #[derive(Clone, Default)]
@@ -92,23 +90,19 @@ async fn a_model_whose_task_panics_is_not_ready_answers_503_and_starts_again() {
     assert_eq!(post(at, "/v2/models/m/infer", &body(1)).await.code, 200);
     // One that is under way, and would be for a minute.
     let open = tokio::spawn(async move { post(at, "/v2/models/m/infer", &body(-1)).await });
-    let runs = async {
-        let running = ["embedded-0.0", "embedded-0.1"]
-            .map(|name| format!("parm_instance_running{{model=\"m\",version=\"1\",instance=\"{name}\"}} 1"));
-        loop {
-            let metrics = get(at, "/metrics").await.text();
-            if running.iter().any(|line| metrics.contains(line)) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(BOUND, runs).await.expect("it did not come to an instance");
+    let running = ["embedded-0.0", "embedded-0.1"]
+        .map(|name| format!("parm_instance_running{{model=\"m\",version=\"1\",instance=\"{name}\"}} 1"));
+    until("a running call", async || {
+        let metrics = get(at, "/metrics").await.text();
+        running.iter().any(|line| metrics.contains(line))
+    })
+    .await;
     fragile.in_view.store(true, Ordering::Relaxed);
     get(at, "/metrics").await;
-    let lost = tokio::time::timeout(BOUND, open).await.expect("it was forgotten").unwrap();
+    let lost = soon("an answer", open).await.unwrap();
     assert_eq!(lost.code, 503, "{}", lost.text());
     assert!(lost.text().contains("the task of the model failed"), "{}", lost.text());
-    tokio::time::timeout(BOUND, server.ready()).await.expect("it did not start again");
+    server.ready().await;
     assert_eq!(post(at, "/v2/models/m/infer", &body(1)).await.code, 200);
     let metrics = get(at, "/metrics").await.text();
     assert!(metrics.contains("parm_model_panics_total{model=\"m\",version=\"1\"} 1"), "{metrics}");
@@ -121,8 +115,7 @@ async fn a_call_that_panics_is_a_call_that_failed() {
     let server = server(&fragile).await;
     fragile.in_call.store(true, Ordering::Relaxed);
     // It is sent again.
-    let reply =
-        tokio::time::timeout(BOUND, post(server.http(), "/v2/models/m/infer", &body(1))).await.unwrap();
+    let reply = soon("an answer", post(server.http(), "/v2/models/m/infer", &body(1))).await;
     assert_eq!(reply.code, 200, "{}", reply.text());
     let metrics = get(server.http(), "/metrics").await.text();
     assert!(metrics.contains("why=\"failed\"} 1"), "{metrics}");

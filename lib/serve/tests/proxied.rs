@@ -37,7 +37,7 @@ async fn front(schema: &str, addresses: impl Iterator<Item = SocketAddr>) -> Ser
     let model = format!(
         r#"{{"name": "m", "placement": "pooled", "names": {{"parity": ["m"]}}, {MODEL}
             "redundancy": {{"policy": "coded", "code": {{"name": "sum", "k": 2}}, "agreement": null}},
-            "answer": {{"when": "first"}}, "deadline_ms": 5000, "call_timeout_ms": 300, "attempts": 6,
+            "answer": {{"when": "first"}}, "deadline_ms": 60000, "call_timeout_ms": 300, "attempts": 6,
             "instances": [{}]}}"#,
         instances.join(", ")
     );

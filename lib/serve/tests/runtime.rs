@@ -1,9 +1,10 @@
-//! Lanes: what becomes of a request, with instances that do as a test says.
+//! Runtimes: what becomes of a request, with instances that do as a test says.
 
 mod common;
 
 use std::time::Duration;
 
+use common::wait::{soon, until};
 use common::{ask, asked, linear, model, puppet, runtime, values};
 use parm_engine::Roles;
 use parm_oip::instance::CallError;
@@ -50,14 +51,36 @@ async fn the_parity_query_is_the_sum_and_rebuilds_what_is_missing() {
     assert!(matches!(rebuilt.how, How::Reconstructed { confidence } if confidence > 0.0), "{rebuilt:?}");
     // The real answer comes late, and is compared.
     lost.answer(linear);
-    let snapshot = loop {
-        let snapshot = runtime.snapshot().await.unwrap();
-        if snapshot.counters.agreed > 0 {
-            break snapshot;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    };
-    assert_eq!((snapshot.counters.reconstructed, snapshot.counters.late_after_reconstruction), (1, 1));
+    until("a comparison", async || runtime.snapshot().await.unwrap().counters.agreed > 0).await;
+    let counters = runtime.snapshot().await.unwrap().counters;
+    assert_eq!((counters.reconstructed, counters.late_after_reconstruction), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_query_that_coding_rebuilds_is_not_hedged() {
+    let hedge = r#""hedge": {"after": {"ms": 50}, "burst": 10}}, "answer""#;
+    let runtime = runtime(&model(&CODED.replace("},\n    \"answer\"", &format!(", {hedge}"))));
+    let mut slow = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut quick = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut spare = puppet(&runtime, Roles::DEPLOYED).await;
+    let mut parity = puppet(&runtime, Roles::parity(0)).await;
+    let one = asked(&runtime, ask(&[1.0]));
+    let _lost = slow.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let two = asked(&runtime, ask(&[5.0]));
+    quick.recv().await.unwrap().answer(linear);
+    // The first query is late now, and its parity query is not.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    parity.recv().await.unwrap().answer(linear);
+    let answers = [one.await.unwrap().unwrap(), two.await.unwrap().unwrap()];
+    let rebuilt = answers.iter().filter(|rows| matches!(rows[0].how, How::Reconstructed { .. })).count();
+    assert_eq!(rebuilt, 1);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(spare.try_recv().is_err(), "it was hedged");
+    assert_eq!(runtime.snapshot().await.unwrap().counters.hedges, 0);
+    // What coding cannot rebuild is hedged.
+    let _lost = asked(&runtime, ask(&[9.0]));
+    assert_eq!(soon("a hedge", spare.recv()).await.unwrap().firsts(), [9.0]);
 }
 
 #[tokio::test]
@@ -147,13 +170,10 @@ async fn an_answer_of_another_shape_is_a_failure_of_the_instance() {
 async fn a_request_that_is_dropped_is_given_up_and_held_no_longer() {
     let runtime = runtime(&model(r#""instances": []"#));
     let answer = asked(&runtime, ask(&[1.0, 2.0]));
-    while runtime.snapshot().await.unwrap().held.queries < 2 {
-        tokio::task::yield_now().await;
-    }
+    let held = async || runtime.snapshot().await.unwrap().held.queries;
+    until("two queries", async || held().await == 2).await;
     answer.abort();
-    while runtime.snapshot().await.unwrap().held.queries > 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the end of the queries", async || held().await == 0).await;
     assert_eq!(runtime.snapshot().await.unwrap().counters.cancelled, 2);
 }
 
@@ -162,9 +182,7 @@ async fn drain_sends_what_fills_and_waits_for_its_answers() {
     let runtime = runtime(&model(r#""batch": {"max_size": 8, "delay_ms": 1000}, "instances": []"#));
     let mut calls = puppet(&runtime, Roles::DEPLOYED).await;
     let answer = asked(&runtime, ask(&[1.0]));
-    while runtime.snapshot().await.unwrap().held.queries < 1 {
-        tokio::task::yield_now().await;
-    }
+    until("the query", async || runtime.snapshot().await.unwrap().held.queries == 1).await;
     let drained = tokio::spawn({
         let runtime = runtime.clone();
         async move { runtime.drain().await }
@@ -191,7 +209,7 @@ async fn calls_that_nobody_needs_are_dropped_where_that_is_configured() {
 }
 
 #[tokio::test]
-async fn a_lane_that_nobody_asks_any_more_ends() {
+async fn a_runtime_that_nobody_asks_any_more_ends() {
     let runtime = runtime(&model(r#""instances": []"#));
     let (puppet, mut calls, _) = common::Puppet::new();
     let member = parm_serving::runtime::Member {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::http::{get, post, raw, send};
 use common::server::{Server, config};
+use common::wait::until;
 use parm_config::{Config, Remote};
 use parm_oip::instance::{CallContext, CallError};
 use parm_oip::{Status, client, grpc as wire, proto};
@@ -394,19 +395,22 @@ async fn reload_takes_over_without_losing_a_query() {
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(asking.await.unwrap() > 0);
-    let gone = TOY.replace("\"toy\"", "\"other\"");
-    server.orders.send(Order::Reload(Box::new(config(&gone, "")))).await.unwrap();
-    while post(at, "/v2/models/toy/infer", ROW).await.code != 404 {}
+    let other = TOY.replace("\"toy\"", "\"other\"");
+    server.orders.send(Order::Reload(Box::new(config(&other, "")))).await.unwrap();
+    let gone = async || post(at, "/v2/models/toy/infer", ROW).await.code == 404;
+    until("the end of the model", gone).await;
 }
 
 #[tokio::test]
 async fn stop_answers_what_was_asked_and_ends() {
     let slow = TOY
-        .replace(r#"{"count": 3}"#, r#"{"behavior": {"service": {"distribution": "constant", "ms": 300}}}"#);
+        .replace("\"placement\"", r#""deadline_ms": 60000, "call_timeout_ms": 60000, "placement""#)
+        .replace(r#"{"count": 3}"#, r#"{"behavior": {"service": {"distribution": "constant", "ms": 2000}}}"#);
     let server = Server::start(&slow, "").await;
     let at = server.http();
     let asked = tokio::spawn(async move { post(at, "/v2/models/toy/infer", ROW).await });
-    while get(at, "/status.json").await.json()["models"][0]["held"] != 1 {}
+    let held = async || get(at, "/status.json").await.json()["models"][0]["held"] == 1;
+    until("the query", held).await;
     assert!(server.stop().await, "it did not end in time");
     assert_eq!(asked.await.unwrap().code, 200);
     assert!(tokio::net::TcpStream::connect(at).await.is_err());
@@ -446,7 +450,8 @@ async fn a_model_that_cannot_be_loaded_says_why() {
     let at = running.addresses.http.unwrap();
     tokio::spawn(running.serve(told));
     // Synthetic instances have no strings: the model cannot be loaded, and says so.
-    while get(at, "/status.json").await.json()["models"][0]["state"] != "failed" {}
+    let failed = async || get(at, "/status.json").await.json()["models"][0]["state"] == "failed";
+    until("the failure of the model", failed).await;
     let reply = post(at, "/v2/models/toy/infer", ROW).await;
     assert_eq!(
         (reply.code, reply.error().contains("synthetic instances need fixed shapes: datatype")),
@@ -474,9 +479,7 @@ async fn with_a_certificate_all_addresses_speak_tls_alone() {
         let url = format!("{scheme}://localhost:{}", address.port());
         let remote = Remote { url, ca: Some(certificate.clone()), ..Remote::default() };
         let instance = client::connect(&remote, address, 1 << 20).unwrap();
-        while instance.ready("toy", "").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("readiness", async || instance.ready("toy", "").await.is_ok()).await;
         let data = common::bytes(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
         let asked = parm_oip::grpc::read_request(request("a", 8)).unwrap();
         assert_eq!(asked.inputs[0].data.contiguous(), data);

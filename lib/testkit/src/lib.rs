@@ -10,6 +10,7 @@ pub mod safetensors;
 pub mod server;
 pub mod tool;
 pub mod trickle;
+pub mod wait;
 
 pub use proxy::Proxy;
 pub use saboteur::Saboteur;

@@ -4,10 +4,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use parm_testkit::tool;
+use parm_testkit::wait::{BOUND, until};
 
 /// A server that runs, and where it listens for HTTP.
 pub(crate) struct Server {
@@ -43,11 +43,7 @@ impl Server {
     }
 
     pub(crate) fn ready(&self) {
-        let since = Instant::now();
-        while self.ask("GET", "/v2/health/ready", "").0 != 200 {
-            assert!(since.elapsed() < Duration::from_mins(1), "it does not get ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("readiness", || self.ask("GET", "/v2/health/ready", "").0 == 200);
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -72,6 +68,17 @@ pub(crate) fn ask(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16,
 }
 
 impl Server {
+    /// Waits until it holds a query.
+    pub(crate) fn holds(&self) {
+        until("the query", || self.ask("GET", "/status.json", "").1.contains("\"held\":1"));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        until("the end of the server", || self.process.try_wait().unwrap().is_some());
+        self.process.wait().unwrap()
+    }
+
     /// Ends it as the system does when memory is short.
     pub(crate) fn kill(&mut self) {
         // One that has ended cannot be killed.
@@ -90,7 +97,7 @@ impl Drop for Server {
 pub(crate) fn next(log: &std::sync::mpsc::Receiver<String>, what: &str) -> String {
     let mut others = Vec::new();
     loop {
-        match log.recv_timeout(Duration::from_mins(1)) {
+        match log.recv_timeout(BOUND) {
             Ok(line) if line.contains(what) => return line,
             Ok(line) => others.push(line),
             Err(error) => panic!("{error}: no line with '{what}' among {others:#?}"),

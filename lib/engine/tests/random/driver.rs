@@ -56,7 +56,7 @@ impl Instance {
     pub(crate) fn has(&self, role: Role) -> bool {
         match role {
             Role::Deployed => self.roles.deployed,
-            Role::Cheap => self.roles.cheap,
+            Role::Approximate => self.roles.approximate,
             Role::Parity(parity) => self.roles.parity >> parity & 1 == 1,
         }
     }
@@ -232,7 +232,7 @@ impl Driver {
                     }
                 }
             }
-            Task::Cheap => {}
+            Task::Approximate => {}
             Task::Parity { group, parity } => {
                 let worker = self.facts.k + parity;
                 self.groups.entry(group).or_default().outputs.insert(worker, running.answers);
@@ -326,9 +326,10 @@ impl Driver {
             _ if pooled => Roles::pooled(self.facts.parities),
             0..6 => Roles::DEPLOYED,
             6..9 => Roles::parity(parity),
-            _ => Roles { deployed: true, cheap: true, parity: 0b101 },
+            _ => Roles { deployed: true, approximate: true, parity: 0b101 },
         };
-        let roles = if self.facts.cheap && self.rng.random_bool(0.3) { Roles::CHEAP } else { roles };
+        let roles =
+            if self.facts.approximate && self.rng.random_bool(0.3) { Roles::APPROXIMATE } else { roles };
         let capacity = self.rng.random_range(1..4);
         let id = self.engine.join(self.now, roles, capacity);
         self.instances.push(Instance {

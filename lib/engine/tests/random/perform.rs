@@ -71,7 +71,7 @@ impl Driver {
         let rows: Vec<u64> = self.engine.rows(call).collect();
         let version = self.version;
         let answers = match of.task {
-            Task::Deployed | Task::Copy | Task::Cheap => {
+            Task::Deployed | Task::Copy | Task::Approximate => {
                 assert_eq!(rows.len(), of.rows);
                 rows.iter().map(|&row| field::times(version, field::query(row))).collect()
             }
@@ -172,7 +172,7 @@ impl Driver {
     }
 
     fn answered(&mut self, query: QueryId, row: u64, outcome: Outcome, late: bool) {
-        let (now, Facts { shadow, cheap, .. }) = (self.now, self.facts);
+        let (now, Facts { shadow, approximate, .. }) = (self.now, self.facts);
         let held = self.held(row);
         assert_eq!(held.query, query);
         assert!(!std::mem::replace(&mut held.over, true), "row {row} is answered twice, or was cancelled");
@@ -190,7 +190,7 @@ impl Driver {
                 let right = field::query(row);
                 assert_eq!(self.decode(decode), Some(right), "row {row} is rebuilt wrongly: {decode:?}");
             }
-            Outcome::Approximate { .. } => assert!(allowed && cheap && !shadow),
+            Outcome::Approximate { .. } => assert!(allowed && approximate && !shadow),
             Outcome::Default(Reason::Deadline) => {
                 assert!(deadline == Time::MAX || now >= deadline, "row {row} is given up early");
             }
@@ -206,7 +206,7 @@ impl Driver {
         assert!(held.queries <= self.facts.max_queries, "{held:?}");
         assert!(held.batches <= held.queries && held.groups <= held.batches, "{held:?}");
         assert_eq!(held.instances, self.instances.len(), "{held:?}");
-        for role in [Role::Deployed, Role::Cheap, Role::Parity(0), Role::Parity(1), Role::Parity(2)] {
+        for role in [Role::Deployed, Role::Approximate, Role::Parity(0), Role::Parity(1), Role::Parity(2)] {
             // Some may be idle because all that waits has failed there, as far as that is remembered.
             let may_be_idle = 4.min(self.facts.max_attempts - 1);
             let idle = |instance: &&Instance| instance.could_take(role);

@@ -74,7 +74,7 @@ pub(crate) struct Facts {
     pub(crate) max_queries: usize,
     pub(crate) max_attempts: usize,
     pub(crate) shadow: bool,
-    pub(crate) cheap: bool,
+    pub(crate) approximate: bool,
 }
 
 fn delay(rng: &mut ChaCha8Rng, at_most: Time) -> Delay {
@@ -96,7 +96,7 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
         0 => Policy::None,
         1 => Policy::Replicate(rng.random_range(1..=3)),
         2 => Policy::Hedge(hedge),
-        3 => Policy::Cheap,
+        3 => Policy::Approximate,
         _ => Policy::Coded {
             code: code.expect("a code"),
             version: 1,
@@ -145,7 +145,7 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
         max_queries: config.max_queries,
         max_attempts: config.max_attempts.into(),
         shadow: config.shadow,
-        cheap: kind == 3,
+        approximate: kind == 3,
     };
     (config, facts)
 }

@@ -96,7 +96,7 @@ impl Driver {
         };
         let mut context = CallContext { timeout: Some(self.call_timeout), ..CallContext::default() };
         let work = match of.task {
-            Task::Deployed | Task::Copy | Task::Cheap => {
+            Task::Deployed | Task::Copy | Task::Approximate => {
                 let rows: Vec<u64> = self.engine.rows(call).collect();
                 context.headers = self.sent_rows(now, &rows);
                 self.batch(&rows, &mut request);
@@ -356,8 +356,8 @@ impl Driver {
                 self.keep_coded(group, k + parity, of.rows, &response)
             }
             Task::Coded { group, worker } => self.keep_coded(group, worker, of.rows, &response),
-            Task::Deployed | Task::Copy | Task::Cheap => {
-                if of.task != Task::Cheap {
+            Task::Deployed | Task::Copy | Task::Approximate => {
+                if of.task != Task::Approximate {
                     self.see_version(now, &response.version);
                 }
                 let rows: Vec<u64> = self.engine.rows(call).collect();
@@ -365,7 +365,7 @@ impl Driver {
                     Some(spec) => spec.split(&response, rows.len())?,
                     None => vec![Values::Whole(response.outputs)],
                 };
-                if of.task == Task::Cheap {
+                if of.task == Task::Approximate {
                     for (row, values) in rows.iter().zip(values) {
                         if let Some(held) = self.rows.get_mut(*row as usize) {
                             held.approximate = Some(values);
@@ -419,8 +419,8 @@ impl Driver {
         let Some(held) = self.instances.get(&id) else { return };
         let name = if held.member.roles.deployed {
             &self.options.names.deployed
-        } else if held.member.roles.cheap {
-            &self.options.names.cheap
+        } else if held.member.roles.approximate {
+            &self.options.names.approximate
         } else {
             let parity = held.member.roles.parity.trailing_zeros() as usize;
             self.options.names.parity.get(parity).unwrap_or(&self.options.names.deployed)

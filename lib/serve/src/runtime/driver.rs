@@ -57,7 +57,7 @@ pub struct RoleNames {
     /// The deployed model.
     pub deployed: String,
     /// The approximate model.
-    pub cheap: String,
+    pub approximate: String,
     /// The parity models, by index.
     pub parity: Vec<String>,
 }
@@ -68,7 +68,7 @@ impl RoleNames {
     pub fn of_role(&self, role: Role) -> &str {
         match role {
             Role::Deployed => &self.deployed,
-            Role::Cheap => &self.cheap,
+            Role::Approximate => &self.approximate,
             Role::Parity(index) => self.parity.get(index).map_or("", String::as_str),
         }
     }

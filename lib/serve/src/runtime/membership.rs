@@ -144,7 +144,7 @@ pub(crate) fn role_names(model: &Model, code: Option<&Code>) -> RoleNames {
         None => format!("{}-parity-{index}", model.name),
     };
     RoleNames {
-        cheap: model.names.cheap.clone().unwrap_or_else(|| format!("{}-cheap", model.name)),
+        approximate: model.names.approximate.clone().unwrap_or_else(|| format!("{}-cheap", model.name)),
         parity: (0..parities).map(parity).collect(),
         deployed,
     }
@@ -156,7 +156,7 @@ impl RoleNames {
         let parity = self.parity.iter().enumerate().filter(|(index, _)| roles.parity >> index & 1 == 1);
         let mut names: BTreeSet<&str> = parity.map(|(_, name)| name.as_str()).collect();
         names.extend(roles.deployed.then_some(self.deployed.as_str()));
-        names.extend(roles.cheap.then_some(self.cheap.as_str()));
+        names.extend(roles.approximate.then_some(self.approximate.as_str()));
         names
     }
 }

@@ -9,12 +9,11 @@ use parm_oip::{Error, Status};
 
 /// Keys that may be shown; of none everybody may ask.
 #[derive(Clone, Default)]
-pub struct Keys(Option<Vec<Vec<u8>>>);
+pub(super) struct Keys(Option<Vec<Vec<u8>>>);
 
 impl Keys {
     /// Everybody may ask.
-    #[must_use]
-    pub fn none() -> Self {
+    fn none() -> Self {
         Self(None)
     }
 
@@ -22,7 +21,7 @@ impl Keys {
     ///
     /// # Errors
     /// A file that cannot be read, or has no key.
-    pub fn load(file: &Path) -> Result<Self, String> {
+    fn load(file: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let keys: Vec<Vec<u8>> = lines.map(|line| line.as_bytes().to_vec()).collect();
@@ -36,7 +35,7 @@ impl Keys {
     ///
     /// # Errors
     /// It shows none that is known.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+    fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
         let Some(keys) = &self.0 else { return Ok(()) };
         let bearer = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
         let bearer = bearer
@@ -58,7 +57,7 @@ impl Keys {
 
 /// Who may ask a server for what.
 #[derive(Clone, Default)]
-pub struct Access {
+pub(super) struct Access {
     inference: Keys,
     admin: Keys,
     management: Management,
@@ -78,7 +77,7 @@ impl Access {
     ///
     /// # Errors
     /// A file of keys that cannot be read, or has none.
-    pub fn of(config: &Config) -> Result<Self, String> {
+    pub(super) fn of(config: &Config) -> Result<Self, String> {
         let parm_config::Keys { inference, admin } = &config.keys;
         let keys =
             |file: &Option<std::path::PathBuf>| file.as_deref().map_or_else(|| Ok(Keys::none()), Keys::load);

@@ -1,30 +1,21 @@
-//! Bodies of requests and responses over HTTP: read within limits, packed and unpacked.
+//! Bodies of requests over HTTP: read within limits, and decompressed.
 
-use std::io::{Read, Write};
-
-use super::budget::Reservation;
-use super::meter;
 use axum::body::Body;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
-use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderMap;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+
+use super::blocking::LITTLE;
+use super::budget::Reservation;
+use super::compression::{Compression, too_large};
+use parm_oip::Error;
 use parm_oip::transport::{Incomplete, collect};
-use parm_oip::{Error, Status};
 
 /// A body as it came.
 pub(super) struct Received {
     bytes: Bytes,
-    packing: Option<Packing>,
+    compression: Option<Compression>,
 }
-
-/// The most that is unpacked at once.
-const PIECE: usize = 64 << 10;
-
-/// Bodies that are packed in more bytes than this may take long to unpack.
-const LITTLE_PACKED: usize = 512;
 
 /// Reads a body, so that what is behind its first `header` bytes is aligned.
 pub(super) async fn read(
@@ -39,10 +30,10 @@ pub(super) async fn read(
     {
         return Err(too_large(said, limit));
     }
-    let packing = match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+    let compression = match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None => None,
         Some(name) if name.eq_ignore_ascii_case(b"identity") => None,
-        Some(name) => Some(Packing::named(name).ok_or_else(|| {
+        Some(name) => Some(Compression::named(name).ok_or_else(|| {
             Error::invalid(format!(
                 "found Content-Encoding '{}', expected gzip or deflate",
                 String::from_utf8_lossy(name)
@@ -51,135 +42,48 @@ pub(super) async fn read(
     };
     let (bytes, _) = collect(&mut body, header, limit).await.map_err(|error| match error {
         Incomplete::TooLarge(found) => too_large(found, limit),
-        Incomplete::Broken(error) => meter::error_of(&error),
+        Incomplete::Broken(error) => error_of(&error),
     })?;
-    Ok(Received { bytes, packing })
+    Ok(Received { bytes, compression })
 }
 
 impl Received {
-    /// True if it may take long to unpack and read it, of which so many bytes are JSON; of none all.
+    /// True if it may take long to decompress and read it, of which so many bytes are JSON; of none all.
     pub(super) fn is_long(&self, json: Option<usize>) -> bool {
-        match self.packing {
-            Some(_) => Packing::is_long(&self.bytes),
-            None => json.unwrap_or(self.bytes.len()) > super::blocking::LITTLE,
+        match self.compression {
+            Some(_) => Compression::is_long(&self.bytes),
+            None => json.unwrap_or(self.bytes.len()) > LITTLE,
         }
     }
 
-    /// Unpacks it.
-    pub(super) fn unpack(self, limit: usize, held: &Reservation) -> Result<Bytes, Error> {
-        match self.packing {
+    /// Decompresses it.
+    pub(super) fn decompress(self, limit: usize, held: &Reservation) -> Result<Bytes, Error> {
+        match self.compression {
             None => Ok(self.bytes),
-            Some(packing) => packing.unpack(&self.bytes, limit, held),
+            Some(compression) => compression.decompress(&self.bytes, limit, held),
         }
     }
 }
 
-fn too_large(found: usize, limit: usize) -> Error {
-    Error::new(Status::TooLarge, format!("found a body of {found} bytes or more, expected at most {limit}"))
-}
-
-fn cannot(packing: Packing, why: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("the body cannot be unpacked by {}: {why}", packing.name()))
-}
-
-fn unpack(
-    packed: &mut impl Read,
-    packing: Packing,
-    limit: usize,
-    held: &Reservation,
-) -> Result<Bytes, Error> {
-    let mut bytes = Vec::new();
-    loop {
-        let piece = PIECE.min(limit - bytes.len() + 1) as u64;
-        let read =
-            packed.by_ref().take(piece).read_to_end(&mut bytes).map_err(|error| cannot(packing, error))?;
-        if read == 0 {
-            return Ok(Bytes::from(bytes));
+/// The error of a body, from what axum wraps it in.
+pub(super) fn error_of(error: &axum::Error) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(status) = error.downcast_ref::<tonic::Status>() {
+            return Error::from(status);
         }
-        if bytes.len() > limit {
-            return Err(too_large(bytes.len(), limit));
-        }
-        held.reserve(read)?;
+        source = error.source();
     }
-}
-
-/// How a client wants what it gets packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
-    Gzip,
-    Deflate,
-}
-
-impl Packing {
-    /// The one of this name, as headers have it.
-    pub(super) fn named(name: &[u8]) -> Option<Self> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        match name {
-            _ if is("gzip") || is("x-gzip") => Some(Self::Gzip),
-            _ if is("deflate") => Some(Self::Deflate),
-            _ => None,
-        }
-    }
-
-    /// True if it may take long to unpack this.
-    pub(super) fn is_long(packed: &[u8]) -> bool {
-        packed.len() > LITTLE_PACKED
-    }
-
-    /// Unpacks at most `limit` bytes, which it reserves.
-    pub(super) fn unpack(self, packed: &[u8], limit: usize, held: &Reservation) -> Result<Bytes, Error> {
-        match self {
-            Self::Gzip => unpack(&mut MultiGzDecoder::new(packed), self, limit, held),
-            Self::Deflate => {
-                let mut decoder = ZlibDecoder::new(packed);
-                let unpacked = unpack(&mut decoder, self, limit, held)?;
-                match decoder.get_ref().len() {
-                    0 => Ok(unpacked),
-                    rest => Err(cannot(self, format!("found {rest} bytes behind its end"))),
-                }
-            }
-        }
-    }
-
-    /// The first that the client names, of those that there are.
-    pub(super) fn wanted(headers: &HeaderMap) -> Option<Self> {
-        let accepted = headers.get(ACCEPT_ENCODING)?.to_str().ok()?;
-        accepted.split(',').find_map(|name| {
-            let (name, quality) = name.split_once(';').unwrap_or((name, ""));
-            let refused = quality.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse() == Ok(0.0));
-            if refused { None } else { Self::named(name.trim().as_bytes()) }
-        })
-    }
-
-    /// The name in the header Content-Encoding.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-        }
-    }
-
-    /// Packs a body; none if that fails, which memory never does.
-    pub(super) fn pack(self, bytes: &[u8]) -> Option<Bytes> {
-        let level = Compression::fast();
-        let packed = match self {
-            Self::Gzip => {
-                let mut packer = GzEncoder::new(Vec::new(), level);
-                packer.write_all(bytes).and_then(|()| packer.finish())
-            }
-            Self::Deflate => {
-                let mut packer = ZlibEncoder::new(Vec::new(), level);
-                packer.write_all(bytes).and_then(|()| packer.finish())
-            }
-        };
-        packed.ok().map(Bytes::from)
-    }
+    Error::invalid(format!("the body broke off: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use parm_oip::Status;
 
+    use super::super::budget::Budget;
+    use super::super::compression::PIECE;
     use super::*;
 
     fn headers(of: &[(http::HeaderName, &str)]) -> HeaderMap {
@@ -193,87 +97,77 @@ mod tests {
     }
 
     fn held(bytes: usize) -> std::sync::Arc<Reservation> {
-        Reservation::new(&super::super::budget::Budget::new(bytes))
+        Reservation::new(&Budget::new(bytes))
     }
 
-    async fn unpacked(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
-        read(headers, body, 0, limit).await?.unpack(limit, &held(1 << 20))
+    async fn decompressed(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
+        read(headers, body, 0, limit).await?.decompress(limit, &held(1 << 20))
     }
 
     #[tokio::test]
-    async fn too_much_is_413_whether_it_is_said_or_found_or_packed() {
+    async fn too_much_is_413_whether_it_is_said_or_found_or_compressed() {
         let bytes = vec![0; 1001];
         let said = headers(&[(CONTENT_LENGTH, "1001")]);
         for headers in [said, HeaderMap::new()] {
-            let error = unpacked(&headers, in_pieces(&bytes, 10), 1000).await.unwrap_err();
+            let error = decompressed(&headers, in_pieces(&bytes, 10), 1000).await.unwrap_err();
             assert_eq!(
                 (error.status, error.message.contains("expected at most 1000")),
                 (Status::TooLarge, true)
             );
         }
-        for packing in [Packing::Gzip, Packing::Deflate] {
-            let packed = packing.pack(&bytes).unwrap();
-            assert!(packed.len() < 100);
-            let headers = headers(&[(CONTENT_ENCODING, packing.name())]);
-            let error = unpacked(&headers, Body::from(packed.clone()), 1000).await.unwrap_err();
+        for compression in [Compression::Gzip, Compression::Deflate] {
+            let compressed = compression.compress(&bytes).unwrap();
+            assert!(compressed.len() < 100);
+            let headers = headers(&[(CONTENT_ENCODING, compression.name())]);
+            let error = decompressed(&headers, Body::from(compressed.clone()), 1000).await.unwrap_err();
             assert_eq!(error.status, Status::TooLarge);
-            assert_eq!(unpacked(&headers, Body::from(packed.clone()), 1001).await.unwrap(), bytes);
+            assert_eq!(decompressed(&headers, Body::from(compressed.clone()), 1001).await.unwrap(), bytes);
             // All bodies together have a limit, too.
-            let received = read(&headers, Body::from(packed), 0, 1001).await.unwrap();
-            assert_eq!(received.unpack(1001, &held(1000)).unwrap_err().status, Status::Unavailable);
+            let received = read(&headers, Body::from(compressed), 0, 1001).await.unwrap();
+            assert_eq!(received.decompress(1001, &held(1000)).unwrap_err().status, Status::Unavailable);
         }
     }
 
     /// Several members, one behind the other, are one body, as in files.
     #[tokio::test]
-    async fn nothing_of_a_packed_body_is_left_out() {
+    async fn nothing_of_a_compressed_body_is_left_out() {
         let long = vec![7; 3 * PIECE];
-        let pack = |packing: Packing, parts: &[&[u8]]| {
-            let parts = parts.iter().map(|part| packing.pack(part).unwrap());
+        let compress = |compression: Compression, parts: &[&[u8]]| {
+            let parts = parts.iter().map(|part| compression.compress(part).unwrap());
             Body::from(parts.flat_map(Vec::from).collect::<Vec<u8>>())
         };
         // The names of encodings are in any case, and gzip has an old one.
         for name in ["GZIP", "x-gzip"] {
             let headers = headers(&[(CONTENT_ENCODING, name)]);
-            assert_eq!(unpacked(&headers, pack(Packing::Gzip, &[b"one"]), 1000).await.unwrap(), "one");
+            assert_eq!(
+                decompressed(&headers, compress(Compression::Gzip, &[b"one"]), 1000).await.unwrap(),
+                "one"
+            );
         }
         let gzip = headers(&[(CONTENT_ENCODING, "gzip")]);
-        let members = pack(Packing::Gzip, &[b"one ", b"", &long, b" two"]);
+        let members = compress(Compression::Gzip, &[b"one ", b"", &long, b" two"]);
         let expected = [b"one ", &long[..], b" two"].concat();
-        assert_eq!(unpacked(&gzip, members, 1 << 20).await.unwrap(), expected);
-        let members = pack(Packing::Gzip, &[&long, &long]);
-        assert_eq!(unpacked(&gzip, members, 5 * PIECE).await.unwrap_err().status, Status::TooLarge);
-        let garbage = [&Packing::Gzip.pack(b"one").unwrap()[..], b"garbage"].concat();
-        unpacked(&gzip, Body::from(garbage), 1000).await.unwrap_err();
+        assert_eq!(decompressed(&gzip, members, 1 << 20).await.unwrap(), expected);
+        let members = compress(Compression::Gzip, &[&long, &long]);
+        assert_eq!(decompressed(&gzip, members, 5 * PIECE).await.unwrap_err().status, Status::TooLarge);
+        let garbage = [&Compression::Gzip.compress(b"one").unwrap()[..], b"garbage"].concat();
+        decompressed(&gzip, Body::from(garbage), 1000).await.unwrap_err();
         let deflate = headers(&[(CONTENT_ENCODING, "deflate")]);
-        let error = unpacked(&deflate, pack(Packing::Deflate, &[b"one", b"two"]), 1000).await.unwrap_err();
+        let error = decompressed(&deflate, compress(Compression::Deflate, &[b"one", b"two"]), 1000)
+            .await
+            .unwrap_err();
         assert!(error.message.contains("behind its end"), "{error}");
     }
 
     #[tokio::test]
-    async fn what_is_broken_or_packed_otherwise_is_refused() {
+    async fn what_is_broken_or_compressed_otherwise_is_refused() {
         let broken = Body::from_stream(tokio_stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
-        let error = unpacked(&HeaderMap::new(), broken, 10).await.unwrap_err();
+        let error = decompressed(&HeaderMap::new(), broken, 10).await.unwrap_err();
         assert_eq!(error.status, Status::InvalidArgument);
         for (encoding, expected) in [("br", "found Content-Encoding 'br'"), ("gzip", "cannot be unpacked")] {
             let headers = headers(&[(CONTENT_ENCODING, encoding)]);
-            let error = unpacked(&headers, Body::from("no"), 10).await.unwrap_err();
+            let error = decompressed(&headers, Body::from("no"), 10).await.unwrap_err();
             assert!(error.message.contains(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn the_packing_is_what_the_client_names_first() {
-        for (accepted, wanted) in [
-            ("gzip", Some(Packing::Gzip)),
-            ("br, deflate;q=0.5, gzip", Some(Packing::Deflate)),
-            ("gzip;q=0, identity", None),
-            ("X-GZIP", Some(Packing::Gzip)),
-            ("Deflate", Some(Packing::Deflate)),
-            ("", None),
-        ] {
-            assert_eq!(Packing::wanted(&headers(&[(ACCEPT_ENCODING, accepted)])), wanted, "{accepted}");
-        }
-        assert_eq!(Packing::wanted(&HeaderMap::new()), None);
     }
 }

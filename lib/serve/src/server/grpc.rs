@@ -18,7 +18,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::auth::Port;
 use super::blocking::LITTLE;
 use super::budget::Reservation;
-use super::http::Shared;
+use super::state::{self, Shared};
 use super::{model_config, statistics};
 use parm_oip::instance::CallContext;
 use parm_oip::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -147,7 +147,7 @@ impl GrpcInferenceService for Service {
         request: Request<ServerMetadataRequest>,
     ) -> Result<Response<ServerMetadataResponse>, Status> {
         self.inference(headers(&request))?;
-        Ok(Response::new(wire::write_server_metadata(self.0.server.metadata())))
+        Ok(Response::new(wire::write_server_metadata(state::metadata())))
     }
 
     async fn model_metadata(

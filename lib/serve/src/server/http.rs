@@ -1,148 +1,43 @@
-//! The protocol over HTTP.
+//! The protocol over HTTP: the handlers of its routes.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::auth::{Access, Port};
 use super::blocking::LITTLE;
-use super::body::{self, Packing};
+use super::body;
 use super::budget::Reservation;
+use super::compression::Compression;
+use super::model_config::ModelConfig;
+use super::response::{Answer, as_json, json};
+use super::state::{self, Server, Shared};
 use super::statistics::{self, Statistics};
-use super::{Server, model_config};
 use crate::models::Served;
 use parm_oip::http::OutputForms;
 use parm_oip::instance::CallContext;
-use parm_oip::{Error, InferResponse, Status, http as wire};
+use parm_oip::{Error, InferResponse, http as wire};
 
 /// The header of a request that goes back to the client.
 const REQUEST_ID: &str = "x-request-id";
 
-/// What handlers share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) server: Arc<Server>,
-    pub(super) access: Arc<Access>,
-}
-
-type Answer = Result<Response, ErrorResponse>;
-
-/// An error of the protocol, as the response that says so.
-pub(super) struct ErrorResponse(pub(super) Error);
-
-impl From<Error> for ErrorResponse {
-    fn from(error: Error) -> Self {
-        Self(error)
-    }
-}
-
-/// The routes that use models.
-pub(super) fn inference(shared: Shared) -> Router {
-    let routes = Router::new()
-        .route("/v2", get(server_metadata))
-        .route("/v2/", get(server_metadata))
-        .route("/v2/models/stats", get(all_statistics))
-        .route("/v2/models/{model}", get(metadata))
-        .route("/v2/models/{model}/ready", get(ready))
-        .route("/v2/models/{model}/config", get(config))
-        .route("/v2/models/{model}/stats", get(model_statistics))
-        .route("/v2/models/{model}/infer", post(infer))
-        .route("/v2/models/{model}/versions/{version}", get(metadata))
-        .route("/v2/models/{model}/versions/{version}/ready", get(ready))
-        .route("/v2/models/{model}/versions/{version}/config", get(config))
-        .route("/v2/models/{model}/versions/{version}/stats", get(model_statistics))
-        .route("/v2/models/{model}/versions/{version}/infer", post(infer));
-    let access = Arc::clone(&shared.access);
-    guarded(routes, move |headers| access.inference(headers))
-        // Who asks whether the server lives has no key.
-        .route("/v2/health/live", get(async || StatusCode::OK))
-        .route("/v2/health/ready", get(server_ready))
-        .with_state(shared)
-}
-
-/// The routes of who runs the server.
-pub(super) fn admin(shared: Shared, port: Port) -> Router {
-    let views = Router::new()
-        .route("/", get(super::page::page))
-        .route("/status.json", get(super::page::status))
-        .route("/metrics", get(super::metrics::metrics))
-        .route("/v2/repository/index", post(index));
-    let management = Router::new()
-        .route("/v2/repository/models/{model}/load", post(load))
-        .route("/v2/repository/models/{model}/unload", post(unload))
-        .route("/v2/models/{model}/coding/resume", post(resume_coding));
-    let [one, other] = [Arc::clone(&shared.access), Arc::clone(&shared.access)];
-    let views = guarded(views, move |headers| one.view(headers));
-    views.merge(guarded(management, move |headers| other.manage(headers, port))).with_state(shared)
-}
-
-fn guarded(
-    routes: Router<Shared>,
-    check: impl Fn(&HeaderMap) -> Result<(), Error> + Clone + Send + Sync + 'static,
-) -> Router<Shared> {
-    routes.route_layer(axum::middleware::from_fn(move |request: Request, next: axum::middleware::Next| {
-        let allowed = check(request.headers());
-        async move {
-            match allowed {
-                Ok(()) => next.run(request).await,
-                Err(error) => ErrorResponse(error).into_response(),
-            }
-        }
-    }))
-}
-
-/// What is answered where there is no route.
-pub(super) fn with_fallbacks(router: Router) -> Router {
-    router
-        .fallback(async |request: Request| {
-            ErrorResponse(Error::new(Status::NotFound, format!("found no route {}", request.uri().path())))
-        })
-        .method_not_allowed_fallback(async |request: Request| {
-            let text = format!(
-                "found the method {}, which {} does not have",
-                request.method(),
-                request.uri().path()
-            );
-            (StatusCode::METHOD_NOT_ALLOWED, json(wire::encode_error(&Error::invalid(text)).to_bytes()))
-        })
-}
-
-impl IntoResponse for ErrorResponse {
-    fn into_response(self) -> Response {
-        let code = StatusCode::from_u16(self.0.status.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (code, json(wire::encode_error(&self.0).to_bytes())).into_response()
-    }
-}
-
-fn json(body: impl Into<Body>) -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
-}
-
-/// A value as JSON.
-pub(super) fn as_json(value: &impl Serialize) -> Answer {
-    let text = serde_json::to_vec(value).map_err(|error| Error::new(Status::Internal, error.to_string()))?;
-    Ok(json(text))
-}
-
+/// The model that a path names.
 #[derive(Deserialize)]
-struct ModelPath {
+pub(super) struct ModelPath {
     model: String,
     #[serde(default)]
     version: String,
 }
 
-async fn server_metadata(State(shared): State<Shared>) -> Response {
-    json(wire::encode_server_metadata(&shared.server.metadata()).to_bytes())
+pub(super) async fn server_metadata() -> Response {
+    json(wire::encode_server_metadata(&state::metadata()).to_bytes())
 }
 
-async fn server_ready(State(shared): State<Shared>) -> StatusCode {
+pub(super) async fn server_ready(State(shared): State<Shared>) -> StatusCode {
     if shared.server.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
@@ -150,31 +45,35 @@ fn found(shared: &Shared, path: &ModelPath) -> Result<Arc<Served>, Error> {
     shared.server.models.find(&path.model, &path.version)
 }
 
-async fn metadata(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn metadata(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     let metadata = shared.server.models.metadata(&path.model, &path.version)?;
     Ok(json(wire::encode_model_metadata(&metadata).to_bytes()))
 }
 
-async fn ready(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn ready(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     found(&shared, &path)?.ready()?;
     Ok(StatusCode::OK.into_response())
 }
 
-async fn config(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn config(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     let served = found(&shared, &path)?;
-    as_json(&model_config::ModelConfig::of(&served, &shared.server.limits)?)
+    as_json(&ModelConfig::of(&served, &shared.server.limits)?)
 }
 
-async fn all_statistics(State(shared): State<Shared>) -> Answer {
+pub(super) async fn all_statistics(State(shared): State<Shared>) -> Answer {
     as_json(&Statistics { model_stats: statistics::of(&shared.server.models.all()).await })
 }
 
-async fn model_statistics(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn model_statistics(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     let versions = shared.server.models.versions(&path.model, &path.version)?;
     as_json(&Statistics { model_stats: statistics::of(&versions).await })
 }
 
-async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, request: Request) -> Answer {
+pub(super) async fn infer(
+    State(shared): State<Shared>,
+    Path(path): Path<ModelPath>,
+    request: Request,
+) -> Answer {
     let (parts, body) = request.into_parts();
     let (server, headers) = (&shared.server, parts.headers);
     let held = server.held(&parts.extensions);
@@ -183,14 +82,14 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
     let limit = server.limits.body_bytes;
     let body = body::read(&headers, body, length.unwrap_or(0), limit).await?;
     let is_long = body.is_long(length);
-    let (unpacked, reads) = (Arc::clone(&held), Arc::clone(&held));
+    let (decompressed, reads) = (Arc::clone(&held), Arc::clone(&held));
     let (request, forms) = if length == Some(0) {
         let loaded = found(&shared, &path)?.loaded()?;
-        let body = server.blocking.run(is_long, move || body.unpack(limit, &unpacked)).await?;
+        let body = server.blocking.run(is_long, move || body.decompress(limit, &decompressed)).await?;
         wire::decode_raw_request(&path.model, &path.version, &loaded.metadata.inputs, body)?
     } else {
         let read = move || {
-            let body = body.unpack(limit, &unpacked)?;
+            let body = body.decompress(limit, &decompressed)?;
             let read = wire::decode_request(&path.model, &path.version, length, &body)?;
             // Numbers in text become tensors of their own.
             reads.reserve(if length.is_some() {
@@ -216,16 +115,17 @@ async fn write(
     held: &Reservation,
 ) -> Answer {
     let text = wire::text_bytes(&response, &forms);
-    let packing = Packing::wanted(asked);
+    let compression = Compression::wanted(asked);
     let binary: usize = response.outputs.iter().map(|output| output.data.len()).sum();
-    held.reserve(text + if packing.is_some() { text + binary } else { 0 })?;
-    let is_long = text > LITTLE || packing.is_some() && text + binary > LITTLE;
+    held.reserve(text + if compression.is_some() { text + binary } else { 0 })?;
+    let is_long = text > LITTLE || compression.is_some() && text + binary > LITTLE;
     let write = move || {
         let encoded = wire::encode_response(&response, &forms)?;
-        let packed = packing.and_then(|packing| Some((packing, packing.pack(&encoded.body.to_bytes())?)));
-        Ok((encoded, packed))
+        let compressed = compression
+            .and_then(|compression| Some((compression, compression.compress(&encoded.body.to_bytes())?)));
+        Ok((encoded, compressed))
     };
-    let (encoded, packed) = server.blocking.run(is_long, write).await?;
+    let (encoded, compressed) = server.blocking.run(is_long, write).await?;
     let mut answer = HeaderMap::new();
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(encoded.content_type()));
     if let Some(length) = encoded.header_length {
@@ -234,12 +134,12 @@ async fn write(
     if let Some(id) = asked.get(REQUEST_ID) {
         answer.insert(HeaderName::from_static(REQUEST_ID), id.clone());
     }
-    let Some((packing, packed)) = packed else {
+    let Some((compression, compressed)) = compressed else {
         return Ok((answer, Body::new(encoded.body)).into_response());
     };
-    answer.insert(CONTENT_ENCODING, HeaderValue::from_static(packing.name()));
+    answer.insert(CONTENT_ENCODING, HeaderValue::from_static(compression.name()));
     answer.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
-    Ok((answer, packed).into_response())
+    Ok((answer, compressed).into_response())
 }
 
 /// The most bytes of a request for the index.
@@ -251,10 +151,10 @@ struct IndexRequest {
     ready: bool,
 }
 
-async fn index(State(shared): State<Shared>, request: Request) -> Answer {
+pub(super) async fn index(State(shared): State<Shared>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, 0, INDEX_BYTES).await?;
-    let body = body.unpack(INDEX_BYTES, &shared.server.held(&parts.extensions))?;
+    let body = body.decompress(INDEX_BYTES, &shared.server.held(&parts.extensions))?;
     let request: IndexRequest = match body.trim_ascii() {
         [] => IndexRequest::default(),
         text => serde_json::from_slice(text)
@@ -263,17 +163,17 @@ async fn index(State(shared): State<Shared>, request: Request) -> Answer {
     as_json(&shared.server.models.index(request.ready))
 }
 
-async fn load(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn load(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     shared.server.models.load(&path.model).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-async fn unload(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn unload(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     shared.server.models.unload(&path.model)?;
     Ok(StatusCode::OK.into_response())
 }
 
-async fn resume_coding(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
+pub(super) async fn resume_coding(State(shared): State<Shared>, Path(path): Path<ModelPath>) -> Answer {
     for served in shared.server.models.versions(&path.model, "")? {
         served.loaded()?.runtime.resume_coding()?;
     }

@@ -20,9 +20,10 @@ use tokio::time::Sleep;
 use tonic::Status;
 
 use super::budget::{Budget, Reservation};
-use super::http::ErrorResponse;
+use super::decompressed::{Decompressed, take_compression};
+use super::messages::Messages;
+use super::response::ErrorResponse;
 use super::timeouts::{InFlight, Timeouts};
-use super::unpacking;
 use parm_config::Limits;
 use parm_oip::Error;
 
@@ -31,9 +32,6 @@ const STREAM: &str = "/ModelStreamInfer";
 
 /// The most bytes of a response that are handed to the connection at once.
 const PIECE: usize = 256 << 10;
-
-/// The bytes before a gRPC message: the compression flag, and the length.
-pub(super) const PREFIX: usize = 5;
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -63,7 +61,7 @@ where
             Body::empty()
         } else {
             let messages = is_grpc(&parts.headers).then(|| Messages::new(self.limits.body_bytes));
-            let packing = messages.as_ref().and_then(|_| unpacking::take_packing(&mut parts.headers));
+            let compression = messages.as_ref().and_then(|_| take_compression(&mut parts.headers));
             let body = RequestBody {
                 body,
                 held: Arc::clone(&held),
@@ -72,10 +70,10 @@ where
                 streams: messages.is_some() && parts.uri.path().ends_with(STREAM),
                 messages,
             };
-            match packing {
-                Some(packing) => {
+            match compression {
+                Some(compression) => {
                     let limit = self.limits.body_bytes;
-                    Body::new(unpacking::Unpacked::new(body, packing, limit, Arc::clone(&held)))
+                    Body::new(Decompressed::new(body, compression, limit, Arc::clone(&held)))
                 }
                 None => Body::new(body),
             }
@@ -175,67 +173,6 @@ where
     }
 }
 
-/// The error of a [`RequestBody`], from what axum wraps it in.
-pub(super) fn error_of(error: &axum::Error) -> Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(status) = error.downcast_ref::<Status>() {
-            return Error::from(status);
-        }
-        source = error.source();
-    }
-    Error::invalid(format!("the body broke off: {error}"))
-}
-
-/// Where the messages of a gRPC body begin and end.
-struct Messages {
-    limit: usize,
-    prefix: [u8; PREFIX],
-    /// Bytes of the next prefix that came.
-    have: usize,
-    /// Bytes of the message that did not.
-    left: usize,
-}
-
-impl Messages {
-    fn new(limit: usize) -> Self {
-        Self { limit, prefix: [0; PREFIX], have: 0, left: 0 }
-    }
-
-    fn is_between(&self) -> bool {
-        self.have == 0 && self.left == 0
-    }
-
-    fn see(&mut self, mut data: &[u8]) -> Result<(), Status> {
-        loop {
-            let of_message = self.left.min(data.len());
-            self.left -= of_message;
-            data = &data[of_message..];
-            if data.is_empty() {
-                return Ok(());
-            }
-            let of_prefix = (PREFIX - self.have).min(data.len());
-            self.prefix[self.have..self.have + of_prefix].copy_from_slice(&data[..of_prefix]);
-            self.have += of_prefix;
-            data = &data[of_prefix..];
-            if self.have == PREFIX {
-                let [flag, length @ ..] = self.prefix;
-                (self.have, self.left) = (0, u32::from_be_bytes(length) as usize);
-                if flag > 1 {
-                    let text = format!("found {flag} before a message, expected 0 or 1");
-                    return Err(Status::invalid_argument(text));
-                }
-                if self.left > self.limit {
-                    return Err(Status::resource_exhausted(format!(
-                        "found a message of {} bytes, expected at most {}",
-                        self.left, self.limit
-                    )));
-                }
-            }
-        }
-    }
-}
-
 /// The body of a response, with what is released when it is sent.
 pub(super) struct ResponseBody {
     body: Body,
@@ -292,6 +229,7 @@ mod tests {
     use http_body_util::StreamBody;
     use tokio_stream::StreamExt;
 
+    use super::super::body::error_of;
     use super::*;
     use parm_oip as oip;
 

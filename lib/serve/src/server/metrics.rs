@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use parm_engine::Counters;
 
 use super::counts::{Count, Value, counts};
-use super::http::Shared;
+use super::state::Shared;
 use crate::models::{self, Served};
 use crate::runtime::{Snapshot, Times, Uncoded};
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::extract::State as Extract;
 use axum::http::header::CONTENT_SECURITY_POLICY;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse};
 use serde::Serialize;
 
-use super::http::{ErrorResponse, Shared, as_json};
+use super::response::{Answer, as_json};
+use super::state::Shared;
 use crate::models::{self, Served};
 use crate::runtime::{MemberView, Snapshot, State, Times};
 
@@ -37,11 +38,11 @@ struct ModelStatus {
     policy: &'static str,
     uncoded: Option<&'static str>,
     #[serde(flatten)]
-    runtime: Option<LaneStatus>,
+    runtime: Option<RuntimeStatus>,
 }
 
 #[derive(Serialize)]
-struct LaneStatus {
+struct RuntimeStatus {
     queries: u64,
     held: usize,
     waiting: usize,
@@ -93,7 +94,7 @@ struct InstanceStatus {
     latency: Latency,
 }
 
-pub(super) async fn status(Extract(shared): Extract<Shared>) -> Result<Response, ErrorResponse> {
+pub(super) async fn status(Extract(shared): Extract<Shared>) -> Answer {
     let mut models = Vec::new();
     for served in shared.server.models.all() {
         models.push(of_model(&served).await);
@@ -118,7 +119,7 @@ async fn of_model(served: &Served) -> ModelStatus {
     let (mut runtime, mut uncoded) = (None, None);
     if let models::State::Loaded(loaded) = state {
         uncoded = loaded.spec.as_ref().err().map(|reason| reason.name());
-        runtime = loaded.runtime.snapshot().await.ok().map(LaneStatus::from);
+        runtime = loaded.runtime.snapshot().await.ok().map(RuntimeStatus::from);
     }
     ModelStatus {
         name: served.config.name.clone(),
@@ -131,7 +132,7 @@ async fn of_model(served: &Served) -> ModelStatus {
     }
 }
 
-impl From<Snapshot> for LaneStatus {
+impl From<Snapshot> for RuntimeStatus {
     fn from(from: Snapshot) -> Self {
         let of = &from.counters;
         let mut instances: Vec<_> = from.members.iter().map(InstanceStatus::from).collect();
@@ -177,7 +178,7 @@ impl From<&MemberView> for InstanceStatus {
     fn from(member: &MemberView) -> Self {
         let mut roles = Vec::new();
         roles.extend(member.roles.deployed.then(|| "deployed".to_owned()));
-        roles.extend(member.roles.cheap.then(|| "cheap".to_owned()));
+        roles.extend(member.roles.approximate.then(|| "cheap".to_owned()));
         let parities = (0..u128::BITS).filter(|index| member.roles.parity >> index & 1 == 1);
         roles.extend(parities.map(|index| format!("parity-{index}")));
         Self {

@@ -9,17 +9,27 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::Server;
 use super::auth::{Access, Port};
 use super::grpc;
-use super::http::{self, Shared};
 use super::listen::{Connections, Listener, acceptor};
+use super::routes;
+use super::state::{Server, Shared};
 use crate::models::Models;
 use crate::runtime::membership::Embed;
 use parm_config::Config;
 
 /// The most connections at the address of who runs the server.
 const ADMIN_CONNECTIONS: usize = 256;
+
+/// Sees that the files of keys and certificates are there, and are what they should be.
+///
+/// # Errors
+/// The field of the configuration, and what is wrong with its file.
+pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, String)> {
+    Access::of(config).map_err(|problem| ("keys", problem))?;
+    let tls = config.tls.as_ref().map(acceptor).transpose();
+    tls.map(drop).map_err(|problem| ("tls", problem))
+}
 
 /// A server that listens.
 pub struct Running {
@@ -84,14 +94,14 @@ impl Running {
             Ok::<_, String>(address)
         };
         if let Some(address) = config.http {
-            let mut router = http::inference(shared.clone());
+            let mut router = routes::inference(shared.clone());
             if config.admin.is_none() {
-                router = router.merge(http::admin(shared.clone(), Port::Public));
+                router = router.merge(routes::admin(shared.clone(), Port::Public));
             }
-            addresses.http = Some(listen(address, http::with_fallbacks(router), &public).await?);
+            addresses.http = Some(listen(address, routes::with_fallbacks(router), &public).await?);
         }
         if let Some(address) = config.admin {
-            let router = http::with_fallbacks(http::admin(shared.clone(), Port::Admin));
+            let router = routes::with_fallbacks(routes::admin(shared.clone(), Port::Admin));
             addresses.admin = Some(listen(address, router, &admin).await?);
         }
         if let Some(address) = config.grpc {

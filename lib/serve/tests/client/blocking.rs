@@ -19,8 +19,11 @@ fn so_many_calls_are_on_their_way_and_no_more() {
     let runtime = Runtime::new().unwrap();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (flying, highest) = (Arc::clone(&now), Arc::clone(&most));
+    // Three by three; those after that are not answered.
+    let (three, begun) = (Arc::new(tokio::sync::Barrier::new(3)), Arc::new(AtomicUsize::new(0)));
     let fake = runtime.block_on(Fake::start(None, move |seen| {
         let (flying, highest) = (Arc::clone(&flying), Arc::clone(&highest));
+        let (three, begun) = (Arc::clone(&three), Arc::clone(&begun));
         Box::pin(async move {
             if seen.asked == "GET /v2/models/m" {
                 return json(200, r#"{"name": "other", "inputs": [], "outputs": []}"#);
@@ -28,8 +31,12 @@ fn so_many_calls_are_on_their_way_and_no_more() {
             if seen.asked == "GET /v2/models/nix" {
                 return json(404, r#"{"error": "it is unknown"}"#);
             }
+            if begun.fetch_add(1, Ordering::SeqCst) >= 12 {
+                std::future::pending::<()>().await;
+            }
             let together = flying.fetch_add(1, Ordering::SeqCst) + 1;
             highest.fetch_max(together, Ordering::SeqCst);
+            three.wait().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
             flying.fetch_sub(1, Ordering::SeqCst);
             answer()

@@ -1,6 +1,6 @@
 //! Answers that are none: garbage, halves, floods and drips.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parm_config::{Encoding, Remote};
 use parm_oip::client::{Error, resolve};
@@ -162,10 +162,9 @@ async fn a_server_that_drips_is_too_slow() {
         vec![Step::Write(whole[..whole.len() - 1].to_vec()), Step::Hang],
     ] {
         let (address, log) = raw(move |_, _| steps.clone()).await;
-        let begin = Instant::now();
-        let error = infer_within(&json_client(address), 100).await.unwrap_err();
+        let client = json_client(address);
+        let error = crate::wait::soon("the end of a call", infer_within(&client, 100)).await.unwrap_err();
         assert_eq!(error, CallError::Timeout(Duration::from_millis(100)));
-        assert!(begin.elapsed() < Duration::from_secs(3));
         // Given up, a call closes its connection.
         soon("the end of the connection", || log.lock().unwrap().contains(&(0, None))).await;
     }

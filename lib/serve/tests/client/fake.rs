@@ -21,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::wait::until;
+
 /// The most bytes of an answer.
 pub(crate) const LIMIT: usize = 1 << 20;
 
@@ -311,13 +313,7 @@ pub(crate) fn floats(response: &InferResponse) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
 }
 
-/// Waits until something is so, which it must be soon.
+/// Waits until something is so.
 pub(crate) async fn soon(what: &str, is: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("not within 5 s: {what}");
+    until(what, async || is()).await;
 }

@@ -10,3 +10,5 @@ mod grpc;
 mod running;
 mod streams;
 mod tls;
+#[path = "../common/wait.rs"]
+mod wait;

@@ -1,7 +1,6 @@
 //! This server as a model server: called, and behind another one of itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parm_config::{Config, Encoding, Remote};
 use parm_oip::instance::{CallContext, CallError, Instance, InstanceView};
@@ -11,6 +10,7 @@ use parm_serving::server::{Addresses, Order, Running};
 use tokio::sync::mpsc;
 
 use crate::fake::*;
+use crate::wait::until;
 
 /// A server, which runs as long as it is held.
 struct Server {
@@ -58,13 +58,7 @@ impl Server {
 }
 
 async fn ready(client: &Arc<dyn Instance>) {
-    for _ in 0..500 {
-        if client.ready("m", "").await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not ready within 5 s: {:?}", client.ready("m", "").await);
+    until("readiness", async || client.ready("m", "").await.is_ok()).await;
 }
 
 /// 0 1 2 3 is 0 + 2 and 1 + 3.

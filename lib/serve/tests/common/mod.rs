@@ -3,6 +3,7 @@
 
 pub(crate) mod http;
 pub(crate) mod server;
+pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -132,7 +133,7 @@ pub(crate) fn runtime_with(model: &Model, load: &LoadNetwork<'_>) -> Runtime {
     });
     let names = RoleNames {
         deployed: "m".to_owned(),
-        cheap: "m-cheap".to_owned(),
+        approximate: "m-cheap".to_owned(),
         parity: (0..4).map(|parity| format!("m-parity-{parity}")).collect(),
     };
     Runtime::start(Options {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parm_config::Config;
 use parm_oip::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -11,6 +10,7 @@ use parm_serving::{Embed, NoModels};
 use tokio::sync::mpsc;
 
 use super::http::get;
+use super::wait::{soon, until};
 
 pub(crate) struct Server {
     pub(crate) at: Addresses,
@@ -40,9 +40,7 @@ impl Server {
     }
 
     pub(crate) async fn ready(&self) {
-        while get(self.http(), "/v2/health/ready").await.code != 200 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until("readiness", async || get(self.http(), "/v2/health/ready").await.code == 200).await;
     }
 
     pub(crate) async fn grpc(&self) -> GrpcInferenceServiceClient<tonic::transport::Channel> {
@@ -51,7 +49,7 @@ impl Server {
 
     pub(crate) async fn stop(self) -> bool {
         self.orders.send(Order::Stop).await.unwrap();
-        self.over.await.unwrap()
+        soon("the end of the server", self.over).await.unwrap()
     }
 }
 

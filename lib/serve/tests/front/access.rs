@@ -45,7 +45,7 @@ impl Case {
 
 /// The routes of the server's source: those that it forgot here would not be walked.
 fn routes() -> Vec<(String, &'static str, For)> {
-    let source = include_str!("../../src/server/http.rs");
+    let source = include_str!("../../src/server/routes.rs");
     let routes = source.split(".route(\"").skip(1).map(|rest| {
         let (path, rest) = rest.split_once("\", ").unwrap();
         let method = if rest.starts_with("get(") { "GET" } else { "POST" };

@@ -13,6 +13,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::common::wait::until;
+
 /// A model whose instances are these, in JSON; its name is `m`.
 pub(crate) fn model(instances: &[&Backend], more: &str) -> String {
     let remote = |backend: &&Backend| {
@@ -65,6 +67,12 @@ impl Backend {
         let at = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { at, asked, ready, runtime: Some(runtime) }
+    }
+
+    /// One in the place of one that was killed: the system may keep the port for a moment.
+    pub(crate) async fn back(at: SocketAddr) -> Self {
+        until("the port", async || tokio::net::TcpListener::bind(at).await.is_ok()).await;
+        Self::at(at, Duration::ZERO).await
     }
 
     /// The inference requests that came, each with the model's name as `model`.

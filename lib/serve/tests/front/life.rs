@@ -12,46 +12,39 @@ use tokio_stream::StreamExt;
 use crate::backend::{Backend, model, rows};
 use crate::common::http::{get, post};
 use crate::common::server::{Server, config};
-
-/// What must come.
-const SOON: Duration = Duration::from_secs(20);
+use crate::common::wait::{soon, until};
 
 /// Much later than that.
 const DRAIN: &str = r#""drain_ms": 600000,"#;
 
 const INFER: &str = "/v2/models/m/infer";
 
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, what).await.expect("it does not come")
-}
-
 /// Waits until a model of a server is in a state.
 async fn state(server: &Server, name: &str, state: &str) {
-    soon(async {
-        loop {
-            let status = get(server.http(), "/status.json").await.json();
-            let models = status["models"].as_array().unwrap();
-            if models.iter().any(|model| model["name"] == name && model["state"] == state) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    until(state, async || {
+        let status = get(server.http(), "/status.json").await.json();
+        let models = status["models"].as_array().unwrap();
+        models.iter().any(|model| model["name"] == name && model["state"] == state)
     })
     .await;
 }
 
 #[tokio::test]
 async fn stop_ends_as_soon_as_all_is_answered_also_where_known_queries_complete_groups() {
-    let backend = Backend::start(Duration::from_millis(300)).await;
+    let backend = Backend::start(Duration::from_secs(2)).await;
     for complete in [true, false] {
-        let coded = format!(r#""redundancy": {{"policy": "coded", "complete": {complete}}},"#);
+        let coded = format!(
+            r#""deadline_ms": 60000, "call_timeout_ms": 60000,
+                "redundancy": {{"policy": "coded", "complete": {complete}}},"#
+        );
         let server = Server::start(&model(&[&backend], &coded), DRAIN).await;
         let at = server.http();
         let asked: Vec<_> = (0..3)
             .map(|row| tokio::spawn(async move { post(at, INFER, &rows(&[[row, 1]], "")).await }))
             .collect();
-        while get(at, "/status.json").await.json()["models"][0]["held"].as_u64() < Some(3) {}
-        assert!(soon(server.stop()).await, "it did not end in time");
+        let held = async || get(at, "/status.json").await.json()["models"][0]["held"].as_u64();
+        until("three queries", async || held().await >= Some(3)).await;
+        assert!(soon("the end of the server", server.stop()).await, "it did not end in time");
         for (row, asked) in asked.into_iter().enumerate() {
             assert_eq!(asked.await.unwrap().json()["outputs"][0]["data"], json!([row as f64 + 10.0]));
         }
@@ -97,7 +90,7 @@ async fn stop_ends_streams_and_silent_connections() {
         silent.push(stream);
     }
     get(server.http(), "/v2").await;
-    assert!(soon(server.stop()).await, "it did not end in time");
+    assert!(soon("the end of the server", server.stop()).await, "it did not end in time");
     assert_eq!(health.next().await.unwrap().unwrap().status, 2);
     assert!(health.next().await.is_none_or(|end| end.is_err()));
     assert!(answers.next().await.is_none_or(|end| end.is_err()));
@@ -118,27 +111,22 @@ async fn a_changed_model_that_gets_not_ready_delays_neither_the_others_nor_the_s
     let both =
         format!("{}, {}", model(&[&backend], ""), model(&[&backend], "").replace(r#""m""#, r#""good""#));
     let server = Server::start(&both, DRAIN).await;
+    let good = async || post(server.http(), "/v2/models/good/infer", &rows(&[[1, 2]], "")).await.code;
     for round in 0..2 {
         let slow = Backend::start(Duration::from_mins(1)).await;
         let changed = half(&backend, 300 + round);
         let changed = changed.replace(&format!("http://{}", backend.at), &format!("http://{}", slow.at));
         server.orders.send(Order::Reload(Box::new(config(&changed, "")))).await.unwrap();
         // The good one has a new instance, which does not answer in time; the other one is still the old one.
-        soon(async {
-            while post(server.http(), "/v2/models/good/infer", &rows(&[[1, 2]], "")).await.code != 504 {}
-        })
-        .await;
+        until("the new instance", async || good().await == 504).await;
         assert_eq!(post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code, 200);
         // What was there before takes over again.
         server.orders.send(Order::Reload(Box::new(config(&both, "")))).await.unwrap();
-        soon(async {
-            while post(server.http(), "/v2/models/good/infer", &rows(&[[1, 2]], "")).await.code != 200 {}
-        })
-        .await;
+        until("the old instance", async || good().await == 200).await;
     }
     let changed = half(&backend, 400);
     server.orders.send(Order::Reload(Box::new(config(&changed, "")))).await.unwrap();
-    assert!(soon(server.stop()).await);
+    assert!(soon("the end of the server", server.stop()).await);
 }
 
 #[tokio::test]
@@ -152,12 +140,7 @@ async fn a_configuration_that_was_replaced_does_not_take_over_when_it_gets_ready
     let changed = model(&[&later], "");
     server.orders.send(Order::Reload(Box::new(config(&changed, "")))).await.unwrap();
     server.orders.send(Order::Reload(Box::new(config(&model(&[&backend], ""), "")))).await.unwrap();
-    let later = soon(async {
-        // The system may keep the port for a moment.
-        while tokio::net::TcpListener::bind(at).await.is_err() {}
-        Backend::at(at, Duration::ZERO).await
-    })
-    .await;
+    let later = Backend::back(at).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     for _ in 0..5 {
         assert_eq!(post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code, 200);
@@ -188,13 +171,9 @@ async fn a_load_that_is_not_answered_leaves_nothing_when_the_model_is_unloaded()
             .map(|_| tokio::spawn(async move { post(http, "/v2/repository/models/m/load", "").await }))
             .collect();
         state(&server, "m", "loading").await;
-        soon(async {
-            loop {
-                let status = get(http, "/status.json").await.json();
-                if status["models"][0]["reason"].as_str().is_some_and(|why| why.contains("names no inputs")) {
-                    break;
-                }
-            }
+        until("the reason", async || {
+            let status = get(http, "/status.json").await.json();
+            status["models"][0]["reason"].as_str().is_some_and(|why| why.contains("names no inputs"))
         })
         .await;
         loads.iter().for_each(tokio::task::JoinHandle::abort);
@@ -214,21 +193,16 @@ async fn a_server_whose_instances_are_all_dead_is_not_ready_until_one_is_back() 
     assert_eq!(get(server.http(), "/v2/models/m/ready").await.code, 200);
     let at = backend.at;
     backend.kill();
-    soon(async {
-        while get(server.http(), "/v2/health/ready").await.code == 200 {
-            assert_ne!(post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code, 200);
-        }
+    until("the end of readiness", async || {
+        assert_ne!(post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code, 200);
+        get(server.http(), "/v2/health/ready").await.code != 200
     })
     .await;
     let reply = get(server.http(), "/v2/models/m/ready").await;
     assert_eq!((reply.code, reply.error().contains("no instance answers")), (503, true), "{reply:?}");
-    let _back = soon(async {
-        while tokio::net::TcpListener::bind(at).await.is_err() {}
-        Backend::at(at, Duration::ZERO).await
-    })
-    .await;
-    soon(async { while get(server.http(), "/v2/health/ready").await.code != 200 {} }).await;
-    soon(async { while post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code != 200 {} }).await;
+    let _back = Backend::back(at).await;
+    server.ready().await;
+    until("an answer", async || post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code == 200).await;
 }
 
 #[tokio::test]
@@ -240,35 +214,38 @@ async fn new_sequences_go_to_instances_that_are_alive() {
         let status = get(server.http(), "/status.json").await.json();
         status["models"][0]["instances"].as_array().map_or(0, Vec::len)
     };
-    while instances().await < 2 {}
+    until("two instances", async || instances().await == 2).await;
     let step = async |id: u32, more: &str| {
         let parameters = format!(r#""parameters": {{"sequence_id": {id}{more}}},"#);
         post(server.http(), INFER, &rows(&[[1, 2]], &parameters)).await.code
     };
     let mut id = 1;
-    while dead.asked().is_empty() || alive.asked().is_empty() {
+    until("a sequence on each instance", async || {
         assert_eq!(step(id, r#", "sequence_start": true"#).await, 200);
         id += 1;
-    }
-    dead.kill();
-    // Those that are there find it out.
-    soon(async {
-        for known in 1.. {
-            if step(known % id, "").await != 200 {
-                break;
-            }
-        }
+        !dead.asked().is_empty() && !alive.asked().is_empty()
     })
     .await;
-    // Until the instance was asked whether it is alive.
-    let mut failed = 0;
-    for new in 1000..1100 {
-        failed += usize::from(step(new, r#", "sequence_start": true"#).await != 200);
-        if failed > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    dead.kill();
+    // Those that are there find it out.
+    let mut known = 0;
+    until("a step that fails", async || {
+        known += 1;
+        step(known % id, "").await != 200
+    })
+    .await;
+    // Once the instance was asked whether it is alive, and did not answer.
+    let mut new = 1000;
+    until("20 new sequences in a row that none fails", async || {
+        for _ in 0..20 {
+            new += 1;
+            if step(new, r#", "sequence_start": true"#).await != 200 {
+                return false;
+            }
         }
-    }
-    assert!(failed < 10, "{failed} of 100 new sequences went to a dead instance");
+        true
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -295,14 +272,10 @@ async fn why_a_model_is_not_loaded_is_told() {
         let running = Running::start(config(&text, ""), Arc::new(NoModels)).await.unwrap();
         let at = running.addresses.http.unwrap();
         tokio::spawn(running.serve(told));
-        soon(async {
-            loop {
-                let reply = post(at, INFER, &rows(&[[1, 2]], "")).await;
-                assert_eq!(reply.code, 503);
-                if reply.error().contains(expected) {
-                    break;
-                }
-            }
+        until(expected, async || {
+            let reply = post(at, INFER, &rows(&[[1, 2]], "")).await;
+            assert_eq!(reply.code, 503);
+            reply.error().contains(expected)
         })
         .await;
         let ready = get(at, "/v2/models/m/ready").await;
@@ -330,8 +303,9 @@ async fn a_server_that_is_not_ready_goes_on_to_answer() {
     let server = Server::start(&model(&[&backend], ""), "").await;
     backend.ready.store(false, std::sync::atomic::Ordering::Relaxed);
     // Nothing fails: it is asked every few seconds.
-    soon(async { while get(server.http(), "/v2/health/ready").await.code == 200 {} }).await;
+    let not_ready = async || get(server.http(), "/v2/health/ready").await.code != 200;
+    until("the end of readiness", not_ready).await;
     assert_eq!(post(server.http(), INFER, &rows(&[[1, 2]], "")).await.code, 200);
     backend.ready.store(true, std::sync::atomic::Ordering::Relaxed);
-    soon(async { while get(server.http(), "/v2/health/ready").await.code != 200 {} }).await;
+    server.ready().await;
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::backend::{Backend, model, rows};
 use crate::common::http::post;
 use crate::common::server::Server;
+use crate::common::wait::until;
 
 const INFER: &str = "/v2/models/m/infer";
 
@@ -64,9 +65,7 @@ async fn groups_hold_requests_with_equal_parameters_and_parity_models_get_them()
     let parities = || -> Vec<Value> {
         backend.asked().into_iter().filter(|call| call["model"] == "m-parity-0").collect()
     };
-    while parities().len() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("two parity queries", async || parities().len() == 2).await;
     let found: Vec<_> = parities()
         .iter()
         .map(|call| (call["inputs"][0]["data"][0].as_f64(), call["parameters"].clone()))

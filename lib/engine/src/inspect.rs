@@ -1,11 +1,14 @@
 //! What a driver may look at.
 
 use crate::action::CodingOff;
-use crate::arena::{CallId, GroupId};
+use crate::arena::{BatchId, CallId, GroupId, QueryId};
 use crate::code::CodeRule;
+use crate::coding::Coding;
 use crate::counters::Counters;
 use crate::engine::Engine;
-use crate::state::{Call, Owner, Part, Role, Slot};
+use crate::pools::Pool;
+use crate::store::{Owner, Part, Slot};
+use crate::task::{Call, Role};
 
 /// How much an engine holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub struct Held {
     pub works: usize,
     /// Instances.
     pub instances: usize,
-    /// Alarms, also those that became pointless and were not yet swept.
+    /// Timers, also those that became pointless and were not yet swept.
     pub timers: usize,
 }
 
@@ -28,11 +31,11 @@ impl Engine {
     /// What a call does; none if it is over or was given up.
     #[must_use]
     pub fn call(&self, call: CallId) -> Option<Call> {
-        let work = self.works.get(call)?;
+        let work = self.store.get(call)?;
         let (instance, since) = work.running?;
         let rows = match work.owner {
             Owner::Batch(batch) => {
-                work.part.map_or(self.batches[batch].queries.len(), |part| part.to - part.from)
+                work.part.map_or(self.store[batch].queries.len(), |part| part.to - part.from)
             }
             Owner::Group(group) => self.group_rows(group),
         };
@@ -40,35 +43,35 @@ impl Engine {
     }
 
     /// The rows of a call that runs a model on a batch: [`crate::Task::Deployed`],
-    /// [`crate::Task::Copy`] and [`crate::Task::Cheap`]. None of other calls.
+    /// [`crate::Task::Copy`] and [`crate::Task::Approximate`]. None of other calls.
     pub fn rows(&self, call: CallId) -> impl Iterator<Item = u64> + '_ {
-        let work = self.works.get(call);
+        let work = self.store.get(call);
         let batch = match work.map(|work| work.owner) {
-            Some(Owner::Batch(batch)) => self.batches.get(batch),
+            Some(Owner::Batch(batch)) => self.store.get(batch),
             _ => None,
         };
         let part = work.and_then(|work| work.part).unwrap_or(Part { from: 0, to: usize::MAX });
         let queries = batch.into_iter().flat_map(|batch| &batch.queries);
-        queries.take(part.to).skip(part.from).map(|&query| self.queries[query].row)
+        queries.take(part.to).skip(part.from).map(|&query| self.store[query].row)
     }
 
     /// What is encoded in one row of a group's coded batches: slots in order, each with its row.
     /// Slots without a query are left out; none if the group is gone.
     pub fn members(&self, group: GroupId, row: usize) -> impl Iterator<Item = (usize, u64)> + '_ {
-        let slots = self.groups.get(group).into_iter().flat_map(|group| group.slots.iter().enumerate());
+        let slots = self.store.get(group).into_iter().flat_map(|group| group.slots.iter().enumerate());
         slots.filter_map(move |(slot, holds)| {
             let query = match *holds {
-                Slot::Batch(batch) => *self.batches[batch].queries.get(row)?,
+                Slot::Batch(batch) => *self.store[batch].queries.get(row)?,
                 Slot::Known(query) => query,
             };
-            Some((slot, self.queries[query].row))
+            Some((slot, self.store[query].row))
         })
     }
 
     /// The code of groups, if the policy has one.
     #[must_use]
     pub fn code(&self) -> Option<&CodeRule> {
-        self.coding.as_ref().map(|coding| &coding.rule)
+        self.coding.as_ref().map(Coding::rule)
     }
 
     /// What happened so far, in numbers.
@@ -80,23 +83,23 @@ impl Engine {
     /// Why coding is off; none if it is on or the policy has none.
     #[must_use]
     pub fn coding_off(&self) -> Option<CodingOff> {
-        self.coding.as_ref()?.off
+        self.coding.as_ref()?.off()
     }
 
     /// Work that waits for an instance with this role: batches, or coded batches of groups.
     #[must_use]
     pub fn waiting(&self, role: Role) -> usize {
-        self.pools.get(role.pool()).map_or(0, |pool| pool.queue.len())
+        self.pools.get(role.pool()).map_or(0, Pool::waiting)
     }
 
     /// How much is held now.
     #[must_use]
     pub fn held(&self) -> Held {
         Held {
-            queries: self.queries.len(),
-            batches: self.batches.len(),
-            groups: self.groups.len(),
-            works: self.works.len(),
+            queries: self.store.count::<QueryId>(),
+            batches: self.store.count::<BatchId>(),
+            groups: self.store.count::<GroupId>(),
+            works: self.store.count::<CallId>(),
             instances: self.instances.len(),
             timers: self.timers.len(),
         }

@@ -9,14 +9,15 @@ use crate::Time;
 use crate::action::Outcome;
 use crate::arena::{BatchId, CallId, InstanceId};
 use crate::engine::Engine;
-use crate::state::{Owner, Part, Task, Work};
+use crate::store::{Owner, Part, Work};
+use crate::task::Task;
 
 impl Engine {
     /// A call was refused: its instance says that the request is wrong. That is no failure of the instance,
     /// unless another one answers the same.
     pub fn refused(&mut self, now: Time, call: CallId) {
         self.begin(now);
-        let Some((instance, since)) = self.works.get(call).and_then(|work| work.running) else {
+        let Some((instance, since)) = self.store.get(call).and_then(|work| work.running) else {
             self.counters.ignored += 1;
             return;
         };
@@ -30,7 +31,7 @@ impl Engine {
         } else {
             self.refuse(work, first);
         }
-        self.settle(work.owner);
+        self.clean_up(work.owner);
         self.has_room(instance);
     }
 
@@ -43,45 +44,44 @@ impl Engine {
         // One attempt is kept to send the requests of a batch alone.
         let needed = if parts.len() > 1 { 2 } else { 1 };
         let pool = &self.pools[work.task.role().pool()];
-        if first && left >= needed && pool.members - pool.ejected > 1 {
+        if first && left >= needed && pool.in_rotation() > 1 {
             self.retry(work);
         } else if let (Owner::Batch(batch), 2.., 1..) = (work.owner, parts.len(), left) {
             self.counters.splits += 1;
             // A second call for all of it would be refused, too.
-            self.batches[batch].hedged = true;
+            self.store[batch].hedged = true;
             for part in parts {
                 self.retry(Work { part: Some(part), refused_by: None, ..work });
             }
         } else {
-            self.refuse_for_good(work);
+            self.refuse_finally(work);
         }
     }
 
-    fn refuse_for_good(&mut self, work: Work) {
+    fn refuse_finally(&mut self, work: Work) {
         match (work.task, work.owner) {
             (Task::Deployed, Owner::Batch(batch)) => {
-                self.batches[batch].refused = true;
-                self.each_undone(batch, work.part, |engine, query| {
-                    if !engine.queries[query].answered {
+                self.store[batch].refused = true;
+                self.each_unpredicted(batch, work.part, |engine, query| {
+                    if !engine.store[query].answered {
                         engine.finish(query, Outcome::Refused);
                     }
                 });
-                self.see_done(batch, None);
+                self.finish_if_done(batch, None);
             }
             // What is encoded has the refused query in it, and the others go on without.
-            (Task::Coded { .. }, Owner::Group(group)) => self.kill_group(group),
+            (Task::Coded { .. }, Owner::Group(group)) => self.abandon_group(group),
             _ => self.fail_unanswerable(work.owner),
         }
     }
 
     /// The requests of a batch, or of a part of it, as parts.
     fn parts(&self, batch: BatchId, part: Option<Part>) -> Vec<Part> {
-        let queries = &self.batches[batch].queries;
+        let queries = &self.store[batch].queries;
         let Part { from, to } = part.unwrap_or(Part { from: 0, to: queries.len() });
         let mut parts: Vec<Part> = Vec::new();
         for at in from..to {
-            let same =
-                at > from && self.queries[queries[at]].request == self.queries[queries[at - 1]].request;
+            let same = at > from && self.store[queries[at]].request == self.store[queries[at - 1]].request;
             match parts.last_mut() {
                 Some(last) if same => last.to = at + 1,
                 _ => parts.push(Part { from: at, to: at + 1 }),
@@ -91,11 +91,15 @@ impl Engine {
     }
 
     /// An instance answered what another one had refused.
-    pub(crate) fn blame(&mut self, refused_by: Option<(InstanceId, Time)>, answered_by: InstanceId) {
+    pub(crate) fn count_false_refusal(
+        &mut self,
+        refused_by: Option<(InstanceId, Time)>,
+        answered_by: InstanceId,
+    ) {
         if let Some((instance, since)) = refused_by
             && instance != answered_by
         {
-            self.call_went_wrong(instance, since);
+            self.count_failure(instance, since);
         }
     }
 }

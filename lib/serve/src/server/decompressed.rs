@@ -1,4 +1,4 @@
-//! Compressed gRPC messages: each is unpacked within the limits of bodies, before its method reads it.
+//! Compressed gRPC messages: each is decompressed within the limits of bodies, before its method reads it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,36 +9,36 @@ use http::HeaderMap;
 use http_body::Frame;
 use tonic::Status;
 
-use super::body::Packing;
 use super::budget::Reservation;
-use super::meter::PREFIX;
+use super::compression::Compression;
+use super::messages::PREFIX;
 use parm_oip::proto::aside;
 
 /// How the messages of a call are compressed.
 const ENCODING: &str = "grpc-encoding";
 
-/// Takes the header that says how messages are compressed, if this is a way that can be unpacked.
-pub(super) fn take_packing(headers: &mut HeaderMap) -> Option<Packing> {
-    let packing = Packing::named(headers.get(ENCODING)?.as_bytes())?;
+/// Takes the header that says how messages are compressed, if it is one that there is.
+pub(super) fn take_compression(headers: &mut HeaderMap) -> Option<Compression> {
+    let compression = Compression::named(headers.get(ENCODING)?.as_bytes())?;
     headers.remove(ENCODING);
-    Some(packing)
+    Some(compression)
 }
 
-/// A body whose messages are unpacked.
-pub(super) struct Unpacked<B> {
+/// A body whose messages are decompressed.
+pub(super) struct Decompressed<B> {
     body: B,
-    packing: Packing,
-    /// The most bytes of an unpacked message.
+    compression: Compression,
+    /// The most bytes of a decompressed message.
     limit: usize,
     held: Arc<Reservation>,
     /// What came of messages that are not complete.
     came: BytesMut,
 }
 
-impl<B> Unpacked<B> {
-    /// The messages of `body`, which bounds their packed length.
-    pub(super) fn new(body: B, packing: Packing, limit: usize, held: Arc<Reservation>) -> Self {
-        Self { body, packing, limit, held, came: BytesMut::new() }
+impl<B> Decompressed<B> {
+    /// The messages of `body`, which bounds their compressed length.
+    pub(super) fn new(body: B, compression: Compression, limit: usize, held: Arc<Reservation>) -> Self {
+        Self { body, compression, limit, held, came: BytesMut::new() }
     }
 
     /// The next message, if it is complete.
@@ -52,18 +52,18 @@ impl<B> Unpacked<B> {
         if flag == 0 {
             return Ok(Some(message));
         }
-        let packed = message.slice(PREFIX..);
-        let unpack = || self.packing.unpack(&packed, self.limit, &self.held);
-        let bytes = aside(Packing::is_long(&packed), unpack).map_err(Status::from)?;
-        let mut unpacked = BytesMut::with_capacity(PREFIX + bytes.len());
-        unpacked.put_u8(0);
-        unpacked.put_u32(u32::try_from(bytes.len()).map_err(|_| Status::resource_exhausted("4 GiB"))?);
-        unpacked.put(bytes);
-        Ok(Some(unpacked.freeze()))
+        let compressed = message.slice(PREFIX..);
+        let decompress = || self.compression.decompress(&compressed, self.limit, &self.held);
+        let bytes = aside(Compression::is_long(&compressed), decompress).map_err(Status::from)?;
+        let mut decompressed = BytesMut::with_capacity(PREFIX + bytes.len());
+        decompressed.put_u8(0);
+        decompressed.put_u32(u32::try_from(bytes.len()).map_err(|_| Status::resource_exhausted("4 GiB"))?);
+        decompressed.put(bytes);
+        Ok(Some(decompressed.freeze()))
     }
 }
 
-impl<B> http_body::Body for Unpacked<B>
+impl<B> http_body::Body for Decompressed<B>
 where
     B: http_body::Body<Data = Bytes, Error = axum::BoxError> + Unpin,
 {

@@ -3,38 +3,28 @@
 use crate::Action;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
 use crate::engine::Engine;
-use crate::state::{Owner, Part, Slot, Task, Work};
+use crate::store::{Owner, Part, Slot, Work};
+use crate::task::Task;
 
 impl Engine {
     /// A query is over, for whatever reason.
     pub(crate) fn close_query(&mut self, query: QueryId) {
-        let held = &mut self.queries[query];
-        held.answered = true;
-        let (id, allowed) = (held.batch, held.allow_reconstructed);
-        let batch = &mut self.batches[id];
-        batch.open -= 1;
-        if let Some((group, _)) = batch.group {
-            let group = &mut self.groups[group];
-            group.open -= 1;
-            group.rebuildable -= usize::from(allowed);
-        }
+        self.store.close(query);
+        let id = self.store[query].batch;
+        let batch = &mut self.store[id];
         if batch.filling {
             batch.queries.retain(|&other| other != query);
             if batch.queries.is_empty() {
                 self.filling.remove(&batch.key);
-                self.batches.remove(id);
+                self.store.remove_batch(id);
             }
-            self.let_go(query);
+            self.release_query(query);
         }
     }
 
     /// One holder of a query needs it no more.
-    pub(crate) fn let_go(&mut self, query: QueryId) {
-        let held = &mut self.queries[query];
-        held.holders -= 1;
-        if held.holders == 0 {
-            let row = held.row;
-            self.queries.remove(query);
+    pub(crate) fn release_query(&mut self, query: QueryId) {
+        if let Some(row) = self.store.release(query) {
             self.actions.push_back(Action::Release { row });
         }
     }
@@ -43,23 +33,26 @@ impl Engine {
     pub(crate) fn is_needed(&self, work: &Work) -> bool {
         match work.owner {
             Owner::Group(id) => {
-                let group = &self.groups[id];
-                !group.dead
-                    && if matches!(work.task, Task::Parity { .. }) { group.rebuildable } else { group.open }
-                        > 0
+                let group = &self.store[id];
+                !group.abandoned
+                    && if matches!(work.task, Task::Parity { .. }) {
+                        group.rebuildable()
+                    } else {
+                        group.open()
+                    } > 0
             }
             Owner::Batch(id) => {
-                let batch = &self.batches[id];
+                let batch = &self.store[id];
                 // A prediction that nobody waits for may still help to rebuild others of its group.
                 let helps = || {
-                    let group = batch.group.map(|(group, _)| &self.groups[group]);
+                    let group = batch.group.map(|(group, _)| &self.store[group]);
                     work.task == Task::Deployed
                         && !batch.refused
-                        && group.is_some_and(|group| !group.dead && group.rebuildable > 0)
+                        && group.is_some_and(|group| !group.abandoned && group.rebuildable() > 0)
                 };
-                let is_open = |query: &QueryId| !self.queries[*query].answered;
+                let is_open = |query: &QueryId| !self.store[*query].answered;
                 let open = || match work.part {
-                    None => batch.open > 0,
+                    None => batch.open() > 0,
                     Some(Part { from, to }) => batch.queries[from..to].iter().any(is_open),
                 };
                 !batch.answered && (open() || helps())
@@ -68,42 +61,42 @@ impl Engine {
     }
 
     /// False if the work was not needed and did not run: it is gone.
-    fn keep(&mut self, call: CallId) -> bool {
-        let work = self.works[call];
+    fn keep_if_needed(&mut self, call: CallId) -> bool {
+        let work = self.store[call];
         if self.is_needed(&work) {
             return true;
         }
         if let Some((instance, _)) = work.running {
             if self.config.cancel_running && !work.cancelled {
-                self.works[call].cancelled = true;
+                self.store[call].cancelled = true;
                 self.actions.push_back(Action::Cancel { call, instance });
             }
             return true;
         }
         self.unqueue(call);
-        self.unlink(call);
+        self.store.remove_work(call);
         self.counters.work_cancelled += 1;
         false
     }
 
-    fn keep_needed(&mut self, owner: Owner) {
+    fn cancel_unneeded(&mut self, owner: Owner) {
         let mut at = 0;
         loop {
             let works = match owner {
-                Owner::Batch(batch) => &self.batches[batch].works,
-                Owner::Group(group) => &self.groups[group].works,
+                Owner::Batch(batch) => self.store[batch].works(),
+                Owner::Group(group) => self.store[group].works(),
             };
             let Some(&call) = works.get(at) else { return };
-            at += usize::from(self.keep(call));
+            at += usize::from(self.keep_if_needed(call));
         }
     }
 
     /// The group of an owner that is still held, or else its batch.
-    fn family(&self, owner: Owner) -> Option<Owner> {
+    fn top_owner(&self, owner: Owner) -> Option<Owner> {
         match owner {
-            Owner::Group(group) => self.groups.contains(group).then_some(owner),
+            Owner::Group(group) => self.store.contains(group).then_some(owner),
             Owner::Batch(batch) => {
-                let batch = self.batches.get(batch)?;
+                let batch = self.store.get(batch)?;
                 Some(batch.group.map_or(owner, |(group, _)| Owner::Group(group)))
             }
         }
@@ -111,13 +104,13 @@ impl Engine {
 
     /// Cancels what became needless in a batch or its group, and frees them if they are over. Does
     /// nothing if they are gone.
-    pub(crate) fn settle(&mut self, owner: Owner) {
-        match self.family(owner) {
-            Some(Owner::Group(group)) => self.settle_group(group),
+    pub(crate) fn clean_up(&mut self, owner: Owner) {
+        match self.top_owner(owner) {
+            Some(Owner::Group(group)) => self.clean_up_group(group),
             Some(Owner::Batch(batch)) => {
-                self.keep_needed(owner);
-                let held = &self.batches[batch];
-                if held.open == 0 && held.works.is_empty() && !held.filling {
+                self.cancel_unneeded(owner);
+                let held = &self.store[batch];
+                if held.open() == 0 && held.works().is_empty() && !held.filling {
                     self.free_batch(batch);
                 }
             }
@@ -125,24 +118,24 @@ impl Engine {
         }
     }
 
-    fn settle_group(&mut self, id: GroupId) {
-        self.keep_needed(Owner::Group(id));
-        let mut busy = !self.groups[id].works.is_empty();
-        for slot in 0..self.groups[id].slots.len() {
-            if let Some(batch) = self.groups[id].slots[slot].batch() {
-                self.keep_needed(Owner::Batch(batch));
-                busy |= !self.batches[batch].works.is_empty();
+    fn clean_up_group(&mut self, id: GroupId) {
+        self.cancel_unneeded(Owner::Group(id));
+        let mut busy = !self.store[id].works().is_empty();
+        for slot in 0..self.store[id].slots.len() {
+            if let Some(batch) = self.store[id].slots[slot].batch() {
+                self.cancel_unneeded(Owner::Batch(batch));
+                busy |= !self.store[batch].works().is_empty();
             }
         }
-        let group = &self.groups[id];
-        if busy || group.open > 0 || group.filling {
+        let group = &self.store[id];
+        if busy || group.open() > 0 || group.filling {
             return;
         }
-        if let Some(group) = self.groups.remove(id) {
+        if let Some(group) = self.store.remove_group(id) {
             for slot in group.slots {
                 match slot {
                     Slot::Batch(batch) => self.free_batch(batch),
-                    Slot::Known(query) => self.let_go(query),
+                    Slot::Known(query) => self.release_query(query),
                 }
             }
             self.actions.push_back(Action::Drop { group: id });
@@ -150,27 +143,27 @@ impl Engine {
     }
 
     fn free_batch(&mut self, batch: BatchId) {
-        if let Some(batch) = self.batches.remove(batch) {
+        if let Some(batch) = self.store.remove_batch(batch) {
             for query in batch.queries {
-                self.let_go(query);
+                self.release_query(query);
             }
         }
     }
 
     /// Nothing is rebuilt from a group any more. What was sent only in coded form is sent itself.
-    pub(crate) fn kill_group(&mut self, id: GroupId) {
+    pub(crate) fn abandon_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
-        self.groups[id].dead = true;
+        self.store[id].abandoned = true;
         self.fail_unanswerable(Owner::Group(id));
-        self.settle(Owner::Group(id));
+        self.clean_up(Owner::Group(id));
     }
 
     /// Work of this owner was given up: see [`Engine::fail_unanswerable_of`].
     pub(crate) fn fail_unanswerable(&mut self, owner: Owner) {
-        match self.family(owner) {
+        match self.top_owner(owner) {
             Some(Owner::Group(group)) => {
-                for slot in 0..self.groups[group].slots.len() {
-                    if let Some(batch) = self.groups[group].slots[slot].batch() {
+                for slot in 0..self.store[group].slots.len() {
+                    if let Some(batch) = self.store[group].slots[slot].batch() {
                         self.fail_unanswerable_of(batch);
                     }
                 }

@@ -1,0 +1,46 @@
+//! The budget of second calls for late batches.
+
+use crate::Time;
+use crate::config::Hedge;
+use crate::percentile::Percentile;
+
+/// When a batch is late, and how many second calls may be sent: never more than `budget` for each batch in the
+/// long run, and `burst` at once.
+#[derive(Debug)]
+pub(crate) struct HedgeBudget {
+    policy: Hedge,
+    /// Second calls that may be sent now, from 0 to `burst`.
+    tokens: f64,
+    /// The times of calls of the deployed model.
+    call_times: Percentile,
+}
+
+impl HedgeBudget {
+    pub(crate) fn new(policy: Hedge) -> Self {
+        Self { policy, tokens: policy.burst, call_times: Percentile::new(policy.delay.share()) }
+    }
+
+    /// A call of the deployed model took so long.
+    pub(crate) fn record(&mut self, time: Time) {
+        self.call_times.record(time);
+    }
+
+    /// The time after which a call is late.
+    pub(crate) fn delay(&self) -> Time {
+        self.policy.delay.time(self.call_times.value())
+    }
+
+    /// A batch is sent: it adds to the budget.
+    pub(crate) fn earn(&mut self) {
+        self.tokens = (self.tokens + self.policy.budget).min(self.policy.burst);
+    }
+
+    /// Takes one second call from the budget; false if there is none.
+    pub(crate) fn spend(&mut self) -> bool {
+        let enough = self.tokens >= 1.0;
+        if enough {
+            self.tokens -= 1.0;
+        }
+        enough
+    }
+}
