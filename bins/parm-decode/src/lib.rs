@@ -61,7 +61,7 @@ fn run_systematic(options: &Decode, io: &mut Io, chosen: ChosenCode) -> Result<E
     let exit = report_unsolved(options, io, &report, "missing ");
     let Report { rows, rebuilt, unsolved, .. } = report;
     let line = format!("wrote {}: {rebuilt} rebuilt, {unsolved} unsolved", counted(rows, "prediction"));
-    options.common.count(io, "parm-decode", &line);
+    options.common.count(io, &line);
     Ok(exit)
 }
 
@@ -72,7 +72,7 @@ fn warn_non_finite(options: &Decode, io: &mut Io, report: &Report) {
         count => (&*format!("{count} answers"), "count"),
     };
     let message = format!("{found} with NaN or infinity {verb} as missing");
-    options.common.warn(io, "parm-decode", &message);
+    options.common.warn(io, &message);
 }
 
 fn warn_condition(options: &Decode, io: &mut Io, report: &Report, help: &str) {
@@ -82,7 +82,7 @@ fn warn_condition(options: &Decode, io: &mut Io, report: &Report, help: &str) {
              would help",
             report.worst_condition
         );
-        options.common.warn(io, "parm-decode", &message);
+        options.common.warn(io, &message);
     }
 }
 
@@ -93,7 +93,7 @@ fn report_unsolved(options: &Decode, io: &mut Io, report: &Report, missing: &str
         return Exit::Done;
     }
     let message = format!("{unsolved} of {} {missing}predictions could not be rebuilt", rebuilt + unsolved);
-    options.common.warn(io, "parm-decode", &message);
+    options.common.warn(io, &message);
     Exit::Unsolved
 }
 

@@ -50,11 +50,7 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
             _ => encode::<f32>(options, io, &code, &targets, input),
         }
     }?;
-    options.common.count(
-        io,
-        "parm-encode",
-        &format!("encoded {} in {}", counted(rows, "query"), counted(groups, "group")),
-    );
+    options.common.count(io, &format!("encoded {} in {}", counted(rows, "query"), counted(groups, "group")));
     Ok(Exit::Done)
 }
 

@@ -63,7 +63,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     }
     print(options, io, &targets, &rows)?;
     let answered: u64 = rows.iter().map(|row| row.sum(Summary::answered)).sum();
-    options.common.count(io, "parm-load", &counted(answered, "answer"));
+    options.common.count(io, &counted(answered, "answer"));
     if let Ok(signal) = signal.try_recv() {
         return Ok(Exit::Signal(signal));
     }
@@ -105,7 +105,7 @@ fn commit(file: BufWriter<Output>) -> Result<()> {
 fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) {
     let name = name.map_or(String::new(), |name| format!("{name}, "));
     let rate = summary.rate;
-    let mut warn = |text: &str| options.common.warn(io, "parm-load", &format!("{name}{rate}/s: {text}"));
+    let mut warn = |text: &str| options.common.warn(io, &format!("{name}{rate}/s: {text}"));
     let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3} ms"));
     if summary.failed() > 0 {
         let all = summary.failed() + summary.answered();
@@ -147,6 +147,5 @@ fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -
     } else {
         table(rows)
     };
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("standard output: cannot write")
+    io.print(&text)
 }

@@ -58,8 +58,8 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     } else {
         table(&rows)
     };
-    print(io, &text)?;
-    options.common.count(io, "parm-sim", &counted(plan.total(models.len()), "query"));
+    io.print(&text)?;
+    options.common.count(io, &counted(plan.total(models.len()), "query"));
     Ok(Exit::Done)
 }
 
@@ -114,8 +114,8 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
         }
     }
     // A journal tells queries apart by their numbers, which each rate begins anew.
-    if options.journal.is_some() && options.load.rate.len() > 1 {
-        let found = options.load.rate.len();
+    if options.journal.is_some() && options.load.schedule.rate.len() > 1 {
+        let found = options.load.schedule.rate.len();
         return Err(Usage::error(format!("--journal: found {found} rates, expected one")));
     }
     Ok(())
@@ -140,9 +140,4 @@ impl Lines {
         let Some(lines) = self.0 else { return Ok(()) };
         lines.into_inner().map_err(IntoInnerError::into_error)?.commit()
     }
-}
-
-fn print(io: &mut Io, text: &str) -> Result<()> {
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("standard output: cannot write")
 }

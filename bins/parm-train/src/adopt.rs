@@ -11,7 +11,6 @@ use parm_cli::tools::train::{Adopt, Adopted};
 use parm_cli::{Io, Usage};
 use parm_torch::{Device, Model, Session, train};
 
-use crate::NAME;
 use crate::data::named;
 use crate::plan::{made_by, remove};
 
@@ -65,7 +64,7 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     if options.force {
         file.remove_other_parts(output)?;
     }
-    common.count(io, NAME, &format!("{}: the code {name}, k = {}, r = {}", output.display(), file.k, file.r));
+    common.count(io, &format!("{}: the code {name}, k = {}, r = {}", output.display(), file.k, file.r));
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub mod run;
 pub mod sibling;
 pub mod signals;
 pub mod tools;
+pub mod value;
 
 pub use exit::{Exit, Usage};
 pub use input::Input;

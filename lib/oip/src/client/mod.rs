@@ -27,7 +27,7 @@ mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +36,12 @@ use crate::{InferRequest, InferResponse, ModelMetadata};
 use dial::Dialer;
 use echo::Echo;
 use grpc::Grpc;
-use parm_config::Remote;
+use parm_config::{Encoding, Remote};
 use rest::Rest;
 use target::{Protocol, Target};
+
+/// The most bytes of an answer to a program.
+pub const BODY: usize = 256 << 20;
 
 /// How long a name may take to be looked up, and a server to say whether it is ready and what a model is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -137,6 +140,18 @@ pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Resul
         Protocol::Grpc => Client::Grpc(Arc::new(Grpc::new(target, dialer, body_bytes))),
     };
     Ok(Arc::new(client))
+}
+
+/// The server that a program's options describe.
+#[must_use]
+pub fn remote(url: &str, encoding: Encoding, headers: &[(String, String)], ca: Option<&Path>) -> Remote {
+    Remote {
+        url: url.to_owned(),
+        encoding,
+        headers: headers.iter().cloned().collect(),
+        ca: ca.map(Path::to_owned),
+        ..Remote::default()
+    }
 }
 
 /// The instance at the first address of a server that knows a model, and what it says of the model, under
