@@ -1,7 +1,7 @@
 //! Models on libtorch: the only crate that names tch.
 //!
 //! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out for it, [`network`] has the
-//! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either
+//! native architectures and the files of their models, [`model`] is a model of either
 //! kind, native or TorchScript, [`encoder`] makes coded queries, [`session`] runs a model on blocks of
 //! rows, [`adam`] and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this
 //! crate's border as slices of numbers, never as types of tch or ndarray.
@@ -10,7 +10,6 @@
 //! drawn from ChaCha8, keyed by seed and epoch, so a resumed training repeats an unbroken one.
 
 pub mod adam;
-pub mod checkpoint;
 pub mod device;
 pub mod encoder;
 mod foreign;

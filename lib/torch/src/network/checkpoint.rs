@@ -25,7 +25,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
-use crate::network::{Architecture, Description, Misfit, Needed, Needs, StateDict, Weights};
+use super::architecture::Architecture;
+use super::description::Description;
+use super::layer::{Needed, Needs, Weights};
+use super::state_dict::{Misfit, StateDict};
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
