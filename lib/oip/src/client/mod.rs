@@ -27,15 +27,17 @@ mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::instance::{Answer, CallContext, CallError, Instance, InstanceView, within};
+use crate::pem::PemError;
 use crate::{InferRequest, InferResponse, ModelMetadata};
 use dial::Dialer;
 use echo::Echo;
 use grpc::Grpc;
+use http::HeaderName;
 use parm_config::{Encoding, Remote};
 use rest::Rest;
 use target::{Protocol, Target};
@@ -84,16 +86,22 @@ pub enum Error {
         error: CallError,
     },
     /// Certificates that cannot be read.
-    #[error("{}: {problem}", path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A certificate to show, or its key, that cannot be read: the file, and what is wrong with it.
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Certificates(PemError),
+    /// A certificate to show, or its key, that cannot be read.
+    #[error(transparent)]
+    Identity(PemError),
+}
+
+/// A header of clients that cannot go on to instances.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PassedHeaderError {
+    /// No name of a header, or not in lower case.
+    #[error("found '{0}', expected the name of a header in lower case")]
+    Name(String),
+    /// One that each call has by itself.
+    #[error("found '{0}', which belongs to the call itself")]
+    Own(HeaderName),
 }
 
 /// The addresses of a server, each once.
@@ -124,7 +132,7 @@ pub fn check(remote: &Remote) -> Result<(), Error> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn may_be_passed_on(name: &str) -> Result<(), String> {
+pub fn may_be_passed_on(name: &str) -> Result<(), PassedHeaderError> {
     target::may_be_passed_on(name)
 }
 

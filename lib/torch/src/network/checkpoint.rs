@@ -26,9 +26,9 @@ use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
 use super::architecture::Architecture;
-use super::description::Description;
+use super::description::{Description, Misfit};
 use super::layer::{Needed, Needs, Weights};
-use super::state_dict::{Misfit, StateDict};
+use super::state_dict::StateDict;
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
@@ -235,7 +235,7 @@ impl Checkpoint {
             None => foreign(path, &views, &shared(&views, entries))?,
         };
         let assumes_relu = choose(path, &mut description, json.is_some(), activation)?;
-        description.check().map_err(|(found, expected)| CheckpointError::Description {
+        description.check().map_err(|Misfit { found, expected }| CheckpointError::Description {
             path: path.into(),
             found,
             expected,
