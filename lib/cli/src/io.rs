@@ -144,7 +144,7 @@ impl Io {
     }
 
     /// Standard input, once: only one input may be `-`.
-    pub fn take_stdin(&mut self) -> Option<Box<dyn Read + Send>> {
+    pub(crate) fn take_stdin(&mut self) -> Option<Box<dyn Read + Send>> {
         self.stdin.take()
     }
 

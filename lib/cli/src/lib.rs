@@ -8,17 +8,17 @@
 // Doc comments of options are their help, where shapes stand in brackets.
 #![allow(rustdoc::broken_intra_doc_links)]
 
-pub mod exit;
+mod exit;
 pub mod input;
-pub mod io;
+mod io;
 pub mod options;
 pub mod output;
-pub mod progress;
+mod progress;
 pub mod run;
 pub mod sibling;
 pub mod signals;
 pub mod tools;
-pub mod value;
+mod value;
 
 pub use exit::{Exit, Usage};
 pub use input::Input;

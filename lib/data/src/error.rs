@@ -224,7 +224,7 @@ pub enum PictureError {
     /// A file that no picture of a sensible size needs.
     #[error("found more than {MAX_BYTES} bytes, expected a picture")]
     TooLong,
-    /// More pixels than [`MAX_PIXELS`], or none.
+    /// More pixels than 2²⁶, or none.
     #[error("found {width}x{height} pixels, expected 1 to {MAX_PIXELS} of them")]
     Size { width: u64, height: u64 },
     /// A header that promises more than any compression can keep.

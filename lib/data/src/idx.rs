@@ -10,7 +10,7 @@ use parm::Dtype;
 
 pub use crate::error::IdxError;
 use crate::error::{At, DataError, Doing, Fault};
-use crate::picture::MAX_PIXELS;
+use crate::limits::MAX_PIXELS;
 
 /// The most bytes of items that are read at a time, unless one is larger.
 const BLOCK_BYTES: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! Sizes that readers refuse, which their errors name.
 
 /// The most pixels that a picture may have: 2²⁶, which as RGB take 192 MiB.
-pub const MAX_PIXELS: u64 = 1 << 26;
+pub(crate) const MAX_PIXELS: u64 = 1 << 26;
 
 /// The most bytes of the file of a picture.
 pub(crate) const MAX_BYTES: u64 = 1 << 28;

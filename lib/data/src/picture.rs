@@ -4,7 +4,7 @@
 //! A picture becomes what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked
 //! up, inks (CMYK, YCCK) are multiplied, and transparency is dropped, not blended. Of several frames or
 //! pages the first is read. An orientation that a camera has noted (EXIF) is not applied, as torchvision
-//! does not. Refused are more than 8 bits a channel, pictures of more than [`MAX_PIXELS`], and files that
+//! does not. Refused are more than 8 bits a channel, pictures of more than 2²⁶ pixels, and files that
 //! end before the picture does.
 
 use std::fs::File;
@@ -19,8 +19,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 pub use crate::error::PictureError;
 use crate::error::{At, DataError, Doing};
-use crate::limits::MAX_BYTES;
-pub use crate::limits::MAX_PIXELS;
+use crate::limits::{MAX_BYTES, MAX_PIXELS};
 
 /// The endings of names that pictures have, in lower case.
 pub const TYPES: [&str; 12] =

@@ -56,7 +56,7 @@ impl Encoding {
 }
 
 /// A WAV file whose samples come next.
-pub struct Wav<R> {
+pub(crate) struct Wav<R> {
     /// Samples a second.
     pub rate: u32,
     /// Channels, whose samples alternate.
@@ -72,7 +72,7 @@ impl<R: Read> Wav<R> {
     ///
     /// # Errors
     /// A file that is refused.
-    pub fn new(mut source: R) -> Result<Self, WavError> {
+    pub(crate) fn new(mut source: R) -> Result<Self, WavError> {
         let mut header = [0; 12];
         let found = read_full(&mut source, &mut header)?;
         if header[..4] != *b"RIFF" || found == 12 && header[8..] != *b"WAVE" {
@@ -120,7 +120,7 @@ impl<R: Read> Wav<R> {
     ///
     /// # Errors
     /// A source that fails, or ends within the samples.
-    pub fn read(&mut self, samples: &mut Vec<f64>) -> Result<(), WavError> {
+    pub(crate) fn read(&mut self, samples: &mut Vec<f64>) -> Result<(), WavError> {
         let size = self.encoding.bytes();
         let mut block = vec![0; 4096 * size];
         if let Some(left) = self.left {

@@ -118,7 +118,7 @@ impl Trace {
     ///
     /// # Errors
     /// A line that is no record, records of several runs, or fewer than two.
-    pub fn of_records(lines: impl BufRead) -> Result<Self, TraceError> {
+    fn of_records(lines: impl BufRead) -> Result<Self, TraceError> {
         let mut times = Vec::new();
         let mut run = None;
         for (line, text) in (1..).zip(lines.lines()) {

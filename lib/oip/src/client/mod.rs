@@ -9,7 +9,7 @@
 //! the model and its version. One that is not is [`CallError::Mismatched`], and ends the connection.
 //!
 //! Servers differ, and this is what is done about it. All requests have an id, since answers of some fail
-//! without, and a content type of their own, never the client's. With [`Encoding::Auto`](parm_config::Encoding::Auto) tensors are sent in
+//! without, and a content type of their own, never the client's. With [`Encoding::Auto`] tensors are sent in
 //! binary if the server says that it knows the extension; otherwise the first inference is sent in binary
 //! and, if that is refused, as JSON; what was answered stays. Redirects are not followed.
 

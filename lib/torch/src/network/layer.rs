@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-5;
 
 /// Whether a network learns or answers. The gradient is followed in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Batch normalisation by the batch's own statistics, which also move the running ones.
     Train,
     /// As [`Train`](Self::Train), linear layers and convolutions computing with bf16.
@@ -103,7 +103,7 @@ impl Needs {
 
 /// The numbers of a network, each kind in one flat tensor, in the order of its layers.
 #[derive(Debug)]
-pub struct Weights {
+pub(crate) struct Weights {
     /// What is learnt.
     pub(crate) parameters: Tensor,
     /// What is counted along the way: the running statistics of batch normalisation.

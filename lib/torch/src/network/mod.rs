@@ -3,7 +3,7 @@
 mod architecture;
 pub(crate) mod checkpoint;
 mod description;
-mod export;
+pub(crate) mod export;
 mod layer;
 mod state_dict;
 mod widen;
@@ -15,12 +15,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
-pub(crate) use architecture::image;
-pub use architecture::{Architecture, Coder, Image, Residual, Stem};
-pub use checkpoint::CheckpointError;
-pub use description::{Description, Family, ShapeError, Training};
-pub use export::ExportError;
-pub use layer::{Mode, Weights};
+pub(crate) use architecture::{Architecture, image};
+pub(crate) use checkpoint::CheckpointError;
+pub(crate) use description::ShapeError;
+pub use description::{Description, Family};
+pub(crate) use layer::{Mode, Weights};
 
 use checkpoint::Checkpoint;
 use layer::{Initial, Layer, Needed, Needs, Supply, apply, reshape};
@@ -111,8 +110,7 @@ impl Network {
     }
 
     /// Whether its activation is taken to be ReLU, since neither its file nor the caller said it.
-    #[must_use]
-    pub fn assumes_relu(&self) -> bool {
+    pub(crate) fn assumes_relu(&self) -> bool {
         self.assumes_relu
     }
 

@@ -1,3 +1,4 @@
+use super::architecture::{Residual, Stem};
 use super::*;
 
 fn random(description: Description) -> Network {
