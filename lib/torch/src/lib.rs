@@ -22,8 +22,8 @@ pub mod train;
 
 pub use device::Device;
 pub use encoder::Encoder;
-pub use model::{Choices, Model};
-pub use network::{Description, Family, Network};
+pub use model::{Choices, Model, ModelError};
+pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
 pub use session::{Pass, Session};
 pub use timings::{Phase, Timings};
 

@@ -3,7 +3,7 @@
 mod architecture;
 pub(crate) mod checkpoint;
 mod description;
-pub(crate) mod export;
+mod export;
 mod layer;
 mod state_dict;
 mod widen;
@@ -16,9 +16,9 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
 pub(crate) use architecture::{Architecture, image};
-pub(crate) use checkpoint::CheckpointError;
-pub(crate) use description::ShapeError;
-pub use description::{Description, Family};
+pub use checkpoint::CheckpointError;
+pub use description::{Description, Family, ShapeError};
+pub use export::ExportError;
 pub(crate) use layer::{Mode, Weights};
 
 use checkpoint::Checkpoint;

@@ -161,7 +161,7 @@ mod tests {
     use std::error::Error;
 
     use super::*;
-    use crate::network::export::ExportError;
+    use crate::network::ExportError;
     use crate::train::TilesError;
 
     #[test]
