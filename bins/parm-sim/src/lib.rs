@@ -5,18 +5,16 @@ mod advise;
 mod jobs;
 mod plan;
 
-use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use parm::counted;
-use parm_cli::output::{Compression, Output, Target};
+use parm_cli::output::{Lines, Target};
 use parm_cli::tools::sim::{Sim, SimCommand};
 use parm_cli::{Exit, Io, Progress, Usage};
 use parm_config::Model;
 use parm_engine::journal::Entry;
 use parm_simulation::{Cluster, Journaled, json, table, variants};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use plan::Plan;
@@ -119,25 +117,4 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
         return Err(Usage::error(format!("--journal: found {found} rates, expected one")));
     }
     Ok(())
-}
-
-/// Lines of JSON, to a file if there is one.
-struct Lines(Option<BufWriter<Output>>);
-
-impl Lines {
-    fn new(target: Option<&Target>, io: &mut Io) -> Result<Self> {
-        let create = |target: &Target| target.create(io, Compression::ByName(3)).map(BufWriter::new);
-        Ok(Self(target.map(create).transpose()?))
-    }
-
-    fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
-        let Some(lines) = &mut self.0 else { return Ok(()) };
-        serde_json::to_writer(&mut *lines, line)?;
-        lines.write_all(b"\n")
-    }
-
-    fn commit(self) -> Result<()> {
-        let Some(lines) = self.0 else { return Ok(()) };
-        lines.into_inner().map_err(IntoInnerError::into_error)?.commit()
-    }
 }
