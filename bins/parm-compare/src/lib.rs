@@ -11,9 +11,7 @@ mod queries;
 mod report;
 mod scheme;
 
-use std::io::Write as _;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use parm::counted;
 use parm::npy::RowBuffer;
 use parm_cli::input::check_stdin;
@@ -64,15 +62,9 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     } else {
         report::as_table(&results, losses.rate)
     };
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("standard output: cannot write")?;
-    options.common.count(
-        io,
-        "parm-compare",
-        &format!("compared {} on {}", counted(schemes.len(), "scheme"), counted(count, "query")),
-    );
+    io.print(&text)?;
+    options
+        .common
+        .count(io, &format!("compared {} on {}", counted(schemes.len(), "scheme"), counted(count, "query")));
     Ok(Exit::Done)
 }

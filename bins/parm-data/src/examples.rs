@@ -24,7 +24,7 @@ pub(crate) fn check_left_out(
     if strict {
         bail!("{message} (--strict)");
     }
-    common.warn(io, "parm-data", &message);
+    common.warn(io, &message);
     Ok(())
 }
 

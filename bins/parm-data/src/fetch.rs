@@ -1,7 +1,7 @@
 //! Downloads of public data sets.
 
 use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -43,11 +43,7 @@ pub(crate) fn fetch(options: &Fetch, common: &Common, io: &mut Io) -> Result<Str
 fn list(io: &mut Io) -> Result<String> {
     let line = |set: &Set| format!("{:<16} {:>5} MB  {}\n", set.name, set.megabytes, set.about);
     let text: String = SETS.iter().map(line).collect();
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("standard output: cannot write")?;
+    io.print(&text)?;
     Ok(format!("listed {} sets", SETS.len()))
 }
 
@@ -91,7 +87,12 @@ mod tests {
         let sum = Sum::Md5("900150983cd24fb0d6963f7d28e17f72");
         let files = [Published { name: "abc.txt", sum }, Published { name: "more.txt", sum }];
         let set = Set { name: "letters", about: "", megabytes: 0, base: "", files: &files };
-        let progress = Progress::new(&Common::default(), &Io::new(&[][..], vec![], vec![]), "bytes", Some(0));
+        let progress = Progress::new(
+            &Common::default(),
+            &Io::new("parm-data", &[][..], vec![], vec![]),
+            "bytes",
+            Some(0),
+        );
         fs::create_dir(at("from")).unwrap();
         fs::write(at("from/abc.txt"), "abc").unwrap();
         let install = |to: &str| into_place(&set, &Source::Folder(at("from")), &at(to), &progress);

@@ -33,6 +33,6 @@ pub fn run(options: &Data, io: &mut Io) -> Result<Exit> {
         Action::Speech(action) => speech::speech(action, common, io),
         Action::Fetch(action) => fetch::fetch(action, common, io),
     }?;
-    common.count(io, "parm-data", &done);
+    common.count(io, &done);
     Ok(Exit::Done)
 }

@@ -1,7 +1,8 @@
 //! What is done to streams as streams. Each function returns the line that --verbose prints.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 
 use anyhow::{Context, Result, bail};
 use parm::counted;
@@ -18,7 +19,7 @@ use crate::examples;
 /// Describes the items of streams.
 pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
     check_stdin(&options.inputs)?;
-    let mut text = Vec::new();
+    let mut text = String::new();
     for input in &options.inputs {
         let mut rows = input.rows(io, options.read.reading())?;
         let layout = rows.layout().clone();
@@ -67,8 +68,7 @@ pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
             }
         }
     }
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout.write_all(&text).and_then(|()| stdout.flush()).context("standard output: cannot write")?;
+    io.print(&text)?;
     Ok(format!("described {}", counted(options.inputs.len(), "stream")))
 }
 

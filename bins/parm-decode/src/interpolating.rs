@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Res
     if options.corrupt.is_some() {
         line = format!("{line}; found {} of {} corrupted answers", located.found, located.corrupted);
     }
-    options.common.count(io, "parm-decode", &line);
+    options.common.count(io, &line);
     Ok(exit)
 }
 

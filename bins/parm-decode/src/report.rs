@@ -22,7 +22,7 @@ pub(crate) fn warn_non_finite(options: &Decode, io: &mut Io, report: &Report) {
         count => (&*format!("{count} answers"), "count"),
     };
     let message = format!("{found} with NaN or infinity {verb} as missing");
-    options.common.warn(io, "parm-decode", &message);
+    options.common.warn(io, &message);
 }
 
 pub(crate) fn warn_condition(options: &Decode, io: &mut Io, report: &Report, help: &str) {
@@ -32,7 +32,7 @@ pub(crate) fn warn_condition(options: &Decode, io: &mut Io, report: &Report, hel
              would help",
             report.worst_condition
         );
-        options.common.warn(io, "parm-decode", &message);
+        options.common.warn(io, &message);
     }
 }
 
@@ -43,6 +43,6 @@ pub(crate) fn report_unsolved(options: &Decode, io: &mut Io, report: &Report, mi
         return Exit::Done;
     }
     let message = format!("{unsolved} of {} {missing}predictions could not be rebuilt", rebuilt + unsolved);
-    options.common.warn(io, "parm-decode", &message);
+    options.common.warn(io, &message);
     Exit::Unsolved
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: &Code) -> Result<Exit> {
     let exit = report_unsolved(options, io, &report, "missing ");
     let Report { rows, rebuilt, unsolved, .. } = report;
     let line = format!("wrote {}: {rebuilt} rebuilt, {unsolved} unsolved", counted(rows, "prediction"));
-    options.common.count(io, "parm-decode", &line);
+    options.common.count(io, &line);
     Ok(exit)
 }
 

@@ -41,11 +41,7 @@ pub fn run(options: &Encode, io: &mut Io) -> Result<Exit> {
         (None, Dtype::F64) => encode::<f64>(options, io, &code, &targets, input),
         (None, _) => encode::<f32>(options, io, &code, &targets, input),
     }?;
-    options.common.count(
-        io,
-        "parm-encode",
-        &format!("encoded {} in {}", counted(rows, "query"), counted(groups, "group")),
-    );
+    options.common.count(io, &format!("encoded {} in {}", counted(rows, "query"), counted(groups, "group")));
     Ok(Exit::Done)
 }
 

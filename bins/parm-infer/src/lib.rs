@@ -24,12 +24,10 @@ use parm_cli::options::{Compute, ModelOptions};
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
-use parm_torch::device::{PeakMemory, Settings};
+use parm_torch::device::Settings;
 use parm_torch::session::{Queries, Upload};
+use parm_torch::timings::Report;
 use parm_torch::{Choices, Encoder, Model, Pass, Phase, Session, Timings, device};
-use serde::Serialize;
-
-const NAME: &str = "parm-infer";
 
 /// Blocks between two threads: one that is worked on at either side, and one that waits.
 const BLOCKS: usize = 3;
@@ -70,16 +68,6 @@ struct Coded {
     groups: GroupCount,
 }
 
-/// What the file of `--timings` says.
-#[derive(Serialize)]
-struct Report<'a> {
-    program: &'static str,
-    device: String,
-    rows: u64,
-    seconds: &'a Timings,
-    device_memory: Option<PeakMemory>,
-}
-
 /// Runs the tool.
 ///
 /// # Errors
@@ -96,7 +84,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let Compute { device, threads, tf32 } = options.compute;
     let chosen = timings.measure(Phase::Start, || device::prepare(Settings { device, threads, tf32 }))?;
     if let Some(note) = &chosen.note {
-        options.common.note(io, NAME, note);
+        options.common.note(io, note);
     }
     let code = options.code.as_deref().map(|directory| trained(directory, path)).transpose()?;
     let load_as = |path: &Path, choices: &Choices| {
@@ -107,7 +95,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let ModelOptions { activation, output_name } = options.model_options.clone();
     let model = load_as(path, &Choices { activation, output: output_name })?;
     if let Some(warning) = model.warning() {
-        options.common.warn(io, NAME, &format!("{}: {warning}", path.display()));
+        options.common.warn(io, &format!("{}: {warning}", path.display()));
     }
     let together = code.as_ref().map_or_else(|| rows_together(options), Code::k);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
@@ -148,10 +136,8 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     std::mem::forget(pass.lock().unwrap_or_else(PoisonError::into_inner));
     drop(progress);
     let rows = written?;
-    let device = chosen.device;
-    let (name, device_memory) = (device.to_string(), device.peak_memory());
-    timings_file.write(&Report { program: NAME, device: name, rows, seconds: &timings, device_memory })?;
-    options.common.count(io, NAME, &format!("{} answered", counted(rows, "row")));
+    timings_file.write(&Report::new(io.tool, chosen.device, rows, &timings))?;
+    options.common.count(io, &format!("{} answered", counted(rows, "row")));
     Ok(Exit::Done)
 }
 

@@ -12,16 +12,13 @@ use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm::{Dtype, counted};
 use parm_cli::input::Source;
 use parm_cli::tools::infer::Infer;
-use parm_cli::tools::load::EncodingOption;
 use parm_cli::{Exit, Io, Output, Progress, output};
-use parm_config::{Encoding, Remote};
+use parm_config::Encoding;
 use parm_oip::client::blocking::{Caller, Promise};
+use parm_oip::client::{self, BODY};
 use parm_oip::instance::Instance;
 use parm_oip::load::{Queries, Rows, Source as Given};
 use parm_oip::{Datatype, InferResponse, ModelMetadata, RequestedOutput, TensorMetadata};
-
-/// The most bytes of an answer.
-const BODY: usize = 256 << 20;
 
 /// Queries on their way to the server.
 struct Block {
@@ -76,24 +73,14 @@ pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result
     let rows = answer(options, io, &Arc::new(server), reader, &progress);
     drop(progress);
     let rows = rows?;
-    options.common.count(io, crate::NAME, &format!("{} answered", counted(rows, "row")));
+    options.common.count(io, &format!("{} answered", counted(rows, "row")));
     Ok(Exit::Done)
 }
 
 /// The model at the first address of the server that knows it.
 fn reach(options: &Infer, url: &str, name: &str, reader: &RowReader<Source>) -> Result<Server> {
-    let remote = Remote {
-        url: url.to_owned(),
-        encoding: match options.encoding {
-            EncodingOption::Auto => Encoding::Auto,
-            EncodingOption::Json => Encoding::Json,
-            EncodingOption::Binary => Encoding::Binary,
-            EncodingOption::Grpc => Encoding::Grpc,
-        },
-        headers: options.header.iter().cloned().collect(),
-        ca: options.ca.clone(),
-        ..Remote::default()
-    };
+    let encoding = options.encoding.among(Encoding::ALL);
+    let remote = client::remote(url, encoding, &options.header, options.ca.as_deref());
     let version = options.model_version.clone();
     let caller = Caller::new(options.concurrency as usize).context("the calls")?;
     let (instance, mut metadata) = caller.reach(&remote, name, &version, BODY)?;

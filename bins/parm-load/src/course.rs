@@ -1,13 +1,12 @@
 //! Which target is measured when.
 
-use std::io::{self, BufReader};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use parm::npy::Window;
+use parm_cli::Io;
 use parm_cli::tools::load::{ArrivalsOption, Load};
-use parm_cli::{Input, Io};
 use parm_oip::load::{Plan, measure};
 use parm_workload::{Arrivals, Record, Row, Span, Trace, Trial, compare};
 use tokio::runtime::Handle;
@@ -34,18 +33,14 @@ impl Course {
     /// # Errors
     /// A trace that cannot be read.
     pub(crate) fn new(options: &Load, io: &mut Io) -> Result<Self> {
-        let trace = options.trace.as_ref().map(|input| trace(input, io)).transpose()?;
-        let rates = match &trace {
-            Some(trace) if options.rate.is_empty() => vec![trace.rate()],
-            _ => options.rate.clone(),
-        };
-        let traced = trace.as_ref().map(Trace::requests);
-        let arrivals = match (trace, options.arrivals) {
+        let schedule = &options.schedule;
+        let arrivals = match (schedule.trace(io, Trace::read)?, schedule.arrivals) {
             (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
             (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
             (None, ArrivalsOption::Constant) => Arrivals::Constant,
         };
-        let span = match (options.queries, options.seconds) {
+        let (rates, traced) = (arrivals.rates(&schedule.rate), arrivals.requests());
+        let span = match (schedule.queries, options.seconds) {
             (Some(requests), _) => Span::Requests(requests),
             (None, Some(seconds)) => Span::Time(Duration::from_secs_f64(seconds)),
             // A trace ends by itself.
@@ -57,7 +52,7 @@ impl Course {
             arrivals,
             rate: 1.0,
             seed: options.seed,
-            warm_up: Duration::from_secs_f64(options.warm_up),
+            warm_up: Duration::from_secs_f64(schedule.warm_up),
             span,
             timeout: Duration::from_secs_f64(options.timeout / 1e3),
             in_flight: options.in_flight as usize,
@@ -131,9 +126,4 @@ impl Course {
         rows.retain(|row| !row.trials.is_empty());
         Ok(rows)
     }
-}
-
-/// The arrivals to replay.
-fn trace(input: &Input, io: &mut Io) -> Result<Trace> {
-    Trace::read(BufReader::new(input.bytes(io, Window::Normal)?)).with_context(|| input.to_string())
 }

@@ -4,12 +4,12 @@
 mod course;
 mod targets;
 
-use std::io::{BufWriter, IntoInnerError, Write};
+use std::io::{BufWriter, IntoInnerError};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use parm::counted;
-use parm_cli::output::{Compression, Output, Target as File};
+use parm_cli::output::{Compression, Lines, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
 use parm_workload::{Record, Row, Summary, Trial, json, table, write_histograms};
@@ -35,9 +35,9 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     let runtime = Runtime::new().context("the runtime")?;
     let targets = targets::reach(options, &runtime, io)?;
     let course = Course::new(options, io)?;
-    let mut create = |file: &File| file.create(io, Compression::ByName(3)).map(BufWriter::new);
-    let mut records = options.records.as_ref().map(&mut create).transpose()?;
-    let histogram = options.histogram.as_ref().map(&mut create).transpose()?;
+    let mut records = Lines::new(options.records.as_ref(), io)?;
+    let create = |file: &File| file.create(io, Compression::ByName(3)).map(BufWriter::new);
+    let histogram = options.histogram.as_ref().map(create).transpose()?;
 
     let (signal, stop) = on_signal();
     // A request counts when it has ended: drawing must not keep those waiting that are to be sent.
@@ -45,7 +45,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     let began = SystemTime::now();
     let each = |record: &Record| {
         progress.advance(1);
-        records.as_mut().map_or(Ok(()), |records| write(records, record))
+        records.add(record)
     };
     let after = |name: Option<&str>, trial: &Trial| {
         progress.suspend(|| complain(options, io, name, &trial.summary));
@@ -54,16 +54,15 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     drop(progress);
     // Calls that nobody waits for are not waited for.
     runtime.shutdown_background();
-    if let Some(records) = records {
-        commit(records).context("records")?;
-    }
+    records.commit().context("records")?;
     if let Some(mut histogram) = histogram {
         write_histograms(&rows, began, &mut histogram).context("histogram")?;
-        commit(histogram).context("histogram")?;
+        let histogram = histogram.into_inner().map_err(IntoInnerError::into_error);
+        histogram.map_err(Into::into).and_then(Output::commit).context("histogram")?;
     }
     print(options, io, &targets, &rows)?;
     let answered: u64 = rows.iter().map(|row| row.sum(Summary::answered)).sum();
-    options.common.count(io, "parm-load", &counted(answered, "answer"));
+    options.common.count(io, &counted(answered, "answer"));
     if let Ok(signal) = signal.try_recv() {
         return Ok(Exit::Signal(signal));
     }
@@ -91,21 +90,11 @@ fn on_signal() -> (std::sync::mpsc::Receiver<u8>, watch::Receiver<bool>) {
     (kept, stopped)
 }
 
-fn write(records: &mut impl Write, record: &Record) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *records, record)?;
-    records.write_all(b"\n")
-}
-
-fn commit(file: BufWriter<Output>) -> Result<()> {
-    let output: Output = file.into_inner().map_err(IntoInnerError::into_error)?;
-    output.commit()
-}
-
 /// Says what is to be known of a measurement beside its numbers.
 fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) {
     let name = name.map_or(String::new(), |name| format!("{name}, "));
     let rate = summary.rate;
-    let mut warn = |text: &str| options.common.warn(io, "parm-load", &format!("{name}{rate}/s: {text}"));
+    let mut warn = |text: &str| options.common.warn(io, &format!("{name}{rate}/s: {text}"));
     let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3} ms"));
     if summary.failed() > 0 {
         let all = summary.failed() + summary.answered();
@@ -147,6 +136,5 @@ fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -
     } else {
         table(rows)
     };
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("standard output: cannot write")
+    io.print(&text)
 }

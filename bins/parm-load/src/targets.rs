@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use parm_cli::input::check_stdin;
-use parm_cli::tools::load::{EncodingOption, Load, ShapeOption, TargetOption};
+use parm_cli::tools::load::{Load, ShapeOption, TargetOption};
 use parm_cli::{Io, Usage};
-use parm_config::{Encoding, Remote};
-use parm_oip::client;
+use parm_config::Encoding;
+use parm_oip::client::{self, BODY};
 use parm_oip::instance::Instance;
 use parm_oip::load::{Labels, Queries, RowShape, Rows, Source};
 use tokio::runtime::Runtime;
-
-/// The most bytes of an answer.
-const BODY: usize = 256 << 20;
 
 /// One server.
 pub(crate) struct Target {
@@ -31,7 +28,7 @@ pub(crate) struct Target {
 /// and queries or labels that do not fit it.
 pub(crate) fn reach(options: &Load, runtime: &Runtime, io: &mut Io) -> Result<Vec<Target>> {
     let names = names(&options.targets)?;
-    check_stdin(options.data.iter().chain(&options.labels).chain(&options.trace))?;
+    check_stdin(options.data.iter().chain(&options.labels).chain(&options.schedule.trace))?;
     let (source, rows) = source(options, io)?;
     let labels = match &options.labels {
         Some(input) => Some((input, input.labels(io, options.read.reading())?)),
@@ -39,9 +36,10 @@ pub(crate) fn reach(options: &Load, runtime: &Runtime, io: &mut Io) -> Result<Ve
     };
     let shape = |shape: &ShapeOption| RowShape { input: shape.input.clone(), shape: shape.shape.clone() };
     let shapes: Vec<RowShape> = options.shape.iter().map(shape).collect();
+    let encoding = options.encoding.among(Encoding::ALL);
     let mut targets: Vec<Target> = Vec::with_capacity(names.len());
     for (name, TargetOption { url, .. }) in names.into_iter().zip(&options.targets) {
-        let remote = remote(options, url);
+        let remote = client::remote(url, encoding, &options.header, options.ca.as_deref());
         let reached = client::reach(&remote, &options.model, &options.model_version, BODY);
         let (instance, metadata) = runtime.block_on(reached)?;
         let place = || format!("{url}: model {}", options.model);
@@ -85,20 +83,4 @@ fn source(options: &Load, io: &mut Io) -> Result<(Source, usize)> {
     let mut data = Vec::new();
     let count = rows.read_raw(usize::MAX, &mut data)?;
     Ok((Source::Given(Rows { layout, data: data.into() }), count))
-}
-
-/// The server that is asked.
-fn remote(options: &Load, url: &str) -> Remote {
-    Remote {
-        url: url.to_owned(),
-        encoding: match options.encoding {
-            EncodingOption::Auto => Encoding::Auto,
-            EncodingOption::Json => Encoding::Json,
-            EncodingOption::Binary => Encoding::Binary,
-            EncodingOption::Grpc => Encoding::Grpc,
-        },
-        headers: options.header.iter().cloned().collect(),
-        ca: options.ca.clone(),
-        ..Remote::default()
-    }
 }

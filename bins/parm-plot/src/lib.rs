@@ -81,12 +81,12 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
             image.output,
             characters.join(" ")
         );
-        options.common.warn(io, "parm-plot", &message);
+        options.common.warn(io, &message);
     }
     let mut output = image.output.create(io, Compression::ByName(3))?;
     output.write_all(&bytes).with_context(|| format!("{}: cannot write", image.output))?;
     output.commit()?;
-    options.common.count(io, "parm-plot", &drew);
+    options.common.count(io, &drew);
     Ok(Exit::Done)
 }
 

@@ -73,12 +73,8 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
 }
 
 fn print(options: &Score, io: &mut Io, text: &str, rows: usize) -> Result<Exit> {
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("standard output: cannot write")?;
-    options.common.count(io, "parm-score", &format!("scored {rows} predictions"));
+    io.print(text)?;
+    options.common.count(io, &format!("scored {rows} predictions"));
     Ok(Exit::Done)
 }
 

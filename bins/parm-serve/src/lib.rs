@@ -3,7 +3,7 @@
 
 mod embed;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,8 +31,7 @@ use tracing_subscriber::{Layer, fmt};
 pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
     if options.schema {
         let schema = serde_json::to_string_pretty(&parm_config::schema())?;
-        let mut stdout = io.take_stdout().context("standard output is closed")?;
-        writeln!(stdout, "{schema}").and_then(|()| stdout.flush()).context("standard output")?;
+        io.print(&format!("{schema}\n"))?;
         return Ok(Exit::Done);
     }
     let file = options
@@ -45,13 +44,9 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         let checked = check::check_files(&config).and_then(|()| check::check_embedded(&config, &embed));
         checked.map_err(|error| named(file, error))?;
         for open in config.open_to_all() {
-            options.common.note(io, "parm-serve", &open);
+            options.common.note(io, &open);
         }
-        options.common.count(
-            io,
-            "parm-serve",
-            &format!("{}, no error", counted(config.models.len(), "model")),
-        );
+        options.common.count(io, &format!("{}, no error", counted(config.models.len(), "model")));
         return Ok(Exit::Done);
     }
     log(options);

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 /// # Errors
 /// A cluster, code or trace of which there is nothing to say.
 pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit> {
-    if options.load.rate.len() > 1 {
+    if options.load.schedule.rate.len() > 1 {
         return Err(Usage::error("--rates: found several, expected one: advice is for one load"));
     }
     let codes = options.accuracy.iter().map(|path| code(path)).collect::<Result<Vec<_>>>()?;
@@ -64,8 +64,8 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     } else {
         table(&candidates, &rows, &verdicts, chosen, &why)
     };
-    crate::print(io, &text)?;
-    common.count(io, "parm-sim", &counted(plan.total(models.len()), "query"));
+    io.print(&text)?;
+    common.count(io, &counted(plan.total(models.len()), "query"));
     Ok(Exit::Done)
 }
 

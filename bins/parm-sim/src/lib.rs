@@ -5,18 +5,16 @@ mod advise;
 mod jobs;
 mod plan;
 
-use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use parm::counted;
-use parm_cli::output::{Compression, Output, Target};
+use parm_cli::output::{Lines, Target};
 use parm_cli::tools::sim::{Sim, SimCommand};
 use parm_cli::{Exit, Io, Progress, Usage};
 use parm_config::Model;
 use parm_engine::journal::Entry;
 use parm_simulation::{Cluster, Journaled, json, table, variants};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use plan::Plan;
@@ -58,8 +56,8 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     } else {
         table(&rows)
     };
-    print(io, &text)?;
-    options.common.count(io, "parm-sim", &counted(plan.total(models.len()), "query"));
+    io.print(&text)?;
+    options.common.count(io, &counted(plan.total(models.len()), "query"));
     Ok(Exit::Done)
 }
 
@@ -114,35 +112,9 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
         }
     }
     // A journal tells queries apart by their numbers, which each rate begins anew.
-    if options.journal.is_some() && options.load.rate.len() > 1 {
-        let found = options.load.rate.len();
+    if options.journal.is_some() && options.load.schedule.rate.len() > 1 {
+        let found = options.load.schedule.rate.len();
         return Err(Usage::error(format!("--journal: found {found} rates, expected one")));
     }
     Ok(())
-}
-
-/// Lines of JSON, to a file if there is one.
-struct Lines(Option<BufWriter<Output>>);
-
-impl Lines {
-    fn new(target: Option<&Target>, io: &mut Io) -> Result<Self> {
-        let create = |target: &Target| target.create(io, Compression::ByName(3)).map(BufWriter::new);
-        Ok(Self(target.map(create).transpose()?))
-    }
-
-    fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
-        let Some(lines) = &mut self.0 else { return Ok(()) };
-        serde_json::to_writer(&mut *lines, line)?;
-        lines.write_all(b"\n")
-    }
-
-    fn commit(self) -> Result<()> {
-        let Some(lines) = self.0 else { return Ok(()) };
-        lines.into_inner().map_err(IntoInnerError::into_error)?.commit()
-    }
-}
-
-fn print(io: &mut Io, text: &str) -> Result<()> {
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("standard output: cannot write")
 }

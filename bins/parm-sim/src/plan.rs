@@ -1,14 +1,13 @@
 //! The trials to be made: of all models, at all rates, with all seeds.
 
-use std::io::{self, BufReader};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use parm::npy::Window;
+use anyhow::Result;
 use parm_cli::tools::load::ArrivalsOption;
 use parm_cli::tools::sim::SimulatedLoad;
-use parm_cli::{Input, Io, Progress};
+use parm_cli::{Io, Progress};
 use parm_config::Model;
 use parm_simulation::{Journaled, Row, Trial, run};
 use parm_workload::{Arrivals, Record, Trace};
@@ -45,20 +44,16 @@ impl Plan {
     /// # Errors
     /// A trace that cannot be read.
     pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
-        let trace = options.trace.as_ref().map(|input| trace(input, io)).transpose()?;
-        let rates = match &trace {
-            Some(trace) if options.rate.is_empty() => vec![trace.rate()],
-            _ => options.rate.clone(),
-        };
-        let most = trace.as_ref().map(Trace::requests);
-        let queries = options.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
-        let arrivals = match (trace, options.arrivals) {
+        let schedule = &options.schedule;
+        let arrivals = match (schedule.trace(io, Trace::read)?, schedule.arrivals) {
             (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
             (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
             (None, ArrivalsOption::Constant) => Arrivals::Constant,
         };
+        let (rates, most) = (arrivals.rates(&schedule.rate), arrivals.requests());
+        let queries = schedule.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
-        let warm_up = Duration::from_secs_f64(options.warm_up);
+        let warm_up = Duration::from_secs_f64(schedule.warm_up);
         Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })
     }
 
@@ -136,8 +131,4 @@ impl Plan {
         }
         rows
     }
-}
-
-fn trace(input: &Input, io: &mut Io) -> Result<Trace> {
-    Trace::read(BufReader::new(input.bytes(io, Window::Normal)?)).with_context(|| input.to_string())
 }

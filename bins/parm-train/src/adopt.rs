@@ -12,7 +12,6 @@ use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
 use parm_torch::{Device, Model, Session, train};
 
-use crate::NAME;
 use crate::data::named;
 use crate::plan::{made_by, remove};
 
@@ -64,11 +63,8 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     if options.force {
         file.remove_other_parts(output)?;
     }
-    common.count(
-        io,
-        NAME,
-        &format!("{}: the code {}, k = {}, r = {}", output.display(), file.code, file.k, file.r),
-    );
+    let CodeFile { code, k, r, .. } = &file;
+    common.count(io, &format!("{}: the code {code}, k = {k}, r = {r}", output.display()));
     Ok(())
 }
 

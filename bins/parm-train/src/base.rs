@@ -13,7 +13,7 @@ use crate::data::{boxes_of, labels_of, rows};
 use crate::plan::check_free;
 use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
-use crate::{Machine, NAME, family};
+use crate::{Machine, family};
 
 /// The most classes that a deployed model may have: a guard against labels that are none.
 const MAX_CLASSES: i64 = 1 << 20;
@@ -67,6 +67,6 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
             format!("{} done, the last with {}", counted(epoch.epoch, "epoch"), crate::watch::summary(&epoch))
         },
     );
-    common.count(io, NAME, &format!("{}: {line}", options.output.display()));
+    common.count(io, &format!("{}: {line}", options.output.display()));
     Ok(queries.count())
 }

@@ -12,8 +12,8 @@ use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{self, Rows, Truth};
 use parm_torch::{Choices, Device, Model, Phase};
 
+use crate::Machine;
 use crate::recipe::VALUES;
-use crate::{Machine, NAME};
 
 /// What a code is trained on.
 pub(crate) struct Teacher {
@@ -51,7 +51,7 @@ impl Teacher {
                 let load = || Model::load_as(path, *device, &choices);
                 let model = timings.measure_on(*device, Phase::Load, load)?;
                 if let Some(warning) = model.warning() {
-                    common.warn(io, NAME, &format!("{}: {warning}", path.display()));
+                    common.warn(io, &format!("{}: {warning}", path.display()));
                 }
                 let on = || format!("{} on {data}", path.display());
                 let predict = || queries.predict(&model).with_context(on);

@@ -11,8 +11,6 @@ use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, Model, Network};
 
-use crate::NAME;
-
 /// What the names of a model's input and output are in Triton, whose PyTorch backend takes these.
 const INPUT: &str = "INPUT__0";
 const OUTPUT: &str = "OUTPUT__0";
@@ -24,7 +22,7 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
     let choices = Choices { activation: options.activation, output: None };
     let model = Model::load_as(&options.model, Device::CPU, &choices)?;
     if let Some(warning) = model.warning() {
-        common.warn(io, NAME, &format!("{}: {warning}", options.model.display()));
+        common.warn(io, &format!("{}: {warning}", options.model.display()));
     }
     let network = match model {
         Model::Native(network) => network,
@@ -49,7 +47,7 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
         (None, Some(repository)) => triton(options, repository, &network, export)?.display().to_string(),
         (None, None) => return Err(Usage::error("found no place to write to, expected -o or --triton")),
     };
-    common.count(io, NAME, &format!("{written}: written"));
+    common.count(io, &format!("{written}: written"));
     Ok(())
 }
 

@@ -17,12 +17,10 @@ use anyhow::Result;
 use parm_cli::options::{Common, Compute, TimingsFile, TimingsOption};
 use parm_cli::tools::train::{Train, What};
 use parm_cli::{Exit, Io, signals};
-use parm_torch::device::{PeakMemory, Settings};
+use parm_torch::device::Settings;
+use parm_torch::timings::Report;
 use parm_torch::train::TrainError;
 use parm_torch::{Device, Phase, Timings, device};
-use serde::Serialize;
-
-const NAME: &str = "parm-train";
 
 /// Runs the tool.
 ///
@@ -41,7 +39,7 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
     };
     match (result, signals::noted()) {
         (Err(error), Some(signal)) if is_stop(&error) => {
-            common.note(io, NAME, &format!("{error:#}"));
+            common.note(io, &format!("{error:#}"));
             Ok(Exit::Signal(signal))
         }
         (result, _) => result.map(|()| Exit::Done),
@@ -60,16 +58,6 @@ struct Machine {
     file: TimingsFile,
 }
 
-/// What the file of `--timings` says.
-#[derive(Serialize)]
-struct Report<'a> {
-    program: &'static str,
-    device: String,
-    rows: usize,
-    seconds: &'a Timings,
-    device_memory: Option<PeakMemory>,
-}
-
 impl Machine {
     fn prepare(compute: Compute, timings: &TimingsOption, common: &Common, io: &mut Io) -> Result<Self> {
         let file = timings.create(io)?;
@@ -80,14 +68,13 @@ impl Machine {
         let settings = Settings { device, threads: Some(threads.unwrap_or(1)), tf32 };
         let chosen = timings.measure(Phase::Start, || device::prepare(settings))?;
         if let Some(note) = &chosen.note {
-            common.note(io, NAME, note);
+            common.note(io, note);
         }
         Ok(Self { device: chosen.device, timings, file })
     }
 
     /// Writes what a training on so many rows took, if that is wanted.
     fn report(self, rows: usize) -> Result<()> {
-        let (device, device_memory) = (self.device.to_string(), self.device.peak_memory());
-        self.file.write(&Report { program: NAME, device, rows, seconds: &self.timings, device_memory })
+        self.file.write(&Report::new(Train::NAME, self.device, rows as u64, &self.timings))
     }
 }

@@ -18,11 +18,11 @@ use parm_torch::train::{
 };
 use parm_torch::{Description, Family, Model, Network, Phase};
 
+use crate::Machine;
 use crate::data::Teacher;
 use crate::family;
 use crate::recipe::{self, Task, objective, recipe};
 use crate::watch::Watch;
-use crate::{Machine, NAME};
 
 /// How the parts that are networks are trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Plan<'_> {
         check_free(self.recipe, &self.output.join(directory::FILE_NAME), &self.first_run(), trains)?;
         let recipe = recipe.resumed(&self.first_run())?;
         for note in self.notes(teacher)? {
-            common.note(io, NAME, &note);
+            common.note(io, &note);
         }
         // The mark of a finished code: what follows is unfinished.
         remove(&self.output.join(directory::FILE_NAME))?;
@@ -314,7 +314,7 @@ impl Plan<'_> {
         if self.recipe.resume || self.recipe.force {
             file.remove_other_parts(directory)?;
         }
-        common.count(io, NAME, &format!("{}: {}", directory.display(), scored(&scores)));
+        common.count(io, &format!("{}: {}", directory.display(), scored(&scores)));
         Ok(())
     }
 }

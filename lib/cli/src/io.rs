@@ -7,6 +7,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
+
 /// Which of the descriptors 0 to 2 were closed when the process began.
 static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
@@ -59,6 +61,8 @@ impl Write for Closed {
 
 /// The standard streams of a tool, and what is known of them.
 pub struct Io {
+    /// The name of the tool: the prefix of its messages.
+    pub tool: &'static str,
     stdin: Option<Box<dyn Read + Send>>,
     stdout: Option<Box<dyn Write + Send>>,
     /// The command line, for records of what made a file.
@@ -75,10 +79,12 @@ pub struct Io {
 
 /// Which standard streams are terminals.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs)]
 pub struct Terminals {
+    /// Standard input.
     pub stdin: bool,
+    /// Standard output.
     pub stdout: bool,
+    /// Standard error.
     pub stderr: bool,
 }
 
@@ -91,7 +97,7 @@ impl Io {
     ///
     /// # Errors
     /// The system's.
-    pub fn process() -> io::Result<Self> {
+    pub fn process(tool: &'static str) -> io::Result<Self> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let unbuffered = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
         let (input, output) = (unbuffered(stdin.as_fd())?, unbuffered(stdout.as_fd())?);
@@ -107,6 +113,7 @@ impl Io {
         };
         let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         Ok(Self {
+            tool,
             command: words.join(" "),
             cache: cache(),
             stdin: Some(if was_closed(0) { Box::new(Closed) } else { Box::new(input) }),
@@ -119,11 +126,13 @@ impl Io {
 
     /// Streams of one's own, none of them a terminal.
     pub fn new(
+        tool: &'static str,
         stdin: impl Read + Send + 'static,
         stdout: impl Write + Send + 'static,
         stderr: impl Write + Send + 'static,
     ) -> Self {
         Self {
+            tool,
             command: String::new(),
             cache: None,
             stdin: Some(Box::new(stdin)),
@@ -135,13 +144,25 @@ impl Io {
     }
 
     /// Standard input, once: only one input may be `-`.
-    pub fn take_stdin(&mut self) -> Option<Box<dyn Read + Send>> {
+    pub(crate) fn take_stdin(&mut self) -> Option<Box<dyn Read + Send>> {
         self.stdin.take()
     }
 
     /// Standard output, once.
-    pub fn take_stdout(&mut self) -> Option<Box<dyn Write + Send>> {
+    pub(crate) fn take_stdout(&mut self) -> Option<Box<dyn Write + Send>> {
         self.stdout.take()
+    }
+
+    /// Prints the text of a report, which is all that goes to standard output.
+    ///
+    /// # Errors
+    /// Standard output is taken, or cannot be written.
+    pub fn print(&mut self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = self.take_stdout().context("standard output is closed")?;
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .context("standard output: cannot write")
     }
 }
 

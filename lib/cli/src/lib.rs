@@ -2,22 +2,23 @@
 //!
 //! [`tools`] holds the options of every tool, [`options`] the blocks that they have in common,
 //! [`run()`] the way from `main` to an exit code, [`Io`] the standard streams as values, [`input`] and
-//! [`output`] the opening of streams by name, [`progress`] the bar. A tool is `parse, call, exit`:
+//! [`output`] the opening of streams by name, [`Progress`] the bar. A tool is `parse, call, exit`:
 //! its work is a function of its options and an [`Io`] that tests and benches call in-process.
 
 // Doc comments of options are their help, where shapes stand in brackets.
 #![allow(rustdoc::broken_intra_doc_links)]
 
-pub mod exit;
+mod exit;
 pub mod input;
-pub mod io;
+mod io;
 pub mod options;
 pub mod output;
-pub mod progress;
+mod progress;
 pub mod run;
 pub mod sibling;
 pub mod signals;
 pub mod tools;
+mod value;
 
 pub use exit::{Exit, Usage};
 pub use input::Input;

@@ -72,24 +72,24 @@ pub struct Common {
 
 impl Common {
     /// Writes a warning to standard error, unless --quiet.
-    pub fn warn(&self, io: &mut Io, tool: &str, message: &str) {
+    pub fn warn(&self, io: &mut Io, message: &str) {
         if !self.quiet {
             // Nothing is left to do when standard error is closed.
-            let _ = writeln!(io.stderr, "{tool}: warning: {message}");
+            let _ = writeln!(io.stderr, "{}: warning: {message}", io.tool);
         }
     }
 
     /// Writes a note to standard error, unless --quiet.
-    pub fn note(&self, io: &mut Io, tool: &str, message: &str) {
+    pub fn note(&self, io: &mut Io, message: &str) {
         if !self.quiet {
-            let _ = writeln!(io.stderr, "{tool}: note: {message}");
+            let _ = writeln!(io.stderr, "{}: note: {message}", io.tool);
         }
     }
 
     /// Writes the count line to standard error, if --verbose.
-    pub fn count(&self, io: &mut Io, tool: &str, message: &str) {
+    pub fn count(&self, io: &mut Io, message: &str) {
         if self.verbose {
-            let _ = writeln!(io.stderr, "{tool}: {message}");
+            let _ = writeln!(io.stderr, "{}: {message}", io.tool);
         }
     }
 }
@@ -154,8 +154,8 @@ pub struct WriteOptions {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: Target,
 
+    /// How it is compressed.
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compress: CompressOptions,
 }
 

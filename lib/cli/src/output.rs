@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use parm::npy::{Compressor, RowLayout, RowWriter};
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::exit::Usage;
@@ -303,6 +304,39 @@ impl Write for Place {
             Self::Direct(sink) => sink.flush(),
             Self::Beside { file, .. } => file.flush(),
         }
+    }
+}
+
+/// Lines of JSON, to a file if there is one.
+pub struct Lines(Option<BufWriter<Output>>);
+
+impl Lines {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// As [`Target::create`].
+    pub fn new(target: Option<&Target>, io: &mut Io) -> Result<Self> {
+        let create = |target: &Target| target.create(io, Compression::ByName(3)).map(BufWriter::new);
+        Ok(Self(target.map(create).transpose()?))
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let Some(lines) = &mut self.0 else { return Ok(()) };
+        serde_json::to_writer(&mut *lines, line)?;
+        lines.write_all(b"\n")
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn commit(self) -> Result<()> {
+        let Some(lines) = self.0 else { return Ok(()) };
+        lines.into_inner().map_err(IntoInnerError::into_error)?.commit()
     }
 }
 

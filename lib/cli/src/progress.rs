@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_was_done_before_counts_in_the_bar() {
         let common = Common { progress: When::Always, ..Common::default() };
-        let io = Io::new(io::empty(), io::sink(), io::sink());
+        let io = Io::new("parm-test", io::empty(), io::sink(), io::sink());
         let progress = Progress::new(&common, &io, "epochs", Some(10));
         progress.skip(6);
         progress.advance(1);

@@ -30,7 +30,7 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
     };
     // Without the handler a signal still ends the process; only temporary files would stay.
     let _ = signals::handle();
-    let mut io = match Io::process() {
+    let mut io = match Io::process(T::NAME) {
         Ok(io) => io,
         Err(error) => {
             eprintln!("{}: a standard stream is closed: {error}", T::NAME);
@@ -39,7 +39,7 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
     };
     match tool(&options, &mut io) {
         Ok(exit) => exit.into(),
-        Err(error) => report(T::NAME, &error, options.common(), &mut io).into(),
+        Err(error) => report(&error, options.common(), &mut io).into(),
     }
 }
 
@@ -60,7 +60,7 @@ fn explain(name: &str, error: &clap::Error) -> ExitCode {
 }
 
 /// Writes the message of an error and says how the tool ends.
-fn report(name: &str, error: &anyhow::Error, common: &Common, io: &mut Io) -> Exit {
+fn report(error: &anyhow::Error, common: &Common, io: &mut Io) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
     }
@@ -74,7 +74,7 @@ fn report(name: &str, error: &anyhow::Error, common: &Common, io: &mut Io) -> Ex
     };
     let (on, off) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     // Nothing is left to do when standard error is closed as well.
-    let _ = writeln!(io.stderr, "{on}{name}:{off} {message}");
+    let _ = writeln!(io.stderr, "{on}{}:{off} {message}", io.tool);
     if error.chain().any(<dyn std::error::Error>::is::<Usage>) { Exit::Usage } else { Exit::Failed }
 }
 

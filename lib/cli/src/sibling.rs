@@ -12,6 +12,7 @@ use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 
 use crate::options::{Compute, ModelOptions};
 use crate::run::is_closed_pipe;
+use crate::tools::infer::Infer;
 
 /// The predictions of a model: `[rows, elements]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +103,7 @@ pub fn through<F: Send + 'static, D>(
         }
     });
     let read = || {
-        let mut outputs = RowReader::new(stdout, "parm-infer")?;
+        let mut outputs = RowReader::new(stdout, Infer::NAME)?;
         let drained = drain(&mut outputs)?;
         // Only at their end may the sibling be waited for.
         outputs.skip_rest()?;
@@ -171,7 +172,7 @@ fn check(child: &mut Child) -> Result<()> {
 }
 
 fn read_all(source: impl Read) -> Result<Predictions> {
-    let mut rows = RowReader::new(source, "parm-infer")?;
+    let mut rows = RowReader::new(source, Infer::NAME)?;
     let mut buffer = RowBuffer::<f32>::default();
     let count = rows.read(usize::MAX, &mut buffer)?;
     let mut values = buffer.into_values();
@@ -182,7 +183,7 @@ fn read_all(source: impl Read) -> Result<Predictions> {
 /// The path of `parm-infer`: beside the running program, which may be a test in a folder below.
 fn program() -> Result<PathBuf> {
     let own = std::env::current_exe().context("the path of this program is not known")?;
-    let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join("parm-infer"));
+    let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join(Infer::NAME));
     let found = beside.into_iter().find(|path| path.is_file());
     found.with_context(|| {
         format!("found no parm-infer beside {}, expected it there to run models", own.display())

@@ -11,7 +11,7 @@ fn by_options(options: &str) -> Code {
     let options = Encode::try_parse_from(std::iter::once("parm-encode").chain(options.split(' '))).unwrap();
     options
         .curve
-        .choose(&options.code, &mut Io::new(std::io::empty(), std::io::sink(), std::io::sink()))
+        .choose(&options.code, &mut Io::new("parm-test", std::io::empty(), std::io::sink(), std::io::sink()))
         .unwrap()
 }
 

@@ -532,6 +532,11 @@ pub enum Encoding {
     Grpc,
 }
 
+impl Encoding {
+    /// All encodings.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Json, Self::Binary, Self::Grpc];
+}
+
 /// Models inside this process, on libtorch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+pub use crate::error::ArchiveError;
 use crate::error::{At, DataError, Doing, Fault};
 
 /// What an archive may make at most.
@@ -22,30 +23,6 @@ pub struct Limits {
 
 /// More than any of the sets has.
 pub const LIMITS: Limits = Limits { bytes: 1 << 34, entries: 1 << 20 };
-
-/// An archive that is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum ArchiveError {
-    /// A path out of the target.
-    #[error("found the entry '{0}', expected a path below the directory that it is unpacked to")]
-    Outside(String),
-    /// A link, a device, …
-    #[error("found '{entry}', a {kind}, expected files and directories")]
-    Kind { entry: String, kind: &'static str },
-    /// A file that an entry before it has made.
-    #[error("found the entry '{0}' twice")]
-    Twice(String),
-    /// An entry that ends early.
-    #[error("found {found} bytes of the entry '{entry}', expected {expected}")]
-    Truncated { entry: String, found: u64, expected: u64 },
-    /// More bytes than allowed.
-    #[error("found more than {0} bytes in it, the most that is unpacked")]
-    TooLarge(u64),
-    /// More entries than allowed.
-    #[error("found more than {0} entries in it, the most that is unpacked")]
-    TooMany(u64),
-}
 
 /// Unpacks a file by the ending of its name into a directory; a file of another ending is copied.
 pub fn unpack(file: &Path, into: &Path, limits: Limits) -> Result<(), DataError> {

@@ -9,40 +9,8 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+pub use crate::error::BoxError;
 use crate::error::{At, DataError, Doing};
-
-/// A list of boxes, or a box, that is refused.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum BoxError {
-    /// No table.
-    #[error("cannot read CSV")]
-    Csv(#[from] csv::Error),
-    /// A table without a column that is needed.
-    #[error("found no column '{0}', expected filename, xmin, ymin, xmax and ymax")]
-    NoColumn(&'static str),
-    /// A line that is not what its table needs.
-    #[error("line {line}: found '{found}', expected {expected}")]
-    Line { line: u64, found: String, expected: &'static str },
-    /// An image that one table names and another does not.
-    #[error("found no entry for image {0}, which images.txt names")]
-    NoEntry(String),
-    /// A path that leads out of the directory of the pictures.
-    #[error("line {line}: found '{found}', expected a path below the directory of the pictures")]
-    Outside { line: u64, found: String },
-    /// A list of nothing.
-    #[error("found no boxes")]
-    NoBoxes,
-    /// A box without a pixel in the picture.
-    #[error(
-        "found the box ({}, {}) to ({}, {}), of which nothing lies in the picture of {width}x{height} pixels",
-        corners[0], corners[1], corners[2], corners[3]
-    )]
-    Nothing { corners: [f64; 4], width: usize, height: usize },
-    /// A picture that is not of the size that the table says.
-    #[error("found a picture of {0}x{1} pixels, expected {2}x{3} as in the list of boxes", found.0, found.1, expected.0, expected.1)]
-    Size { found: (usize, usize), expected: (usize, usize) },
-}
 
 /// A picture and the box in it.
 #[derive(Clone, Debug, PartialEq)]

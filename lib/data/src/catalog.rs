@@ -29,9 +29,10 @@ pub struct Published<'a> {
 
 /// A checksum in hexadecimal, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Sum<'a> {
+    /// 32 digits.
     Md5(&'a str),
+    /// 64 digits.
     Sha256(&'a str),
 }
 

@@ -12,37 +12,13 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+pub use crate::error::CifarError;
 use crate::error::{At, DataError, Doing, Fault};
 
 /// The shape of an image.
 pub const SHAPE: [usize; 3] = [3, 32, 32];
 /// Bytes of an image.
 const IMAGE: usize = 3 * 32 * 32;
-
-/// Something that is not CIFAR.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum CifarError {
-    /// None of its files.
-    #[error("found neither data_batch_1.bin nor train.bin, expected CIFAR-10 or CIFAR-100{}", hint(*.pickled))]
-    Unknown { pickled: bool },
-    /// Some of its files.
-    #[error("found no {0}, expected all files of the set")]
-    Missing(&'static str),
-    /// A file that ends within a record.
-    #[error("{file}: found {found} bytes, expected records of {record}")]
-    Size { file: &'static str, found: u64, record: u64 },
-    /// A file that has become shorter.
-    #[error("{file}: record {record}: truncated")]
-    Truncated { file: &'static str, record: u64 },
-    /// A label of another set.
-    #[error("{file}: record {record}: found label {label}, expected one below {classes}")]
-    Label { file: &'static str, record: u64, label: u8, classes: u8 },
-}
-
-fn hint(pickled: bool) -> &'static str {
-    if pickled { " in the binary version, not Python's" } else { "" }
-}
 
 /// One of the two sets, in a directory or an archive.
 #[derive(Clone, Debug)]

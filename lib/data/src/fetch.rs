@@ -15,40 +15,11 @@ use ureq::http::{HeaderMap, StatusCode, header};
 
 use crate::archive::{self, LIMITS};
 use crate::catalog::{Published, Set, Sum};
+pub use crate::error::FetchError;
 use crate::error::{At, DataError, Doing, Fault};
 
 /// The most bytes of a download.
 const MAX_BYTES: u64 = 1 << 33;
-
-/// A file that could not be had.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum FetchError {
-    /// The server cannot be reached, or has hung up, or says nothing.
-    #[error("cannot download {url}")]
-    Http {
-        url: String,
-        #[source]
-        source: Box<ureq::Error>,
-    },
-    /// The server has something else to say.
-    #[error("cannot download {url}: found status {status}, expected 200")]
-    Status { url: String, status: u16 },
-    /// The connection was cut.
-    #[error("cannot download {url}: cut off after {have} bytes; the next call goes on from there")]
-    Cut {
-        url: String,
-        have: u64,
-        #[source]
-        source: io::Error,
-    },
-    /// Another process is at it.
-    #[error("another process is downloading it")]
-    Busy,
-    /// Other content.
-    #[error("found the {kind} sum {found}, expected {expected}{}", if *.removed { "; it was removed" } else { "" })]
-    Sum { kind: &'static str, found: String, expected: String, removed: bool },
-}
 
 /// How to reach servers.
 #[derive(Clone, Debug)]

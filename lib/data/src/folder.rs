@@ -5,19 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub use crate::error::FolderError;
 use crate::error::{At, DataError, Doing};
-
-/// A directory that is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum FolderError {
-    /// No directory in it.
-    #[error("found no directories in it, expected one for each class")]
-    NoClasses,
-    /// A class of nothing.
-    #[error("found no file of type {0}, expected at least one of the class")]
-    EmptyClass(String),
-}
 
 /// The examples of a directory that has a directory for each class.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,38 +8,12 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use parm::Dtype;
 
+pub use crate::error::IdxError;
 use crate::error::{At, DataError, Doing, Fault};
-use crate::picture::MAX_PIXELS;
+use crate::limits::MAX_PIXELS;
 
 /// The most bytes of items that are read at a time, unless one is larger.
 const BLOCK_BYTES: usize = 1 << 20;
-
-/// What is wrong with an IDX file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum IdxError {
-    /// It ends within its header.
-    #[error("truncated header, expected IDX {what}")]
-    Header { what: &'static str },
-    /// It begins with something else.
-    #[error("found the magic number {found:02x?}, expected 00 00 ({types}) {axes:02x}: IDX {what}")]
-    Magic { found: [u8; 4], types: &'static str, axes: u8, what: &'static str },
-    /// Items without elements.
-    #[error("found images of shape {0:?}, expected at least one pixel")]
-    Empty(Vec<usize>),
-    /// Items that are larger than any picture that is read.
-    #[error("found images of shape {0:?}, expected at most {MAX_PIXELS} pixels")]
-    Large(Vec<usize>),
-    /// A size that no file has.
-    #[error("found shape {0:?}, whose size overflows")]
-    Overflow(Vec<usize>),
-    /// It ends too early.
-    #[error("found {found} bytes of data, expected {expected} for shape {axes:?}")]
-    Truncated { found: u64, expected: u64, axes: Vec<usize> },
-    /// It goes on after its last item.
-    #[error("found more bytes of data, expected {expected} for shape {axes:?}")]
-    TooLong { expected: u64, axes: Vec<usize> },
-}
 
 /// An IDX file that is being read, its axes known.
 pub struct IdxFile<const AXES: usize> {

@@ -18,6 +18,7 @@ pub mod fetch;
 pub mod folder;
 pub mod idx;
 mod in_order;
+mod limits;
 pub mod picture;
 pub mod resize;
 pub mod scale;

@@ -4,30 +4,26 @@
 //! A picture becomes what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked
 //! up, inks (CMYK, YCCK) are multiplied, and transparency is dropped, not blended. Of several frames or
 //! pages the first is read. An orientation that a camera has noted (EXIF) is not applied, as torchvision
-//! does not. Refused are more than 8 bits a channel, pictures of more than [`MAX_PIXELS`], and files that
+//! does not. Refused are more than 8 bits a channel, pictures of more than 2²⁶ pixels, and files that
 //! end before the picture does.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use png::{ColorType, Transformations};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+pub use crate::error::PictureError;
 use crate::error::{At, DataError, Doing};
+use crate::limits::{MAX_BYTES, MAX_PIXELS};
 
 /// The endings of names that pictures have, in lower case.
 pub const TYPES: [&str; 12] =
     ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"];
-
-/// The most pixels that a picture may have: 2²⁶, which as RGB take 192 MiB.
-pub const MAX_PIXELS: u64 = 1 << 26;
-
-/// The most bytes that a file may have.
-const MAX_BYTES: u64 = 1 << 28;
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,62 +34,6 @@ pub struct Picture {
     pub height: usize,
     /// `[height, width, 3]`.
     pub rgb: Vec<u8>,
-}
-
-/// A picture that is refused.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum PictureError {
-    /// Something else.
-    #[error(
-        "found bytes {0:02x?} at its beginning, expected a picture: BMP, GIF, JPEG, PNG, PNM, TIFF or WebP"
-    )]
-    Unknown(Vec<u8>),
-    /// A file that no picture of a sensible size needs.
-    #[error("found more than {MAX_BYTES} bytes, expected a picture")]
-    TooLong,
-    /// More pixels than [`MAX_PIXELS`], or none.
-    #[error("found {width}x{height} pixels, expected 1 to {MAX_PIXELS} of them")]
-    Size { width: u64, height: u64 },
-    /// A header that promises more than any compression can keep.
-    #[error("found {bytes} bytes, which cannot hold the {width}x{height} pixels of the header")]
-    TooShort { bytes: u64, width: u64, height: u64 },
-    /// Samples of 16 bits or more.
-    #[error("found {0} bits a channel, expected 8: convert the picture")]
-    Deep(u8),
-    /// Neither grey nor RGB nor CMYK.
-    #[error("found the colours {0}, expected grey, RGB or CMYK: convert the picture")]
-    Colours(String),
-    /// A JPEG without the marker of its end.
-    #[error("truncated JPEG: found no end of the picture in {0} bytes")]
-    Truncated(usize),
-    /// A JPEG that cannot be decoded.
-    #[error("cannot decode JPEG")]
-    Jpeg(#[source] zune_jpeg::errors::DecodeErrors),
-    /// A PNG that cannot be decoded.
-    #[error("cannot decode PNG: {}", plain(.0))]
-    Png(png::DecodingError),
-    /// A picture of another format that cannot be decoded.
-    #[error("cannot decode {0}")]
-    Other(&'static str, #[source] ImageError),
-}
-
-impl From<png::DecodingError> for PictureError {
-    fn from(error: png::DecodingError) -> Self {
-        Self::Png(error)
-    }
-}
-
-/// What the crate says, with the names of chunks, of which it writes all fields of a Rust type.
-fn plain(error: &png::DecodingError) -> String {
-    let text = error.to_string();
-    let split = || {
-        let (before, rest) = text.split_once("ChunkType { type: ")?;
-        let (name, rest) = rest.split_once(',')?;
-        let (_, after) = rest.split_once('}')?;
-        Some(format!("{before}{name}{after}"))
-    };
-    split().unwrap_or(text)
 }
 
 impl Picture {

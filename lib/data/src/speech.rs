@@ -15,51 +15,21 @@ use std::sync::Arc;
 
 use realfft::{RealFftPlanner, RealToComplex};
 
+pub use crate::error::SpeechError;
 use crate::error::{At, DataError, Doing};
 use crate::folder::Folder;
-use crate::wav::{Wav, WavError};
+use crate::limits::LEAST;
+pub use crate::limits::{RATE, WINDOW};
+use crate::wav::Wav;
 
-/// Samples a second.
-pub const RATE: u32 = 16_000;
-/// Samples of a frame.
-pub const WINDOW: usize = 320;
 /// Samples from frame to frame.
 pub const HOP: usize = 160;
 /// Frequencies of a frame.
 pub const FREQUENCIES: usize = WINDOW / 2 + 1;
 /// Frames of a clip.
 pub const FRAMES: usize = 101;
-/// The fewest samples that can be reflected.
-const LEAST: usize = WINDOW / 2 + 1;
 /// The samples that decide: the last frame ends with them.
 const SAMPLES: usize = (FRAMES - 1) * HOP + WINDOW / 2;
-
-/// A clip that is refused, or a split that makes no sense.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum SpeechError {
-    /// No WAV file, or one that ends too early.
-    #[error(transparent)]
-    Wave(#[from] WavError),
-    /// Another rate.
-    #[error("found {0} samples a second, expected {RATE}: resample it")]
-    Rate(u32),
-    /// More channels.
-    #[error("found {0} channels, expected 1: mix them")]
-    Channels(u16),
-    /// Fewer samples than can be reflected.
-    #[error("found {0} samples, expected at least {LEAST}")]
-    Short(usize),
-    /// Samples that are no numbers.
-    #[error("found a sample that is not finite")]
-    NotFinite,
-    /// A line of a list that names no clip.
-    #[error("line {line}: found '{clip}', expected a clip of the set, as WORD/NAME.wav")]
-    NoClip { line: usize, clip: String },
-    /// No clip is left.
-    #[error("found no clips of this split")]
-    NoClips,
-}
 
 /// The parts that the set's lists divide it into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

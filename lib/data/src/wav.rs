@@ -10,6 +10,8 @@ use std::io::{self, Read};
 
 use parm::npy::read_full;
 
+pub use crate::error::WavError;
+
 /// Lengths from here on are placeholders: 2³² − 1 and what programs keep below 2³¹.
 const PLACEHOLDER: u32 = 0x7fff_0000;
 
@@ -18,29 +20,6 @@ const FORMAT: usize = 40;
 
 /// The rest of the name of a subformat, behind the two bytes of the plain format's number.
 const SUBFORMAT: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
-
-/// A WAV file that is refused.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum WavError {
-    /// The source failed.
-    #[error("cannot read WAV")]
-    Io(#[from] io::Error),
-    /// Something else.
-    #[error("found no RIFF header of WAVE at its beginning, expected a WAV file")]
-    NoWave,
-    /// It ends too early.
-    #[error("truncated WAV: it ends within {0}")]
-    Truncated(&'static str),
-    /// Samples without a format before them.
-    #[error("found no format chunk before the samples")]
-    NoFormat,
-    /// Compressed samples, or a width that no program writes.
-    #[error(
-        "found format {format} with {bits} bits a sample, expected integers (1) of 8 to 32 bits or floats (3) of 32 or 64"
-    )]
-    Format { format: u16, bits: u16 },
-}
 
 /// How samples lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +56,7 @@ impl Encoding {
 }
 
 /// A WAV file whose samples come next.
-pub struct Wav<R> {
+pub(crate) struct Wav<R> {
     /// Samples a second.
     pub rate: u32,
     /// Channels, whose samples alternate.
@@ -93,7 +72,7 @@ impl<R: Read> Wav<R> {
     ///
     /// # Errors
     /// A file that is refused.
-    pub fn new(mut source: R) -> Result<Self, WavError> {
+    pub(crate) fn new(mut source: R) -> Result<Self, WavError> {
         let mut header = [0; 12];
         let found = read_full(&mut source, &mut header)?;
         if header[..4] != *b"RIFF" || found == 12 && header[8..] != *b"WAVE" {
@@ -141,7 +120,7 @@ impl<R: Read> Wav<R> {
     ///
     /// # Errors
     /// A source that fails, or ends within the samples.
-    pub fn read(&mut self, samples: &mut Vec<f64>) -> Result<(), WavError> {
+    pub(crate) fn read(&mut self, samples: &mut Vec<f64>) -> Result<(), WavError> {
         let size = self.encoding.bytes();
         let mut block = vec![0; 4096 * size];
         if let Some(left) = self.left {

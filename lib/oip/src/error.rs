@@ -72,7 +72,7 @@ impl Status {
 
     /// What the number of a status code over gRPC that is no success means.
     #[must_use]
-    pub fn from_grpc(code: i32) -> Self {
+    pub(crate) fn from_grpc(code: i32) -> Self {
         match code {
             // INVALID_ARGUMENT, ALREADY_EXISTS, FAILED_PRECONDITION, OUT_OF_RANGE
             3 | 6 | 9 | 11 => Self::InvalidArgument,

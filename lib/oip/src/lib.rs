@@ -78,7 +78,7 @@ pub struct InferRequest {
 impl InferRequest {
     /// True if it is a step of a sequence: what it runs on remembers it.
     #[must_use]
-    pub fn is_step(&self) -> bool {
+    pub(crate) fn is_step(&self) -> bool {
         match self.parameters.get("sequence_id") {
             None | Some(Parameter::Int(0) | Parameter::Uint(0)) => false,
             Some(Parameter::String(name)) => !name.is_empty(),

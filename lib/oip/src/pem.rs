@@ -1,19 +1,50 @@
 //! Certificates and keys from PEM files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tokio_rustls::rustls::RootCertStore;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, RootCertStore};
 
-/// The authorities of a file; the error does not name it.
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct PemError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: PemProblem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum PemProblem {
+    /// It cannot be read, or is no PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// Its certificates or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// It is a list of nothing.
+    #[error("found no certificate")]
+    Empty,
+}
+
+impl PemError {
+    /// Names the file.
+    pub fn of<E: Into<PemProblem>>(path: &Path) -> impl FnOnce(E) -> Self {
+        |problem| Self { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+/// The authorities of a file.
 ///
 /// # Errors
 /// A file that cannot be read, or has none.
-pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
+pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(PemError::of(path))?;
     }
     Ok(roots)
 }
@@ -25,15 +56,16 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
 pub fn identity(
     certificate: &Path,
     key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-    let named = |path: &Path, problem: String| format!("{}: {problem}", path.display());
-    let chain = certificates(certificate).map_err(|problem| named(certificate, problem))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, error.to_string()))?;
-    Ok((chain, private))
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PemError> {
+    Ok((certificates(certificate)?, PrivateKeyDer::from_pem_file(key).map_err(PemError::of(key))?))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| error.to_string())?;
-    if certificates.is_empty() { Err("found no certificate".to_owned()) } else { Ok(certificates) }
+    let certificates = read.map_err(PemError::of(path))?;
+    if certificates.is_empty() {
+        Err(PemProblem::Empty).map_err(PemError::of(path))
+    } else {
+        Ok(certificates)
+    }
 }

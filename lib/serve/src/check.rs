@@ -19,8 +19,8 @@ use crate::runtime::{Spec, coders};
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     config.check()?;
     for name in &config.limits.passed_headers.names {
-        if let Err(problem) = client::may_be_passed_on(name) {
-            return Err(ConfigError::value("limits.passed_headers.names", problem));
+        if let Err(error) = client::may_be_passed_on(name) {
+            return Err(ConfigError::value("limits.passed_headers.names", error.to_string()));
         }
     }
     for (index, model) in config.models.iter().enumerate() {

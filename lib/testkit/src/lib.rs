@@ -4,12 +4,12 @@
 pub mod code_dir;
 pub mod hostile;
 pub mod npy;
-pub mod proxy;
+mod proxy;
 pub mod saboteur;
 pub mod safetensors;
 pub mod server;
 pub mod tool;
-pub mod trickle;
+mod trickle;
 pub mod wait;
 
 pub use proxy::Proxy;

@@ -10,7 +10,7 @@ use parm_workload::faults::{Behavior, Conditions, Fate, Shared, Synthetic};
 
 /// Proxies that share faults: racks of them go down together, and transfers between two take from the
 /// network of both.
-pub type Among = Arc<Mutex<Shared>>;
+pub(crate) type Among = Arc<Mutex<Shared>>;
 
 /// A proxy that lives as long as the test's process.
 ///

@@ -10,7 +10,7 @@ const EPSILON: f64 = 1e-8;
 
 /// The optimiser of one flat tensor of parameters.
 #[derive(Debug)]
-pub struct Adam {
+pub(crate) struct Adam {
     /// Steps made.
     step: u64,
     /// The running mean of the gradient.

@@ -54,8 +54,7 @@ impl Device {
     }
 
     /// The most memory of a GPU that this process took at a time; none on the CPU.
-    #[must_use]
-    pub fn peak_memory(self) -> Option<PeakMemory> {
+    pub(crate) fn peak_memory(self) -> Option<PeakMemory> {
         let (kind, index) = self.numbers();
         let [mut allocated, mut reserved] = [0; 2];
         // SAFETY: it takes two numbers and two places to write to, which outlive the call, and catches what
@@ -86,7 +85,7 @@ impl fmt::Display for Device {
 
 /// The most memory of a GPU that was taken at a time, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct PeakMemory {
+pub(crate) struct PeakMemory {
     /// By tensors.
     pub allocated: u64,
     /// From the device, for tensors that were there and for those to come.

@@ -1,30 +1,29 @@
 //! Models on libtorch: the only crate that names tch.
 //!
-//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out for it, [`network`] has the
-//! native architectures, [`checkpoint`] is the file of a native model, [`model`] is a model of either
-//! kind, native or TorchScript, [`encoder`] makes coded queries, [`session`] runs a model on blocks of
-//! rows, [`adam`] and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this
+//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out for it, `network` has the
+//! native architectures and the files of their models, `model` is a model of either
+//! kind, native or TorchScript, `encoder` makes coded queries, [`session`] runs a model on blocks of
+//! rows, `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this
 //! crate's border as slices of numbers, never as types of tch or ndarray.
 //!
 //! Nothing here reads the clock, the environment or libtorch's random source: what is random is
 //! drawn from ChaCha8, keyed by seed and epoch, so a resumed training repeats an unbroken one.
 
-pub mod adam;
-pub mod checkpoint;
+mod adam;
 pub mod device;
-pub mod encoder;
+mod encoder;
 mod foreign;
 mod memory;
-pub mod model;
-pub mod network;
+mod model;
+mod network;
 pub mod session;
 pub mod timings;
 pub mod train;
 
 pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
-pub use model::{Choices, Model};
-pub use network::{Description, Family, Mode, Network};
+pub use model::{Choices, Model, ModelError};
+pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
 pub use session::{Pass, Session};
 pub use timings::{Phase, Timings};
 

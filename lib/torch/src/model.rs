@@ -6,10 +6,9 @@ use std::sync::OnceLock;
 use parm::Activation;
 use tch::{CModule, IValue, Kind, TchError, Tensor};
 
-use crate::checkpoint::CheckpointError;
 use crate::device::Device;
 use crate::foreign::{self, Foreign};
-use crate::network::{Mode, Network};
+use crate::network::{CheckpointError, Mode, Network};
 
 /// A model that answers queries.
 #[derive(Debug)]

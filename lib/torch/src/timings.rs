@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
-use crate::device::Device;
+use crate::device::{Device, PeakMemory};
 
 /// A phase of a program's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +123,25 @@ impl Serialize for Timings {
         }
         map.serialize_entry("total", &((self.clock)() - self.begin))?;
         map.end()
+    }
+}
+
+/// What the file of `--timings` says.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    program: &'static str,
+    device: String,
+    rows: u64,
+    seconds: &'a Timings,
+    device_memory: Option<PeakMemory>,
+}
+
+impl<'a> Report<'a> {
+    /// What a program's work on so many rows took, up to now.
+    #[must_use]
+    pub fn new(program: &'static str, device: Device, rows: u64, seconds: &'a Timings) -> Self {
+        let device_memory = device.peak_memory();
+        Self { program, device: device.to_string(), rows, seconds, device_memory }
     }
 }
 

@@ -24,6 +24,26 @@ pub enum Arrivals {
     Trace(Arc<Trace>),
 }
 
+impl Arrivals {
+    /// The rates that were asked for, or else that of the trace.
+    #[must_use]
+    pub fn rates(&self, asked: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Trace(trace) if asked.is_empty() => vec![trace.rate()],
+            _ => asked.to_owned(),
+        }
+    }
+
+    /// How many there are, if they end by themselves.
+    #[must_use]
+    pub fn requests(&self) -> Option<u64> {
+        match self {
+            Self::Trace(trace) => Some(trace.requests()),
+            Self::Poisson | Self::Constant => None,
+        }
+    }
+}
+
 /// How long requests are sent, the warm-up not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {

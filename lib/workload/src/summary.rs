@@ -120,8 +120,7 @@ impl Summary {
     }
 
     /// The gap between the P99.9 and the median, in ms; none without answers.
-    #[must_use]
-    pub fn gap_ms(&self) -> Option<f64> {
+    pub(crate) fn gap_ms(&self) -> Option<f64> {
         Some(self.within_ms(0.999)? - self.within_ms(0.5)?)
     }
 
@@ -152,8 +151,7 @@ impl Summary {
     }
 
     /// A_d: the share of rows that were right, of those that were rebuilt.
-    #[must_use]
-    pub fn degraded_accuracy(&self) -> Option<f64> {
+    pub(crate) fn degraded_accuracy(&self) -> Option<f64> {
         let rebuilt = self.judged > 0 && self.reconstructed > 0;
         rebuilt.then(|| self.correct_reconstructed as f64 / self.reconstructed as f64)
     }

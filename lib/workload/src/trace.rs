@@ -78,8 +78,8 @@ impl Trace {
     /// Reads a trace: times in seconds, a stream of numbers; or records of requests, lines of JSON.
     ///
     /// # Errors
-    /// A stream that is neither, or one of [`of_seconds`](Self::of_seconds) and
-    /// [`of_records`](Self::of_records).
+    /// A stream that is neither, one of [`of_seconds`](Self::of_seconds), a line
+    /// that is no record, records of several runs, or fewer than two.
     pub fn read(mut bytes: impl BufRead) -> Result<Self, TraceError> {
         if bytes.fill_buf()?.first() == Some(&b'{') {
             return Self::of_records(bytes);
@@ -118,7 +118,7 @@ impl Trace {
     ///
     /// # Errors
     /// A line that is no record, records of several runs, or fewer than two.
-    pub fn of_records(lines: impl BufRead) -> Result<Self, TraceError> {
+    fn of_records(lines: impl BufRead) -> Result<Self, TraceError> {
         let mut times = Vec::new();
         let mut run = None;
         for (line, text) in (1..).zip(lines.lines()) {

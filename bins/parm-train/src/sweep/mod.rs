@@ -13,7 +13,7 @@ use parm_cli::Io;
 use parm_cli::options::{Common, TimingsOption};
 use parm_cli::tools::train::Sweep;
 
-use crate::{Machine, NAME};
+use crate::Machine;
 use config::{Config, Run};
 use job::{Job, Taught};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
     let mut taught: Option<Taught> = None;
     for job in &jobs {
         if let Some(done) = job.done()? {
-            common.count(io, NAME, &format!("{}: was done before", done.run));
+            common.count(io, &format!("{}: was done before", done.run));
             results.push(done);
             continue;
         }
@@ -45,8 +45,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
             .push(job.run(taught, &machine, common, io).with_context(|| job.folder.display().to_string())?);
     }
     let text = if options.json { report::as_json(&results)? } else { report::as_table(&results) };
-    let mut stdout = io.take_stdout().context("standard output is closed")?;
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("standard output: cannot write")
+    io.print(&text)
 }
 
 /// The run whose folder this path is, or lies in.

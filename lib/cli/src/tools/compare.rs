@@ -8,6 +8,7 @@ use parm::codes::{CodeName, LAMBDA_D, LAMBDA_E};
 
 use crate::input::Input;
 use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions, code_name};
+use crate::value::fraction;
 
 /// Compare codes on your own model and data
 ///
@@ -15,14 +16,13 @@ use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions, c
 /// random, decodes, and prints one table: every code, k and number of lost workers, beside two
 /// baselines with the same number of workers. The last line recommends a code, or not to code.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-compare", version, max_term_width = 100)]
+#[command(name = Compare::NAME, version, max_term_width = 100)]
 pub struct Compare {
     /// The deployed model: safetensors of parm-train, a state dict of PyTorch, or TorchScript
     #[arg(short, long, value_name = "MODEL")]
     pub model: PathBuf,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub model_options: ModelOptions,
 
     /// The queries
@@ -92,7 +92,7 @@ pub struct Compare {
     ///
     /// In that column any number of workers is lost, also more than the extra ones. In the other columns as
     /// many are lost as there are extra ones.
-    #[arg(long, value_name = "P", default_value = "0.05", value_parser = probability)]
+    #[arg(long, value_name = "P", default_value = "0.05", value_parser = fraction)]
     pub loss_rate: f64,
 
     /// Random losses for each group
@@ -108,21 +108,13 @@ pub struct Compare {
     pub json: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
 super::tool!(Compare, "parm-compare");
-
-fn probability(text: &str) -> Result<f64, String> {
-    let expected = "expected a number from 0 to 1";
-    text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| expected.into())
-}

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::input::Input;
 use crate::options::{Common, CompressOptions, ReadOptions, WriteOptions};
 use crate::output::Target;
+use crate::value::{ValueError, expected};
 
 mod sets;
 
@@ -14,14 +15,13 @@ pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, P
 
 /// Inspect, join, slice and shuffle streams, and read data sets
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-data", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = Data::NAME, version, max_term_width = 100, subcommand_required = true)]
 pub struct Data {
     /// What to do.
     #[command(subcommand)]
     pub action: Action,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -94,7 +94,6 @@ pub struct Info {
     pub json: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 }
 
@@ -106,11 +105,9 @@ pub struct Cat {
     pub inputs: Vec<Input>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub write: WriteOptions,
 }
 
@@ -126,11 +123,9 @@ pub struct Slice {
     pub input: Input,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub write: WriteOptions,
 }
 
@@ -150,11 +145,9 @@ pub struct Shuffle {
     pub seed: u64,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compress: CompressOptions,
 }
 
@@ -168,15 +161,16 @@ pub struct RowRange {
 }
 
 impl FromStr for RowRange {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = |text: &str| text.parse().map_err(|_| format!("'{text}' is no row number"));
-        let (start, stop) = text.split_once(':').ok_or("expected START:STOP, as 100:200, :200 or 100:")?;
+        let number = |text: &str| text.parse().map_err(|_| ValueError::Row(text.to_owned()));
+        let (start, stop) =
+            text.split_once(':').ok_or_else(|| expected("START:STOP, as 100:200, :200 or 100:"))?;
         let start = if start.is_empty() { 0 } else { number(start)? };
         let stop = if stop.is_empty() { None } else { Some(number(stop)?) };
         if stop.is_some_and(|stop| stop < start) {
-            return Err("expected START not after STOP".into());
+            return Err(expected("START not after STOP"));
         }
         Ok(Self { start, stop })
     }

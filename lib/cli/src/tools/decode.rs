@@ -13,6 +13,7 @@ use crate::options::{
     CodeOptions, Common, Compute, CurveOptions, ReadOptions, ShardOption, TailOption, WriteOptions,
 };
 use crate::output::Target;
+use crate::value::{ValueError, expected};
 
 /// Rebuild the predictions that are missing
 ///
@@ -22,14 +23,12 @@ use crate::output::Target;
 /// and writes the k predictions of the group, all of them rebuilt. The float type is kept.
 /// A learned decoder runs on f4 in parm-infer, which must be in the same directory as this program.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-decode", version, max_term_width = 100)]
+#[command(name = Decode::NAME, version, max_term_width = 100)]
 pub struct Decode {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub code: CodeOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub curve: CurveOptions,
 
     /// The number of queries that were encoded, to leave out the repeats of --tail pad
@@ -148,23 +147,18 @@ pub struct Decode {
     pub input: Input,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub shard: ShardOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub write: WriteOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -216,7 +210,7 @@ pub enum EraseOption {
 }
 
 impl FromStr for EraseOption {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
@@ -227,7 +221,7 @@ impl FromStr for EraseOption {
                 .and_then(|p| p.parse().ok())
                 .filter(|p| (0.0..=1.0).contains(p))
                 .map(Self::Probability)
-                .ok_or_else(|| "expected one, each or p=P with P from 0 to 1".into()),
+                .ok_or_else(|| expected("one, each or p=P with P from 0 to 1")),
         }
     }
 }
@@ -237,7 +231,7 @@ impl FromStr for EraseOption {
 pub struct CorruptOption(pub Corrupt);
 
 impl FromStr for CorruptOption {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
@@ -248,7 +242,7 @@ impl FromStr for CorruptOption {
                 .and_then(|sigma| sigma.parse().ok())
                 .filter(|sigma: &f64| sigma.is_finite() && *sigma >= 0.0)
                 .map(|sigma| Self(Corrupt::Noise(sigma)))
-                .ok_or_else(|| "expected flip, stale or noise=SIGMA with SIGMA from 0".into()),
+                .ok_or_else(|| expected("flip, stale or noise=SIGMA with SIGMA from 0")),
         }
     }
 }

@@ -15,14 +15,12 @@ use crate::output::Target;
 /// coded queries for each group, in the order of the workers. Integers and halves become f4; f8 stays f8.
 /// A learned encoder runs on f4 in parm-infer, which must be in the same directory as this program.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-encode", version, max_term_width = 100)]
+#[command(name = Encode::NAME, version, max_term_width = 100)]
 pub struct Encode {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub code: CodeOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub curve: CurveOptions,
 
     /// What to do with the last rows if k does not divide the number of rows
@@ -44,23 +42,18 @@ pub struct Encode {
     pub output: Target,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub shard: ShardOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compress: CompressOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 

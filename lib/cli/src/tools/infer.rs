@@ -5,26 +5,26 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::load::{EncodingOption, header, milliseconds};
+use super::load::EncodingOption;
 use crate::input::Input;
 use crate::options::{
     Common, Compute, ModelOptions, ReadOptions, ShardOption, TailOption, TimingsOption, WriteOptions,
 };
 use crate::output::Target;
+use crate::value::{header, milliseconds};
 
 /// Run a model on a stream of tensors
 ///
 /// Reads a stream of queries, one in each row, and writes one output row for each, in the order of the
 /// input. Reading, computing and writing overlap.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-infer", version, max_term_width = 100)]
+#[command(name = Infer::NAME, version, max_term_width = 100)]
 pub struct Infer {
     /// The model: safetensors of parm-train, a state dict of PyTorch, or TorchScript
     #[arg(short, long, value_name = "MODEL", required_unless_present = "url")]
     pub model: Option<PathBuf>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub model_options: ModelOptions,
 
     /// A server in place of a model file: http://HOST:PORT, https://…, grpc://… or grpcs://…
@@ -121,11 +121,9 @@ pub struct Infer {
     pub batch: u32,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub timings: TimingsOption,
 
     /// The queries
@@ -133,11 +131,9 @@ pub struct Infer {
     pub input: Input,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub shard: ShardOption,
 
     /// Rows that a shard must not separate; by default the k of --code, or 1
@@ -145,11 +141,9 @@ pub struct Infer {
     pub group: Option<NonZeroUsize>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub write: WriteOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 

@@ -1,12 +1,17 @@
 //! `parm-load`: load on a model server, and what it meets.
 
+use std::io::BufReader;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use anyhow::Context;
+use clap::{Args, Parser, ValueEnum};
+use parm::npy::Window;
 
-use crate::input::Input;
+use crate::input::{Input, Source};
+use crate::io::Io;
 use crate::options::{Common, ReadOptions};
 use crate::output::Target;
+use crate::value::{ValueError, header, milliseconds, rate, seconds};
 
 /// Put load on model servers and measure latencies
 ///
@@ -19,7 +24,16 @@ use crate::output::Target;
 ///
 /// Ctrl-C ends the measurement and prints the results so far.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-load", version, max_term_width = 100)]
+#[command(name = Load::NAME, version, max_term_width = 100)]
+// What arrives here are requests, which may have several rows.
+#[command(
+    mut_arg("rate", |rate| rate.help(
+        "Requests a second, on average; several rates (--rates) are measured one after the other"
+    )),
+    mut_arg("queries", |queries| queries.help("The number of requests at each rate")),
+    mut_arg("arrivals", |arrivals| arrivals.help("The distribution of the intervals between requests")),
+    mut_arg("warm_up", |warm_up| warm_up.help("How long to send requests before those that count, at each rate"))
+)]
 pub struct Load {
     /// The servers: http://HOST:PORT, https://…, grpc://… or grpcs://…, each with an optional name for the table
     #[arg(value_name = "[NAME=]URL", required = true)]
@@ -33,45 +47,20 @@ pub struct Load {
     #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
     pub model_version: String,
 
-    /// Requests a second, on average; several rates (--rates) are measured one after the other
-    #[arg(
-        long,
-        visible_alias = "rates",
-        value_name = "RATE,…",
-        value_delimiter = ',',
-        required_unless_present = "trace",
-        value_parser = rate,
-        help_heading = "Load"
-    )]
-    pub rate: Vec<f64>,
-
-    /// The number of requests at each rate
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "seconds",
-        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000),
-        help_heading = "Load"
-    )]
-    pub queries: Option<u64>,
+    #[command(flatten)]
+    pub schedule: ScheduleOptions,
 
     /// How long to send requests at each rate [default: 10, or the whole trace]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Load")]
+    // Its place in the help is after --queries.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        conflicts_with = "queries",
+        display_order = 3,
+        help_heading = "Load"
+    )]
     pub seconds: Option<f64>,
-
-    /// The distribution of the intervals between requests
-    #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
-    pub arrivals: ArrivalsOption,
-
-    /// Replay the arrivals of a trace, scaled to the rates if there are any
-    ///
-    /// The trace is an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
-    #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
-    pub trace: Option<Input>,
-
-    /// How long to send requests before those that count, at each rate
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
-    pub warm_up: f64,
 
     /// The timeout of an answer, in ms
     #[arg(long, value_name = "MS", default_value = "10000", value_parser = milliseconds, help_heading = "Load")]
@@ -160,11 +149,9 @@ pub struct Load {
     pub json: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -180,11 +167,13 @@ pub struct TargetOption {
 }
 
 impl std::str::FromStr for TargetOption {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text.split_once('=') {
-            Some(("", _)) => Err("found no name before '=', expected NAME=URL".to_owned()),
+            Some(("", _)) => {
+                Err(ValueError::Part { found: "no name before '='".to_owned(), expected: "NAME=URL" })
+            }
             // URLs may have that sign, too.
             Some((name, url)) if !name.contains("://") => {
                 Ok(Self { name: Some(name.to_owned()), url: url.to_owned() })
@@ -194,7 +183,65 @@ impl std::str::FromStr for TargetOption {
     }
 }
 
-/// The distribution of the intervals between requests.
+/// When queries arrive.
+#[derive(Args, Clone, Debug)]
+pub struct ScheduleOptions {
+    /// Queries a second, on average; several rates (--rates) are simulated one after the other
+    #[arg(
+        long,
+        visible_alias = "rates",
+        value_name = "RATE,…",
+        value_delimiter = ',',
+        required_unless_present = "trace",
+        value_parser = rate,
+        help_heading = "Load"
+    )]
+    pub rate: Vec<f64>,
+
+    /// The number of queries at each rate, for each seed [default: 100000, or the whole trace]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000),
+        help_heading = "Load"
+    )]
+    pub queries: Option<u64>,
+
+    /// The distribution of the intervals between queries
+    #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
+    pub arrivals: ArrivalsOption,
+
+    /// Replay the arrivals of a trace, scaled to the rates if there are any
+    ///
+    /// The trace is an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
+    #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
+    pub trace: Option<Input>,
+
+    /// How long to send queries before those that count, at each rate
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
+    pub warm_up: f64,
+}
+
+impl ScheduleOptions {
+    /// Reads the trace, if there is one, with `read`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, and those of `read`, after its name.
+    pub fn trace<T, E>(
+        &self,
+        io: &mut Io,
+        read: impl FnOnce(BufReader<Source>) -> Result<T, E>,
+    ) -> anyhow::Result<Option<T>>
+    where
+        Result<T, E>: Context<T, E>,
+    {
+        let Some(input) = &self.trace else { return Ok(None) };
+        let bytes = BufReader::new(input.bytes(io, Window::Normal)?);
+        read(bytes).with_context(|| input.to_string()).map(Some)
+    }
+}
+
+/// The distribution of the intervals between queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ArrivalsOption {
     /// Exponentially distributed, as from many independent clients
@@ -216,6 +263,18 @@ pub enum EncodingOption {
     Grpc,
 }
 
+impl EncodingOption {
+    /// The same encoding among a library's, which are in the order of these.
+    pub fn among<T>(self, [auto, json, binary, grpc]: [T; 4]) -> T {
+        match self {
+            Self::Auto => auto,
+            Self::Json => json,
+            Self::Binary => binary,
+            Self::Grpc => grpc,
+        }
+    }
+}
+
 /// The shape of a row, of one input or of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeOption {
@@ -226,41 +285,21 @@ pub struct ShapeOption {
 }
 
 impl std::str::FromStr for ShapeOption {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         // Names may have colons.
         let (input, shape) = match text.rsplit_once(':') {
             Some((input, shape)) => (Some(input.to_owned()), shape),
             None => (None, text),
         };
-        let axis =
-            |axis: &str| axis.trim().parse().map_err(|_| format!("found '{axis}', expected a number from 0"));
+        let axis = |axis: &str| {
+            axis.trim()
+                .parse()
+                .map_err(|_| ValueError::Part { found: format!("'{axis}'"), expected: "a number from 0" })
+        };
         Ok(Self { input, shape: shape.split(',').map(axis).collect::<Result<_, _>>()? })
     }
-}
-
-/// A number that is not far from what can be.
-fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number")?;
-    if (least..=most).contains(&value) { Ok(value) } else { Err(format!("expected {least} to {most}")) }
-}
-
-pub(super) fn rate(text: &str) -> Result<f64, String> {
-    between(text, 0.001, 1_000_000.0)
-}
-
-pub(super) fn seconds(text: &str) -> Result<f64, String> {
-    between(text, 0.0, 10_000_000.0)
-}
-
-pub(super) fn milliseconds(text: &str) -> Result<f64, String> {
-    between(text, 1.0, 1_000_000_000.0)
-}
-
-pub(super) fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
-    Ok((name.trim().to_lowercase(), value.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -275,11 +314,15 @@ mod tests {
     #[test]
     fn numbers_shapes_and_headers_are_read() {
         let load = parse("--rates 100,2.5 --shape 3,4 --shape a:b:7 --header X-API-Key:k").unwrap();
-        assert_eq!(load.rate, [100.0, 2.5]);
+        assert_eq!(load.schedule.rate, [100.0, 2.5]);
         assert_eq!(load.shape[0], ShapeOption { input: None, shape: vec![3, 4] });
         assert_eq!(load.shape[1], ShapeOption { input: Some("a:b".to_owned()), shape: vec![7] });
         assert_eq!(load.header, [("x-api-key".to_owned(), "k".to_owned())]);
-        assert_eq!((load.queries, load.seconds, load.arrivals), (None, None, ArrivalsOption::Poisson));
+        let schedule = load.schedule;
+        assert_eq!(
+            (schedule.queries, load.seconds, schedule.arrivals),
+            (None, None, ArrivalsOption::Poisson)
+        );
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! The options of every tool. Man pages and completions are made from these definitions.
 
+// The documentation of an option is its help, which tests/help.rs checks; blocks of options are documented
+// where they are defined.
+#![allow(missing_docs)]
+
 pub mod compare;
 pub mod data;
 pub mod decode;
@@ -35,6 +39,11 @@ pub fn all() -> Vec<Command> {
 /// Implements [`crate::run::Tool`] for a parser with a field `common`.
 macro_rules! tool {
     ($options:ty, $name:literal) => {
+        impl $options {
+            /// The name of the tool.
+            pub const NAME: &'static str = $name;
+        }
+
         impl $crate::run::Tool for $options {
             const NAME: &'static str = $name;
 

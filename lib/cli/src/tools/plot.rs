@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::input::Input;
 use crate::options::Common;
+use crate::value::{ValueError, expected};
 pub use image::{ImageFormat, ImageOptions, ImageSize};
 
 /// Draw results: training curves, accuracy of codes, latencies, accuracy against latency, and coding groups
@@ -15,14 +16,13 @@ pub use image::{ImageFormat, ImageOptions, ImageSize};
 /// Reads JSON and writes an SVG or PNG image. It is readable in black and white, since series
 /// differ in markers and dashes as well as in colors.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-plot", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = Plot::NAME, version, max_term_width = 100, subcommand_required = true)]
 pub struct Plot {
     /// What to draw.
     #[command(subcommand)]
     pub chart: Chart,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -73,11 +73,9 @@ pub struct Latency {
     pub inputs: Vec<Input>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reference: ReferenceOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub image: ImageOptions,
 }
 
@@ -93,11 +91,9 @@ pub struct Load {
     pub latency: Vec<Measure>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reference: ReferenceOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub image: ImageOptions,
 }
 
@@ -113,11 +109,9 @@ pub struct Front {
     pub latency: Measure,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reference: ReferenceOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub image: ImageOptions,
 }
 
@@ -133,7 +127,6 @@ pub struct Timeline {
     pub group: Option<u64>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub image: ImageOptions,
 }
 
@@ -192,12 +185,12 @@ pub struct Reference {
 }
 
 impl FromStr for Reference {
-    type Err = &'static str;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, at) = text.rsplit_once('=').unwrap_or((text, text));
-        let at =
-            at.parse().ok().filter(|at: &f64| at.is_finite()).ok_or("expected [NAME=]VALUE: a number")?;
+        let at = at.parse().ok().filter(|at: &f64| at.is_finite());
+        let at = at.ok_or_else(|| expected("[NAME=]VALUE: a number"))?;
         Ok(Self { name: name.to_owned(), at })
     }
 }
@@ -210,7 +203,6 @@ pub struct Curves {
     pub inputs: Vec<Input>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub image: ImageOptions,
 }
 
@@ -238,11 +230,9 @@ pub struct Compared {
     pub lost: Vec<u32>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reference: ReferenceOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub image: ImageOptions,
 }
 

@@ -5,6 +5,7 @@ use clap::Parser;
 use crate::input::Input;
 use crate::options::{Common, ReadOptions};
 use crate::output::Target;
+use crate::value::fraction;
 
 /// Score predictions and reconstructions
 ///
@@ -14,7 +15,7 @@ use crate::output::Target;
 /// a 95 % interval, by bootstrap over coding groups. Predictions of one number, which have no classes,
 /// are scored against the deployed model's predictions by their mean squared error and R2.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-score", version, max_term_width = 100)]
+#[command(name = Score::NAME, version, max_term_width = 100)]
 pub struct Score {
     /// The true labels [N], integers
     #[arg(long, value_name = "LABELS.npy", required_unless_present_any = ["reference", "boxes"])]
@@ -96,11 +97,9 @@ pub struct Score {
     pub input: Input,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -116,9 +115,4 @@ impl Score {
             .chain(&self.solved)
             .chain(&self.confidence)
     }
-}
-
-fn fraction(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number")?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 1".into()) }
 }

@@ -16,7 +16,7 @@ use crate::options::Common;
 /// SIGHUP reads the configuration again, without losing a query. SIGTERM and SIGINT answer the open requests
 /// and stop; a second signal stops at once.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-serve", version, max_term_width = 100)]
+#[command(name = Serve::NAME, version, max_term_width = 100)]
 pub struct Serve {
     /// The configuration, see parm-serve.json(5)
     #[arg(value_name = "CONFIG.json", required_unless_present = "schema")]
@@ -61,7 +61,6 @@ pub struct Serve {
     pub log_format: LogFormat,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::load::{ArrivalsOption, milliseconds, rate, seconds};
-use crate::input::Input;
+use super::load::ScheduleOptions;
 use crate::options::Common;
 use crate::output::Target;
+use crate::value::milliseconds;
 
 /// Simulate coded serving: the latencies of a cluster of many instances
 ///
@@ -18,7 +18,7 @@ use crate::output::Target;
 /// The same seeds give the same output.
 #[derive(Parser, Clone, Debug)]
 #[command(
-    name = "parm-sim",
+    name = Sim::NAME,
     version,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
@@ -50,7 +50,6 @@ pub struct Sim {
     pub policies: Option<PathBuf>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub load: SimulatedLoad,
 
     /// Write a line of JSON for each query that counts, as parm-load does; only for one policy and one seed
@@ -67,7 +66,6 @@ pub struct Sim {
     pub json: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -108,7 +106,6 @@ pub struct Advise {
     pub target_p999: Option<f64>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub load: SimulatedLoad,
 
     /// Print JSON instead of a table
@@ -119,40 +116,8 @@ pub struct Advise {
 /// What a simulated cluster is put under.
 #[derive(Args, Clone, Debug)]
 pub struct SimulatedLoad {
-    /// Queries a second, on average; several rates (--rates) are simulated one after the other
-    #[arg(
-        long,
-        visible_alias = "rates",
-        value_name = "RATE,…",
-        value_delimiter = ',',
-        required_unless_present = "trace",
-        value_parser = rate,
-        help_heading = "Load"
-    )]
-    pub rate: Vec<f64>,
-
-    /// The number of queries at each rate, for each seed [default: 100000, or the whole trace]
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000),
-        help_heading = "Load"
-    )]
-    pub queries: Option<u64>,
-
-    /// The distribution of the intervals between queries
-    #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
-    pub arrivals: ArrivalsOption,
-
-    /// Replay the arrivals of a trace, scaled to the rates if there are any
-    ///
-    /// The trace is an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
-    #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
-    pub trace: Option<Input>,
-
-    /// How long to send queries before those that count, at each rate
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Load")]
-    pub warm_up: f64,
+    #[command(flatten)]
+    pub schedule: ScheduleOptions,
 
     /// The first seed, for arrivals; it is added to the seeds of the file
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Load")]

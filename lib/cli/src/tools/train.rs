@@ -13,19 +13,19 @@ use parm::codes::CodeName;
 use crate::input::Input;
 use crate::options::{CodeOptions, Common, Compute, ModelOptions, ReadOptions, TimingsOption, code_name};
 use crate::output::Target;
+use crate::value::{ValueError, expected, not_negative, positive};
 
 pub use sweep::Sweep;
 
 /// Train deployed models, parity models and learned codes, and export them
 #[derive(Parser, Clone, Debug)]
-#[command(name = "parm-train", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = Train::NAME, version, max_term_width = 100, subcommand_required = true)]
 pub struct Train {
     /// What to do.
     #[command(subcommand)]
     pub what: What,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub common: Common,
 }
 
@@ -177,19 +177,15 @@ pub struct Base {
     pub output: PathBuf,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub recipe: Recipe,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub timings: TimingsOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 }
 
@@ -201,7 +197,6 @@ pub struct Teaching {
     pub base: Option<PathBuf>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub model_options: ModelOptions,
 
     /// Recorded predictions of the rows, instead of the deployed model
@@ -225,15 +220,12 @@ pub struct Teaching {
 #[derive(Args, Clone, Debug)]
 pub struct Parity {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub teaching: Teaching,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub code: CodeOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub network: ParityNetwork,
 
     /// The code directory to write; code.json is written last
@@ -244,23 +236,18 @@ pub struct Parity {
     pub output: PathBuf,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub objective: Objective,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub recipe: Recipe,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub timings: TimingsOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 }
 
@@ -268,7 +255,6 @@ pub struct Parity {
 #[derive(Args, Clone, Debug)]
 pub struct Coders {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub teaching: Teaching,
 
     /// Queries of a coding group
@@ -298,7 +284,6 @@ pub struct Coders {
     pub decoder: DecoderKind,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub network: ParityNetwork,
 
     /// The code directory to write; code.json is written last
@@ -308,23 +293,18 @@ pub struct Coders {
     pub output: PathBuf,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub objective: Objective,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub recipe: Recipe,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub timings: TimingsOption,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 }
 
@@ -634,14 +614,14 @@ impl Share {
 }
 
 impl FromStr for ValidationOption {
-    type Err = &'static str;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (amount, tail) = text.strip_prefix("tail:").map_or((text, false), |amount| (amount, true));
         let share = match (amount.parse(), amount.parse()) {
             (Ok(rows), _) => Share::Rows(rows),
             (_, Ok(fraction)) if (0.0..1.0).contains(&fraction) => Share::Fraction(fraction),
-            _ => return Err("expected whole rows, or a fraction from 0 to below 1"),
+            _ => return Err(expected("whole rows, or a fraction from 0 to below 1")),
         };
         Ok(Self { share, tail })
     }
@@ -668,26 +648,13 @@ pub enum Augmentation {
     Flip,
 }
 
-fn augmentation(text: &str) -> Result<Augmentation, String> {
+fn augmentation(text: &str) -> Result<Augmentation, ValueError> {
     match (text, text.strip_prefix("shift=").map(str::parse)) {
         ("none", _) => Ok(Augmentation::None),
         ("flip", _) => Ok(Augmentation::Flip),
         (_, Some(Ok(pixels))) => Ok(Augmentation::Shift(pixels)),
-        _ => Err("expected none, flip, or shift=N with a number of pixels".into()),
+        _ => Err(expected("none, flip, or shift=N with a number of pixels")),
     }
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| "expected a number".into())
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    number(text)
-        .and_then(|value| if value > 0.0 { Ok(value) } else { Err("expected a number above 0".into()) })
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text).and_then(|value| if value >= 0.0 { Ok(value) } else { Err("expected 0 or more".into()) })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::Error;
 use super::target::{Protocol, Target};
 use crate::instance::CallError;
-use crate::pem;
+use crate::pem::{self, PemError};
 use parm_config::Identity;
 
 /// How long a connection may take, TLS included.
@@ -76,8 +76,7 @@ impl Dialer {
             problem: format!("which certificates cannot name: {error}"),
         })?;
         let roots = match &target.ca {
-            Some(path) => pem::authorities(path)
-                .map_err(|problem| Error::Certificates { path: path.clone(), problem })?,
+            Some(path) => pem::authorities(path).map_err(Error::Certificates)?,
             None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
         };
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
@@ -89,8 +88,7 @@ impl Dialer {
             None => config.with_no_client_auth(),
             Some(Identity { certificate, key }) => pem::identity(certificate, key)
                 .and_then(|(chain, private)| {
-                    let config = config.with_client_auth_cert(chain, private);
-                    config.map_err(|error| format!("{}: {error}", key.display()))
+                    config.with_client_auth_cert(chain, private).map_err(PemError::of(key))
                 })
                 .map_err(Error::Identity)?,
         };

@@ -9,7 +9,7 @@
 //! the model and its version. One that is not is [`CallError::Mismatched`], and ends the connection.
 //!
 //! Servers differ, and this is what is done about it. All requests have an id, since answers of some fail
-//! without, and a content type of their own, never the client's. With [`Encoding::Auto`](parm_config::Encoding::Auto) tensors are sent in
+//! without, and a content type of their own, never the client's. With [`Encoding::Auto`] tensors are sent in
 //! binary if the server says that it knows the extension; otherwise the first inference is sent in binary
 //! and, if that is refused, as JSON; what was answered stays. Redirects are not followed.
 
@@ -27,18 +27,23 @@ mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::instance::{Answer, CallContext, CallError, Instance, InstanceView, within};
+use crate::pem::PemError;
 use crate::{InferRequest, InferResponse, ModelMetadata};
 use dial::Dialer;
 use echo::Echo;
 use grpc::Grpc;
-use parm_config::Remote;
+use http::HeaderName;
+use parm_config::{Encoding, Remote};
 use rest::Rest;
 use target::{Protocol, Target};
+
+/// The most bytes of an answer to a program.
+pub const BODY: usize = 256 << 20;
 
 /// How long a name may take to be looked up, and a server to say whether it is ready and what a model is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -81,16 +86,22 @@ pub enum Error {
         error: CallError,
     },
     /// Certificates that cannot be read.
-    #[error("{}: {problem}", path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A certificate to show, or its key, that cannot be read: the file, and what is wrong with it.
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Certificates(PemError),
+    /// A certificate to show, or its key, that cannot be read.
+    #[error(transparent)]
+    Identity(PemError),
+}
+
+/// A header of clients that cannot go on to instances.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PassedHeaderError {
+    /// No name of a header, or not in lower case.
+    #[error("found '{0}', expected the name of a header in lower case")]
+    Name(String),
+    /// One that each call has by itself.
+    #[error("found '{0}', which belongs to the call itself")]
+    Own(HeaderName),
 }
 
 /// The addresses of a server, each once.
@@ -121,7 +132,7 @@ pub fn check(remote: &Remote) -> Result<(), Error> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn may_be_passed_on(name: &str) -> Result<(), String> {
+pub fn may_be_passed_on(name: &str) -> Result<(), PassedHeaderError> {
     target::may_be_passed_on(name)
 }
 
@@ -137,6 +148,18 @@ pub fn connect(remote: &Remote, address: SocketAddr, body_bytes: usize) -> Resul
         Protocol::Grpc => Client::Grpc(Arc::new(Grpc::new(target, dialer, body_bytes))),
     };
     Ok(Arc::new(client))
+}
+
+/// The server that a program's options describe.
+#[must_use]
+pub fn remote(url: &str, encoding: Encoding, headers: &[(String, String)], ca: Option<&Path>) -> Remote {
+    Remote {
+        url: url.to_owned(),
+        encoding,
+        headers: headers.iter().cloned().collect(),
+        ca: ca.map(Path::to_owned),
+        ..Remote::default()
+    }
 }
 
 /// The instance at the first address of a server that knows a model, and what it says of the model, under

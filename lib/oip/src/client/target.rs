@@ -7,7 +7,7 @@ use http::header::{
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::Error;
+use super::{Error, PassedHeaderError};
 use crate::http::{Form, HEADER_LENGTH};
 use crate::instance::Headers;
 use parm_config::{Encoding, Identity, Remote};
@@ -168,10 +168,10 @@ fn headers(remote: &Remote) -> Result<HeaderMap, Error> {
 }
 
 /// Sees that a header of a client may go on.
-pub(super) fn may_be_passed_on(name: &str) -> Result<(), String> {
+pub(super) fn may_be_passed_on(name: &str) -> Result<(), PassedHeaderError> {
     match HeaderName::from_lowercase(name.as_bytes()) {
-        Err(_) => Err(format!("found '{name}', expected the name of a header in lower case")),
-        Ok(name) if is_own(&name) => Err(format!("found '{name}', which belongs to the call itself")),
+        Err(_) => Err(PassedHeaderError::Name(name.to_owned())),
+        Ok(name) if is_own(&name) => Err(PassedHeaderError::Own(name)),
         Ok(_) => Ok(()),
     }
 }

@@ -253,12 +253,6 @@ pub fn write_model_metadata(metadata: &ModelMetadata) -> ModelMetadataResponse {
     }
 }
 
-/// Reads what a server says of itself.
-#[must_use]
-pub fn read_server_metadata(message: ServerMetadataResponse) -> ServerMetadata {
-    ServerMetadata { name: message.name, version: message.version, extensions: message.extensions }
-}
-
 /// Writes what a server says of itself.
 #[must_use]
 pub fn write_server_metadata(metadata: ServerMetadata) -> ServerMetadataResponse {

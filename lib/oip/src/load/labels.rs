@@ -49,6 +49,19 @@ pub struct Labels {
     output: Option<String>,
 }
 
+/// An answer in which no classes can be found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum JudgeError {
+    #[error("found {found} outputs and none is '{name}'")]
+    Output { found: usize, name: String },
+    #[error("found {found} elements for {rows} rows of '{output}'")]
+    Elements { found: usize, rows: usize, output: String },
+    #[error("found {classes} classes in '{output}', for label {label}")]
+    Classes { classes: usize, output: String, label: usize },
+    #[error("found {found} in '{output}', expected numbers")]
+    Datatype { found: Datatype, output: String },
+}
+
 /// Rows of one answer that are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Right {
@@ -100,20 +113,25 @@ impl Labels {
     ///
     /// # Errors
     /// An answer in which no classes can be found.
-    pub(super) fn right(&self, first: u128, rows: usize, answer: &InferResponse) -> Result<Right, String> {
+    pub(super) fn right(
+        &self,
+        first: u128,
+        rows: usize,
+        answer: &InferResponse,
+    ) -> Result<Right, JudgeError> {
         let tensor = match (&self.output, &answer.outputs[..]) {
             (Some(name), outputs) => outputs.iter().find(|output| output.name == *name),
             (None, [only]) => Some(only),
             (None, _) => None,
         };
         let Some(tensor) = tensor else {
-            let name = self.output.as_deref().unwrap_or("of any name");
-            return Err(format!("found {} outputs and none is '{name}'", answer.outputs.len()));
+            let name = self.output.as_deref().unwrap_or("of any name").to_owned();
+            return Err(JudgeError::Output { found: answer.outputs.len(), name });
         };
         let values = floats(tensor)?;
         let classes = values.len() / rows.max(1);
         if classes * rows != values.len() || classes == 0 {
-            return Err(format!("found {} elements for {rows} rows of '{}'", values.len(), tensor.name));
+            return Err(JudgeError::Elements { found: values.len(), rows, output: tensor.name.clone() });
         }
         let mut right = Right { all: 0, reconstructed: 0 };
         let rebuilt: Vec<usize> = match answer.parameters.get("parm_reconstructed") {
@@ -123,12 +141,8 @@ impl Labels {
         for (row, scores) in values.chunks_exact(classes).enumerate() {
             let of = (first + row as u128) % self.labels.len().max(1) as u128;
             let label = self.labels.get(of as usize).copied();
-            if label.is_some_and(|label| label >= classes) {
-                return Err(format!(
-                    "found {classes} classes in '{}', for label {}",
-                    tensor.name,
-                    label.unwrap_or_default()
-                ));
+            if let Some(label) = label.filter(|&label| label >= classes) {
+                return Err(JudgeError::Classes { classes, output: tensor.name.clone(), label });
             }
             if top1(scores) == label {
                 right.all += 1;
@@ -139,14 +153,14 @@ impl Labels {
     }
 }
 
-fn floats(tensor: &Tensor) -> Result<Vec<f64>, String> {
+fn floats(tensor: &Tensor) -> Result<Vec<f64>, JudgeError> {
     let bytes = tensor.data.contiguous();
     if tensor.datatype == Datatype::Bf16 {
         let wide = |bytes: &[u8; 2]| half::bf16::from_le_bytes(*bytes).to_f64();
         return Ok(bytes.as_chunks().0.iter().map(wide).collect());
     }
     let Some(dtype) = tensor.datatype.dtype() else {
-        return Err(format!("found {} in '{}', expected numbers", tensor.datatype, tensor.name));
+        return Err(JudgeError::Datatype { found: tensor.datatype, output: tensor.name.clone() });
     };
     let mut values = vec![0.0; bytes.len() / dtype.size()];
     f64::decode(dtype, &bytes, &mut values);
@@ -232,7 +246,7 @@ mod tests {
             (None, vec![tensor("x", Datatype::Bytes, vec![])], "found BYTES in 'x', expected numbers"),
         ] {
             let error = labels(output).right(0, 2, &answer(outputs)).unwrap_err();
-            assert_eq!(error, expected);
+            assert_eq!(error.to_string(), expected);
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use parm_workload::{Arrivals, Due, Outcome, Record, Schedule, Span, Summary};
 
 use super::Queries;
-use super::labels::Right;
+use super::labels::{JudgeError, Right};
 use crate::instance::{CallContext, CallError, Instance, within};
 use crate::{InferResponse, Parameter};
 
@@ -226,16 +226,16 @@ fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
 }
 
 /// Notes in a record how much of its answer is right; an answer of which that cannot be said is none.
-fn judge(record: &mut Record, right: Result<Right, String>) {
+fn judge(record: &mut Record, right: Result<Right, JudgeError>) {
     match right {
         Ok(right) => {
             record.correct = Some(right.all);
             record.correct_reconstructed = right.reconstructed;
         }
-        Err(problem) => {
+        Err(error) => {
             record.outcome = Outcome::Garbled;
             (record.reconstructed, record.approximate, record.default) = (0, 0, 0);
-            record.error = Some(problem);
+            record.error = Some(error.to_string());
         }
     }
 }
@@ -262,9 +262,9 @@ mod tests {
         note(&mut record, Ok(InferResponse::default()));
         judge(&mut record, Ok(Right { all: 2, reconstructed: 1 }));
         assert_eq!((record.correct, record.correct_reconstructed), (Some(2), 1));
-        judge(&mut record, Err("found no output".to_owned()));
+        judge(&mut record, Err(JudgeError::Output { found: 0, name: "y".to_owned() }));
         assert_eq!(record.failure().as_deref(), Some("garbled"));
-        assert_eq!(record.error.as_deref(), Some("found no output"));
+        assert_eq!(record.error.as_deref(), Some("found 0 outputs and none is 'y'"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use parm::npy::RowLayout;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::labels::{Labels, Right};
+use super::labels::{JudgeError, Labels, Right};
 use crate::{
     Chunks, Datatype, InferRequest, InferResponse, ModelMetadata, Parameters, Tensor, TensorMetadata,
 };
@@ -224,7 +224,7 @@ impl Queries {
     }
 
     /// How much of the answer to the request of this number is right; none without labels.
-    pub(super) fn right(&self, number: u64, answer: &InferResponse) -> Option<Result<Right, String>> {
+    pub(super) fn right(&self, number: u64, answer: &InferResponse) -> Option<Result<Right, JudgeError>> {
         let first = u128::from(number) * self.rows as u128;
         self.labels.as_ref().map(|labels| labels.right(first, self.rows, answer))
     }

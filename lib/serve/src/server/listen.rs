@@ -75,12 +75,12 @@ pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, String> {
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let roots = pem::authorities(ca).map_err(|problem| format!("{}: {problem}", ca.display()))?;
+            let roots = pem::authorities(ca).map_err(|error| error.to_string())?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| format!("{}: {error}", ca.display()))?)
         }
     };
-    let (chain, private) = pem::identity(certificate, key)?;
+    let (chain, private) = pem::identity(certificate, key).map_err(|error| error.to_string())?;
     let mut config =
         builder.with_single_cert(chain, private).map_err(|error| format!("{}: {error}", key.display()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -214,15 +214,16 @@ impl Description {
         self.architecture.layers(self.query_shape.as_deref(), self.prediction_shape.iter().product())
     }
 
-    /// Whether the architecture fits the shapes; if not, what was found and what was expected.
-    pub(crate) fn check(&self) -> Result<(), (String, String)> {
+    /// Whether the architecture fits the shapes.
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
         let (query, prediction) = (self.query_shape.as_deref(), self.prediction_shape.as_slice());
         let sizes = [query.map_or(Some(1), size), size(prediction)];
         let fits = sizes.iter().all(Option::is_some)
             && match &self.architecture {
                 Architecture::Mlp { layers, .. } => {
                     let [first, .., last] = layers[..] else {
-                        return Err((format!("layers {layers:?}"), "at least two widths".into()));
+                        let found = format!("layers {layers:?}");
+                        return Err(Misfit { found, expected: "at least two widths".into() });
                     };
                     let ends = [query.map_or(Some(first), size), size(prediction)];
                     ends == [Some(first), Some(last)] && !layers.contains(&0)
@@ -251,11 +252,19 @@ impl Description {
             other => other.to_string(),
         };
         let query = query.map_or_else(|| "any".into(), |shape| format!("{shape:?}"));
-        Err((
-            format!("{what} for queries {query} and predictions {prediction:?}"),
-            "sizes above 0 that fit each other".into(),
-        ))
+        Err(Misfit {
+            found: format!("{what} for queries {query} and predictions {prediction:?}"),
+            expected: "sizes above 0 that fit each other".into(),
+        })
     }
+}
+
+/// What describes no network.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found {found}, expected {expected}")]
+pub(crate) struct Misfit {
+    pub(crate) found: String,
+    pub(crate) expected: String,
 }
 
 /// The shape of a group of rows.

@@ -7,9 +7,9 @@ use std::thread;
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
+use super::checkpoint::{self, CheckpointError};
 use super::layer::Mode;
 use super::{Network, views};
-use crate::checkpoint::{self, CheckpointError};
 
 /// A network that cannot be exported.
 #[derive(Debug, thiserror::Error)]

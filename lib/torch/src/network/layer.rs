@@ -1,7 +1,7 @@
 //! What networks are made of: layers that say which tensors they need and apply them.
 
 use parm::Activation;
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::memory::{channels_last, prefers_channels_last};
 
@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-5;
 
 /// Whether a network learns or answers. The gradient is followed in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Batch normalisation by the batch's own statistics, which also move the running ones.
     Train,
     /// As [`Train`](Self::Train), linear layers and convolutions computing with bf16.
@@ -98,6 +98,23 @@ impl Needs {
                 | Layer::AveragePool => {}
             }
         }
+    }
+}
+
+/// The numbers of a network, each kind in one flat tensor, in the order of its layers.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// What is learnt.
+    pub(crate) parameters: Tensor,
+    /// What is counted along the way: the running statistics of batch normalisation.
+    pub(crate) buffers: Tensor,
+}
+
+impl Weights {
+    /// A copy on this device.
+    pub(crate) fn copy(&self, device: Device) -> Result<Self, TchError> {
+        let copy = |tensor: &Tensor| tensor.f_to_device(device)?.f_detach_copy();
+        Ok(Self { parameters: copy(&self.parameters)?, buffers: copy(&self.buffers)? })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Native networks: the architectures of the papers, their tensors and what they compute.
 
 mod architecture;
+pub(crate) mod checkpoint;
 mod description;
 mod export;
 mod layer;
@@ -14,36 +15,17 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
-pub(crate) use architecture::image;
-pub use architecture::{Architecture, Coder, Image, Residual, Stem};
-pub use description::{Description, Family, ShapeError, Training};
+pub(crate) use architecture::{Architecture, image};
+pub use checkpoint::CheckpointError;
+pub use description::{Description, Family, ShapeError};
 pub use export::ExportError;
-pub use layer::Mode;
-pub(crate) use layer::{Needed, Needs};
-pub(crate) use state_dict::{Misfit, StateDict};
+pub(crate) use layer::{Mode, Weights};
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError};
-use layer::{Initial, Layer, Supply, apply, reshape};
+use checkpoint::Checkpoint;
+use layer::{Initial, Layer, Needed, Needs, Supply, apply, reshape};
 
 /// The standard deviation of initial linear weights: the reference implementation's.
 const INITIAL_DEVIATION: f64 = 0.01;
-
-/// The numbers of a network, each kind in one flat tensor, in the order of its layers.
-#[derive(Debug)]
-pub struct Weights {
-    /// What is learnt.
-    pub(crate) parameters: Tensor,
-    /// What is counted along the way: the running statistics of batch normalisation.
-    pub(crate) buffers: Tensor,
-}
-
-impl Weights {
-    /// A copy on this device.
-    pub(crate) fn copy(&self, device: Device) -> Result<Self, TchError> {
-        let copy = |tensor: &Tensor| tensor.f_to_device(device)?.f_detach_copy();
-        Ok(Self { parameters: copy(&self.parameters)?, buffers: copy(&self.buffers)? })
-    }
-}
 
 /// A network of any architecture.
 #[derive(Debug)]
@@ -128,8 +110,7 @@ impl Network {
     }
 
     /// Whether its activation is taken to be ReLU, since neither its file nor the caller said it.
-    #[must_use]
-    pub fn assumes_relu(&self) -> bool {
+    pub(crate) fn assumes_relu(&self) -> bool {
         self.assumes_relu
     }
 

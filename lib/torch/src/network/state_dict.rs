@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parm::Activation;
 
 use super::architecture::{Architecture, Image, Residual, Stem};
-use super::description::Description;
+use super::description::{Description, Misfit};
 use super::layer::Needs;
 
 /// What wrappers put before all names.
@@ -39,13 +39,6 @@ pub(crate) struct StateDict {
     pub(crate) description: Description,
     /// Names of the network's tensors, and what the file calls them.
     pub(crate) names: Vec<(String, String)>,
-}
-
-/// A state dict that is of no network.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Misfit {
-    pub(crate) found: String,
-    pub(crate) expected: String,
 }
 
 /// A tensor of the file: its name there and its shape.

@@ -1,3 +1,4 @@
+use super::architecture::{Residual, Stem};
 use super::*;
 
 fn random(description: Description) -> Network {
@@ -183,7 +184,7 @@ fn descriptions_that_do_not_fit_themselves_are_refused() {
         let wrong = |change: &dyn Fn(&mut Description)| {
             let mut description = description.clone();
             change(&mut description);
-            let (found, expected) = description.check().unwrap_err();
+            let description::Misfit { found, expected } = description.check().unwrap_err();
             assert!(!found.is_empty() && !expected.is_empty(), "{json}");
         };
         wrong(&|description| description.query_shape = Some(vec![9, 9, 9, 9]));

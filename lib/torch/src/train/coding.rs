@@ -4,10 +4,11 @@ use nalgebra::DMatrix;
 use parm::LinearCode;
 use parm::codes::CodeError;
 
-use super::lesson::{Learner, Lesson, count, split, validation_groups};
+use super::lesson::{Lesson, count, split, validation_groups};
 use super::objective::{Answers, Coded, Compared, Encoder, Tiles};
 use super::rows::hash_weights;
 use super::scenarios::Scenarios;
+use super::state::Learner;
 use super::{Fit, Loss, Recipe, Rows, Surroundings, TrainError, Truth, settings};
 use crate::device::Device;
 use crate::model::Model;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use parm::codes::CodeError;
 use tch::TchError;
 
-use crate::checkpoint::CheckpointError;
+use crate::network::CheckpointError;
 use crate::network::ShapeError;
 
 /// A training that cannot begin, go on or end.

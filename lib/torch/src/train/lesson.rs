@@ -8,32 +8,11 @@ use super::counts::{Counts, Truth, read};
 use super::objective::Objective;
 use super::random::{augment_rng, groups, rng, rng_key};
 use super::split::Split;
-use super::state::{Best, Folder, State};
-use super::{Augment, BEST, Epoch, Recipe, Surroundings, TrainError};
+use super::state::{Best, Folder, Learner, State};
+use super::{Augment, Epoch, Recipe, Surroundings, TrainError};
 use crate::device::Device;
-use crate::network::{Description, Network};
+use crate::network::Network;
 use crate::timings::Phase;
-
-/// A network of a lesson.
-pub(super) struct Learner<'a> {
-    /// What it is: the name of its tensors in checkpoints.
-    pub(super) name: String,
-    /// Whether it is the only one.
-    pub(super) alone: bool,
-    /// Its layers and shapes.
-    pub(super) description: Description,
-    /// A network whose weights it begins with.
-    pub(super) initial: Option<&'a Network>,
-    /// Whether it learns; else it stays as it begins.
-    pub(super) learns: bool,
-}
-
-impl Learner<'_> {
-    /// The name of the file of the best one.
-    pub(super) fn best(&self) -> String {
-        if self.alone { BEST.into() } else { format!("best-{}.safetensors", self.name) }
-    }
-}
 
 /// Networks and what they learn.
 pub(super) struct Lesson<'a> {

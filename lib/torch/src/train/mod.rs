@@ -45,9 +45,9 @@ use objective::Own;
 use rows::hash_tensor;
 
 /// The newest checkpoint, in a run's folder.
-pub const CHECKPOINT: &str = "checkpoint.safetensors";
+const CHECKPOINT: &str = "checkpoint.safetensors";
 /// The best network so far, in the folder of a run of one; of several, `best-NAME.safetensors`.
-pub const BEST: &str = "best.safetensors";
+const BEST: &str = "best.safetensors";
 /// What checkpoints call the rows for validation.
 const VALIDATION: &str = "validation rows";
 /// A line per epoch, in a run's folder.

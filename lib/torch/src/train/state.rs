@@ -8,12 +8,32 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::lesson::Learner;
-use super::{CHECKPOINT, Epoch, METRICS, Recipe, TrainError, VALIDATION};
+use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError, VALIDATION};
 use crate::adam::Adam;
-use crate::checkpoint::{self, TensorFile};
 use crate::device::Device;
-use crate::network::{Network, Weights};
+use crate::network::checkpoint::{self, TensorFile};
+use crate::network::{Description, Network, Weights};
+
+/// A network of a lesson.
+pub(super) struct Learner<'a> {
+    /// What it is: the name of its tensors in checkpoints.
+    pub(super) name: String,
+    /// Whether it is the only one.
+    pub(super) alone: bool,
+    /// Its layers and shapes.
+    pub(super) description: Description,
+    /// A network whose weights it begins with.
+    pub(super) initial: Option<&'a Network>,
+    /// Whether it learns; else it stays as it begins.
+    pub(super) learns: bool,
+}
+
+impl Learner<'_> {
+    /// The name of the file of the best one.
+    pub(super) fn best(&self) -> String {
+        if self.alone { BEST.into() } else { format!("best-{}.safetensors", self.name) }
+    }
+}
 
 /// All that a training carries from step to step.
 pub(super) struct State {

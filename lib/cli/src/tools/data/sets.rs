@@ -20,7 +20,6 @@ pub struct Idx {
     pub output: PathBuf,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pixels: PixelOptions,
 }
 
@@ -40,7 +39,6 @@ pub struct Cifar {
     pub split: Split,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pixels: PixelOptions,
 }
 
@@ -60,7 +58,6 @@ pub struct Images {
     pub strict: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub listing: Listing,
 
     /// The size of the shorter side after resizing, in pixels
@@ -72,11 +69,9 @@ pub struct Images {
     pub crop: u32,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pixels: PixelOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub decoding: Decoding,
 }
 
@@ -96,7 +91,6 @@ pub struct Speech {
     pub strict: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub listing: Listing,
 
     /// Which part of the set to read
@@ -107,7 +101,6 @@ pub struct Speech {
     pub split: Split,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub decoding: Decoding,
 }
 
@@ -130,7 +123,6 @@ pub struct Boxes {
     pub output: PathBuf,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub listing: Listing,
 
     /// Which part of CUB-200-2011 to read: train or test [default: train]
@@ -142,11 +134,9 @@ pub struct Boxes {
     pub size: u32,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pixels: PixelOptions,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub decoding: Decoding,
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use crate::output::Target;
+use crate::value::{ValueError, expected};
 
 /// The image that is written.
 #[derive(Args, Clone, Debug)]
@@ -54,7 +55,7 @@ impl ImageSize {
 }
 
 impl FromStr for ImageSize {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (least, most) = (Self::LEAST, Self::MOST);
@@ -64,7 +65,7 @@ impl FromStr for ImageSize {
             })
             .filter(|size| (least.width..=most.width).contains(&size.width))
             .filter(|size| (least.height..=most.height).contains(&size.height))
-            .ok_or_else(|| format!("expected WIDTHxHEIGHT from {least} to {most}"))
+            .ok_or_else(|| expected(format!("WIDTHxHEIGHT from {least} to {most}")))
     }
 }
 
@@ -84,7 +85,7 @@ mod tests {
         for text in
             ["", "840", "840x", "x520", "840x520x3", "-840x520", "299x520", "840x199", "3001x520", "840x3001"]
         {
-            let error = text.parse::<ImageSize>().unwrap_err();
+            let error = text.parse::<ImageSize>().unwrap_err().to_string();
             assert!(error.contains("from 300x200 to 3000x3000"), "{text}: {error}");
         }
     }

@@ -48,14 +48,11 @@ pub struct Sweep {
     pub json: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub recipe: Recipe,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub compute: Compute,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub read: ReadOptions,
 }

@@ -25,7 +25,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
-use crate::network::{Architecture, Description, Misfit, Needed, Needs, StateDict, Weights};
+use super::architecture::Architecture;
+use super::description::{Description, Misfit};
+use super::layer::{Needed, Needs, Weights};
+use super::state_dict::StateDict;
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
@@ -232,7 +235,7 @@ impl Checkpoint {
             None => foreign(path, &views, &shared(&views, entries))?,
         };
         let assumes_relu = choose(path, &mut description, json.is_some(), activation)?;
-        description.check().map_err(|(found, expected)| CheckpointError::Description {
+        description.check().map_err(|Misfit { found, expected }| CheckpointError::Description {
             path: path.into(),
             found,
             expected,
