@@ -1,4 +1,4 @@
-//! Bodies of requests and responses over HTTP: read within limits, packed and unpacked.
+//! Bodies over HTTP: reads those of requests within limits, compresses and decompresses.
 
 use std::io::{Read, Write};
 
@@ -14,19 +14,19 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
 use parm_oip::transport::{Incomplete, collect};
 use parm_oip::{Error, Status};
 
-/// A body as it came.
+/// A body as it was received.
 pub(super) struct Received {
     bytes: Bytes,
     packing: Option<Packing>,
 }
 
-/// The most that is unpacked at once.
+/// The most bytes that are decompressed at once.
 const PIECE: usize = 64 << 10;
 
-/// Bodies that are packed in more bytes than this may take long to unpack.
+/// The size up to which a compressed body is decompressed on the serving thread.
 const LITTLE_PACKED: usize = 512;
 
-/// Reads a body, so that what is behind its first `header` bytes is aligned.
+/// Reads a body into memory that is aligned after the first `header` bytes.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
@@ -57,7 +57,8 @@ pub(super) async fn read(
 }
 
 impl Received {
-    /// True if it may take long to unpack and read it, of which so many bytes are JSON; of none all.
+    /// True if it may take long to decompress and parse it; `json` is the number of its bytes that are JSON,
+    /// none if all are.
     pub(super) fn is_long(&self, json: Option<usize>) -> bool {
         match self.packing {
             Some(_) => Packing::is_long(&self.bytes),
@@ -65,7 +66,7 @@ impl Received {
         }
     }
 
-    /// Unpacks it.
+    /// Decompresses it.
     pub(super) fn unpack(self, limit: usize, held: &Reservation) -> Result<Bytes, Error> {
         match self.packing {
             None => Ok(self.bytes),
@@ -79,7 +80,7 @@ fn too_large(found: usize, limit: usize) -> Error {
 }
 
 fn cannot(packing: Packing, why: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("the body cannot be unpacked by {}: {why}", packing.name()))
+    Error::invalid(format!("the body cannot be decompressed by {}: {why}", packing.name()))
 }
 
 fn unpack(
@@ -103,7 +104,7 @@ fn unpack(
     }
 }
 
-/// How a client wants what it gets packed.
+/// A compression of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     Gzip,
@@ -111,7 +112,7 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    /// The one of this name, as headers have it.
+    /// The compression with this name in headers.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         match name {
@@ -121,12 +122,12 @@ impl Packing {
         }
     }
 
-    /// True if it may take long to unpack this.
+    /// True if it may take long to decompress this.
     pub(super) fn is_long(packed: &[u8]) -> bool {
         packed.len() > LITTLE_PACKED
     }
 
-    /// Unpacks at most `limit` bytes, which it reserves.
+    /// Decompresses at most `limit` bytes, which it reserves.
     pub(super) fn unpack(self, packed: &[u8], limit: usize, held: &Reservation) -> Result<Bytes, Error> {
         match self {
             Self::Gzip => unpack(&mut MultiGzDecoder::new(packed), self, limit, held),
@@ -135,13 +136,13 @@ impl Packing {
                 let unpacked = unpack(&mut decoder, self, limit, held)?;
                 match decoder.get_ref().len() {
                     0 => Ok(unpacked),
-                    rest => Err(cannot(self, format!("found {rest} bytes behind its end"))),
+                    rest => Err(cannot(self, format!("found {rest} bytes after its end"))),
                 }
             }
         }
     }
 
-    /// The first that the client names, of those that there are.
+    /// The first supported compression that the client accepts.
     pub(super) fn wanted(headers: &HeaderMap) -> Option<Self> {
         let accepted = headers.get(ACCEPT_ENCODING)?.to_str().ok()?;
         accepted.split(',').find_map(|name| {
@@ -151,7 +152,7 @@ impl Packing {
         })
     }
 
-    /// The name in the header Content-Encoding.
+    /// Its name in the header Content-Encoding.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -159,7 +160,7 @@ impl Packing {
         }
     }
 
-    /// Packs a body; none if that fails, which memory never does.
+    /// Compresses a body; none if that fails, which it cannot do in memory.
     pub(super) fn pack(self, bytes: &[u8]) -> Option<Bytes> {
         let level = Compression::fast();
         let packed = match self {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_much_is_413_whether_it_is_said_or_found_or_packed() {
+    async fn a_body_that_is_too_large_is_413_by_its_header_its_length_or_its_decompressed_length() {
         let bytes = vec![0; 1001];
         let said = headers(&[(CONTENT_LENGTH, "1001")]);
         for headers in [said, HeaderMap::new()] {
@@ -218,21 +219,21 @@ mod tests {
             let error = unpacked(&headers, Body::from(packed.clone()), 1000).await.unwrap_err();
             assert_eq!(error.status, Status::TooLarge);
             assert_eq!(unpacked(&headers, Body::from(packed.clone()), 1001).await.unwrap(), bytes);
-            // All bodies together have a limit, too.
+            // The limit of all bodies together applies, too.
             let received = read(&headers, Body::from(packed), 0, 1001).await.unwrap();
             assert_eq!(received.unpack(1001, &held(1000)).unwrap_err().status, Status::Unavailable);
         }
     }
 
-    /// Several members, one behind the other, are one body, as in files.
+    /// Several gzip members in a row are one body, as in files.
     #[tokio::test]
-    async fn nothing_of_a_packed_body_is_left_out() {
+    async fn all_members_of_a_compressed_body_are_read_and_nothing_may_follow() {
         let long = vec![7; 3 * PIECE];
         let pack = |packing: Packing, parts: &[&[u8]]| {
             let parts = parts.iter().map(|part| packing.pack(part).unwrap());
             Body::from(parts.flat_map(Vec::from).collect::<Vec<u8>>())
         };
-        // The names of encodings are in any case, and gzip has an old one.
+        // Encodings may be in upper case, and gzip has an old name.
         for name in ["GZIP", "x-gzip"] {
             let headers = headers(&[(CONTENT_ENCODING, name)]);
             assert_eq!(unpacked(&headers, pack(Packing::Gzip, &[b"one"]), 1000).await.unwrap(), "one");
@@ -247,15 +248,17 @@ mod tests {
         unpacked(&gzip, Body::from(garbage), 1000).await.unwrap_err();
         let deflate = headers(&[(CONTENT_ENCODING, "deflate")]);
         let error = unpacked(&deflate, pack(Packing::Deflate, &[b"one", b"two"]), 1000).await.unwrap_err();
-        assert!(error.message.contains("behind its end"), "{error}");
+        assert!(error.message.contains("after its end"), "{error}");
     }
 
     #[tokio::test]
-    async fn what_is_broken_or_packed_otherwise_is_refused() {
+    async fn broken_bodies_and_unknown_encodings_are_refused() {
         let broken = Body::from_stream(tokio_stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
         let error = unpacked(&HeaderMap::new(), broken, 10).await.unwrap_err();
         assert_eq!(error.status, Status::InvalidArgument);
-        for (encoding, expected) in [("br", "found Content-Encoding 'br'"), ("gzip", "cannot be unpacked")] {
+        for (encoding, expected) in
+            [("br", "found Content-Encoding 'br'"), ("gzip", "cannot be decompressed")]
+        {
             let headers = headers(&[(CONTENT_ENCODING, encoding)]);
             let error = unpacked(&headers, Body::from("no"), 10).await.unwrap_err();
             assert!(error.message.contains(expected), "{error}");
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_packing_is_what_the_client_names_first() {
+    fn the_response_uses_the_first_compression_that_the_client_accepts() {
         for (accepted, wanted) in [
             ("gzip", Some(Packing::Gzip)),
             ("br, deflate;q=0.5, gzip", Some(Packing::Deflate)),

@@ -22,10 +22,10 @@ use parm_oip::http::OutputForms;
 use parm_oip::instance::CallContext;
 use parm_oip::{Error, InferResponse, Status, http as wire};
 
-/// The header of a request that goes back to the client.
+/// The header that is copied from the request to the response.
 const REQUEST_ID: &str = "x-request-id";
 
-/// What handlers share.
+/// The state that handlers share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) server: Arc<Server>,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
 
 type Answer = Result<Response, ErrorResponse>;
 
-/// An error of the protocol, as the response that says so.
+/// An error of the protocol as a response.
 pub(super) struct ErrorResponse(pub(super) Error);
 
 impl From<Error> for ErrorResponse {
@@ -61,13 +61,13 @@ pub(super) fn inference(shared: Shared) -> Router {
         .route("/v2/models/{model}/versions/{version}/infer", post(infer));
     let access = Arc::clone(&shared.access);
     guarded(routes, move |headers| access.inference(headers))
-        // Who asks whether the server lives has no key.
+        // Health needs no key.
         .route("/v2/health/live", get(async || StatusCode::OK))
         .route("/v2/health/ready", get(server_ready))
         .with_state(shared)
 }
 
-/// The routes of who runs the server.
+/// The routes for operators.
 pub(super) fn admin(shared: Shared, port: Port) -> Router {
     let views = Router::new()
         .route("/", get(super::page::page))
@@ -98,7 +98,7 @@ fn guarded(
     }))
 }
 
-/// What is answered where there is no route.
+/// Adds the responses to unknown routes and methods.
 pub(super) fn with_fallbacks(router: Router) -> Router {
     router
         .fallback(async |request: Request| {
@@ -106,7 +106,7 @@ pub(super) fn with_fallbacks(router: Router) -> Router {
         })
         .method_not_allowed_fallback(async |request: Request| {
             let text = format!(
-                "found the method {}, which {} does not have",
+                "found the method {}, which {} does not support",
                 request.method(),
                 request.uri().path()
             );
@@ -192,7 +192,7 @@ async fn infer(State(shared): State<Shared>, Path(path): Path<ModelPath>, reques
         let read = move || {
             let body = body.unpack(limit, &unpacked)?;
             let read = wire::decode_request(&path.model, &path.version, length, &body)?;
-            // Numbers in text become tensors of their own.
+            // Numbers in JSON are copied into tensors.
             reads.reserve(if length.is_some() {
                 0
             } else {

@@ -1,7 +1,7 @@
-//! The server: the protocol to clients, over runtimes.
+//! The server: speaks the protocol to clients, and passes requests to runtimes.
 //!
-//! `infer` is what a request becomes, however it came; `http` and `grpc` are its forms; `listen`
-//! accepts connections, within limits and with TLS; `auth` says who may ask.
+//! `listen` accepts connections within limits and with TLS; `http` and `grpc` decode requests; `auth` checks
+//! access; `infer` answers inference requests of both.
 
 mod auth;
 mod blocking;
@@ -40,34 +40,34 @@ use parm_config::{Config, Limits, PassedHeaders};
 use parm_oip::instance::{CallContext, Headers};
 use parm_oip::{Error, InferRequest, InferResponse, ServerMetadata, Status};
 
-/// Sees that the files of keys and certificates are there, and are what they should be.
+/// Reads the files of keys and certificates.
 ///
 /// # Errors
-/// The field of the configuration, and what is wrong with its file.
+/// The field of the configuration, and the problem of its file.
 pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, String)> {
     Access::of(config).map_err(|problem| ("keys", problem))?;
     let tls = config.tls.as_ref().map(listen::acceptor).transpose();
     tls.map(drop).map_err(|problem| ("tls", problem))
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub struct Server {
     /// The models.
     pub models: Models,
-    /// What clients may ask.
+    /// The limits on requests.
     pub limits: Limits,
-    /// When it started.
+    /// The time of its start.
     pub since: Instant,
     requests: Semaphore,
     budget: Arc<Budget>,
     blocking: Blocking,
     draining: watch::Sender<bool>,
-    /// Headers that were not passed on: there were too many, or they were too long.
+    /// The number of headers that were not passed on since they were too many or too long.
     dropped_headers: AtomicU64,
 }
 
 impl Server {
-    /// A server of these models.
+    /// A server with these models.
     #[must_use]
     pub fn new(models: Models, limits: Limits) -> Self {
         let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
@@ -77,24 +77,23 @@ impl Server {
         Self { models, limits, since: Instant::now(), requests, budget, blocking, draining, dropped_headers }
     }
 
-    /// True if it takes queries: it is not being stopped, and all models that are loaded have an
-    /// instance.
+    /// True if it is not stopping, and each model that is loaded or being loaded has an instance that is alive.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !*self.draining.borrow() && self.models.are_ready()
     }
 
-    /// It is being stopped: it is not ready from now on, but goes on to answer.
+    /// Marks the server as stopping: it is no longer ready, but still answers requests.
     pub fn stop(&self) {
         self.draining.send_replace(true);
     }
 
-    /// What the request with these extensions holds of the memory that all share.
+    /// The reservation of the request with these extensions.
     fn held(&self, of: &axum::http::Extensions) -> Arc<Reservation> {
         of.get().cloned().unwrap_or_else(|| Reservation::new(&self.budget))
     }
 
-    /// What it says of itself.
+    /// The metadata of the server.
     #[must_use]
     pub fn metadata(&self) -> ServerMetadata {
         let extensions = [
@@ -112,7 +111,7 @@ impl Server {
         }
     }
 
-    /// The headers of a request that go on to instances.
+    /// The headers of a request that are passed on to instances.
     fn passed_on(&self, headers: &HeaderMap) -> Headers {
         let PassedHeaders { names, count, bytes } = &self.limits.passed_headers;
         let found = names.iter().filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)));
@@ -130,7 +129,7 @@ impl Server {
     /// Answers an inference request.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error for the client.
     async fn infer(
         &self,
         request: InferRequest,
@@ -138,7 +137,8 @@ impl Server {
         held: &Reservation,
     ) -> Result<InferResponse, Error> {
         let Ok(_permit) = self.requests.try_acquire() else {
-            let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);
+            let text =
+                format!("overloaded: {} requests are open, the most that are allowed", self.limits.requests);
             return Err(Error::new(Status::Unavailable, text));
         };
         let served = self.models.find(&request.model, &request.version)?;

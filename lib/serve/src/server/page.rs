@@ -1,4 +1,4 @@
-//! The status page: one HTML file that asks for `/status.json` each second.
+//! The status page: one HTML file that fetches `/status.json` each second.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::http::{ErrorResponse, Shared, as_json};
 use crate::models::{self, Served};
 use crate::runtime::{MemberView, Snapshot, State, Times};
 
-/// The page has all in itself, and asks this server alone: browsers see to it.
+/// Browsers let the page load nothing, and connect only to this server.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -19,7 +19,7 @@ pub(super) async fn page() -> impl IntoResponse {
     ([(CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("page.html")))
 }
 
-/// What the page shows.
+/// The content of `/status.json`.
 #[derive(Serialize)]
 struct Status {
     version: &'static str,
@@ -37,16 +37,16 @@ struct ModelStatus {
     policy: &'static str,
     uncoded: Option<&'static str>,
     #[serde(flatten)]
-    runtime: Option<LaneStatus>,
+    runtime: Option<RuntimeStatus>,
 }
 
 #[derive(Serialize)]
-struct LaneStatus {
+struct RuntimeStatus {
     queries: u64,
     held: usize,
     waiting: usize,
     waiting_parity: Vec<usize>,
-    /// Of the last half minute or so.
+    /// Of the last 15 to 30 s.
     latency: Latency,
     predictions: u64,
     reconstructed: u64,
@@ -86,7 +86,7 @@ struct InstanceStatus {
     failed: u64,
     refused: u64,
     mismatched: u64,
-    /// Whether it sends back the ids of requests; null: nothing has shown yet.
+    /// Whether it returns the ids of requests; null: not known yet.
     echoes_ids: Option<bool>,
     ejections: u64,
     last_failure: Option<String>,
@@ -118,7 +118,7 @@ async fn of_model(served: &Served) -> ModelStatus {
     let (mut runtime, mut uncoded) = (None, None);
     if let models::State::Loaded(loaded) = state {
         uncoded = loaded.spec.as_ref().err().map(|reason| reason.name());
-        runtime = loaded.runtime.snapshot().await.ok().map(LaneStatus::from);
+        runtime = loaded.runtime.snapshot().await.ok().map(RuntimeStatus::from);
     }
     ModelStatus {
         name: served.config.name.clone(),
@@ -131,7 +131,7 @@ async fn of_model(served: &Served) -> ModelStatus {
     }
 }
 
-impl From<Snapshot> for LaneStatus {
+impl From<Snapshot> for RuntimeStatus {
     fn from(from: Snapshot) -> Self {
         let of = &from.counters;
         let mut instances: Vec<_> = from.members.iter().map(InstanceStatus::from).collect();

@@ -1,4 +1,4 @@
-//! Compressed gRPC messages: each is unpacked within the limits of bodies, before its method reads it.
+//! Decompresses gRPC messages within the limits of bodies, before their methods read them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use super::budget::Reservation;
 use super::meter::PREFIX;
 use parm_oip::proto::aside;
 
-/// How the messages of a call are compressed.
+/// The header with the compression of the messages of a call.
 const ENCODING: &str = "grpc-encoding";
 
-/// Takes the header that says how messages are compressed, if this is a way that can be unpacked.
+/// Removes the header of the compression, and returns the compression if it is supported.
 pub(super) fn take_packing(headers: &mut HeaderMap) -> Option<Packing> {
     let packing = Packing::named(headers.get(ENCODING)?.as_bytes())?;
     headers.remove(ENCODING);
     Some(packing)
 }
 
-/// A body whose messages are unpacked.
+/// A body whose messages are decompressed.
 pub(super) struct Unpacked<B> {
     body: B,
     packing: Packing,
-    /// The most bytes of an unpacked message.
+    /// The most bytes of a decompressed message.
     limit: usize,
     held: Arc<Reservation>,
-    /// What came of messages that are not complete.
+    /// The received bytes of incomplete messages.
     came: BytesMut,
 }
 
 impl<B> Unpacked<B> {
-    /// The messages of `body`, which bounds their packed length.
+    /// The messages of `body`, which limits their compressed length.
     pub(super) fn new(body: B, packing: Packing, limit: usize, held: Arc<Reservation>) -> Self {
         Self { body, packing, limit, held, came: BytesMut::new() }
     }
