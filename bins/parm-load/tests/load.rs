@@ -284,7 +284,7 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     };
     let http = server.http();
-    refused("127.0.0.1:8000", "", 1, "expected one that begins with http://");
+    refused("127.0.0.1:8000", "", 1, "expected a URL that begins with http://");
     refused("http://no-such-host.invalid:1", "", 1, "no-such-host.invalid");
     refused("http://127.0.0.1:1", "", 1, "http://127.0.0.1:1: model toy: ");
     refused(&server.grpc(), "--encoding json", 1, "which is one of gRPC");

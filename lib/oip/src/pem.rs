@@ -6,7 +6,7 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The authorities of a file; the error does not name it.
+/// The authorities of a file. The error does not name the file.
 ///
 /// # Errors
 /// A file that cannot be read, or has none.
@@ -18,7 +18,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// A certificate, those that it rests on, and its key.
+/// A certificate with its intermediate certificates, and its key.
 ///
 /// # Errors
 /// The file that cannot be read, or has none.
