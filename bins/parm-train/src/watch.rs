@@ -7,7 +7,7 @@ use std::time::Instant;
 use parm_cli::options::Common;
 use parm_cli::{Io, Progress, signals};
 use parm_torch::Timings;
-use parm_torch::train::{Epoch, Surroundings};
+use parm_torch::train::{Environment, Epoch};
 
 /// The progress of one or more trainings.
 pub(crate) struct Watch<'a> {
@@ -29,7 +29,7 @@ impl<'a> Watch<'a> {
         &self,
         folder: PathBuf,
         name: &str,
-        train: impl FnOnce(&mut Surroundings<'_>) -> Result<T, E>,
+        train: impl FnOnce(&mut Environment<'_>) -> Result<T, E>,
     ) -> Result<(T, Option<Epoch>), E> {
         let last = RefCell::new(None);
         let mut watch = |epoch: &Epoch| {
@@ -41,14 +41,14 @@ impl<'a> Watch<'a> {
             self.progress.note(format!("{name}{}", summary(epoch)));
             *last.borrow_mut() = Some(epoch.clone());
         };
-        let mut around = Surroundings {
+        let mut environment = Environment {
             folder,
             clock: &|| self.start.elapsed().as_secs_f64(),
             watch: &mut watch,
             stop: &|| signals::noted().is_some(),
             timings: self.timings,
         };
-        let trained = train(&mut around)?;
+        let trained = train(&mut environment)?;
         Ok((trained, last.into_inner()))
     }
 }

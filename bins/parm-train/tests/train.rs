@@ -303,7 +303,7 @@ fn networks_of_images_learn_and_their_parity_models_may_be_others() {
             1,
             "[16, 20], expected [height, width] or [channels, height, width] of at least 32×32",
         ),
-        ("--model lenet5 --init base", 1, "to begin with, expected lenet5"),
+        ("--model lenet5 --init base", 1, "found initial weights of "),
     ] {
         let ended = train(path, &format!("{parity} {options} -o new"));
         assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
