@@ -1,4 +1,4 @@
-//! Who is answered, with what, and when.
+//! Answers: which query is answered with what, and when.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ use crate::state::{Owner, Part, Slot, Task, Work};
 use crate::timers::Timer;
 
 impl Engine {
-    /// The predictions of a batch, or of a part of it, are there.
+    /// Records the predictions of a batch, or of a part of it.
     pub(crate) fn predicted(&mut self, batch: BatchId, work: &Work, instance: InstanceId, usable: bool) {
         if self.batches[batch].answered {
             return;
@@ -28,8 +28,8 @@ impl Engine {
         self.see_done(batch, Some(instance));
     }
 
-    /// Sees whether all rows of a batch have their prediction, or were refused; who answered last, if the last
-    /// ones were answered.
+    /// Handles the end of a batch if all of its rows are predicted or refused. `answered_by` is the instance
+    /// of the last answer, if that was not a refusal.
     pub(crate) fn see_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
         let held = &mut self.batches[batch];
         if held.left > 0 || std::mem::replace(&mut held.answered, true) {
@@ -39,7 +39,7 @@ impl Engine {
         let fit = held.usable && !held.refused;
         self.answer_times.record(self.now - held.first_arrived);
         if let Some(instance) = answered_by {
-            // What was refused elsewhere, and is tried again now, is answered by this.
+            // This answer shows that running retries of refused work were refused wrongly.
             for at in 0..self.batches[batch].works.len() {
                 let work = self.works[self.batches[batch].works[at]];
                 if work.part.is_none() {
@@ -48,7 +48,7 @@ impl Engine {
             }
         }
         let Some((group, slot)) = group.filter(|_| fit) else { return };
-        // A prediction that was asked for while coding was off may be another version's.
+        // A prediction that was requested while coding was off may be that of another version.
         if let Some(&first) = self.batches[batch].queries.first()
             && !self.groups[group].dead
         {
@@ -60,8 +60,8 @@ impl Engine {
         }
     }
 
-    /// Does something with each row of a batch, or of a part of it, that has no prediction yet: it has one now,
-    /// or is refused.
+    /// Marks each row of a batch, or of a part of it, that is not done yet as done, and calls a function with
+    /// it.
     pub(crate) fn each_undone(
         &mut self,
         batch: BatchId,
@@ -78,7 +78,7 @@ impl Engine {
         }
     }
 
-    /// Has the driver compare what was rebuilt with the prediction that is there now.
+    /// Lets the driver compare a reconstruction with the prediction that has arrived.
     fn compare(&mut self, query: QueryId) {
         let held = &self.queries[query];
         if let Some(decode) = held.rebuilt
@@ -91,7 +91,7 @@ impl Engine {
         }
     }
 
-    /// Keeps a query whose prediction is at hand: it may complete a group.
+    /// Keeps a query whose prediction is available, to complete a group.
     fn remember(&mut self, query: QueryId) {
         let Some(coding) = &self.coding else { return };
         let k = coding.rule.k();
@@ -124,16 +124,16 @@ impl Engine {
         self.check_group(group);
     }
 
-    /// Where all answers are decoded, theirs are the times that the grace goes by.
+    /// For codes that decode every query, records the time of the answer for the grace.
     pub(crate) fn record_coded(&mut self, group: GroupId) {
         if let Some(batch) = self.groups[group].slots.first().and_then(Slot::batch) {
             self.answer_times.record(self.now - self.batches[batch].first_arrived);
         }
     }
 
-    /// Something arrived for a group: some of its queries may be answered by it.
+    /// Checks which queries of a group can be answered after an arrival.
     pub(crate) fn check_group(&mut self, group: GroupId) {
-        // Later rows have no fewer absent slots, so that what the last one cannot do none can.
+        // Later rows have at least as many absent slots; if the last row cannot be rebuilt, none can.
         let last = self.group_rows(group).saturating_sub(1);
         for slot in 0..self.groups[group].slots.len() {
             let held = &self.groups[group];
@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// What a query can be answered with in place of its prediction.
+    /// The answer to a query in place of its prediction, if there is one.
     fn fallback(&mut self, query: QueryId) -> Option<Outcome> {
         let held = self.queries.get(query)?;
         if !held.allow_reconstructed {
@@ -171,7 +171,7 @@ impl Engine {
         self.batches[batch].cheap.map(|instance| Outcome::Approximate { instance })
     }
 
-    /// How a query can be rebuilt now, if it can.
+    /// How to rebuild a query now, if that is possible.
     fn decode(&mut self, query: QueryId) -> Option<Decode> {
         let row = self.queries[query].position;
         let (group, slot) = self.batches[self.queries[query].batch].group?;
@@ -185,7 +185,7 @@ impl Engine {
         })
     }
 
-    /// True if these answers of a group give one prediction of one row.
+    /// True if these answers of a group suffice to rebuild one prediction.
     fn can_rebuild(&mut self, group: GroupId, slot: usize, row: usize, available: Mask) -> bool {
         let held = &self.groups[group];
         if held.dead || held.filling {
@@ -198,8 +198,7 @@ impl Engine {
         })
     }
 
-    /// Answers a query with something else than its prediction, if there is something and it is
-    /// time for it.
+    /// Answers a query in place of its prediction, if there is such an answer and it is time for it.
     pub(crate) fn try_fallback(&mut self, query: QueryId) {
         if self.queries[query].answered || self.queries[query].rebuilding.is_some() {
             return;
@@ -225,8 +224,8 @@ impl Engine {
         }
     }
 
-    /// True if the prediction of a query may still come, or of a code that decodes all queries,
-    /// more answers.
+    /// True if the prediction of a query may still arrive, or for a code that decodes every query, further
+    /// answers.
     fn better_may_come(&self, query: QueryId) -> bool {
         let held = &self.queries[query];
         let batch = &self.batches[held.batch];
@@ -265,7 +264,7 @@ impl Engine {
 
     pub(crate) fn deadline_passed(&mut self, query: QueryId) {
         let batch = self.queries[query].batch;
-        // A reconstruction that has begun before and is not there yet comes too late.
+        // A reconstruction that is still being decoded is too late.
         let pending = self.queries[query].rebuilding.is_some();
         if !pending && let Some(outcome) = self.fallback(query) {
             self.fall_back(query, outcome);
@@ -302,7 +301,7 @@ impl Engine {
         self.close_query(query);
     }
 
-    /// Work of a batch or group was given up: what nothing can answer any more is answered now.
+    /// After work was given up: answers the queries of a batch that nothing can answer any more.
     pub(crate) fn fail_unanswerable_of(&mut self, batch: BatchId) {
         if self.batches[batch].open == 0 || self.batches[batch].filling {
             return;
@@ -310,7 +309,7 @@ impl Engine {
         self.each_query(batch, |engine, query| {
             engine.try_fallback(query);
             let held = &engine.queries[query];
-            if held.answered || held.rebuilding.is_some() || engine.has_hope(query) {
+            if held.answered || held.rebuilding.is_some() || engine.is_answerable(query) {
                 return;
             }
             let batch = engine.queries[query].batch;
@@ -325,8 +324,8 @@ impl Engine {
         });
     }
 
-    /// True if work that waits or runs can still answer a query.
-    fn has_hope(&mut self, query: QueryId) -> bool {
+    /// True if waiting or running work can still answer a query.
+    fn is_answerable(&mut self, query: QueryId) -> bool {
         let held = &self.queries[query];
         let allowed = held.allow_reconstructed && !self.config.shadow;
         let (batch, row) = (&self.batches[held.batch], held.position);
@@ -343,7 +342,7 @@ impl Engine {
         possible != undecodable && self.can_rebuild(group, slot, row, possible)
     }
 
-    /// The workers of a group whose answers are at hand, or may come by work that counts.
+    /// The workers of a group whose answers are available, or may arrive by work for which `counts` is true.
     fn possible(&self, group: GroupId, counts: impl Fn(&Work) -> bool) -> Mask {
         let held = &self.groups[group];
         let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
@@ -368,8 +367,8 @@ impl Engine {
         mask
     }
 
-    /// If coding can rebuild a batch without its own calls, by answers that are at hand or not yet
-    /// late: until when that holds at least.
+    /// If coding can rebuild a batch without its own calls, from answers that are available or not late yet:
+    /// the time until which this holds.
     pub(crate) fn covered_until(&mut self, batch: BatchId, delay: Time) -> Option<Time> {
         let (group, slot) = self.batches[batch].group?;
         let again = self.now.saturating_add(delay);

@@ -1,5 +1,4 @@
-//! Arenas with generational keys: a key of something that is gone finds nothing, whatever took its
-//! place.
+//! Arenas with generational keys: the key of a removed value finds nothing, even if its slot is used again.
 
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
@@ -17,7 +16,7 @@ macro_rules! ids {
         pub struct $name(Key);
 
         impl $name {
-            /// A small number that no other one of its kind has as long as this one is held.
+            /// A small number, unique among the values of its kind that are held.
             #[must_use]
             pub fn index(self) -> usize {
                 self.0.index as usize
@@ -41,13 +40,13 @@ macro_rules! ids {
 ids! {
     /// A query.
     QueryId
-    /// Queries that are sent together.
+    /// A batch of queries that are sent together.
     BatchId
     /// A coding group.
     GroupId
-    /// One try of a piece of work at an instance; another try is another call.
+    /// A call: one attempt of a piece of work on an instance.
     CallId
-    /// An instance. One that was lost and joins again is another instance.
+    /// An instance. One that was lost and joins again is a new instance.
     InstanceId
 }
 
@@ -114,18 +113,18 @@ impl<I: From<Key> + Into<Key> + Copy, T> Arena<I, T> {
     }
 }
 
-/// For keys that the engine holds itself: one that finds nothing is a defect of the engine.
+/// For the engine's own keys: one that finds nothing is a defect of the engine.
 impl<I: From<Key> + Into<Key> + Copy, T> Index<I> for Arena<I, T> {
     type Output = T;
 
     fn index(&self, id: I) -> &T {
-        self.get(id).expect("the engine keeps no key of what is gone")
+        self.get(id).expect("the engine keeps no key of a removed value")
     }
 }
 
 impl<I: From<Key> + Into<Key> + Copy, T> IndexMut<I> for Arena<I, T> {
     fn index_mut(&mut self, id: I) -> &mut T {
-        self.get_mut(id).expect("the engine keeps no key of what is gone")
+        self.get_mut(id).expect("the engine keeps no key of a removed value")
     }
 }
 
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_what_is_gone_finds_nothing_though_its_place_is_taken() {
+    fn the_key_of_a_removed_value_finds_nothing_if_its_slot_is_used_again() {
         let mut arena: Arena<QueryId, &str> = Arena::new();
         let first = arena.insert("first");
         assert_eq!(arena.remove(first), Some("first"));

@@ -1,4 +1,4 @@
-//! From queries to batches, and from batches to coding groups.
+//! Collects queries into batches, and batches into coding groups.
 
 use crate::Time;
 use crate::action::{CodingOff, Rejection};
@@ -10,7 +10,7 @@ use crate::state::{Batch, BatchKey, Group, Owner, Query, Slot, Task};
 use crate::timers::Timer;
 
 impl Engine {
-    /// The deadline of a query that may be taken.
+    /// Checks the limits for a query, and returns its deadline.
     pub(crate) fn admit(&mut self, arrival: &Arrival) -> Result<Time, Rejection> {
         let deadline = arrival.deadline.unwrap_or_else(|| self.now.saturating_add(self.config.deadline));
         if deadline <= self.now {
@@ -23,7 +23,7 @@ impl Engine {
         }
         let limit = self.config.max_queries;
         if self.queries.len() >= limit {
-            // Redundancy goes before queries do.
+            // Redundant work is dropped before queries are rejected.
             self.shed_all();
         }
         let held = self.queries.len();
@@ -68,8 +68,8 @@ impl Engine {
         query
     }
 
-    /// A batch was answered after so long: the next ones are larger or smaller (additive increase,
-    /// multiplicative decrease, as Clipper, NSDI 2017, section 4.3.1).
+    /// Adapts the size of batches to the time of a call: additive increase, multiplicative decrease, as in
+    /// Clipper (NSDI 2017, section 4.3.1).
     pub(crate) fn adapt(&mut self, batch: BatchId, time: Time) {
         let Some(target) = self.config.batch_target else { return };
         let rows = self.batches.get(batch).map_or(0, |batch| batch.queries.len());
@@ -80,7 +80,7 @@ impl Engine {
         }
     }
 
-    /// True if queries are answered by decoding alone.
+    /// True if the code answers every query by decoding.
     fn codes_all(&self) -> bool {
         self.coding.as_ref().is_some_and(|coding| coding.off.is_none() && !coding.rule.is_systematic())
     }
@@ -111,7 +111,7 @@ impl Engine {
         batch
     }
 
-    /// No more queries join the batch: it is sent, and joins a coding group.
+    /// Closes a batch: sends it, and adds it to a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
         let key = self.batches[batch].key;
         self.filling.remove(&key);
@@ -153,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// The group that the batch now belongs to; none if coding is off.
+    /// Adds the batch to a group; none if coding is off.
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
         let coding = self.coding.as_ref().filter(|coding| coding.off.is_none())?;
         let (k, delay) = (coding.rule.k(), coding.group_delay);
@@ -189,7 +189,7 @@ impl Engine {
         Some(id)
     }
 
-    /// No more batches join the group: its coded queries are sent, if they can be of use.
+    /// Closes a group: sends its coded queries if they are needed.
     pub(crate) fn close_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         let Some(coding) = &self.coding else { return };
@@ -216,14 +216,14 @@ impl Engine {
                 Some(parity) if systematic => Task::Parity { group: id, parity },
                 _ => Task::Coded { group: id, worker },
             };
-            // Giving up one of them under load may end the group.
+            // Dropping one of them under load may end the group.
             if self.groups.contains(id) {
                 self.add_work(task, Owner::Group(id), systematic);
             }
         }
     }
 
-    /// No more batches join the group.
+    /// Removes a group from the filling ones.
     pub(crate) fn no_longer_fills(&mut self, id: GroupId) {
         let group = &mut self.groups[id];
         if std::mem::replace(&mut group.filling, false) {
@@ -231,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// Fills the slots that are left with known queries, the newest first.
+    /// Fills the remaining slots with known queries, the newest first.
     fn complete_group(&mut self, id: GroupId, k: usize, systematic: bool) {
         for at in (0..self.known.len()).rev() {
             let query = self.known[at];
@@ -254,7 +254,7 @@ impl Engine {
         }
     }
 
-    /// The slots that have no query in this row.
+    /// The slots without a query in this row.
     pub(crate) fn absent(&self, group: GroupId, row: usize) -> Mask {
         let slots = &self.groups[group].slots;
         let k = self.coding.as_ref().map_or(0, |coding| coding.rule.k());
@@ -266,7 +266,7 @@ impl Engine {
         (0..k).filter(|&slot| is_absent(slot)).fold(0, |mask, slot| mask | 1 << slot)
     }
 
-    /// The rows of the longest batch of a group.
+    /// The number of rows of the longest batch of a group.
     pub(crate) fn group_rows(&self, group: GroupId) -> usize {
         let rows = self.groups[group].slots.iter().map(|slot| match slot {
             Slot::Batch(batch) => self.batches[*batch].queries.len(),
@@ -275,7 +275,7 @@ impl Engine {
         rows.max().unwrap_or(0)
     }
 
-    /// Nothing is coded any more, and nothing rebuilt from the groups that there are.
+    /// Switches coding off; existing groups rebuild nothing any more.
     pub(crate) fn switch_off(&mut self, reason: CodingOff) {
         let Some(coding) = &mut self.coding else { return };
         coding.off = Some(reason);

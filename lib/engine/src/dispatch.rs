@@ -1,4 +1,4 @@
-//! Work: where it waits, and where it goes.
+//! Work: its queues, and its dispatch to instances.
 
 use crate::arena::{CallId, InstanceId};
 use crate::config::Balance;
@@ -7,8 +7,8 @@ use crate::state::{Avoid, Owner, QueueKey, Slot, Status, Task, Work};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
-/// Waiting work that is looked at for an instance: all of it may have failed there.
-const LOOKED_AT: usize = 64;
+/// The most waiting work that is checked for an instance, since the instance may have failed it.
+const MOST_CHECKED: usize = 64;
 
 impl Engine {
     pub(crate) fn next_seq(&mut self) -> u64 {
@@ -16,11 +16,11 @@ impl Engine {
         self.seq
     }
 
-    /// Sends work to an instance that has room, or lets it wait.
+    /// Sends work to an instance with free capacity, or queues it.
     pub(crate) fn add_work(&mut self, task: Task, owner: Owner, redundant: bool) {
         let (priority, seq) = match owner {
             Owner::Batch(batch) => (self.batches[batch].priority, self.batches[batch].seq),
-            // In the order of groups, behind the batches of before.
+            // In the order of groups, after earlier batches.
             Owner::Group(group) => (self.groups[group].priority, self.next_seq()),
         };
         self.queue(Work {
@@ -57,7 +57,7 @@ impl Engine {
         if work.redundant {
             pool.redundant += 1;
             if pool.redundant > limit {
-                // The oldest of the lowest priority; orders begin at 1.
+                // The oldest work of the lowest priority; positions begin at 1.
                 let lowest = pool.queue.last().map_or(0, |key| key.1);
                 let oldest = pool.queue.range((true, lowest, 0, call)..).next().map(|key| key.3);
                 if let Some(oldest) = oldest {
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// An instance with room, best one that runs nothing of the same group, and none where the work
-    /// failed before if there is another in rotation.
+    /// An instance with free capacity: preferably one that runs nothing of the same group, and not one that
+    /// failed the work if there is another that gets work.
     fn choose(&self, pool: usize, call: CallId) -> Option<InstanceId> {
         let (work, pool) = (&self.works[call], &self.pools[pool]);
         let mut shared = None;
@@ -119,8 +119,7 @@ impl Engine {
         }
     }
 
-    /// Work or its end was taken off an instance: it takes what waits, and is listed as one with
-    /// room if it still has some.
+    /// Gives waiting work to an instance with free capacity, and lists it as free if there is capacity left.
     pub(crate) fn has_room(&mut self, instance: InstanceId) {
         while let Some(held) = self.instances.get(instance)
             && held.status == Status::In
@@ -136,11 +135,11 @@ impl Engine {
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
         let pool = &self.pools[pool];
-        let waiting = pool.queue.iter().map(|key| key.3).take(LOOKED_AT);
+        let waiting = pool.queue.iter().map(|key| key.3).take(MOST_CHECKED);
         waiting.into_iter().find(|&call| pool.may_give(&self.works[call], instance))
     }
 
-    /// Lists an instance among those with room, in its place, or not.
+    /// Adds an instance to those with free capacity, or removes it.
     pub(crate) fn list(&mut self, instance: InstanceId) {
         let seq = self.next_seq();
         let Some(held) = self.instances.get_mut(instance) else { return };
@@ -171,7 +170,7 @@ impl Engine {
         }
     }
 
-    /// Takes work from its owner; it is gone then.
+    /// Removes work from its owner and from the engine.
     pub(crate) fn unlink(&mut self, call: CallId) -> Work {
         let work = self.works[call];
         self.works.remove(call);
@@ -183,7 +182,7 @@ impl Engine {
         work
     }
 
-    /// A call is over: its work is gone, and its instance has room.
+    /// Ends a call: removes its work, and frees capacity of its instance.
     pub(crate) fn end_call(&mut self, call: CallId, instance: InstanceId) -> Work {
         if let Some(held) = self.instances.get_mut(instance) {
             held.running.retain(|&running| running != call);
@@ -206,7 +205,7 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// Sends work again, if it is needed, not tried too often, and not more load on too much.
+    /// Sends work again, if it is needed, has attempts left, and is not redundant work under load.
     pub(crate) fn retry(&mut self, work: Work) {
         let pool = &self.pools[work.task.role().pool()];
         let room = pool.queue.len() < self.config.max_queue;
@@ -226,7 +225,7 @@ impl Engine {
         self.call_failed(call, instance);
     }
 
-    /// Gives up redundant work that waits.
+    /// Drops redundant work that waits.
     fn shed(&mut self, call: CallId) {
         self.counters.shed += 1;
         self.unqueue(call);
@@ -235,7 +234,7 @@ impl Engine {
         self.settle(owner);
     }
 
-    /// Gives up all redundant work that waits.
+    /// Drops all redundant work that waits.
     pub(crate) fn shed_all(&mut self) {
         for pool in 0..self.pools.len() {
             while let Some(&(true, .., call)) = self.pools[pool].queue.last() {
@@ -253,7 +252,7 @@ impl Engine {
         }
     }
 
-    /// False if an alarm has become pointless.
+    /// False if a timer is obsolete.
     pub(crate) fn is_live(&self, timer: Timer) -> bool {
         match timer {
             Timer::Batch(batch) => self.batches.get(batch).is_some_and(|batch| batch.filling),

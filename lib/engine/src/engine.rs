@@ -1,4 +1,4 @@
-//! The events.
+//! The engine and its events.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,13 +15,13 @@ use crate::timers::{Timer, Timers};
 /// A query that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// The driver's number of it; the engine only repeats it.
+    /// The driver's number of it, which the engine passes back.
     pub row: u64,
-    /// When it must be answered; none: after the time that the configuration says.
+    /// Its deadline; none: that of the configuration.
     pub deadline: Option<Time>,
-    /// What waits is sent in this order, 0 first.
+    /// Waiting work is sent in this order, 0 first.
     pub priority: u8,
-    /// False if its answer must be the deployed model's own: no reconstruction, no approximation.
+    /// False if only a prediction of the deployed model may answer it.
     pub allow_reconstructed: bool,
     /// False if it must not be coded with others: it is answered, but takes part in no group.
     pub coded: bool,
@@ -33,7 +33,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A query without wishes, which is a request of its own.
+    /// A query with the defaults, as a request of its own.
     #[must_use]
     pub fn new(row: u64) -> Self {
         Self {
@@ -55,15 +55,15 @@ pub(crate) struct Coding {
     pub(crate) group_delay: Time,
     pub(crate) completion: Completion,
     pub(crate) agreement: Option<Agreement>,
-    /// The last comparisons, and how many of them agree.
+    /// The last comparisons, and the number of those that agree.
     pub(crate) compared: VecDeque<bool>,
     pub(crate) agreeing: usize,
     pub(crate) off: Option<CodingOff>,
 }
 
-/// The serving core. Each event has the time at which it happened; alarms that were due before it
-/// go off first. Take the actions with [`Engine::next_action`] after each event; a driver that calls
-/// [`Engine::tick`] and takes them before each event, too, sees one cause at a time.
+/// The serving core. Each event has its time; timers that are due before it fire first. Take the actions with
+/// [`Engine::next_action`] after each event. To separate the actions of timers from those of the event, call
+/// [`Engine::tick`] and take the actions before the event as well.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
@@ -79,13 +79,13 @@ pub struct Engine {
     pub(crate) groups: Arena<GroupId, Group>,
     pub(crate) works: Arena<CallId, Work>,
     pub(crate) instances: Arena<InstanceId, Instance>,
-    /// The batches that fill.
+    /// The batches that are filling.
     pub(crate) filling: BTreeMap<BatchKey, BatchId>,
-    /// The groups that fill, by their class.
+    /// The groups that are filling, by class.
     pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
-    /// The queries that a batch takes now, up to `max_batch`.
+    /// The present size of batches, up to `max_batch`.
     pub(crate) batch_size: f64,
     /// The `max_batch` of the configuration.
     pub(crate) configured_batch: usize,
@@ -98,7 +98,7 @@ pub struct Engine {
     pub(crate) call_times: Percentile,
 }
 
-/// A driver may keep it on any thread.
+/// An engine is `Send`.
 const _: fn() = || {
     fn is_send<T: Send>() {}
     is_send::<Engine>();
@@ -108,7 +108,7 @@ impl Engine {
     /// An engine without instances.
     ///
     /// # Errors
-    /// A configuration that cannot work.
+    /// An invalid configuration.
     pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let (mut copies, mut cheap, mut hedge, mut coding) = (1, false, None, None);
@@ -161,15 +161,15 @@ impl Engine {
         })
     }
 
-    /// The next thing to do, in order; none when all is done.
+    /// The next action; none if all have been taken.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// A query arrived. It is the driver's again if it is rejected.
+    /// A query arrived.
     ///
     /// # Errors
-    /// The query is not taken.
+    /// The query is rejected; the engine does not hold it.
     pub fn arrive(&mut self, now: Time, arrival: Arrival) -> Result<QueryId, Rejection> {
         self.begin(now);
         match self.admit(&arrival) {
@@ -181,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// The client of a query gave up: it gets no answer.
+    /// The client of a query gave up; the query gets no answer.
     pub fn cancel(&mut self, now: Time, query: QueryId) {
         self.begin(now);
         match self.queries.get(query) {
@@ -195,15 +195,14 @@ impl Engine {
         }
     }
 
-    /// A call was answered, with as many rows as it has. The driver keeps what was answered before
-    /// it says so, if [`Engine::call`] knows the call after a [`Engine::tick`]; otherwise the answer
-    /// came too late and is of no use.
+    /// A call was answered, with one row for each of its rows. Before this, call [`Engine::tick`] and keep
+    /// the answer if [`Engine::call`] still knows the call; otherwise the answer is too late.
     pub fn answered(&mut self, now: Time, call: CallId) {
         self.answered_with(now, call, true);
     }
 
-    /// As [`Engine::answered`], but the answer is not fit to rebuild others from: it has values that are not
-    /// finite.
+    /// As [`Engine::answered`], but the answer cannot be used to rebuild others, since it has values that are
+    /// not finite.
     pub fn answered_unfit(&mut self, now: Time, call: CallId) {
         self.answered_with(now, call, false);
     }
@@ -242,7 +241,7 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// A call failed: its instance said so, or cannot be reached.
+    /// A call failed: its instance reported a failure or cannot be reached.
     pub fn failed(&mut self, now: Time, call: CallId) {
         self.begin(now);
         let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.works.get(call) else {
@@ -253,8 +252,8 @@ impl Engine {
         self.call_failed(call, instance);
     }
 
-    /// A call was broken off that [`crate::Action::Cancel`] named and that [`Engine::call`] still knew. It is
-    /// neither an answer nor a failure: nothing is learnt of its instance.
+    /// A call was cancelled after [`crate::Action::Cancel`]; [`Engine::call`] must still know it. It counts
+    /// neither as answered nor as failed.
     pub fn cancelled(&mut self, now: Time, call: CallId) {
         self.begin(now);
         let Some((instance, _)) = self.works.get(call).and_then(|work| work.running) else {
@@ -268,11 +267,11 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// The driver rebuilt what [`crate::Action::Rebuild`] told it to; false if it cannot be given, such as one
-    /// that is not finite.
+    /// A [`crate::Action::Rebuild`] was executed; `usable` is false if the reconstruction cannot be used,
+    /// such as one with values that are not finite.
     pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
         self.begin(now);
-        // It may have been answered or cancelled meanwhile.
+        // The query may have been answered or cancelled.
         let Some(held) = self.queries.get_mut(query) else { return };
         let Some(decode) = held.rebuilding.take() else {
             self.counters.ignored += 1;
@@ -286,8 +285,8 @@ impl Engine {
             held.undecodable = decode.available;
             self.counters.undecodable += 1;
         }
-        // The answer comes in the place of the rebuilding, before what was said after that. What is sent instead
-        // comes after: its instance may have room only by what was said.
+        // The answer comes before the actions that followed the rebuild. Work that is sent in its place comes
+        // after them, since they may have freed the capacity of its instance.
         let outcome = if usable && !self.groups[decode.group].dead {
             self.queries[query].rebuilt = Some(decode);
             Some(Outcome::Reconstructed(decode))
@@ -304,7 +303,7 @@ impl Engine {
         self.settle(Owner::Batch(batch));
     }
 
-    /// Batches take at most so many queries from now on, and never more than the configuration says.
+    /// Limits the size of batches from now on, in addition to the configuration.
     pub fn limit_batch(&mut self, now: Time, most: usize) {
         self.begin(now);
         self.config.max_batch = self.configured_batch.min(most.max(1));
@@ -318,7 +317,7 @@ impl Engine {
         }
     }
 
-    /// The driver compared a reconstruction with the prediction.
+    /// The driver compared a reconstruction with its prediction.
     pub fn compared(&mut self, now: Time, agree: bool) {
         self.begin(now);
         if agree {
@@ -339,8 +338,8 @@ impl Engine {
         }
     }
 
-    /// The deployed model has this version from now on. Coding is off while it is not the one that
-    /// the code was made for, and nothing is rebuilt from groups of before.
+    /// The deployed model has this version from now on. If it is not the one that the code was made for,
+    /// coding is off, and earlier groups rebuild nothing.
     pub fn version(&mut self, now: Time, version: u64) {
         self.begin(now);
         let Some(coding) = &mut self.coding else { return };
@@ -353,7 +352,7 @@ impl Engine {
         }
     }
 
-    /// Coding is on again after it was switched off for its agreement, which is counted anew.
+    /// Switches coding on again after a low agreement, and restarts the count.
     pub fn resume_coding(&mut self, now: Time) {
         self.begin(now);
         if let Some(coding) = &mut self.coding
@@ -365,7 +364,7 @@ impl Engine {
         }
     }
 
-    /// Time has passed: alarms that are due go off.
+    /// Time has passed: timers that are due fire.
     pub fn tick(&mut self, now: Time) {
         self.advance(now);
         while let Some((at, timer)) = self.timers.first()
@@ -376,7 +375,7 @@ impl Engine {
         }
     }
 
-    /// When to call [`Engine::tick`] at the latest.
+    /// The time at which to call [`Engine::tick`] at the latest.
     pub fn wake(&mut self) -> Option<Time> {
         while let Some((at, timer)) = self.timers.first() {
             if self.is_live(timer) {
@@ -387,7 +386,7 @@ impl Engine {
         None
     }
 
-    /// No more queries come for now: what fills is closed as it is, and no known queries are kept.
+    /// No more queries arrive for now: closes partial batches and groups, and keeps no known queries.
     pub fn flush(&mut self, now: Time) {
         self.begin(now);
         while let Some((_, &batch)) = self.filling.first_key_value() {
@@ -401,8 +400,7 @@ impl Engine {
         }
     }
 
-    /// What was due before now goes off, and then the event of now happens: one that comes at the
-    /// moment of an alarm is in time.
+    /// Fires the timers that were due before now. An event at the time of a timer comes before it.
     pub(crate) fn begin(&mut self, now: Time) {
         self.advance(now);
         while let Some((at, timer)) = self.timers.first()

@@ -1,4 +1,4 @@
-//! Instances: how they come and go, and which are in rotation.
+//! The health of instances: joining, leaving, ejection, probes.
 
 use crate::arena::InstanceId;
 use crate::config::Ejection;
@@ -10,19 +10,18 @@ use crate::{Action, Time};
 /// The weight of the last call in the running mean of an instance's slowness.
 const LAST_CALL: f64 = 0.25;
 
-/// What a scheduler or a network adds in passing: medians below it count as it.
+/// The least median that counts: shorter times are within the delays of schedulers and networks.
 const GRAIN: Time = 100_000;
 
-/// The longest time to a probe is 2 to this times the first.
+/// The most doublings of the time to a probe.
 const MAX_DOUBLINGS: u32 = 6;
 
-/// Calls that were under way together and fail within this time fail for one reason, say a connection that
-/// broke off, which counts once.
+/// Concurrent calls that fail within this time have one cause, such as a lost connection, which counts once.
 const TOGETHER: Time = 5_000_000;
 
 impl Engine {
-    /// An instance joined, with roles of its own and room for so many calls at once; with room for
-    /// none it gets no work.
+    /// An instance joined, with its roles and its capacity for concurrent calls; with capacity 0 it gets no
+    /// work.
     pub fn join(&mut self, now: Time, roles: Roles, capacity: usize) -> InstanceId {
         self.begin(now);
         let parities = (0..self.pools.len() - 2).filter(|parity| roles.parity >> parity & 1 == 1);
@@ -54,7 +53,7 @@ impl Engine {
         instance
     }
 
-    /// An instance is to get no more work; what it runs, it finishes.
+    /// An instance leaves: it gets no new work, and finishes its calls.
     pub fn leave(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         match self.instances.get(instance) {
@@ -70,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// An instance is dead: what it ran is sent to others.
+    /// An instance is lost: its work is sent to others.
     pub fn lost(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         if !self.instances.contains(instance) {
@@ -80,7 +79,7 @@ impl Engine {
         self.withdraw(instance);
         let Some(held) = self.instances.remove(instance) else { return };
         for call in held.running {
-            // One that is settled with another of its group may be gone.
+            // Settling a call of the same group may have removed this one.
             if self.works.contains(call) {
                 let work = self.unlink(call);
                 self.retry(work);
@@ -89,8 +88,7 @@ impl Engine {
         }
     }
 
-    /// The driver found an instance to be slow or failing: it is taken out of rotation like one
-    /// whose calls show it, if not too many are out.
+    /// The driver found an instance to be slow or failing. It is ejected, unless too many are.
     pub fn slow(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         match self.instances.get(instance) {
@@ -117,7 +115,7 @@ impl Engine {
         }
     }
 
-    /// Takes an instance out of its pools, and gives its share of work to others.
+    /// Removes an instance from its pools, and gives its work to others.
     fn withdraw(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
         let out = matches!(held.status, Status::Ejected | Status::Probing);
@@ -130,7 +128,8 @@ impl Engine {
         for pool in pools {
             self.pools[pool].members -= 1;
             self.pools[pool].ejected -= usize::from(out);
-            // Fewer are left: perhaps too many are out now, and what avoided some may go there.
+            // With fewer instances, too many may be ejected now, and work may go to instances that it
+            // avoided.
             if self.pools[pool].ejected > self.may_be_out(pool) {
                 self.heal_pool(pool);
             }
@@ -138,7 +137,7 @@ impl Engine {
         }
     }
 
-    /// Offers the work of a pool to all of its instances that have room.
+    /// Offers the work of a pool to all of its instances with free capacity.
     fn offer(&mut self, pool: usize) {
         if !self.pools[pool].queue.is_empty() {
             let ready: Vec<InstanceId> =
@@ -159,13 +158,13 @@ impl Engine {
         held.failures = 0;
         let Some(Ejection { slowness: bound, .. }) = self.config.ejection else { return };
         if ratio > bound {
-            // Calls that were under way together were slow for one reason, which counts once.
+            // Concurrent slow calls have one cause, which counts once.
             if now - time < held.slow_at {
                 return;
             }
             held.slow_at = now;
         }
-        // One call says no more than that it was slow, however slow it was.
+        // The weight of a single slow call is bounded.
         held.slowness += (ratio.min(2.0 * bound) - held.slowness) * LAST_CALL;
         if held.slowness > bound {
             self.eject(instance);
@@ -174,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// A call that was sent then has failed.
+    /// Counts the failure of a call that was sent at a time.
     pub(crate) fn call_went_wrong(&mut self, instance: InstanceId, sent: Time) {
         let now = self.now;
         let Some(held) = self.instances.get_mut(instance) else { return };
@@ -207,7 +206,7 @@ impl Engine {
         self.actions.push_back(Action::Ejected { instance });
         self.list(instance);
         self.wait_for_probe(instance);
-        // Those that are left may take even what they failed at.
+        // The remaining instances may get even work that they failed.
         for pool in self.instances[instance].pools.clone() {
             self.offer(pool);
         }
@@ -223,7 +222,7 @@ impl Engine {
         self.alarm(at, Timer::Heal(instance));
     }
 
-    /// An ejected instance is to be probed, or its probe took too long.
+    /// An ejected instance is due for a probe, or its probe timed out.
     pub(crate) fn heal_due(&mut self, instance: InstanceId, at: Time) {
         let held = &mut self.instances[instance];
         match held.status {
@@ -242,7 +241,7 @@ impl Engine {
         }
     }
 
-    /// Puts an instance back into rotation.
+    /// Gives work to an ejected instance again.
     fn heal(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
         held.status = Status::In;
@@ -256,7 +255,7 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// Too many of a pool are out: better a bad instance than none.
+    /// Heals instances of a pool if too many are ejected: a bad instance is better than none.
     fn heal_pool(&mut self, pool: usize) {
         let out = |held: &Instance| matches!(held.status, Status::Ejected | Status::Probing);
         let ids = self.instances.ids().filter(|&id| {

@@ -1,4 +1,4 @@
-//! Sending again what is late, within a budget.
+//! Hedging: late batches are sent again, within a budget.
 
 use crate::Time;
 use crate::arena::BatchId;
@@ -6,12 +6,12 @@ use crate::engine::Engine;
 use crate::state::{Owner, Task};
 use crate::timers::Timer;
 
-/// The shortest time between two looks at a batch that coding is about to rebuild: however short
-/// the delay, a driver must not wake without end.
-const LOOK_AGAIN: Time = 1_000_000;
+/// The shortest time between two checks of a batch that coding may still rebuild, so that a driver does not
+/// wake all the time.
+const CHECK_AGAIN: Time = 1_000_000;
 
 impl Engine {
-    /// A batch was sent: it is late after a while.
+    /// Sets the timer of a batch that was sent.
     pub(crate) fn set_hedge(&mut self, batch: BatchId) {
         if let Some(hedge) = &self.hedge {
             let delay = hedge.delay.time(self.call_times.value());
@@ -19,12 +19,12 @@ impl Engine {
         }
     }
 
-    /// A batch is late: it is sent again, unless coding is about to rebuild it.
+    /// Sends a late batch again, unless coding may still rebuild it in time.
     pub(crate) fn hedge_due(&mut self, batch: BatchId) {
         let Some(hedge) = &self.hedge else { return };
         let delay = hedge.delay.time(self.call_times.value()).max(1);
         if let Some(again) = self.covered_until(batch, delay) {
-            let again = again.max(self.now.saturating_add(LOOK_AGAIN));
+            let again = again.max(self.now.saturating_add(CHECK_AGAIN));
             self.alarm(again, Timer::Hedge(batch));
             return;
         }

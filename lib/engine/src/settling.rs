@@ -1,4 +1,4 @@
-//! What is not needed any more: exactly that is cancelled, and what nobody holds is released.
+//! Cancels exactly the work that is no longer needed, and releases what nothing holds.
 
 use crate::Action;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::state::{Owner, Part, Slot, Task, Work};
 
 impl Engine {
-    /// A query is over, for whatever reason.
+    /// Ends a query, answered or not.
     pub(crate) fn close_query(&mut self, query: QueryId) {
         let held = &mut self.queries[query];
         held.answered = true;
@@ -28,7 +28,7 @@ impl Engine {
         }
     }
 
-    /// One holder of a query needs it no more.
+    /// Removes one holder of a query.
     pub(crate) fn let_go(&mut self, query: QueryId) {
         let held = &mut self.queries[query];
         held.holders -= 1;
@@ -39,7 +39,7 @@ impl Engine {
         }
     }
 
-    /// True if somebody waits for what this work gives.
+    /// True if the answer of this work is needed.
     pub(crate) fn is_needed(&self, work: &Work) -> bool {
         match work.owner {
             Owner::Group(id) => {
@@ -50,7 +50,7 @@ impl Engine {
             }
             Owner::Batch(id) => {
                 let batch = &self.batches[id];
-                // A prediction that nobody waits for may still help to rebuild others of its group.
+                // A prediction whose query is answered may still be needed to rebuild others of its group.
                 let helps = || {
                     let group = batch.group.map(|(group, _)| &self.groups[group]);
                     work.task == Task::Deployed
@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    /// False if the work was not needed and did not run: it is gone.
+    /// False if the work was not needed and not running, and was removed.
     fn keep(&mut self, call: CallId) -> bool {
         let work = self.works[call];
         if self.is_needed(&work) {
@@ -98,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// The group of an owner that is still held, or else its batch.
+    /// The group of an owner if it is held, otherwise its batch.
     fn family(&self, owner: Owner) -> Option<Owner> {
         match owner {
             Owner::Group(group) => self.groups.contains(group).then_some(owner),
@@ -109,8 +109,8 @@ impl Engine {
         }
     }
 
-    /// Cancels what became needless in a batch or its group, and frees them if they are over. Does
-    /// nothing if they are gone.
+    /// Cancels unneeded work of a batch or its group, and frees them if they are done. Does nothing if they
+    /// are not held.
     pub(crate) fn settle(&mut self, owner: Owner) {
         match self.family(owner) {
             Some(Owner::Group(group)) => self.settle_group(group),
@@ -157,7 +157,7 @@ impl Engine {
         }
     }
 
-    /// Nothing is rebuilt from a group any more. What was sent only in coded form is sent itself.
+    /// Lets a group rebuild nothing any more. Queries that were sent only in coded form are sent themselves.
     pub(crate) fn kill_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         self.groups[id].dead = true;
@@ -165,7 +165,7 @@ impl Engine {
         self.settle(Owner::Group(id));
     }
 
-    /// Work of this owner was given up: see [`Engine::fail_unanswerable_of`].
+    /// See [`Engine::fail_unanswerable_of`], for the batches of this owner.
     pub(crate) fn fail_unanswerable(&mut self, owner: Owner) {
         match self.family(owner) {
             Some(Owner::Group(group)) => {

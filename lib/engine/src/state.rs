@@ -1,4 +1,4 @@
-//! What an engine holds.
+//! The state of an engine: roles, calls, queries, batches, groups, instances and pools.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
 use crate::code::Mask;
 use crate::percentile::Percentile;
 
-/// What an instance can run.
+/// The role of an instance: the kind of model that it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The deployed model.
     Deployed,
     /// The approximate model.
     Cheap,
-    /// A parity model, by its index.
+    /// A parity model, by index.
     Parity(usize),
 }
 
@@ -30,14 +30,14 @@ impl Role {
     }
 }
 
-/// The roles of an instance. Work is taken in this order: deployed, cheap, parity by index.
+/// The roles of an instance. It takes work in this order: deployed, approximate, parity by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
-    /// It runs the deployed model.
+    /// True if it runs the deployed model.
     pub deployed: bool,
-    /// It runs the approximate model.
+    /// True if it runs the approximate model.
     pub cheap: bool,
-    /// The parity models that it runs, by index.
+    /// The set of its parity models.
     pub parity: Mask,
 }
 
@@ -60,12 +60,12 @@ impl Roles {
     }
 }
 
-/// What a call does.
+/// The task of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Runs the deployed model on a batch.
     Deployed,
-    /// The same, a second time: a replica or a hedge.
+    /// Runs the deployed model as a replica or a hedge.
     Copy,
     /// Runs the approximate model on a batch.
     Cheap,
@@ -86,7 +86,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Whose model it runs.
+    /// The role that it needs.
     #[must_use]
     pub fn role(self) -> Role {
         match self {
@@ -97,14 +97,14 @@ impl Task {
     }
 }
 
-/// A call that runs.
+/// A running call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// What it does.
+    /// Its task.
     pub task: Task,
-    /// Where.
+    /// Its instance.
     pub instance: InstanceId,
-    /// Rows of its batch.
+    /// The number of rows of its batch.
     pub rows: usize,
     /// How long it waited for the instance.
     pub waited: Time,
@@ -114,7 +114,7 @@ pub struct Call {
 #[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Query {
     pub(crate) row: u64,
-    /// The request that it is of.
+    /// Its request.
     pub(crate) request: u64,
     pub(crate) arrived: Time,
     pub(crate) deadline: Time,
@@ -122,28 +122,28 @@ pub(crate) struct Query {
     pub(crate) allow_reconstructed: bool,
     pub(crate) class: u64,
     pub(crate) answered: bool,
-    /// Its prediction is at hand, or was refused.
+    /// True if its prediction is available, or was refused.
     pub(crate) done: bool,
     pub(crate) grace_set: bool,
     pub(crate) batch: BatchId,
-    /// Its row of the batch.
+    /// Its row in its batch.
     pub(crate) position: usize,
-    /// Its batch, the known queries, and groups that it completes.
+    /// The number of its holders: its batch, the list of known queries, and groups that it completes.
     pub(crate) holders: u32,
-    /// How it was rebuilt, or would have been.
+    /// How it was rebuilt, or would have been in shadow mode.
     pub(crate) rebuilt: Option<Decode>,
-    /// How the driver is told to rebuild it, until it says whether it can.
+    /// How the driver is rebuilding it, until it reports the result.
     pub(crate) rebuilding: Option<Decode>,
-    /// The answers that did not give a reconstruction; 0: none did not.
+    /// The available answers of a reconstruction that could not be used; 0: none failed.
     pub(crate) undecodable: Mask,
 }
 
-/// Which queries share a batch while it fills.
+/// The key of a filling batch: only queries with equal keys share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BatchKey {
     pub(crate) class: u64,
-    /// They join no coding group: their answers must be the deployed model's own, and the code gives
-    /// reconstructions alone.
+    /// True if they join no coding group: only predictions may answer them, and the code answers every query
+    /// with a reconstruction.
     pub(crate) uncoded: bool,
 }
 
@@ -154,33 +154,33 @@ pub(crate) struct Batch {
     pub(crate) key: BatchKey,
     pub(crate) filling: bool,
     pub(crate) priority: u8,
-    /// Its place in queues.
+    /// Its position in queues.
     pub(crate) seq: u64,
     pub(crate) first_arrived: Time,
-    /// Queries without an answer.
+    /// The number of queries without an answer.
     pub(crate) open: usize,
     pub(crate) group: Option<(GroupId, usize)>,
-    /// Work of the batch itself that is queued or runs.
+    /// Queued and running work of the batch itself.
     pub(crate) works: Vec<CallId>,
-    /// Rows whose prediction is not at hand, and was not refused.
+    /// The number of rows whose prediction is neither available nor refused.
     pub(crate) left: usize,
-    /// There are none left.
+    /// True if there are no such rows.
     pub(crate) answered: bool,
-    /// Some of its rows were refused.
+    /// True if some of its rows were refused.
     pub(crate) refused: bool,
-    /// Its predictions serve to rebuild others.
+    /// True if its predictions can be used to rebuild others.
     pub(crate) usable: bool,
-    /// Who gave the approximate model's answers.
+    /// The instance that answered with the approximate model.
     pub(crate) cheap: Option<InstanceId>,
     pub(crate) hedged: bool,
-    /// Its queries themselves were sent or queued.
+    /// True if its queries themselves were sent or queued.
     pub(crate) sent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slot {
     Batch(BatchId),
-    /// One query, in every row.
+    /// A known query, which is in every row.
     Known(QueryId),
 }
 
@@ -195,21 +195,21 @@ impl Slot {
 
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// From slot 0; fewer than k while it fills, or when it is coded shorter.
+    /// Its slots from 0; fewer than k while it is filling, or if it is coded with fewer queries.
     pub(crate) slots: Vec<Slot>,
     pub(crate) class: u64,
     pub(crate) filling: bool,
-    /// Nothing is rebuilt from it.
+    /// True if it rebuilds nothing any more.
     pub(crate) dead: bool,
-    /// The workers whose answers are at hand.
+    /// The workers whose answers are available.
     pub(crate) available: Mask,
-    /// The highest of its batches.
+    /// The highest priority of its batches.
     pub(crate) priority: u8,
-    /// Queries without an answer.
+    /// The number of queries without an answer.
     pub(crate) open: usize,
-    /// Of these, those that may be rebuilt.
+    /// The number of these that may be rebuilt.
     pub(crate) rebuildable: usize,
-    /// Coded work that is queued or runs.
+    /// Queued and running coded work.
     pub(crate) works: Vec<CallId>,
 }
 
@@ -219,7 +219,7 @@ pub(crate) enum Owner {
     Group(GroupId),
 }
 
-/// Instances that failed at something, as far as they are remembered: the last few.
+/// The last few instances that failed a piece of work.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Avoid([Option<InstanceId>; 4]);
 
@@ -240,7 +240,7 @@ impl Avoid {
     }
 }
 
-/// Rows of a batch, from one to before another.
+/// A range of rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) from: usize,
@@ -251,26 +251,26 @@ pub(crate) struct Part {
 pub(crate) struct Work {
     pub(crate) task: Task,
     pub(crate) owner: Owner,
-    /// The rows of its batch that it is for; none: all.
+    /// Its rows of the batch; none: all.
     pub(crate) part: Option<Part>,
-    /// The instance that refused it first, and when it was sent there.
+    /// The instance that refused it first, and the time of that call.
     pub(crate) refused_by: Option<(InstanceId, Time)>,
-    /// Redundant work waits for all other work.
+    /// True for redundant work, which waits for all other work.
     pub(crate) redundant: bool,
     pub(crate) priority: u8,
     pub(crate) seq: u64,
     pub(crate) attempts: u8,
-    /// Since when it is queued, or was.
+    /// The time at which it was queued.
     pub(crate) queued: Time,
-    /// Where it failed.
+    /// The instances that failed it.
     pub(crate) avoid: Avoid,
-    /// Where it runs and since when, if it does.
+    /// Its instance and the start of its call, if it is running.
     pub(crate) running: Option<(InstanceId, Time)>,
     pub(crate) cancelled: bool,
 }
 
 impl Work {
-    /// True if it is for a row of its batch.
+    /// True if it includes this row of its batch.
     pub(crate) fn covers(&self, position: usize) -> bool {
         self.part.is_none_or(|part| (part.from..part.to).contains(&position))
     }
@@ -286,34 +286,34 @@ pub(crate) enum Status {
 
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// The pools of its roles, in the order of their work.
+    /// The pools of its roles, in the order in which it takes work.
     pub(crate) pools: Vec<usize>,
     pub(crate) capacity: usize,
     pub(crate) running: Vec<CallId>,
     pub(crate) status: Status,
-    /// Its key among those with room, if it is there.
+    /// Its key among the instances with free capacity, if it is one.
     pub(crate) ready: Option<u64>,
     pub(crate) last_sent: u64,
     pub(crate) failures: u32,
     pub(crate) ejections: u32,
-    /// When it is probed, or its probe takes too long.
+    /// The time of its next probe, or of the probe's timeout.
     pub(crate) heal_at: Time,
-    /// The running mean of its times over the median of its role.
+    /// The running mean of its times, divided by the median of its role.
     pub(crate) slowness: f64,
-    /// When the last slow call that counts ended.
+    /// The end of the last slow call that counted.
     pub(crate) slow_at: Time,
-    /// When the last failure was that counted.
+    /// The time of the last failure that counted.
     pub(crate) failed_at: Time,
 }
 
-/// The place of queued work: redundant, priority, order.
+/// The order of queued work: redundant, priority, position.
 pub(crate) type QueueKey = (bool, u8, u64, CallId);
 
-/// What has one role: work that waits, or instances that wait.
+/// The waiting work and the free instances of one role.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) queue: BTreeSet<QueueKey>,
-    /// How many of the queue are redundant.
+    /// The number of redundant ones in the queue.
     pub(crate) redundant: usize,
     pub(crate) ready: BTreeSet<(u64, InstanceId)>,
     pub(crate) members: usize,
@@ -334,8 +334,8 @@ impl Pool {
         }
     }
 
-    /// True if an instance in rotation may take work: it has not failed at it, or there may be no other
-    /// one that has not.
+    /// True if an instance may take work: it has not failed it, or no other instance may be left that has
+    /// not.
     pub(crate) fn may_give(&self, work: &Work, instance: InstanceId) -> bool {
         !work.avoid.has(instance) || self.members - self.ejected <= work.avoid.count()
     }

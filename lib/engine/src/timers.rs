@@ -1,9 +1,8 @@
-//! Alarms: a heap from which what became pointless is not removed one by one, but swept when it is
-//! more than half.
+//! Timers in a heap. Obsolete ones are not removed one by one, but swept when they are more than half.
 //!
-//! Of what was measured, an ordered set with exact removal costs nearly twice as much for each alarm,
-//! and a wheel a fraction, but holds what is pointless until it is due: with deadlines much longer
-//! than calls, most of what was ever set.
+//! Measured alternatives: an ordered set with exact removal costs nearly twice as much for each timer. A
+//! timer wheel costs a fraction, but keeps obsolete timers until they are due, which are most of all timers
+//! if deadlines are much longer than calls.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -23,13 +22,13 @@ pub(crate) enum Timer {
     Deadline(QueryId),
     /// A batch is late enough to be sent a second time.
     Hedge(BatchId),
-    /// A call takes too long.
+    /// A call times out.
     Call(CallId),
-    /// An ejected instance is to be probed, or its probe takes too long.
+    /// An ejected instance is due for a probe, or its probe times out.
     Heal(InstanceId),
 }
 
-/// Below this many, nothing is swept.
+/// The number of timers below which nothing is swept.
 const FEW: usize = 1024;
 
 #[derive(Debug)]
@@ -59,8 +58,8 @@ impl Timers {
         self.heap.len() >= self.sweep_at
     }
 
-    /// Removes all that is not live. Called when [`Timers::is_large`], it costs a constant for each
-    /// alarm that was ever set.
+    /// Removes all obsolete timers. If it is called when [`Timers::is_large`], the cost for each timer is
+    /// constant.
     pub(crate) fn sweep(&mut self, live: impl Fn(Timer) -> bool) {
         self.heap.retain(|entry| live(entry.0.1));
         self.sweep_at = (2 * self.heap.len()).max(FEW);
