@@ -1,7 +1,7 @@
-//! Unpacking what was downloaded: `.gz`, and `.tar.gz` or `.tgz`.
+//! Unpacks downloads: `.gz`, and `.tar.gz` or `.tgz`.
 //!
-//! An archive is not trusted: only files and directories below the target are made, never a link, and
-//! never over anything that is there; and what it makes is bounded.
+//! Archives are not trusted: only files and directories below the target are made, no links, nothing is
+//! overwritten, and the size is limited.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::{At, DataError, Doing, Fault};
 
-/// What an archive may make at most.
+/// The limits of an archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of all files.
@@ -27,13 +27,13 @@ pub const LIMITS: Limits = Limits { bytes: 1 << 34, entries: 1 << 20 };
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ArchiveError {
-    /// A path out of the target.
+    /// A path outside of the target.
     #[error("found the entry '{0}', expected a path below the directory that it is unpacked to")]
     Outside(String),
     /// A link, a device, …
     #[error("found '{entry}', a {kind}, expected files and directories")]
     Kind { entry: String, kind: &'static str },
-    /// A file that an entry before it has made.
+    /// A file of an earlier entry.
     #[error("found the entry '{0}' twice")]
     Twice(String),
     /// An entry that ends early.
@@ -63,7 +63,7 @@ pub fn unpack(file: &Path, into: &Path, limits: Limits) -> Result<(), DataError>
     done.map(drop).at(file)
 }
 
-/// What an entry is that is neither a file nor a directory.
+/// The kind of an entry that is neither a file nor a directory.
 fn word(kind: tar::EntryType) -> &'static str {
     match kind {
         tar::EntryType::Symlink | tar::EntryType::Link => "link",
@@ -110,7 +110,7 @@ fn untar(source: impl Read, into: &Path, limits: Limits) -> Result<u64, Fault> {
     Ok(limits.bytes - left)
 }
 
-/// A path of an entry without '.'; none if it may lead elsewhere.
+/// The path of an entry without '.'; none if it may lead outside of the target.
 fn below(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -123,7 +123,7 @@ fn below(path: &Path) -> Option<PathBuf> {
     Some(plain)
 }
 
-/// Writes a new file of at most this many bytes; returns how many there were.
+/// Writes a new file of at most this many bytes; returns their number.
 fn save(source: &mut impl Read, path: &Path, most: u64) -> Result<u64, Fault> {
     let mut file = File::create_new(path).doing("write")?;
     let written = io::copy(&mut source.take(most.saturating_add(1)), &mut file).doing("unpack")?;

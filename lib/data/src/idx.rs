@@ -14,34 +14,34 @@ use crate::picture::MAX_PIXELS;
 /// The most bytes of items that are read at a time, unless one is larger.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// What is wrong with an IDX file.
+/// An invalid IDX file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum IdxError {
     /// It ends within its header.
     #[error("truncated header, expected IDX {what}")]
     Header { what: &'static str },
-    /// It begins with something else.
+    /// It has another magic number.
     #[error("found the magic number {found:02x?}, expected 00 00 ({types}) {axes:02x}: IDX {what}")]
     Magic { found: [u8; 4], types: &'static str, axes: u8, what: &'static str },
     /// Items without elements.
     #[error("found images of shape {0:?}, expected at least one pixel")]
     Empty(Vec<usize>),
-    /// Items that are larger than any picture that is read.
+    /// Items that are too large.
     #[error("found images of shape {0:?}, expected at most {MAX_PIXELS} pixels")]
     Large(Vec<usize>),
-    /// A size that no file has.
+    /// A size that overflows.
     #[error("found shape {0:?}, whose size overflows")]
     Overflow(Vec<usize>),
     /// It ends too early.
     #[error("found {found} bytes of data, expected {expected} for shape {axes:?}")]
     Truncated { found: u64, expected: u64, axes: Vec<usize> },
-    /// It goes on after its last item.
+    /// It continues after its last item.
     #[error("found more bytes of data, expected {expected} for shape {axes:?}")]
     TooLong { expected: u64, axes: Vec<usize> },
 }
 
-/// An IDX file that is being read, its axes known.
+/// An IDX file, read up to its items.
 pub struct IdxFile<const AXES: usize> {
     path: PathBuf,
     /// The number of items, and the shape of each.
@@ -74,9 +74,8 @@ impl<const AXES: usize> IdxFile<AXES> {
         self.axes[1..].iter().product::<usize>() * self.dtype.size()
     }
 
-    /// Reads the next items into `items`, whose old content goes, little-endian: a megabyte of them, or one
-    /// that is larger. Returns how many there were; 0 at the end of the file, which is checked with the
-    /// last item.
+    /// Replaces `items` by the next items, little-endian: up to a megabyte, or one larger item. Returns their
+    /// number; 0 at the end of the file, which is checked with the last item.
     pub fn read(&mut self, items: &mut Vec<u8>) -> Result<usize, DataError> {
         let count = (BLOCK_BYTES / self.item_bytes().max(1)).max(1);
         let wanted = (count as u64).saturating_mul(self.item_bytes() as u64).min(self.size - self.read);

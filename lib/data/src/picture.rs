@@ -1,11 +1,9 @@
-//! Files of pictures as red, green and blue: JPEG, PNG, and what the crate `image` reads of BMP, GIF, PNM,
-//! TIFF and WebP.
+//! Decodes pictures to RGB: JPEG, PNG, and BMP, GIF, PNM, TIFF and WebP with the crate `image`.
 //!
-//! A picture becomes what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked
-//! up, inks (CMYK, YCCK) are multiplied, and transparency is dropped, not blended. Of several frames or
-//! pages the first is read. An orientation that a camera has noted (EXIF) is not applied, as torchvision
-//! does not. Refused are more than 8 bits a channel, pictures of more than [`MAX_PIXELS`], and files that
-//! end before the picture does.
+//! The result is that of Pillow's `convert("RGB")`: grey is repeated, palettes are looked up, inks (CMYK,
+//! YCCK) are multiplied, and transparency is dropped, not blended. The first of several frames or pages is
+//! read. As in torchvision, the orientation of EXIF is not applied. Refused are more than 8 bits a channel,
+//! more than [`MAX_PIXELS`] pixels, and truncated files.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -19,7 +17,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::{At, DataError, Doing};
 
-/// The endings of names that pictures have, in lower case.
+/// The file name extensions of pictures, in lower case.
 pub const TYPES: [&str; 12] =
     ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"];
 
@@ -44,18 +42,18 @@ pub struct Picture {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum PictureError {
-    /// Something else.
+    /// The file is not a picture.
     #[error(
         "found bytes {0:02x?} at its beginning, expected a picture: BMP, GIF, JPEG, PNG, PNM, TIFF or WebP"
     )]
     Unknown(Vec<u8>),
-    /// A file that no picture of a sensible size needs.
+    /// The file is too large.
     #[error("found more than {MAX_BYTES} bytes, expected a picture")]
     TooLong,
     /// More pixels than [`MAX_PIXELS`], or none.
     #[error("found {width}x{height} pixels, expected 1 to {MAX_PIXELS} of them")]
     Size { width: u64, height: u64 },
-    /// A header that promises more than any compression can keep.
+    /// The header has more pixels than the file can hold with any compression.
     #[error("found {bytes} bytes, which cannot hold the {width}x{height} pixels of the header")]
     TooShort { bytes: u64, width: u64, height: u64 },
     /// Samples of 16 bits or more.
@@ -84,7 +82,7 @@ impl From<png::DecodingError> for PictureError {
     }
 }
 
-/// What the crate says, with the names of chunks, of which it writes all fields of a Rust type.
+/// The message of the crate `png`, with the names of chunks in place of all fields of a Rust type.
 fn plain(error: &png::DecodingError) -> String {
     let text = error.to_string();
     let split = || {
@@ -105,7 +103,7 @@ impl Picture {
         Self::decode(&bytes).at(path)
     }
 
-    /// Decodes a picture of any format that is read.
+    /// Decodes a picture of any supported format.
     pub fn decode(bytes: &[u8]) -> Result<Self, PictureError> {
         match bytes {
             _ if bytes.len() as u64 > MAX_BYTES => Err(PictureError::TooLong),
@@ -116,7 +114,7 @@ impl Picture {
     }
 }
 
-/// Checks a size before anything of that size is made: `most` is how many pixels a byte can hold.
+/// Checks a size before memory is allocated. `most` is the largest number of pixels that a byte can hold.
 fn check(bytes: &[u8], width: u64, height: u64, most: u64) -> Result<(), PictureError> {
     let pixels = width.saturating_mul(height);
     if pixels == 0 || pixels > MAX_PIXELS {
@@ -150,7 +148,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     Ok(Picture { width, height, rgb })
 }
 
-/// Whether a JPEG has the marker of its end: the decoder would fill what is missing with grey.
+/// True if a JPEG has its end marker; the decoder would fill missing data with grey.
 fn is_whole(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[first, marker]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -170,14 +168,14 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 fn decode_png(bytes: &[u8]) -> Result<Picture, PictureError> {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
-    // Palettes and fewer than 8 bits become bytes; transparency is dropped below.
+    // Palettes and fewer than 8 bits are expanded to bytes; transparency is dropped below.
     decoder.set_transformations(Transformations::EXPAND);
     let info = decoder.read_header_info()?;
     let (width, height) = (u64::from(info.width), u64::from(info.height));
     if info.bit_depth == png::BitDepth::Sixteen {
         return Err(PictureError::Deep(16));
     }
-    // Deflate makes at most 1032 bytes of one, and a byte holds at most 8 pixels.
+    // Deflate expands a byte to at most 1032 bytes, and a byte holds at most 8 pixels.
     check(bytes, width, height, 8 * 1032)?;
     let mut reader = decoder.read_info()?;
     let (colours, _) = reader.output_color_type();
@@ -211,7 +209,7 @@ fn decode_other(bytes: &[u8]) -> Result<Picture, PictureError> {
     // Within the crate's own limit of memory, 512 MiB.
     let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    // A few bytes can be a large picture of one colour in these formats.
+    // In these formats, a few bytes can be a large picture of one colour.
     check(bytes, width.into(), height.into(), u64::MAX)?;
     let rgb = match DynamicImage::from_decoder(decoder).map_err(failed)? {
         DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|&grey| [grey; 3]).collect(),

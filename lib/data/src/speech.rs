@@ -1,10 +1,10 @@
 //! Speech Commands: one-second WAV files to spectrograms, in the set's own splits.
 //!
 //! A clip of 16 000 samples a second becomes `[1, 161, 101]`: the magnitudes of 161 frequencies in 101
-//! frames, of 20 ms (320 samples, under a periodic Hamming window) every 10 ms (160 samples), each
-//! centred on its time with the signal reflected at both ends; then log(1 + x), zeros behind a clip
-//! that is too short, or its end cut off; then less its mean and divided by its unbiased deviation. It
-//! is what ParM's training code makes of the set with librosa.
+//! frames, of 20 ms (320 samples, under a periodic Hamming window) every 10 ms (160 samples), each centred on
+//! its time with the signal reflected at both ends; then log(1 + x), padded with zeros or cut at the end;
+//! then the mean is subtracted, and the result divided by its unbiased deviation. ParM's training code does
+//! the same with librosa.
 
 use std::collections::HashSet;
 use std::f64::consts::TAU;
@@ -23,7 +23,7 @@ use crate::wav::{Wav, WavError};
 pub const RATE: u32 = 16_000;
 /// Samples of a frame.
 pub const WINDOW: usize = 320;
-/// Samples from frame to frame.
+/// Samples between the starts of two frames.
 pub const HOP: usize = 160;
 /// Frequencies of a frame.
 pub const FREQUENCIES: usize = WINDOW / 2 + 1;
@@ -31,14 +31,14 @@ pub const FREQUENCIES: usize = WINDOW / 2 + 1;
 pub const FRAMES: usize = 101;
 /// The fewest samples that can be reflected.
 const LEAST: usize = WINDOW / 2 + 1;
-/// The samples that decide: the last frame ends with them.
+/// The number of samples that are used; the last frame ends with them.
 const SAMPLES: usize = (FRAMES - 1) * HOP + WINDOW / 2;
 
 /// A clip that is refused, or a split that makes no sense.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SpeechError {
-    /// No WAV file, or one that ends too early.
+    /// The file is not WAV, or is truncated.
     #[error(transparent)]
     Wave(#[from] WavError),
     /// Another rate.
