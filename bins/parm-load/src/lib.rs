@@ -1,8 +1,8 @@
 //! `parm-load`: load on model servers. The measurement is in `parm_oip::load` and `parm_workload`; this crate
 //! connects to the servers, and writes the output.
 
-mod trials;
 mod targets;
+mod trials;
 
 use std::io::{BufWriter, IntoInnerError, Write};
 use std::time::SystemTime;
@@ -16,8 +16,8 @@ use parm_workload::{Record, Row, Summary, Trial, json, table, write_histograms};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use trials::Trials;
 use targets::Target;
+use trials::Trials;
 
 /// Runs the tool.
 ///

@@ -367,11 +367,7 @@ fn failures_are_warned_of() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(String::from_utf8(ended.stdout).unwrap().contains("not-sent:15"));
     assert!(ended.stderr.contains("100/s: 15 of 20 requests failed"), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("15 requests were not sent, since 5 were open"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("15 requests were not sent, since 5 were open"), "{}", ended.stderr);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Watching a training: its progress, and signals that ask it to stop.
+//! The progress of trainings, and signals that stop them.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(common: &Common, io: &mut Io, epochs: u64, timings: &'a Timings) -> Self {
-        // What was trained is saved before a signal ends the program.
+        // The training is saved before a signal ends the program.
         signals::postpone();
         let progress = Progress::new(common, io, "epochs", Some(epochs));
         Self { progress, start: Instant::now(), timings }
     }
 
-    /// Runs a training in this folder, under this name. Returns its last epoch too.
+    /// Runs a training in this folder, under this name. Also returns its last epoch.
     pub(crate) fn run<T, E>(
         &self,
         folder: PathBuf,
@@ -34,7 +34,7 @@ impl<'a> Watch<'a> {
         let last = RefCell::new(None);
         let mut watch = |epoch: &Epoch| {
             if last.borrow().is_none() {
-                // Of a training that goes on, the epochs before this one were done before.
+                // A resumed training has done the epochs before this one already.
                 self.progress.skip(u64::from(epoch.epoch) - 1);
             }
             self.progress.advance(1);
@@ -53,7 +53,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// An epoch in a few words.
+/// A short summary of an epoch.
 pub(crate) fn summary(epoch: &Epoch) -> String {
     let scores = [
         ("accuracy", epoch.accuracy),

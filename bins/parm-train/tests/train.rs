@@ -319,7 +319,7 @@ fn what_was_done_is_said_when_asked() {
     let ended = train(folder.path(), &format!("{PARITY} -k 2 --epochs 1 -o code -v"));
     assert!(ended.stderr.ends_with(", 12 reconstructions scored\n"), "{}", ended.stderr);
     let ended = train(folder.path(), &format!("{BASE} --epochs 2 -o b.safetensors -v --resume"));
-    assert!(ended.stderr.ends_with("all 2 epochs were done before\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("all 2 epochs had been done before\n"), "{}", ended.stderr);
 }
 
 #[test]
