@@ -287,7 +287,7 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
     refused("127.0.0.1:8000", "", 1, "expected a URL that begins with http://");
     refused("http://no-such-host.invalid:1", "", 1, "no-such-host.invalid");
     refused("http://127.0.0.1:1", "", 1, "http://127.0.0.1:1: model toy: ");
-    refused(&server.grpc(), "--encoding json", 1, "which is one of gRPC");
+    refused(&server.grpc(), "--encoding json", 1, "which is for gRPC");
     refused(&http, "--model-version 7", 1, "model toy: ");
     refused(&http, "--shape 9", 1, "found rows of shape [9] for input 'x', expected [8]");
     refused(&http, "--shape z:8", 1, "found a shape for input 'z', expected one for x");
