@@ -1,5 +1,5 @@
-//! Compiles what tch lacks of libtorch, and says where the tests of this crate find libtorch. Programs that
-//! link it say so themselves.
+//! Compiles the functions of libtorch that tch lacks, and sets the rpath of this crate's tests. Programs that
+//! link this crate set their own.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -40,7 +40,7 @@ pub(crate) fn cifar(options: &Cifar, common: &Common, io: &mut Io) -> Result<Str
     Ok(format!("read {} of 3x32x32", counted(set.count(), "image")))
 }
 
-/// Whether to read what a set has to train with, or to test with, where it has nothing else.
+/// Which split to read, of a set that has only train and test.
 pub(crate) fn is_train(split: Split, set: &str) -> Result<bool> {
     match split {
         Split::Train => Ok(true),

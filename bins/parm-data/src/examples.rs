@@ -1,4 +1,4 @@
-//! The files of a set: which are left out, and their order.
+//! The files of a set: reports those that are left out, and shuffles the others.
 
 use anyhow::{Result, bail};
 use parm::counted;
@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// Says what is left out of a folder, or with --strict refuses it; `what` are its examples.
+/// Warns of files that are left out of a folder, or refuses them with --strict; `what` names the examples.
 pub(crate) fn check_left_out(
     folder: &Folder,
     strict: bool,
@@ -28,7 +28,7 @@ pub(crate) fn check_left_out(
     Ok(())
 }
 
-/// What a folder has beside its examples and what is warned of, for the line that --verbose prints.
+/// The hidden files of a folder, for the line that --verbose prints.
 pub(crate) fn beside(folder: &Folder) -> String {
     match folder.hidden {
         0 => String::new(),
@@ -36,14 +36,14 @@ pub(crate) fn beside(folder: &Folder) -> String {
     }
 }
 
-/// Puts the examples into a random order, if there is a seed.
+/// Shuffles the examples if there is a seed.
 pub(crate) fn shuffle<T: Clone>(items: &mut Vec<T>, listing: Listing) {
     if let Some(seed) = listing.shuffle {
         *items = order(items.len(), seed).into_iter().map(|index| items[index].clone()).collect();
     }
 }
 
-/// A random order of so many rows: the same for the same seed, whatever the rows are.
+/// A random order of a number of rows, which depends only on the seed.
 pub(crate) fn order(rows: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..rows).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));

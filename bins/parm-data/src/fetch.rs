@@ -47,7 +47,7 @@ fn list(io: &mut Io) -> Result<String> {
     Ok(format!("listed {} sets", SETS.len()))
 }
 
-/// Unpacks a set beside `output` and gives it that name when it is whole.
+/// Unpacks a set beside `output`, and renames it when it is complete.
 fn into_place(set: &Set, source: &Source, output: &Path, progress: &Progress) -> Result<()> {
     let name = || output.display();
     match fs::read_dir(output).map(|mut entries| entries.next().is_none()) {
@@ -70,7 +70,7 @@ fn into_place(set: &Set, source: &Source, output: &Path, progress: &Progress) ->
         Step::Came(bytes) => progress.advance(bytes),
     })?;
     fs::rename(temporary.path(), output).with_context(|| format!("{}: cannot create", name()))?;
-    // It is no longer where it would be removed.
+    // It was renamed, and must not be removed.
     let _ = temporary.keep();
     Ok(())
 }
@@ -96,8 +96,8 @@ mod tests {
         fs::create_dir(at("from")).unwrap();
         fs::write(at("from/abc.txt"), "abc").unwrap();
         let install = |to: &str| into_place(&set, &Source::Folder(at("from")), &at(to), &progress);
-        assert!(install("to").is_err(), "the second file is not there");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing of the first is left");
+        assert!(install("to").is_err(), "the second file is missing");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the first file was removed");
         fs::write(at("from/more.txt"), "abc").unwrap();
         fs::create_dir(at("empty")).unwrap();
         for to in ["deep/to", "empty"] {

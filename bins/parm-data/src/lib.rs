@@ -15,7 +15,7 @@ use anyhow::Result;
 use parm_cli::tools::data::{Action, Data};
 use parm_cli::{Exit, Io};
 
-/// Does what the subcommand says.
+/// Runs the subcommand.
 ///
 /// # Errors
 /// Streams or files that are refused, outputs that cannot be written.

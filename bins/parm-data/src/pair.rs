@@ -1,4 +1,4 @@
-//! A directory with examples, what is to be learnt of each, and the names of the classes.
+//! A directory with examples, their targets, and the names of the classes.
 
 use std::fs;
 use std::io::Write;
@@ -10,12 +10,12 @@ use parm::npy::{RowLayout, RowWriter};
 use parm_cli::output::{Compression, Target, commit};
 use parm_cli::{Io, Output};
 
-/// Two streams of as many rows that are written side by side.
+/// Two streams with the same number of rows.
 pub(crate) struct Pair {
     directory: PathBuf,
-    /// What a model is asked.
+    /// The queries.
     pub(crate) examples: RowWriter<Output>,
-    /// What it should answer.
+    /// The targets.
     pub(crate) answers: RowWriter<Output>,
 }
 
@@ -37,7 +37,7 @@ impl Pair {
         Ok(Self { examples: open(examples)?, answers: open(answers)?, directory: directory.to_owned() })
     }
 
-    /// Gives the files their names, and writes those of the classes into `classes.json`.
+    /// Gives the files their names, and writes the names of the classes to `classes.json`.
     pub(crate) fn commit(self, classes: Option<&[String]>, io: &mut Io) -> Result<()> {
         commit(self.examples)?;
         commit(self.answers)?;
@@ -50,7 +50,7 @@ impl Pair {
     }
 }
 
-/// Labels of this many classes: u1, or what more than 256 need.
+/// The type of labels of this number of classes: u1 up to 256.
 pub(crate) fn labels(classes: usize) -> RowLayout {
     let dtype = match classes {
         0..=0x100 => Dtype::U8,

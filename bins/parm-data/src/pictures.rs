@@ -1,4 +1,4 @@
-//! Files of pictures: in classes, or with a box in each.
+//! Files of pictures, with classes or with boxes.
 
 use std::path::Path;
 
@@ -90,7 +90,7 @@ pub(crate) fn boxes(options: &Boxes, common: &Common, io: &mut Io) -> Result<Str
     Ok(format!("read {} with a box each", counted(count, "image")))
 }
 
-/// What the rows of images look like.
+/// The layout of the rows of images.
 fn layout(scale: &Scale, fit: Fit) -> RowLayout {
     RowLayout::new(scale.dtype(), [3, fit.side(), fit.side()])
 }

@@ -1,11 +1,11 @@
-//! The options that say how pixels become numbers.
+//! The options for the conversion of pixels to numbers.
 
 use anyhow::Result;
 use parm_cli::Usage;
 use parm_cli::tools::data::{Normalize, PixelOptions};
 use parm_data_sets::scale::{Histogram, IMAGENET, Scale};
 
-/// What the options ask for.
+/// The chosen conversion.
 pub(crate) struct Wanted {
     normalize: Normalize,
     channels: usize,
@@ -14,7 +14,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Checks the options. `default` is how pixels become numbers without them.
+    /// Checks the options. `default` is the conversion without options.
     pub(crate) fn new(options: &PixelOptions, default: Normalize, channels: usize) -> Result<Self> {
         let normalize = options.normalize.unwrap_or(default);
         if normalize == Normalize::Imagenet && channels != 3 {

@@ -1,4 +1,4 @@
-//! What is done to streams as streams. Each function returns the line that --verbose prints.
+//! Operations on streams. Each function returns the line that --verbose prints.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -109,8 +109,7 @@ pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
     Ok(format!("joined {} of {}", counted(options.inputs.len(), "stream"), counted(total, "row")))
 }
 
-/// A stream that is read twice: a regular file, or a copy of anything else in a temporary file
-/// that has no name.
+/// A stream that can be read twice: a regular file, or a copy of another input in an unnamed temporary file.
 struct Twice {
     input: Input,
     copy: Option<File>,
@@ -142,7 +141,7 @@ impl Twice {
     }
 }
 
-/// Copies up to `count` rows to an output, or nowhere; returns how many there were.
+/// Copies up to `count` rows to an output, or skips them; returns their number.
 fn copy_rows(
     rows: &mut RowReader<Source>,
     count: u64,
@@ -173,14 +172,14 @@ pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
     let mut output = options.write.rows(io, layout.clone())?;
     let mut buffer = Vec::new();
     let (mut position, mut taken) = (0, 0);
-    // Item by item, so that each part can be announced before its rows.
+    // Item by item, since the header of each part comes before its rows.
     while position < stop {
         let end = position + rows.header().rows;
         let (from, to) = (start.clamp(position, end), stop.clamp(position, end));
         output.announce(to.saturating_sub(from));
         copy_rows(&mut rows, from - position, None, &mut buffer)?;
         taken += copy_rows(&mut rows, to.saturating_sub(from), Some(&mut output), &mut buffer)?;
-        // Rows after the range are not even read, unless the range goes on behind them.
+        // Rows after the range are not read.
         if to < end || !rows.next_item()? {
             break;
         }
@@ -190,7 +189,7 @@ pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
     Ok(format!("took {}", counted(taken, "row")))
 }
 
-/// Puts streams of the same number of rows into the same random order.
+/// Shuffles streams of the same number of rows in the same order.
 pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
     check_stdin(&options.inputs)?;
     if options.inputs.len() != options.output.len() {
@@ -224,7 +223,7 @@ pub(crate) fn shuffle(options: &Shuffle, io: &mut Io) -> Result<String> {
         }
         outputs.push(output);
     }
-    // Only now, so that a stream that does not fit leaves no output at all.
+    // Outputs are committed last, so that a stream that does not fit leaves none.
     outputs.into_iter().try_for_each(commit)?;
     let rows = order.map_or(0, |order| order.len());
     Ok(format!("shuffled {} of {}", counted(options.inputs.len(), "stream"), counted(rows, "row")))

@@ -1,5 +1,5 @@
-//! A server's model: batches of queries are sent as they come, several at a time, and answers are written
-//! in the order of the queries.
+//! Runs a model of a server: sends batches of queries while they are read, several at a time, and writes
+//! answers in the order of the queries.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -20,11 +20,11 @@ use parm_oip::instance::Instance;
 use parm_oip::load::{Queries, Rows, Source as Given};
 use parm_oip::{Datatype, InferResponse, ModelMetadata, RequestedOutput, TensorMetadata};
 
-/// Queries on their way to the server.
+/// A block of queries.
 struct Block {
     count: usize,
     rows: Rows,
-    /// Rows of the items that begin within this block.
+    /// The numbers of rows of the items that begin in this block.
     items: Vec<u64>,
 }
 
@@ -37,24 +37,24 @@ struct Server {
     metadata: ModelMetadata,
     version: String,
     timeout: Duration,
-    /// The output to take of several; else the first.
+    /// The chosen output of several; none: the first.
     output: Option<String>,
-    /// Whether it takes one row at a time, and with which axes around it.
+    /// Set if the model accepts only one row at a time.
     single: Option<Single>,
 }
 
-/// How a model that takes one row at a time has it.
+/// The shape of the only row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Single {
-    /// As `[1, …]`, also in its answers.
+    /// `[1, …]`, in answers as well.
     Batch,
-    /// As it is.
+    /// The shape of the row itself.
     Bare,
 }
 
 /// A block that was sent, and its answer.
 struct Sent {
-    /// Its first row and its last one.
+    /// The indices of its first and last row.
     span: (u64, u64),
     count: usize,
     items: Vec<u64>,
@@ -64,7 +64,7 @@ struct Sent {
 /// Runs the tool with the model `name` of the server at `url`.
 ///
 /// # Errors
-/// Anything that keeps it from writing one output for each query; see the messages.
+/// Any problem that prevents one output for each query.
 pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result<Exit> {
     let together = crate::rows_together(options);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result
     Ok(Exit::Done)
 }
 
-/// The model at the first address of the server that knows it.
+/// The model at the first address of the server that has it.
 fn reach(options: &Infer, url: &str, name: &str, reader: &RowReader<Source>) -> Result<Server> {
     let encoding = options.encoding.among(Encoding::ALL);
     let remote = client::remote(url, encoding, &options.header, options.ca.as_deref());
@@ -104,7 +104,7 @@ fn reach(options: &Infer, url: &str, name: &str, reader: &RowReader<Source>) -> 
     Ok(Server { job, caller, instance, metadata, version, timeout, output, single })
 }
 
-/// How an input of this shape has rows of that one, if it takes one at a time.
+/// The [`Single`] of an input of this shape for these rows, if it accepts one at a time.
 fn single(input: &[i64], row: &[usize]) -> Option<Single> {
     let fits = |axes: &[i64]| {
         axes.len() == row.len() && axes.iter().zip(row).all(|(&axis, &has)| axis < 0 || axis == has as i64)
@@ -117,7 +117,7 @@ fn single(input: &[i64], row: &[usize]) -> Option<Single> {
     }
 }
 
-/// Sends blocks and writes what comes back; returns the rows.
+/// Sends blocks and writes their answers; returns the number of rows.
 fn answer(
     options: &Infer,
     io: &mut Io,
@@ -126,7 +126,7 @@ fn answer(
     progress: &Progress,
 ) -> Result<u64> {
     let layout = sent_as(reader.layout(), server.input());
-    // Beside those that wait here there is one that is waited for.
+    // One more answer is being waited for outside of the channel.
     let (to_writer, answers) = sync_channel(options.concurrency as usize - 1);
     let batch = if server.single.is_some() { 1 } else { options.batch as usize };
     let sender = Arc::clone(server);
@@ -159,7 +159,7 @@ fn answer(
     let writer = if let Some(writer) = open {
         writer
     } else {
-        // What outputs look like shows from one that is thrown away.
+        // Without queries, a query of zeros shows the layout of outputs.
         let Sent { span, count, answer, .. } = server.send(zeros(layout)?, 0)?;
         options.write.rows(io, server.rows(span, count, answer)?.layout)?
     };
@@ -167,7 +167,7 @@ fn answer(
     Ok(rows)
 }
 
-/// What rows of a stream become for an input: floats of its own type, or what they are.
+/// The type of rows for an input: its own float type if both are floats, otherwise that of the stream.
 fn sent_as(layout: &RowLayout, input: Option<Datatype>) -> RowLayout {
     let dtype = match input {
         Some(Datatype::Fp32) => Dtype::F32,
@@ -177,7 +177,7 @@ fn sent_as(layout: &RowLayout, input: Option<Datatype>) -> RowLayout {
     RowLayout::new(dtype, layout.shape.clone())
 }
 
-/// Reads and sends blocks until the stream or the taker of answers ends.
+/// Reads and sends blocks until the stream or the receiver of answers ends.
 fn read(server: &Server, mut reader: RowReader<Source>, batch: usize, to_writer: &SyncSender<Result<Sent>>) {
     let layout = sent_as(reader.layout(), server.input());
     let mut first = 0;
@@ -222,7 +222,7 @@ fn floats<T: Float>(
     Ok(count)
 }
 
-/// A row of zeros, in place of those that a stream does not have.
+/// A row of zeros.
 fn zeros(layout: RowLayout) -> Result<Block> {
     let bytes = layout.elements().checked_mul(layout.dtype.size()).filter(|&bytes| bytes <= BODY);
     let bytes = bytes.with_context(|| format!("found rows of {layout}, expected at most {BODY} bytes"))?;
@@ -230,7 +230,7 @@ fn zeros(layout: RowLayout) -> Result<Block> {
 }
 
 impl Server {
-    /// The element type of its input, if it says one.
+    /// The element type of its input, if it is known.
     fn input(&self) -> Option<Datatype> {
         self.metadata.inputs.first().map(|input| input.datatype)
     }
@@ -239,7 +239,7 @@ impl Server {
     fn send(&self, block: Block, first: u64) -> Result<Sent> {
         let Block { count, rows, items } = block;
         let rows = Given::Given(rows);
-        // A misfit is one of the stream, not of these rows.
+        // An error concerns the stream, not these rows.
         let queries = Queries::new(&self.version, &self.metadata, count, &[], rows)
             .with_context(|| self.job.clone())?;
         let mut request = queries.request(0);
@@ -252,7 +252,7 @@ impl Server {
         Ok(Sent { span: (first, first + count as u64 - 1), count, items, answer })
     }
 
-    /// The rows of the answer to those from the first to the last one of a span.
+    /// The output rows of an answer to the rows of a span.
     fn rows(&self, (first, last): (u64, u64), count: usize, answer: Promise) -> Result<Rows> {
         let response = answer.wait().map_err(anyhow::Error::from);
         response
@@ -260,7 +260,7 @@ impl Server {
             .with_context(|| format!("{}: rows {first} to {last}", self.job))
     }
 
-    /// The rows of the output that is wanted.
+    /// The rows of the chosen output.
     fn rows_of(&self, response: &InferResponse, count: usize) -> Result<Rows> {
         let mut outputs = response.outputs.iter();
         let output = match &self.output {
@@ -275,7 +275,7 @@ impl Server {
             shape => bail!("found outputs of shape {shape:?} for {count} queries, expected one row each"),
         };
         let data = output.data.contiguous();
-        // As the outputs of models in this process, BF16 is written as f4, whose upper half it is.
+        // As for local models, BF16 is written as f4.
         let (dtype, data) = match (output.datatype, output.datatype.dtype()) {
             (Datatype::Bf16, _) => {
                 (Dtype::F32, data.chunks_exact(2).flat_map(|half| [&[0, 0], half].concat()).collect())

@@ -129,6 +129,7 @@ fn tensors_that_a_file_shares_are_followed() {
     let surplus: (&str, &[usize], &[f32]) = ("norm.running_mean", &[2], &[0., 0.]);
     fs::write(&path, safetensors::file(metadata, &[&tensors[..], &[surplus]].concat())).unwrap();
     let ended = infer(&path).stdin(f4(&[1, 2], &[1., 2.])).run();
-    let message = "found norm.running_mean of [2], which has no place, expected the parameters of an MLP";
+    let message =
+        "found norm.running_mean of [2], which does not belong to it, expected the parameters of an MLP";
     assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
 }

@@ -1,8 +1,8 @@
-//! `parm-load`: load on model servers. What it does is in `parm_oip::load` and `parm_workload`; here are its options, the
-//! way to the servers, and its output.
+//! `parm-load`: load on model servers. The measurement is in `parm_oip::load` and `parm_workload`; this crate
+//! connects to the servers, and writes the output.
 
-mod course;
 mod targets;
+mod trials;
 
 use std::io::{BufWriter, IntoInnerError};
 use std::time::SystemTime;
@@ -16,8 +16,8 @@ use parm_workload::{Record, Row, Summary, Trial, json, table, write_histograms};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use course::Course;
 use targets::Target;
+use trials::Trials;
 
 /// Runs the tool.
 ///
@@ -34,14 +34,14 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     }
     let runtime = Runtime::new().context("the runtime")?;
     let targets = targets::reach(options, &runtime, io)?;
-    let course = Course::new(options, io)?;
+    let trials = Trials::new(options, io)?;
     let mut records = Lines::new(options.records.as_ref(), io)?;
     let create = |file: &File| file.create(io, Compression::ByName(3)).map(BufWriter::new);
     let histogram = options.histogram.as_ref().map(create).transpose()?;
 
     let (signal, stop) = on_signal();
-    // A request counts when it has ended: drawing must not keep those waiting that are to be sent.
-    let progress = Progress::new(&options.common, io, "requests", Some(course.requests(targets.len())));
+    // Progress is updated when a request has ended, so that drawing does not delay the sending of requests.
+    let progress = Progress::new(&options.common, io, "requests", Some(trials.requests(targets.len())));
     let began = SystemTime::now();
     let each = |record: &Record| {
         progress.advance(1);
@@ -50,9 +50,9 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     let after = |name: Option<&str>, trial: &Trial| {
         progress.suspend(|| complain(options, io, name, &trial.summary));
     };
-    let rows = course.run(&targets, runtime.handle(), &stop, each, after)?;
+    let rows = trials.run(&targets, runtime.handle(), &stop, each, after)?;
     drop(progress);
-    // Calls that nobody waits for are not waited for.
+    // Does not wait for running calls.
     runtime.shutdown_background();
     records.commit().context("records")?;
     if let Some(mut histogram) = histogram {
@@ -74,7 +74,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What becomes true at the first signal, which is kept; the second one ends the process.
+/// A watch that becomes true at the first signal; the second signal ends the process.
 fn on_signal() -> (std::sync::mpsc::Receiver<u8>, watch::Receiver<bool>) {
     let (to_signals, signalled) = std::sync::mpsc::channel();
     signals::forward(to_signals);
@@ -90,7 +90,7 @@ fn on_signal() -> (std::sync::mpsc::Receiver<u8>, watch::Receiver<bool>) {
     (kept, stopped)
 }
 
-/// Says what is to be known of a measurement beside its numbers.
+/// Warns about failures, requests that were not sent, and delays of the generator.
 fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) {
     let name = name.map_or(String::new(), |name| format!("{name}, "));
     let rate = summary.rate;
@@ -110,7 +110,7 @@ fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) 
         let (count, most) = (summary.not_sent(), options.in_flight);
         let count = counted(count, "request");
         let verb = if summary.not_sent() == 1 { "was" } else { "were" };
-        warn(&format!("{count} {verb} not sent, since {most} were on their way: see --in-flight"));
+        warn(&format!("{count} {verb} not sent, since {most} were open: see --in-flight"));
     }
     if summary.is_late() {
         warn(&format!(

@@ -1,4 +1,4 @@
-//! What is measured, and what it is asked.
+//! The targets of a measurement, and their requests.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use tokio::runtime::Runtime;
 
 /// One server.
 pub(crate) struct Target {
-    /// What it is called, if it has a name or there are several.
+    /// Its name, if it has one or there are several targets.
     pub(crate) name: Option<String>,
     pub(crate) url: String,
     pub(crate) instance: Arc<dyn Instance>,
     pub(crate) queries: Arc<Queries>,
 }
 
-/// Reaches all servers.
+/// Connects to all servers.
 ///
 /// # Errors
-/// A server that cannot be reached, a model that it does not have or that differs from the first server's,
-/// and queries or labels that do not fit it.
+/// A server that cannot be reached, an unknown model or one that differs from the first server's, and queries
+/// or labels that do not fit it.
 pub(crate) fn reach(options: &Load, runtime: &Runtime, io: &mut Io) -> Result<Vec<Target>> {
     let names = names(&options.targets)?;
     check_stdin(options.data.iter().chain(&options.labels).chain(&options.schedule.trace))?;
@@ -60,7 +60,7 @@ pub(crate) fn reach(options: &Load, runtime: &Runtime, io: &mut Io) -> Result<Ve
     Ok(targets)
 }
 
-/// Of several targets, those without a name are called by their URL.
+/// Names several targets; those without a name get their URL.
 fn names(targets: &[TargetOption]) -> Result<Vec<Option<String>>> {
     let several = targets.len() > 1;
     let name = |target: &TargetOption| target.name.clone().or_else(|| several.then(|| target.url.clone()));
@@ -75,7 +75,7 @@ fn names(targets: &[TargetOption]) -> Result<Vec<Option<String>>> {
     Ok(names)
 }
 
-/// The rows that are sent, and how many are given.
+/// The source of rows, and the number of given rows.
 fn source(options: &Load, io: &mut Io) -> Result<(Source, usize)> {
     let Some(input) = &options.data else { return Ok((Source::Random(options.seed), 0)) };
     let mut rows = input.rows(io, options.read.reading())?;

@@ -284,10 +284,10 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     };
     let http = server.http();
-    refused("127.0.0.1:8000", "", 1, "expected one that begins with http://");
+    refused("127.0.0.1:8000", "", 1, "expected a URL that begins with http://");
     refused("http://no-such-host.invalid:1", "", 1, "no-such-host.invalid");
     refused("http://127.0.0.1:1", "", 1, "http://127.0.0.1:1: model toy: ");
-    refused(&server.grpc(), "--encoding json", 1, "which is one of gRPC");
+    refused(&server.grpc(), "--encoding json", 1, "which is for gRPC");
     refused(&http, "--model-version 7", 1, "model toy: ");
     refused(&http, "--shape 9", 1, "found rows of shape [9] for input 'x', expected [8]");
     refused(&http, "--shape z:8", 1, "found a shape for input 'z', expected one for x");
@@ -367,11 +367,7 @@ fn failures_are_warned_of() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(String::from_utf8(ended.stdout).unwrap().contains("not-sent:15"));
     assert!(ended.stderr.contains("100/s: 15 of 20 requests failed"), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("15 requests were not sent, since 5 were on their way"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("15 requests were not sent, since 5 were open"), "{}", ended.stderr);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Axes: their range, and the round numbers that stand at them.
+//! Axes: their range and their ticks.
 
 use crate::figure::Scale;
 
-/// The most steps between the numbers at an axis.
+/// The most intervals between the ticks of an axis.
 const MOST_TICKS: usize = 8;
 
 /// The lowest share that a tail is drawn to: P99.999.
@@ -11,45 +11,45 @@ pub(crate) const TAIL: f64 = 1e-5;
 /// An axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axis {
-    /// Its ends; where it is logarithmic, their logarithms, which are finite whatever the ends are.
+    /// Its ends; for a logarithmic axis their logarithms, which are always finite.
     from: f64,
     to: f64,
     scale: Scale,
     logarithmic: bool,
-    /// The numbers that stand at it.
+    /// The values of its ticks.
     pub(crate) ticks: Vec<f64>,
-    /// Digits after the point.
+    /// The decimals of tick labels.
     digits: usize,
 }
 
-/// The room of an axis for its numbers, in pixels.
+/// The room of an axis for tick labels, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     length: f64,
-    /// What a number takes of it: at least, and for each character.
+    /// The least room of a label, and the room for each character.
     least: f64,
     character: f64,
 }
 
 impl Room {
-    /// That of a horizontal axis.
+    /// The room of a horizontal axis.
     pub(crate) fn across(length: f64) -> Self {
         Self { length, least: 8.0, character: 8.5 }
     }
 
-    /// That of a vertical axis.
+    /// The room of a vertical axis.
     pub(crate) fn up(length: f64) -> Self {
         Self { length, least: 15.0, character: 0.0 }
     }
 }
 
 impl Axis {
-    /// An axis that holds these values.
+    /// An axis for these values.
     pub(crate) fn new(scale: Scale, values: &[f64], room: Room) -> Self {
         let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
             (low.min(value), high.max(value))
         });
-        // Nothing may be there to draw.
+        // There may be no values.
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         match scale {
             Scale::Whole => Self::whole(low, high, values, room),
@@ -59,7 +59,7 @@ impl Axis {
         }
     }
 
-    /// Whole numbers. Few of them stand where the data are.
+    /// Ticks at integers. Few integers are ticks at the data.
     fn whole(low: f64, high: f64, values: &[f64], room: Room) -> Self {
         let margin = if low < high { (high - low) * 0.04 } else { 1.0 };
         let (from, to) = (low - margin, high + margin);
@@ -85,7 +85,7 @@ impl Axis {
     }
 
     fn logarithmic(low: f64, high: f64, room: Room) -> Self {
-        // Not the logarithm of the ratio, which may be infinite.
+        // The logarithm of the ratio might be infinite.
         let margin = (high.log10() - low.log10()) * 0.06;
         let (from, to) = (low.log10() - margin, high.log10() + margin);
         let decades = |every: i32, parts: &[f64]| {
@@ -99,7 +99,7 @@ impl Axis {
         axis.with(fine.into_iter().chain(every), room)
     }
 
-    /// Percentiles, from the most to the highest that there is.
+    /// Ticks at percentiles.
     fn tail(low: f64, room: Room) -> Self {
         let lowest = low.clamp(1e-12, 0.4) * 0.8;
         let decades = (1..).map(|decade| power(-decade)).take_while(|&share| share >= lowest);
@@ -111,13 +111,13 @@ impl Axis {
         axis.with(every, room)
     }
 
-    /// With the first of several sets of numbers that has room.
+    /// Uses the first of several sets of ticks that has room.
     fn with(self, sets: impl Iterator<Item = Vec<f64>>, room: Room) -> Self {
         let mut sets = sets.map(|ticks| Self { ticks, ..self.clone() });
         sets.find(|axis| axis.fits(room)).unwrap_or(self)
     }
 
-    /// True if its numbers are not too many, and stand apart.
+    /// True if the ticks are not too many, and their labels do not overlap.
     fn fits(&self, room: Room) -> bool {
         let label = |tick: f64| self.label(tick).chars().count() as f64 * room.character;
         let half = |tick: f64| f64::midpoint(label(tick), room.least);
@@ -126,19 +126,19 @@ impl Axis {
             && self.ticks.windows(2).all(|pair| apart(pair) >= half(pair[0]) + half(pair[1]))
     }
 
-    /// Where a value stands: 0 at the begin, 1 at the end.
+    /// The position of a value: 0 at the beginning, 1 at the end.
     fn share(&self, value: f64) -> f64 {
         let position = if self.logarithmic { value.log10() } else { value };
-        // Halves, so that the difference of huge values is finite.
+        // Halved, so that the difference of huge values is finite.
         (position / 2.0 - self.from / 2.0) / (self.to / 2.0 - self.from / 2.0)
     }
 
-    /// Where a value stands on an axis from `begin` to `end`, in pixels.
+    /// The position of a value on an axis from `begin` to `end`, in pixels.
     pub(crate) fn place(&self, value: f64, begin: f64, end: f64) -> f64 {
         begin + (end - begin) * self.share(value)
     }
 
-    /// What stands at a number.
+    /// The label of a tick.
     pub(crate) fn label(&self, tick: f64) -> String {
         match tick.abs() {
             _ if self.scale == Scale::Tail => percentile(tick),
@@ -149,12 +149,12 @@ impl Axis {
     }
 }
 
-/// 10 to the n, as near as can be.
+/// 10 to the n, rounded correctly.
 fn power(n: i32) -> f64 {
     format!("1e{n}").parse().unwrap_or(f64::NAN)
 }
 
-/// The percentile above which there is this share: of 0.01 it is P99.
+/// The name of the percentile above which there is this share: P99 for 0.01.
 fn percentile(share: f64) -> String {
     let nines = (-share.log10()).round() as usize;
     match nines {
@@ -165,18 +165,18 @@ fn percentile(share: f64) -> String {
     }
 }
 
-/// A round step, so that not too many numbers stand between the two.
+/// A round step between ticks, so that there are not too many.
 fn step(low: f64, high: f64, most: usize) -> f64 {
     let least = ((high / 2.0 - low / 2.0) / most as f64 * 2.0).max(f64::MIN_POSITIVE);
     let decade = 10_f64.powf(least.log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|part| part * decade).into_iter().find(|&step| step >= least).unwrap_or(least)
 }
 
-/// The multiples of `step` between the two.
+/// The multiples of `step` in a range.
 fn steps(low: f64, high: f64, step: f64) -> Vec<f64> {
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
     let count = (last - first + 1.0).clamp(0.0, 1000.0) as usize;
-    // Adding 0 makes a positive zero of a negative one.
+    // Adding 0 turns a negative zero into a positive one.
     (0..count).map(|i| (first + i as f64) * step + 0.0).collect()
 }
 

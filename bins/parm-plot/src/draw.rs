@@ -5,28 +5,28 @@ use crate::figure::{Figure, Form, Note, Panel, Reference, Series};
 use crate::pen::{AXIS_NAME, FINE, GRID, LEGEND_LINE, Pen, SMALL, TEXT, TICK, color};
 use crate::svg::{Anchor, Place};
 
-/// The length of a line in a legend.
+/// The length of a sample line in a legend.
 const SAMPLE: f64 = 34.0;
-/// A legend's first line has this distance to the border of its panel.
+/// The distance between the first line of a legend and the border of its panel.
 const LEGEND_TOP: f64 = 20.0;
-/// The name of the horizontal axis has this height.
+/// The height of the name of the horizontal axis.
 const NAME: f64 = 22.0;
-/// What a vertical axis needs beside its numbers.
+/// The width of a vertical axis in addition to its labels.
 const LEFT: f64 = 34.0;
-/// What the numbers of the horizontal axis need, and the margins at the other sides. The halves put the axes, which are
-/// a pixel wide, on whole pixels.
+/// The height of the labels of the horizontal axis, and the margins at the other sides. The halves align the
+/// axes, which are a pixel wide, with pixels.
 const BELOW: f64 = 27.5;
 const TOP: f64 = 12.5;
 const RIGHT: f64 = 8.0;
 /// The most markers along a line.
 const MOST_MARKERS: usize = 12;
 
-/// The most lines of a legend that have room in a panel, of several within this height.
+/// The most lines of a legend that have room in one of several panels within this height.
 pub(crate) fn most_series(height: f64, panels: usize) -> usize {
     ((height / panels.max(1) as f64 - LEGEND_TOP) / LEGEND_LINE).max(0.0) as usize
 }
 
-/// Draws a figure, from `top` on.
+/// Draws a figure below `top`.
 pub(crate) fn draw(pen: &mut Pen, figure: &Figure, top: f64) {
     let (width, height) = pen.size;
     let legend = width - legend_width(pen, figure);
@@ -70,7 +70,7 @@ impl Sheet<'_> {
         (self.x.place(x, from.0, to.0), self.y.place(y, to.1, from.1))
     }
 
-    /// Axes with their names and numbers, and lines at these.
+    /// Draws the axes with names, labels and grid lines.
     fn axes(&self, pen: &mut Pen, x_label: &str, y_label: &str) {
         let Block { from: (left, top), to: (right, bottom) } = self.inside;
         for &tick in &self.y.ticks {
@@ -85,7 +85,7 @@ impl Sheet<'_> {
         pen.text(y_label, AXIS_NAME, (10.0, middle), Anchor::Upwards, room);
     }
 
-    /// The reference, lines, then intervals and markers, then notes where there is room.
+    /// Draws the reference, lines, intervals and markers, and notes if there is room.
     fn series(&self, pen: &mut Pen, panel: &Panel) {
         let Block { from: (left, top), to: (right, bottom) } = self.inside;
         if let Some(Reference { at, .. }) = panel.reference {
@@ -119,7 +119,7 @@ impl Sheet<'_> {
         }
     }
 
-    /// Writes a note beside its place, if there is room.
+    /// Writes a note beside its point, if there is room.
     fn note(&self, pen: &mut Pen, note: &Note, taken: &mut Vec<Block>) {
         let (x, y) = self.place(note.x, note.y);
         let (width, height) = (pen.font.width(&note.text, SMALL), 13.0);
@@ -135,7 +135,7 @@ impl Sheet<'_> {
             let others: f64 = taken.iter().map(|other| block.shared(other)).sum();
             others + block.area() - block.shared(&self.inside)
         };
-        // A corner may touch another thing.
+        // A corner may overlap other elements.
         let free = |block: &Block| covers(block) <= block.area() / 10.0;
         let best = blocks.into_iter().min_by(|a, b| covers(a).total_cmp(&covers(b)));
         if let Some(block) = best.filter(free) {
@@ -175,7 +175,7 @@ struct Block {
 }
 
 impl Block {
-    /// What is so near to a line that is level or upright.
+    /// The surroundings of a horizontal or vertical line.
     fn around(from: Place, to: Place, near: f64) -> Self {
         Self {
             from: (from.0.min(to.0) - near, from.1.min(to.1) - near),
@@ -187,7 +187,7 @@ impl Block {
         self.shared(self)
     }
 
-    /// The area of what both cover.
+    /// The area of the intersection.
     fn shared(&self, other: &Self) -> f64 {
         let side = |from: f64, to: f64| (to - from).max(0.0);
         side(self.from.0.max(other.from.0), self.to.0.min(other.to.0))
@@ -195,8 +195,7 @@ impl Block {
     }
 }
 
-/// Where series number `i` has markers: at all points, or at some of many, at other places for each
-/// series.
+/// The points of series `i` with markers: all, or some of many, which differ between series.
 fn marked(places: &[Place], form: Form, i: usize) -> Vec<Place> {
     match form {
         Form::Line => Vec::new(),
@@ -209,7 +208,7 @@ fn marked(places: &[Place], form: Form, i: usize) -> Vec<Place> {
     }
 }
 
-/// Places along a path of steps, `every` so many pixels.
+/// Points along a path of steps at equal distances of `every` pixels.
 fn along(path: &[Place], every: f64, first: f64) -> Vec<Place> {
     let mut places = path.first().filter(|_| path.len() == 1).copied().into_iter().collect::<Vec<_>>();
     let mut left = first;

@@ -1,4 +1,4 @@
-//! Fields of JSON objects, and what is wrong with them.
+//! Reads fields of JSON objects, with error messages.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ pub(crate) fn items((input, text): &(String, Vec<u8>), list: &str) -> Result<Vec
     }
 }
 
-/// Why text is not what was expected; `line` is the number of its first line.
+/// The message of a parse error; `line` is the number of the first line.
 pub(crate) fn malformed(error: &serde_json::Error, line: usize) -> anyhow::Error {
     let (line, column) = (line + error.line().saturating_sub(1), error.column());
     let what = error.to_string();
@@ -35,7 +35,7 @@ pub(crate) fn blank(line: &[u8]) -> bool {
     line.trim_ascii().is_empty()
 }
 
-/// An object, and where it stands.
+/// An object with its place in the input.
 pub(crate) struct Fields<'a> {
     pub(crate) place: &'a str,
     pub(crate) map: &'a Map<String, Value>,
@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
         Ok(Self { place, map })
     }
 
-    /// A number, if it is there and not null.
+    /// A number; none if it is missing or null.
     pub(crate) fn number(&self, field: &str) -> Result<Option<f64>> {
         match self.map.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number from 0 on, if it is there and not null.
+    /// A number from 0; none if it is missing or null.
     pub(crate) fn positive(&self, field: &str) -> Result<Option<f64>> {
         let number = self.number(field)?;
         match number {
@@ -71,7 +71,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text, if it is there and not null.
+    /// A string; none if it is missing or null.
     pub(crate) fn text(&self, field: &str) -> Result<Option<String>> {
         match self.map.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -80,7 +80,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number from 0 to 1, if it is there and not null.
+    /// A number from 0 to 1; none if it is missing or null.
     pub(crate) fn share(&self, field: &str) -> Result<Option<f64>> {
         let number = self.number(field)?;
         match number {
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number from `least` on, that must be there.
+    /// A required integer from `least`.
     pub(crate) fn whole(&self, field: &str, least: u32) -> Result<f64> {
         match self.map.get(field) {
             None => bail!("{}: found no \"{field}\", expected a whole number", self.place),

@@ -1,4 +1,4 @@
-//! What is drawn, before it is drawn.
+//! Figures: the data of images.
 
 use anyhow::{Result, bail};
 pub(crate) use parm_cli::tools::plot::Reference;
@@ -6,16 +6,16 @@ use parm_cli::tools::plot::ReferenceOption;
 
 use crate::timeline::Timeline;
 
-/// What an image shows.
+/// The content of an image.
 #[derive(Clone, Debug)]
 pub(crate) enum Drawing {
     /// Lines over axes.
     Chart(Figure),
-    /// What became of a coding group.
+    /// The history of a coding group.
     Timeline(Timeline),
 }
 
-/// Panels one below the other, over one horizontal axis.
+/// Panels in a column with one horizontal axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     pub(crate) x_label: String,
@@ -23,12 +23,12 @@ pub(crate) struct Figure {
     pub(crate) panels: Vec<Panel>,
 }
 
-/// What an axis is numbered by.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// Whole numbers.
+    /// Integers.
     Whole,
-    /// Any numbers: logarithmic if they allow it and span more than a factor of ten.
+    /// Numbers: logarithmic if they are positive and span more than a factor of ten.
     Values,
     /// Shares, from 0 to 1.
     Shares,
@@ -59,11 +59,11 @@ pub(crate) struct Series {
 pub(crate) struct Point {
     pub(crate) x: f64,
     pub(crate) y: f64,
-    /// A confidence interval, or the least and the most.
+    /// A confidence interval, or the minimum and maximum.
     pub(crate) interval: Option<(f64, f64)>,
 }
 
-/// A short text beside a place.
+/// A short text beside a point.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Note {
     pub(crate) x: f64,
@@ -71,7 +71,7 @@ pub(crate) struct Note {
     pub(crate) text: String,
 }
 
-/// How a series looks: numbers of a color with its marker, and of a pattern of dashes.
+/// The look of a series: the numbers of its color and marker, and of its dash pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) marker: usize,
@@ -79,14 +79,14 @@ pub(crate) struct Look {
     pub(crate) form: Form,
 }
 
-/// What of a series is drawn.
+/// Which parts of a series are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A line, and markers.
     Both,
-    /// A line of level and upright pieces, and markers at equal distances.
+    /// A step line, and markers at equal distances.
     Steps,
-    /// Only the line, of such pieces.
+    /// Only a step line.
     Line,
     /// Only the markers.
     Markers,
@@ -105,7 +105,7 @@ impl Panel {
         Self { y_label, up, series, notes: Vec::new(), reference: None }
     }
 
-    /// All that the vertical axis must hold.
+    /// All values on the vertical axis.
     pub(crate) fn ys(&self) -> Vec<f64> {
         let points = self.series.iter().flat_map(|series| &series.points);
         let values = points.flat_map(|point| {
@@ -117,7 +117,7 @@ impl Panel {
 }
 
 impl Figure {
-    /// All x, in order and each once.
+    /// All values of x, sorted, without duplicates.
     pub(crate) fn xs(&self) -> Vec<f64> {
         let points = self.panels.iter().flat_map(|panel| &panel.series).flat_map(|series| &series.points);
         let mut xs: Vec<f64> = points.map(|point| point.x).collect();
@@ -126,15 +126,15 @@ impl Figure {
         xs
     }
 
-    /// How many series there are.
+    /// The number of series.
     pub(crate) fn series(&self) -> usize {
         self.panels.iter().map(|panel| panel.series.len()).sum()
     }
 
-    /// With a line to compare with in its only panel.
+    /// Adds a reference line to its only panel.
     ///
     /// # Errors
-    /// One that is no share where shares are drawn.
+    /// A value that is not a share if the panel shows shares.
     pub(crate) fn with(mut self, option: &ReferenceOption) -> Result<Self> {
         for (panel, reference) in self.panels.iter_mut().zip(&option.reference) {
             let at = reference.at;

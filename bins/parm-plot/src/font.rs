@@ -1,16 +1,16 @@
-//! The font of the images: how wide a text is, and which characters there are.
+//! The font of images: the widths of texts, and the available characters.
 
 use anyhow::{Context, Result};
 use skrifa::instance::{LocationRef, Size};
 use skrifa::metrics::GlyphMetrics;
 use skrifa::{FontRef, MetadataProvider, charmap::Charmap};
 
-/// DejaVu Sans. It is part of the program: a bare machine has no fonts.
+/// DejaVu Sans. It is part of the program, since a machine may have no fonts.
 pub(crate) fn bytes() -> &'static [u8] {
     dejavu::sans::regular()
 }
 
-/// What is measured by.
+/// The font and the cache of widths.
 pub(crate) struct Font {
     characters: Charmap<'static>,
     glyphs: GlyphMetrics<'static>,
@@ -25,7 +25,7 @@ impl Font {
         Ok(Self { characters: font.charmap(), glyphs: font.glyph_metrics(size, location), units_per_em })
     }
 
-    /// True if the font has a character; if not, a box stands for it.
+    /// True if the font has a character; otherwise a box is drawn.
     pub(crate) fn has(&self, c: char) -> bool {
         self.characters.map(c).is_some()
     }
@@ -40,7 +40,7 @@ impl Font {
         f64::from(self.glyphs.advance_width(glyph).unwrap_or_default()) / self.units_per_em * size
     }
 
-    /// The text, or as much of its end as fits: the ends of paths differ more than their beginnings.
+    /// The text, or as much of its end as fits, since the ends of paths differ more than their beginnings.
     pub(crate) fn fitted(&self, text: &str, size: f64, width: f64) -> String {
         if self.width(text, size) <= width {
             return text.to_owned();
@@ -72,7 +72,7 @@ mod tests {
         }
         assert_eq!(font.fitted(text, 12.0, 300.0), text);
         assert_eq!(font.fitted(text, 12.0, 0.0), "…");
-        // Each character is measured once: else this would take days.
+        // Without a cache of characters this would take days.
         assert!(font.fitted(&"a".repeat(1 << 20), 12.0, 300.0).len() < 60);
     }
 

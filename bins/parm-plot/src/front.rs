@@ -1,4 +1,4 @@
-//! Advice on policies, to accuracy over latency and cost.
+//! Draws advice on policies as accuracy over latency and cost.
 
 use anyhow::{Result, bail};
 use parm_cli::tools::plot::{Front, Measure};
@@ -7,7 +7,7 @@ use crate::fields::Fields;
 use crate::figure::{Figure, Form, Look, Note, Panel, Point, Scale, Series};
 use crate::load::{each, label};
 
-/// What a policy gives and takes.
+/// The accuracy, latency and cost of a policy.
 #[derive(Clone, Copy)]
 struct Offer {
     latency: f64,
@@ -15,7 +15,7 @@ struct Offer {
     instances: f64,
 }
 
-/// The latency of a candidate, in ms; none if nothing was answered.
+/// The latency of a candidate, in ms; none without answers.
 fn latency(fields: &Fields, measure: Measure) -> Result<Option<f64>> {
     let of = |measure: Measure| fields.positive(&format!("{}_ms", measure.field()));
     match measure {
@@ -59,7 +59,7 @@ pub(crate) fn front(reports: &[(String, Vec<u8>)], options: &Front) -> Result<Fi
     }
     let offers: Vec<Offer> = found.iter().map(|(_, offer)| *offer).collect();
     let fronts = fronts(&offers);
-    // Where there is no room for all, those that nothing beats have theirs.
+    // If there is no room for all notes, those on the fronts come first.
     let is_beaten = |note: &Note| {
         !fronts.iter().flat_map(|front| &front.points).any(|point| (point.x, point.y) == (note.x, note.y))
     };
@@ -72,8 +72,8 @@ pub(crate) fn front(reports: &[(String, Vec<u8>)], options: &Front) -> Result<Fi
     Ok(Figure { x_label, across: Scale::Values, panels: vec![panel] })
 }
 
-/// For each cost the steps through what nothing of up to that cost beats; where more cost buys nothing,
-/// there is no line for it.
+/// For each cost the steps through the candidates on the Pareto front of up to that cost. A front that equals
+/// that of a lower cost is left out.
 fn fronts(offers: &[Offer]) -> Vec<Series> {
     let mut costs: Vec<f64> = offers.iter().map(|offer| offer.instances).collect();
     costs.sort_by(f64::total_cmp);
@@ -93,7 +93,7 @@ fn fronts(offers: &[Offer]) -> Vec<Series> {
             points.push(corner(offer.accuracy));
         }
         let name = if costs.len() > 1 { format!("best up to {cost} instances") } else { "best".to_owned() };
-        // Black, whatever policies there are.
+        // Fronts are black.
         let look = Look { marker: 3, dash: fronts.len(), form: Form::Line };
         if points.len() > 1 && fronts.last().is_none_or(|last| last.points != points) {
             fronts.push(Series { name, look, points });

@@ -14,14 +14,14 @@ use crate::{png, swim};
 pub(crate) struct Image {
     /// The content of its file.
     pub(crate) bytes: Vec<u8>,
-    /// Characters in its texts that the font has not: boxes stand for them.
+    /// Characters of its texts that the font lacks, which are drawn as boxes.
     pub(crate) missing: BTreeSet<char>,
 }
 
 /// Makes the file of an image.
 ///
 /// # Errors
-/// More series or lanes than there is room for.
+/// There is no room for all series or lanes.
 pub(crate) fn make(drawing: &Drawing, options: &ImageOptions, format: ImageFormat) -> Result<Image> {
     let (size, title) = (options.size, options.title.as_deref());
     let mut pen = Pen::new((f64::from(size.width), f64::from(size.height)))?;
@@ -50,10 +50,10 @@ pub(crate) fn make(drawing: &Drawing, options: &ImageOptions, format: ImageForma
     let Pen { svg, font, .. } = pen;
     let svg = svg.finish();
     match format {
-        // Who shows it has fonts of their own.
+        // Viewers of SVG have their own fonts.
         ImageFormat::Svg => Ok(Image { bytes: svg.into_bytes(), missing: BTreeSet::new() }),
         ImageFormat::Png => {
-            // All characters beyond ASCII are those of texts.
+            // Only texts have characters beyond ASCII.
             let missing = svg.chars().filter(|&c| !c.is_ascii() && !font.has(c)).collect();
             Ok(Image { bytes: png::render(&svg, size.width, size.height)?, missing })
         }

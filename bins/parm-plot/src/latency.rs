@@ -1,4 +1,4 @@
-//! Records of requests, to the shares of answers that are slower than a latency.
+//! Draws records of requests as the shares of answers that are slower than a latency.
 
 use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Read};
@@ -12,14 +12,14 @@ use crate::fields::{blank, malformed};
 use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 use crate::names;
 
-/// The most bytes of a record: errors say much.
+/// The most bytes of a record, which may have a long error.
 const MOST_LINE: u64 = 1 << 20;
-/// The most measurements: each has a histogram.
+/// The most measurements, since each has a histogram.
 const MOST_RUNS: usize = 100;
-/// A step of the line is left out where the one before is so close, in powers of ten.
+/// The distance in powers of ten within which a step of the line is left out.
 const FINEST: f64 = 0.005;
 
-/// What is read of a record: parm-formats(5).
+/// The fields of a record that are read: parm-formats(5).
 #[derive(Deserialize)]
 struct Record<'a> {
     #[serde(default, alias = "policy")]
@@ -47,7 +47,7 @@ impl Run {
     }
 }
 
-/// Records as they come, in bounded memory.
+/// The collected records, in bounded memory.
 #[derive(Default)]
 pub(crate) struct Records {
     inputs: Vec<String>,
@@ -55,10 +55,10 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Reads lines of records; `each` is told of each.
+    /// Reads lines of records, and calls `each` for each.
     ///
     /// # Errors
-    /// Lines that are no records; too many names and rates; none.
+    /// Lines that are not records; too many names and rates; no records.
     pub(crate) fn read(&mut self, input: String, source: impl Read, mut each: impl FnMut()) -> Result<()> {
         let mut source = BufReader::with_capacity(1 << 16, source);
         let (mut text, mut at, mut found) = (Vec::new(), 0, 0_u64);
@@ -101,7 +101,7 @@ impl Records {
         Ok(())
     }
 
-    /// The place of a record's run; the last one's is tried first.
+    /// The index of a record's run; the last one is tried first.
     fn run(&mut self, last: usize, record: &Record) -> Result<usize> {
         let input = self.inputs.len();
         let is = |run: &Run| run.input == input && run.rate == record.rate && run.name == record.name;
@@ -112,17 +112,17 @@ impl Records {
             return Ok(at);
         }
         if self.runs.len() == MOST_RUNS {
-            bail!("found more than {MOST_RUNS} names and rates, expected at most so many");
+            bail!("found more than {MOST_RUNS} names and rates, expected at most as many");
         }
         let answers = Histogram::new(3).context("three digits")?;
         self.runs.push(Run { input, name: record.name.clone(), rate: record.rate, answers, failed: 0 });
         Ok(self.runs.len() - 1)
     }
 
-    /// The shares that are slower, as lines.
+    /// The shares of slower answers, as lines.
     ///
     /// # Errors
-    /// No answer at all.
+    /// There is no answer.
     pub(crate) fn figure(self) -> Result<Figure> {
         let requests: u64 = self.runs.iter().map(Run::requests).sum();
         if self.runs.iter().all(|run| run.answers.is_empty()) {
@@ -146,7 +146,7 @@ impl Records {
     }
 }
 
-/// The steps from all answers down to the last one, or to the lowest share that is drawn.
+/// The steps from all answers to the slowest one, or to the lowest share that is drawn.
 fn curve(answers: &Histogram<u64>) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     let mut push = |x: f64, y: f64| points.push(Point { x, y, interval: None });

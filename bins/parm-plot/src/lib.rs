@@ -3,8 +3,8 @@
 //! loads, `front` from advice, `timeline` from a journal of the serving core.
 //!
 //! `results`, `latency`, `load` and `front` read JSON and make a `figure::Figure` of it, which `draw` draws;
-//! `timeline` reads a journal, and `swim` draws it. Both draw with a `pen`, which measures texts by the `font` and
-//! writes `svg`; `png` makes pixels of that. `image` is the whole of it.
+//! `timeline` reads a journal, and `swim` draws it. Both draw with a `pen`, which measures texts by the
+//! `font` and writes `svg`; `png` makes pixels of that. `image` is the whole of it.
 
 mod axis;
 mod draw;
@@ -37,13 +37,13 @@ use crate::figure::{Drawing, Figure};
 use crate::image::Image;
 use crate::latency::Records;
 
-/// Bytes of one input that are read at most: results are small, and a wrong file may not be.
+/// The most bytes of one input: results are small, but a wrong file may be large.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Records between two moves of the progress bar.
+/// The number of records between two updates of the progress bar.
 const STEP: u64 = 1 << 14;
 
-/// Draws what the subcommand says.
+/// Runs the subcommand.
 ///
 /// # Errors
 /// Results that are refused, an output that cannot be written.
@@ -102,7 +102,7 @@ fn image(chart: &Chart) -> &ImageOptions {
     }
 }
 
-/// Records, as they come.
+/// Draws records while they are read.
 fn records(common: &Common, options: &Latency, io: &mut Io) -> Result<Figure> {
     check_stdin(&options.inputs)?;
     let progress = Progress::new(common, io, "records", None);
@@ -120,7 +120,7 @@ fn records(common: &Common, options: &Latency, io: &mut Io) -> Result<Figure> {
     records.figure()?.with(&options.reference)
 }
 
-/// The kind of image that is asked for.
+/// The format of the image.
 fn format(image: &ImageOptions) -> Result<ImageFormat> {
     let extension = match &image.output {
         _ if image.format.is_some() => return Ok(image.format.unwrap_or(ImageFormat::Svg)),
@@ -131,19 +131,19 @@ fn format(image: &ImageOptions) -> Result<ImageFormat> {
         "svg" => Ok(ImageFormat::Svg),
         "png" => Ok(ImageFormat::Png),
         _ => Err(Usage::error(format!(
-            "{}: found a name that ends in neither .svg nor .png: change it, or say --format",
+            "{}: found a name that ends in neither .svg nor .png: change it, or use --format",
             image.output
         ))),
     }
 }
 
-/// All of several inputs.
+/// Reads several inputs.
 fn texts(inputs: &[Input], io: &mut Io) -> Result<Vec<(String, Vec<u8>)>> {
     check_stdin(inputs)?;
     inputs.iter().map(|input| text(input, io)).collect()
 }
 
-/// All of an input, with its name.
+/// Reads an input, and returns it with its name.
 fn text(input: &Input, io: &mut Io) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let source = input.bytes(io, Window::Normal)?;

@@ -1,4 +1,4 @@
-//! Reports of loads, to latencies over rates.
+//! Draws reports of loads as latencies over rates.
 
 use anyhow::{Result, bail};
 use parm_cli::tools::plot::{Load, Measure};
@@ -32,7 +32,7 @@ pub(crate) fn each<T>(
 }
 
 impl Run<'_> {
-    /// A latency in ms at `x`, with the least and the most of all trials; none if nothing was answered.
+    /// A latency in ms at `x`, with the minimum and maximum over the trials; none without answers.
     fn latency(&self, measure: Measure, x: f64) -> Result<Option<Point>> {
         let field = measure.field();
         let place = self.fields.place;
@@ -60,7 +60,7 @@ impl Run<'_> {
         Ok(Some(Point { x, y: latency, interval }))
     }
 
-    /// Requests that failed, and all.
+    /// The number of failed requests, and of all.
     fn requests(&self) -> Result<(u64, u64)> {
         let count = |field: &str| -> Result<u64> { Ok(self.fields.positive(field)?.unwrap_or(0.0) as u64) };
         let (all, answered) = (count("requests")?, count("answered")?);
@@ -113,7 +113,7 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
         let name = names::joined([(!target.is_empty()).then(|| target.clone()), latency]);
         line.name = names::with_failures(name, *failed, *requests);
         if targets.len() == 1 {
-            // Of one target, its latencies differ in markers as well.
+            // With one target, its latencies also differ in their markers.
             line.look.marker = line.look.dash;
         }
         line.points.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -126,7 +126,7 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
     Ok(Figure { x_label: "requests/s".to_owned(), across: Scale::Values, panels: vec![panel] })
 }
 
-/// What a measure is called in images.
+/// The name of a measure in images.
 pub(crate) fn label(measure: Measure) -> &'static str {
     match measure {
         Measure::Median => "median",

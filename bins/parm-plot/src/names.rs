@@ -1,6 +1,6 @@
 //! Names of series.
 
-/// What tells inputs apart: the names of their files without folder and extension, if these differ.
+/// Short names of inputs: the names of files without folder and extension, if these differ.
 pub(crate) fn short(inputs: &[String]) -> Vec<String> {
     let short: Vec<String> = inputs.iter().map(|input| stem(input).to_owned()).collect();
     let mut different = short.clone();
@@ -16,7 +16,7 @@ fn stem(input: &str) -> &str {
     stem.filter(|stem| !stem.is_empty()).unwrap_or(name)
 }
 
-/// The parts of a name that there are.
+/// Joins the parts of a name that exist.
 pub(crate) fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

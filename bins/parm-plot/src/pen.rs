@@ -1,4 +1,4 @@
-//! Lines, markers and text of a chart.
+//! Draws lines, markers and texts of a chart.
 
 use anyhow::Result;
 
@@ -7,15 +7,15 @@ use crate::figure::Look;
 use crate::font::Font;
 use crate::svg::{Anchor, BLACK, Color, Place, Stroke, Svg, WHITE};
 
-/// Colors that the color-blind can tell apart, and of different lightness (Okabe and Ito, *Color
-/// universal design*, 2008), without those that are faint on white paper.
+/// Colors that color-blind people can distinguish, of different lightness (Okabe and Ito, *Color universal
+/// design*, 2008), without those that are faint on white.
 pub(crate) const COLORS: [Color; 7] =
     ["#0072b2", "#d55e00", "#009e73", BLACK, "#cc79a7", "#e69f00", "#56b4e9"];
 
-/// Dashes and gaps in pixels, in turn; the first line is solid.
+/// The lengths of dashes and gaps in pixels; the first line is solid.
 const DASHES: [&[u32]; 6] = [&[], &[8, 4], &[2, 3], &[10, 3, 2, 3], &[16, 5], &[10, 3, 2, 3, 2, 3]];
 
-/// How many shapes of markers there are.
+/// The number of marker shapes.
 pub(crate) const SHAPES: usize = 8;
 /// Half the width of a marker, in pixels.
 const MARKER: f64 = 4.5;
@@ -23,10 +23,10 @@ const MARKER: f64 = 4.5;
 /// The width of the line of a series, and a fine line.
 const LINE: f64 = 1.75;
 pub(crate) const FINE: Stroke = Stroke::solid(BLACK, 1.0);
-/// The lines at the numbers of an axis.
+/// The grid lines at the ticks of an axis.
 pub(crate) const GRID: Stroke = Stroke::solid("#dcdcdc", 1.0);
 
-/// The length of the mark at a number.
+/// The length of a tick.
 pub(crate) const TICK: f64 = 4.0;
 
 /// The sizes of texts.
@@ -39,7 +39,7 @@ const TITLE_TEXT: f64 = 16.0;
 pub(crate) const TITLE: f64 = 34.0;
 pub(crate) const LEGEND_LINE: f64 = 21.0;
 
-/// The base line stands so far below the middle of a capital letter, for each pixel of a text's size.
+/// The distance of the base line below the middle of a capital letter, for each pixel of the text's size.
 const HALF_CAPITAL: f64 = 0.36;
 
 /// Draws on an image.
@@ -55,7 +55,7 @@ impl Pen {
         Ok(Self { svg: Svg::new(size), font: Font::new()?, size })
     }
 
-    /// Writes the title, and says where the rest begins.
+    /// Writes the title, and returns the y below it.
     pub(crate) fn title(&mut self, title: Option<&str>) -> f64 {
         let Some(title) = title else { return 0.0 };
         let width = self.size.0;
@@ -78,7 +78,7 @@ impl Pen {
         self.svg.text(&text, size, at, anchor);
     }
 
-    /// A horizontal axis below a rectangle, with its numbers, lines at these, and its name, if that is there.
+    /// A horizontal axis below a rectangle, with labels, grid lines, and its name, if it has one.
     pub(crate) fn axis(&mut self, axis: &Axis, (left, top): Place, (right, bottom): Place, name: &str) {
         for &tick in &axis.ticks {
             let x = axis.place(tick, left, right);

@@ -1,4 +1,4 @@
-//! PNG of an image that is SVG.
+//! Renders SVG to PNG.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use resvg::usvg::{Options, Tree};
 
 use crate::font;
 
-/// Renders an image of this size, with the program's font, whatever the system has.
+/// Renders an image of this size with the program's font only.
 ///
 /// # Errors
-/// What is no SVG.
+/// Text that is not SVG.
 pub(crate) fn render(svg: &str, width: u32, height: u32) -> Result<Vec<u8>> {
     let mut fonts = Database::new();
     fonts.load_font_source(Source::Binary(Arc::new(font::bytes())));
@@ -20,7 +20,7 @@ pub(crate) fn render(svg: &str, width: u32, height: u32) -> Result<Vec<u8>> {
     let tree = Tree::from_str(svg, &options).context("cannot draw")?;
     let mut image = Pixmap::new(width, height).context("cannot draw: no such size")?;
     resvg::render(&tree, Transform::identity(), &mut image.as_mut());
-    // On white paper all pixels are opaque.
+    // The background is white, so that all pixels are opaque.
     let colors: Vec<u8> =
         image.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
     let mut bytes = Vec::new();

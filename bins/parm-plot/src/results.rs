@@ -1,4 +1,4 @@
-//! Results as JSON, to figures.
+//! Makes figures of JSON results.
 
 use anyhow::{Context, Result, bail};
 use parm_cli::tools::plot::{Compared, Score};
@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::fields::{Fields, blank, items, parse};
 use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 
-/// What a training is measured by: the field, its name, and whether it is a share. A panel holds
-/// the losses, another the shares.
+/// The measures of a training: the field, its name, and whether it is a share. Losses and shares have a panel
+/// each.
 const MEASURES: [(&str, &str, bool); 5] = [
     ("validation_loss", "validation loss", false),
     ("train_loss", "train loss", false),
@@ -94,7 +94,7 @@ fn epochs(name: &str, text: &[u8]) -> Result<Vec<Epoch>> {
     Ok(epochs)
 }
 
-/// What tells the metrics of one training from those of another.
+/// The names of trainings.
 fn short(name: &str) -> &str {
     name.strip_suffix("/metrics.jsonl").unwrap_or(name)
 }
@@ -112,7 +112,7 @@ struct Row {
 pub(crate) fn workers(report: &(String, Vec<u8>), options: &Compared) -> Result<Figure> {
     let rows = rows(report, options)?;
     let several = Several::of(&rows);
-    // Where as many workers are lost as are extra, the axis says both.
+    // If all extra workers are lost in each row, the axis says so.
     let x_label = if several.lost { "extra workers" } else { "extra workers, all of them lost" };
     let name = |row: &Row| {
         let k = if several.k { format!(", k = {}", row.k) } else { String::new() };
@@ -134,11 +134,11 @@ pub(crate) fn k(report: &(String, Vec<u8>), options: &Compared) -> Result<Figure
     figure(report, options, &rows, "k".to_owned(), |row| row.k, name)
 }
 
-/// What differs between the rows, and so must stand in the names of series.
+/// The fields that differ between rows, which the names of series must contain.
 struct Several {
     k: bool,
     extra: bool,
-    /// Not where as many workers are lost as are extra in every row.
+    /// False if all extra workers are lost in every row.
     lost: bool,
 }
 
@@ -152,7 +152,7 @@ impl Several {
         }
     }
 
-    /// The value that is the same in all rows.
+    /// The common value of all rows.
     fn constant(rows: &[Row], value: fn(&Row) -> f64) -> Option<f64> {
         let first = value(rows.first()?);
         rows.iter().all(|row| value(row) == first).then_some(first)
@@ -163,7 +163,7 @@ impl Several {
     }
 }
 
-/// Rows of equal name as series, in the order in which the names come first.
+/// Rows of equal name as series, in the order of first appearance.
 fn figure(
     (name, _): &(String, Vec<u8>),
     options: &Compared,
@@ -192,14 +192,14 @@ fn figure(
     }
     let score = options.score.name();
     if series.is_empty() {
-        bail!("{name}: found {score} in none of {} rows that were asked for", rows.len());
+        bail!("{name}: found {score} in none of {} selected rows", rows.len());
     }
     let accuracy = if options.score == Score::Agreement { "" } else { "accuracy " };
     let panel = Panel::new(format!("{accuracy}{score}"), Scale::Shares, series);
     Ok(Figure { x_label, across: Scale::Whole, panels: vec![panel] })
 }
 
-/// The rows of a report that are asked for.
+/// The selected rows of a report.
 fn rows(report: &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>> {
     let (name, list) = (&report.0, items(report, "rows")?);
     let rows = list.iter().enumerate().map(|(at, row)| {
@@ -212,7 +212,7 @@ fn rows(report: &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>> {
             (_, Some(low), Some(high)) if low > high => {
                 bail!("{place}: found low {low} above high {high}")
             }
-            // The interval is that of A_all.
+            // Reports have intervals of A_all only.
             (Score::All, Some(low), Some(high)) => Some((low, high)),
             _ => None,
         };
@@ -233,7 +233,7 @@ fn rows(report: &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>> {
             && asked(&options.lost, row.lost)
     });
     if rows.is_empty() {
-        bail!("{name}: found {all} rows and none that was asked for");
+        bail!("{name}: found {all} rows and none that is selected");
     }
     Ok(rows)
 }

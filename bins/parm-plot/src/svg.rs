@@ -1,8 +1,8 @@
-//! A small writer of SVG. Lengths and places are pixels of the image.
+//! A small writer of SVG. Lengths and positions are pixels of the image.
 
 use std::fmt::Write as _;
 
-/// A place: from the left border, and from the upper one.
+/// A position: from the left border, and from the upper one.
 pub(crate) type Place = (f64, f64);
 
 /// A color, as SVG writes it.
@@ -13,15 +13,15 @@ pub(crate) const WHITE: Color = "#ffffff";
 /// No fill.
 pub(crate) const NONE: Color = "none";
 
-/// The font, and what stands for it where it is missing: Verdana is as wide.
+/// The font and its substitutes; Verdana has the same widths.
 const FONTS: &str = "DejaVu Sans, Verdana, sans-serif";
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stroke {
     pub(crate) color: Color,
     pub(crate) width: f64,
-    /// The lengths of dashes and gaps in turn; a solid line has none.
+    /// The lengths of dashes and gaps; empty for a solid line.
     pub(crate) dashes: &'static [u32],
 }
 
@@ -31,13 +31,13 @@ impl Stroke {
     }
 }
 
-/// Which point of a text stands at its place.
+/// The anchor of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,
     Middle,
     End,
-    /// Its middle, and the text runs upwards.
+    /// Its middle, with the text rotated upwards.
     Upwards,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Anchor {
 pub(crate) struct Svg(String);
 
 impl Svg {
-    /// White paper. Spaces are kept, as the widths of texts count them.
+    /// A white image. Spaces are kept, since the widths of texts include them.
     pub(crate) fn new((width, height): Place) -> Self {
         let mut svg = Self(String::new());
         svg.element(format_args!(
@@ -64,7 +64,7 @@ impl Svg {
     }
 
     fn element(&mut self, element: std::fmt::Arguments) {
-        // A string takes all that is written.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.0, "{element}");
     }
 
@@ -95,7 +95,7 @@ impl Svg {
         self.element(format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{fill}\"{border}/>"));
     }
 
-    /// A text of a size, in black, on a base line through `at`.
+    /// A black text of a size, on a base line through `at`.
     pub(crate) fn text(&mut self, text: &str, size: f64, at: Place, anchor: Anchor) {
         let ([x, y], text) = ([at.0, at.1].map(number), escaped(text));
         let place = match anchor {
@@ -129,12 +129,12 @@ fn stroked(Stroke { color, width, dashes }: Stroke) -> String {
     attributes
 }
 
-/// A number, to a tenth of a pixel. Adding 0 makes a positive zero of a negative one.
+/// A number, rounded to a tenth of a pixel. Adding 0 turns a negative zero into a positive one.
 fn number(value: f64) -> String {
     ((value * 10.0).round() / 10.0 + 0.0).to_string()
 }
 
-/// Text between tags. What XML forbids is replaced.
+/// Escapes text. Characters that XML forbids are replaced.
 fn escaped(text: &str) -> String {
     let forbidden = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     let text = text.replace(forbidden, "\u{fffd}");

@@ -1,4 +1,4 @@
-//! Timelines: a lane for each query and each instance, side by side in time.
+//! Draws timelines: a lane for each query and each instance over time.
 
 use crate::axis::{Axis, Room};
 use crate::figure::Scale;
@@ -6,22 +6,22 @@ use crate::pen::{COLORS, LEGEND_LINE, Pen, SMALL, TEXT, stroke};
 use crate::svg::{Anchor, BLACK, Color, NONE, Place, Stroke, WHITE};
 use crate::timeline::{Answer, Bar, End, Kind, Query, Timeline};
 
-/// The heights of a lane, at least and at most; of a note; of the axis.
+/// The least and the largest height of a lane.
 const LANE: (f64, f64) = (18.0, 80.0);
 const NOTE: f64 = 19.0;
 const AXIS: f64 = 48.0;
-/// Between queries and instances, and above all.
+/// The gap between queries and instances, and above the lanes.
 const GAP: f64 = 12.0;
 /// The width of a sample in the legend.
 const SAMPLE: f64 = 26.0;
-/// The lines of a hatch and those from queries to answers.
+/// The width of hatching lines, and of lines from queries to answers.
 const THIN: f64 = 1.5;
 
 const GREY: Color = "#969696";
 const PALE: Color = "#f0f0f0";
 const LIGHT_BLUE: Color = "#a6ceec";
 
-/// What a timeline needs, and what there is within this height, in lanes.
+/// The number of lanes that a timeline needs, and that have room in this height.
 pub(crate) fn lanes(timeline: &Timeline, height: f64) -> (usize, usize) {
     let notes = NOTE * timeline.notes.len() as f64;
     let legend = LEGEND_LINE * entries(timeline).len() as f64;
@@ -60,7 +60,7 @@ impl Entry {
     }
 }
 
-/// What occurs.
+/// The items that occur.
 fn entries(timeline: &Timeline) -> Vec<Entry> {
     let calls = || timeline.instances.iter().flat_map(|instance| &instance.calls);
     let bars = calls().map(|bar| Entry::Bar(bar.kind));
@@ -74,7 +74,7 @@ fn entries(timeline: &Timeline) -> Vec<Entry> {
     entries
 }
 
-/// Draws a timeline, from `top` on.
+/// Draws a timeline below `top`.
 pub(crate) fn draw(pen: &mut Pen, timeline: &Timeline, top: f64) {
     let (width, height) = pen.size;
     let entries = entries(timeline);
@@ -101,7 +101,7 @@ pub(crate) fn draw(pen: &mut Pen, timeline: &Timeline, top: f64) {
         pen.text(name, TEXT, (margin - 8.0, sheet.middle(lane)), Anchor::End, margin - 12.0);
     }
     for (i, instance) in timeline.instances.iter().enumerate() {
-        // Those of the group stand before all others.
+        // The calls of the group are drawn over all others.
         let mut calls: Vec<&Bar> = instance.calls.iter().collect();
         calls.sort_by_key(|bar| std::cmp::Reverse(bar.kind));
         for bar in calls {
@@ -118,17 +118,17 @@ pub(crate) fn draw(pen: &mut Pen, timeline: &Timeline, top: f64) {
     }
 }
 
-/// Where lanes and times are.
+/// The layout of lanes and times.
 struct Sheet {
     axis: Axis,
-    /// From left to right.
+    /// The left and the right end.
     x: Place,
     top: f64,
-    /// Where the axis stands.
+    /// The y of the axis.
     floor: f64,
     /// The height of a lane.
     lane: f64,
-    /// The first lanes are those of so many queries.
+    /// The number of queries, whose lanes come first.
     queries: usize,
 }
 
@@ -143,7 +143,7 @@ impl Sheet {
         self.top + gap + self.lane * (lane as f64 + 0.5)
     }
 
-    /// The axis, and a line where something was rebuilt.
+    /// Draws the axis, and a line at each reconstruction.
     fn frame(&self, pen: &mut Pen, timeline: &Timeline) {
         let name = format!("ms since the first query of group {} arrived", timeline.group);
         pen.axis(&self.axis, (self.x.0, self.top), (self.x.1, self.floor), &name);
@@ -194,7 +194,7 @@ fn arrival(pen: &mut Pen, (x, y): Place) {
     pen.svg.lines(&[[(x, y - 6.0), (x, y + 6.0)]], Stroke::solid(BLACK, 2.0));
 }
 
-/// The rectangle of a call, open at its end if that is not drawn.
+/// Draws the rectangle of a call, open at the right if its end is not in the image.
 fn block(pen: &mut Pen, from: Place, to: Place, kind: Kind, closed: bool) {
     let (fill, ink) = match kind {
         Kind::Deployed | Kind::Copy => (LIGHT_BLUE, BLACK),
@@ -220,7 +220,7 @@ fn block(pen: &mut Pen, from: Place, to: Place, kind: Kind, closed: bool) {
     }
 }
 
-/// What the bars and marks mean.
+/// Draws the legend.
 fn legend(pen: &mut Pen, entries: &[Entry], (left, top): Place) {
     let (begin, end) = (left + 4.0, left + 4.0 + SAMPLE);
     for (i, &entry) in (0..).zip(entries) {
@@ -262,7 +262,7 @@ fn slants((left, top): Place, (right, bottom): Place, falling: bool) -> Vec<[Pla
     lines.filter(|[from, to]| from.0 < to.0).collect()
 }
 
-/// Level or upright lines that fill a rectangle.
+/// Horizontal or vertical lines that fill a rectangle.
 fn rungs((left, top): Place, (right, bottom): Place, level: bool) -> Vec<[Place; 2]> {
     let (begin, end) = if level { (top, bottom) } else { (left, right) };
     let lines = (1..).map(|i| begin + 4.0 * f64::from(i)).take_while(|&at| at < end);

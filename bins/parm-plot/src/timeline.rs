@@ -1,4 +1,4 @@
-//! Journals of the serving core, to the story of one coding group.
+//! Reads the history of one coding group from a journal of the serving core.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use parm_engine::journal::{Entry, Event, Given, Work};
 
 use crate::fields::{blank, malformed};
 
-/// One coding group. Times are in ms since its first query arrived.
+/// The history of one coding group. Times are in ms since the arrival of its first query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Timeline {
     pub(crate) group: u64,
     pub(crate) queries: Vec<Query>,
     pub(crate) instances: Vec<Instance>,
-    /// What was rebuilt, and when.
+    /// What was rebuilt, with times.
     pub(crate) notes: Vec<String>,
-    /// Until when it is drawn.
+    /// The end of the image.
     pub(crate) end: f64,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Answer {
     Default,
 }
 
-/// An instance that was asked for the group.
+/// An instance that got calls of the group.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instance {
     pub(crate) number: u64,
@@ -59,7 +59,7 @@ pub(crate) enum Kind {
     Approximate,
     Parity,
     Coded,
-    /// For queries that are not of the group.
+    /// For queries of other groups.
     Other,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum End {
     Answered,
     Failed,
     Cancelled,
-    /// Not in what is drawn.
+    /// Outside of the image.
     Later,
 }
 
@@ -81,7 +81,7 @@ struct Call {
     end: End,
 }
 
-/// All of a journal, by numbers.
+/// The content of a journal, by numbers.
 #[derive(Default)]
 struct Journal {
     arrivals: BTreeMap<u64, u64>,
@@ -92,11 +92,11 @@ struct Journal {
     last: u64,
 }
 
-/// The story of a group: the one that is asked for, or the first of which something was rebuilt, or the
+/// The history of a group: the chosen one, otherwise the first one with a reconstruction, otherwise the
 /// first.
 ///
 /// # Errors
-/// A journal that is none, or has no such group.
+/// An invalid journal, or one without this group.
 pub(crate) fn timeline((input, text): &(String, Vec<u8>), group: Option<u64>) -> Result<Timeline> {
     let journal = Journal::read(input, text)?;
     let rebuilt = journal.answers.values().filter_map(|(at, given)| match given {
@@ -112,7 +112,7 @@ pub(crate) fn timeline((input, text): &(String, Vec<u8>), group: Option<u64>) ->
     let Some(members) = journal.groups.get(&group) else {
         bail!("{input}: found no group {group}, expected one from {first} to {last}");
     };
-    // Known queries, which complete a group, are of one before.
+    // Known queries, which complete a group, belong to an earlier group.
     let before: BTreeSet<u64> =
         journal.groups.range(..group).flat_map(|(_, queries)| queries).copied().collect();
     let own = |query: &&u64| !before.contains(query) && journal.arrivals.contains_key(query);
@@ -180,7 +180,7 @@ impl Journal {
         match self.calls.get_mut(&number) {
             Some(call) if matches!(call.end, End::Later | End::Cancelled) && call.end != end => {
                 call.to = Some(now);
-                // One that was cancelled is broken off.
+                // A cancelled call stays cancelled, unless it is answered.
                 if call.end == End::Later || end == End::Answered {
                     call.end = end;
                 }
@@ -202,7 +202,7 @@ impl Journal {
         let ends = self.calls.values().filter(own).map(|call| ms(call.to.unwrap_or(self.last)));
         let answered = queries.iter().filter_map(|query| query.answer).map(|(at, _)| at).reduce(f64::max);
         let most = answered.map_or(f64::INFINITY, |at| at * 3.0);
-        // What takes much longer than all answers is cut.
+        // Calls that take much longer than all answers are cut.
         let end = ends.chain(answered).fold(0.0, f64::max).min(most);
         let end = if end > 0.0 { end } else { 1.0 };
 
@@ -218,7 +218,7 @@ impl Journal {
         Timeline { group, queries, instances, notes, end }
     }
 
-    /// What is to be said of a query that did not get its own prediction.
+    /// The note on a query that did not get its own prediction.
     fn note(&self, query: u64, ms: impl Fn(u64) -> f64) -> Option<String> {
         let (at, given) = self.answers.get(&query)?;
         let when = ms(*at);

@@ -117,7 +117,7 @@ fn what_is_no_result_is_refused() {
             "high.json: row 0: found 60 as \"A_all\", expected a share from 0 to 1",
         ),
         ("k twice.json -o out.svg", 1, "found two rows of none"),
-        ("k compare.json -k 5 -o out.svg", 1, "found 5 rows and none that was asked for"),
+        ("k compare.json -k 5 -o out.svg", 1, "found 5 rows and none that is selected"),
         ("k compare.json -o out.gif", 2, "out.gif: found a name that ends in neither .svg nor .png"),
         ("k compare.json --size 10x10 -o out.svg", 2, "expected WIDTHxHEIGHT from 300x200"),
         ("curves metrics.jsonl -o /dev/full --format svg", 1, "No space left on device"),

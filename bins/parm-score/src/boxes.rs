@@ -1,4 +1,4 @@
-//! Predicted boxes beside the true ones: how well they fit, by their intersection over union (IoU).
+//! Scores predicted boxes by their intersection over union (IoU) with the true ones.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use serde_json::json;
 /// Resamplings of the bootstrap.
 const RESAMPLINGS: usize = 1000;
 
-/// Scores boxes: the report, and the rows that it is about.
+/// Scores boxes; returns the report and the number of rows.
 pub(crate) fn score(
     options: &Score,
     boxes: &Input,
@@ -44,7 +44,7 @@ pub(crate) fn score(
             available.len()
         );
     }
-    // Those of one group are right or wrong together, and so are its copies.
+    // The rows of a group, and its copies, are correlated; they are resampled together.
     let groups = truth.len().div_ceil(options.k as usize).max(1);
     let mut kinds = [("available", vec![Vec::new(); groups]), ("reconstructed", vec![Vec::new(); groups])];
     for (row, predicted) in predicted.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Predictions and the truth to scores, as a table or JSON.
+//! Scores predictions against the truth, as a table or JSON.
 
 mod boxes;
 mod report;
@@ -20,7 +20,7 @@ use parm_cli::{Exit, Input, Io};
 /// Scores a stream of predictions and prints the result.
 ///
 /// # Errors
-/// Streams that are refused or do not fit each other, labels that are no classes.
+/// Streams that are refused or do not fit each other, and labels that are not classes.
 pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     check_stdin(options.inputs())?;
     let reading = options.read.reading();
@@ -78,23 +78,23 @@ fn print(options: &Score, io: &mut Io, text: &str, rows: usize) -> Result<Exit> 
     Ok(Exit::Done)
 }
 
-/// A stream that was read whole, with its name for messages.
+/// A stream that was read completely, with its name for messages.
 struct Known<T> {
     name: String,
     rows: Vec<T>,
 }
 
-/// What predictions are compared with, by row of one copy.
+/// The truth for predictions, by row of one copy.
 struct Truth {
     labels: Option<Known<usize>>,
     reference: Option<Known<Reference>>,
 }
 
-/// What is kept of the deployed model's own prediction.
+/// The part of the deployed model's own prediction that is kept.
 #[derive(Clone, Copy)]
 struct Reference {
     top1: usize,
-    /// The rank of the label, if that is known.
+    /// The rank of the label, if it is known.
     rank: Option<usize>,
 }
 
@@ -103,24 +103,24 @@ struct Masks {
     solved: Option<Known<bool>>,
 }
 
-/// Everything that is counted.
+/// All counts.
 struct Scores {
     rows: usize,
     classes: usize,
-    /// Queries of a group.
+    /// The number of queries of a group.
     k: usize,
-    /// Spare workers of a group.
+    /// The number of extra workers of a group.
     r: usize,
-    /// Rows of one copy.
+    /// The number of rows of one copy.
     copy_rows: usize,
     copies: usize,
     all: Scorer,
-    /// Groups by the number of predictions that they lost.
+    /// The scores of groups by the number of lost predictions.
     by_lost: BTreeMap<usize, Scorer>,
-    /// What the same losses leave of `none` and of `replicate`, if the deployed model's predictions are
+    /// The scores of `none` and of `replicate` under the same losses, if the deployed model's predictions are
     /// known.
     baselines: Option<[Scorer; 2]>,
-    /// The confidences of reconstructions, and whether these were right.
+    /// The confidences of reconstructions, and whether they were right.
     judged: Vec<Judged>,
 }
 
@@ -128,7 +128,7 @@ impl Scores {
     fn new(tops: Vec<usize>, truth: &Truth, options: &Score, classes: usize) -> Self {
         let labels = truth.labels.iter().map(|labels| labels.rows.len());
         let reference = truth.reference.iter().map(|reference| reference.rows.len());
-        // What does not fit the predictions is found when these have ended.
+        // Streams that do not fit the predictions are found at the end of these.
         let copy_rows = labels.chain(reference).min().unwrap_or(0);
         let k = options.k as usize;
         let all = Scorer::new(tops, copy_rows.div_ceil(k));
@@ -162,7 +162,7 @@ impl Scores {
             let unsolved = Row { fate: Fate::Unsolved, ..row };
             let (guessed, copied) = match row.fate {
                 Fate::Available => (row, row),
-                // The spare workers have the first r queries, as dealing them round-robin gives.
+                // Dealt round-robin, the extra workers have the first r queries.
                 _ if slot < self.r => {
                     let rank = reference.and_then(|reference| reference.rank);
                     (unsolved, Row { fate: Fate::Reconstructed, rank, agrees: None })
@@ -233,7 +233,7 @@ fn score<T: Float>(
     Ok(scores)
 }
 
-/// Makes sure that all streams have the rows that the predictions ask for.
+/// Checks that all streams have the same rows as the predictions.
 fn check_rows(predictions: &str, truth: &Truth, masks: &Masks, scores: &Scores) -> Result<()> {
     let Scores { rows, copies, .. } = *scores;
     for mask in masks.available.iter().chain(&masks.solved) {
@@ -256,7 +256,7 @@ fn check_rows(predictions: &str, truth: &Truth, masks: &Masks, scores: &Scores) 
     Ok(())
 }
 
-/// Reads labels that are classes.
+/// Reads labels, which must be classes.
 fn labels(input: &Input, io: &mut Io, reading: Reading, classes: usize) -> Result<Known<usize>> {
     let rows = input.labels(io, reading)?.into_iter().map(|label| label as usize).collect::<Vec<_>>();
     if let Some((row, label)) = rows.iter().enumerate().find(|&(_, &label)| label >= classes) {
@@ -265,7 +265,7 @@ fn labels(input: &Input, io: &mut Io, reading: Reading, classes: usize) -> Resul
     Ok(Known { name: input.to_string(), rows })
 }
 
-/// Reads the deployed model's predictions and keeps what scores need of them.
+/// Reads the deployed model's predictions, and keeps what the scores need.
 fn reference_rows(
     input: &Input,
     io: &mut Io,

@@ -1,4 +1,4 @@
-//! Scores as text: a table for people, JSON for programs.
+//! Writes scores as a table or JSON.
 
 use std::fmt::Write;
 
@@ -14,9 +14,9 @@ use crate::Scores;
 /// One line of the report.
 struct Line {
     name: String,
-    /// Rows that the score is about; none for one that only weighs others.
+    /// The number of rows of the score; none for a weighted mean of others.
     rows: Option<u64>,
-    /// A value and its interval for each top n; agreement knows no n and has one.
+    /// A value and its interval for each top n; agreement has only one.
     values: Vec<(Option<f64>, Option<Interval>)>,
 }
 
@@ -34,7 +34,7 @@ fn lines(scores: &Scores, options: &Score) -> Vec<Line> {
             .iter()
             .flat_map(|&(.., measure)| (0..tops(measure)).map(move |at| (measure, at)))
             .collect();
-        // The same draws for each scorer, so that their intervals can be compared.
+        // The same random numbers for each scorer, so that intervals can be compared.
         let intervals = scorer.intervals(&cells, &mut ChaCha8Rng::seed_from_u64(options.seed));
         let mut values = cells.iter().map(|&(measure, at)| scorer.score(measure, at)).zip(intervals);
         for (name, rows, measure) in wanted {
@@ -79,7 +79,7 @@ fn as_table(scores: &Scores, options: &Score, lines: &[Line]) -> String {
     table.push('\n');
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     for line in lines {
-        // One word, so that a script finds the columns.
+        // One word, so that scripts can split the columns.
         let name = line.name.replace(", ", ":").replace(' ', "-");
         let _ = write!(table, "{name:<18}{:>9}", or_dash(line.rows.map(|rows| rows.to_string())));
         for (at, (value, interval)) in line.values.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Predictions of one number beside the deployed model's own: they tell no classes, so that they are scored by
-//! their mean squared error and by R², the share of the values' scatter that they explain.
+//! Scores predictions of one number against the deployed model's own, by their mean squared error and R², the
+//! share of the variance that they explain.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ use crate::Masks;
 /// Resamplings of the bootstrap.
 const RESAMPLINGS: usize = 1000;
 
-/// Scores values: the report, and the rows that it is about.
+/// Scores values; returns the report and the number of rows.
 pub(crate) fn score(
     options: &Score,
     mut predictions: RowReader<Source>,
@@ -47,7 +47,7 @@ pub(crate) fn score(
         ensure!(found == rows, "{}: found {found} entries, expected {rows} as {name} has rows", mask.name);
     }
     let at = |mask: &Option<crate::Known<bool>>, row: usize| mask.as_ref().is_none_or(|mask| mask.rows[row]);
-    // Those of one group are right or wrong together, and so are its copies.
+    // The rows of a group, and its copies, are correlated; they are resampled together.
     let groups = truth.len().div_ceil(options.k as usize).max(1);
     let kinds = [Some(Fate::Available), Some(Fate::Reconstructed), None];
     let mut sums = kinds.map(|_| vec![Sums::default(); groups]);
@@ -90,9 +90,9 @@ fn read(name: &Input, rows: &mut RowReader<Source>) -> Result<Vec<f64>> {
 #[derive(Clone, Copy, Default)]
 struct Sums {
     rows: f64,
-    /// Of the squares of errors.
+    /// The sum of squared errors.
     errors: f64,
-    /// Of true values, less that of the first row, and of their squares.
+    /// The sum of true values, less the first one, and that of their squares.
     values: f64,
     squares: f64,
 }
@@ -114,7 +114,7 @@ impl Sums {
         (self.rows > 0.0).then(|| self.errors / self.rows)
     }
 
-    /// R²; none if the true values are all the same.
+    /// R²; none if all true values are equal.
     fn determination(self) -> Option<f64> {
         let scatter = self.squares - self.values * self.values / self.rows;
         (scatter > 0.0).then(|| 1.0 - self.errors / scatter)
@@ -127,7 +127,7 @@ struct Line {
     rows: u64,
     error: Option<f64>,
     determination: Option<f64>,
-    /// Of R².
+    /// The interval of R².
     interval: Option<Interval>,
 }
 

@@ -1,5 +1,5 @@
-//! `parm-serve`: the prediction server. What it does is in `parm_serving`; here are its options, its
-//! signals and its log, and the models inside this process.
+//! `parm-serve`: the prediction server. The server is in `parm_serving`; this crate has its signals, its log,
+//! and embedded models.
 
 mod embed;
 
@@ -26,8 +26,8 @@ use tracing_subscriber::{Layer, fmt};
 /// Runs the tool.
 ///
 /// # Errors
-/// A configuration that cannot work, an address that cannot be listened at, or queries that were not
-/// answered when the time to stop was over.
+/// An invalid configuration, an address that cannot be bound, or requests that were not answered within
+/// `drain_ms`.
 pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
     if options.schema {
         let schema = serde_json::to_string_pretty(&parm_config::schema())?;
@@ -80,12 +80,12 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         })?;
         Ok::<_, anyhow::Error>(running.serve(told).await)
     })?;
-    // Calls that nobody waits for are not waited for.
+    // Does not wait for running calls.
     runtime.shutdown_background();
-    if in_time { Ok(Exit::Done) } else { Err(anyhow!("the time to stop was over before all was answered")) }
+    if in_time { Ok(Exit::Done) } else { Err(anyhow!("drain_ms passed before all requests were answered")) }
 }
 
-/// Reads the configuration; options go over it.
+/// Reads the configuration, and applies the options to it.
 fn load(options: &Serve, file: &Path) -> Result<Config> {
     let mut config = Config::load(file).map_err(|error| named(file, error))?;
     config.http = options.http.or(config.http);
@@ -96,17 +96,17 @@ fn load(options: &Serve, file: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// An error of a configuration, with its file.
+/// An error of a configuration with the name of its file.
 fn named(file: &Path, error: ConfigError) -> anyhow::Error {
     match error {
-        // It names the file itself.
+        // This error names the file already.
         ConfigError::Io { .. } => anyhow!(error),
         error => anyhow!(error).context(file.display().to_string()),
     }
 }
 
-/// Makes orders of signals: SIGHUP reads the configuration again, SIGTERM and SIGINT stop; a second
-/// one ends the process at once.
+/// Translates signals to orders: SIGHUP reloads the configuration, SIGTERM and SIGINT stop; a second one ends
+/// the process at once.
 fn perform(
     signalled: &std::sync::mpsc::Receiver<i32>,
     orders: &mpsc::Sender<Order>,
@@ -132,16 +132,16 @@ fn perform(
     }
 }
 
-/// Descriptors beside those of clients: files, listeners, and connections to instances.
+/// The number of descriptors for other uses than clients: files, listeners, and connections to instances.
 const OTHER_FILES: u64 = 256;
 
-/// Lets the process have as many open files as the system allows, and says if clients may need more.
+/// Raises the limit of open files as far as the system allows, and warns if `limits.connections` needs more.
 fn raise_open_files(connections: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     let soft = limit.current;
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files cannot be raised");
         limit.current = soft;
     }
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
@@ -151,13 +151,13 @@ fn raise_open_files(connections: usize) {
     }
 }
 
-/// What others say may hold line breaks and codes for terminals: they are written as `\n` and `\u{1b}`.
+/// Escapes the messages of others, which may contain line breaks and terminal codes, as `\n` and `\u{1b}`.
 fn escaped(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }
 
-/// Where and how messages go.
+/// Sets up the log.
 fn log(options: &Serve) {
     let level = match (options.common.quiet, options.common.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -180,6 +180,6 @@ fn log(options: &Serve) {
             layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
         }
     };
-    // A process has one log; in a test there may be one already.
+    // A process has one log; a test may have set it up already.
     let _ = tracing_subscriber::registry().with(layer).try_init();
 }

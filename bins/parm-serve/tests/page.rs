@@ -46,7 +46,7 @@ fn browse(url: &str, folder: &Path, more: &[&str]) -> (String, Vec<String>) {
     (String::from_utf8(run.stdout).unwrap(), complaints)
 }
 
-/// The number above a word.
+/// The number above a caption.
 fn figure<'a>(page: &'a str, name: &str) -> &'a str {
     let (before, _) = page.split_once(&format!("</b><span>{name}</span>")).unwrap_or_else(|| {
         panic!("no figure '{name}' in {page}");
@@ -107,7 +107,9 @@ fn the_page_shows_what_the_metrics_say_and_asks_nobody_else() {
     assert!(rebuilt > 0.0);
     assert!((number(figure(&page, "rebuilt")) - rebuilt / 4.0).abs() < 0.01, "{}", figure(&page, "rebuilt"));
     assert_eq!(figure(&page, "agreement"), "100.00 %");
-    for (name, how) in [("groups full", "full"), ("completed", "completed"), ("shorter", "shorter")] {
+    for (name, how) in
+        [("groups full", "full"), ("groups completed", "completed"), ("groups shorter", "shorter")]
+    {
         let counted = of("parm_groups_total", &format!(",how=\"{how}\""));
         assert_eq!(number(figure(&page, name)), counted, "{name}");
     }

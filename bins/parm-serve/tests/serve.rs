@@ -52,7 +52,7 @@ fn sigterm_ends_with_0_as_soon_as_all_is_answered_also_while_a_changed_model_is_
             let (before, _) = coded.split_once(r#"{"synthetic""#).unwrap();
             std::fs::write(&config, format!("{before}{nowhere}]}}]}}")).unwrap();
             server.signal("HUP");
-            next(&server.log, "read again");
+            next(&server.log, "was reloaded");
         }
         let body = std::thread::scope(|scope| {
             let asked = scope.spawn(move || ask(http, "POST", "/v2/models/toy/infer", ROW));
@@ -173,7 +173,7 @@ fn sighup_takes_over_the_file_and_keeps_the_old_one_if_it_is_wrong() {
     assert_eq!(server.ask("GET", "/v2/models/toy", "").0, 200);
     std::fs::write(&config, SYNTHETIC.replace("\"toy\"", "\"other\"")).unwrap();
     server.signal("HUP");
-    next(&server.log, "read again");
+    next(&server.log, "was reloaded");
     server.ready();
     assert_eq!(
         (server.ask("GET", "/v2/models/toy", "").0, server.ask("GET", "/v2/models/other", "").0),

@@ -1,4 +1,4 @@
-//! `parm-sim advise`: which policy, code and k to take.
+//! `parm-sim advise`: chooses a policy, a code and k.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::plan::Plan;
 
-/// Simulates all candidates and says which one to choose.
+/// Simulates all candidates, and reports the best one.
 ///
 /// # Errors
-/// A cluster, code or trace of which there is nothing to say.
+/// A cluster, code or trace that is refused.
 pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit> {
     if options.load.schedule.rate.len() > 1 {
         return Err(Usage::error("--rates: found several, expected one: advice is for one load"));
@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// A code by its directory, or by what parm-score found.
+/// A code from its directory, or from the output of parm-score.
 fn code(path: &Path) -> Result<KnownCode> {
     let last = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let name = last.map_or_else(|| path.display().to_string(), |name| name.display().to_string());
@@ -94,7 +94,7 @@ fn code(path: &Path) -> Result<KnownCode> {
     let number = |name: &str| {
         let found = report[name].as_u64().and_then(|number| usize::try_from(number).ok());
         found.with_context(|| {
-            format!("{}: found no {name}, expected what parm-score --json says", path.display())
+            format!("{}: found no {name}, expected the output of parm-score --json", path.display())
         })
     };
     let score = |name: &str| {
@@ -128,7 +128,7 @@ fn p99_ms(row: &Row) -> Option<f64> {
     row.median(|trial| trial.summary.within_ms(0.99))
 }
 
-/// The share of answers that were rebuilt.
+/// The share of reconstructions among answers.
 fn share(row: &Row) -> f64 {
     row.median(|trial| trial.summary.share(trial.summary.reconstructed)).unwrap_or(0.0)
 }

@@ -1,4 +1,4 @@
-//! Work for several threads, whose results stand in the order of the work.
+//! Runs jobs on several threads, with results in the order of the jobs.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,10 +6,10 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-/// Does all jobs, on so many threads, or one per core.
+/// Runs all jobs on a number of threads, by default one for each core.
 ///
 /// # Errors
-/// The first error, by the order of the jobs.
+/// The first error in the order of the jobs.
 pub(crate) fn in_parallel<J: Sync, T: Send>(
     threads: Option<u32>,
     jobs: &[J],

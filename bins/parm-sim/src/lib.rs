@@ -1,5 +1,5 @@
-//! `parm-sim`: coded serving under virtual time. What it does is in `parm_simulation`; here are its
-//! options, its threads and its output.
+//! `parm-sim`: coded serving under virtual time. The simulation is in `parm_simulation`; this crate has its
+//! threads and its output.
 
 mod advise;
 mod jobs;
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use plan::Plan;
 
-/// The most queries of which there are records or a journal.
+/// The most queries with records or a journal.
 const MOST_RECORDS: u64 = 10_000_000;
 
 /// Runs the tool.
@@ -61,7 +61,7 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The models to simulate, and what they are called.
+/// The models to simulate, with their names.
 fn models(options: &Sim, path: &Path) -> Result<Vec<(String, Model)>> {
     let mut policies: Vec<Map<String, Value>> = Vec::new();
     if let Some(path) = &options.policies {
@@ -111,7 +111,7 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
             )));
         }
     }
-    // A journal tells queries apart by their numbers, which each rate begins anew.
+    // A journal identifies queries by their numbers, which start over at each rate.
     if options.journal.is_some() && options.load.schedule.rate.len() > 1 {
         let found = options.load.schedule.rate.len();
         return Err(Usage::error(format!("--journal: found {found} rates, expected one")));

@@ -1,4 +1,4 @@
-//! The trials to be made: of all models, at all rates, with all seeds.
+//! The trials of all models at all rates with all seeds.
 
 use std::io;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use parm_workload::{Arrivals, Record, Trace};
 
 use crate::jobs;
 
-/// Queries at each rate, where nothing is said of them.
+/// The default number of queries at each rate.
 const QUERIES: u64 = 100_000;
 
-/// Queries between two moves of the progress bar.
+/// The number of queries between two updates of the progress bar.
 const STEP: u64 = 1 << 12;
 
-/// What is simulated of each model.
+/// The trials of each model.
 pub(crate) struct Plan {
     arrivals: Arrivals,
     rates: Vec<f64>,
@@ -39,7 +39,7 @@ struct Job<'a> {
 }
 
 impl Plan {
-    /// What the options say.
+    /// The trials that the options ask for.
     ///
     /// # Errors
     /// A trace that cannot be read.
@@ -57,12 +57,12 @@ impl Plan {
         Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })
     }
 
-    /// The queries of all trials of so many models.
+    /// The number of queries of all trials of this number of models.
     pub(crate) fn total(&self, models: usize) -> u64 {
         self.queries.saturating_mul((models * self.rates.len() * self.seeds.len()) as u64)
     }
 
-    /// Does all trials on several threads.
+    /// Runs all trials on several threads.
     ///
     /// # Errors
     /// A model that cannot be simulated.
@@ -71,7 +71,7 @@ impl Plan {
         Ok(self.rows(models, jobs::in_parallel(self.threads, &self.jobs(models), trial)?))
     }
 
-    /// Does one trial after the other, and gives all records, and the journal.
+    /// Runs one trial after another, and passes all records to `each` and the journal's entries to `journal`.
     ///
     /// # Errors
     /// A model that cannot be simulated, or an error of `each` or `journal`.

@@ -73,7 +73,7 @@ fn the_table_marks_what_is_chosen_and_says_why() {
     let outcome = advise(folder.path(), "cluster.json --accuracy k2.json --rate 270 --queries 5000");
     let table = String::from_utf8(outcome.stdout).unwrap();
     assert_eq!(table.lines().filter(|line| line.starts_with("* ")).count(), 1, "{table}");
-    assert!(table.ends_with("without --target-p999 accuracy decides nothing\n"), "{table}");
+    assert!(table.ends_with("accuracy counts only with --target-p999\n"), "{table}");
 }
 
 #[test]

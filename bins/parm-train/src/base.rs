@@ -15,7 +15,7 @@ use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
 use crate::{Machine, family};
 
-/// The most classes that a deployed model may have: a guard against labels that are none.
+/// The most classes of a deployed model, against wrong labels.
 const MAX_CLASSES: i64 = 1 << 20;
 
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
     machine.report(rows)
 }
 
-/// Trains a deployed model and writes it. Returns the rows that it read.
+/// Trains a deployed model and writes it. Returns the number of rows.
 pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut Io) -> Result<usize> {
     let Machine { device, timings, .. } = machine;
     check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
@@ -62,7 +62,7 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     })?;
     timings.measure(Phase::Write, || model.save(&options.output))?;
     let line = last.map_or_else(
-        || format!("all {} epochs were done before", recipe.epochs),
+        || format!("all {} epochs had been done before", recipe.epochs),
         |epoch| {
             format!("{} done, the last with {}", counted(epoch.epoch, "epoch"), crate::watch::summary(&epoch))
         },

@@ -1,4 +1,4 @@
-//! What is learned from: rows, what is true of them, and the deployed model's predictions.
+//! The data of a training: rows, their labels or boxes, and the deployed model's predictions.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use parm_torch::{Choices, Device, Model, Phase};
 use crate::Machine;
 use crate::recipe::VALUES;
 
-/// What a code is trained on.
+/// The deployed model and its predictions, on which a code is trained.
 pub(crate) struct Teacher {
     pub(crate) queries: Rows,
     pub(crate) predictions: Rows,
@@ -23,7 +23,7 @@ pub(crate) struct Teacher {
     pub(crate) deployed: Deployed,
     /// The deployed model, if it was given.
     pub(crate) model: Option<Model>,
-    /// What the predictions are: `logits` or `boxes`.
+    /// The kind of predictions: `logits` or `boxes`.
     pub(crate) output: String,
 }
 
@@ -106,11 +106,11 @@ pub(crate) fn named(path: &Path, sha256: String) -> Deployed {
     Deployed { sha256, name, recorded: false }
 }
 
-/// Reads recorded predictions and hashes the bytes that they came as.
+/// Reads recorded predictions, and returns their hash.
 fn recorded(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> Result<(Rows, Deployed)> {
     let predictions = rows(input, machine, window, io)?;
     let mut deployed = match input {
-        // A file's hash is that of sha256sum; what came through a pipe is known by its rows.
+        // The hash of a file is that of sha256sum; for a pipe, the rows are hashed.
         Input::Path(path) if path.is_file() => named(path, train::sha256(path)?),
         Input::Path(path) => named(path, predictions.sha256().to_owned()),
         Input::Stdin => named(Path::new("-"), predictions.sha256().to_owned()),
@@ -119,7 +119,7 @@ fn recorded(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> R
     Ok((predictions, deployed))
 }
 
-/// Reads a whole stream of rows.
+/// Reads a complete stream of rows.
 pub(crate) fn rows(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> Result<Rows> {
     let Machine { device, timings, .. } = machine;
     let rows = timings.measure(Phase::Load, || {

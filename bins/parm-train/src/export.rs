@@ -1,4 +1,4 @@
-//! Models as TorchScript, alone or in a model repository of Triton.
+//! Exports models as TorchScript, alone or in a model repository of Triton.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,11 +11,11 @@ use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, Model, Network};
 
-/// What the names of a model's input and output are in Triton, whose PyTorch backend takes these.
+/// The name of a model's input in Triton's PyTorch backend.
 const INPUT: &str = "INPUT__0";
 const OUTPUT: &str = "OUTPUT__0";
 
-/// The model of Triton's Python backend: runs the TorchScript beside it.
+/// The model of Triton's Python backend, which runs the TorchScript file beside it.
 const PYTHON: &str = include_str!("model.py");
 
 pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> {
@@ -45,13 +45,13 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
             target.to_string()
         }
         (None, Some(repository)) => triton(options, repository, &network, export)?.display().to_string(),
-        (None, None) => return Err(Usage::error("found no place to write to, expected -o or --triton")),
+        (None, None) => return Err(Usage::error("found no output, expected -o or --triton")),
     };
     common.count(io, &format!("{written}: written"));
     Ok(())
 }
 
-/// Writes a model into a repository; `config.pbtxt`, which makes it one, comes last.
+/// Writes a model into a repository; `config.pbtxt`, which completes it, is written last.
 fn triton(
     options: &Export,
     repository: &Path,
@@ -73,7 +73,7 @@ fn triton(
     let program = version.join("model.py");
     match options.backend {
         Backend::Python => fs::write(&program, PYTHON),
-        // Triton's PyTorch backend would not mind, but the folder would tell two things.
+        // A file of the other backend would be ignored, but confuse readers.
         Backend::Libtorch => match fs::remove_file(&program) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
@@ -93,7 +93,7 @@ fn triton(
     Ok(config)
 }
 
-/// An input or output of a configuration. Triton knows no shape without axes but by reshaping.
+/// An input or output of a configuration. Triton supports shapes without axes only by reshaping.
 fn tensor(what: &str, name: &str, shape: &[usize]) -> String {
     let (dims, reshape) =
         if shape.is_empty() { (&[1][..], "\n    reshape { shape: [ ] }") } else { (shape, "") };

@@ -1,4 +1,4 @@
-//! Which network to train, from the options and the deployed model.
+//! Chooses the network to train, from the options and the deployed model.
 
 use anyhow::Result;
 use parm::Activation;
@@ -6,13 +6,13 @@ use parm_cli::Usage;
 use parm_cli::tools::train::Architecture;
 use parm_torch::Family;
 
-/// Widths of hidden layers where neither an option nor a deployed model gives them: the papers'.
+/// The default widths of hidden layers, those of the papers.
 const HIDDEN: [usize; 2] = [200, 100];
 
-/// The widest layer that an option may ask for.
+/// The largest width of a layer.
 const WIDEST: usize = 1 << 24;
 
-/// The network of these options; what they leave open is as in the deployed model.
+/// The network of these options; the deployed model gives the defaults.
 pub(crate) fn choose(
     kind: Option<Architecture>,
     hidden: Option<&[u32]>,

@@ -1,4 +1,4 @@
-//! `parm-train`: data to deployed models, and deployed models to the parts of a code.
+//! `parm-train`: trains deployed models, and the parts of codes for deployed models.
 
 mod adopt;
 mod base;
@@ -25,7 +25,7 @@ use parm_torch::{Device, Phase, Timings, device};
 /// Runs the tool.
 ///
 /// # Errors
-/// Streams and options that are refused or do not fit each other, a training that diverges, what
+/// Streams and options that are refused or do not fit each other, a training that diverges, and outputs that
 /// cannot be written.
 pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
     let common = &options.common;
@@ -50,11 +50,11 @@ fn is_stop(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|error| matches!(error, TrainError::Stopped { .. }))
 }
 
-/// What a training computes on, and where its time goes.
+/// The device of a training, and its timings.
 struct Machine {
     device: Device,
     timings: Timings,
-    /// Where that is written at the end.
+    /// The file of the timings.
     file: TimingsFile,
 }
 
@@ -64,7 +64,7 @@ impl Machine {
         let begin = Instant::now();
         let timings = Timings::new(move || begin.elapsed().as_secs_f64());
         let Compute { device, threads, tf32 } = compute;
-        // Minibatches of small models lose more by waking threads than they win.
+        // With minibatches of small models, waking threads costs more than it gains.
         let settings = Settings { device, threads: Some(threads.unwrap_or(1)), tf32 };
         let chosen = timings.measure(Phase::Start, || device::prepare(settings))?;
         if let Some(note) = &chosen.note {
@@ -73,7 +73,7 @@ impl Machine {
         Ok(Self { device: chosen.device, timings, file })
     }
 
-    /// Writes what a training on so many rows took, if that is wanted.
+    /// Writes the timings of a training on this number of rows, if a file is given.
     fn report(self, rows: usize) -> Result<()> {
         self.file.write(&Report::new(Train::NAME, self.device, rows as u64, &self.timings))
     }

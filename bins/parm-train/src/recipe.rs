@@ -1,4 +1,4 @@
-//! Recipes: what options leave open.
+//! Recipes: the settings of a training, with their defaults.
 
 use anyhow::{Result, ensure};
 use parm_cli::Usage;
@@ -7,10 +7,10 @@ use parm_cli::tools::train::{
 };
 use parm_torch::train::{Augment, Compared, Kept, Loss, Precision, Recipe, Schedule, Validation};
 
-/// What predictions of one number are: softmax, and the class that comes first, are the same of all.
+/// The kind of predictions of one number, for which softmax and top-1 have no meaning.
 pub(crate) const VALUES: &str = "values";
 
-/// What is trained.
+/// The kind of training.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Base,
@@ -20,7 +20,7 @@ pub(crate) enum Task {
     Coders(usize),
 }
 
-/// The recipe of these options for so many rows.
+/// The recipe of these options for this number of rows.
 pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Result<Recipe> {
     let arguments::ValidationOption { share, tail } = options.validation;
     let kept = if tail || options.recipe == Whose::Paper { Kept::Tail } else { Kept::Drawn };
@@ -60,7 +60,7 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
     })
 }
 
-/// Refuses what does not fit predictions that are `output`: boxes of images that are moved are others.
+/// Refuses augmentation for boxes, which would have to move with the images.
 pub(crate) fn check(recipe: &Recipe, output: &str) -> Result<()> {
     match recipe.augment {
         Some(_) if output == "boxes" => {
@@ -70,13 +70,13 @@ pub(crate) fn check(recipe: &Recipe, output: &str) -> Result<()> {
     }
 }
 
-/// How images differ in each epoch.
+/// The augmentation of these options.
 fn augment(options: &[Augmentation]) -> Result<Option<Augment>> {
     let mut augment = Augment { shift: 0, flip: false };
     for option in options {
         match option {
             Augmentation::None if options.len() > 1 => {
-                return Err(Usage::error("--augment none: found more beside it, expected nothing else"));
+                return Err(Usage::error("--augment none: found other values, expected none alone"));
             }
             Augmentation::None => return Ok(None),
             Augmentation::Shift(pixels) => augment.shift = *pixels as usize,
@@ -86,7 +86,7 @@ fn augment(options: &[Augmentation]) -> Result<Option<Augment>> {
     Ok((!options.is_empty()).then_some(augment))
 }
 
-/// The loss of these options and what it compares, for predictions that are `output` and what rebuilds them.
+/// The loss of these options and the values that it compares, for this kind of predictions and this decoder.
 pub(crate) fn objective(
     options: &Objective,
     whose: Whose,

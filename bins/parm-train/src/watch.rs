@@ -1,4 +1,4 @@
-//! Watching a training: its progress, and signals that ask it to stop.
+//! The progress of trainings, and signals that stop them.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use parm_cli::options::Common;
 use parm_cli::{Io, Progress, signals};
 use parm_torch::Timings;
-use parm_torch::train::{Epoch, Surroundings};
+use parm_torch::train::{Environment, Epoch};
 
 /// The progress of one or more trainings.
 pub(crate) struct Watch<'a> {
@@ -18,42 +18,42 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(common: &Common, io: &mut Io, epochs: u64, timings: &'a Timings) -> Self {
-        // What was trained is saved before a signal ends the program.
+        // The training is saved before a signal ends the program.
         signals::postpone();
         let progress = Progress::new(common, io, "epochs", Some(epochs));
         Self { progress, start: Instant::now(), timings }
     }
 
-    /// Runs a training in this folder, under this name. Returns its last epoch too.
+    /// Runs a training in this folder, under this name. Also returns its last epoch.
     pub(crate) fn run<T, E>(
         &self,
         folder: PathBuf,
         name: &str,
-        train: impl FnOnce(&mut Surroundings<'_>) -> Result<T, E>,
+        train: impl FnOnce(&mut Environment<'_>) -> Result<T, E>,
     ) -> Result<(T, Option<Epoch>), E> {
         let last = RefCell::new(None);
         let mut watch = |epoch: &Epoch| {
             if last.borrow().is_none() {
-                // Of a training that goes on, the epochs before this one were done before.
+                // A resumed training has done the epochs before this one already.
                 self.progress.skip(u64::from(epoch.epoch) - 1);
             }
             self.progress.advance(1);
             self.progress.note(format!("{name}{}", summary(epoch)));
             *last.borrow_mut() = Some(epoch.clone());
         };
-        let mut around = Surroundings {
+        let mut environment = Environment {
             folder,
             clock: &|| self.start.elapsed().as_secs_f64(),
             watch: &mut watch,
             stop: &|| signals::noted().is_some(),
             timings: self.timings,
         };
-        let trained = train(&mut around)?;
+        let trained = train(&mut environment)?;
         Ok((trained, last.into_inner()))
     }
 }
 
-/// An epoch in a few words.
+/// A short summary of an epoch.
 pub(crate) fn summary(epoch: &Epoch) -> String {
     let scores = [
         ("accuracy", epoch.accuracy),

@@ -97,7 +97,7 @@ fn what_cannot_be_augmented_is_refused() {
     for (arguments, code, message) in [
         (base("--augment turn"), 2, "expected none, flip, or shift=N with a number of pixels"),
         (base("--augment shift=-1"), 2, "expected none, flip, or shift=N with a number of pixels"),
-        (base("--augment flip,none"), 2, "--augment none: found more beside it, expected nothing else"),
+        (base("--augment flip,none"), 2, "--augment none: found other values, expected none alone"),
         (base("--augment shift=8"), 1, "images [height, width] or [channels, height, width] of more than 8"),
         (base("--augment flip").replace("x.npy", "flat.npy"), 1, "found rows of shape [64], expected images"),
         (

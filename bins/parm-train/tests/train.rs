@@ -303,7 +303,7 @@ fn networks_of_images_learn_and_their_parity_models_may_be_others() {
             1,
             "[16, 20], expected [height, width] or [channels, height, width] of at least 32×32",
         ),
-        ("--model lenet5 --init base", 1, "to begin with, expected lenet5"),
+        ("--model lenet5 --init base", 1, "found initial weights of "),
     ] {
         let ended = train(path, &format!("{parity} {options} -o new"));
         assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
@@ -319,7 +319,7 @@ fn what_was_done_is_said_when_asked() {
     let ended = train(folder.path(), &format!("{PARITY} -k 2 --epochs 1 -o code -v"));
     assert!(ended.stderr.ends_with(", 12 reconstructions scored\n"), "{}", ended.stderr);
     let ended = train(folder.path(), &format!("{BASE} --epochs 2 -o b.safetensors -v --resume"));
-    assert!(ended.stderr.ends_with("all 2 epochs were done before\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("all 2 epochs had been done before\n"), "{}", ended.stderr);
 }
 
 #[test]
@@ -390,7 +390,12 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
             "expected finite",
         ),
         (parity("--base b.safetensors", "--init base --targets x.npy"), 2, "--init base", "native"),
-        (parity("-k 2", "-k 2 --init base --hidden 5"), 1, "found layers [4, 8, 3]", "expected [4, 5, 3]"),
+        (
+            parity("-k 2", "-k 2 --init base --hidden 5"),
+            1,
+            "found initial weights of [4, 8, 3]",
+            "expected [4, 5, 3]",
+        ),
     ];
     for (arguments, code, found, expected) in cases {
         if arguments.contains("cuda") && Path::new("/dev/nvidiactl").exists() {

@@ -2,23 +2,23 @@
 
 use std::process::ExitCode;
 
-/// How a tool ends.
+/// The result of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All was done.
+    /// Everything was done.
     Done,
-    /// It failed; a message says why.
+    /// The tool failed, with a message.
     Failed,
-    /// It was called wrongly; a message says how.
+    /// The command line is wrong, with a message.
     Usage,
-    /// It finished, but some predictions could not be reconstructed.
+    /// The tool finished, but some predictions could not be reconstructed.
     Unsolved,
-    /// It saved what it had, and ended because of this signal.
+    /// The tool saved its work, and ended because of this signal.
     Signal(u8),
 }
 
 impl Exit {
-    /// The code that the shell sees. Ends by signal are 128 plus the signal's number.
+    /// The exit code; for a signal 128 plus its number.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -37,7 +37,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A combination of options that makes no sense: an error that ends a tool with [`Exit::Usage`].
+/// A wrong combination of options: an error that ends a tool with [`Exit::Usage`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);

@@ -24,7 +24,7 @@ pub type Source = Box<dyn Read + Send>;
 pub enum Input {
     /// `-`
     Stdin,
-    /// Anything else.
+    /// A path.
     Path(PathBuf),
 }
 
@@ -37,7 +37,7 @@ impl FromStr for Input {
 }
 
 impl From<OsString> for Input {
-    /// The names of files are bytes, not always UTF-8.
+    /// File names need not be UTF-8.
     fn from(name: OsString) -> Self {
         if name == "-" { Self::Stdin } else { Self::Path(name.into()) }
     }
@@ -55,9 +55,9 @@ impl fmt::Display for Input {
 /// How the bytes of streams are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// The largest window that a compressed stream may ask for.
+    /// The largest zstd window of a compressed stream.
     pub window: Window,
-    /// Records of two bytes are bfloat16.
+    /// Whether records of two bytes are bfloat16.
     pub bf16: bool,
 }
 
@@ -81,7 +81,8 @@ enum Seekable {
 }
 
 impl Input {
-    /// Opens the bytes of the stream, decompressed if they are zstd, and bfloat16 as `f4` if it is read.
+    /// Opens the bytes of the stream; zstd is decompressed, and bfloat16 is read as `f4` if `reading` says
+    /// so.
     ///
     /// # Errors
     /// A file that cannot be opened; standard input twice, or from a terminal.
@@ -111,7 +112,7 @@ impl Input {
     /// The items of a file.
     ///
     /// # Errors
-    /// Standard input, or anything else whose end is not known; what [`Items::find`] refuses.
+    /// Standard input or another input without a known end, or an error of [`Items::find`].
     pub fn items(&self, reading: impl Into<Reading>) -> Result<Items> {
         Ok(match self.seekable(reading.into().window)? {
             Seekable::Plain(file) => Items::find(file, self.to_string()),
@@ -122,7 +123,7 @@ impl Input {
     /// The bytes of some rows of a file, as a stream.
     ///
     /// # Errors
-    /// As [`items`](Self::items), and what [`Items::part`] refuses.
+    /// As [`items`](Self::items), or an error of [`Items::part`].
     pub fn part(&self, items: &Items, rows: Range<u64>, reading: impl Into<Reading>) -> Result<Source> {
         let reading = reading.into();
         let part: Source = match self.seekable(reading.window)? {
@@ -181,7 +182,7 @@ impl Input {
     }
 }
 
-/// Makes sure that standard input is named at most once, before any of it is read.
+/// Checks that standard input is named at most once, before it is read.
 ///
 /// # Errors
 /// A usage error.
@@ -192,7 +193,7 @@ pub fn check_stdin<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> Result<()
     Ok(())
 }
 
-/// Opens a file to read; a directory is an error here and not at the first read.
+/// Opens a file to read. A directory is an error here, not only at the first read.
 fn open(path: &Path) -> Result<File> {
     let file = File::open(path).with_context(|| format!("{}: cannot open", path.display()))?;
     if file.metadata().is_ok_and(|data| data.is_dir()) {

@@ -1,4 +1,4 @@
-//! The standard streams as values, so that a tool's work can be called in-process.
+//! The standard streams as values, so that tests can call a tool in-process.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
-/// Which of the descriptors 0 to 2 were closed when the process began.
+/// Which of the descriptors 0 to 2 were closed at the start of the process.
 static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-/// Notes which standard descriptors are closed. Rust's runtime opens /dev/null in their place before
-/// `main`, and what is written there is lost without an error; so this runs before the runtime.
+/// Records which standard descriptors are closed. Rust's runtime opens /dev/null in their place before
+/// `main`, and data written there would be lost without an error; therefore this runs before the runtime.
 extern "C" fn note_closed() {
     for (descriptor, closed) in (0..).zip(&CLOSED) {
-        // SAFETY: this call only asks whether the number is an open descriptor.
+        // SAFETY: this call only checks whether the descriptor is open.
         let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
         closed.store(flags == -1, Ordering::Relaxed);
     }
@@ -28,7 +28,7 @@ extern "C" fn note_closed() {
 #[unsafe(link_section = ".init_array")]
 static NOTE_CLOSED: extern "C" fn() = note_closed;
 
-/// Whether this descriptor was closed when the process began.
+/// True if this descriptor was closed at the start of the process.
 pub(crate) fn was_closed(descriptor: i32) -> bool {
     let closed = usize::try_from(descriptor).ok().and_then(|descriptor| CLOSED.get(descriptor));
     closed.is_some_and(|closed| closed.load(Ordering::Relaxed))
@@ -59,21 +59,21 @@ impl Write for Closed {
     }
 }
 
-/// The standard streams of a tool, and what is known of them.
+/// The standard streams of a tool, and its environment.
 pub struct Io {
     /// The name of the tool: the prefix of its messages.
     pub tool: &'static str,
     stdin: Option<Box<dyn Read + Send>>,
     stdout: Option<Box<dyn Write + Send>>,
-    /// The command line, for records of what made a file.
+    /// The command line, which is recorded in files that the tool makes.
     pub command: String,
-    /// Where to keep what can be made or fetched anew: `$XDG_CACHE_HOME/parm`, or `~/.cache/parm`.
+    /// The folder for caches: `$XDG_CACHE_HOME/parm`, or `~/.cache/parm`.
     pub cache: Option<PathBuf>,
-    /// Where messages go.
+    /// The stream of messages.
     pub stderr: Box<dyn Write + Send>,
-    /// Which of them are terminals.
+    /// Which of the streams are terminals.
     pub terminals: Terminals,
-    /// Standard output is a pipe: another program comes after this one.
+    /// True if standard output is a pipe to another program.
     pub stdout_pipe: bool,
 }
 
@@ -89,11 +89,11 @@ pub struct Terminals {
 }
 
 impl Io {
-    /// The process's own streams. Standard input and output are unbuffered: tools read and write
-    /// large blocks. One that is closed gives an error when it is used.
+    /// The process's own streams. Standard input and output are unbuffered, since tools read and write large
+    /// blocks. A closed stream is an error when it is used.
     ///
-    /// Standard output moves to a descriptor of its own, which child processes do not inherit, and
-    /// descriptor 1 becomes standard error: what a library prints does not get into the data.
+    /// Standard output moves to a descriptor of its own, which child processes do not inherit, and descriptor
+    /// 1 becomes standard error, so that the output of libraries does not get into the data.
     ///
     /// # Errors
     /// The system's.
@@ -124,7 +124,7 @@ impl Io {
         })
     }
 
-    /// Streams of one's own, none of them a terminal.
+    /// Given streams, none of them a terminal.
     pub fn new(
         tool: &'static str,
         stdin: impl Read + Send + 'static,
@@ -166,7 +166,7 @@ impl Io {
     }
 }
 
-/// The folder that the environment names for caches.
+/// The folder for caches, from the environment.
 fn cache() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;

@@ -1,11 +1,11 @@
-//! What the parm tools share on the command line.
+//! The command line of all tools.
 //!
 //! [`tools`] holds the options of every tool, [`options`] the blocks that they have in common,
 //! [`run()`] the way from `main` to an exit code, [`Io`] the standard streams as values, [`input`] and
 //! [`output`] the opening of streams by name, [`Progress`] the bar. A tool is `parse, call, exit`:
 //! its work is a function of its options and an [`Io`] that tests and benches call in-process.
 
-// Doc comments of options are their help, where shapes stand in brackets.
+// The doc comments of options are their help, which has shapes in brackets.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 mod exit;

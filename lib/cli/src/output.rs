@@ -1,8 +1,8 @@
 //! Opening streams to write: a path, or `-` for standard output.
 //!
-//! What a path leads to decides how it is written; links are followed, and stay. A regular file, or none
-//! yet, is written under a temporary name beside it and renamed when it is complete, so nobody ever sees
-//! half of it. Anything else (a pipe, a device, a descriptor as `/dev/stdout`) is written directly.
+//! Links are followed, and kept. A new or regular file is written under a temporary name beside it and
+//! renamed when it is complete, so that no incomplete file is visible. Anything else (a pipe, a device, a
+//! descriptor such as `/dev/stdout`) is written directly.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -28,7 +28,7 @@ use crate::signals;
 pub enum Target {
     /// `-`
     Stdout,
-    /// Anything else.
+    /// A path.
     Path(PathBuf),
 }
 
@@ -41,7 +41,7 @@ impl FromStr for Target {
 }
 
 impl From<OsString> for Target {
-    /// The names of files are bytes, not always UTF-8.
+    /// File names need not be UTF-8.
     fn from(name: OsString) -> Self {
         if name == "-" { Self::Stdout } else { Self::Path(name.into()) }
     }
@@ -59,13 +59,13 @@ impl fmt::Display for Target {
 /// Whether a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// With zstd at this level if the name ends in `.zst`, else not.
+    /// With zstd at this level if the name ends in `.zst`, otherwise not.
     ByName(i32),
     /// With zstd at this level.
     Zstd(i32),
 }
 
-/// A stream that is being written. Dropped without [`commit`](Self::commit), a file leaves no trace.
+/// A stream that is being written. If it is dropped without [`commit`](Self::commit), no file is created.
 pub struct Output {
     name: String,
     sink: Sink,
@@ -82,7 +82,7 @@ enum Place {
 }
 
 impl Target {
-    /// The same name, its {} replaced by the index of a parity.
+    /// The name with {} replaced by the index of a parity query.
     #[must_use]
     pub fn numbered(&self, parity: usize) -> Self {
         match self {
@@ -144,19 +144,19 @@ impl Target {
     }
 }
 
-/// What a path leads to.
+/// The kind of file at a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Destination {
-    /// A descriptor of this process, as `/dev/stdout` and `/dev/fd/3` do.
+    /// A descriptor of this process, such as `/dev/stdout` and `/dev/fd/3`.
     Descriptor(i32),
-    /// Something that is no regular file: a pipe, a device.
+    /// A pipe, a device, or another file that is not regular.
     Direct,
-    /// A regular file, or none yet, at this path, which is no link.
+    /// A new or regular file at this path, which is not a link.
     File(PathBuf),
 }
 
 impl Destination {
-    /// Follows the links of a path, also one that leads to no file yet.
+    /// Follows the links of a path, also to a file that does not exist yet.
     fn of(path: &Path) -> io::Result<Self> {
         let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
         let is_file = match fs::metadata(path) {
@@ -179,7 +179,7 @@ impl Destination {
             path = parent.join(name);
             match fs::read_link(&path) {
                 Ok(link) => path = parent.join(link),
-                // No link, or nothing there.
+                // The path is not a link, or does not exist.
                 Err(_) if is_file => return Ok(Self::File(path)),
                 Err(_) => return Ok(Self::Direct),
             }
@@ -188,7 +188,7 @@ impl Destination {
     }
 }
 
-/// Links that are followed from one to the next, as many as Linux follows.
+/// The most links that are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
 impl Place {
@@ -204,7 +204,7 @@ impl Place {
             .ok_or_else(|| Usage::error("'-' (standard output) is named twice for output"))
     }
 
-    /// A descriptor that the process was started with, shared with whoever else has it.
+    /// A descriptor that the process inherited.
     fn descriptor(number: i32) -> io::Result<Self> {
         if was_closed(number) {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -214,7 +214,7 @@ impl Place {
         if copy == -1 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the copy was made just now, and nobody else knows it.
+        // SAFETY: the copy was made just now, and nothing else uses it.
         let copy = unsafe { OwnedFd::from_raw_fd(copy) };
         Ok(Self::Direct(Box::new(File::from(copy))))
     }
@@ -225,7 +225,7 @@ impl Place {
 
     fn beside(path: PathBuf) -> io::Result<Self> {
         let directory = path.parent().unwrap_or(Path::new("/"));
-        // The permissions that File::create would give, less the umask; an old file keeps its own.
+        // A new file gets the permissions of File::create, less the umask; an old file keeps its own.
         let permissions =
             fs::metadata(&path).map_or_else(|_| Permissions::from_mode(0o666), |old| old.permissions());
         let file = tempfile::Builder::new()
@@ -239,10 +239,10 @@ impl Place {
 }
 
 impl Output {
-    /// Ends the stream: writes out what is held back and gives the file its name.
+    /// Ends the stream: flushes it, and gives the file its name.
     ///
     /// # Errors
-    /// The system's; the file then leaves no trace.
+    /// The system's; no file is created then.
     pub fn commit(self) -> Result<()> {
         let place = match self.sink {
             Sink::Plain(place) => Ok(place),
@@ -260,10 +260,10 @@ impl Output {
     }
 }
 
-/// Ends a stream of rows and gives its file its name.
+/// Ends a stream of rows, and gives its file its name.
 ///
 /// # Errors
-/// The system's, or rows that were announced and not written.
+/// The system's, or rows that were announced but not written.
 pub fn commit(rows: RowWriter<Output>) -> Result<()> {
     rows.finish()?.commit()
 }

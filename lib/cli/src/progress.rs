@@ -1,5 +1,5 @@
-//! Progress bars: on standard error, at a terminal and from the last stage of a pipe. Where they are
-//! demanded without a terminal, as in a log, each state is a line, one a second and one at the end.
+//! Progress bars on standard error, if it is a terminal and the tool is the last of a pipe. If they are
+//! forced without a terminal, as in a log, each state is a line: one a second and one at the end.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use crate::io::Io;
 use crate::options::{Common, When};
 
-/// A progress bar, or nothing where nobody would see it.
+/// A progress bar, or nothing if it is not shown.
 #[derive(Clone, Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    /// Written as lines.
+    /// True if it is written as lines.
     lines: bool,
 }
 
@@ -50,18 +50,18 @@ impl Progress {
         Self { bar, lines }
     }
 
-    /// Counts what was done before, as when a training goes on: the rate is of what comes after.
+    /// Counts earlier work, as of a training that is resumed; the rate does not include it.
     pub fn skip(&self, done: u64) {
         self.bar.inc(done);
         self.bar.reset_eta();
     }
 
-    /// Adds to the total, when more is known to come.
+    /// Adds to the total.
     pub fn expect(&self, more: u64) {
         self.bar.inc_length(more);
     }
 
-    /// Counts on.
+    /// Advances the count.
     pub fn advance(&self, by: u64) {
         self.bar.inc(by);
     }
@@ -71,7 +71,7 @@ impl Progress {
         self.bar.set_message(text.into());
     }
 
-    /// Runs something that writes to standard error with the bar out of the way.
+    /// Hides the bar while a function writes to standard error.
     pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bar.suspend(work)
     }
@@ -88,7 +88,7 @@ impl Drop for Progress {
     }
 }
 
-/// Standard error that is no terminal: what would overwrite a line writes the next one.
+/// Standard error without a terminal: updates of the bar become further lines.
 #[derive(Debug)]
 struct Lines;
 
@@ -119,7 +119,7 @@ impl TermLike for Lines {
 
     fn write_str(&self, text: &str) -> io::Result<()> {
         match text.trim() {
-            // Padding to the end of the line.
+            // Padding at the end of the line.
             "" => Ok(()),
             text => writeln!(io::stderr(), "{text}"),
         }

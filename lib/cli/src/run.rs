@@ -1,4 +1,4 @@
-//! From `main` to an exit code.
+//! Runs a tool from its command line to its exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::io::{Io, was_closed};
 use crate::options::{Common, When};
 use crate::signals;
 
-/// A tool's options, as [`run`] needs to see them.
+/// The options of a tool, for [`run`].
 pub trait Tool: Parser {
     /// The tool's name: the prefix of its messages.
     const NAME: &'static str;
@@ -28,7 +28,7 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
         Ok(options) => options,
         Err(error) => return explain(T::NAME, &error),
     };
-    // Without the handler a signal still ends the process; only temporary files would stay.
+    // Without the handler a signal still ends the process, but temporary files stay.
     let _ = signals::handle();
     let mut io = match Io::process(T::NAME) {
         Ok(io) => io,
@@ -43,7 +43,7 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
     }
 }
 
-/// Writes what clap has to say: help and the version to standard output, else an error of usage.
+/// Writes clap's message: help and the version to standard output, usage errors to standard error.
 fn explain(name: &str, error: &clap::Error) -> ExitCode {
     let written = if !error.use_stderr() && was_closed(1) {
         Err(io::Error::from_raw_os_error(libc::EBADF))
@@ -59,7 +59,7 @@ fn explain(name: &str, error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Writes the message of an error and says how the tool ends.
+/// Writes the message of an error, and returns the exit code.
 fn report(error: &anyhow::Error, common: &Common, io: &mut Io) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
@@ -73,12 +73,12 @@ fn report(error: &anyhow::Error, common: &Common, io: &mut Io) -> Exit {
         }
     };
     let (on, off) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    // Nothing is left to do when standard error is closed as well.
+    // If standard error is closed, the message is lost.
     let _ = writeln!(io.stderr, "{on}{}:{off} {message}", io.tool);
     if error.chain().any(<dyn std::error::Error>::is::<Usage>) { Exit::Usage } else { Exit::Failed }
 }
 
-/// Whether the reason is a pipe whose reader is gone.
+/// True if the cause is a pipe without a reader.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io_errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io_errors.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)

@@ -1,5 +1,4 @@
-//! Running models from tools that do not link libtorch: through `parm-infer`, the sibling that lies
-//! beside the running program.
+//! Runs models for tools that do not link libtorch, through `parm-infer` beside the running program.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// Numbers of one prediction.
+    /// The number of elements of one prediction.
     #[must_use]
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
@@ -41,10 +40,10 @@ impl Predictions {
     }
 }
 
-/// Asks a model for its predictions of `rows` queries, which `feed` writes.
+/// The predictions of a model for `rows` queries, which `feed` writes.
 ///
 /// # Errors
-/// A sibling that is missing or fails (it then has said why on standard error), and those of `feed`.
+/// parm-infer is missing or fails (it has written the cause to standard error), or an error of `feed`.
 pub fn infer(
     model: &Path,
     options: &ModelOptions,
@@ -72,12 +71,12 @@ pub fn infer(
     predictions
 }
 
-/// Passes a stream through a model while it comes: `feed` announces and writes rows of `queries` in a
-/// thread of its own, `drain` reads the model's outputs. Returns what both return.
+/// Streams rows through a model: `feed` announces and writes rows of `queries` in a thread of its own,
+/// `drain` reads the model's outputs. Returns the results of both.
 ///
 /// # Errors
-/// Those of `feed` first, since they are the reason of all that follows, then those of a sibling
-/// that is missing or fails (it then has said why on standard error), then those of `drain`.
+/// The error of `feed`, since it causes all others; otherwise parm-infer is missing or fails (it has written
+/// the cause to standard error); otherwise the error of `drain`.
 pub fn through<F: Send + 'static, D>(
     model: &Path,
     compute: Compute,
@@ -96,7 +95,7 @@ pub fn through<F: Send + 'static, D>(
             result.map(|(result, _)| result).map_err(|error| {
                 if !is_closed_pipe(&error) {
                     *lock(&failure) = Some(error);
-                    // An input that only ended would be complained about by the sibling as well.
+                    // Killed, since it would also report an input that ends early.
                     let _ = lock(&child).kill();
                 }
             })
@@ -105,20 +104,21 @@ pub fn through<F: Send + 'static, D>(
     let read = || {
         let mut outputs = RowReader::new(stdout, Infer::NAME)?;
         let drained = drain(&mut outputs)?;
-        // Only at their end may the sibling be waited for.
+        // parm-infer can only end when its outputs have been read.
         outputs.skip_rest()?;
         anyhow::Ok(drained)
     };
     let drained = match read() {
         Err(error) if !error.is::<StreamError>() => {
-            // The outputs have no taker; the thread may wait for its source, and ends with the process.
+            // Nothing reads the outputs. The feeding thread may wait for its source; it ends with the
+            // process.
             let _ = lock(&child).kill();
             let _ = lock(&child).wait();
             return Err(error);
         }
         drained => drained,
     };
-    // Its outputs have ended, so the sibling ends too.
+    // The outputs have ended, so that parm-infer ends too.
     let checked = check(&mut lock(&child));
     if let Some(error) = lock(&failure).take() {
         return Err(error);
@@ -162,7 +162,7 @@ fn start(model: &Path, options: &ModelOptions, compute: Compute) -> Result<(Chil
     }
 }
 
-/// Why a sibling failed stands on standard error already; this says that it did.
+/// Reports that parm-infer failed. It has written the cause to standard error.
 fn check(child: &mut Child) -> Result<()> {
     let status = child.wait().context("parm-infer cannot be waited for")?;
     if !status.success() {
@@ -180,9 +180,9 @@ fn read_all(source: impl Read) -> Result<Predictions> {
     Ok(Predictions { values, shape: rows.layout().shape.clone() })
 }
 
-/// The path of `parm-infer`: beside the running program, which may be a test in a folder below.
+/// The path of `parm-infer`: beside the running program, or one folder above a running test.
 fn program() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("the path of this program is not known")?;
+    let own = std::env::current_exe().context("the path of this program is unknown")?;
     let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join(Infer::NAME));
     let found = beside.into_iter().find(|path| path.is_file());
     found.with_context(|| {

@@ -1,4 +1,4 @@
-//! What a signal leaves behind: nothing. Temporary files are removed before the tool ends by it.
+//! Signals: temporary files are removed before a signal ends the tool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,31 +10,31 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// Whether the first signal is only noted.
+/// True if the first signal is only recorded.
 static POSTPONED: AtomicBool = AtomicBool::new(false);
 
-/// Where signals go in place of ending the process.
+/// The receiver of signals, if they do not end the process.
 static FORWARDED: Mutex<Option<Sender<i32>>> = Mutex::new(None);
 
-/// The signal that servers take as an order to read their configuration again.
+/// The signal that tells servers to reload their configuration.
 pub const HANGUP: i32 = SIGHUP;
 
-/// The signal that was noted, or 0.
+/// The recorded signal, or 0.
 static NOTED: AtomicI32 = AtomicI32::new(0);
 
-/// The temporary files that exist now. Signals belong to the process, so this does too.
+/// The present temporary files of the process.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes a temporary file or directory for as long as it lives.
+/// Registers a temporary file or directory as long as this value lives.
 #[derive(Debug)]
 pub struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
-    /// From now on, a signal that ends the process removes it.
+    /// Registers it: a signal that ends the process removes it.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         temporary().push(path.to_owned());
@@ -48,15 +48,15 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Removes temporary files when SIGINT, SIGTERM or SIGHUP comes, and then lets it do what it does.
+/// Removes temporary files at SIGINT, SIGTERM or SIGHUP, before the signal ends the process.
 ///
-/// A file that grows beyond the limit of files (`ulimit -f`) is from now on an error of writing, as a full disk
-/// is, and does not end the process.
+/// A file that exceeds the size limit (`ulimit -f`) becomes a write error, like a full disk, and does not end
+/// the process.
 ///
 /// # Errors
 /// The system's.
 pub fn handle() -> std::io::Result<()> {
-    // SAFETY: to ignore a signal needs no handler.
+    // SAFETY: ignoring a signal needs no handler.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -69,7 +69,7 @@ pub fn handle() -> std::io::Result<()> {
                 NOTED.store(signal, Ordering::SeqCst);
                 continue;
             }
-            // Held until the process is gone, so that no file is renamed or made meanwhile.
+            // Held until the process ends, so that no file is renamed or created meanwhile.
             let files = temporary();
             for path in files.iter() {
                 let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
@@ -80,13 +80,13 @@ pub fn handle() -> std::io::Result<()> {
     Ok(())
 }
 
-/// From now on the first signal is only noted, so that a tool may save what it has; the second ends the
-/// process as ever.
+/// From now on the first signal is only recorded, so that a tool can save its work; the second one ends the
+/// process.
 pub fn postpone() {
     POSTPONED.store(true, Ordering::SeqCst);
 }
 
-/// From now on signals are sent there, and do nothing else.
+/// From now on signals are only sent to this channel.
 pub fn forward(to: Sender<i32>) {
     *FORWARDED.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
 }
@@ -96,7 +96,7 @@ pub fn no_longer_forward() {
     *FORWARDED.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// The signal that came since [`postpone`].
+/// The signal that was recorded since [`postpone`].
 #[must_use]
 pub fn noted() -> Option<u8> {
     u8::try_from(NOTED.load(Ordering::SeqCst)).ok().filter(|&signal| signal > 0)

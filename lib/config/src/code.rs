@@ -6,7 +6,7 @@ use parm::codes::{CodeName, CodeSpec, Parameter};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// A code.
+/// A code: one without parameters, or a code directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Fields", into = "Fields")]
 #[schemars(with = "Fields")]
@@ -31,7 +31,7 @@ struct Fields {
     /// The name of a code: see parm(7); or `directory`: the directory of a trained code.
     #[schemars(schema_with = "names")]
     name: String,
-    /// Queries of a group.
+    /// The number of queries of a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     k: Option<usize>,
     /// Parities of a group; null: 1.
@@ -47,10 +47,10 @@ struct Fields {
     /// answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lambda: Option<f64>,
-    /// The weight of smoothness of the curve through the queries; null: `lambda`, or 0.
+    /// The smoothness of the curve through the queries; null: `lambda`, or 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lambda_e: Option<f64>,
-    /// The weight of smoothness of the curve through the answers; null: `lambda`, or 1e-6.
+    /// The smoothness of the curve through the answers; null: `lambda`, or 1e-6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lambda_d: Option<f64>,
     /// The directory of a trained code.

@@ -47,7 +47,7 @@ impl Datatype {
         Self::Bytes,
     ];
 
-    /// The protocol's name of it, as in `"FP32"`.
+    /// Its name in the protocol, as `FP32`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Datatype {
         }
     }
 
-    /// Bytes of one element; none of [`Datatype::Bytes`], whose elements differ.
+    /// Bytes of one element; none for [`Datatype::Bytes`], whose elements vary in size.
     #[must_use]
     pub fn size(self) -> Option<usize> {
         match self {
@@ -78,7 +78,7 @@ impl Datatype {
         }
     }
 
-    /// The element type of a stream that is the same; none of BF16 and BYTES.
+    /// The same element type of npy streams; none for BF16 and BYTES.
     #[must_use]
     pub fn dtype(self) -> Option<Dtype> {
         Some(match self {
@@ -133,21 +133,21 @@ impl FromStr for Datatype {
     }
 }
 
-/// A name that is no element type's.
+/// An unknown name of an element type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "found datatype '{0}', expected BOOL, INT8 to INT64, UINT8 to UINT64, FP16, BF16, FP32, FP64 or BYTES"
 )]
 pub struct UnknownDatatype(pub String);
 
-/// By its name.
+/// As its name.
 impl Serialize for Datatype {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }
 
-/// By its name.
+/// As its name.
 impl<'de> Deserialize<'de> for Datatype {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_dtypes_go_both_ways() {
+    fn names_and_dtypes_convert_both_ways() {
         for datatype in Datatype::ALL {
             assert_eq!(datatype.name().parse::<Datatype>().unwrap(), datatype);
             if let Some(dtype) = datatype.dtype() {

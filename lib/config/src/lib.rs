@@ -1,7 +1,8 @@
 //! The configuration of a server: `parm-serve.json`, see parm-serve.json(5).
 //!
-//! What is typed here is what the file says; [`Config::check`] finds what cannot work, and
-//! [`engine_config`] makes of it what the engine is told.
+//! The types mirror the file; their doc comments are the descriptions in the JSON schema.
+//! [`Config::check`] finds invalid values, and [`engine_config`] translates a model to the engine's
+//! configuration.
 
 mod code;
 mod datatype;
@@ -24,25 +25,25 @@ pub use load::{ConfigError, InstancesError, schema};
 pub use policy::{PolicyError, calibration_of, code_of, engine_config, made_for};
 pub use synthetic::{Overhead, SyntheticError, SyntheticMember};
 
-/// A server.
+/// The configuration of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The address for HTTP; null: none.
+    /// The address for HTTP; null: no HTTP.
     pub http: Option<SocketAddr>,
-    /// The address for gRPC; null: none.
+    /// The address for gRPC; null: no gRPC.
     pub grpc: Option<SocketAddr>,
-    /// The address for metrics, the status page and the model repository; null: that for HTTP.
+    /// The address for metrics, the status page and the model repository; null: the address for HTTP.
     pub admin: Option<SocketAddr>,
-    /// TLS for all addresses; null: none.
+    /// TLS for all addresses; null: no TLS.
     pub tls: Option<Tls>,
-    /// Who may ask; null: everybody.
+    /// The keys that clients must send.
     pub keys: Keys,
-    /// Who may load and unload models.
+    /// Whether clients without an admin key may load and unload models.
     pub management: Management,
-    /// What clients may ask of the server.
+    /// Limits on requests and connections.
     pub limits: Limits,
-    /// How long SIGTERM waits for queries to finish, in ms.
+    /// How long the server waits for open requests after SIGTERM, in ms.
     pub drain_ms: u64,
     /// The models.
     pub models: Vec<Model>,
@@ -68,82 +69,84 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The certificate and those that it rests on, a PEM file.
+    /// The certificate with its intermediate certificates, a PEM file.
     pub certificate: PathBuf,
     /// Its private key, a PEM file.
     pub key: PathBuf,
-    /// The authorities whose certificates clients must show, a PEM file; null: clients show none.
+    /// The authorities that sign client certificates, a PEM file; null: clients need no certificate.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }
 
-/// A certificate to show, and its key.
+/// A client certificate, and its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The certificate and those that it rests on, a PEM file.
+    /// The certificate with its intermediate certificates, a PEM file.
     pub certificate: PathBuf,
     /// Its private key, a PEM file.
     pub key: PathBuf,
 }
 
-/// Who may load and unload models, and switch coding on again.
+/// Whether clients without an admin key may load and unload models, and resume coding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Management {
-    /// Who shows an admin key; without admin keys, who reaches the address `admin`; without that, nobody.
+    /// With admin keys, nobody; otherwise the clients of the address `admin`, if there is one.
     #[default]
     Guarded,
-    /// Without admin keys, everybody.
+    /// With admin keys, nobody; otherwise all clients.
     Open,
 }
 
-/// Files of keys, one on each line; a request brings one as `Authorization: Bearer KEY` or
+/// Files with one key on each line. A request sends a key as `Authorization: Bearer KEY` or
 /// `X-API-Key: KEY`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
-    /// Who may use models.
+    /// The keys that permit the use of models; null: no key is needed.
     pub inference: Option<PathBuf>,
-    /// Who may load and unload models. Either key shows metrics and the status page.
+    /// The keys that permit loading and unloading models, and resuming coding. Metrics and the status
+    /// page accept either key.
     pub admin: Option<PathBuf>,
 }
 
-/// What clients may ask of the server.
+/// Limits on requests and connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// The most bytes of a body, before and after it is unpacked, and of an instance's answer.
+    /// The most bytes of the body of a request, compressed and decompressed, and of an instance's answer.
     pub body_bytes: usize,
-    /// The most bytes of all bodies and answers under way, over all connections; more are told 503.
+    /// The most bytes of all request and response bodies together; a request that would exceed it gets 503.
     pub bytes: usize,
     /// The most bytes of the headers of a request.
     pub header_bytes: usize,
     /// The most rows of a request.
     pub rows: usize,
-    /// The most requests at once; more are told 503.
+    /// The most requests at once; further ones get 503.
     pub requests: usize,
-    /// The most connections at once; more wait.
+    /// The most connections at once; further ones wait.
     pub connections: usize,
-    /// How long headers may take to arrive, in ms; also the first ones of a connection.
+    /// How long the headers of a request may take to arrive, in ms. On a new connection the time counts
+    /// from its opening.
     pub header_ms: u64,
-    /// How long a body may take to arrive, in ms, and how long a client may not read its answer.
+    /// How long a body may take to arrive, in ms; also how long a client may leave its response unread.
     pub body_ms: u64,
-    /// How long a connection is kept on which nothing is asked, in ms.
+    /// How long a connection without a request is kept open, in ms.
     pub idle_ms: u64,
-    /// The headers of a request that go on to instances.
+    /// The headers of a request that are passed on to instances.
     pub passed_headers: PassedHeaders,
 }
 
-/// The headers of a request that go on to instances. What exceeds the limits is dropped.
+/// The headers of a request that are passed on to instances. Headers beyond the limits are dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PassedHeaders {
     /// Their names, in lower case.
     pub names: Vec<String>,
-    /// The most of them.
+    /// The most headers of one request.
     pub count: usize,
-    /// The most bytes of the value of one.
+    /// The most bytes of the value of one header.
     pub bytes: usize,
 }
 
@@ -177,46 +180,47 @@ impl Default for Limits {
 /// One version of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[allow(clippy::struct_excessive_bools)] // options that are independent of each other
+#[allow(clippy::struct_excessive_bools)] // independent options
 pub struct Model {
-    /// Its name, for clients.
+    /// The name that clients use.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// True if this is the version of requests that name none; without one, the highest.
+    /// True: requests without a version get this one. If no version is the default, they get the highest.
     pub default: bool,
-    /// False: the model is there, but not loaded until a client asks for it.
+    /// False: the model is loaded only when a client asks for it.
     pub load: bool,
-    /// Its inputs; none: as the first instance says.
+    /// Its inputs; empty: an instance is asked.
     pub inputs: Vec<TensorSpec>,
-    /// Its outputs; none: as the first instance says.
+    /// Its outputs; empty: an instance is asked.
     pub outputs: Vec<TensorSpec>,
-    /// What the models are called at the instances.
+    /// The names of the models at remote instances.
     pub names: Names,
     /// The files of embedded models.
     pub files: Files,
-    /// How queries are put together.
+    /// How queries are batched.
     pub batch: Batch,
-    /// What becomes of parameters of requests that the server does not perform itself.
+    /// What happens to parameters of requests that the server does not know.
     pub parameters: ParametersPolicy,
-    /// What is done against late and lost answers.
+    /// The policy against late and lost answers.
     pub redundancy: Redundancy,
-    /// Whether instances have one role each.
+    /// Whether each instance runs one model or several.
     pub placement: Placement,
-    /// When a query is answered with something else than its prediction.
+    /// When a query gets a reconstruction, or an answer of the approximate model, in place of its
+    /// prediction.
     pub answer: When,
-    /// Measure what would be rebuilt, but never answer with it.
+    /// True: predictions are rebuilt and compared with the real ones, but reconstructions are never
+    /// sent to clients.
     pub shadow: bool,
-    /// The answer where there is none.
+    /// What a query gets if there is no answer at all.
     pub fallback: Fallback,
-    /// What becomes of rows with values that are not finite.
+    /// What happens to rows with values that are not finite.
     pub non_finite: NonFinite,
     /// Which of several free instances gets work.
     pub balance: Balance,
-    /// How long a request may take that says nothing of it, in ms; also the most that one may ask
-    /// for.
+    /// The time that a request may take, in ms; also the longest that a request may ask for.
     pub deadline_ms: f64,
-    /// How long one call of an instance may take, in ms.
+    /// The time that one call of an instance may take, in ms.
     pub call_timeout_ms: f64,
     /// The most calls for one piece of work.
     pub attempts: u8,
@@ -224,17 +228,17 @@ pub struct Model {
     pub max_queries: usize,
     /// The most batches that wait for an instance.
     pub max_queue: usize,
-    /// Tell instances to stop calls that nobody needs.
+    /// True: calls whose answers are no longer needed are cancelled.
     pub cancel_running: bool,
-    /// When instances are taken out of rotation; null: never.
+    /// When instances are ejected: get no work until a probe succeeds; null: never.
     pub ejection: Option<Ejection>,
-    /// Queries of zeros that each instance answers before it gets work.
+    /// The number of queries of zeros that each instance answers before it gets work.
     pub warm_up: u32,
-    /// What runs the models.
+    /// The servers, embedded models or synthetic instances that run the model.
     pub instances: Vec<Instances>,
-    /// What befalls several synthetic instances at once.
+    /// Faults that several synthetic instances share.
     pub faults: Faults,
-    /// What the simulator takes for times that a server needs itself.
+    /// Times of the server itself, for the simulator only.
     pub overhead: Overhead,
 }
 
@@ -282,39 +286,40 @@ pub struct TensorSpec {
     /// Its element type.
     #[schemars(with = "String")]
     pub datatype: Datatype,
-    /// The shape of one row; −1: any size, and the model is served uncoded.
+    /// The shape of one row. −1 stands for any size; such a model is not coded.
     pub shape: Vec<i64>,
 }
 
-/// What the models are called at remote instances.
+/// The names of the models at remote instances.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Names {
-    /// The deployed model; null: as clients call it.
+    /// The deployed model; null: the name that clients use.
     pub deployed: Option<String>,
-    /// The parity models, by index; those that are not named are `NAME-parity-J`.
+    /// The parity models, by index; without a name: `NAME-parity-J`, or the deployed model if that
+    /// answers the parity queries.
     pub parity: Vec<String>,
     /// The approximate model; null: `NAME-cheap`.
     #[serde(rename = "cheap")]
     pub approximate: Option<String>,
-    /// The version at the instances; empty: their default one.
+    /// Their version; empty: the default version of the instances.
     pub version: String,
 }
 
-/// The files of embedded models: native checkpoints or TorchScript.
+/// The files of embedded models, of any kind that parm-infer reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Files {
     /// The deployed model.
     pub deployed: Option<PathBuf>,
-    /// The parity models, by index; none: those of the code directory.
+    /// The parity models, by index; empty: those of the code directory.
     pub parity: Vec<PathBuf>,
     /// The approximate model.
     #[serde(rename = "cheap")]
     pub approximate: Option<PathBuf>,
 }
 
-/// How queries are put together.
+/// How queries are batched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batch {
@@ -322,7 +327,7 @@ pub struct Batch {
     pub max_size: usize,
     /// How long a query waits for others, in ms.
     pub delay_ms: f64,
-    /// Batches are kept so small that calls take at most this long, in ms; null: always `max_size`.
+    /// The size of batches adapts, so that calls take about this long, in ms; null: it is `max_size`.
     pub target_ms: Option<f64>,
 }
 
@@ -332,40 +337,41 @@ impl Default for Batch {
     }
 }
 
-/// What becomes of parameters of requests that the server does not perform itself.
+/// What happens to parameters of requests that the server does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParametersPolicy {
-    /// They go on to instances; batches and coding groups hold requests whose parameters are equal.
+    /// They are passed on to instances; a batch or coding group holds only requests with equal
+    /// parameters.
     #[default]
     PassOn,
-    /// A request that has some is told 400.
+    /// A request with such parameters gets 400.
     Refuse,
 }
 
-/// What is done against late and lost answers.
+/// The policy against late and lost answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "policy", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Redundancy {
-    /// Nothing. With more instances this is the baseline of equal resources.
+    /// No redundancy. With additional instances it is the baseline of equal resources.
     #[default]
     None,
-    /// Each batch is sent to several instances; the first answer counts.
+    /// Each batch goes to several instances; the first answer counts.
     Replicate {
-        /// How many, in all.
+        /// The number of instances that get each batch.
         copies: usize,
     },
-    /// What is late is sent a second time.
+    /// A late call is sent a second time.
     Hedge(Hedge),
-    /// Each batch is also sent to an approximate model.
+    /// Each batch also goes to the approximate model.
     #[serde(rename = "cheap")]
     Approximate,
-    /// Coding groups.
+    /// Queries are coded in groups.
     Coded(Box<Coded>),
 }
 
 impl Redundancy {
-    /// Its name, as in the file.
+    /// The name of the policy in the file.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -378,33 +384,33 @@ impl Redundancy {
     }
 }
 
-/// Coding groups.
+/// The policy `coded`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Coded {
     /// The code.
     pub code: CodeChoice,
-    /// The inputs that are coded; none: all.
+    /// The inputs that are coded; empty: all.
     pub inputs: Vec<String>,
-    /// The outputs that are rebuilt; none: all.
+    /// The outputs that are rebuilt; empty: all.
     pub outputs: Vec<String>,
     /// How long a batch waits for others to fill its group, in ms.
     pub group_delay_ms: f64,
-    /// Complete groups that do not fill in time with known queries; otherwise they are coded
-    /// shorter.
+    /// True: a group that does not fill in time is completed with queries whose predictions are known.
+    /// False: it is coded with fewer queries.
     pub complete: bool,
-    /// When the live agreement switches coding off; null: never.
+    /// When a low live agreement switches coding off; null: never.
     pub agreement: Option<Agreement>,
-    /// The version of the deployed model that the code was made for: coding is off while instances
-    /// answer with another one; null: any.
+    /// The version of the deployed model that the code was made for; null: any. Coding is off while
+    /// instances answer with another version.
     pub made_for: Option<String>,
-    /// Send again what is late and what coding cannot rebuild; null: never.
+    /// When a late call is sent again if coding cannot rebuild its predictions; null: never.
     pub hedge: Option<Hedge>,
-    /// Of codes that interpolate: a row whose norm is more than so many times the usual one is not coded;
-    /// null: all are.
+    /// For codes that interpolate: a row whose norm is more than this many times the median norm is not
+    /// coded; null: every row is coded.
     pub max_scale: Option<f64>,
-    /// A calibration of parm-score, which makes probabilities of being right of the confidences of
-    /// reconstructions; null: they stay what they are.
+    /// A file of `parm-score --calibrate`, which turns the confidences of reconstructions into
+    /// probabilities of being right; null: confidences are not calibrated.
     pub calibration: Option<PathBuf>,
 }
 
@@ -425,36 +431,36 @@ impl Default for Coded {
     }
 }
 
-/// Where models are.
+/// Whether each instance runs one model or several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Each instance has one role.
     #[default]
     Apart,
-    /// All instances have all roles but that of the approximate model, unless they say otherwise.
+    /// Instances without `roles` have all roles but `cheap`, that of the approximate model.
     Pooled,
 }
 
-/// The answer where there is none.
+/// What a query gets if there is no answer at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fallback {
-    /// An error: 504 at the deadline, 503 where all calls failed.
+    /// An error: 504 at the deadline, 503 if all calls failed.
     #[default]
     Error,
-    /// Zeros, and the response says which rows they are and why.
+    /// Zeros; the response names these rows and the reason.
     Zeros,
 }
 
-/// What becomes of rows with values that are not finite.
+/// What happens to rows with values that are not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NonFinite {
     /// They are answered, but not coded with others.
     #[default]
     Pass,
-    /// A request with one is told 400.
+    /// A request with such a row gets 400.
     Refuse,
 }
 
@@ -462,15 +468,16 @@ pub enum NonFinite {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Instances {
-    /// A model server; an instance for each address that its name has.
+    /// A model server. Each address of its host name is one instance.
     pub remote: Option<Remote>,
     /// Models inside the server's process.
     pub embedded: Option<Embedded>,
-    /// No models: for experiments.
+    /// Instances without a model, for experiments.
     pub synthetic: Option<Synthetic>,
-    /// Their roles: `deployed`, `cheap`, `parity-0`, …; none: all where the placement is pooled.
+    /// Their roles: `deployed`, `parity-0` and so on, `cheap` (the approximate model). Required if the
+    /// placement is `apart`; if it is `pooled`, the default is all roles but `cheap`.
     pub roles: Vec<String>,
-    /// Calls that one does at once.
+    /// The number of calls that one instance runs at once.
     pub capacity: usize,
 }
 
@@ -484,21 +491,21 @@ impl Default for Instances {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Remote {
-    /// Where it is: `http://HOST:PORT`, `https://…`, `grpc://…` or `grpcs://…`.
+    /// Its URL: `http://HOST:PORT`, `https://…`, `grpc://…` or `grpcs://…`.
     pub url: String,
-    /// How tensors go over the wire.
+    /// How tensors are encoded.
     pub encoding: Encoding,
-    /// The Host header; null: that of the URL.
+    /// The Host header; null: the host of the URL.
     pub host: Option<String>,
-    /// Further headers.
+    /// Additional headers.
     pub headers: BTreeMap<String, String>,
-    /// What its certificate calls it; null: the host of the URL.
+    /// The name in the server's certificate; null: the host of the URL.
     pub server_name: Option<String>,
-    /// The certificates that are trusted, a PEM file; null: those of the public authorities.
+    /// The authorities to trust, a PEM file; null: the public authorities.
     pub ca: Option<PathBuf>,
-    /// The certificate that is shown to it; null: none.
+    /// The client certificate for the server; null: none.
     pub tls: Option<Identity>,
-    /// How often its name is looked up again, in ms.
+    /// How often the host name is looked up again, in ms.
     pub resolve_ms: u64,
 }
 
@@ -517,16 +524,16 @@ impl Default for Remote {
     }
 }
 
-/// How tensors go over the wire.
+/// How tensors are encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
-    /// What the server understands.
+    /// gRPC if the URL says so; otherwise binary, or JSON if the server does not support binary.
     #[default]
     Auto,
     /// JSON over HTTP.
     Json,
-    /// JSON and binary tensors over HTTP.
+    /// JSON with binary tensors over HTTP.
     Binary,
     /// gRPC.
     Grpc,
@@ -541,12 +548,12 @@ impl Encoding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Embedded {
-    /// How many.
+    /// The number of instances.
     pub count: usize,
-    /// Where: `cpu`, `cuda`, `cuda:N` or `auto`.
+    /// Their device: `cpu`, `cuda`, `cuda:N` or `auto`.
     pub device: String,
-    /// Whether they make coded queries there, of queries that are sent to them as they are; by default on
-    /// GPUs, but not on CPUs.
+    /// True: instances get the queries of a group, and make the coded query on their device. False:
+    /// the server makes it. null: true on a GPU, false on the CPU.
     pub encode: Option<bool>,
 }
 
@@ -556,15 +563,15 @@ impl Default for Embedded {
     }
 }
 
-/// Instances that answer with sums of their inputs, after a while.
+/// Instances without a model: they answer with sums of their inputs after a simulated time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Synthetic {
-    /// How many.
+    /// The number of instances.
     pub count: usize,
-    /// Where their randomness comes from.
+    /// The seed of their random numbers.
     pub seed: u64,
-    /// How they behave.
+    /// Their times and faults.
     pub behavior: Behavior,
 }
 

@@ -1,4 +1,4 @@
-//! Reading a configuration, and finding what cannot work.
+//! Reads a configuration and checks it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,23 +24,23 @@ pub enum ConfigError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// It is not what the schema says.
+    /// The text does not follow the schema.
     #[error("{field}: {error}")]
     Schema {
-        /// Which part of it, as in `models[0].instances[2].remote.url`.
+        /// The path of the field, as `models[0].instances[2].remote.url`.
         field: String,
-        /// Why.
+        /// The cause.
         error: serde_json::Error,
     },
-    /// A value that cannot work.
+    /// An invalid value.
     #[error("{field}: {problem}")]
     Value {
-        /// Which part of it.
+        /// The path of the field.
         field: String,
-        /// What was found and what was expected.
+        /// The value that was found and the expected one.
         problem: String,
     },
 }
@@ -88,7 +88,7 @@ pub enum InstancesError {
 }
 
 impl ConfigError {
-    /// A value that cannot work.
+    /// An invalid value of a field.
     #[must_use]
     pub fn value(field: &str, problem: impl fmt::Display) -> Self {
         Self::Value { field: field.to_owned(), problem: problem.to_string() }
@@ -105,14 +105,14 @@ impl Config {
     /// Reads a file. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// A file that cannot be read, is not what the schema says, or cannot work.
+    /// A file that cannot be read or does not follow the schema, or an invalid value.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
         Self::parse(&text)?.relative_to(path.parent().unwrap_or(Path::new(".")))
     }
 
-    /// Makes paths relative to a folder, and sees whether the configuration can work.
+    /// Resolves relative paths against a folder, and checks the configuration.
     ///
     /// # Errors
     /// As [`Config::check`].
@@ -124,15 +124,15 @@ impl Config {
         Ok(self)
     }
 
-    /// Reads a text, without checking that it can work.
+    /// Reads a text without checking its values.
     ///
     /// # Errors
-    /// A text that is not what the schema says.
+    /// A text that does not follow the schema.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut json = serde_json::Deserializer::from_str(text);
         let config = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let field = match error.path().to_string() {
-                // No field was reached.
+                // The error is before the first field.
                 path if path == "?" || path == "." => "the configuration".to_owned(),
                 path => path,
             };
@@ -167,10 +167,10 @@ impl Config {
         paths
     }
 
-    /// Finds what cannot work.
+    /// Checks all values.
     ///
     /// # Errors
-    /// The first value that cannot.
+    /// The first invalid value.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.http.is_none() && self.grpc.is_none() {
             return Err(ConfigError::value(
@@ -208,14 +208,14 @@ impl Config {
         Ok(())
     }
 
-    /// What everybody may do who reaches an address, for people.
+    /// One line for each operation that needs no key, with its address, to be printed.
     #[must_use]
     pub fn open_to_all(&self) -> Vec<String> {
         let at = |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
         let public = format!("HTTP {}, gRPC {}", at(self.http), at(self.grpc));
         let admin = self.admin.map(|admin| format!("{admin}"));
         let who = match &self.tls {
-            Some(Tls { client_ca: Some(_), .. }) => "who shows a certificate",
+            Some(Tls { client_ca: Some(_), .. }) => "clients with a certificate",
             _ => "everybody",
         };
         let mut open = Vec::new();
@@ -269,7 +269,7 @@ impl Limits {
 }
 
 impl Model {
-    /// Sees that tensors have names of their own, and sizes that there are.
+    /// Checks that the names of tensors are unique and their sizes valid.
     fn check_tensors(&self) -> Result<(), (&'static str, String)> {
         for (field, tensors) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
             let mut names = BTreeSet::new();
@@ -372,7 +372,7 @@ impl Model {
     /// The files of the models that an embedded instance with these roles runs.
     ///
     /// # Errors
-    /// A role whose file is not named.
+    /// A role without a file.
     pub fn files_of(
         &self,
         roles: Roles,
@@ -403,7 +403,7 @@ impl Model {
 }
 
 impl Instances {
-    /// The roles, of a code with r parity models.
+    /// Checks an entry, and returns its roles. The code has `r` parity models.
     ///
     /// # Errors
     /// Instances of no kind or of several, or roles that they cannot have.
@@ -452,7 +452,7 @@ impl Instances {
     }
 }
 
-/// A day: no time is longer.
+/// The longest time: a day.
 const LONGEST_MS: f64 = 86_400_000.0;
 
 fn milliseconds(field: &str, ms: f64) -> Result<(), ConfigError> {

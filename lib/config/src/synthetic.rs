@@ -1,4 +1,4 @@
-//! Synthetic instances, as the file says: for the server and for the simulator.
+//! Makes the synthetic instances of a configuration, for the server and the simulator.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{InstancesError, Model, PolicyError, Synthetic, code_of};
 
-/// What the simulator takes for times that a server needs itself; a server does not look at them.
+/// Times of the server itself, for the simulator only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overhead {
-    /// What each query takes beside its calls: from the client and back.
+    /// The time of each query in addition to its calls.
     pub query: Service,
-    /// What each call takes beside the instance's own time.
+    /// The time of each call in addition to that of the instance.
     pub call: Service,
-    /// How long it takes to make a coded query.
+    /// The time to encode a coded query.
     pub encode: Service,
-    /// How long it takes to rebuild a prediction.
+    /// The time to decode a prediction.
     pub decode: Service,
 }
 
@@ -47,16 +47,16 @@ pub enum SyntheticError {
 /// A synthetic instance of a model.
 #[derive(Clone, Debug)]
 pub struct SyntheticMember {
-    /// What it runs.
+    /// Its roles.
     pub roles: Roles,
-    /// Calls that it does at once.
+    /// The number of calls that it runs at once.
     pub capacity: usize,
-    /// How it behaves.
+    /// Its times and faults.
     pub behavior: faults::Synthetic,
 }
 
 impl Synthetic {
-    /// Those that the model's `index`-th list entry describes; `seed` is added to their own.
+    /// The instances of entry `index` of the model's list; `seed` is added to the seed of the entry.
     pub fn make(
         &self,
         index: usize,
@@ -70,18 +70,18 @@ impl Synthetic {
 }
 
 impl Model {
-    /// How many synthetic instances it has.
+    /// The number of its synthetic instances.
     #[must_use]
     pub fn synthetic_count(&self) -> usize {
         let synthetic = self.instances.iter().filter_map(|instances| instances.synthetic.as_ref());
         synthetic.map(|synthetic| synthetic.count).sum()
     }
 
-    /// Its synthetic instances, in the order of the file, and what befalls several of them at once;
-    /// `seed` is added to all seeds of the file.
+    /// Its synthetic instances in the order of the file, and the faults that they share; `seed` is added
+    /// to all seeds of the file.
     ///
     /// # Errors
-    /// What cannot be.
+    /// Invalid roles, behaviors or faults.
     pub fn synthetic(&self, seed: u64) -> Result<(Vec<SyntheticMember>, Shared), SyntheticError> {
         let parities = code_of(self)?.as_ref().map_or(0, Code::r);
         let mut members = Vec::new();
@@ -95,7 +95,7 @@ impl Model {
         Ok((members, self.shared_faults(seed)?))
     }
 
-    /// What befalls several synthetic instances at once.
+    /// The faults that its synthetic instances share.
     ///
     /// # Errors
     /// Faults that cannot be.

@@ -1,7 +1,7 @@
-//! Unpacking what was downloaded: `.gz`, and `.tar.gz` or `.tgz`.
+//! Unpacks downloads: `.gz`, and `.tar.gz` or `.tgz`.
 //!
-//! An archive is not trusted: only files and directories below the target are made, never a link, and
-//! never over anything that is there; and what it makes is bounded.
+//! Archives are not trusted: only files and directories below the target are made, no links, nothing is
+//! overwritten, and the size is limited.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 pub use crate::error::ArchiveError;
 use crate::error::{At, DataError, Doing, Fault};
 
-/// What an archive may make at most.
+/// The limits of an archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of all files.
@@ -40,7 +40,7 @@ pub fn unpack(file: &Path, into: &Path, limits: Limits) -> Result<(), DataError>
     done.map(drop).at(file)
 }
 
-/// What an entry is that is neither a file nor a directory.
+/// The kind of an entry that is neither a file nor a directory.
 fn word(kind: tar::EntryType) -> &'static str {
     match kind {
         tar::EntryType::Symlink | tar::EntryType::Link => "link",
@@ -87,7 +87,7 @@ fn untar(source: impl Read, into: &Path, limits: Limits) -> Result<u64, Fault> {
     Ok(limits.bytes - left)
 }
 
-/// A path of an entry without '.'; none if it may lead elsewhere.
+/// The path of an entry without '.'; none if it may lead outside of the target.
 fn below(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -100,7 +100,7 @@ fn below(path: &Path) -> Option<PathBuf> {
     Some(plain)
 }
 
-/// Writes a new file of at most this many bytes; returns how many there were.
+/// Writes a new file of at most this many bytes; returns their number.
 fn save(source: &mut impl Read, path: &Path, most: u64) -> Result<u64, Fault> {
     let mut file = File::create_new(path).doing("write")?;
     let written = io::copy(&mut source.take(most.saturating_add(1)), &mut file).doing("unpack")?;

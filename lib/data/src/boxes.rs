@@ -1,9 +1,9 @@
-//! Where things are in pictures: one box each, as the four numbers that a model learns.
+//! Bounding boxes: one box for each picture, as the four numbers that a model learns.
 //!
-//! A box with its corner at (x, y), of w × h pixels in a picture of W × H, becomes
-//! `[2x/W − 1, 2y/H − 1, 2w/W, 2h/H]`, after what lies outside of the picture is cut off. Back again:
-//! x = (a + 1)·W/2, y = (b + 1)·H/2, w = c·W/2, h = d·H/2. Two sorts of lists are read: a CSV file with
-//! the columns `filename`, `xmin`, `ymin`, `xmax` and `ymax`, and CUB-200-2011's three tables.
+//! A box with its corner at (x, y), of w × h pixels in a picture of W × H, is cut at the borders of the
+//! picture and becomes `[2x/W − 1, 2y/H − 1, 2w/W, 2h/H]`. The inverse is x = (a + 1)·W/2, y = (b + 1)·H/2, w
+//! = c·W/2, h = d·H/2. Two sorts of lists are read: a CSV file with the columns `filename`, `xmin`, `ymin`,
+//! `xmax` and `ymax`, and CUB-200-2011's three tables.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use crate::error::{At, DataError, Doing};
 pub struct Boxed {
     /// The picture.
     pub picture: PathBuf,
-    /// Its width and height, if the list says them.
+    /// Its width and height, if the list has them.
     pub size: Option<(usize, usize)>,
     /// The corners in pixels: left, top, right, bottom.
     pub corners: [f64; 4],
@@ -42,8 +42,8 @@ impl Boxed {
     }
 }
 
-/// Reads a CSV file. Columns are found by name; `width` and `height`, if there, are what the pictures
-/// must have, and others are passed over.
+/// Reads a CSV file. Columns are found by name. If there are `width` and `height`, the pictures must have
+/// that size. Other columns are ignored.
 pub fn csv(file: &Path, pictures: &Path) -> Result<Vec<Boxed>, DataError> {
     let source = File::open(file).doing("open").at(file)?;
     read_csv(source, pictures).at(file)
@@ -79,8 +79,7 @@ fn read_csv(source: impl std::io::Read, pictures: &Path) -> Result<Vec<Boxed>, B
 
 const PIXELS: &str = "a number of pixels";
 
-/// Reads the tables of CUB-200-2011 in its directory: the boxes of its training pictures, or of those
-/// to test with.
+/// Reads the tables of CUB-200-2011 in its directory: the boxes of its training or test pictures.
 pub fn cub(directory: &Path, train: bool) -> Result<Vec<Boxed>, DataError> {
     let names = Table::open(directory, "images.txt", "ID PATH", 2)?;
     let rectangles = Table::open(directory, "bounding_boxes.txt", "ID X Y WIDTH HEIGHT", 5)?;
@@ -114,7 +113,7 @@ struct Table {
     path: PathBuf,
     /// Id, line and words of each row.
     rows: Vec<(String, u64, Vec<String>)>,
-    /// Where an id's row is.
+    /// The row of each id.
     index: HashMap<String, usize>,
 }
 
@@ -159,7 +158,7 @@ fn corner_numbers(texts: [&str; 4], line: u64) -> Result<[f64; 4], BoxError> {
     Ok(numbers)
 }
 
-/// A path below a directory: a list of boxes names no other files.
+/// A path below a directory, which all paths of a list must be.
 fn below(directory: &Path, name: &str, line: u64) -> Result<PathBuf, BoxError> {
     use std::path::Component;
     let path = Path::new(name);

@@ -1,24 +1,24 @@
-//! The public data sets that can be fetched: where they are published, and their checksums.
+//! The public data sets that can be downloaded: their addresses and checksums.
 //!
-//! The sums are those that the publishers or the dataset modules of torchvision and torchaudio give,
-//! MD5 where there is no better.
+//! The checksums come from the publishers or from the dataset modules of torchvision and torchaudio; they are
+//! MD5 if there is no better one.
 
 /// A data set.
 #[derive(Clone, Copy, Debug)]
 pub struct Set<'a> {
-    /// What it is called here.
+    /// Its name.
     pub name: &'a str,
-    /// What it is, and what reads it.
+    /// A description, with the subcommand that reads it.
     pub about: &'a str,
-    /// Its size as published, in MB.
+    /// The size of its files, in MB.
     pub megabytes: u32,
-    /// The address of the directory that its files are in; a mirror has the same files.
+    /// The address of the directory of its files. A mirror has the same files.
     pub base: &'a str,
     /// Its files.
     pub files: &'a [Published<'a>],
 }
 
-/// A file as it is published.
+/// A published file.
 #[derive(Clone, Copy, Debug)]
 pub struct Published<'a> {
     /// Its name, below the base.

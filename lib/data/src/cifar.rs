@@ -1,9 +1,9 @@
 //! CIFAR-10 and CIFAR-100 in their binary version: records of labels and an image `[3, 32, 32]`.
 //!
-//! CIFAR-10 has the files `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, with one label
-//! a record; CIFAR-100 `train.bin` and `test.bin`, with the coarse label before the fine one, which is
-//! the one that is read. Both are read from a directory, or from the archive as it is published: its
-//! parts lie in it in no order, so each is looked for from the beginning.
+//! CIFAR-10 has the files `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, with one label a
+//! record; CIFAR-100 `train.bin` and `test.bin`, with the coarse label before the fine one. The fine label is
+//! read. Both sets are read from a directory or from the published archive. The members of the archive are
+//! unordered; each is searched from the beginning.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -45,8 +45,8 @@ struct Found {
 }
 
 impl Cifar {
-    /// Finds out what is in a directory (or its `cifar-10-batches-bin` or `cifar-100-binary`) or in
-    /// an archive.
+    /// Recognises the set in a directory (or its `cifar-10-batches-bin` or `cifar-100-binary`) or in an
+    /// archive.
     pub fn open(path: &Path, train: bool) -> Result<Self, DataError> {
         let (place, found) = if path.is_dir() {
             let inner = ["cifar-10-batches-bin", "cifar-100-binary"].map(|name| path.join(name));
@@ -86,14 +86,13 @@ impl Cifar {
         self.parts.iter().map(|(_, records)| records).sum()
     }
 
-    /// The names of the classes, if the set has brought them.
+    /// The names of the classes, if the set has them.
     #[must_use]
     pub fn classes(&self) -> Option<&[String]> {
         self.classes.as_deref()
     }
 
-    /// Gives each image and its label to `sink`, in the order of the set. What `sink` returns as an
-    /// error ends it.
+    /// Passes each image and its label to `sink`, in the order of the set. An error of `sink` ends it.
     pub fn read<E: From<DataError>>(
         &self,
         mut sink: impl FnMut(&[u8], u8) -> Result<(), E>,
@@ -201,7 +200,7 @@ fn file_name(entry: &tar::Entry<impl Read>) -> String {
     path.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// Reads names of classes, of a sensible length.
+/// Reads names of classes, with a limited length.
 fn names(source: impl Read) -> Result<String, Fault> {
     let mut text = Vec::new();
     source.take(1 << 16).read_to_end(&mut text).doing("read")?;

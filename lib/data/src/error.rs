@@ -1,4 +1,4 @@
-//! What is wrong with a data set: which file, and what about it.
+//! Errors of data sets, with the file and the problem.
 
 // The fields of errors are the words of their messages.
 #![allow(missing_docs)]
@@ -10,21 +10,21 @@ use image::ImageError;
 
 use crate::limits::{LEAST, MAX_BYTES, MAX_PIXELS, RATE};
 
-/// A file of a data set that is refused: its path, and as the source what is wrong with it.
+/// A file of a data set that is refused: its path; the source is the problem.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", path.display())]
 pub struct DataError {
     /// The file or directory.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     #[source]
     pub fault: Fault,
 }
 
-/// What is wrong with a file.
+/// The problem of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It cannot be opened, read or written: says which, and why.
+    /// It cannot be opened, read or written.
     #[error("cannot {0}")]
     Io(&'static str, #[source] io::Error),
     #[error(transparent)]
@@ -45,9 +45,9 @@ pub enum Fault {
     Speech(#[from] SpeechError),
 }
 
-/// Says of an error which file it is about.
+/// Adds the file to an error.
 pub trait At<T> {
-    /// The same result, its error with the path.
+    /// The same result, with the path in its error.
     fn at(self, path: &Path) -> Result<T, DataError>;
 }
 
@@ -57,7 +57,7 @@ impl<T, E: Into<Fault>> At<T> for Result<T, E> {
     }
 }
 
-/// Names what could not be done.
+/// Adds the failed operation to an error.
 pub(crate) trait Doing<T> {
     fn doing(self, what: &'static str) -> Result<T, Fault>;
 }

@@ -1,8 +1,8 @@
-//! Downloads with checksums, that go on where they were cut off.
+//! Downloads with checksums, which are resumed after an interruption.
 //!
-//! A file is written to `NAME.part`, with the server's ETag or date in `NAME.tag` beside it, and gets
-//! its name when its checksum is right. What was cut off is asked for from there on, if it is still the
-//! same file (`Range` and `If-Range`); a server that knows no ranges sends all of it again.
+//! A file is written to `NAME.part`, with the server's ETag or date in `NAME.tag` beside it, and gets its
+//! name when its checksum is right. An interrupted download is resumed if the server still has the same file
+//! (`Range` and `If-Range`); a server without ranges sends the complete file again.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -24,29 +24,29 @@ const MAX_BYTES: u64 = 1 << 33;
 /// How to reach servers.
 #[derive(Clone, Debug)]
 pub struct Web {
-    /// How long a server may say nothing.
+    /// How long a server may send nothing.
     pub timeout: Duration,
-    /// The address of a directory that has all files, in place of where they are published.
+    /// The address of a directory with all files, in place of the published one.
     pub base: Option<String>,
-    /// A proxy to go through.
+    /// A proxy.
     pub proxy: Option<Proxy>,
 }
 
-/// Where files come from.
+/// The source of files.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A directory that has them.
+    /// A directory with the files.
     Folder(PathBuf),
-    /// The network, with a directory that keeps what was downloaded.
+    /// The network, with a directory for downloads.
     Web(Web, PathBuf),
 }
 
-/// What a download reports.
+/// The progress of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So many bytes more will come.
+    /// More bytes are expected.
     Expect(u64),
-    /// So many bytes came.
+    /// Bytes arrived.
     Came(u64),
 }
 
@@ -67,7 +67,7 @@ pub fn fetch(set: &Set, source: &Source, into: &Path, watch: &mut dyn FnMut(Step
 }
 
 impl Web {
-    /// Downloads a file into a directory, unless it is there; returns its path.
+    /// Downloads a file into a directory, unless it exists; returns its path.
     fn download(
         &self,
         set: &Set,
@@ -91,7 +91,7 @@ impl Web {
         Ok(path)
     }
 
-    /// Makes `part` whole.
+    /// Completes `part`.
     fn transfer(&self, url: &str, part: &Path, tag: &Path, watch: &mut dyn FnMut(Step)) -> Result<(), Fault> {
         let mut file = File::options().create(true).append(true).open(part).doing("write")?;
         match file.try_lock() {
@@ -111,7 +111,7 @@ impl Web {
         let response = request.call().map_err(failed)?;
         let headers = response.headers();
         match response.status() {
-            // It was whole already, or is not what is published: the checksum will tell.
+            // The file was complete, or differs from the published one; the checksum decides.
             StatusCode::RANGE_NOT_SATISFIABLE => return Ok(()),
             StatusCode::PARTIAL_CONTENT if goes_on_at(headers, have) => {}
             StatusCode::OK => {
@@ -154,24 +154,24 @@ impl Web {
     }
 }
 
-/// Whether an answer begins where we are.
+/// True if a response continues at the end of the partial file.
 fn goes_on_at(headers: &HeaderMap, have: u64) -> bool {
     let range = headers.get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
 }
 
-/// What tells this version of a file from others: a strong ETag, or its date.
+/// The version of a file on the server: a strong ETag, or its date.
 fn validator(headers: &HeaderMap) -> Option<&[u8]> {
     let tag = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
     Some(tag.or(headers.get(header::LAST_MODIFIED))?.as_bytes())
 }
 
-/// What is not there need not be removed.
+/// Removes a file, if it exists.
 fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Checks the sum of a file, and removes it if that is wrong and asked for.
+/// Checks the sum of a file; if it is wrong, removes the file on request.
 fn check(path: &Path, sum: Sum, remove: bool) -> Result<(), DataError> {
     let (kind, expected, found) = match sum {
         Sum::Md5(expected) => ("MD5", expected, digest::<md5::Md5>(path)),

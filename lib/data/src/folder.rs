@@ -1,4 +1,4 @@
-//! Directories of files: a class per directory.
+//! Directories with one directory of files for each class.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,12 +13,11 @@ use crate::error::{At, DataError, Doing};
 pub struct Folder {
     /// The names of the classes, sorted: a label is an index into it.
     pub classes: Vec<String>,
-    /// Files and their labels: class by class; within each directory by directory, and sorted by name.
+    /// Files with their labels: by class, within a class by directory, and sorted by name.
     pub files: Vec<(PathBuf, usize)>,
-    /// What is no example: files of other types, links that lead nowhere or back to a directory above
-    /// them, and files of these types outside of the classes.
+    /// Files that are no examples: other types, broken and circular links, and files outside of the classes.
     pub left_out: Vec<PathBuf>,
-    /// How many files and directories are hidden: their names begin with a dot. They are left out.
+    /// The number of hidden files and directories, whose names begin with a dot. They are left out.
     pub hidden: usize,
 }
 
@@ -97,7 +96,7 @@ impl Folder {
     }
 }
 
-/// What tells one directory from another, whatever links lead to it.
+/// The identity of a directory, independent of links.
 fn identity(directory: &Path) -> Result<(u64, u64), DataError> {
     let directory_data = fs::metadata(directory).doing("read").at(directory)?;
     Ok((directory_data.dev(), directory_data.ino()))

@@ -15,7 +15,7 @@ use crate::limits::MAX_PIXELS;
 /// The most bytes of items that are read at a time, unless one is larger.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// An IDX file that is being read, its axes known.
+/// An IDX file, read up to its items.
 pub struct IdxFile<const AXES: usize> {
     path: PathBuf,
     /// The number of items, and the shape of each.
@@ -48,9 +48,8 @@ impl<const AXES: usize> IdxFile<AXES> {
         self.axes[1..].iter().product::<usize>() * self.dtype.size()
     }
 
-    /// Reads the next items into `items`, whose old content goes, little-endian: a megabyte of them, or one
-    /// that is larger. Returns how many there were; 0 at the end of the file, which is checked with the
-    /// last item.
+    /// Replaces `items` by the next items, little-endian: up to a megabyte, or one larger item. Returns their
+    /// number; 0 at the end of the file, which is checked with the last item.
     pub fn read(&mut self, items: &mut Vec<u8>) -> Result<usize, DataError> {
         let count = (BLOCK_BYTES / self.item_bytes().max(1)).max(1);
         let wanted = (count as u64).saturating_mul(self.item_bytes() as u64).min(self.size - self.read);

@@ -1,14 +1,14 @@
-//! Work on several threads whose results come in order.
+//! Runs work on several threads, with results in order.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-/// Does `work` on every item with this many threads, and gives the results to `sink` in the order of
-/// the items. At most three results a thread exist at a time. The first error, in the order of the
-/// items, ends it all.
+/// Runs `work` on every item with a number of threads, and passes the results to `sink` in the order of the
+/// items. There are at most three results for each thread at a time. The first error, in the order of the
+/// items, ends it.
 ///
 /// # Panics
-/// If `work` does.
+/// If `work` panics.
 pub fn in_order<I: Sync, O: Send, E: Send>(
     threads: usize,
     items: &[I],
@@ -18,13 +18,13 @@ pub fn in_order<I: Sync, O: Send, E: Send>(
     let threads = threads.clamp(1, items.len().max(1));
     thread::scope(|scope| {
         let work = &work;
-        // Thread t does items t, t + threads, …; so asking the threads in turn gives the order.
+        // Thread t works on items t, t + threads, …; receiving from the threads in turn gives the order.
         let results: Vec<_> = (0..threads)
             .map(|first| {
                 let (sender, receiver) = sync_channel(1);
                 scope.spawn(move || {
                     for item in items.iter().skip(first).step_by(threads) {
-                        // Nobody listens any more after an error.
+                        // The receiver is closed after an error.
                         if sender.send(work(item)).is_err() {
                             break;
                         }
@@ -34,7 +34,7 @@ pub fn in_order<I: Sync, O: Send, E: Send>(
             })
             .collect();
         for (_, results) in items.iter().zip(results.iter().cycle()) {
-            // A thread that hangs up early has panicked, which the scope passes on.
+            // A thread that ends early has panicked, which the scope passes on.
             let Ok(result) = results.recv() else { break };
             sink(result?)?;
         }
@@ -52,7 +52,7 @@ mod tests {
             let items: Vec<u64> = (0..count).collect();
             let mut found = Vec::new();
             let work = |&item: &u64| {
-                // The first of each turn are the last to be done.
+                // The first items of each turn finish last.
                 thread::sleep(std::time::Duration::from_micros((count - item) % 7 * 50));
                 Ok::<_, ()>(item)
             };

@@ -1,13 +1,12 @@
-//! Readers of data sets: what turns published files into rows.
+//! Readers of data sets: turn published files into rows.
 //!
 //! [`idx`] reads MNIST's format and [`cifar`] CIFAR's; [`picture`] decodes pictures and
 //! [`resize`] cuts them to size as Pillow does; [`folder`] lists a class per directory; [`speech`]
-//! makes spectrograms of [`wav`] files; [`boxes`] reads where things are in pictures. [`scale`] turns
+//! makes spectrograms of [`wav`] files; [`boxes`] reads bounding boxes. [`scale`] turns
 //! pixels into numbers. [`fetch`] downloads the sets of [`catalog`], and [`archive`] unpacks them.
 //!
-//! Every reader gives one example at a time and holds no more than that; [`in_order`] decodes on
-//! several threads. The heavy decoders live here and not in the core. Nothing here knows of torch or
-//! the command line, writes a stream, or reads the environment.
+//! Every reader returns one example at a time and holds only that; [`in_order`] decodes on several threads.
+//! Nothing here depends on torch or the command line, writes streams, or reads the environment.
 
 pub mod archive;
 pub mod boxes;

@@ -1,5 +1,4 @@
-//! Files of pictures as red, green and blue: JPEG, PNG, and what the crate `image` reads of BMP, GIF, PNM,
-//! TIFF and WebP.
+//! Decodes pictures to RGB: JPEG, PNG, and BMP, GIF, PNM, TIFF and WebP with the crate `image`.
 //!
 //! A picture becomes what Pillow's `convert("RGB")` makes of it: grey is repeated, palettes are looked
 //! up, inks (CMYK, YCCK) are multiplied, and transparency is dropped, not blended. Of several frames or
@@ -21,7 +20,7 @@ pub use crate::error::PictureError;
 use crate::error::{At, DataError, Doing};
 use crate::limits::{MAX_BYTES, MAX_PIXELS};
 
-/// The endings of names that pictures have, in lower case.
+/// The file name extensions of pictures, in lower case.
 pub const TYPES: [&str; 12] =
     ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"];
 
@@ -45,7 +44,7 @@ impl Picture {
         Self::decode(&bytes).at(path)
     }
 
-    /// Decodes a picture of any format that is read.
+    /// Decodes a picture of any supported format.
     pub fn decode(bytes: &[u8]) -> Result<Self, PictureError> {
         match bytes {
             _ if bytes.len() as u64 > MAX_BYTES => Err(PictureError::TooLong),
@@ -56,7 +55,7 @@ impl Picture {
     }
 }
 
-/// Checks a size before anything of that size is made: `most` is how many pixels a byte can hold.
+/// Checks a size before memory is allocated. `most` is the largest number of pixels that a byte can hold.
 fn check(bytes: &[u8], width: u64, height: u64, most: u64) -> Result<(), PictureError> {
     let pixels = width.saturating_mul(height);
     if pixels == 0 || pixels > MAX_PIXELS {
@@ -90,7 +89,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     Ok(Picture { width, height, rgb })
 }
 
-/// Whether a JPEG has the marker of its end: the decoder would fill what is missing with grey.
+/// True if a JPEG has its end marker; the decoder would fill missing data with grey.
 fn is_whole(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[first, marker]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -110,14 +109,14 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 fn decode_png(bytes: &[u8]) -> Result<Picture, PictureError> {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
-    // Palettes and fewer than 8 bits become bytes; transparency is dropped below.
+    // Palettes and fewer than 8 bits are expanded to bytes; transparency is dropped below.
     decoder.set_transformations(Transformations::EXPAND);
     let info = decoder.read_header_info()?;
     let (width, height) = (u64::from(info.width), u64::from(info.height));
     if info.bit_depth == png::BitDepth::Sixteen {
         return Err(PictureError::Deep(16));
     }
-    // Deflate makes at most 1032 bytes of one, and a byte holds at most 8 pixels.
+    // Deflate expands a byte to at most 1032 bytes, and a byte holds at most 8 pixels.
     check(bytes, width, height, 8 * 1032)?;
     let mut reader = decoder.read_info()?;
     let (colours, _) = reader.output_color_type();
@@ -151,7 +150,7 @@ fn decode_other(bytes: &[u8]) -> Result<Picture, PictureError> {
     // Within the crate's own limit of memory, 512 MiB.
     let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    // A few bytes can be a large picture of one colour in these formats.
+    // In these formats, a few bytes can be a large picture of one colour.
     check(bytes, width.into(), height.into(), u64::MAX)?;
     let rgb = match DynamicImage::from_decoder(decoder).map_err(failed)? {
         DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|&grey| [grey; 3]).collect(),

@@ -1,9 +1,8 @@
-//! Pictures to one size, as torchvision does it on Pillow's images.
+//! Resizes pictures as torchvision does with Pillow's images.
 //!
-//! Pillow resizes bytes with weights of 22 bits after the point in two passes, and rounds to bytes
-//! between them; so does this, which is why its pixels are Pillow's. The width comes first, except where
-//! the height loses more than twice as many pixels, as in Pillow since its version 13; before, such
-//! pictures differ by 1.
+//! Pillow resizes in two passes with fixed-point weights of 22 bits, and rounds to bytes between them. The
+//! same is done here, so that the pixels are equal. The width comes first, unless the height loses more than
+//! twice as many pixels, as in Pillow since version 13; in earlier versions such pictures differ by 1.
 
 use std::ops::Range;
 
@@ -11,21 +10,21 @@ use parm::codes::concat::{Taps, bilinear};
 
 use crate::picture::Picture;
 
-/// Bits after the point of a weight, as Pillow's `PRECISION_BITS`.
+/// The fractional bits of a weight, Pillow's `PRECISION_BITS`.
 const BITS: u32 = 32 - 8 - 2;
 
-/// How a picture becomes an image of one size.
+/// How a picture is fitted to a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// The shorter side becomes `resize` pixels, and the middle `crop` × `crop` of that is kept, as
+    /// The shorter side becomes `resize` pixels, and the central `crop` × `crop` pixels are kept, as
     /// torchvision's `Resize(resize)` and `CenterCrop(crop)` do. `crop` is at most `resize`.
     Crop {
         /// Pixels of the shorter side.
         resize: u32,
-        /// Pixels of both sides of what is kept.
+        /// Pixels of both sides of the result.
         crop: u32,
     },
-    /// Both sides become this many pixels, whatever the proportions were.
+    /// Both sides become this many pixels, at any aspect ratio.
     Squeeze(u32),
 }
 
@@ -47,7 +46,7 @@ impl Fit {
             Self::Crop { resize, crop } => {
                 let (short, crop) = (u64::from(resize), crop as usize);
                 let (w, h) = (picture.width as u64, picture.height as u64);
-                // The longer side is cut off to whole pixels.
+                // The longer side is rounded down.
                 let (width, height) = if w <= h { (short, short * h / w) } else { (short * w / h, short) };
                 let (width, height) = (width as usize, height as usize);
                 (width, height, middle(width, crop), middle(height, crop))
@@ -73,8 +72,7 @@ impl Fit {
     }
 }
 
-/// Where the middle `crop` of `size` pixels begin: half the difference, and from between two pixels
-/// the even one, as Python rounds.
+/// The first of the central `crop` of `size` pixels: half the difference, rounded half to even, as in Python.
 fn middle(size: usize, crop: usize) -> usize {
     let spare = size.saturating_sub(crop);
     let half = spare / 2;
@@ -89,18 +87,18 @@ fn fixed(size: usize, to: usize, pixels: Range<usize>) -> Vec<Taps<i32>> {
     bilinear(size, to, pixels).into_iter().map(fixed).collect()
 }
 
-/// Half, so that cutting the bits after the point rounds.
+/// One half, so that dropping the fractional bits rounds.
 const HALF: i32 = 1 << (BITS - 1);
 
-/// What a sum rounds to.
+/// Rounds a sum.
 fn pixel(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// Makes lines `[height, width, 3]` as narrow as there are filters.
+/// Resizes lines `[height, width, 3]` to one pixel for each filter.
 ///
-/// Sums cannot overflow: the weights of a pixel add up to 2²² and meet bytes. Saying so (wrapping)
-/// spares the checks in the innermost loops, here and below.
+/// Sums cannot overflow: the weights of a pixel add up to 2²², and pixels are bytes. Wrapping operations
+/// avoid the overflow checks in the inner loops, here and below.
 fn shrink_across(rgb: &[u8], width: usize, filters: &[Taps<i32>]) -> Vec<u8> {
     let mut narrow = Vec::with_capacity(rgb.len() / width * filters.len());
     for line in rgb.chunks_exact(width * 3) {
@@ -118,7 +116,7 @@ fn shrink_across(rgb: &[u8], width: usize, filters: &[Taps<i32>]) -> Vec<u8> {
     narrow
 }
 
-/// Makes of lines `[height, width, 3]` as many as there are filters.
+/// Resizes lines `[height, width, 3]` to one line for each filter.
 fn shrink_down(rgb: &[u8], width: usize, filters: &[Taps<i32>]) -> Vec<u8> {
     let mut low = Vec::with_capacity(filters.len() * width * 3);
     let mut sums = vec![0_i32; width * 3];
@@ -147,8 +145,7 @@ mod tests {
         assert_eq!(found, [0, 0, 1, 2, 2, 2, 3, 4, 4]);
     }
 
-    /// What [`Fit::Squeeze`] computes, as the definition stands: every pixel a weighted sum of sums,
-    /// without rounding between them.
+    /// The naive [`Fit::Squeeze`]: every pixel is a weighted sum of sums, without rounding between them.
     fn naive(picture: &Picture, side: usize) -> Vec<f64> {
         let weight = |size: usize, at: usize, x: usize| {
             let scale = size as f64 / side as f64;
@@ -180,7 +177,7 @@ mod tests {
             let picture = Picture { width, height, rgb };
             let expected = naive(&picture, side as usize);
             for (&found, expected) in Fit::Squeeze(side).image(&picture).iter().zip(expected) {
-                // Two roundings, each by a half at most; that Pillow rounds alike is tested with its own.
+                // Two roundings by at most one half each. Another test compares with Pillow's own results.
                 prop_assert!((f64::from(found) - expected).abs() < 1.001, "{found} for {expected}");
             }
         }

@@ -1,4 +1,4 @@
-//! Pixels to numbers.
+//! Converts pixels to numbers.
 
 use parm::Dtype;
 
@@ -8,7 +8,7 @@ pub const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224
 /// How pixels `[channels, …]` become the bytes of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scale {
-    /// As they are, u1.
+    /// Unchanged, u1.
     Bytes,
     /// f4: (pixel / 255 − mean) / deviation of each channel, made once for the 256 values.
     Floats(Vec<[f32; 256]>),
@@ -51,12 +51,12 @@ impl Scale {
     }
 }
 
-/// How often each channel has each value: all that a mean and a deviation need.
+/// The counts of each value in each channel, from which mean and deviation follow.
 #[derive(Clone, Debug)]
 pub struct Histogram(Vec<[u64; 256]>);
 
 impl Histogram {
-    /// Of no pixel yet.
+    /// An empty histogram.
     #[must_use]
     pub fn new(channels: usize) -> Self {
         Self(vec![[0; 256]; channels])
@@ -78,8 +78,8 @@ impl Histogram {
         self.0.iter().map(|counts| average(counts, |x| x)).collect()
     }
 
-    /// The deviation of each channel from `mean`, in 0..1. Pixels that are all alike have none to
-    /// divide by, and get the smallest above 0.
+    /// The deviation of each channel from `mean`, in 0..1. If all pixels are equal, it is the smallest number
+    /// above 0, so that it can be a divisor.
     #[must_use]
     pub fn deviation(&self, mean: &[f64]) -> Vec<f64> {
         let deviation = |(counts, mean): (&[u64; 256], &f64)| {

@@ -1,10 +1,10 @@
 //! Speech Commands: one-second WAV files to spectrograms, in the set's own splits.
 //!
 //! A clip of 16 000 samples a second becomes `[1, 161, 101]`: the magnitudes of 161 frequencies in 101
-//! frames, of 20 ms (320 samples, under a periodic Hamming window) every 10 ms (160 samples), each
-//! centred on its time with the signal reflected at both ends; then log(1 + x), zeros behind a clip
-//! that is too short, or its end cut off; then less its mean and divided by its unbiased deviation. It
-//! is what ParM's training code makes of the set with librosa.
+//! frames, of 20 ms (320 samples, under a periodic Hamming window) every 10 ms (160 samples), each centred on
+//! its time with the signal reflected at both ends; then log(1 + x), padded with zeros or cut at the end;
+//! then the mean is subtracted, and the result divided by its unbiased deviation. ParM's training code does
+//! the same with librosa.
 
 use std::collections::HashSet;
 use std::f64::consts::TAU;
@@ -22,13 +22,13 @@ use crate::limits::LEAST;
 pub use crate::limits::{RATE, WINDOW};
 use crate::wav::Wav;
 
-/// Samples from frame to frame.
+/// Samples between the starts of two frames.
 pub const HOP: usize = 160;
 /// Frequencies of a frame.
 pub const FREQUENCIES: usize = WINDOW / 2 + 1;
 /// Frames of a clip.
 pub const FRAMES: usize = 101;
-/// The samples that decide: the last frame ends with them.
+/// The number of samples that are used; the last frame ends with them.
 const SAMPLES: usize = (FRAMES - 1) * HOP + WINDOW / 2;
 
 /// The parts that the set's lists divide it into.

@@ -1,10 +1,9 @@
 //! WAV files: the samples of one channel.
 //!
-//! RIFF is read as its specification has it: chunks of odd length are followed by a pad byte, and those
-//! of other names are passed over. Samples are integers of 8 to 32 bits (8 without a sign) or floats of 32
-//! or 64, in the plain or the extensible format. A program that writes to a pipe cannot go back to put the
-//! length of its data before them and leaves 0 there, or the most that fits: such data go to the end of
-//! the file.
+//! RIFF is read by its specification: chunks of odd length are followed by a pad byte, and unknown chunks are
+//! skipped. Samples are integers of 8 to 32 bits (8 bits unsigned) or floats of 32 or 64 bits, in the plain
+//! or the extensible format. Programs that write to a pipe cannot seek back to set the length of the data,
+//! and leave 0 or the largest number; such data extend to the end of the file.
 
 use std::io::{self, Read};
 
@@ -12,19 +11,19 @@ use parm::npy::read_full;
 
 pub use crate::error::WavError;
 
-/// Lengths from here on are placeholders: 2³² − 1 and what programs keep below 2³¹.
+/// The least length that is a placeholder: 2³² − 1, and the values that some programs use below 2³¹.
 const PLACEHOLDER: u32 = 0x7fff_0000;
 
-/// Bytes of a format chunk that say all that is needed, in the extensible format.
+/// The bytes of a format chunk that are read, in the extensible format.
 const FORMAT: usize = 40;
 
-/// The rest of the name of a subformat, behind the two bytes of the plain format's number.
+/// The rest of the GUID of a subformat, after the two bytes of the format number.
 const SUBFORMAT: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
 
-/// How samples lie in a file.
+/// The encoding of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
-    /// This many bytes, the lowest first; one byte has no sign.
+    /// This number of bytes, little-endian; one byte is unsigned.
     Integer(usize),
     Float32,
     Float64,
@@ -39,14 +38,14 @@ impl Encoding {
         }
     }
 
-    /// One sample, from −1 to 1 where it is an integer.
+    /// One sample; integers are scaled to −1 to 1.
     fn decode(self, bytes: &[u8]) -> f64 {
         match (self, bytes) {
             (Self::Integer(_), &[byte]) => (f64::from(byte) - 128.0) / 128.0,
             (Self::Float32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
             (Self::Float64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
             _ => {
-                // In the upper bytes, so that the sign and the scale are those of 32 bits.
+                // In the upper bytes, so that sign and scale are those of 32 bits.
                 let mut wide = [0; 4];
                 wide[4 - bytes.len()..].copy_from_slice(bytes);
                 f64::from(i32::from_le_bytes(wide)) / 2_f64.powi(31)
@@ -55,15 +54,15 @@ impl Encoding {
     }
 }
 
-/// A WAV file whose samples come next.
+/// A WAV file, read up to its samples.
 pub(crate) struct Wav<R> {
     /// Samples a second.
     pub rate: u32,
-    /// Channels, whose samples alternate.
+    /// The number of channels, whose samples alternate.
     pub channels: u16,
     encoding: Encoding,
     source: R,
-    /// Bytes of samples that are to come; none if they go to the end of the file.
+    /// The remaining bytes of samples; none if they extend to the end of the file.
     left: Option<u64>,
 }
 
@@ -82,7 +81,7 @@ impl<R: Read> Wav<R> {
             return Err(WavError::Truncated("its header"));
         }
         let riff = word(&header, 4);
-        // Bytes behind the length of the whole file, and that length.
+        // The bytes after the length of the file, and that length.
         let (mut at, end) = (4, u64::from(riff));
         let mut format = None;
         loop {
@@ -94,7 +93,7 @@ impl<R: Read> Wav<R> {
             let length = word(&chunk, 4);
             if chunk[..4] == *b"data" {
                 let (rate, channels, encoding) = format.ok_or(WavError::NoFormat)?;
-                // Without any samples it is no placeholder if something is said to follow.
+                // A length of 0 is no placeholder if the file's length says that more follows.
                 let is_last = riff == 0 || riff >= PLACEHOLDER || at >= end;
                 let is_known = if length == 0 { !is_last } else { length < PLACEHOLDER };
                 let left = is_known.then_some(u64::from(length));
@@ -116,7 +115,7 @@ impl<R: Read> Wav<R> {
         }
     }
 
-    /// Reads the next samples into `samples`, whose old content goes; none at their end.
+    /// Replaces `samples` by the next samples; it is empty at the end.
     ///
     /// # Errors
     /// A source that fails, or ends within the samples.
@@ -153,7 +152,7 @@ fn parse_format(text: &[u8]) -> Result<(u32, u16, Encoding), WavError> {
         0xfffe if text.get(26..FORMAT) == Some(&SUBFORMAT) => half(24),
         plain => plain,
     };
-    // Samples are of whole bytes; of fewer bits, the upper ones are used.
+    // Samples have whole bytes; with fewer bits, the upper ones are used.
     let encoding = match (format, bits) {
         (1, 1..=32) => Encoding::Integer(usize::from(bits.div_ceil(8))),
         (3, 32) => Encoding::Float32,

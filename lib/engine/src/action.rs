@@ -1,37 +1,37 @@
-//! What an engine tells its driver.
+//! The actions of an engine, which its driver executes.
 
 use crate::arena::{CallId, GroupId, InstanceId, QueryId};
 use crate::mask::Mask;
 
-/// What the driver is to do, in this order.
+/// An action. The driver executes actions in order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
     /// Send work to an instance; [`crate::Engine::call`] says what. If it does not know the call,
     /// the instance was lost in the same event, after a timer that was due before it.
     Dispatch {
-        /// The call, by which its end is reported.
+        /// The call; its end is reported with this id.
         call: CallId,
-        /// Where it goes.
+        /// The instance.
         instance: InstanceId,
     },
-    /// Nobody waits for this call any more. If [`crate::Engine::call`] still knows it, its end must
-    /// be reported, by [`crate::Engine::cancelled`] if it is broken off; otherwise it took too long and was
-    /// given up.
+    /// The answer of this call is no longer needed. If [`crate::Engine::call`] still knows it, cancel it and
+    /// report [`crate::Engine::cancelled`], or let it finish and report its end. Otherwise the call timed
+    /// out.
     Cancel {
         /// The call.
         call: CallId,
-        /// Where it runs.
+        /// Its instance.
         instance: InstanceId,
     },
-    /// Rebuild a prediction, and report with [`crate::Engine::decoded`] whether it can be given: at once, or
-    /// later, where that takes long. The query is answered then, or waits on. What it is rebuilt from is taken
-    /// now: its group may be dropped meanwhile, if the prediction comes first.
+    /// Rebuild a prediction, and report with [`crate::Engine::decoded`] whether it can be used: at once, or
+    /// later if decoding takes long. Then the query is answered, or waits further. Copy the inputs of
+    /// decoding now: the group may be dropped before decoding ends.
     Rebuild {
         /// The query.
         query: QueryId,
         /// Its row.
         row: u64,
-        /// What it is rebuilt from.
+        /// How to rebuild it.
         decode: Decode,
     },
     /// Answer a query. Each query is answered once, unless it was cancelled.
@@ -40,92 +40,92 @@ pub enum Action {
         query: QueryId,
         /// Its row.
         row: u64,
-        /// With what.
+        /// The answer.
         outcome: Outcome,
-        /// The deadline has passed.
+        /// True if the deadline has passed.
         late: bool,
     },
-    /// The prediction of a query is there that was rebuilt, or would have been in shadow mode:
-    /// compare the two, and report with [`crate::Engine::compared`].
+    /// The prediction of a query has arrived that was answered with a reconstruction, or would have been in
+    /// shadow mode: compare the two, and report the result with [`crate::Engine::compared`].
     Compare {
         /// The query.
         query: QueryId,
         /// Its row.
         row: u64,
-        /// What it was rebuilt from.
+        /// How it was rebuilt.
         decode: Decode,
     },
-    /// A row is not needed any more. Each row is released once, after its answer.
+    /// A row is no longer needed. Each row is released once, after its answer.
     Release {
         /// The row.
         row: u64,
     },
-    /// A group's parity outputs or coded outputs are not needed any more.
+    /// The parity outputs or coded outputs of a group are no longer needed.
     Drop {
         /// The group.
         group: GroupId,
     },
-    /// See whether an ejected instance works, and report with [`crate::Engine::probed`].
+    /// Probe an ejected instance, and report the result with [`crate::Engine::probed`].
     Probe {
         /// The instance.
         instance: InstanceId,
     },
-    /// An instance was taken out of rotation: for the log.
+    /// An instance was ejected; for the log.
     Ejected {
         /// The instance.
         instance: InstanceId,
     },
-    /// An instance is in rotation again: for the log.
+    /// An ejected instance gets work again; for the log.
     Healed {
         /// The instance.
         instance: InstanceId,
     },
-    /// Coding was switched off: for the log.
+    /// Coding was switched off; for the log.
     CodingOff {
-        /// Why.
+        /// The reason.
         reason: CodingOff,
     },
 }
 
-/// With what a query is answered.
+/// The answer to a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
     /// The deployed model's prediction.
     Prediction {
-        /// The instance that gave it.
+        /// The instance that answered.
         instance: InstanceId,
-        /// It was sent there a second time, as a replica or a hedge.
+        /// True if the call was a replica or a hedge.
         copy: bool,
     },
-    /// A reconstruction: the one that the driver was told to rebuild last.
+    /// The reconstruction of the last [`Action::Rebuild`].
     Reconstructed(Decode),
     /// The answer of the approximate model.
     Approximate {
-        /// The instance that gave it.
+        /// The instance that answered.
         instance: InstanceId,
     },
     /// A default answer.
     Default(Reason),
-    /// Instances refuse it: what the last one said, which [`crate::Engine::refused`] told of.
+    /// The refusal of an instance, the last one reported with [`crate::Engine::refused`].
     Refused,
 }
 
-/// How one prediction is rebuilt.
+/// How to rebuild one prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decode {
     /// The group.
     pub group: GroupId,
-    /// The slot that is rebuilt.
+    /// The slot of the prediction.
     pub slot: usize,
-    /// The row of the batches.
+    /// Its row in the batches.
     pub row: usize,
-    /// The workers whose answers are at hand.
+    /// The workers whose answers are available.
     pub available: Mask,
-    /// The slots that have no query in this row: encoded as if they were zero, and decoded so.
+    /// The slots without a query in this row; they are encoded and decoded as zeros.
     pub absent: Mask,
 }
 
-/// Why a query got a default answer.
+/// The reason of a default answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Its deadline passed.
@@ -134,38 +134,38 @@ pub enum Reason {
     Failed,
 }
 
-/// Why coding is off.
+/// The reason why coding is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodingOff {
-    /// Reconstructions agree too seldom with the deployed model.
+    /// Too few reconstructions agree with the predictions.
     Agreement,
     /// The deployed model is not the version that the code was made for.
     Version,
 }
 
-/// Why a query is not taken.
+/// The reason why a query is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// Too many queries are held.
-    #[error("overloaded: {held} queries are held, at most {limit} may be")]
+    #[error("overloaded: {held} queries are held, the limit is {limit}")]
     Queries {
-        /// Queries that are held.
+        /// The number of queries that are held.
         held: usize,
-        /// The most that may be.
+        /// The limit.
         limit: usize,
     },
     /// Too many batches wait.
-    #[error("overloaded: {queued} batches wait for an instance, at most {limit} may")]
+    #[error("overloaded: {queued} batches wait for an instance, the limit is {limit}")]
     Queue {
-        /// Batches that wait.
+        /// The number of batches that wait.
         queued: usize,
-        /// The most that may.
+        /// The limit.
         limit: usize,
     },
     /// Its deadline has passed.
     #[error("the deadline passed {late} ns before the query arrived")]
     Expired {
-        /// How long ago, in ns.
+        /// The time since the deadline, in ns.
         late: u64,
     },
 }

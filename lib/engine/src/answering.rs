@@ -1,4 +1,4 @@
-//! Who is answered, with what, and when.
+//! Answers: which query is answered with what, and when.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ use crate::task::Task;
 use crate::timers::Timer;
 
 impl Engine {
-    /// The predictions of a batch, or of a part of it, are there.
+    /// Records the predictions of a batch, or of a part of it.
     pub(crate) fn predicted(&mut self, batch: BatchId, work: &Work, instance: InstanceId, usable: bool) {
         if self.store[batch].answered {
             return;
@@ -29,8 +29,8 @@ impl Engine {
         self.finish_if_done(batch, Some(instance));
     }
 
-    /// Sees whether all rows of a batch have their prediction, or were refused; who answered last, if the last
-    /// ones were answered.
+    /// Handles the end of a batch if all of its rows are predicted or refused. `answered_by` is the instance
+    /// of the last answer, if that was not a refusal.
     pub(crate) fn finish_if_done(&mut self, batch: BatchId, answered_by: Option<InstanceId>) {
         let held = &mut self.store[batch];
         if held.left > 0 || std::mem::replace(&mut held.answered, true) {
@@ -40,7 +40,7 @@ impl Engine {
         let fit = held.usable && !held.refused;
         self.answer_times.record(self.now - held.first_arrived);
         if let Some(instance) = answered_by {
-            // What was refused elsewhere, and is tried again now, is answered by this.
+            // This answer shows that running retries of refused work were refused wrongly.
             for at in 0..self.store[batch].works().len() {
                 let work = self.store[self.store[batch].works()[at]];
                 if work.part.is_none() {
@@ -49,7 +49,7 @@ impl Engine {
             }
         }
         let Some((group, slot)) = group.filter(|_| fit) else { return };
-        // A prediction that was asked for while coding was off may be another version's.
+        // A prediction that was requested while coding was off may be that of another version.
         if let Some(&first) = self.store[batch].queries.first()
             && !self.store[group].abandoned
         {
@@ -61,8 +61,8 @@ impl Engine {
         }
     }
 
-    /// Does something with each row of a batch, or of a part of it, that has no prediction yet: it has one now,
-    /// or is refused.
+    /// Marks each row of a batch, or of a part of it, that is not done yet as done, and calls a function with
+    /// it.
     pub(crate) fn each_unpredicted(
         &mut self,
         batch: BatchId,
@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// Has the driver compare what was rebuilt with the prediction that is there now.
+    /// Lets the driver compare a reconstruction with the prediction that has arrived.
     fn compare(&mut self, query: QueryId) {
         let held = &self.store[query];
         if let Some(decode) = held.rebuilt
@@ -92,7 +92,7 @@ impl Engine {
         }
     }
 
-    /// Keeps a query whose prediction is at hand: it may complete a group.
+    /// Keeps a query whose prediction is available, to complete a group.
     fn keep_known(&mut self, query: QueryId) {
         let Some(coding) = &self.coding else { return };
         let k = coding.rule().k();
@@ -125,16 +125,16 @@ impl Engine {
         self.check_group(group);
     }
 
-    /// Where all answers are decoded, theirs are the times that the grace goes by.
+    /// For codes that decode every query, records the time of the answer for the grace.
     pub(crate) fn record_coded(&mut self, group: GroupId) {
         if let Some(batch) = self.store[group].slots.first().and_then(Slot::batch) {
             self.answer_times.record(self.now - self.store[batch].first_arrived);
         }
     }
 
-    /// Something arrived for a group: some of its queries may be answered by it.
+    /// Checks which queries of a group can be answered after an arrival.
     pub(crate) fn check_group(&mut self, group: GroupId) {
-        // Later rows have no fewer absent slots, so that what the last one cannot do none can.
+        // Later rows have at least as many absent slots; if the last row cannot be rebuilt, none can.
         let last = self.group_rows(group).saturating_sub(1);
         for slot in 0..self.store[group].slots.len() {
             let held = &self.store[group];
@@ -159,7 +159,7 @@ impl Engine {
         }
     }
 
-    /// What a query can be answered with in place of its prediction.
+    /// The answer to a query in place of its prediction, if there is one.
     fn fallback(&mut self, query: QueryId) -> Option<Outcome> {
         let held = self.store.get(query)?;
         if !held.allow_reconstructed {
@@ -172,7 +172,7 @@ impl Engine {
         self.store[batch].approximated_by.map(|instance| Outcome::Approximate { instance })
     }
 
-    /// How a query can be rebuilt now, if it can.
+    /// How to rebuild a query now, if that is possible.
     fn decode(&mut self, query: QueryId) -> Option<Decode> {
         let row = self.store[query].position;
         let (group, slot) = self.store[self.store[query].batch].group?;
@@ -186,7 +186,7 @@ impl Engine {
         })
     }
 
-    /// True if these answers of a group give one prediction of one row.
+    /// True if these answers of a group suffice to rebuild one prediction.
     fn can_rebuild(&mut self, group: GroupId, slot: usize, row: usize, available: Mask) -> bool {
         let held = &self.store[group];
         if held.abandoned || held.filling {
@@ -199,8 +199,7 @@ impl Engine {
         })
     }
 
-    /// Answers a query with something else than its prediction, if there is something and it is
-    /// time for it.
+    /// Answers a query in place of its prediction, if there is such an answer and it is time for it.
     pub(crate) fn try_fallback(&mut self, query: QueryId) {
         if self.store[query].answered || self.store[query].rebuilding.is_some() {
             return;
@@ -226,8 +225,8 @@ impl Engine {
         }
     }
 
-    /// True if the prediction of a query may still come, or of a code that decodes all queries,
-    /// more answers.
+    /// True if the prediction of a query may still arrive, or for a code that decodes every query, further
+    /// answers.
     fn better_may_come(&self, query: QueryId) -> bool {
         let held = &self.store[query];
         let batch = &self.store[held.batch];
@@ -266,7 +265,7 @@ impl Engine {
 
     pub(crate) fn deadline_passed(&mut self, query: QueryId) {
         let batch = self.store[query].batch;
-        // A reconstruction that has begun before and is not there yet comes too late.
+        // A reconstruction that is still being decoded is too late.
         let pending = self.store[query].rebuilding.is_some();
         if !pending && let Some(outcome) = self.fallback(query) {
             self.fall_back(query, outcome);
@@ -300,7 +299,7 @@ impl Engine {
         self.close_query(query);
     }
 
-    /// Work of a batch or group was given up: what nothing can answer any more is answered now.
+    /// After work was given up: answers the queries of a batch that nothing can answer any more.
     pub(crate) fn fail_unanswerable_of(&mut self, batch: BatchId) {
         if self.store[batch].open() == 0 || self.store[batch].filling {
             return;
@@ -323,7 +322,7 @@ impl Engine {
         });
     }
 
-    /// True if work that waits or runs can still answer a query.
+    /// True if waiting or running work can still answer a query.
     fn can_be_answered(&mut self, query: QueryId) -> bool {
         let held = &self.store[query];
         let allowed = held.allow_reconstructed && !self.config.shadow;
@@ -341,7 +340,7 @@ impl Engine {
         possible != undecodable && self.can_rebuild(group, slot, row, possible)
     }
 
-    /// The workers of a group whose answers are at hand, or may come by work that counts.
+    /// The workers of a group whose answers are available, or may arrive by work for which `counts` is true.
     fn possible(&self, group: GroupId, counts: impl Fn(&Work) -> bool) -> Mask {
         let held = &self.store[group];
         let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
@@ -366,8 +365,8 @@ impl Engine {
         mask
     }
 
-    /// If coding can rebuild a batch without its own calls, by answers that are at hand or not yet
-    /// late: until when that holds at least.
+    /// If coding can rebuild a batch without its own calls, from answers that are available or not late yet:
+    /// the time until which this holds.
     pub(crate) fn covered_until(&mut self, batch: BatchId, delay: Time) -> Option<Time> {
         let (group, slot) = self.store[batch].group?;
         let again = self.now.saturating_add(delay);

@@ -1,5 +1,4 @@
-//! Arenas with generational keys: a key of something that is gone finds nothing, whatever took its
-//! place.
+//! Arenas with generational keys: the key of a removed value finds nothing, even if its slot is used again.
 
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
@@ -33,13 +32,13 @@ macro_rules! ids {
 ids! {
     /// A query.
     pub QueryId
-    /// Queries that are sent together.
+    /// A batch of queries that are sent together.
     pub(crate) BatchId
     /// A coding group.
     pub GroupId
-    /// One try of a piece of work at an instance; another try is another call.
+    /// A call: one attempt of a piece of work on an instance.
     pub CallId
-    /// An instance. One that was lost and joins again is another instance.
+    /// An instance. One that was lost and joins again is a new instance.
     pub InstanceId
 }
 
@@ -119,18 +118,18 @@ impl<I: Id, T> Arena<I, T> {
     }
 }
 
-/// For keys that the engine holds itself: one that finds nothing is a defect of the engine.
+/// For the engine's own keys: one that finds nothing is a defect of the engine.
 impl<I: Id, T> Index<I> for Arena<I, T> {
     type Output = T;
 
     fn index(&self, id: I) -> &T {
-        self.get(id).expect("the engine keeps no key of what is gone")
+        self.get(id).expect("the engine keeps no key of a removed value")
     }
 }
 
 impl<I: Id, T> IndexMut<I> for Arena<I, T> {
     fn index_mut(&mut self, id: I) -> &mut T {
-        self.get_mut(id).expect("the engine keeps no key of what is gone")
+        self.get_mut(id).expect("the engine keeps no key of a removed value")
     }
 }
 
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_what_is_gone_finds_nothing_though_its_place_is_taken() {
+    fn the_key_of_a_removed_value_finds_nothing_if_its_slot_is_used_again() {
         let mut arena: Arena<QueryId, &str> = Arena::new();
         let first = arena.insert("first");
         assert_eq!(arena.remove(first), Some("first"));

@@ -1,4 +1,4 @@
-//! From queries to batches, and from batches to coding groups.
+//! Collects queries into batches, and batches into coding groups.
 
 use crate::Time;
 use crate::action::{CodingOff, Rejection};
@@ -12,7 +12,7 @@ use crate::task::Task;
 use crate::timers::Timer;
 
 impl Engine {
-    /// The deadline of a query that may be taken.
+    /// Checks the limits for a query, and returns its deadline.
     pub(crate) fn admit(&mut self, arrival: &Arrival) -> Result<Time, Rejection> {
         let deadline = arrival.deadline.unwrap_or_else(|| self.now.saturating_add(self.config.deadline));
         if deadline <= self.now {
@@ -25,7 +25,7 @@ impl Engine {
         }
         let limit = self.config.max_queries;
         if self.store.count::<QueryId>() >= limit {
-            // Redundancy goes before queries do.
+            // Redundant work is dropped before queries are rejected.
             self.shed_all();
         }
         let held = self.store.count::<QueryId>();
@@ -50,7 +50,7 @@ impl Engine {
         query
     }
 
-    /// True if queries are answered by decoding alone.
+    /// True if the code answers every query by decoding.
     fn answers_by_decoding(&self) -> bool {
         self.coding.as_ref().is_some_and(Coding::answers_by_decoding)
     }
@@ -64,7 +64,7 @@ impl Engine {
         batch
     }
 
-    /// No more queries join the batch: it is sent, and joins a coding group.
+    /// Closes a batch: sends it, and adds it to a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
         let key = self.store[batch].key;
         self.filling.remove(&key);
@@ -98,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// The group that the batch now belongs to; none if coding is off.
+    /// Adds the batch to a group; none if coding is off.
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
         let coding = self.coding.as_ref().filter(|coding| coding.is_on())?;
         let (k, delay) = (coding.rule().k(), coding.group_delay);
@@ -117,7 +117,7 @@ impl Engine {
         Some(id)
     }
 
-    /// No more batches join the group: its coded queries are sent, if they can be of use.
+    /// Closes a group: sends its coded queries if they are needed.
     pub(crate) fn close_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         let Some(coding) = &self.coding else { return };
@@ -144,14 +144,14 @@ impl Engine {
                 Some(parity) if systematic => Task::Parity { group: id, parity },
                 _ => Task::Coded { group: id, worker },
             };
-            // Giving up one of them under load may end the group.
+            // Dropping one of them under load may end the group.
             if self.store.contains(id) {
                 self.add_work(task, Owner::Group(id), systematic);
             }
         }
     }
 
-    /// No more batches join the group.
+    /// Removes a group from the filling ones.
     pub(crate) fn no_longer_fills(&mut self, id: GroupId) {
         let group = &mut self.store[id];
         if std::mem::replace(&mut group.filling, false) {
@@ -159,7 +159,7 @@ impl Engine {
         }
     }
 
-    /// Fills the slots that are left with known queries, the newest first.
+    /// Fills the remaining slots with known queries, the newest first.
     fn complete_group(&mut self, id: GroupId, k: usize, systematic: bool) {
         for &query in self.known.iter().rev() {
             let group = &self.store[id];
@@ -174,7 +174,7 @@ impl Engine {
         }
     }
 
-    /// The slots that have no query in this row.
+    /// The slots without a query in this row.
     pub(crate) fn absent(&self, group: GroupId, row: usize) -> Mask {
         let slots = &self.store[group].slots;
         let k = self.coding.as_ref().map_or(0, |coding| coding.rule().k());
@@ -186,7 +186,7 @@ impl Engine {
         (0..k).filter(|&slot| is_absent(slot)).fold(0, |mask, slot| mask | 1 << slot)
     }
 
-    /// The rows of the longest batch of a group.
+    /// The number of rows of the longest batch of a group.
     pub(crate) fn group_rows(&self, group: GroupId) -> usize {
         let rows = self.store[group].slots.iter().map(|slot| match slot {
             Slot::Batch(batch) => self.store[*batch].queries.len(),
@@ -195,7 +195,7 @@ impl Engine {
         rows.max().unwrap_or(0)
     }
 
-    /// Nothing is coded any more, and nothing rebuilt from the groups that there are.
+    /// Switches coding off; existing groups rebuild nothing any more.
     pub(crate) fn switch_off(&mut self, reason: CodingOff) {
         let Some(coding) = &mut self.coding else { return };
         coding.switch_off(reason);

@@ -1,4 +1,4 @@
-//! What is not needed any more: exactly that is cancelled, and what nobody holds is released.
+//! Cancels exactly the work that is no longer needed, and releases what nothing holds.
 
 use crate::Action;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
@@ -7,7 +7,7 @@ use crate::store::{Owner, Part, Slot, Work};
 use crate::task::Task;
 
 impl Engine {
-    /// A query is over, for whatever reason.
+    /// Ends a query, answered or not.
     pub(crate) fn close_query(&mut self, query: QueryId) {
         self.store.close(query);
         let id = self.store[query].batch;
@@ -22,14 +22,14 @@ impl Engine {
         }
     }
 
-    /// One holder of a query needs it no more.
+    /// Removes one holder of a query.
     pub(crate) fn release_query(&mut self, query: QueryId) {
         if let Some(row) = self.store.release(query) {
             self.actions.push_back(Action::Release { row });
         }
     }
 
-    /// True if somebody waits for what this work gives.
+    /// True if the answer of this work is needed.
     pub(crate) fn is_needed(&self, work: &Work) -> bool {
         match work.owner {
             Owner::Group(id) => {
@@ -43,7 +43,7 @@ impl Engine {
             }
             Owner::Batch(id) => {
                 let batch = &self.store[id];
-                // A prediction that nobody waits for may still help to rebuild others of its group.
+                // A prediction whose query is answered may still be needed to rebuild others of its group.
                 let helps = || {
                     let group = batch.group.map(|(group, _)| &self.store[group]);
                     work.task == Task::Deployed
@@ -60,7 +60,7 @@ impl Engine {
         }
     }
 
-    /// False if the work was not needed and did not run: it is gone.
+    /// False if the work was not needed and not running, and was removed.
     fn keep_if_needed(&mut self, call: CallId) -> bool {
         let work = self.store[call];
         if self.is_needed(&work) {
@@ -91,7 +91,7 @@ impl Engine {
         }
     }
 
-    /// The group of an owner that is still held, or else its batch.
+    /// The group of an owner if it is held, otherwise its batch.
     fn top_owner(&self, owner: Owner) -> Option<Owner> {
         match owner {
             Owner::Group(group) => self.store.contains(group).then_some(owner),
@@ -102,8 +102,8 @@ impl Engine {
         }
     }
 
-    /// Cancels what became needless in a batch or its group, and frees them if they are over. Does
-    /// nothing if they are gone.
+    /// Cancels unneeded work of a batch or its group, and frees them if they are done. Does nothing if they
+    /// are not held.
     pub(crate) fn clean_up(&mut self, owner: Owner) {
         match self.top_owner(owner) {
             Some(Owner::Group(group)) => self.clean_up_group(group),
@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// Nothing is rebuilt from a group any more. What was sent only in coded form is sent itself.
+    /// Lets a group rebuild nothing any more. Queries that were sent only in coded form are sent themselves.
     pub(crate) fn abandon_group(&mut self, id: GroupId) {
         self.no_longer_fills(id);
         self.store[id].abandoned = true;
@@ -158,7 +158,7 @@ impl Engine {
         self.clean_up(Owner::Group(id));
     }
 
-    /// Work of this owner was given up: see [`Engine::fail_unanswerable_of`].
+    /// See [`Engine::fail_unanswerable_of`], for the batches of this owner.
     pub(crate) fn fail_unanswerable(&mut self, owner: Owner) {
         match self.top_owner(owner) {
             Some(Owner::Group(group)) => {

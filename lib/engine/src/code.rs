@@ -1,4 +1,4 @@
-//! What the engine must know of a code: which slots a set of answers rebuilds.
+//! A code's rule for the engine: which slots a set of answers rebuilds.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,16 +8,15 @@ use parm::codes::Matrices;
 use crate::error::ConfigError;
 use crate::mask::{MAX_WORKERS, Mask, ones};
 
-/// Loss patterns that are remembered; see [`Rule::Matrix`].
+/// The most loss patterns that are cached; see [`Rule::Matrix`].
 const MAX_CACHED: usize = 4096;
 
-/// When answers suffice.
+/// Which answers suffice.
 enum Rule {
-    /// Any so many answers of a group rebuild all the others: k of a learned code and of `sum`
-    /// with its default weights, n − s of `berrut` and the like.
+    /// Any answers of this number rebuild all others: k for learned codes and for `sum` with its default
+    /// weights, n − s for `berrut` and the like.
     Any(usize),
-    /// What the code says; asked once for each pattern of losses. For a systematic code with
-    /// weights of its own.
+    /// The code decides, once for each loss pattern: for systematic codes with given weights.
     Matrix(Box<dyn Matrices + Send>),
 }
 
@@ -30,7 +29,7 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// A code, as far as the engine must know it.
+/// A code's rule for the engine.
 #[derive(Debug)]
 pub struct CodeRule {
     k: usize,
@@ -41,7 +40,7 @@ pub struct CodeRule {
 }
 
 impl CodeRule {
-    /// A code that keeps its k queries and adds r parity queries: any r losses are rebuilt.
+    /// A systematic code with k queries and r parity queries that rebuilds any r losses.
     ///
     /// # Errors
     /// k = 0, or more workers than [`MAX_WORKERS`].
@@ -49,7 +48,7 @@ impl CodeRule {
         Self::new(k, k.saturating_add(r), true, Rule::Any(k))
     }
 
-    /// A systematic code, k queries and then parities, that is asked what it can rebuild.
+    /// A systematic code, k queries and then parities, that decides itself what it rebuilds.
     ///
     /// # Errors
     /// k = 0, or more workers than [`MAX_WORKERS`].
@@ -57,8 +56,8 @@ impl CodeRule {
         Self::new(code.k(), code.workers(), true, Rule::Matrix(code))
     }
 
-    /// A code whose n coded queries all run on the deployed model, and which rebuilds all k
-    /// predictions from any `enough` answers.
+    /// A code whose n coded queries all run on the deployed model, and which rebuilds all k predictions from
+    /// any `enough` answers.
     ///
     /// # Errors
     /// k = 0, more workers than [`MAX_WORKERS`], or `enough` not in 1..=n.
@@ -76,31 +75,31 @@ impl CodeRule {
         Ok(Self { k, n, systematic, rule, cache: HashMap::new() })
     }
 
-    /// Queries of a group.
+    /// The number of queries of a group.
     #[must_use]
     pub fn k(&self) -> usize {
         self.k
     }
 
-    /// Workers of a group: of a systematic code k + r.
+    /// The number of workers of a group; k + r for a systematic code.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.n
     }
 
-    /// True if the k queries are themselves sent, and the others are parity queries.
+    /// True if the k queries themselves are sent, and the other workers get parity queries.
     #[must_use]
     pub fn is_systematic(&self) -> bool {
         self.systematic
     }
 
-    /// Parity queries of a group: 0 if all coded queries run on the deployed model.
+    /// The number of parity queries of a group; 0 if all coded queries run on the deployed model.
     #[must_use]
     pub fn r(&self) -> usize {
         if self.systematic { self.n - self.k } else { 0 }
     }
 
-    /// The slots that the answers of these workers give or rebuild.
+    /// The slots that are among these answers or can be rebuilt from them.
     pub(crate) fn rebuilds(&mut self, available: Mask) -> Mask {
         match &self.rule {
             Rule::Any(enough) if available.count_ones() as usize >= *enough => ones(self.k),
@@ -131,13 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_r_losses_is_what_sum_says_of_itself() {
+    fn sum_with_default_weights_rebuilds_any_r_losses() {
         for (k, r) in [(1, 1), (2, 1), (3, 1), (2, 2), (4, 2), (3, 3)] {
             let sum = LinearCode::sum(k, r).unwrap();
             let (mut asked, mut counted) =
                 (CodeRule::matrix(Box::new(sum)).unwrap(), CodeRule::parity(k, r).unwrap());
             for available in 0..=ones(k + r) {
-                // Twice: solved, and remembered.
+                // Twice: computed, and from the cache.
                 for _ in 0..2 {
                     assert_eq!(
                         asked.rebuilds(available),
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_rebuilds_one_slot_of_two_says_which() {
+    fn a_code_may_rebuild_one_slot_of_two() {
         let mut code = CodeRule::matrix(Box::new(LinearCode::replicate(2, 1).unwrap())).unwrap();
         assert_eq!(code.rebuilds(0b100), 0b01);
         assert_eq!(code.rebuilds(0b000), 0);

@@ -1,4 +1,4 @@
-//! What an engine is told at its start.
+//! The configuration of an engine: its policies, with their defaults and their JSON.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,41 +10,40 @@ use crate::error::{ConfigError, DelayError};
 /// One millisecond.
 const MS: Time = 1_000_000;
 
-/// How an engine works.
+/// The configuration of an engine.
 #[derive(Debug)]
 pub struct Config {
     /// The most queries of a batch.
     pub max_batch: usize,
     /// How long a query waits for others to fill its batch.
     pub batch_delay: Time,
-    /// Batches are kept so small that calls of the deployed model take at most this long: their
-    /// size grows by one with each full batch that does, and shrinks by a tenth with each that does
-    /// not. None: they always take `max_batch` queries.
+    /// The time that calls of the deployed model should take at most. The size of batches grows by one after
+    /// each full batch within this time, and shrinks by a tenth after each one beyond it. None: it is
+    /// `max_batch`.
     pub batch_target: Option<Time>,
-    /// What is done against late and lost answers.
+    /// The policy against late and lost answers.
     pub policy: Policy,
-    /// When a query is answered with something else than its prediction: a reconstruction, or the
-    /// answer of the approximate model.
+    /// When a query gets a reconstruction, or an answer of the approximate model, in place of its prediction.
     pub when: When,
-    /// Measure what would be rebuilt, but never answer with it.
+    /// True: predictions are rebuilt and compared, but never answered with.
     pub shadow: bool,
     /// Which of several free instances gets work.
     pub balance: Balance,
-    /// The time to answer of queries that bring no deadline of their own.
+    /// The time to answer a query without a deadline of its own.
     pub deadline: Time,
-    /// The time of one call; its instance counts as failing then, and the work goes elsewhere.
+    /// The timeout of a call. A call that times out has failed, and its work is sent again.
     pub call_timeout: Time,
-    /// Calls for one piece of work.
+    /// The most calls for one piece of work.
     pub max_attempts: u8,
-    /// The most queries that are held, answered or not; more are rejected.
+    /// The most queries that are held, answered or not; further ones are rejected.
     pub max_queries: usize,
-    /// The most batches that wait for an instance; queries are rejected then. As many parity
-    /// queries and copies may wait; the oldest are given up then.
+    /// The most batches that wait for an instance; beyond it, queries are rejected. As many batches of parity
+    /// queries and copies may wait; beyond it, the oldest are dropped.
     pub max_queue: usize,
-    /// Tell instances to stop calls that nobody needs. Otherwise they finish: what they answer is
-    /// compared with what was rebuilt.
+    /// True: calls whose answers are no longer needed are cancelled. False: they finish, and their answers
+    /// are compared with reconstructions.
     pub cancel_running: bool,
-    /// When instances are taken out of rotation; none: never.
+    /// When instances are ejected; none: never.
     pub ejection: Option<Ejection>,
 }
 
@@ -70,18 +69,18 @@ impl Default for Config {
     }
 }
 
-/// What is done against late and lost answers.
+/// The policy against late and lost answers.
 #[derive(Debug)]
 pub enum Policy {
-    /// Nothing. With more instances, this is the baseline of equal resources.
+    /// No redundancy. With additional instances it is the baseline of equal resources.
     None,
-    /// Each batch is sent to so many instances in all; the first answer counts.
+    /// Each batch is sent to this number of instances; the first answer counts.
     Replicate(usize),
-    /// What is late is sent a second time.
+    /// A late call is sent a second time.
     Hedge(Hedge),
     /// Each batch is also sent to the approximate model, [`crate::Role::Approximate`].
     Approximate,
-    /// Coding groups.
+    /// Queries are coded in groups.
     Coded {
         /// The code.
         code: CodeRule,
@@ -89,32 +88,32 @@ pub enum Policy {
         version: u64,
         /// How long a batch waits for others to fill its group.
         group_delay: Time,
-        /// What becomes of a group that does not fill in time.
+        /// What happens to a group that does not fill in time.
         completion: Completion,
-        /// Below which agreement coding is switched off; none: never.
+        /// The agreement below which coding is switched off; none: never.
         agreement: Option<Agreement>,
-        /// Send again what is late and what coding cannot rebuild; none: never.
+        /// When a late call is sent again if coding cannot rebuild its predictions; none: never.
         hedge: Option<Hedge>,
     },
 }
 
-/// What becomes of a group that does not fill in time.
+/// What happens to a group that does not fill in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// Known queries, whose predictions are at hand, take the slots that are left; where there are
-    /// too few, it is coded shorter.
+    /// The remaining slots get queries whose predictions are known; if there are too few, it is coded with
+    /// fewer queries.
     Known,
     /// It is coded with fewer queries.
     Shorter,
 }
 
-/// When live agreement switches coding off.
+/// When a low live agreement switches coding off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agreement {
-    /// The last comparisons that count.
+    /// The number of last comparisons that count.
     pub window: usize,
-    /// The least share of them that agree, in 0..=1.
+    /// The share of them that must agree, in 0..=1.
     pub at_least: f64,
 }
 
@@ -124,15 +123,15 @@ impl Default for Agreement {
     }
 }
 
-/// When a query is answered with something else than its prediction.
+/// When a query gets a reconstruction, or an answer of the approximate model, in place of its prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "when", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum When {
-    /// As soon as there is one, as ParM does.
+    /// As soon as there is one, as in ParM.
     First,
-    /// When the query has waited so long since it arrived, or none can come any more.
+    /// After a delay from the arrival of the query, or when the prediction cannot come any more.
     Grace(Delay),
-    /// At its deadline, or when none can come any more.
+    /// At its deadline, or when the prediction cannot come any more.
     Deadline,
 }
 
@@ -142,7 +141,7 @@ impl Default for When {
     }
 }
 
-/// A time to wait: a fixed one, or one that follows the answers. Its JSON is `{"ms": 30}` or
+/// A delay: a fixed time, or a percentile of the times of answers. Its JSON is `{"ms": 30}` or
 /// `{"percentile": 95, "until_known_ms": 100}`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "DelayJson", into = "DelayJson")]
@@ -150,11 +149,11 @@ impl Default for When {
 pub enum Delay {
     /// A fixed time.
     Fixed(Time),
-    /// The time within which this share of the last few thousand answers came.
+    /// A percentile of the times of the last few thousand answers.
     Percentile {
-        /// In 0..=1.
+        /// The share, in 0..=1.
         share: f64,
-        /// The time until there were answers enough.
+        /// The delay until there are enough answers.
         until_known: Time,
     },
 }
@@ -166,10 +165,10 @@ struct DelayJson {
     /// The time, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     ms: Option<f64>,
-    /// Or: the time within which so many percent of the last answers came.
+    /// Or: the percentile of the times of the last answers, 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     percentile: Option<f64>,
-    /// With a percentile: the time until enough answers came, in ms.
+    /// With a percentile: the delay until there are enough answers, in ms.
     until_known_ms: f64,
 }
 
@@ -207,16 +206,16 @@ impl From<Delay> for DelayJson {
     }
 }
 
-/// Sending again what is late.
+/// When a late call is sent a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hedge {
-    /// After what time at an instance; a percentile is one of the times of calls.
+    /// The delay after the call was sent; a percentile is one of the times of calls.
     #[serde(rename = "after")]
     pub delay: Delay,
-    /// Second calls for each first one, in the long run.
+    /// The number of second calls for each first call.
     pub budget: f64,
-    /// Second calls that may be saved up.
+    /// The number of second calls that can be saved up.
     pub burst: f64,
 }
 
@@ -226,35 +225,35 @@ impl Default for Hedge {
     }
 }
 
-/// Which of several instances with room gets work.
+/// Which of several free instances gets work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// The one that waits longest: with a capacity of one, a single queue.
+    /// The one that has been free longest; with a capacity of 1 this is a single queue.
     #[default]
     Pull,
-    /// The one whose last call was sent first.
+    /// The one whose last call was sent earliest.
     RoundRobin,
     /// The one with the fewest calls.
     LeastOutstanding,
 }
 
-/// When instances are taken out of rotation.
+/// When instances are ejected, so that they get no work until a probe succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ejection {
-    /// After so many failures in a row.
+    /// The number of consecutive failures after which an instance is ejected.
     pub failures: u32,
-    /// When its calls take so many times the median of its role, or of 0.1 ms: a running mean over
-    /// about four, in which a call counts at most twice this, and of slow calls that were under way
-    /// together only one. So it takes several slow calls one after the other.
+    /// The multiple of the median time of its role (at least 0.1 ms) beyond which an instance is ejected. It
+    /// is compared with a running mean over about four calls, in which a call counts at most twice this
+    /// value, and concurrent slow calls count once; so several consecutive slow calls are needed.
     pub slowness: f64,
-    /// The time to the first probe, in JSON in ms; doubled with each ejection or failed probe in a row, to 64
-    /// times.
+    /// The time to the first probe (in ms in JSON). It doubles with each consecutive ejection or failed
+    /// probe, up to 64 times.
     #[serde(rename = "probe_ms", with = "ms")]
     #[schemars(with = "f64")]
     pub base: Time,
-    /// The most instances of a role that are out at once, as a share of all, in 0..1.
+    /// The largest share of the instances of a role that is ejected at once, in 0..1.
     pub max_share: f64,
 }
 
@@ -272,7 +271,7 @@ mod ms {
     use crate::Time;
     use crate::error::TimeError;
 
-    /// A day, in ms: no time is longer.
+    /// The longest time: a day, in ms.
     const LONGEST: f64 = 86_400_000.0;
 
     /// Milliseconds as nanoseconds.
@@ -283,7 +282,7 @@ mod ms {
         Err(TimeError { found: ms, longest: LONGEST })
     }
 
-    /// Nanoseconds as milliseconds.
+    /// Converts nanoseconds to milliseconds.
     pub(super) fn from_ns(time: Time) -> f64 {
         time as f64 / MS as f64
     }
@@ -299,10 +298,10 @@ mod ms {
 }
 
 impl Config {
-    /// Sees whether an engine can work so.
+    /// Checks the values.
     ///
     /// # Errors
-    /// The first value that cannot work.
+    /// The first invalid value.
     pub fn check(&self) -> Result<(), ConfigError> {
         let positive = [
             ("max_batch", self.max_batch as u64),
@@ -344,7 +343,7 @@ impl Config {
 }
 
 impl Delay {
-    /// The time within which 95 % of the last answers came.
+    /// The 95th percentile of the last answers.
     const P95: Self = Self::Percentile { share: 0.95, until_known: 100 * MS };
 
     fn check(self) -> Result<(), ConfigError> {
@@ -354,7 +353,7 @@ impl Delay {
         }
     }
 
-    /// The share of a percentile; of a fixed time any.
+    /// The share of a percentile; arbitrary for a fixed time.
     pub(crate) fn share(self) -> f64 {
         match self {
             Self::Fixed(_) => 1.0,

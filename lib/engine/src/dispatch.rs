@@ -1,4 +1,4 @@
-//! Work: where it waits, and where it goes.
+//! Work: its queues, and its dispatch to instances.
 
 use crate::arena::{CallId, InstanceId};
 use crate::config::Balance;
@@ -8,8 +8,8 @@ use crate::task::Task;
 use crate::timers::Timer;
 use crate::{Action, Time};
 
-/// Waiting work that is looked at for an instance: all of it may have failed there.
-const LOOKED_AT: usize = 64;
+/// The most waiting work that is checked for an instance, since the instance may have failed it.
+const MOST_CHECKED: usize = 64;
 
 impl Engine {
     pub(crate) fn next_seq(&mut self) -> u64 {
@@ -17,11 +17,11 @@ impl Engine {
         self.seq
     }
 
-    /// Sends work to an instance that has room, or lets it wait.
+    /// Sends work to an instance with free capacity, or queues it.
     pub(crate) fn add_work(&mut self, task: Task, owner: Owner, redundant: bool) {
         let (priority, seq) = match owner {
             Owner::Batch(batch) => (self.store[batch].priority, self.store[batch].seq),
-            // In the order of groups, behind the batches of before.
+            // In the order of groups, after earlier batches.
             Owner::Group(group) => (self.store[group].priority, self.next_seq()),
         };
         self.queue(Work {
@@ -59,8 +59,8 @@ impl Engine {
         }
     }
 
-    /// An instance with room, best one that runs nothing of the same group, and none where the work
-    /// failed before if there is another in rotation.
+    /// An instance with free capacity: preferably one that runs nothing of the same group, and not one that
+    /// failed the work if there is another that gets work.
     fn choose(&self, pool: usize, call: CallId) -> Option<InstanceId> {
         let (work, pool) = (&self.store[call], &self.pools[pool]);
         let mut shared = None;
@@ -111,8 +111,7 @@ impl Engine {
         }
     }
 
-    /// Work or its end was taken off an instance: it takes what waits, and is listed as one with
-    /// room if it still has some.
+    /// Gives waiting work to an instance with free capacity, and lists it as free if there is capacity left.
     pub(crate) fn has_room(&mut self, instance: InstanceId) {
         while let Some(held) = self.instances.get(instance)
             && held.has_room()
@@ -127,10 +126,10 @@ impl Engine {
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
         let pool = &self.pools[pool];
-        pool.queue().take(LOOKED_AT).find(|&call| pool.may_give(&self.store[call], instance))
+        pool.queue().take(MOST_CHECKED).find(|&call| pool.may_give(&self.store[call], instance))
     }
 
-    /// Lists an instance among those with room, in its place, or not.
+    /// Adds an instance to those with free capacity, or removes it.
     pub(crate) fn update_ready(&mut self, instance: InstanceId) {
         let seq = self.next_seq();
         let Some(held) = self.instances.get_mut(instance) else { return };
@@ -151,7 +150,7 @@ impl Engine {
         self.pools[work.task.role().pool()].remove(call, &work);
     }
 
-    /// A call is over: its work is gone, and its instance has room.
+    /// Ends a call: removes its work, and frees capacity of its instance.
     pub(crate) fn end_call(&mut self, call: CallId, instance: InstanceId) -> Work {
         if let Some(held) = self.instances.get_mut(instance) {
             held.running.retain(|&running| running != call);
@@ -174,7 +173,7 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// Sends work again, if it is needed, not tried too often, and not more load on too much.
+    /// Sends work again, if it is needed, has attempts left, and is not redundant work under load.
     pub(crate) fn retry(&mut self, work: Work) {
         let pool = &self.pools[work.task.role().pool()];
         let room = pool.waiting() < self.config.max_queue;
@@ -194,7 +193,7 @@ impl Engine {
         self.call_failed(call, instance);
     }
 
-    /// Gives up redundant work that waits.
+    /// Drops redundant work that waits.
     fn shed(&mut self, call: CallId) {
         self.counters.shed += 1;
         self.unqueue(call);
@@ -203,7 +202,7 @@ impl Engine {
         self.clean_up(owner);
     }
 
-    /// Gives up all redundant work that waits.
+    /// Drops all redundant work that waits.
     pub(crate) fn shed_all(&mut self) {
         for pool in 0..self.pools.len() {
             while let Some(call) = self.pools[pool].last_redundant() {

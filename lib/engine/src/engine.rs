@@ -1,4 +1,4 @@
-//! The events.
+//! The engine and its events.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,9 +33,9 @@ pub struct Engine {
     pub(crate) seq: u64,
     pub(crate) store: Store,
     pub(crate) instances: Arena<InstanceId, Instance>,
-    /// The batches that fill.
+    /// The batches that are filling.
     pub(crate) filling: BTreeMap<BatchKey, BatchId>,
-    /// The groups that fill, by their class.
+    /// The groups that are filling, by class.
     pub(crate) filling_groups: BTreeMap<u64, GroupId>,
     pub(crate) known: VecDeque<QueryId>,
     pub(crate) pools: Vec<Pool>,
@@ -47,7 +47,7 @@ pub struct Engine {
     pub(crate) answer_times: Percentile,
 }
 
-/// A driver may keep it on any thread.
+/// An engine is `Send`.
 const _: fn() = || {
     fn is_send<T: Send>() {}
     is_send::<Engine>();
@@ -57,7 +57,7 @@ impl Engine {
     /// An engine without instances.
     ///
     /// # Errors
-    /// A configuration that cannot work.
+    /// An invalid configuration.
     pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let (mut copies, mut approximate, mut hedge, mut coding) = (1, false, None, None);
@@ -95,15 +95,15 @@ impl Engine {
         })
     }
 
-    /// The next thing to do, in order; none when all is done.
+    /// The next action; none if all have been taken.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// A query arrived. It is the driver's again if it is rejected.
+    /// A query arrived.
     ///
     /// # Errors
-    /// The query is not taken.
+    /// The query is rejected; the engine does not hold it.
     pub fn arrive(&mut self, now: Time, arrival: Arrival) -> Result<QueryId, Rejection> {
         self.begin(now);
         match self.admit(&arrival) {
@@ -115,7 +115,7 @@ impl Engine {
         }
     }
 
-    /// The client of a query gave up: it gets no answer.
+    /// The client of a query gave up; the query gets no answer.
     pub fn cancel(&mut self, now: Time, query: QueryId) {
         self.begin(now);
         match self.store.get(query) {
@@ -129,15 +129,14 @@ impl Engine {
         }
     }
 
-    /// A call was answered, with as many rows as it has. The driver keeps what was answered before
-    /// it says so, if [`Engine::call`] knows the call after a [`Engine::tick`]; otherwise the answer
-    /// came too late and is of no use.
+    /// A call was answered, with one row for each of its rows. Before this, call [`Engine::tick`] and keep
+    /// the answer if [`Engine::call`] still knows the call; otherwise the answer is too late.
     pub fn answered(&mut self, now: Time, call: CallId) {
         self.answered_with(now, call, true);
     }
 
-    /// As [`Engine::answered`], but the answer is not fit to rebuild others from: it has values that are not
-    /// finite.
+    /// As [`Engine::answered`], but the answer cannot be used to rebuild others, since it has values that are
+    /// not finite.
     pub fn answered_unfit(&mut self, now: Time, call: CallId) {
         self.answered_with(now, call, false);
     }
@@ -180,7 +179,7 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// A call failed: its instance said so, or cannot be reached.
+    /// A call failed: its instance reported a failure or cannot be reached.
     pub fn failed(&mut self, now: Time, call: CallId) {
         self.begin(now);
         let Some(&Work { running: Some((instance, _)), cancelled, .. }) = self.store.get(call) else {
@@ -191,8 +190,8 @@ impl Engine {
         self.call_failed(call, instance);
     }
 
-    /// A call was broken off that [`crate::Action::Cancel`] named and that [`Engine::call`] still knew. It is
-    /// neither an answer nor a failure: nothing is learnt of its instance.
+    /// A call was cancelled after [`crate::Action::Cancel`]; [`Engine::call`] must still know it. It counts
+    /// neither as answered nor as failed.
     pub fn cancelled(&mut self, now: Time, call: CallId) {
         self.begin(now);
         let Some((instance, _)) = self.store.get(call).and_then(|work| work.running) else {
@@ -206,11 +205,11 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// The driver rebuilt what [`crate::Action::Rebuild`] told it to; false if it cannot be given, such as one
-    /// that is not finite.
+    /// A [`crate::Action::Rebuild`] was executed; `usable` is false if the reconstruction cannot be used,
+    /// such as one with values that are not finite.
     pub fn decoded(&mut self, now: Time, query: QueryId, usable: bool) {
         self.begin(now);
-        // It may have been answered or cancelled meanwhile.
+        // The query may have been answered or cancelled.
         let Some(held) = self.store.get_mut(query) else { return };
         let Some(decode) = held.rebuilding.take() else {
             self.counters.ignored += 1;
@@ -224,8 +223,8 @@ impl Engine {
             held.undecodable = decode.available;
             self.counters.undecodable += 1;
         }
-        // The answer comes in the place of the rebuilding, before what was said after that. What is sent instead
-        // comes after: its instance may have room only by what was said.
+        // The answer comes before the actions that followed the rebuild. Work that is sent in its place comes
+        // after them, since they may have freed the capacity of its instance.
         let outcome = if usable && !self.store[decode.group].abandoned {
             self.store[query].rebuilt = Some(decode);
             Some(Outcome::Reconstructed(decode))
@@ -242,7 +241,7 @@ impl Engine {
         self.clean_up(Owner::Batch(batch));
     }
 
-    /// Batches take at most so many queries from now on, and never more than the configuration says.
+    /// Limits the size of batches from now on, in addition to the configuration.
     pub fn limit_batch(&mut self, now: Time, most: usize) {
         self.begin(now);
         self.batch_size.limit(most);
@@ -254,7 +253,7 @@ impl Engine {
         }
     }
 
-    /// The driver compared a reconstruction with the prediction.
+    /// The driver compared a reconstruction with its prediction.
     pub fn compared(&mut self, now: Time, agree: bool) {
         self.begin(now);
         if agree {
@@ -267,8 +266,8 @@ impl Engine {
         }
     }
 
-    /// The deployed model has this version from now on. Coding is off while it is not the one that
-    /// the code was made for, and nothing is rebuilt from groups of before.
+    /// The deployed model has this version from now on. If it is not the one that the code was made for,
+    /// coding is off, and earlier groups rebuild nothing.
     pub fn version(&mut self, now: Time, version: u64) {
         self.begin(now);
         if self.coding.as_mut().is_some_and(|coding| coding.version(version)) {
@@ -276,7 +275,7 @@ impl Engine {
         }
     }
 
-    /// Coding is on again after it was switched off for its agreement, which is counted anew.
+    /// Switches coding on again after a low agreement, and restarts the count.
     pub fn resume_coding(&mut self, now: Time) {
         self.begin(now);
         if let Some(coding) = &mut self.coding {
@@ -295,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// When to call [`Engine::tick`] at the latest.
+    /// The time at which to call [`Engine::tick`] at the latest.
     pub fn wake(&mut self) -> Option<Time> {
         while let Some((at, timer)) = self.timers.first() {
             if self.is_live(timer) {
@@ -306,7 +305,7 @@ impl Engine {
         None
     }
 
-    /// No more queries come for now: what fills is closed as it is, and no known queries are kept.
+    /// No more queries arrive for now: closes partial batches and groups, and keeps no known queries.
     pub fn flush(&mut self, now: Time) {
         self.begin(now);
         while let Some((_, &batch)) = self.filling.first_key_value() {

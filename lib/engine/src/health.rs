@@ -1,4 +1,4 @@
-//! Instances: how they come and go, and which are in rotation.
+//! The health of instances: joining, leaving, ejection, probes.
 
 use crate::arena::InstanceId;
 use crate::engine::Engine;
@@ -7,12 +7,12 @@ use crate::task::{Role, Roles};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
-/// What a scheduler or a network adds in passing: medians below it count as it.
+/// The least median that counts: shorter times are within the delays of schedulers and networks.
 const GRAIN: Time = 100_000;
 
 impl Engine {
-    /// An instance joined, with roles of its own and room for so many calls at once; with room for
-    /// none it gets no work.
+    /// An instance joined, with its roles and its capacity for concurrent calls; with capacity 0 it gets no
+    /// work.
     pub fn join(&mut self, now: Time, roles: Roles, capacity: usize) -> InstanceId {
         self.begin(now);
         let parities = (0..self.pools.len() - 2).filter(|parity| roles.parity >> parity & 1 == 1);
@@ -38,7 +38,7 @@ impl Engine {
         instance
     }
 
-    /// An instance is to get no more work; what it runs, it finishes.
+    /// An instance leaves: it gets no new work, and finishes its calls.
     pub fn leave(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         match self.instances.get(instance) {
@@ -54,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// An instance is dead: what it ran is sent to others.
+    /// An instance is lost: its work is sent to others.
     pub fn lost(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         if !self.instances.contains(instance) {
@@ -64,7 +64,7 @@ impl Engine {
         self.leave_pools(instance);
         let Some(held) = self.instances.remove(instance) else { return };
         for call in held.running {
-            // One that is settled with another of its group may be gone.
+            // Settling a call of the same group may have removed this one.
             if self.store.contains(call) {
                 let work = self.store.remove_work(call);
                 self.retry(work);
@@ -73,8 +73,7 @@ impl Engine {
         }
     }
 
-    /// The driver found an instance to be slow or failing: it is taken out of rotation like one
-    /// whose calls show it, if not too many are out.
+    /// The driver found an instance to be slow or failing. It is ejected, unless too many are.
     pub fn slow(&mut self, now: Time, instance: InstanceId) {
         self.begin(now);
         match self.instances.get(instance) {
@@ -100,7 +99,7 @@ impl Engine {
         }
     }
 
-    /// Takes an instance out of its pools, and gives its share of work to others.
+    /// Removes an instance from its pools, and gives its work to others.
     fn leave_pools(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
         let (was_out, was_leaving) = (held.health.is_out(), held.health.is_leaving());
@@ -112,7 +111,8 @@ impl Engine {
         }
         for pool in pools {
             self.pools[pool].leave(was_out);
-            // Fewer are left: perhaps too many are out now, and what avoided some may go there.
+            // With fewer instances, too many may be ejected now, and work may go to instances that it
+            // avoided.
             if self.pools[pool].has_too_many_out(self.share_out()) {
                 self.heal_pool(pool);
             }
@@ -120,7 +120,7 @@ impl Engine {
         }
     }
 
-    /// Offers the work of a pool to all of its instances that have room.
+    /// Offers the work of a pool to all of its instances with free capacity.
     fn start_waiting(&mut self, pool: usize) {
         if self.pools[pool].waiting() > 0 {
             for instance in self.pools[pool].ready().collect::<Vec<_>>() {
@@ -139,7 +139,7 @@ impl Engine {
         }
     }
 
-    /// A call that was sent then has failed.
+    /// Counts the failure of a call that was sent at a time.
     pub(crate) fn count_failure(&mut self, instance: InstanceId, sent: Time) {
         let Some(held) = self.instances.get_mut(instance) else { return };
         if held.health.count_failure(self.now, sent, self.config.ejection) {
@@ -167,7 +167,7 @@ impl Engine {
         self.actions.push_back(Action::Ejected { instance });
         self.wait_for_probe(instance);
         self.update_ready(instance);
-        // Those that are left may take even what they failed at.
+        // The remaining instances may get even work that they failed.
         for pool in self.instances[instance].pools.clone() {
             self.start_waiting(pool);
         }
@@ -180,7 +180,7 @@ impl Engine {
         self.set_timer(at, Timer::Heal(instance));
     }
 
-    /// An ejected instance is to be probed, or its probe took too long.
+    /// An ejected instance is due for a probe, or its probe timed out.
     pub(crate) fn heal_due(&mut self, instance: InstanceId, at: Time) {
         let health = &mut self.instances[instance].health;
         match health.due(at) {
@@ -194,7 +194,7 @@ impl Engine {
         }
     }
 
-    /// Puts an instance back into rotation.
+    /// Gives work to an ejected instance again.
     fn heal(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
         held.health.heal();
@@ -206,7 +206,7 @@ impl Engine {
         self.has_room(instance);
     }
 
-    /// Too many of a pool are out: better a bad instance than none.
+    /// Heals instances of a pool if too many are ejected: a bad instance is better than none.
     fn heal_pool(&mut self, pool: usize) {
         let ids = self.instances.ids().filter(|&id| {
             let held = &self.instances[id];

@@ -1,4 +1,4 @@
-//! Sending again what is late, within a budget.
+//! Hedging: late batches are sent again, within a budget.
 
 use crate::Time;
 use crate::arena::BatchId;
@@ -8,23 +8,23 @@ use crate::store::Owner;
 use crate::task::Task;
 use crate::timers::Timer;
 
-/// The shortest time between two looks at a batch that coding is about to rebuild: however short
-/// the delay, a driver must not wake without end.
-const LOOK_AGAIN: Time = 1_000_000;
+/// The shortest time between two checks of a batch that coding may still rebuild, so that a driver does not
+/// wake all the time.
+const CHECK_AGAIN: Time = 1_000_000;
 
 impl Engine {
-    /// A batch was sent: it is late after a while.
+    /// Sets the timer of a batch that was sent.
     pub(crate) fn set_hedge(&mut self, batch: BatchId) {
         if let Some(hedging) = &self.hedging {
             self.set_timer(self.now.saturating_add(hedging.delay()), Timer::Hedge(batch));
         }
     }
 
-    /// A batch is late: it is sent again, unless coding is about to rebuild it.
+    /// Sends a late batch again, unless coding may still rebuild it in time.
     pub(crate) fn hedge_due(&mut self, batch: BatchId) {
         let Some(hedging) = &self.hedging else { return };
         if let Some(again) = self.covered_until(batch, hedging.delay().max(1)) {
-            let again = again.max(self.now.saturating_add(LOOK_AGAIN));
+            let again = again.max(self.now.saturating_add(CHECK_AGAIN));
             self.set_timer(again, Timer::Hedge(batch));
             return;
         }

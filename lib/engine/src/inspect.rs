@@ -1,4 +1,4 @@
-//! What a driver may look at.
+//! The read access of drivers to an engine.
 
 use crate::action::CodingOff;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
@@ -10,7 +10,7 @@ use crate::pools::Pool;
 use crate::store::{Owner, Part, Slot};
 use crate::task::{Call, Role};
 
-/// How much an engine holds.
+/// The number of things that an engine holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Queries, answered or not.
@@ -28,7 +28,7 @@ pub struct Held {
 }
 
 impl Engine {
-    /// What a call does; none if it is over or was given up.
+    /// A running call; none if it has ended or was given up.
     #[must_use]
     pub fn call(&self, call: CallId) -> Option<Call> {
         let work = self.store.get(call)?;
@@ -55,8 +55,8 @@ impl Engine {
         queries.take(part.to).skip(part.from).map(|&query| self.store[query].row)
     }
 
-    /// What is encoded in one row of a group's coded batches: slots in order, each with its row.
-    /// Slots without a query are left out; none if the group is gone.
+    /// The members of one row of a group's coded batches: slots in order, each with its driver's row. Slots
+    /// without a query are left out. Empty if the engine does not hold the group.
     pub fn members(&self, group: GroupId, row: usize) -> impl Iterator<Item = (usize, u64)> + '_ {
         let slots = self.store.get(group).into_iter().flat_map(|group| group.slots.iter().enumerate());
         slots.filter_map(move |(slot, holds)| {
@@ -74,25 +74,25 @@ impl Engine {
         self.coding.as_ref().map(Coding::rule)
     }
 
-    /// What happened so far, in numbers.
+    /// The counters since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Why coding is off; none if it is on or the policy has none.
+    /// The reason why coding is off; none if it is on or the policy does not code.
     #[must_use]
     pub fn coding_off(&self) -> Option<CodingOff> {
         self.coding.as_ref()?.off()
     }
 
-    /// Work that waits for an instance with this role: batches, or coded batches of groups.
+    /// The number of batches, or coded batches, that wait for an instance with this role.
     #[must_use]
     pub fn waiting(&self, role: Role) -> usize {
         self.pools.get(role.pool()).map_or(0, Pool::waiting)
     }
 
-    /// How much is held now.
+    /// The number of things that are held now.
     #[must_use]
     pub fn held(&self) -> Held {
         Held {

@@ -16,12 +16,12 @@ const TOGETHER: Time = 5_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// The pools of its roles, in the order of their work.
+    /// The pools of its roles, in the order in which it takes work.
     pub(crate) pools: Vec<usize>,
     pub(crate) capacity: usize,
     pub(crate) running: Vec<CallId>,
     pub(crate) health: Health,
-    /// Its key among those with room, if it is there.
+    /// Its key among the instances with free capacity, if it is one.
     pub(crate) ready: Option<u64>,
     pub(crate) last_sent: u64,
 }
@@ -43,11 +43,11 @@ pub(crate) struct Health {
     ejections: u32,
     /// When it is probed, or its probe takes too long: only the timer of this time counts.
     due: Time,
-    /// The running mean of its times over the median of its role.
+    /// The running mean of its times, divided by the median of its role.
     slowness: f64,
-    /// When the last slow call that counts ended.
+    /// The end of the last slow call that counted.
     slow_at: Time,
-    /// When the last failure was that counted.
+    /// The time of the last failure that counted.
     failed_at: Time,
 }
 

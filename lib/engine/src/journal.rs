@@ -1,8 +1,8 @@
-//! A journal: what an engine was told and what it said, as lines of JSON (parm-formats(5)), for those
-//! who want to see what became of a query or of a coding group.
+//! The journal of an engine's events and actions, as lines of JSON (parm-formats(5)). It shows the history of
+//! a query or of a coding group.
 //!
-//! A driver keeps a [`Journal`] beside its engine and tells it what it tells the engine and what it is
-//! told. Calls and groups have numbers of their own here, from 0, which are not used again.
+//! A driver keeps a [`Journal`] beside its engine, and reports events and actions to it. Calls and groups
+//! have their own numbers here, from 0, which are not reused.
 
 use std::collections::HashMap;
 
@@ -18,14 +18,14 @@ use crate::task::Task;
 /// A line of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When, in ns since an origin that the driver chose.
+    /// The time, in ns since the driver's origin.
     pub t_ns: Time,
-    /// What.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What happened. Queries are the driver's rows.
+/// An event of the journal. Queries are the driver's rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
@@ -38,9 +38,9 @@ pub enum Event {
     Dispatch {
         /// The call.
         call: u64,
-        /// Where it goes: [`crate::InstanceId::index`].
+        /// The instance: [`crate::InstanceId::index`].
         instance: u64,
-        /// What it does.
+        /// The work of the call.
         #[serde(flatten)]
         work: Work,
     },
@@ -54,7 +54,7 @@ pub enum Event {
         /// The call.
         call: u64,
     },
-    /// Nobody waits for a call any more. Its end may follow.
+    /// The answer of a call is no longer needed. Its end may follow.
     Cancelled {
         /// The call.
         call: u64,
@@ -63,13 +63,13 @@ pub enum Event {
     Answer {
         /// The query.
         query: u64,
-        /// With what.
+        /// The answer.
         #[serde(flatten)]
         given: Given,
     },
 }
 
-/// What a call does.
+/// The work of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case")]
 pub enum Work {
@@ -78,7 +78,7 @@ pub enum Work {
         /// The queries.
         queries: Vec<u64>,
     },
-    /// The same, a second time: a replica or a hedge.
+    /// Runs the deployed model as a replica or a hedge.
     Copy {
         /// The queries.
         queries: Vec<u64>,
@@ -88,7 +88,7 @@ pub enum Work {
         /// The queries.
         queries: Vec<u64>,
     },
-    /// Runs a parity model on what is encoded from a group.
+    /// Runs a parity model on the parity queries of a group.
     Parity {
         /// The group.
         group: u64,
@@ -97,7 +97,7 @@ pub enum Work {
         /// The queries of each slot.
         slots: Vec<Vec<u64>>,
     },
-    /// Runs the deployed model on what is encoded from a group.
+    /// Runs the deployed model on the coded queries of a group.
     Coded {
         /// The group.
         group: u64,
@@ -108,7 +108,7 @@ pub enum Work {
     },
 }
 
-/// With what a query was answered.
+/// The answer to a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Given {
@@ -118,13 +118,13 @@ pub enum Given {
     Reconstructed {
         /// The group.
         group: u64,
-        /// The queries whose predictions were at hand.
+        /// The queries whose predictions were available.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         queries: Vec<u64>,
-        /// The parities whose outputs were at hand.
+        /// The parities whose outputs were available.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         parities: Vec<u64>,
-        /// Of a code that runs on the deployed model alone, the workers whose outputs were at hand.
+        /// For a code without parity models: the workers whose outputs were available.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         workers: Vec<u64>,
     },
@@ -136,15 +136,15 @@ pub enum Given {
     Failed,
 }
 
-/// A group of which something was sent.
+/// A group of which coded queries were sent.
 #[derive(Debug)]
 struct Group {
     number: u64,
-    /// Of each row, slots with their queries.
+    /// For each row: the slots with their queries.
     rows: Vec<Vec<(usize, u64)>>,
 }
 
-/// Writes down what an engine is told and says. It holds calls that run and groups that are held.
+/// Makes the entries of a journal. It holds the running calls and the groups that the engine holds.
 #[derive(Debug, Default)]
 pub struct Journal {
     calls: HashMap<CallId, u64>,
@@ -154,35 +154,34 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Of nothing yet.
+    /// An empty journal.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A query arrived, and the engine took it.
+    /// A query arrived, and the engine accepted it.
     #[must_use]
     pub fn arrived(&self, now: Time, row: u64) -> Entry {
         Entry { t_ns: now, event: Event::Arrive { query: row } }
     }
 
-    /// A call was answered; none if it had been given up.
+    /// A call was answered; none if it is not known any more.
     pub fn answered(&mut self, now: Time, call: CallId) -> Option<Entry> {
         self.calls.remove(&call).map(|call| Entry { t_ns: now, event: Event::Answered { call } })
     }
 
-    /// A call failed; none if it had been given up.
+    /// A call failed; none if it is not known any more.
     pub fn failed(&mut self, now: Time, call: CallId) -> Option<Entry> {
         self.calls.remove(&call).map(|call| Entry { t_ns: now, event: Event::Failed { call } })
     }
 
-    /// A call was broken off: no entry follows the one that says that nobody waits for it.
+    /// A call was cancelled, which makes no further entry.
     pub fn cancelled(&mut self, call: CallId) {
         self.calls.remove(&call);
     }
 
-    /// The engine said what to do, and the driver has done nothing of it yet; none if it is nothing for a
-    /// journal.
+    /// The engine returned an action that the driver has not executed yet; none if it is not in the journal.
     pub fn action(&mut self, now: Time, engine: &Engine, action: &Action) -> Option<Entry> {
         let event = match *action {
             Action::Dispatch { call, instance } => {
@@ -242,7 +241,7 @@ impl Journal {
         let members = || group.rows.iter().flatten();
         let mut slots = vec![Vec::new(); members().map(|(slot, _)| slot + 1).max().unwrap_or(0)];
         for &(slot, query) in members() {
-            // A known query stands in every row.
+            // A known query is in every row.
             if slots[slot].last() != Some(&query) {
                 slots[slot].push(query);
             }
@@ -250,7 +249,7 @@ impl Journal {
         (group.number, slots)
     }
 
-    /// A group, with so many rows if it is new here.
+    /// A group; if it is new here, it gets this number of rows.
     fn group(&mut self, engine: &Engine, id: GroupId, rows: usize) -> &Group {
         self.groups.entry(id).or_insert_with(|| {
             self.next_group += 1;

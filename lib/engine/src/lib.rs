@@ -1,5 +1,4 @@
-//! The core of coded serving: a state machine that takes events with their times and returns
-//! actions.
+//! The core of coded serving: a state machine that takes events with their times and returns actions.
 //!
 //! A driver tells an [`Engine`] what happens (a query arrived, an instance answered, failed, joined
 //! or was lost, a client gave up, a timer expired) and does what it is told by [`Action`]s. The
@@ -61,5 +60,5 @@ pub use inspect::Held;
 pub use mask::{MAX_WORKERS, Mask};
 pub use task::{Call, Role, Roles, Task};
 
-/// A moment, or a duration: nanoseconds, since an origin that the driver chooses.
+/// A time in ns since the driver's origin, or a duration in ns.
 pub type Time = u64;

@@ -1,21 +1,21 @@
-//! A running percentile of durations: a histogram with logarithmic buckets that forgets.
+//! A running percentile of durations: a histogram with logarithmic buckets in which old values decay.
 
 use crate::Time;
 
-/// 32 buckets for each power of two: a value is known to 1.6 %.
+/// log2 of the number of buckets for each power of two: values have a precision of 1.6 %.
 const BITS: u32 = 5;
 const BUCKETS: usize = (65 - BITS as usize) << BITS;
 
-/// All counts are halved at so many values: what is older than that hardly counts.
+/// The number of values at which all counts are halved, so that older ones hardly count.
 const MEMORY: u32 = 8192;
 
-/// Values between two computations of the percentile.
+/// The number of values between two computations of the percentile.
 const EVERY: u32 = 64;
 
 /// A percentile of the last few thousand durations.
 #[derive(Clone, Debug)]
 pub(crate) struct Percentile {
-    /// In 0..=1.
+    /// The share, in 0..=1.
     share: f64,
     counts: Vec<u32>,
     total: u32,
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_sorted_percentile_and_follows_what_changes() {
+    fn the_percentile_equals_that_of_sorted_values_and_follows_changes() {
         let mut running = Percentile::new(0.95);
         assert_eq!(running.value(), None);
         for i in 0..6400 {

@@ -7,13 +7,13 @@ use crate::arena::{CallId, InstanceId};
 use crate::percentile::Percentile;
 use crate::store::Work;
 
-/// The place of queued work: redundant, priority, order.
+/// The order of queued work: redundant, priority, position.
 type QueueKey = (bool, u8, u64, CallId);
 
 /// The work that waits for one role, and the instances that have it.
 ///
-/// The counts are those of the sets: `redundant` of the redundant work in the queue, `ejected` of the members that
-/// are out of rotation.
+/// The counts are those of the sets: `redundant` of the redundant work in the queue, `ejected` of the members
+/// that are out of rotation.
 #[derive(Debug)]
 pub(crate) struct Pool {
     queue: BTreeSet<QueueKey>,
@@ -134,8 +134,8 @@ impl Pool {
         (self.members as f64 * share) as usize
     }
 
-    /// True if an instance in rotation may take work: it has not failed at it, or there may be no other
-    /// one that has not.
+    /// True if an instance may take work: it has not failed it, or no other instance may be left that has
+    /// not.
     pub(crate) fn may_give(&self, work: &Work, instance: InstanceId) -> bool {
         !work.avoid.has(instance) || self.in_rotation() <= work.avoid.count()
     }

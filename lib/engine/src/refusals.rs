@@ -1,9 +1,9 @@
 //! Requests that instances refuse.
 //!
-//! A refusal may be the request's fault, the instance's, or that of another request in the same batch. So the
-//! work is put to another instance once: if that one answers, the first one has failed. If both refuse a batch
-//! of several requests, each request is sent again alone. What is refused then is answered with the refusal.
-//! All that is sent again counts as an attempt.
+//! A refusal may be the fault of the request, of the instance, or of another request in the same batch. So
+//! the work is sent to one other instance: if that one answers, the first one has failed. If both refuse a
+//! batch of several requests, each request is sent alone. A request that is refused again is answered with
+//! the refusal. All these calls count as attempts.
 
 use crate::Time;
 use crate::action::Outcome;
@@ -13,8 +13,8 @@ use crate::store::{Owner, Part, Work};
 use crate::task::Task;
 
 impl Engine {
-    /// A call was refused: its instance says that the request is wrong. That is no failure of the instance,
-    /// unless another one answers the same.
+    /// A call was refused: its instance reports that the request is invalid. This is no failure of the
+    /// instance, unless another one answers the same request.
     pub fn refused(&mut self, now: Time, call: CallId) {
         self.begin(now);
         let Some((instance, since)) = self.store.get(call).and_then(|work| work.running) else {
@@ -41,14 +41,14 @@ impl Engine {
             Work { task: Task::Deployed, owner: Owner::Batch(batch), part, .. } => self.parts(batch, part),
             _ => Vec::new(),
         };
-        // One attempt is kept to send the requests of a batch alone.
+        // One attempt is reserved to send the requests of a batch alone.
         let needed = if parts.len() > 1 { 2 } else { 1 };
         let pool = &self.pools[work.task.role().pool()];
         if first && left >= needed && pool.in_rotation() > 1 {
             self.retry(work);
         } else if let (Owner::Batch(batch), 2.., 1..) = (work.owner, parts.len(), left) {
             self.counters.splits += 1;
-            // A second call for all of it would be refused, too.
+            // A hedge of the whole batch would be refused, too.
             self.store[batch].hedged = true;
             for part in parts {
                 self.retry(Work { part: Some(part), refused_by: None, ..work });
@@ -69,13 +69,13 @@ impl Engine {
                 });
                 self.finish_if_done(batch, None);
             }
-            // What is encoded has the refused query in it, and the others go on without.
+            // The coded queries contain the refused query, so that the group cannot be used.
             (Task::Coded { .. }, Owner::Group(group)) => self.abandon_group(group),
             _ => self.fail_unanswerable(work.owner),
         }
     }
 
-    /// The requests of a batch, or of a part of it, as parts.
+    /// Splits a batch, or a part of it, into its requests.
     fn parts(&self, batch: BatchId, part: Option<Part>) -> Vec<Part> {
         let queries = &self.store[batch].queries;
         let Part { from, to } = part.unwrap_or(Part { from: 0, to: queries.len() });
@@ -90,7 +90,7 @@ impl Engine {
         parts
     }
 
-    /// An instance answered what another one had refused.
+    /// Counts a failure of the instance that refused a request which another one answered.
     pub(crate) fn count_false_refusal(
         &mut self,
         refused_by: Option<(InstanceId, Time)>,

@@ -1,6 +1,7 @@
 //! Queries, batches, coding groups, and the work for them.
 //!
-//! They hold each other, and some of their counts follow from others. So they come, go and are joined here alone:
+//! They hold each other, and some of their counts follow from others. So they come, go and are joined here
+//! alone:
 //!
 //! - A batch and a group count their queries without an answer, and a group those of them that may be rebuilt.
 //! - Work is listed with its owner as long as there is the work.
@@ -19,7 +20,7 @@ use crate::task::Task;
 #[allow(clippy::struct_excessive_bools)] // facts that are independent of each other
 pub(crate) struct Query {
     pub(crate) row: u64,
-    /// The request that it is of.
+    /// Its request.
     pub(crate) request: u64,
     pub(crate) arrived: Time,
     pub(crate) deadline: Time,
@@ -27,28 +28,28 @@ pub(crate) struct Query {
     pub(crate) allow_reconstructed: bool,
     pub(crate) class: u64,
     pub(crate) answered: bool,
-    /// Its prediction is at hand, or was refused.
+    /// True if its prediction is available, or was refused.
     pub(crate) done: bool,
     pub(crate) grace_set: bool,
     pub(crate) batch: BatchId,
-    /// Its row of the batch.
+    /// Its row in its batch.
     pub(crate) position: usize,
-    /// Its batch, the known queries, and groups that it completes.
+    /// The number of its holders: its batch, the list of known queries, and groups that it completes.
     holders: u32,
-    /// How it was rebuilt, or would have been.
+    /// How it was rebuilt, or would have been in shadow mode.
     pub(crate) rebuilt: Option<Decode>,
-    /// How the driver is told to rebuild it, until it says whether it can.
+    /// How the driver is rebuilding it, until it reports the result.
     pub(crate) rebuilding: Option<Decode>,
-    /// The answers that did not give a reconstruction; 0: none did not.
+    /// The available answers of a reconstruction that could not be used; 0: none failed.
     pub(crate) undecodable: Mask,
 }
 
-/// Which queries share a batch while it fills.
+/// The key of a filling batch: only queries with equal keys share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BatchKey {
     pub(crate) class: u64,
-    /// They join no coding group: their answers must be the deployed model's own, and the code gives
-    /// reconstructions alone.
+    /// True if they join no coding group: only predictions may answer them, and the code answers every query
+    /// with a reconstruction.
     pub(crate) uncoded: bool,
 }
 
@@ -59,33 +60,33 @@ pub(crate) struct Batch {
     pub(crate) key: BatchKey,
     pub(crate) filling: bool,
     pub(crate) priority: u8,
-    /// Its place in queues.
+    /// Its position in queues.
     pub(crate) seq: u64,
     pub(crate) first_arrived: Time,
-    /// Queries without an answer.
+    /// The number of queries without an answer.
     open: usize,
     pub(crate) group: Option<(GroupId, usize)>,
     /// Work of the batch itself that is queued or runs.
     works: Vec<CallId>,
-    /// Rows whose prediction is not at hand, and was not refused.
+    /// The number of rows whose prediction is neither available nor refused.
     pub(crate) left: usize,
-    /// There are none left.
+    /// True if there are no such rows.
     pub(crate) answered: bool,
-    /// Some of its rows were refused.
+    /// True if some of its rows were refused.
     pub(crate) refused: bool,
-    /// Its predictions serve to rebuild others.
+    /// True if its predictions can be used to rebuild others.
     pub(crate) usable: bool,
-    /// Who gave the approximate model's answers.
+    /// The instance that answered with the approximate model.
     pub(crate) approximated_by: Option<InstanceId>,
     pub(crate) hedged: bool,
-    /// Its queries themselves were sent or queued.
+    /// True if its queries themselves were sent or queued.
     pub(crate) sent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slot {
     Batch(BatchId),
-    /// One query, in every row.
+    /// A known query, which is in every row.
     Known(QueryId),
 }
 
@@ -100,17 +101,17 @@ impl Slot {
 
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// From slot 0; fewer than k while it fills, or when it is coded shorter.
+    /// Its slots from 0; fewer than k while it is filling, or if it is coded with fewer queries.
     pub(crate) slots: Vec<Slot>,
     pub(crate) class: u64,
     pub(crate) filling: bool,
-    /// Nothing is rebuilt from it.
+    /// True if it rebuilds nothing any more.
     pub(crate) abandoned: bool,
-    /// The workers whose answers are at hand.
+    /// The workers whose answers are available.
     pub(crate) available: Mask,
-    /// The highest of its batches.
+    /// The highest priority of its batches.
     pub(crate) priority: u8,
-    /// Queries without an answer.
+    /// The number of queries without an answer.
     open: usize,
     /// Of these, those that may be rebuilt.
     rebuildable: usize,
@@ -124,7 +125,7 @@ pub(crate) enum Owner {
     Group(GroupId),
 }
 
-/// Instances that failed at something, as far as they are remembered: the last few.
+/// The last few instances that failed a piece of work.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Avoid([Option<InstanceId>; 4]);
 
@@ -145,7 +146,7 @@ impl Avoid {
     }
 }
 
-/// Rows of a batch, from one to before another.
+/// A range of rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) from: usize,
@@ -156,26 +157,26 @@ pub(crate) struct Part {
 pub(crate) struct Work {
     pub(crate) task: Task,
     pub(crate) owner: Owner,
-    /// The rows of its batch that it is for; none: all.
+    /// Its rows of the batch; none: all.
     pub(crate) part: Option<Part>,
-    /// The instance that refused it first, and when it was sent there.
+    /// The instance that refused it first, and the time of that call.
     pub(crate) refused_by: Option<(InstanceId, Time)>,
-    /// Redundant work waits for all other work.
+    /// True for redundant work, which waits for all other work.
     pub(crate) redundant: bool,
     pub(crate) priority: u8,
     pub(crate) seq: u64,
     pub(crate) attempts: u8,
-    /// Since when it is queued, or was.
+    /// The time at which it was queued.
     pub(crate) queued: Time,
-    /// Where it failed.
+    /// The instances that failed it.
     pub(crate) avoid: Avoid,
-    /// Where it runs and since when, if it does.
+    /// Its instance and the start of its call, if it is running.
     pub(crate) running: Option<(InstanceId, Time)>,
     pub(crate) cancelled: bool,
 }
 
 impl Work {
-    /// True if it is for a row of its batch.
+    /// True if it includes this row of its batch.
     pub(crate) fn covers(&self, position: usize) -> bool {
         self.part.is_none_or(|part| (part.from..part.to).contains(&position))
     }
@@ -237,7 +238,7 @@ holds! {
 }
 
 impl Batch {
-    /// Queries without an answer.
+    /// The number of queries without an answer.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
@@ -249,7 +250,7 @@ impl Batch {
 }
 
 impl Group {
-    /// Queries without an answer.
+    /// The number of queries without an answer.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
@@ -398,8 +399,8 @@ impl Store {
         group.rebuildable += allowed.count();
     }
 
-    /// A known query takes the next slot of a group. Its prediction is at hand, which is an answer of a systematic
-    /// code.
+    /// A known query takes the next slot of a group. Its prediction is at hand, which is an answer of a
+    /// systematic code.
     pub(crate) fn complete(&mut self, id: GroupId, query: QueryId, systematic: bool) {
         let group = &mut self.groups[id];
         if systematic {

@@ -4,14 +4,14 @@ use crate::Time;
 use crate::arena::{GroupId, InstanceId};
 use crate::mask::Mask;
 
-/// What an instance can run.
+/// The role of an instance: the kind of model that it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The deployed model.
     Deployed,
     /// The approximate model.
     Approximate,
-    /// A parity model, by its index.
+    /// A parity model, by index.
     Parity(usize),
 }
 
@@ -29,11 +29,11 @@ impl Role {
 /// The roles of an instance. Work is taken in this order: deployed, approximate, parity by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
-    /// It runs the deployed model.
+    /// True if it runs the deployed model.
     pub deployed: bool,
-    /// It runs the approximate model.
+    /// True if it runs the approximate model.
     pub approximate: bool,
-    /// The parity models that it runs, by index.
+    /// The set of its parity models.
     pub parity: Mask,
 }
 
@@ -61,7 +61,7 @@ impl Roles {
 pub enum Task {
     /// Runs the deployed model on a batch.
     Deployed,
-    /// The same, a second time: a replica or a hedge.
+    /// Runs the deployed model as a replica or a hedge.
     Copy,
     /// Runs the approximate model on a batch.
     Approximate,
@@ -82,7 +82,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Whose model it runs.
+    /// The role that it needs.
     #[must_use]
     pub fn role(self) -> Role {
         match self {
@@ -93,14 +93,14 @@ impl Task {
     }
 }
 
-/// A call that runs.
+/// A running call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// What it does.
+    /// Its task.
     pub task: Task,
-    /// Where.
+    /// Its instance.
     pub instance: InstanceId,
-    /// Rows of its batch.
+    /// The number of rows of its batch.
     pub rows: usize,
     /// How long it waited for the instance.
     pub waited: Time,

@@ -23,13 +23,13 @@ pub(crate) enum Timer {
     Deadline(QueryId),
     /// A batch is late enough to be sent a second time.
     Hedge(BatchId),
-    /// A call takes too long.
+    /// A call times out.
     Call(CallId),
-    /// An ejected instance is to be probed, or its probe takes too long.
+    /// An ejected instance is due for a probe, or its probe times out.
     Heal(InstanceId),
 }
 
-/// Below this many, nothing is swept.
+/// The number of timers below which nothing is swept.
 const FEW: usize = 1024;
 
 #[derive(Debug)]

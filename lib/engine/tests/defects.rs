@@ -127,14 +127,14 @@ fn under_load_parity_work_goes_first_then_queries_are_rejected_with_a_reason() {
     }
     assert_eq!(world.engine.counters().shed, 0);
     let rejection = world.offer(Arrival::new(4)).unwrap_err();
-    assert_eq!(rejection.to_string(), "overloaded: 4 queries are held, at most 4 may be");
+    assert_eq!(rejection.to_string(), "overloaded: 4 queries are held, the limit is 4");
     assert_eq!((world.engine.counters().shed, world.engine.counters().rejected), (2, 1));
     let mut world = World::apart(Config { max_queue: 2, ..Config::default() }, 1, 0);
     for row in 0..3 {
         world.arrive(row);
     }
     let rejection = world.offer(Arrival::new(3)).unwrap_err();
-    assert_eq!(rejection.to_string(), "overloaded: 2 batches wait for an instance, at most 2 may");
+    assert_eq!(rejection.to_string(), "overloaded: 2 batches wait for an instance, the limit is 2");
     let expired = Arrival { deadline: Some(2), ..Arrival::new(4) };
     let first = world.call_of(0);
     world.at(1).answer(first);

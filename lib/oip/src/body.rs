@@ -73,21 +73,21 @@ impl http_body::Body for Body {
     }
 }
 
-/// Makes a body: text, and then the tensors behind it.
+/// Makes a body of text followed by tensors.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     done: Body,
-    /// What is written now.
+    /// The piece that is being written.
     last: Vec<u8>,
 }
 
 impl Writer {
-    /// Begins with these bytes.
+    /// Starts with these bytes.
     pub(super) fn new(text: Vec<u8>) -> Self {
         Self { done: Body::default(), last: text }
     }
 
-    /// Writes text, and what is as short.
+    /// The buffer for text and other short data.
     pub(super) fn text(&mut self) -> &mut Vec<u8> {
         &mut self.last
     }
@@ -123,13 +123,13 @@ mod tests {
         let mut context = Context::from_waker(std::task::Waker::noop());
         std::iter::from_fn(|| match Pin::new(&mut body).poll_frame(&mut context) {
             Poll::Ready(frame) => frame.map(|frame| frame.unwrap().into_data().unwrap()),
-            Poll::Pending => panic!("a body that is all there"),
+            Poll::Pending => panic!("the body is complete"),
         })
         .collect()
     }
 
     #[test]
-    fn small_pieces_are_put_together_and_large_ones_sent_as_they_are() {
+    fn small_pieces_are_joined_and_large_ones_are_not_copied() {
         let (small, large) = (Bytes::from_static(b"abc"), Bytes::from(vec![7; SMALL]));
         let mut writer = Writer::new(b"{}".to_vec());
         for piece in [&small, &small, &large, &large, &small] {

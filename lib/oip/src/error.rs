@@ -1,13 +1,13 @@
-//! Errors as clients see them.
+//! Errors of the protocol.
 
-/// What kind of error, with its code over HTTP and over gRPC.
+/// The kind of an error, with its status codes over HTTP and gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// The request is wrong: 400, `INVALID_ARGUMENT`.
+    /// The request is invalid: 400, `INVALID_ARGUMENT`.
     InvalidArgument,
     /// No valid credentials: 401, `UNAUTHENTICATED`.
     Unauthenticated,
-    /// It is not allowed, whoever asks: 403, `PERMISSION_DENIED`.
+    /// The operation is disabled: 403, `PERMISSION_DENIED`.
     Forbidden,
     /// There is no such model or route: 404, `NOT_FOUND`.
     NotFound,
@@ -15,7 +15,7 @@ pub enum Status {
     TooLarge,
     /// The server failed: 500, `INTERNAL`.
     Internal,
-    /// What is asked for is not supported: 501, `UNIMPLEMENTED`.
+    /// The operation is not supported: 501, `UNIMPLEMENTED`.
     Unimplemented,
     /// Not ready, or overloaded: 503, `UNAVAILABLE`.
     Unavailable,
@@ -24,7 +24,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::InvalidArgument,
         Self::Unauthenticated,
@@ -53,8 +53,8 @@ impl Status {
         }
     }
 
-    /// What a status code over HTTP that is no success means; all of 400 to 499 that have no other
-    /// meaning here blame the request, and all others the server.
+    /// The kind of an HTTP status code other than success. Unknown codes from 400 to 499 are
+    /// `InvalidArgument`, all others `Internal`.
     #[must_use]
     pub fn from_http(code: u16) -> Self {
         match code {
@@ -70,7 +70,7 @@ impl Status {
         }
     }
 
-    /// What the number of a status code over gRPC that is no success means.
+    /// The kind of a gRPC status code other than OK.
     #[must_use]
     pub(crate) fn from_grpc(code: i32) -> Self {
         match code {
@@ -105,23 +105,23 @@ impl Status {
     }
 }
 
-/// Bytes of the longest message; what is cut off is what the client sent.
+/// The most bytes of a message. Longer ones quote the client's data, and are cut.
 const LONGEST: usize = 1000;
 
-/// An error that a client is told: what was found, and what was expected.
+/// An error for a client: what was found, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What kind.
+    /// Its kind.
     pub status: Status,
     /// The text.
     pub message: String,
-    /// The status code over HTTP that a server sent, if the one of `status` is another.
+    /// The HTTP status code that a server sent, if it differs from that of `status`.
     pub code: Option<u16>,
 }
 
 impl Error {
-    /// An error of this kind. A message over 1000 bytes is cut.
+    /// An error of this kind. A message of more than 1000 bytes is cut.
     #[must_use]
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         let mut message = message.into();
@@ -133,20 +133,20 @@ impl Error {
         Self { status, message, code: None }
     }
 
-    /// What a server said with a status code over HTTP that is no success.
+    /// The error of an HTTP response with this status code.
     #[must_use]
     pub fn from_http(code: u16, message: impl Into<String>) -> Self {
         let error = Self::new(Status::from_http(code), message);
         Self { code: Some(code).filter(|&code| code != error.status.http()), ..error }
     }
 
-    /// The status code over HTTP: the one that was sent, or the one that stands for the status.
+    /// The HTTP status code: the one that was received, or else that of `status`.
     #[must_use]
     pub fn http(&self) -> u16 {
         self.code.unwrap_or_else(|| self.status.http())
     }
 
-    /// The request is wrong.
+    /// The request is invalid.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Status::InvalidArgument, message)
@@ -164,12 +164,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_go_both_ways() {
+    fn codes_convert_both_ways() {
         for status in Status::ALL {
             assert_eq!(Status::from_http(status.http()), status);
             assert_eq!(Status::from_grpc(status.grpc()), status);
         }
-        // Of servers that use more codes than this one.
+        // Codes that only other servers use.
         for (code, status) in [
             (422, Status::InvalidArgument),
             (403, Status::Forbidden),

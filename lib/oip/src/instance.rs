@@ -1,4 +1,4 @@
-//! What runs a model.
+//! Instances: the trait of everything that runs models.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,52 +7,51 @@ use std::time::Duration;
 
 use crate::{Error, InferRequest, InferResponse, ModelMetadata, Status};
 
-/// What an instance promises.
+/// The future of an answer.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send>>;
 
-/// Something that runs models: a remote model server, or a model inside this process. One that is
-/// called again while it works does both at once, or one after the other.
+/// An instance: a remote model server, or models inside this process. It runs concurrent calls in parallel
+/// or one after another.
 pub trait Instance: Send + Sync + 'static {
-    /// Runs a model on a batch. Dropping the promise gives the call up.
+    /// Runs a model on a batch. Dropping the future cancels the call.
     fn infer(&self, request: InferRequest, call: CallContext) -> Answer<InferResponse>;
 
-    /// Sees whether a model is ready; of an empty name, whether the server is.
+    /// Checks that a model is ready, or the server if the name is empty.
     fn ready(&self, model: &str, version: &str) -> Answer<()>;
 
-    /// What a model takes and gives.
+    /// The inputs and outputs of a model.
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata>;
 
-    /// True if it makes coded queries itself, where it computes: a request for them then holds the groups,
-    /// `[rows, k, …]` with zeros in slots without a query, and [`CallContext::coded`] says which coded query
-    /// of each group is asked.
+    /// True if it makes coded queries itself, on its device. A request for them then has the groups,
+    /// `[rows, k, …]` with zeros in empty slots, and [`CallContext::coded`] is the index of the coded query.
     fn encodes(&self) -> bool {
         false
     }
 
-    /// The most rows of a request that it says a model takes; none if it does not say.
+    /// The most rows of a request that a model accepts; none if the instance does not report it.
     fn most_rows(&self, _model: &str, _version: &str) -> Answer<Option<usize>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// What is known of it.
+    /// What the client observed of the instance.
     fn view(&self) -> InstanceView {
         InstanceView::default()
     }
 }
 
-/// What is known of an instance beside how its calls end.
+/// Observations of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InstanceView {
-    /// Whether it sends back the ids of requests, so that they are compared; none: nothing has shown yet.
+    /// Whether it returns the ids of requests; none: not known yet.
     pub echoes_ids: Option<bool>,
-    /// Answers that were not the ones to their requests.
+    /// Answers that belonged to another request.
     pub mismatched: u64,
 }
 
-/// Waits for an answer so long, and then gives it up.
+/// Waits for an answer for at most `longest`.
 ///
 /// # Errors
-/// The call's, and [`CallError::Timeout`].
+/// The call's error, or [`CallError::Timeout`].
 pub async fn within<T>(
     longest: Duration,
     answer: impl Future<Output = Result<T, CallError>>,
@@ -63,43 +62,42 @@ pub async fn within<T>(
 /// Headers, by lower-case names.
 pub type Headers = Arc<[(String, String)]>;
 
-/// What accompanies a call.
+/// The context of a call.
 #[derive(Clone, Debug, Default)]
 pub struct CallContext {
-    /// How long the caller waits; the instance may use it to stop early. It is the caller who drops the
-    /// promise then: see [`within`].
+    /// How long the caller waits. The instance may stop early; the caller enforces it, see [`within`].
     pub timeout: Option<Duration>,
     /// Headers of the client's request to pass on: `x-request-id`, `traceparent`, `tracestate`.
     pub headers: Headers,
-    /// The coded query to make of the groups that are sent, by index, where the instance encodes.
+    /// If the instance encodes: the index of the coded query to make from the groups.
     pub coded: Option<usize>,
 }
 
-/// Why a call gave no answer.
+/// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The instance cannot be reached, or broke off.
+    /// The instance cannot be reached, or the connection was lost.
     #[error("{0}")]
     Unreachable(String),
-    /// It took too long.
+    /// The call timed out.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// It refuses the request itself.
+    /// The instance refuses the request.
     #[error("{0}")]
     Refused(Error),
-    /// It said that it failed, or is not ready.
+    /// The instance reports a failure, or is not ready.
     #[error("{0}")]
     Failed(Error),
-    /// Its answer is not one of the protocol.
+    /// The answer violates the protocol.
     #[error("{0}")]
     Garbled(String),
-    /// Its answer is not the one to the request.
+    /// The answer belongs to another request.
     #[error("{0}")]
     Mismatched(String),
 }
 
 impl CallError {
-    /// What the client is told where this is the last word.
+    /// The error for the client, if no other call answers.
     #[must_use]
     pub fn to_client(&self) -> Error {
         match self {

@@ -1,8 +1,8 @@
-//! The Open Inference Protocol as data: what is asked and answered, apart from its forms on the wire.
+//! The Open Inference Protocol: requests and responses, their encodings, and a client.
 //!
-//! The same requests and responses come and go as JSON over HTTP, as JSON with tensors in binary
-//! behind it, and as protocol buffers over gRPC. The data of a tensor are little-endian bytes in
-//! row-major order, as the binary forms have them, and are never copied on their way through.
+//! The same requests and responses are encoded as JSON over HTTP, as JSON followed by binary tensors, and
+//! as protocol buffers over gRPC. The data of a tensor are little-endian bytes in row-major order, as in the
+//! binary encodings, and are not copied.
 
 mod body;
 pub mod client;
@@ -33,20 +33,20 @@ pub type Parameters = BTreeMap<String, Parameter>;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Parameter {
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A whole number above `i64::MAX`.
+    /// An integer above `i64::MAX`.
     Uint(u64),
-    /// A number.
+    /// A floating-point number.
     Double(f64),
-    /// Text.
+    /// A string.
     String(String),
 }
 
 impl std::fmt::Display for Parameter {
-    /// As JSON has it.
+    /// As JSON.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bool(value) => value.fmt(f),
@@ -65,18 +65,18 @@ pub struct InferRequest {
     pub model: String,
     /// The model's version; empty: the default one.
     pub version: String,
-    /// What the client calls the request; may be empty.
+    /// The client's id of the request; may be empty.
     pub id: String,
     /// Parameters such as `timeout` (µs) and `priority`.
     pub parameters: Parameters,
     /// The input tensors.
     pub inputs: Vec<Tensor>,
-    /// The outputs that are wanted; none: all.
+    /// The requested outputs; empty: all.
     pub outputs: Vec<RequestedOutput>,
 }
 
 impl InferRequest {
-    /// True if it is a step of a sequence: what it runs on remembers it.
+    /// True if it belongs to a sequence, whose instance keeps state.
     #[must_use]
     pub(crate) fn is_step(&self) -> bool {
         match self.parameters.get("sequence_id") {
@@ -101,7 +101,7 @@ pub struct RequestedOutput {
 pub struct InferResponse {
     /// The model's name.
     pub model: String,
-    /// The version that answered; empty if the server names none.
+    /// The version that answered; empty if the server returns none.
     pub version: String,
     /// The request's id.
     pub id: String,
@@ -111,7 +111,7 @@ pub struct InferResponse {
     pub outputs: Vec<Tensor>,
 }
 
-/// What a server says of itself.
+/// The metadata of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerMetadata {
@@ -121,22 +121,22 @@ pub struct ServerMetadata {
     /// Its version.
     #[serde(deserialize_with = "or_empty")]
     pub version: String,
-    /// The extensions of the protocol that it speaks.
+    /// The protocol extensions that it supports.
     #[serde(deserialize_with = "or_empty")]
     pub extensions: Vec<String>,
 }
 
-/// What a server says of a model.
+/// The metadata of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelMetadata {
     /// Its name.
     #[serde(deserialize_with = "or_empty")]
     pub name: String,
-    /// The versions that are there.
+    /// Its versions.
     #[serde(deserialize_with = "or_empty")]
     pub versions: Vec<String>,
-    /// What runs it; may be empty.
+    /// Its platform; may be empty.
     #[serde(deserialize_with = "or_empty")]
     pub platform: String,
     /// Its inputs.
@@ -147,20 +147,20 @@ pub struct ModelMetadata {
     pub outputs: Vec<TensorMetadata>,
 }
 
-/// What a server says of an input or output.
+/// The metadata of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorMetadata {
     /// Its name.
     pub name: String,
     /// Its element type.
     pub datatype: Datatype,
-    /// Its shape, the batch dimension included; −1: any size.
+    /// Its shape with the dimension of rows; −1: any size.
     #[serde(default, deserialize_with = "or_empty")]
     pub shape: Vec<i64>,
 }
 
 impl TensorMetadata {
-    /// An input of any number of rows like these, for a server that names none.
+    /// An input for any number of these rows, for a server that does not describe its inputs.
     #[must_use]
     pub fn of_rows(name: &str, rows: &RowLayout) -> Self {
         let shape = std::iter::once(-1).chain(rows.shape.iter().map(|&axis| axis as i64)).collect();
@@ -168,7 +168,7 @@ impl TensorMetadata {
     }
 }
 
-/// Reads null as nothing, since servers are free with what they leave out.
+/// Reads null as the default, since some servers send null for missing fields.
 fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {

@@ -49,7 +49,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
     Ok(roots)
 }
 
-/// A certificate, those that it rests on, and its key.
+/// A certificate with its intermediate certificates, and its key.
 ///
 /// # Errors
 /// The file that cannot be read, or has none.

@@ -21,7 +21,7 @@ pub struct Tensor {
     pub data: Chunks,
 }
 
-/// What a tensor is to its model, as errors name it.
+/// A tensor of a model, for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// `input` or `output`.
@@ -38,9 +38,9 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Elements of a shape; an error if there are more than memory could hold.
+/// The number of elements of a shape; an error if their size overflows.
 pub(super) fn elements(shape: &[u64], datatype: Datatype, place: Place) -> Result<usize, Error> {
-    // Messages have signed sizes.
+    // Shapes are signed in messages.
     let count = shape.iter().try_fold(1_i64, |count, &axis| count.checked_mul(i64::try_from(axis).ok()?));
     count
         .and_then(|count| usize::try_from(count).ok())
@@ -48,7 +48,7 @@ pub(super) fn elements(shape: &[u64], datatype: Datatype, place: Place) -> Resul
         .ok_or_else(|| Error::invalid(format!("{place} has shape {shape:?}, which overflows")))
 }
 
-/// Sees that data have the size that shape and type ask for.
+/// Checks the size of data against the shape and type.
 ///
 /// # Errors
 /// [`Status::InvalidArgument`](super::Status) with both sizes.
@@ -74,8 +74,8 @@ pub fn check(datatype: Datatype, shape: &[u64], data: &Chunks, place: Place) -> 
     Ok(())
 }
 
-/// Refuses a tensor that is not in the request.
-pub(super) fn see_no_shared_memory(parameters: &Parameters, kind: &str, name: &str) -> Result<(), Error> {
+/// Refuses a tensor in shared memory.
+pub(super) fn refuse_shared_memory(parameters: &Parameters, kind: &str, name: &str) -> Result<(), Error> {
     if parameters.contains_key("shared_memory_region") {
         let message =
             format!("shared memory is not supported, found 'shared_memory_region' of {kind} '{name}'");
@@ -116,7 +116,7 @@ pub(super) fn strings<'a>(
     })
 }
 
-/// Bytes in pieces, in order: the rows of a batch, each where it came from.
+/// Bytes in several pieces, such as the rows of a batch without copying.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks(Vec<Bytes>);
 
@@ -138,7 +138,7 @@ impl Chunks {
         self.0.iter()
     }
 
-    /// One piece, copied together if there are several.
+    /// All bytes as one piece, copied if there are several.
     #[must_use]
     pub fn contiguous(&self) -> Bytes {
         match &self.0[..] {
@@ -176,7 +176,7 @@ impl FromIterator<Bytes> for Chunks {
     }
 }
 
-/// Equal if the bytes are, however they are cut.
+/// Equal if all bytes are equal, however they are split.
 impl PartialEq for Chunks {
     fn eq(&self, other: &Self) -> bool {
         self.contiguous() == other.contiguous()
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_what_they_hold() {
+    fn pieces_compare_and_concatenate_by_their_bytes() {
         let cut: Chunks = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")].into_iter().collect();
         assert_eq!((cut.len(), cut.is_empty()), (3, false));
         assert_eq!(cut, Chunks::from(Bytes::from_static(b"abc")));

@@ -1,7 +1,7 @@
-//! Futures that work together, in one task.
+//! Runs cooperating futures in one task.
 //!
-//! From one task to another it is a long way, beside what most requests take: the runtime may give the
-//! other one to another thread, which has to be woken.
+//! Handing work from task to task costs more than a small request itself: the runtime may move the other
+//! task to another thread, which has to be woken.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,31 +14,31 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 
-/// Polls in a row, so that a future that always wakes itself leaves room for others.
+/// The most polls in a row, so that a future that always wakes itself lets others run.
 const IN_A_ROW: usize = 16;
 
 const WAITING: u8 = 0;
 const POLLED: u8 = 1;
 const WOKEN: u8 = 2;
 
-/// A future that is polled again at once when something of it wakes another part of it.
+/// A future that is polled again at once when it was woken during its poll.
 ///
-/// The parts of a connection of hyper talk through channels, so that each request wakes the very task that
-/// is at work on it. The runtime would put the task at the end of its queue and wake another thread to
-/// take it: two context switches, for nothing.
-pub struct Again<F> {
+/// The parts of a connection of hyper communicate through channels, so that each request wakes the task that
+/// is being polled. The runtime would put that task at the end of its queue and wake another thread to take
+/// it, which costs two context switches.
+pub struct Repolled<F> {
     future: F,
-    bell: Arc<Bell>,
+    wake_state: Arc<WakeState>,
 }
 
-/// Who is woken, and whether that is needed.
+/// The state of the future, and the task to wake while it waits.
 #[derive(Default)]
-struct Bell {
+struct WakeState {
     state: AtomicU8,
     task: AtomicWaker,
 }
 
-impl Wake for Bell {
+impl Wake for WakeState {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -50,27 +50,28 @@ impl Wake for Bell {
     }
 }
 
-impl<F: Future + Unpin> Again<F> {
+impl<F: Future + Unpin> Repolled<F> {
     /// Wraps a future.
     pub fn new(future: F) -> Self {
-        Self { future, bell: Arc::default() }
+        Self { future, wake_state: Arc::default() }
     }
 }
 
-impl<F: Future + Unpin> Future for Again<F> {
+impl<F: Future + Unpin> Future for Repolled<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let bell = Arc::clone(&self.bell);
-        bell.task.register(context.waker());
-        let waker = Waker::from(Arc::clone(&bell));
+        let wake_state = Arc::clone(&self.wake_state);
+        wake_state.task.register(context.waker());
+        let waker = Waker::from(Arc::clone(&wake_state));
         for _ in 0..IN_A_ROW {
-            bell.state.store(POLLED, Ordering::Release);
+            wake_state.state.store(POLLED, Ordering::Release);
             let polled = Pin::new(&mut self.future).poll(&mut Context::from_waker(&waker));
             if polled.is_ready() {
                 return polled;
             }
-            let waits = bell.state.compare_exchange(POLLED, WAITING, Ordering::AcqRel, Ordering::Acquire);
+            let waits =
+                wake_state.state.compare_exchange(POLLED, WAITING, Ordering::AcqRel, Ordering::Acquire);
             if waits.is_ok() {
                 return Poll::Pending;
             }
@@ -80,8 +81,7 @@ impl<F: Future + Unpin> Future for Again<F> {
     }
 }
 
-/// What a connection of HTTP/2 would have the runtime do besides: its streams, and its parts. New ones are
-/// here until somebody polls them.
+/// The futures that an HTTP/2 connection spawns, until [`together`] polls them.
 #[derive(Clone, Default)]
 pub struct Spawned(Arc<Mutex<Vec<Part>>>);
 
@@ -93,11 +93,11 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawned {
     }
 }
 
-/// Runs a future and all that it spawns as one task, until it is done.
+/// Runs a future and all futures that it spawns in one task, until the first one is done.
 pub async fn together<T>(main: impl Future<Output = T>, spawned: Spawned) -> T {
     let mut main = pin!(main);
     let mut others = FuturesUnordered::new();
-    Again::new(poll_fn(|context| {
+    Repolled::new(poll_fn(|context| {
         let end = main.as_mut().poll(context);
         others.extend(std::mem::take(&mut *spawned.0.lock().unwrap_or_else(PoisonError::into_inner)));
         while let Poll::Ready(Some(())) = others.poll_next_unpin(context) {}
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often a task was woken.
+    /// Counts the wakes of a task.
     #[derive(Default)]
     struct Count(AtomicUsize);
 
@@ -123,7 +123,8 @@ mod tests {
         }
     }
 
-    /// A future that wakes itself so often before it is done, and how often it is woken from outside.
+    /// Polls a future that wakes itself `times` times before it is done. Returns the poll, the wakes of the
+    /// task, and the future's waker.
     fn poll(times: usize) -> (Poll<()>, usize, Option<Waker>) {
         let count = Arc::new(Count::default());
         let (mut left, mut inner) = (times, None);
@@ -136,29 +137,29 @@ mod tests {
             context.waker().wake_by_ref();
             if left == 0 && times.is_multiple_of(2) { Poll::Ready(()) } else { Poll::Pending }
         });
-        let mut again = Again::new(future);
+        let mut again = Repolled::new(future);
         let polled = Pin::new(&mut again).poll(&mut Context::from_waker(&Waker::from(Arc::clone(&count))));
         drop(again);
         (polled, count.0.load(Ordering::Relaxed), inner)
     }
 
     #[test]
-    fn what_wakes_itself_is_polled_again_and_no_task_is_woken() {
+    fn a_future_that_wakes_itself_is_polled_again_and_no_task_is_woken() {
         assert_eq!((poll(4).0, poll(4).1), (Poll::Ready(()), 0));
         assert_eq!((poll(5).0, poll(5).1), (Poll::Pending, 0));
     }
 
     #[test]
-    fn what_never_stops_waking_itself_comes_back_later() {
+    fn a_future_that_always_wakes_itself_yields() {
         let (polled, woken, _) = poll(2 * IN_A_ROW);
         assert_eq!((polled, woken), (Poll::Pending, 1));
     }
 
     #[test]
-    fn what_is_woken_while_it_waits_wakes_its_task_once() {
+    fn a_future_that_is_woken_while_it_waits_wakes_its_task_once() {
         let count = Arc::new(Count::default());
         let mut inner = None;
-        let mut again = Again::new(poll_fn(|context: &mut Context<'_>| {
+        let mut again = Repolled::new(poll_fn(|context: &mut Context<'_>| {
             inner = Some(context.waker().clone());
             Poll::<()>::Pending
         }));

@@ -1,40 +1,40 @@
-//! What servers and clients share of HTTP.
+//! HTTP settings and functions that server and client share.
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-/// The window of an HTTP/2 stream: a tensor of a picture fits.
+/// The window of an HTTP/2 stream, large enough for a picture's tensor.
 pub const STREAM_WINDOW: u32 = 16 << 20;
 
 /// The window of an HTTP/2 connection.
 pub const CONNECTION_WINDOW: u32 = 64 << 20;
 
-/// The largest HTTP/2 frame that the other side may send. With the 16 KiB of the standard a tensor of 600 KB
-/// comes in forty pieces.
+/// The largest HTTP/2 frame that the peer may send. With the standard's 16 KiB a tensor of 600 KB takes
+/// forty frames.
 pub const FRAME: u32 = 1 << 20;
 
-/// Tensors begin at multiples of this, so that codes compute with them where they lie.
+/// The alignment of tensors, so that codes compute with them in place.
 const ALIGNMENT: usize = 16;
 
-/// Bodies up to this size are taken as they come: to copy their tensors costs nothing.
+/// The size up to which bodies are not aligned, since it costs little to copy their tensors.
 const SMALL: usize = 4096;
 
-/// The most that is allocated before it arrives.
+/// The most bytes that are allocated before they arrive.
 const AT_ONCE: usize = 1 << 20;
 
-/// Why there is not all of a body.
+/// Why a body is incomplete.
 #[derive(Debug)]
 pub enum Incomplete<E> {
     /// It has this many bytes or more.
     TooLarge(usize),
-    /// It broke off.
+    /// It ended early.
     Broken(E),
 }
 
-/// All of a body of at most `limit` bytes, and its trailers; what is behind its first `header` bytes
-/// is aligned, unless it is small.
+/// Reads a body of at most `limit` bytes, and its trailers. The bytes after the first `header` ones are
+/// aligned, unless the body is small.
 pub async fn collect<B: Body<Data = Bytes> + Unpin>(
     body: &mut B,
     header: usize,
@@ -45,7 +45,7 @@ pub async fn collect<B: Body<Data = Bytes> + Unpin>(
         return Err(Incomplete::TooLarge(said));
     }
     let (mut all, mut trailers) = (Vec::new(), None);
-    // The system's allocator aligns large pieces to this much.
+    // The system's allocator aligns large blocks to 16 bytes.
     let before = header.wrapping_neg() % ALIGNMENT;
     while let Some(frame) = body.frame().await {
         let data = match frame.map_err(Incomplete::Broken)?.into_data() {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_behind_the_header_is_aligned() {
+    async fn bytes_after_the_header_are_aligned() {
         let bytes: Vec<u8> = (0..100_000).map(|byte| byte as u8).collect();
         for header in [0, 1, 77, 128] {
             let (read, _) = collect(&mut in_pieces(&bytes, 1000), header, 100_000).await.unwrap();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_body_is_taken_as_it_comes() {
+    async fn a_small_body_is_not_copied() {
         let bytes = Bytes::from(vec![1; SMALL]);
         let (read, _) = collect(&mut Full::new(bytes.clone()), 1, SMALL).await.unwrap();
         assert_eq!((read.as_ptr(), read.len()), (bytes.as_ptr(), SMALL));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_much_is_refused_whether_it_is_said_or_found() {
+    async fn a_body_that_is_too_large_is_refused_by_its_header_or_its_length() {
         let said = collect(&mut Full::new(Bytes::from(vec![1; 11])), 0, 10).await;
         assert!(matches!(said, Err(Incomplete::TooLarge(11))));
         let found = collect(&mut in_pieces(&[1; 11], 4), 0, 10).await;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trailers_come_along() {
+    async fn trailers_are_returned() {
         let trailers: HeaderMap =
             [(http::header::ETAG, http::HeaderValue::from_static("x"))].into_iter().collect();
         let frames = [

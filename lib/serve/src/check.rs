@@ -1,4 +1,4 @@
-//! What a configuration asks for that cannot be served, beyond what its values say by themselves.
+//! Checks of a configuration that need the server: headers, addresses, tensors, files and models.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use parm_oip::{ModelMetadata, client};
 use crate::runtime::membership::{self, Embed, LoadError};
 use crate::runtime::{Spec, coders};
 
-/// Finds what cannot work: what [`Config::check`] does, and then headers, addresses and tensors.
+/// Checks a configuration: all of [`Config::check`], then headers, addresses and tensors.
 ///
 /// # Errors
-/// The first value that cannot.
+/// The first invalid value.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     config.check()?;
     for name in &config.limits.passed_headers.names {
@@ -55,13 +55,13 @@ fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Networks are not loaded here: codes that have some are not checked so.
+/// [`check_model`] does not load networks; it skips the codes that have some.
 fn no_network(_: &Path, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
     Err(NetworkError("it is not loaded here".to_owned()))
 }
 
-/// Sees that all files are there and are what they should be: keys, certificates, code directories, and
-/// those of embedded models, which [`check_embedded`] loads. Without the latter a server starts, and says that the model is not ready.
+/// Checks the files: keys, certificates and code directories are read, the files of embedded models and
+/// networks are opened. [`check_embedded`] loads those.
 ///
 /// # Errors
 /// The first one that cannot be used.
@@ -70,7 +70,7 @@ pub fn check_files(config: &Config) -> Result<(), ConfigError> {
     for (index, model) in config.models.iter().enumerate() {
         for (number, instances) in model.instances.iter().enumerate() {
             if let Some(remote) = &instances.remote {
-                // Nothing is sent.
+                // Connecting sends nothing.
                 let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
                 client::connect(remote, nowhere, config.limits.body_bytes).map_err(|error| {
                     ConfigError::value(
@@ -99,11 +99,10 @@ pub fn check_files(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Sees that the models of embedded instances can be loaded and run, by making one instance of each kind
-/// on the CPU.
+/// Loads the models of embedded instances and the networks of learned codes on the CPU.
 ///
 /// # Errors
-/// The first one that cannot be made.
+/// The first one that cannot be loaded.
 pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigError> {
     for (index, model) in config.models.iter().enumerate() {
         let at = format!("models[{index}]");
@@ -131,7 +130,7 @@ pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// A model whose embedded instances run on the CPU, which every machine has.
+/// The model with its embedded instances on the CPU, which every machine has.
 fn on_cpu(model: &Model) -> Model {
     let mut model = model.clone();
     for embedded in model.instances.iter_mut().filter_map(|instances| instances.embedded.as_mut()) {

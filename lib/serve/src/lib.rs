@@ -1,8 +1,8 @@
-//! Coded serving: tokio around [`parm_engine`].
+//! Coded serving: drives [`parm_engine`] with tokio and real instances.
 //!
-//! A [`runtime::Runtime`] is the engine of one model at work, with its queries and its instances; [`models`]
-//! loads and unloads models, and [`server`] answers requests of the Open Inference Protocol. [`check`] finds
-//! what a configuration asks for that cannot be served.
+//! A [`runtime::Runtime`] drives the engine of one model, with its queries and its instances. [`models`]
+//! loads and unloads models, and [`server`] answers requests of the Open Inference Protocol. [`check`]
+//! finds configurations that cannot be served.
 
 pub mod check;
 pub mod models;
@@ -14,4 +14,4 @@ pub use runtime::membership::{Embed, NoModels};
 pub use synthetic::SyntheticInstance;
 
 #[cfg(target_endian = "big")]
-compile_error!("tensors of the protocol are little-endian, and are computed with where they lie");
+compile_error!("codes compute with the protocol's little-endian tensors in place");

@@ -1,5 +1,5 @@
-//! Instances without a model, for experiments: they take their time, fail, hang and crash as they
-//! are told, and answer with sums.
+//! Instances without a model, for experiments. They answer with sums of their inputs; their times and
+//! faults come from the configuration.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use parm_oip::{
     TensorMetadata,
 };
 
-/// An instance that answers any model with sums: element j of an output is the sum of the elements
-/// j, j + n, j + 2n, … of the first input, of an output of n elements. That is linear, so that each
-/// model is its own parity model and reconstructions are exact.
+/// An instance that answers with sums: element j of an output of n elements is the sum of the elements
+/// j, j + n, j + 2n, … of the first input. This model is linear; therefore it is its own parity model,
+/// and reconstructions are exact.
 #[derive(Clone)]
 pub struct SyntheticInstance {
     behavior: Arc<Mutex<Synthetic>>,
-    /// The faults that it shares with others, and its number among them.
+    /// The faults that it shares with other instances, and its number among them.
     among: Option<(Arc<Mutex<Shared>>, usize)>,
     spec: Arc<Spec>,
     origin: Instant,
@@ -35,15 +35,15 @@ impl SyntheticInstance {
         Self { behavior: Arc::new(Mutex::new(behavior)), among: None, spec, origin: Instant::now() }
     }
 
-    /// It shares faults with others, among which this is its number.
+    /// Makes it share faults with other instances; `number` is its number among them.
     #[must_use]
     pub fn among(self, faults: Arc<Mutex<Shared>>, number: usize) -> Self {
         Self { among: Some((faults, number)), ..self }
     }
 
-    /// What the behaviour says at this moment.
+    /// Calls a function with the behavior, the time and the shared conditions.
     fn now<T>(&self, of: impl FnOnce(&mut Synthetic, u64, Conditions) -> T) -> T {
-        // They are sound whatever happened to who held them.
+        // The state is consistent even if a holder of the lock panicked.
         let mut behavior = self.behavior.lock().unwrap_or_else(PoisonError::into_inner);
         let now = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let around = self.among.as_ref().map_or(Conditions::default(), |(faults, number)| {
@@ -101,7 +101,7 @@ impl Instance for SyntheticInstance {
     }
 }
 
-/// Timers have a grain of a millisecond: what is shorter is not waited for by them.
+/// Waits for a time in ns; tokio rounds it up to ms, but 0 does not wait at all.
 async fn wait(time: u64) {
     if time > 0 {
         tokio::time::sleep(Duration::from_nanos(time)).await;
@@ -116,7 +116,7 @@ fn sums(spec: &Spec, request: InferRequest, rows: usize) -> InferResponse {
     let mut values = vec![0.0_f64; data.len() / dtype.size()];
     f64::decode(dtype, &data, &mut values);
     let size = values.len() / rows.max(1);
-    // Of a parity query, which has another type than a query, the answer has that type, too.
+    // A parity query may have another type than a query; its answer has the same type as itself.
     let coded = input.zip(spec.inputs.first()).is_some_and(|(found, own)| found.datatype != own.datatype);
     let output = |output: &RowTensor| {
         let elements = output.elements();

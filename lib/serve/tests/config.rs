@@ -136,7 +136,7 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
         ),
         (
             with(CODED).replacen('{', "{\"limits\": {\"passed_headers\": {\"names\": [\"host\"]}}, ", 1),
-            "limits.passed_headers.names: found 'host', which belongs to the call itself",
+            "limits.passed_headers.names: found 'host', which each call sets itself",
         ),
         (
             with(&format!(r#"{CODED} "faults": {{"racks": {{"count": 0}}}},"#)),

@@ -364,7 +364,7 @@ async fn under_load_parity_work_goes_first_and_then_503() {
     assert_eq!((deployed.request.model.as_str(), parity.request.model.as_str()), ("m", "m-parity-0"));
     assert_eq!(stage.metric("parm_shed_total").await, 0.0);
     let refused = error(stage.ask(7, "")).await;
-    assert_eq!(refused, (503, "overloaded: 6 queries are held, at most 6 may be".to_owned()));
+    assert_eq!(refused, (503, "overloaded: 6 queries are held, the limit is 6".to_owned()));
     assert_eq!(stage.metric("parm_shed_total").await, 2.0, "the parity work of two groups waited");
     assert_eq!(stage.metric("parm_rejected_total").await, 1.0);
     deployed.answer(linear);

@@ -1,5 +1,5 @@
-//! Simulated queries a second on one thread, at two thirds of what the instances can bear, with everything
-//! that costs: random times, slow periods, transfers between instances, groups and grace.
+//! Simulated queries a second on one thread, at two thirds of the instances' capacity, with everything that
+//! costs time: random times, slow periods, transfers between instances, groups and grace.
 //!
 //!     cargo bench -p parm-simulation --bench queries
 
@@ -9,7 +9,7 @@ use parm_config::{Config, Model};
 use parm_simulation::run;
 use parm_workload::Arrivals;
 
-/// Runs of each kind; the fastest counts, since what else runs on the machine only ever adds.
+/// Runs of each kind; the fastest counts, since other load on the machine only adds time.
 const ROUNDS: usize = 3;
 
 const POLICIES: [(&str, &str); 3] = [
@@ -19,14 +19,14 @@ const POLICIES: [(&str, &str); 3] = [
 ];
 
 fn main() {
-    // `cargo test` runs this file too, without the flag: once, and briefly.
+    // `cargo test` runs this file without the flag: once, and briefly.
     let quick = !std::env::args().any(|arg| arg == "--bench");
     let (queries, rounds) = if quick { (2000, 1) } else { (1_000_000, ROUNDS) };
     println!("{:20} {:>10} {:>16}", "", "instances", "10^6 queries/s");
     for (name, policy) in POLICIES {
         for instances in [18, 1000, 10_000] {
             let model = model(policy, instances);
-            // 30 ms each, of which a coded query needs one and a half.
+            // A call takes 30 ms, and a coded query needs one and a half calls.
             let rate =
                 instances as f64 / 0.03 * 2.0 / 3.0 * if name.starts_with("sum") { 2.0 / 3.0 } else { 1.0 };
             let seconds = (0..rounds).map(|_| {

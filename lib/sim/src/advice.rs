@@ -1,28 +1,28 @@
-//! Which policy, code and k to take: candidates within a budget of instances, and the choice among them.
+//! Advice on the policy, the code and k: candidates within a budget of instances, and the choice among them.
 
 use parm_config::{CodeChoice, Coded, Ejection, Hedge, Instances, Model, Placement, Redundancy, When};
 
-/// A code whose accuracy is known.
+/// A code with known accuracies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownCode {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The code.
     pub choice: CodeChoice,
-    /// Queries of a group.
+    /// The number of queries of a group.
     pub k: usize,
-    /// Parities of a group.
+    /// The number of parity queries of a group.
     pub r: usize,
     /// A_a, the accuracy of predictions.
     pub available: f64,
-    /// A_d, that of reconstructions.
+    /// A_d, the accuracy of reconstructions.
     pub degraded: f64,
 }
 
-/// What could be done with the instances.
+/// A policy with a placement of the instances.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The cluster.
     pub model: Model,
@@ -30,29 +30,29 @@ pub struct Candidate {
     pub accuracy: [f64; 2],
 }
 
-/// Advice that cannot be given.
+/// A request for advice that is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AdviceError {
-    /// Instances of several kinds.
+    /// The model has several entries of instances.
     #[error("instances: found {0} entries, expected one: those that serve the load without redundancy")]
     Several(usize),
-    /// Fewer instances than there are.
+    /// The budget is below the present number of instances.
     #[error("found a budget of {0}, expected at least 1, what there is without redundancy")]
     Budget(f64),
-    /// No code.
+    /// No codes are given.
     #[error("found no codes, expected at least one")]
     Codes,
 }
 
-/// Out when calls take half as long again as others, back after half a second.
+/// Ejects instances whose calls take 1.5 times as long as others, and probes them after half a second.
 const EJECTION: Ejection = Ejection { failures: 3, slowness: 1.5, base: 500_000_000, max_share: 0.3 };
 
-/// Policies of so many times the model's instances: nothing, hedging, two replicas, and each code with parity
-/// models apart, where there are instances enough, and pooled; answered at once and with grace, with the
-/// model's ejection and an eager one.
+/// The candidates with `budget` times the model's instances: no redundancy, hedging, two replicas, and each
+/// code in both placements (apart only if there are enough instances); with answers at once and with grace,
+/// and with the model's ejection and an eager one.
 ///
 /// # Errors
-/// A model, budget or codes of which there is nothing to advise.
+/// Several entries of instances, a budget below 1, or no codes.
 pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<Candidate>, AdviceError> {
     let [instances] = &base.instances[..] else { return Err(AdviceError::Several(base.instances.len())) };
     if !(budget.is_finite() && budget >= 1.0) {
@@ -60,7 +60,7 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
     }
     let first = codes.first().ok_or(AdviceError::Codes)?;
     let needed = base.synthetic_count();
-    // A share of 1.33 is meant for a third.
+    // Rounds, so that a budget of 1.33 adds a third.
     let all = ((needed as f64 * budget).round() as usize).max(needed);
     let pooled = |name: &str, redundancy: Redundancy, answer: When, accuracy| Candidate {
         name: name.to_owned(),
@@ -93,7 +93,7 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
         let parities = all - needed;
         if code.r > 0 && parities >= code.r {
             let role = |role: String, count| part(instances, count, Some(role));
-            // Of some parities there is one instance more.
+            // If the instances do not divide evenly, the first parities get one more.
             let parity = |index| role(format!("parity-{index}"), (parities + code.r - 1 - index) / code.r);
             let mut apart = vec![role("deployed".to_owned(), needed)];
             apart.extend((0..code.r).map(parity));
@@ -111,7 +111,7 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
     Ok(found)
 }
 
-/// So many of these instances, of one role or of all.
+/// A number of these instances, with one role or with all.
 fn part(instances: &Instances, count: usize, role: Option<String>) -> Instances {
     let mut part = Instances { roles: role.into_iter().collect(), ..instances.clone() };
     if let Some(synthetic) = &mut part.synthetic {
@@ -120,21 +120,21 @@ fn part(instances: &Instances, count: usize, role: Option<String>) -> Instances 
     part
 }
 
-/// What a candidate came to.
+/// The result of a candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The P99.9 of latencies, in ms; none without answers.
     pub p999_ms: Option<f64>,
-    /// A_o, the share of queries that are answered rightly: (1 − f) A_a + f A_d for a share of f
-    /// reconstructions; queries without an answer count as wrong.
+    /// The overall accuracy A_o = (1 − f)·A_a + f·A_d at a share f of reconstructions. Queries without an
+    /// answer count as wrong.
     pub accuracy: f64,
 }
 
 impl Verdict {
-    /// Of a candidate, the share of its answers that were rebuilt, and that of queries without a true
-    /// answer.
+    /// The result of a candidate. `rebuilt` is the share of reconstructions among answers, `lost` that of
+    /// queries with a default answer or none.
     #[must_use]
     pub fn new(candidate: &Candidate, p999_ms: Option<f64>, rebuilt: f64, lost: f64) -> Self {
         let [available, degraded] = candidate.accuracy;
@@ -143,12 +143,12 @@ impl Verdict {
     }
 }
 
-/// Accuracies that differ by less count as equal.
+/// The difference below which accuracies count as equal.
 const SAME: f64 = 5e-5;
 
-/// The best: of those whose P99.9 is within the target the most accurate, and of equally accurate ones the
-/// fastest; without a target, or if none is within it, the fastest. With the reason; none if there is nothing
-/// to choose from.
+/// The index of the best candidate and the reason. With a target, this is the most accurate one whose P99.9
+/// is within it, and among equally accurate ones the fastest; without a target, or if none is within it, the
+/// fastest of all. None if there are no candidates.
 #[must_use]
 pub fn choose(verdicts: &[Verdict], target_ms: Option<f64>) -> Option<(usize, String)> {
     let time = |of: &Verdict| of.p999_ms.unwrap_or(f64::INFINITY);
@@ -157,10 +157,7 @@ pub fn choose(verdicts: &[Verdict], target_ms: Option<f64>) -> Option<(usize, St
     };
     let all: Vec<usize> = (0..verdicts.len()).collect();
     let Some(target) = target_ms else {
-        return Some((
-            fastest(&all)?,
-            "the least P99.9; without --target-p999 accuracy decides nothing".to_owned(),
-        ));
+        return Some((fastest(&all)?, "the least P99.9; accuracy counts only with --target-p999".to_owned()));
     };
     let within: Vec<usize> = all.iter().copied().filter(|&at| time(&verdicts[at]) <= target).collect();
     if within.is_empty() {
@@ -199,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn all_candidates_have_the_budget_and_can_work() {
+    fn all_candidates_use_the_budget_and_are_valid() {
         let found =
             candidates(&base(r#"{"synthetic": {"count": 12}}"#), 1.33, &[code(2, 1), code(4, 2)]).unwrap();
         assert_eq!(found.len(), 4 + 2 * 4);
@@ -208,13 +205,13 @@ mod tests {
             let config = Config { models: vec![candidate.model], ..Config::default() };
             config.check().unwrap();
         }
-        // Of no spare instances none is a parity instance.
+        // Without spare instances the parity models cannot be placed apart.
         let found = candidates(&base(r#"{"synthetic": {"count": 12}}"#), 1.0, &[code(2, 1)]).unwrap();
         assert!(found.iter().all(|candidate| candidate.model.placement == Placement::Pooled));
     }
 
     #[test]
-    fn of_what_there_is_nothing_to_advise_is_refused() {
+    fn models_budgets_and_codes_that_do_not_fit_are_refused() {
         let one = base(r#"{"synthetic": {}}"#);
         assert_eq!(candidates(&one, 0.9, &[code(2, 1)]), Err(AdviceError::Budget(0.9)));
         assert!(candidates(&one, f64::NAN, &[code(2, 1)]).is_err());
@@ -224,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_overall_accuracy_is_the_papers_formula_and_what_is_lost_is_wrong() {
+    fn the_overall_accuracy_is_the_papers_formula_and_lost_queries_are_wrong() {
         let candidate = &candidates(&base(r#"{"synthetic": {}}"#), 2.0, &[code(2, 1)]).unwrap()[4];
         assert!((Verdict::new(candidate, None, 0.1, 0.0).accuracy - (0.9 * 0.98 + 0.1 * 0.9)).abs() < 1e-12);
         assert!((Verdict::new(candidate, None, 0.0, 0.5).accuracy - 0.49).abs() < 1e-12);

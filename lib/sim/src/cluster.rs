@@ -1,4 +1,4 @@
-//! A cluster: what stands at time 0.
+//! A cluster at time 0.
 
 use parm_config::{Fallback, Model, Overhead, PolicyError, SyntheticError, SyntheticMember, engine_config};
 use parm_engine::Engine;
@@ -7,14 +7,14 @@ use parm_workload::faults::Shared;
 /// A model that cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// Not all instances are synthetic.
-    #[error("instances[{index}]: found instances that are real, expected synthetic ones")]
+    /// An entry of instances that are not synthetic.
+    #[error("instances[{index}]: found remote or embedded instances, expected synthetic ones")]
     Real {
-        /// Their place in the list.
+        /// The index of the entry.
         index: usize,
     },
     /// A model without instances.
-    #[error("found no instances (of all lists the count is 0), expected at least one")]
+    #[error("found no instances (the count of every entry is 0), expected at least one")]
     Empty,
     /// A policy that cannot be.
     #[error(transparent)]
@@ -38,8 +38,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of a model that passed [`parm_config::Config::check`]; `seed` is added to all
-    /// of its seeds.
+    /// The cluster of a model that has passed [`parm_config::Config::check`]; `seed` is added to all of its
+    /// seeds.
     ///
     /// # Errors
     /// A model that cannot be simulated.

@@ -1,14 +1,12 @@
-//! Coded serving under virtual time: the engine that `parm-serve` drives, with synthetic instances and
-//! arrivals that come from seeds, and what each query meets.
+//! Coded serving under virtual time: the engine of `parm-serve` with synthetic instances and seeded arrivals.
 //!
-//! The cluster is a model of a server's configuration ([`parm_config::Model`]) whose instances
-//! are synthetic, so that the same file runs for real. [`run`] is one trial: one seed at one rate. The
-//! same seed gives the same records to the byte; seed S stands for the server whose seeds all have S
-//! added, under the load of `parm-load --seed S`.
+//! A cluster is a model of a server's configuration ([`parm_config::Model`]) with synthetic instances, so
+//! that `parm-serve` can serve the same file. [`run`] simulates one trial: one seed at one rate. The same
+//! seed gives the same records to the byte. Seed S stands for the server with S added to all of its seeds,
+//! under the load of `parm-load --seed S`.
 //!
-//! What a server needs time for itself is taken from [`parm_config::Overhead`]: nothing, if the
-//! file says nothing. It is not a load: a call's overhead keeps its instance busy, but nothing waits for
-//! the server's own processors.
+//! The times of the server itself come from [`parm_config::Overhead`], 0 by default. A call's overhead keeps
+//! its instance busy; the processors of the server are not simulated.
 
 mod advice;
 mod cluster;

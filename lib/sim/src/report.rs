@@ -1,14 +1,14 @@
-//! Trials of models at rates, for people and programs.
+//! Reports of trials of models at rates, as tables and JSON.
 
 use parm_workload::report::{self, Measure};
 use serde_json::Value;
 
 use crate::Trial;
 
-/// The trials of one model at one rate, one for each seed, in their order; there is at least one.
+/// The trials of one model at one rate: one or more, one for each seed, in order.
 pub type Row = parm_workload::Row<Trial>;
 
-/// What is said of trials: what `parm-load` says of them, and of what it cannot see.
+/// The measures of `parm-load`, and those that only a simulation has.
 fn measures() -> Vec<Measure<Trial>> {
     let own = [
         Measure::new("hedged", Some(("HEDGED", 4)), |trial: &Trial| per_query(trial, trial.counters.hedges)),
@@ -32,7 +32,7 @@ pub fn table(rows: &[Row]) -> String {
     report::table(rows, &measures())
 }
 
-/// The same as an object, and more: parm-sim(1) describes it.
+/// The table and more as a JSON object, which parm-sim(1) describes.
 #[must_use]
 pub fn json(rows: &[Row]) -> Value {
     report::json(rows, &measures(), |row, run| {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_a_simulation_sees_is_said_too() {
+    fn measures_that_only_a_simulation_has_are_reported() {
         let trial = |ms: u64| {
             let mut summary = Summary::new(10.0, 1);
             summary.latency.record(ms * 1_000_000).unwrap();

@@ -15,14 +15,14 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{Cluster, ClusterError};
 
-/// What one trial found.
+/// The results of one trial.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// As `parm-load` counts: without the warm-up.
+    /// The summary of `parm-load`, without the warm-up.
     pub summary: Summary,
-    /// As the engine counts: with the warm-up.
+    /// The counters of the engine, with the warm-up.
     pub counters: Counters,
-    /// The share of their time in which instances worked.
+    /// The share of time in which instances worked.
     pub busy: f64,
 }
 
@@ -32,22 +32,22 @@ impl AsRef<Summary> for Trial {
     }
 }
 
-/// A trial that came to no end.
+/// A trial that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// The cluster cannot be simulated.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A record was not taken.
+    /// A record could not be written.
     #[error("cannot write records: {0}")]
     Record(#[from] io::Error),
 }
 
-/// What takes the entries of a journal.
+/// The receiver of the journal's entries.
 pub type Journaled<'a> = &'a mut dyn FnMut(&Entry) -> io::Result<()>;
 
-/// When a call ends, and other things that happen to the engine. The order of a moment is that in which
-/// they were foreseen.
+/// A future event, such as the end of a call. Events of the same time keep the order in which they were
+/// scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Answered(CallId),
@@ -55,12 +55,12 @@ enum Event {
     Probed(InstanceId, bool),
 }
 
-/// A query that has no answer yet.
+/// A query without an answer.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     at: Time,
     number: Option<u64>,
-    /// What it takes beside its calls.
+    /// Its overhead in addition to its calls.
     beside: Time,
 }
 
@@ -70,24 +70,24 @@ struct Simulation<'a, 'j, F> {
     rate: f64,
     warm_up: Time,
     events: BinaryHeap<Reverse<(Time, u64, Event)>>,
-    foreseen: u64,
-    /// Queries since the oldest without an answer.
+    schedulen: u64,
+    /// All queries from the oldest one without an answer on.
     open: VecDeque<Option<Open>>,
-    /// The row of the first of them.
+    /// The row of the first of these.
     first: u64,
     unanswered: usize,
-    /// For what the server needs itself.
+    /// The random numbers of the server's own times.
     random: ChaCha8Rng,
-    /// The sum of all calls, in ns.
+    /// The sum of the times of all calls, in ns.
     worked: f64,
     summary: Summary,
     each: &'a mut F,
     journal: Option<(Journal, Journaled<'j>)>,
 }
 
-/// Simulates a cluster under load: first for the time of the warm-up, then so many queries that count.
-/// Each of these is given to `each` when it ends. The journal has the warm-up too; its times and queries
-/// count from the start of that, its instances in the order of the file.
+/// Simulates a cluster under load: the warm-up, then `queries` queries, whose records are passed to `each`
+/// when they end. The journal includes the warm-up: its times and queries count from the start of the
+/// warm-up, its instances in the order of the file.
 ///
 /// # Errors
 /// A model that cannot be simulated, or an error of `each` or `journal`.
@@ -101,7 +101,7 @@ pub fn run(
     journal: Option<Journaled<'_>>,
 ) -> Result<Trial, TrialError> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    // Arrivals have stream 0, and those of instances and of what they share follow from both ends.
+    // Stream 0 is that of arrivals; instances use streams from 1 up, shared faults from the largest down.
     random.set_stream(1 << 63);
     let simulation = Simulation {
         cluster: Cluster::new(model, seed)?,
@@ -109,7 +109,7 @@ pub fn run(
         rate,
         warm_up: u64::try_from(warm_up.as_nanos()).unwrap_or(u64::MAX),
         events: BinaryHeap::new(),
-        foreseen: 0,
+        schedulen: 0,
         open: VecDeque::new(),
         first: 0,
         unanswered: 0,
@@ -128,11 +128,11 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         while due.is_some() || self.unanswered > 0 {
             let arrival = due.map_or(Time::MAX, |due| ns(due.at));
             let event = self.events.peek().map_or(Time::MAX, |event| event.0.0);
-            let alarm = self.cluster.engine.wake().unwrap_or(Time::MAX);
-            // An event at the moment of an alarm is in time, as in the server.
-            if alarm < arrival.min(event) {
-                self.now = alarm;
-                self.cluster.engine.tick(alarm);
+            let timer = self.cluster.engine.wake().unwrap_or(Time::MAX);
+            // As in the server, an event at the time of a timer comes before it.
+            if timer < arrival.min(event) {
+                self.now = timer;
+                self.cluster.engine.tick(timer);
             } else if event <= arrival {
                 let Some(Reverse((at, _, event))) = self.events.pop() else { break };
                 self.now = at;
@@ -179,7 +179,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
             self.note(|journal, engine| journal.action(now, engine, &action))?;
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(call, instance),
-                // One that is still known is broken off.
+                // A call that the engine still knows is cancelled.
                 Action::Cancel { call, .. } if self.cluster.engine.call(call).is_some() => {
                     self.note(|journal, _| {
                         journal.cancelled(call);
@@ -189,14 +189,14 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
                 }
                 Action::Answer { row, outcome, .. } => self.answer(row, outcome)?,
                 Action::Rebuild { query, .. } => self.cluster.engine.decoded(self.now, query, true),
-                // Reconstructions are taken to agree: there are no values to compare.
+                // There are no values to compare; reconstructions are assumed to agree.
                 Action::Compare { .. } => self.cluster.engine.compared(self.now, true),
                 Action::Probe { instance } => {
                     let (number, now) = (instance.index(), self.now);
                     let around = self.cluster.faults.around(now, number);
                     let member = self.cluster.members.get_mut(number);
                     let works = member.is_some_and(|member| member.behavior.is_up(now, around));
-                    self.foresee(0, Event::Probed(instance, works));
+                    self.schedule(0, Event::Probed(instance, works));
                 }
                 _ => {}
             }
@@ -204,9 +204,9 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         Ok(())
     }
 
-    fn foresee(&mut self, wait: Time, event: Event) {
-        self.foreseen += 1;
-        self.events.push(Reverse((self.now.saturating_add(wait), self.foreseen, event)));
+    fn schedule(&mut self, wait: Time, event: Event) {
+        self.schedulen += 1;
+        self.events.push(Reverse((self.now.saturating_add(wait), self.schedulen, event)));
     }
 
     fn dispatch(&mut self, call: CallId, instance: InstanceId) {
@@ -214,20 +214,20 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         let coded = matches!(of.task, Task::Parity { .. } | Task::Coded { .. });
         let encode = if coded { self.time(|overhead| &overhead.encode) * of.rows as u64 } else { 0 };
         let overhead = encode + self.time(|overhead| &overhead.call);
-        // Instances are numbered as they joined, and none leaves.
+        // Instances are numbered in the order of joining, and none leaves.
         let number = instance.index();
         let around = self.cluster.faults.around(self.now, number);
         let Some(member) = self.cluster.members.get_mut(number) else { return };
         match member.behavior.call(self.now, of.rows, around) {
             Fate::Answer(time) => {
                 self.worked += (overhead + time) as f64;
-                self.foresee(overhead + time, Event::Answered(call));
+                self.schedule(overhead + time, Event::Answered(call));
             }
             Fate::Fail(time) => {
                 self.worked += (overhead + time) as f64;
-                self.foresee(overhead + time, Event::Failed(call));
+                self.schedule(overhead + time, Event::Failed(call));
             }
-            // The engine's own time limit ends it.
+            // The engine's timeout ends it.
             Fate::Hang => {}
         }
     }
@@ -266,7 +266,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         note: impl FnOnce(&mut Record),
     ) -> io::Result<()> {
         let Some(query) = open.number else { return Ok(()) };
-        // What counts arrived after the warm-up.
+        // Only queries after the warm-up are recorded.
         let intended_ns = open.at - self.warm_up;
         let mut record = Record::new(self.rate, query, intended_ns, outcome);
         record.sent_ns = Some(intended_ns);
@@ -276,13 +276,13 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         (self.each)(&record)
     }
 
-    /// Writes into the journal, if there is one.
+    /// Writes to the journal, if there is one.
     fn note(&mut self, of: impl FnOnce(&mut Journal, &Engine) -> Option<Entry>) -> io::Result<()> {
         let Some((journal, entries)) = &mut self.journal else { return Ok(()) };
         of(journal, &self.cluster.engine).map_or(Ok(()), |entry| entries(&entry))
     }
 
-    /// One of the times that the server needs itself, in ns.
+    /// One of the server's own times, in ns.
     fn time(&mut self, of: impl FnOnce(&parm_config::Overhead) -> &Service) -> Time {
         (of(&self.cluster.overhead).sample(&mut self.random) * 1e6) as Time
     }

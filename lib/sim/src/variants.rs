@@ -1,4 +1,4 @@
-//! Models of a cluster file, and variants of them: policies side by side.
+//! The models of a cluster file, and variants of them, to compare policies.
 
 use std::path::Path;
 
@@ -11,25 +11,25 @@ pub enum VariantError {
     /// The file is not JSON.
     #[error("found no JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// It has no such model.
+    /// There is no model with this name.
     #[error("models: found none with the name '{name}', expected one of: {}", expected.join(", "))]
     Model {
         /// The name.
         name: String,
-        /// Those that it has.
+        /// The names of the models.
         expected: Vec<String>,
     },
-    /// It is not a configuration, or one that cannot work.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
-/// The models of a cluster file by their names; or one for each variant: a model, the named one or the
-/// first, with the variant's fields in place of its own. A variant without a name is called by what it
-/// says. Paths are relative to `folder`.
+/// The models of a cluster file with their names. If there are variants, one model for each of them: the
+/// model `name`, or else the first one, with the variant's fields in place of its own. A variant without a
+/// name is named after its fields. Paths are relative to `folder`.
 ///
 /// # Errors
-/// A text that is no configuration, one that cannot work, or a model that is not there.
+/// An invalid configuration, or no model with this name.
 pub fn variants(
     text: &str,
     folder: &Path,
@@ -38,7 +38,7 @@ pub fn variants(
 ) -> Result<Vec<(String, Model)>, VariantError> {
     let mut config: Value = serde_json::from_str(text)?;
     let mut labels = Vec::new();
-    // What is no configuration is told by its parser.
+    // The parser below reports everything else that is not a configuration.
     if let Some(Value::Array(models)) = config.get_mut("models") {
         if let Some(name) = name {
             choose(models, name)?;
@@ -53,7 +53,7 @@ pub fn variants(
             *models = variants.iter().map(vary).collect();
             labels = variants.iter().map(label).collect();
         }
-        // Versions tell models of one name apart, and none is the default one.
+        // Variants have the same name; their versions must differ, and none may be the default.
         for (number, model) in models.iter_mut().enumerate() {
             if let Value::Object(model) = model {
                 model.insert("version".to_owned(), number.to_string().into());

@@ -1,7 +1,7 @@
 //! The policies in ParM's cluster: 12 instances and those of the parity models, 30 ms ± 5 % a query, 270
-//! queries a second, each instance slow by 5 times for 1 % of the time, half a second at once.
+//! queries a second; each instance is 5 times slower for 1 % of the time, in periods of half a second.
 //!
-//! What is asserted is how far the gaps between P99.9 and the median stay apart, not their size.
+//! The test asserts the ratios of the gaps between P99.9 and the median, not their size.
 //! `cargo test --release -p parm-simulation --test policies -- --nocapture` prints them.
 
 mod common;

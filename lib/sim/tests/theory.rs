@@ -1,4 +1,4 @@
-//! Clusters whose latencies are known without simulating them.
+//! Clusters whose latencies are known from theory.
 
 mod common;
 
@@ -10,22 +10,22 @@ use parm_workload::{Arrivals, Outcome, Trace};
 const CONSTANT: &str = r#""service": {"distribution": "constant", "ms": 10}"#;
 
 #[test]
-fn one_instance_answers_one_after_the_other_to_the_nanosecond() {
+fn one_instance_answers_queries_in_sequence_to_the_nanosecond() {
     let model = cluster(&format!(r#"{{"count": 1, "behavior": {{{CONSTANT}}}}}"#), "");
     let trace = Arc::new(Trace::of_seconds(&[0.0, 0.004, 0.030, 0.031, 0.050, 0.1]).unwrap());
     let records = records(&model, &Arrivals::Trace(trace.clone()), trace.rate(), 0);
-    // Answers come at 10, 20, 40, 50, 60 and 110 ms.
+    // Answers arrive at 10, 20, 40, 50, 60 and 110 ms.
     let ended: Vec<u64> = records.iter().map(|record| record.ended_ns).collect();
     assert_eq!(ended, [10, 20, 40, 50, 60, 110].map(|ms| ms * 1_000_000));
     assert_eq!(latencies(&records), [10.0, 16.0, 10.0, 19.0, 10.0, 10.0]);
 }
 
 #[test]
-fn what_the_server_needs_itself_is_added_where_it_needs_it() {
+fn the_times_of_the_server_are_added_to_queries_calls_and_coding() {
     let overhead = |name: &str, ms: u32| format!(r#""{name}": {{"distribution": "constant", "ms": {ms}}}"#);
     let overheads = [overhead("query", 1), overhead("call", 2), overhead("encode", 3), overhead("decode", 4)];
-    // Of two queries at once one instance gets the first, one the second, and the third the parity query;
-    // the second one's answer is late by a second.
+    // Three instances get the two queries and the parity query. The answer to the second query is late by a
+    // second.
     let model = cluster(
         &format!(r#"{{"count": 2, "behavior": {{{CONSTANT}}}}}"#),
         &format!(
@@ -34,13 +34,13 @@ fn what_the_server_needs_itself_is_added_where_it_needs_it() {
             overheads.join(", ")
         ),
     );
-    // Both instances have a query each; the parity query follows on the one that is free first, and both
-    // predictions are there by then.
+    // Both instances have a query each. The parity query follows on the instance that is free first, when
+    // both predictions have arrived.
     let trace = Arc::new(Trace::of_seconds(&[0.0, 0.001]).unwrap());
     let found = records(&model, &Arrivals::Trace(trace.clone()), trace.rate(), 0);
     assert_eq!(latencies(&found), [13.0, 13.0]);
-    // A slow instance and two that are not: the third answers the parity query of the first group, encoded
-    // in 3 ms, and the query of the slow one is rebuilt at 1 + 3 + 2 + 10 ms, and decoded in 4.
+    // One of three instances is slow. The third one answers the parity query of the first group, which is
+    // encoded in 3 ms. The slow instance's query is rebuilt at 1 + 3 + 2 + 10 ms, and decoded in 4 ms.
     let mut slow = model.clone();
     slow.instances = serde_json::from_str(
         r#"[{"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 1000}}}},
@@ -54,8 +54,8 @@ fn what_the_server_needs_itself_is_added_where_it_needs_it() {
 
 #[test]
 fn the_mean_wait_is_that_of_queueing_theory() {
-    // Pollaczek and Khinchine: rho s (1 + c^2) / (2 (1 - rho)), where c is the deviation of the time s over
-    // it: 0 of a constant one (M/D/1), 1 of an exponential one (M/M/1).
+    // Pollaczek–Khinchine: rho s (1 + c^2) / (2 (1 - rho)). c is the deviation of the service time divided by
+    // its mean s: 0 for a constant time (M/D/1), 1 for an exponential one (M/M/1).
     for (service, squared) in
         [(CONSTANT, 0.0), (r#""service": {"distribution": "exponential", "mean_ms": 10}"#, 1.0)]
     {
@@ -74,7 +74,7 @@ fn the_mean_wait_is_that_of_queueing_theory() {
 }
 
 #[test]
-fn several_instances_wait_by_erlangs_formula() {
+fn the_mean_wait_of_several_instances_is_that_of_erlangs_formula() {
     // M/M/3 at 80 %: Erlang C gives 0.6472 as the share of queries that wait, and a mean wait of
     // 0.6472 s / (3 (1 - 0.8)).
     let service = r#""service": {"distribution": "exponential", "mean_ms": 10}"#;
@@ -85,7 +85,7 @@ fn several_instances_wait_by_erlangs_formula() {
 }
 
 #[test]
-fn what_is_lost_fails_at_its_deadline_and_what_is_too_much_is_refused() {
+fn lost_queries_fail_at_their_deadline_and_excess_queries_are_refused() {
     let hangs = r#"{"count": 1, "behavior": {"hangs": 1}}"#;
     let trace = Arc::new(Trace::of_seconds(&[0.0, 1.0]).unwrap());
     let model =
@@ -104,7 +104,7 @@ fn what_is_lost_fails_at_its_deadline_and_what_is_too_much_is_refused() {
 }
 
 #[test]
-fn an_instance_that_fails_is_ejected_probed_and_back_when_it_is_up() {
+fn a_crashed_instance_is_ejected_probed_and_gets_work_when_it_is_up() {
     let crash = r#""crash": {"every_ms": 9000, "down_ms": 1000}"#;
     let model = cluster(
         &format!(r#"{{"count": 6, "behavior": {{{CONSTANT}, {crash}}}}}"#),
@@ -112,8 +112,8 @@ fn an_instance_that_fails_is_ejected_probed_and_back_when_it_is_up() {
     );
     let trial = trial(&model, &Arrivals::Constant, 100.0, 1, 20_000);
     let counters = &trial.counters;
-    // In 200 s each of six is down twenty times; that takes two calls, and no more until a probe finds it
-    // up.
+    // In 200 s each of six instances crashes twenty times. Two failed calls eject it, and it gets no more
+    // until a probe succeeds.
     assert!(
         (90..150).contains(&counters.ejections) && counters.healed + 6 > counters.ejections,
         "{counters:?}"

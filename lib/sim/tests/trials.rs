@@ -37,7 +37,7 @@ fn text(seed: u64) -> String {
 }
 
 #[test]
-fn a_seed_repeats_itself_to_the_byte_and_another_one_does_not() {
+fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     let first = text(1);
     assert_eq!(first.lines().count(), 20_000);
     assert!(first.contains(r#""reconstructed":1"#) && first == text(1));
@@ -45,13 +45,13 @@ fn a_seed_repeats_itself_to_the_byte_and_another_one_does_not() {
 }
 
 #[test]
-fn a_seed_is_added_to_those_of_the_file() {
+fn the_seed_is_added_to_the_seeds_of_the_file() {
     let mut other = eventful();
     for instances in &mut other.instances {
         instances.synthetic.as_mut().unwrap().seed += 4;
     }
     other.faults.seed += 4;
-    // What happens to the instances is the same; arrivals are another seed's.
+    // The faults of the instances are the same; the arrivals have another seed.
     let constant = &Arrivals::Constant;
     other.overhead.call = parm_workload::faults::Service::default();
     let mut one = eventful();
@@ -73,7 +73,7 @@ fn shuffles_slow_the_network_alone_and_racks_all_of_their_instances() {
         trial(&model, &Arrivals::Constant, 100.0, 1, 200_000).summary.mean_ms().unwrap()
     };
     assert!((mean("{}") - 12.0).abs() < 0.01);
-    // 4 transfers have 8 ends among 16 instances: half a transfer for each, which adds twice 2 ms.
+    // Four transfers have 8 ends among 16 instances: half a transfer for each, which adds twice 2 ms.
     let shuffles = mean(r#"{"shuffles": {"concurrent": 4, "min_ms": 50, "max_ms": 150, "factor": 3}}"#);
     assert!((shuffles - 14.0).abs() < 0.1, "{shuffles}");
     let racks = mean(r#"{"racks": {"count": 4, "slow": {"share": 0.1, "length_ms": 50, "factor": 3}}}"#);
@@ -81,7 +81,7 @@ fn shuffles_slow_the_network_alone_and_racks_all_of_their_instances() {
 }
 
 #[test]
-fn what_cannot_be_simulated_is_refused() {
+fn models_that_cannot_be_simulated_are_refused() {
     let mut real = eventful();
     real.instances.push(serde_json::from_str(r#"{"remote": {"url": "http://localhost"}}"#).unwrap());
     assert!(matches!(Cluster::new(&real, 0).unwrap_err(), ClusterError::Real { index: 1 }));

@@ -20,13 +20,13 @@ fn of(model: Option<&str>, with: &[&str]) -> Result<Vec<(String, parm_config::Mo
 }
 
 #[test]
-fn without_variants_there_are_the_models_of_the_file() {
+fn without_variants_the_models_are_those_of_the_file() {
     let names = |model| of(model, &[]).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!((names(None), names(Some("b"))), (vec!["a".to_owned(), "b".to_owned()], vec!["b".to_owned()]));
 }
 
 #[test]
-fn a_variant_has_its_own_fields_and_else_those_of_the_model() {
+fn a_variants_fields_replace_those_of_the_model() {
     let found = of(
         Some("b"),
         &[
@@ -45,7 +45,7 @@ fn a_variant_has_its_own_fields_and_else_those_of_the_model() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_variants_are_refused() {
     assert!(matches!(variants("{", Path::new(""), None, &[]), Err(VariantError::Json(_))));
     let error = of(Some("c"), &[]).unwrap_err().to_string();
     assert_eq!(error, "models: found none with the name 'c', expected one of: a, b");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-/// Makes the directory of a code of k queries and r parities that run on the deployed model, with
-/// models of testdata/models for its encoder and its decoder; weights are those of `sum`.
+/// Makes the directory of a code of k queries and r parities that run on the deployed model, with the encoder
+/// and decoder of testdata/models and the weights of `sum`.
 ///
 /// # Panics
 /// If it cannot be written.

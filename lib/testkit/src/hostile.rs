@@ -1,4 +1,4 @@
-//! Hostile inputs: an allocator that counts, and many inputs on all cores.
+//! Tests of hostile inputs: an allocator that counts, and a loop over many inputs on all cores.
 #![allow(unsafe_code)] // an allocator cannot be written without
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,12 +7,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 use std::{env, thread};
 
-/// What this thread holds, against what has arrived at it.
+/// The memory that this thread holds, and the bytes that have arrived at it.
 struct Account {
     live: Cell<isize>,
     arrived: Cell<isize>,
     factor: Cell<isize>,
-    /// The most that was ever live beyond factor × arrived.
+    /// The largest amount of live memory beyond factor × arrived.
     excess: Cell<isize>,
 }
 
@@ -36,16 +36,16 @@ impl Account {
 pub struct Counting;
 
 fn count(bytes: isize) {
-    // A thread that ends has no account any more, and nothing left to prove.
+    // A thread that is ending has no account any more.
     let _ = ACCOUNT.try_with(|account| account.allocate(bytes));
 }
 
-// SAFETY: every call goes to the system's allocator as it came. The counting neither allocates (the
+// SAFETY: every call is passed to the system's allocator unchanged. The counting neither allocates (the
 // account is const and has no destructor) nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        // SAFETY: the caller keeps the contract of the system's allocator, which is the same.
         unsafe { System.alloc(layout) }
     }
 
@@ -81,18 +81,18 @@ pub fn account<T>(factor: usize, read: impl FnOnce() -> T) -> (T, isize) {
     (result, ACCOUNT.with(|account| account.excess.get()) - before)
 }
 
-/// Notes bytes that arrive at this thread.
+/// Counts bytes that arrive at this thread.
 pub fn arrived(bytes: usize) {
     ACCOUNT.with(|account| account.arrived.set(account.arrived.get() + bytes.cast_signed()));
 }
 
-/// Gives inputs 0 to `inputs` to `check`, on all cores; it returns what [`account`] does, and whether the
-/// input was read to its end. The environment may set another number of inputs, `PARM_SOAK=NUMBER`,
-/// or ask for one alone, `PARM_HOSTILE_INPUT=I`, which is shown first.
+/// Calls `check` with inputs 0 to `inputs` on all cores. It returns the result of [`account`], and whether
+/// the input was read to its end. `PARM_SOAK=NUMBER` sets another number of inputs, and
+/// `PARM_HOSTILE_INPUT=I` runs and shows a single one.
 ///
 /// # Panics
-/// If a check does, with the input's number; or if almost all inputs are read to their end, or almost
-/// none: then they are too tame to break anything, or too wild to come far.
+/// If a check panics, with the input's number; or if almost all inputs or almost none are read to their end,
+/// so that they are too tame or too wild to test anything.
 pub fn soak(inputs: u64, show: impl Fn(u64), check: impl Fn(u64) -> (isize, bool) + Sync) {
     let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     if let Some(i) = number("PARM_HOSTILE_INPUT") {

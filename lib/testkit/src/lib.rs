@@ -1,5 +1,6 @@
-//! Support for tests: `.npy` bytes made without the code under test, streams that trickle, a server
-//! that answers badly, a model server that sabotages, a proxy with faults, hostile inputs under an allocator that counts, and the tools run as processes.
+//! Support for tests: `.npy` bytes that are made without the code under test, slow streams, an HTTP server
+//! with wrong answers, a model server that commits faults, a proxy with faults, hostile inputs under a
+//! counting allocator, and the tools as processes.
 
 pub mod code_dir;
 pub mod hostile;

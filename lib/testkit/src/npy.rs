@@ -18,10 +18,10 @@ pub fn item(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
 /// An f4 item.
 ///
 /// # Panics
-/// If there are not as many values as the shape asks for.
+/// If the number of values does not fit the shape.
 #[must_use]
 pub fn f4(shape: &[usize], values: &[f32]) -> Vec<u8> {
-    assert_eq!(shape.iter().product::<usize>(), values.len(), "as many values as the shape asks for");
+    assert_eq!(shape.iter().product::<usize>(), values.len(), "the values fit the shape");
     item("<f4", shape, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
 }
 
@@ -63,7 +63,7 @@ pub fn data(item: &[u8]) -> &[u8] {
     split(item).1
 }
 
-/// The type descriptor that an item's header states.
+/// The type descriptor in an item's header.
 #[must_use]
 pub fn descr(item: &[u8]) -> String {
     let header = String::from_utf8_lossy(&item[..item.len().min(256)]).into_owned();
@@ -71,7 +71,7 @@ pub fn descr(item: &[u8]) -> String {
     quoted.unwrap_or_default().to_owned()
 }
 
-/// The shape that an item's header states.
+/// The shape in an item's header.
 #[must_use]
 pub fn shape(item: &[u8]) -> Vec<usize> {
     let header = String::from_utf8_lossy(&item[..item.len().min(256)]).into_owned();

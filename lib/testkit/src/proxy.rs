@@ -1,4 +1,4 @@
-//! A TCP proxy before a real server, with the faults of `parm_workload::faults`.
+//! A TCP proxy in front of a real server, with the faults of `parm_workload::faults`.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 
 use parm_workload::faults::{Behavior, Conditions, Fate, Shared, Synthetic};
 
-/// Proxies that share faults: racks of them go down together, and transfers between two take from the
-/// network of both.
+/// The faults that several proxies share: racks that go down together, and transfers between two of them.
 pub(crate) type Among = Arc<Mutex<Shared>>;
 
 /// A proxy that lives as long as the test's process.
 ///
-/// What comes from the server first after something went to it is the beginning of an answer, and the
-/// behaviour says what becomes of that: it comes so much later (`service`, in slow periods and beside
-/// transfers longer; `late`), the connection is cut (`errors`), or nothing comes any more (`hangs`). While it
-/// has crashed, connections are closed, those that there are and new ones.
+/// The first bytes of the server after bytes of the client are the beginning of an answer. The behavior
+/// decides what happens to it: it is delayed (`service`, longer in slow periods and during transfers;
+/// `late`), the connection is cut (`errors`), or nothing is passed on any more (`hangs`). While the proxy has
+/// crashed, all connections are closed.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    /// Where clients go.
+    /// The address for clients.
     pub address: SocketAddr,
 }
 
@@ -32,11 +31,11 @@ struct Faulty {
 }
 
 impl Proxy {
-    /// Starts a proxy before a server; it is number `instance` of those that share the seed, and `among`
-    /// them.
+    /// Starts a proxy in front of a server. It is number `instance` of the proxies that share the seed, and
+    /// the faults `among`.
     ///
     /// # Panics
-    /// If the machine has no free port, or the behaviour cannot be.
+    /// If the machine has no free port, or the behavior is invalid.
     #[must_use]
     pub fn start(
         server: SocketAddr,
@@ -47,7 +46,7 @@ impl Proxy {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let synthetic = Synthetic::new(behavior, seed, instance as u64).expect("a behaviour that can be");
+        let synthetic = Synthetic::new(behavior, seed, instance as u64).expect("a valid behavior");
         let faulty = Faulty {
             behavior: Arc::new(Mutex::new(synthetic)),
             among: among.map(|among| (among, instance)),
@@ -56,7 +55,7 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let faulty = faulty.clone();
-                // How a connection ends is the client's to see.
+                // The client sees how the connection ends.
                 thread::spawn(move || faulty.converse(&client, server));
             }
         });
@@ -66,7 +65,7 @@ impl Proxy {
 
 impl Faulty {
     fn now<T>(&self, of: impl FnOnce(&mut Synthetic, u64, Conditions) -> T) -> T {
-        // One at a time, so that times never go back.
+        // One at a time, so that times never decrease.
         let mut behavior = self.behavior.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.origin.elapsed().as_nanos() as u64;
         let around = self.among.as_ref().map_or_else(Conditions::default, |(among, number)| {
@@ -86,7 +85,7 @@ impl Faulty {
         let server = TcpStream::connect(server)?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
-        // So that a crash is seen in silence, too.
+        // So that a crash is also noticed while nothing is sent.
         server.set_read_timeout(Some(Duration::from_millis(20)))?;
         let asked = Mutex::new(false);
         let set = |asked: &Mutex<bool>, to| {
@@ -111,7 +110,7 @@ impl Faulty {
         Ok(())
     }
 
-    /// What becomes of bytes of the server, the beginning of an answer or not.
+    /// What happens to bytes of the server; `begins` is true at the beginning of an answer.
     fn answer(&self, begins: bool) -> Pass {
         if begins {
             match self.now(|behavior, now, around| behavior.call(now, 1, around)) {
@@ -127,17 +126,17 @@ impl Faulty {
     }
 }
 
-/// What becomes of bytes.
+/// What happens to bytes.
 enum Pass {
     /// They are passed on.
     On,
-    /// They and all that follow get lost.
+    /// They and all further ones are dropped.
     Swallow,
     /// The connection ends.
     Cut,
 }
 
-/// Passes bytes on until there are no more; `decide` is asked about so many bytes, and in silence about none.
+/// Passes bytes on until their end. `decide` gets the number of bytes, 0 while nothing is sent.
 fn forward(
     mut from: &TcpStream,
     mut to: &TcpStream,

@@ -1,4 +1,4 @@
-//! An HTTP server on this machine that answers as it is told, also badly.
+//! An HTTP server on this machine with given answers, also wrong ones.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ pub struct Server {
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-/// What a client asked for.
+/// A request of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The path, with its slash.
@@ -21,12 +21,12 @@ pub struct Request {
     headers: Vec<(String, String)>,
 }
 
-/// What a client gets.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// These bytes, and the end.
+    /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// These bytes, and then nothing at all.
+    /// These bytes, then nothing.
     Hang(Vec<u8>),
 }
 
@@ -39,7 +39,7 @@ impl Request {
 }
 
 impl Server {
-    /// Starts a server that gives these answers.
+    /// Starts a server with these answers.
     ///
     /// # Panics
     /// If the machine has no free port.
@@ -53,7 +53,7 @@ impl Server {
             for mut stream in listener.incoming().flatten() {
                 let request = read(&stream);
                 seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-                // A client that has heard enough hangs up.
+                // The client may close the connection early.
                 match answer(&request) {
                     Answer::Bytes(bytes) => drop(stream.write_all(&bytes)),
                     Answer::Hang(bytes) => {
@@ -66,7 +66,7 @@ impl Server {
         Self { url, requests }
     }
 
-    /// What was asked for so far.
+    /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -84,7 +84,7 @@ fn read(stream: &TcpStream) -> Request {
     Request { path, headers: headers.collect() }
 }
 
-/// The bytes of an answer, as `200 OK`. Its length is the body's unless the headers say another.
+/// The bytes of an answer, as `200 OK`. Its length is that of the body, unless the headers have another.
 #[must_use]
 pub fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let length = [("Content-Length", &*body.len().to_string())];

@@ -1,4 +1,4 @@
-//! The tools as processes: input from a thread of its own, and an end even if they hang.
+//! Runs the tools as processes, with input from a thread and a timeout.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a tool may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// The timeout of a tool.
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A call of one of the tools.
 pub struct Tool {
@@ -18,14 +18,14 @@ pub struct Tool {
     signal: Option<(String, PathBuf)>,
 }
 
-/// How a call ended.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Outcome {
     /// The exit code; 128 plus the signal's number if one ended it.
     pub code: i32,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -62,7 +62,7 @@ impl Tool {
         self
     }
 
-    /// Adds one argument as it is.
+    /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.arg(argument);
@@ -116,7 +116,7 @@ impl Tool {
         thread::spawn(move || drop(stdin.write_all(&input)));
         let stdout = collect(child.stdout.take().expect("piped"));
         let stderr = collect(child.stderr.take().expect("piped"));
-        let outputs = stdout.recv_timeout(PATIENCE).and_then(|out| Ok((out, stderr.recv_timeout(PATIENCE)?)));
+        let outputs = stdout.recv_timeout(TIMEOUT).and_then(|out| Ok((out, stderr.recv_timeout(TIMEOUT)?)));
         let Ok((stdout, stderr)) = outputs else {
             let _ = child.kill();
             panic!("{:?} hangs", self.command);
@@ -129,10 +129,10 @@ impl Tool {
 }
 
 impl Outcome {
-    /// Makes sure that the call went well and said nothing; returns its output.
+    /// Asserts that the call succeeded without messages; returns its output.
     ///
     /// # Panics
-    /// If not.
+    /// If it did not.
     #[must_use]
     pub fn output(self) -> Vec<u8> {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "expected success in silence");

@@ -1,8 +1,8 @@
-//! A source that gives few bytes at a time, as a pipe may.
+//! A source that returns few bytes at a time, like a pipe.
 
 use std::io::{self, Read};
 
-/// Gives 1 to `most` bytes a read, and now and then is interrupted, always alike for a seed.
+/// Returns 1 to `most` bytes a read, and is sometimes interrupted, as a seed decides.
 #[derive(Debug)]
 pub struct Trickle<R> {
     source: R,
@@ -11,7 +11,7 @@ pub struct Trickle<R> {
 }
 
 impl<R> Trickle<R> {
-    /// A source that gives at most this many bytes at a time.
+    /// A source that returns at most this many bytes at a time.
     ///
     /// # Panics
     /// If `most` is 0.

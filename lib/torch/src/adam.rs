@@ -1,6 +1,6 @@
 //! Adam (Kingma and Ba, ICLR 2015, algorithm 1) with L2 weight decay, as `torch.optim.Adam`.
 //!
-//! tch's own optimisers do not give out their state, which a checkpoint needs.
+//! tch's own optimisers do not expose their state, which a checkpoint needs.
 
 use tch::{TchError, Tensor};
 
@@ -11,7 +11,7 @@ const EPSILON: f64 = 1e-8;
 /// The optimiser of one flat tensor of parameters.
 #[derive(Debug)]
 pub(crate) struct Adam {
-    /// Steps made.
+    /// The number of steps.
     step: u64,
     /// The running mean of the gradient.
     mean: Tensor,
@@ -20,23 +20,22 @@ pub(crate) struct Adam {
 }
 
 impl Adam {
-    /// An optimiser that has made no step, for parameters like these.
+    /// A new optimiser for parameters of this shape.
     pub(crate) fn new(parameters: &Tensor) -> Result<Self, TchError> {
         Self::restore(0, &parameters.f_zeros_like()?, &parameters.f_zeros_like()?)
     }
 
-    /// An optimiser in a state that [`state`](Self::state) gave; it is copied.
+    /// An optimiser with a copy of a state of [`state`](Self::state).
     pub(crate) fn restore(step: u64, mean: &Tensor, square: &Tensor) -> Result<Self, TchError> {
         Ok(Self { step, mean: mean.f_detach_copy()?, square: square.f_detach_copy()? })
     }
 
-    /// Steps made, the mean of the gradient and that of its square.
+    /// The number of steps, the mean of the gradient and that of its square.
     pub(crate) fn state(&self) -> (u64, &Tensor, &Tensor) {
         (self.step, &self.mean, &self.square)
     }
 
-    /// Makes a step: changes `parameters` against `gradient`, to which `decay` times the parameters
-    /// is added first.
+    /// Makes a step: updates `parameters` with `gradient` plus `decay` times the parameters.
     pub(crate) fn step(
         &mut self,
         parameters: &Tensor,
@@ -67,7 +66,7 @@ impl Adam {
 mod tests {
     use super::*;
 
-    /// One parameter, as the algorithm stands.
+    /// The naive algorithm for one parameter.
     fn naive(parameter: &mut f64, gradients: &[f64], rate: f64, decay: f64) {
         let (mut mean, mut square) = (0.0, 0.0);
         for (t, gradient) in (1..).zip(gradients) {

@@ -1,4 +1,4 @@
-//! Where models run, and the settings of libtorch that belong to a process.
+//! Devices, and the settings of libtorch for the process.
 
 use std::error::Error;
 use std::fmt;
@@ -10,11 +10,11 @@ use parm::DeviceChoice;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-/// The library that carries libtorch's GPU code. It is not linked, so that one binary serves
-/// machines with and without a GPU; it is found beside the linked ones, by the rpath.
+/// The library with libtorch's GPU code. It is not linked, so that one binary serves machines with and
+/// without a GPU; the rpath finds it beside the linked libraries.
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// What the driver of a GPU puts into place.
+/// Files of the GPU driver.
 const DRIVER_FILES: [&str; 2] = ["/dev/nvidiactl", "/proc/driver/nvidia/version"];
 
 /// A device that models can run on.
@@ -31,8 +31,8 @@ impl Device {
         self.0.is_cuda()
     }
 
-    /// Has what this thread computes on a GPU run beside what other threads compute there, in a stream of
-    /// its own. On the CPU it does so anyway.
+    /// Gives this thread a stream of its own on a GPU, so that its work runs in parallel with that of other
+    /// threads. Does nothing on the CPU.
     ///
     /// # Errors
     /// A GPU that gives no stream.
@@ -43,8 +43,7 @@ impl Device {
         if unsafe { parm_own_stream(kind, index) } { Ok(()) } else { Err(DeviceError::Stream(self)) }
     }
 
-    /// Waits until this thread's stream has computed all that it was given. An error of the device shows
-    /// in the next operation on its results.
+    /// Waits until this thread's stream has finished. The next operation reports an error of the device.
     pub(crate) fn synchronize(self) {
         let (kind, index) = self.numbers();
         if self.is_gpu() {
@@ -53,7 +52,7 @@ impl Device {
         }
     }
 
-    /// The most memory of a GPU that this process took at a time; none on the CPU.
+    /// The peak GPU memory of this process; none on the CPU.
     pub(crate) fn peak_memory(self) -> Option<PeakMemory> {
         let (kind, index) = self.numbers();
         let [mut allocated, mut reserved] = [0; 2];
@@ -65,7 +64,7 @@ impl Device {
         counted.then_some(PeakMemory { allocated, reserved })
     }
 
-    /// As libtorch numbers the kinds of devices, and those of a kind.
+    /// libtorch's numbers of the kind of device, and of the device.
     fn numbers(self) -> (i8, i8) {
         match self.0 {
             tch::Device::Cuda(index) => (1, i8::try_from(index).unwrap_or(i8::MAX)),
@@ -83,12 +82,12 @@ impl fmt::Display for Device {
     }
 }
 
-/// The most memory of a GPU that was taken at a time, in bytes.
+/// Peak GPU memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct PeakMemory {
-    /// By tensors.
+    /// Memory of tensors.
     pub allocated: u64,
-    /// From the device, for tensors that were there and for those to come.
+    /// Memory that was reserved from the device, used or not.
     pub reserved: u64,
 }
 
@@ -100,14 +99,14 @@ unsafe extern "C" {
     fn parm_allow_tf32(allow: bool);
 }
 
-/// What a process asks of libtorch.
+/// The settings of libtorch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
     /// Where to compute.
     pub device: DeviceChoice,
-    /// CPU threads of one operation; none: as many as libtorch takes.
+    /// CPU threads of one operation; none: libtorch's default.
     pub threads: Option<u32>,
-    /// Whether GPUs may multiply f32 matrices and convolve in TF32, which keeps ten bits of a number.
+    /// Whether GPUs may multiply f32 matrices and convolve in TF32, which has a mantissa of ten bits.
     pub tf32: bool,
 }
 
@@ -116,20 +115,20 @@ pub struct Settings {
 pub struct Chosen {
     /// The device.
     pub device: Device,
-    /// Why [`DeviceChoice::Auto`] did not take the GPU that the machine has.
+    /// Why [`DeviceChoice::Auto`] chose the CPU although the machine has a GPU.
     pub note: Option<String>,
 }
 
 /// A GPU that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// libtorch's GPU code, or a library of CUDA that it needs, is not installed.
+    /// libtorch's GPU code or a CUDA library is not installed.
     #[error("found no usable {CUDA_LIBRARY} ({0}), expected libtorch with its CUDA libraries")]
     Library(String),
-    /// The library is there, but no GPU.
+    /// The library is installed, but there is no GPU.
     #[error("found no GPU that libtorch can use, expected one with NVIDIA's driver")]
     NoGpu,
-    /// The GPU is there, but nothing can be computed on it: its memory may be taken.
+    /// The GPU cannot compute; its memory may be exhausted.
     #[error("{device} cannot be used ({message})")]
     Unusable {
         /// The GPU.
@@ -137,7 +136,7 @@ pub enum DeviceError {
         /// libtorch's reason.
         message: String,
     },
-    /// libtorch gives this device no stream.
+    /// libtorch has no stream on this device.
     #[error("found no stream on {0}, expected one for each instance")]
     Stream(Device),
     /// An index beyond the GPUs of this machine.
@@ -145,14 +144,14 @@ pub enum DeviceError {
     Index {
         /// The GPU that was asked for.
         index: usize,
-        /// How many there are.
+        /// The number of GPUs.
         found: usize,
     },
 }
 
-/// Finds the device and sets what libtorch keeps per process: the threads of one operation, and
-/// denormal numbers as zero. Call it before anything else here, on the thread that will start the
-/// others: they inherit the second setting.
+/// Finds the device, and applies the settings of the process: the threads of one operation, and denormal
+/// numbers as zero. Call it before anything else here, on the thread that starts the others, which inherit
+/// the second setting.
 ///
 /// # Errors
 /// A GPU that was asked for and cannot be used.
@@ -162,7 +161,7 @@ pub fn prepare(settings: Settings) -> Result<Chosen, DeviceError> {
     let chosen = match device {
         DeviceChoice::Cpu => Chosen { device: Device::CPU, note: None },
         DeviceChoice::Cuda(index) => Chosen { device: cuda(index, tf32)?, note: None },
-        // Loading the GPU code takes a second: only where there may be a GPU.
+        // Loading the GPU code takes a second; it is only done if there may be a GPU.
         DeviceChoice::Auto if !has_driver() => Chosen { device: Device::CPU, note: None },
         DeviceChoice::Auto => match cuda(0, tf32) {
             Ok(device) => Chosen { device, note: None },
@@ -183,7 +182,7 @@ fn has_driver() -> bool {
     DRIVER_FILES.iter().any(|file| Path::new(file).exists())
 }
 
-/// libtorch takes the number of its other pool once, before it starts that.
+/// The size of libtorch's second thread pool can be set only once, before the pool starts.
 static INTEROP: Once = Once::new();
 
 fn cuda(index: usize, tf32: bool) -> Result<Device, DeviceError> {
@@ -195,7 +194,7 @@ fn cuda(index: usize, tf32: bool) -> Result<Device, DeviceError> {
         _ => {}
     }
     let device = Device(tch::Device::Cuda(index));
-    // The first tensor makes libtorch begin with the GPU, which also fails where its memory is taken.
+    // The first tensor initialises the GPU, which fails if its memory is exhausted.
     match Tensor::f_zeros([1], (Kind::Float, device.0)) {
         Ok(_) => Ok(device),
         Err(error) => Err(DeviceError::Unusable { device, message: crate::one_line(&error.to_string()) }),
@@ -204,8 +203,8 @@ fn cuda(index: usize, tf32: bool) -> Result<Device, DeviceError> {
 
 fn load_cuda(tf32: bool) -> Result<(), DeviceError> {
     if !tf32 {
-        // NVIDIA's libraries read it when they start. Traced programs have it in themselves that
-        // convolutions may use TF32; this overrules them.
+        // NVIDIA's libraries read this variable when they start. It overrides traced programs, which contain
+        // that convolutions may use TF32.
         // SAFETY: called from `prepare`, before the threads of libtorch exist; the others of a tool do not
         // read the environment.
         unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
@@ -216,16 +215,16 @@ fn load_cuda(tf32: bool) -> Result<(), DeviceError> {
     // initialisers register GPU kernels and nothing else. libtorch asks for it to be global.
     let library = unsafe { Library::open(Some(CUDA_LIBRARY), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(|error| {
-        // The loader's own words stand behind those of libloading.
+        // The source of libloading's error has the loader's message.
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         DeviceError::Library(crate::one_line(&reason))
     })?;
-    // It registered itself with libtorch, so it must stay.
+    // The library registered itself with libtorch, and must stay loaded.
     std::mem::forget(library);
     Ok(())
 }
 
-/// Treats denormal numbers as zero on this thread and those that it starts. They double the time of
+/// Treats denormal numbers as zero on this thread and those that it starts. They would double the time of
 /// late training epochs.
 #[cfg(target_arch = "x86_64")]
 fn flush_denormals() {
@@ -285,7 +284,7 @@ mod tests {
     fn the_cpu_has_no_memory_to_report_and_nothing_to_wait_for() {
         Device::CPU.synchronize();
         assert_eq!(Device::CPU.peak_memory(), None);
-        // Nor has a GPU where libtorch has no code for one.
+        // Without GPU code there is no peak either.
         assert_eq!(Device(tch::Device::Cuda(0)).peak_memory().filter(|_| !has_driver()), None);
     }
 

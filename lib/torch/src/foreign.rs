@@ -1,4 +1,4 @@
-//! Files that are no model of a kind that can be loaded: what they are, and what to do with them.
+//! Recognises files of other formats, and says how to convert them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,23 +7,23 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-/// Bytes at the beginning of a file by which its kind is told.
+/// The number of bytes at the beginning of a file that identify its format.
 const HEAD: usize = 512;
 
-/// What checkpoints call the state dict of their model.
+/// The keys of the model's state dict in checkpoints.
 const KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model_state", "model", "net", "module"];
 
-/// The most bytes of a pickle that are searched for names.
+/// The most bytes of a pickle that are searched.
 const MAX_PICKLE: u64 = 1 << 20;
 
-/// What a file is, and how a model that can be loaded is made of it.
+/// The format of a file, and how to convert it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Foreign {
     pub(crate) found: &'static str,
     pub(crate) hint: String,
 }
 
-/// What a file is; none if it may be TorchScript or safetensors, or is nothing that is known.
+/// The format of a file; none if it may be TorchScript or safetensors, or is unknown.
 ///
 /// # Errors
 /// The file system's.
@@ -59,7 +59,7 @@ pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
         };
         of(found, format!("in Python: {python}"))
     };
-    // Safetensors, whose first bytes are a number, begin their header here.
+    // The header of safetensors begins after eight bytes with its length.
     if head.get(8) == Some(&b'{') {
         return Ok(None);
     }
@@ -95,7 +95,7 @@ pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
             of("an array of NumPy (.npy), which is a stream and no model", "give it as the queries".into())
         }
-        // ir_version, then the producer or an opset, as ONNX begins.
+        // ONNX begins with ir_version, then the producer or an opset.
         [0x08, 1..=20, 0x12 | 0x1a | 0x22 | 0x2a | 0x3a | 0x42, ..] => of(
             "an ONNX model",
             "serve it with Triton or ONNX Runtime and name the server with --url (parm-infer) or remote \
@@ -110,7 +110,7 @@ pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
     })
 }
 
-/// Whether a file begins as zip archives do.
+/// True if a file begins like a zip archive.
 ///
 /// # Errors
 /// The file system's.
@@ -120,7 +120,7 @@ pub(crate) fn is_zip(path: &Path) -> io::Result<bool> {
     Ok(magic == b"PK")
 }
 
-/// What tells the kind of a zip archive.
+/// The members that identify the kind of a zip archive.
 struct Members {
     kind: Option<Kind>,
     /// The pickle of torch.save.
@@ -165,7 +165,7 @@ fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|found| found == extension)
 }
 
-/// What torch.save pickled.
+/// The object that torch.save pickled.
 #[derive(Debug, PartialEq, Eq)]
 enum Pickle {
     StateDict,
@@ -177,7 +177,7 @@ enum Pickle {
 }
 
 impl Pickle {
-    /// Tells it by the first object and by the names within.
+    /// Recognises it by the first object and the names in it.
     fn of(bytes: &[u8]) -> Self {
         // The old format has a magic number, a version and the sizes of types before the object.
         let object = match (find(bytes, b"type_sizes"), bytes) {

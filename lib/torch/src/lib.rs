@@ -1,13 +1,13 @@
 //! Models on libtorch: the only crate that names tch.
 //!
-//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out for it, `network` has the
-//! native architectures and the files of their models, `model` is a model of either
-//! kind, native or TorchScript, `encoder` makes coded queries, [`session`] runs a model on blocks of
-//! rows, `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this
-//! crate's border as slices of numbers, never as types of tch or ndarray.
+//! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out
+//! for it, `network` has the native architectures and the files of their models, `model` is a model of either
+//! kind, native or TorchScript, `encoder` makes coded queries, [`session`] runs a model on blocks of rows,
+//! `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this crate's
+//! border as slices of numbers, never as types of tch or ndarray.
 //!
-//! Nothing here reads the clock, the environment or libtorch's random source: what is random is
-//! drawn from ChaCha8, keyed by seed and epoch, so a resumed training repeats an unbroken one.
+//! Nothing here reads the clock, the environment or libtorch's random source. Random numbers are ChaCha8's,
+//! keyed by seed and epoch, so that a resumed training equals an uninterrupted one.
 
 mod adam;
 pub mod device;
@@ -30,14 +30,14 @@ pub use timings::{Phase, Timings};
 /// The longest message of libtorch that is passed on, in characters.
 const MAX_MESSAGE: usize = 240;
 
-/// The longest exception of a model that is passed on.
+/// The longest exception of a model that is passed on, in characters.
 const MAX_EXCEPTION: usize = 8000;
 
-/// The line that matters of a message of libtorch, which are followed by stack traces. An exception of a
-/// TorchScript program is passed on whole, its lines as one.
+/// The relevant line of a message of libtorch, without its stack trace. An exception of a TorchScript program
+/// is passed on completely, with its lines joined.
 fn one_line(message: &str) -> String {
     let lines = || message.lines().map(str::trim).filter(|line| !line.is_empty());
-    // Exceptions come after the lines of the program where they were raised.
+    // An exception follows the lines of the program that raised it.
     let raised = message.rfind("<--- HERE").map(|at| &message[at..]);
     let is_exception = |line: &&str| !line.starts_with(' ') && exception(line).is_some();
     if let Some(begin) = raised.and_then(|rest| rest.lines().skip(1).position(|line| is_exception(&line))) {
@@ -56,7 +56,7 @@ fn one_line(message: &str) -> String {
     cut(line.strip_prefix("Internal torch error: ").unwrap_or(line), MAX_MESSAGE)
 }
 
-/// The name of the exception that a line begins with, as `builtins.ValueError: …`.
+/// The name of the exception at the beginning of a line, as `builtins.ValueError: …`.
 fn exception(line: &str) -> Option<&str> {
     let (name, _) = line.split_once(": ")?;
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
@@ -70,7 +70,7 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// Whether memory of a GPU was short. libtorch tells kinds of errors apart in its messages alone.
+/// True if the memory of a GPU was exhausted. Only the message of libtorch shows that.
 fn is_out_of_memory(error: &tch::TchError) -> bool {
     error.to_string().contains("CUDA out of memory")
 }

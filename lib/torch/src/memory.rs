@@ -1,5 +1,5 @@
-//! How tensors lie in memory: pinned, from where a GPU copies by itself, and with channels last, as tensor cores
-//! want it.
+//! Memory layouts of tensors: pinned memory, from which a GPU copies by itself, and channels last, which
+//! tensor cores prefer.
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
@@ -11,13 +11,13 @@ unsafe extern "C" {
     fn parm_allows_tf32() -> bool;
 }
 
-/// Rows from which on it pays to put channels last: weights are put into that order for each batch.
+/// The number of rows from which channels last is worth its cost: weights are reordered for each batch.
 const ROWS_FOR_CHANNELS_LAST: i64 = 8;
 
-/// A copy of a tensor of the host in memory from which a GPU copies by itself, beside what else it does.
+/// A copy of a host tensor in pinned memory, from which a GPU copies while it computes.
 ///
 /// # Errors
-/// No such memory: there is no GPU, or the host has too little.
+/// There is no GPU, or too little memory.
 pub(crate) fn pinned(host: &Tensor) -> Result<Tensor, TchError> {
     // SAFETY: it reads a tensor that lives, and catches what libtorch throws.
     let like = unsafe { parm_pinned_like(host.as_ptr()) };
@@ -26,9 +26,9 @@ pub(crate) fn pinned(host: &Tensor) -> Result<Tensor, TchError> {
     Ok(copy)
 }
 
-/// Whether a convolution of these images is faster with channels last in memory: on tensor cores, which
-/// compute with bf16 and TF32. On an H200, ResNet-18 answers 1.31 times as many images in TF32 so, and learns
-/// in 0.83 of the time in bf16; in f32 it is a tenth slower.
+/// True if a convolution of these images is faster with channels last: on tensor cores, which compute with
+/// bf16 and TF32. On an H200, ResNet-18 then infers 1.31 times as fast in TF32 and trains in 0.83 of the time
+/// in bf16; in f32 it is a tenth slower.
 pub(crate) fn prefers_channels_last(images: &Tensor) -> bool {
     let tensor_cores = match images.kind() {
         Kind::BFloat16 => true,
@@ -40,17 +40,17 @@ pub(crate) fn prefers_channels_last(images: &Tensor) -> bool {
     images.device().is_cuda() && tensor_cores && rows >= ROWS_FOR_CHANNELS_LAST
 }
 
-/// The same images, `[rows, channels, height, width]`, with their channels last in memory.
+/// Images `[rows, channels, height, width]` with their channels last in memory.
 ///
 /// # Errors
-/// What is no images; too little memory.
+/// A tensor that is not images; too little memory.
 pub(crate) fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
     // SAFETY: it reads a tensor that lives, and catches what libtorch throws.
     let ordered = unsafe { parm_channels_last(images.as_ptr()) };
     own(ordered, || format!("cannot put the channels of {:?} last", images.size()))
 }
 
-/// A tensor that libtorch made for us; null says that it could not.
+/// Takes ownership of a tensor of libtorch; null is an error.
 fn own(made: *mut C_tensor, failure: impl FnOnce() -> String) -> Result<Tensor, TchError> {
     if made.is_null() {
         return Err(TchError::Torch(failure()));

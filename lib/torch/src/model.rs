@@ -1,4 +1,4 @@
-//! A model of either kind: native, or TorchScript.
+//! A model of either kind: native or TorchScript.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -13,18 +13,18 @@ use crate::network::{CheckpointError, Mode, Network};
 /// A model that answers queries.
 #[derive(Debug)]
 pub enum Model {
-    /// One of this project's own architectures.
+    /// A native architecture.
     Native(Box<Network>),
-    /// A program that PyTorch exported, with its weights.
+    /// A TorchScript module with its weights.
     Script(Script),
 }
 
-/// What the file of a model leaves open.
+/// The caller's choices where the file of a model leaves them open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choices {
-    /// The activation of an MLP whose file does not say it.
+    /// The activation of an MLP whose file does not name it.
     pub activation: Option<Activation>,
-    /// The output to take of several: a key, or the index in a tuple; else the first.
+    /// The output of a model with several: a key, or the index in a tuple; none: the first.
     pub output: Option<String>,
 }
 
@@ -32,35 +32,35 @@ pub struct Choices {
 #[derive(Debug)]
 pub struct Script {
     module: CModule,
-    /// The output to take of several.
+    /// The chosen output of several.
     output: Option<String>,
-    /// The type that it takes, once it has answered.
+    /// The type of queries that the module accepts, known after its first answer.
     kind: OnceLock<Kind>,
 }
 
-/// The types of queries that modules are tried with. A module does not say what it takes; most take f4.
+/// The types of queries that are tried in turn, since a module does not name its type; most accept f4.
 const KINDS: [Kind; 5] = [Kind::Float, Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int64];
 
-/// Up to this all whole numbers are f4.
+/// The number up to which f4 represents all integers.
 const MOST_WHOLE: f64 = 16_777_216.0;
 
 /// A model that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A file that cannot be read, or that is no native model.
+    /// A file that cannot be read, or that is not a native model.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file of another program or of another kind.
+    /// A file of another format.
     #[error("{}: found {found}, expected safetensors or TorchScript; {hint}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The format that was found.
         found: &'static str,
-        /// What to do.
+        /// How to convert it.
         hint: String,
     },
-    /// A file that begins as TorchScript does, but is none that libtorch can load.
+    /// A file that looks like TorchScript, but that libtorch cannot load.
     #[error("{}: found TorchScript that cannot be loaded ({message})", path.display())]
     Script {
         /// The file.
@@ -68,7 +68,7 @@ pub enum ModelError {
         /// libtorch's reason.
         message: String,
     },
-    /// An output is named, and the model has but one.
+    /// An output is named, but the model has only one.
     #[error("{}: found a model of one output, expected no --output-name {name}", path.display())]
     OneOutput {
         /// The file.
@@ -79,7 +79,7 @@ pub enum ModelError {
 }
 
 impl Model {
-    /// Loads a model that leaves nothing open, or whose openings are closed by default.
+    /// Loads a model with the default choices.
     ///
     /// # Errors
     /// [`ModelError`], by kind.
@@ -87,7 +87,7 @@ impl Model {
         Self::load_as(path, device, &Choices::default())
     }
 
-    /// Loads a model; the first bytes tell the kind: `PK` is TorchScript, a zip archive.
+    /// Loads a model. Its kind is read from the first bytes: `PK` is a zip archive, TorchScript.
     ///
     /// # Errors
     /// [`ModelError`], by kind.
@@ -111,7 +111,7 @@ impl Model {
         Ok(Self::Native(Box::new(Network::load(path, device, choices.activation)?)))
     }
 
-    /// What is to be said of a model whose file left open what nobody chose.
+    /// A note about a choice that neither the file nor the caller made.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         match self {
@@ -123,7 +123,7 @@ impl Model {
         }
     }
 
-    /// The shape of a query, if the model says it.
+    /// The shape of a query, if the model's file has it.
     #[must_use]
     pub fn query_shape(&self) -> Option<&[usize]> {
         match self {
@@ -132,7 +132,7 @@ impl Model {
         }
     }
 
-    /// Outputs for f4 queries `[rows, …]`, in f4; the gradient is followed.
+    /// Outputs for f4 queries `[rows, …]`, in f4, with gradient.
     pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.forward(queries, Mode::Evaluate),
@@ -152,13 +152,12 @@ impl Model {
 impl Script {
     fn load(path: &Path, device: Device, output: Option<String>) -> Result<Self, TchError> {
         let mut module = CModule::load_on_device(path, device.0)?;
-        // Without it a module saved while training would drop activations.
+        // A module that was saved in training mode would apply dropout.
         module.f_set_eval()?;
         Ok(Self { module, output, kind: OnceLock::new() })
     }
 
-    /// Outputs for f4 queries, which become of the type that the module takes: of the first one that it
-    /// answers.
+    /// Outputs for f4 queries, which are converted to the first type that the module answers.
     fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         if let Some(kind) = self.kind.get() {
             return self.answer(queries, *kind);
@@ -182,7 +181,7 @@ impl Script {
             let is_whole = queries.f_frac()?.f_count_nonzero(None)?.int64_value(&[]) == 0;
             let fits = queries.numel() == 0 || queries.f_abs()?.f_max()?.double_value(&[]) <= MOST_WHOLE;
             if !is_whole || !fits {
-                let found = "found queries that are no whole numbers up to 2^24, expected these";
+                let found = "found queries with other numbers, expected integers up to 2^24";
                 return Err(TchError::Kind(found.into()));
             }
         }
@@ -190,7 +189,7 @@ impl Script {
         self.choose(self.module.forward_is(&[queries])?)
     }
 
-    /// The output that is wanted, of what a module returned.
+    /// The chosen output among those that a module returned.
     fn choose(&self, outputs: IValue) -> Result<Tensor, TchError> {
         let mut all: Vec<(String, IValue)> = match outputs {
             IValue::Tensor(tensor) if self.output.is_none() => return Ok(tensor),
@@ -208,7 +207,7 @@ impl Script {
         match wanted.filter(|&at| at < all.len()).map(|at| all.swap_remove(at).1) {
             Some(IValue::Tensor(tensor)) => Ok(tensor),
             Some(IValue::Tuple(values) | IValue::GenericList(values)) => first(values),
-            Some(_) => Err(TchError::Shape("found an output that is no tensor, expected one".into())),
+            Some(_) => Err(TchError::Shape("found an output that is not a tensor, expected one".into())),
             None => {
                 let names: Vec<String> = all.into_iter().map(|(name, _)| name).collect();
                 let wanted = self.output.as_deref().unwrap_or_default();
@@ -221,11 +220,11 @@ impl Script {
     }
 }
 
-/// The first of outputs within outputs.
+/// The first output of nested outputs.
 fn first(values: Vec<IValue>) -> Result<Tensor, TchError> {
     match values.into_iter().next() {
         Some(IValue::Tensor(tensor)) => Ok(tensor),
-        _ => Err(TchError::Shape("found an output that is no tensor, expected one".into())),
+        _ => Err(TchError::Shape("found an output that is not a tensor, expected one".into())),
     }
 }
 

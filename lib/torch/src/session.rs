@@ -1,4 +1,4 @@
-//! Running a model on blocks of rows.
+//! Runs a model on blocks of rows.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use crate::memory::pinned;
 use crate::model::Model;
 use crate::timings::{Phase, Timings};
 
-/// Queries of so many bytes go through pinned memory: while a GPU copies from other memory, no thread of the
-/// process can give it work. On an H200, ResNet-18 answered batches of 256 images half as fast.
+/// The size from which queries go through pinned memory. While a GPU copies from other memory, no thread of
+/// the process can give it work: on an H200, ResNet-18 was half as fast with batches of 256 images.
 const PINNED: usize = 1 << 20;
 
-/// A model and a stream that it answers.
+/// A model with the shape of the rows that it answers.
 #[derive(Debug)]
 pub struct Session {
     model: Model,
@@ -26,11 +26,11 @@ pub struct Session {
     output: Option<RowLayout>,
 }
 
-/// Rows that a model cannot answer, or outputs that make no rows.
+/// Rows that a model cannot answer, or outputs that are not rows.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// Rows that are not the model's queries.
-    #[error("found rows of shape {found:?}, expected {expected:?} as the model asks for")]
+    /// The shape of the rows is not that of the model's queries.
+    #[error("found rows of shape {found:?}, expected {expected:?} of the model")]
     QueryShape {
         /// The shape of the stream's rows.
         found: Vec<usize>,
@@ -45,30 +45,30 @@ pub enum SessionError {
         /// libtorch's reason.
         message: String,
     },
-    /// The memory of a GPU is short.
+    /// The memory of a GPU is exhausted.
     #[error("found too little memory on {device} for {rows} rows of shape {shape:?}: {message}")]
     Memory {
         /// The GPU.
         device: Device,
-        /// Rows that were computed at a time.
+        /// The number of rows that were computed at a time.
         rows: usize,
         /// Their shape.
         shape: Vec<usize>,
-        /// libtorch's account.
+        /// libtorch's message.
         message: String,
     },
-    /// Outputs that have no row for each query.
+    /// The number of output rows is not that of queries.
     #[error("found outputs of shape {found:?} for {rows} queries, expected one row each along axis 0")]
     OutputRows {
         /// The shape of the outputs.
         found: Vec<i64>,
-        /// Queries that were asked.
+        /// The number of queries.
         rows: usize,
     },
-    /// Outputs of a type that streams do not carry.
+    /// The type of the outputs is not supported in streams.
     #[error("found outputs of type {0}, expected f2 f4 f8, i1 to i8, u1 or b1")]
     OutputType(String),
-    /// Outputs that change from batch to batch.
+    /// The type or shape of outputs changes between batches.
     #[error("found outputs of {found}, expected {expected} as for the first batch")]
     OutputLayout {
         /// The outputs of this batch.
@@ -79,10 +79,10 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Makes ready to answer rows of this shape.
+    /// Prepares to answer rows of this shape.
     ///
     /// # Errors
-    /// [`SessionError::QueryShape`] if the model says that it takes others.
+    /// [`SessionError::QueryShape`] if the model's queries have another shape.
     pub fn new(model: Model, device: Device, shape: &[usize]) -> Result<Self, SessionError> {
         match model.query_shape() {
             Some(expected) if expected != shape => {
@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    /// What the outputs look like; where no row was answered yet, a query of zeros tells.
+    /// The type and shape of an output row; before the first answer, a query of zeros shows it.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -107,15 +107,15 @@ impl Session {
         Ok(self.output.get_or_insert_with(|| RowLayout::new(Dtype::F32, [])))
     }
 
-    /// Measures from now on what copying, encoding and computing take. On a GPU each of them is then waited
-    /// for.
+    /// Measures the times of copying, encoding and computing from now on. On a GPU each of them is then
+    /// waited for.
     #[must_use]
     pub fn timed(self, timings: Arc<Timings>) -> Self {
         Self { upload: Upload { timings: Some(timings), ..self.upload }, ..self }
     }
 
-    /// Answers rows: `queries` holds at least `rows` of them; `outputs` becomes the little-endian
-    /// bytes of as many output rows. Returns what these look like.
+    /// Answers the first `rows` rows of `queries`. `outputs` gets the little-endian bytes of as many output
+    /// rows. Returns their type and shape.
     ///
     /// # Errors
     /// [`SessionError`], by kind.
@@ -129,8 +129,8 @@ impl Session {
         self.answer(rows, &queries.tensor, outputs)
     }
 
-    /// As [`run`](Self::run), for coded queries that are made on the device: `groups` holds at least
-    /// `rows` groups of k queries, and row i of the outputs is that for coded query `coded` of group i.
+    /// As [`run`](Self::run), for coded queries that are made on the device: `groups` has at least `rows`
+    /// groups of k queries, and row i of the outputs answers coded query `coded` of group i.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -175,7 +175,7 @@ impl Session {
         Ok(self.output.get_or_insert(found))
     }
 
-    /// Outputs on the CPU, contiguous, of a type that streams carry where there is a near one.
+    /// Contiguous outputs on the CPU, converted to a type that streams support if there is a near one.
     fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         let outputs = self.upload.measure(Phase::Compute, || self.model.predict(queries))?;
         let outputs = self.upload.measure(Phase::Download, || outputs.f_to_device(tch::Device::Cpu))?;
@@ -203,7 +203,7 @@ pub struct Queries {
 }
 
 impl Upload {
-    /// Makes this thread copy beside what others compute.
+    /// Lets this thread copy while other threads compute.
     ///
     /// # Errors
     /// A GPU that gives no stream.
@@ -211,7 +211,7 @@ impl Upload {
         self.device.own_stream()
     }
 
-    /// Copies queries; `queries` holds at least `rows` of them. They are on the device when this returns.
+    /// Copies the first `rows` rows of `queries`, and waits until they are on the device.
     ///
     /// # Errors
     /// Too few numbers, or too little memory.
@@ -231,7 +231,7 @@ impl Upload {
             if !self.device.is_gpu() {
                 return Tensor::f_from_data_size(bytes, &size, Kind::Float);
             }
-            // A copy into fresh memory of the host first would take as long as that to the device.
+            // Copying into new memory of the host first would take as long as the copy to the device.
             let strides: Vec<i64> =
                 (1..=size.len()).map(|axis| size[axis..].iter().product::<i64>()).collect();
             // SAFETY: the tensor reads `queries`, whose length is the product of its sizes, and is gone when
@@ -256,7 +256,7 @@ impl Upload {
         }
     }
 
-    /// What libtorch refused to do with so many queries.
+    /// The error of libtorch for this number of queries.
     fn refused(&self, rows: usize, error: &TchError) -> SessionError {
         let (shape, message) = (self.shape.clone(), crate::one_line(&error.to_string()));
         if crate::is_out_of_memory(error) {
@@ -267,15 +267,15 @@ impl Upload {
     }
 }
 
-/// One pass over queries: they go to the device once, the deployed model answers them, parity queries
-/// are encoded there, and the parity models, or the deployed one, answer these.
+/// One pass over queries: they are copied to the device once, the deployed model answers them, and the parity
+/// queries are encoded there and answered by the parity models or the deployed model.
 #[derive(Debug)]
 pub struct Pass {
     deployed: Session,
-    /// Parity queries of a group.
+    /// The number of parity queries of a group.
     r: usize,
     encoder: Encoder,
-    /// By parity; none where the deployed model answers parity queries.
+    /// The parity models; empty if the deployed model answers parity queries.
     parities: Vec<Session>,
     tail: Tail,
 }
@@ -288,30 +288,30 @@ impl Pass {
         Self { deployed, r: 0, encoder, parities: Vec::new(), tail: Tail::Error }
     }
 
-    /// A pass with r parity queries for each group, and their models by parity; without any the deployed
-    /// model answers parity queries too.
+    /// A pass with r parity queries for each group, and their models by parity. Without parity models the
+    /// deployed model answers the parity queries.
     ///
     /// # Panics
-    /// If there are parity models, but not one for each parity.
+    /// If there are parity models, but not r.
     #[must_use]
     pub fn coded(deployed: Session, r: usize, encoder: Encoder, parities: Vec<Session>, tail: Tail) -> Self {
         assert!(parities.is_empty() || parities.len() == r, "one parity model for each parity");
         Self { deployed, r, encoder, parities, tail }
     }
 
-    /// Queries of a group: blocks but the last must hold whole groups.
+    /// The number of queries of a group. All blocks but the last must consist of complete groups.
     #[must_use]
     pub fn k(&self) -> usize {
         self.encoder.k()
     }
 
-    /// What copies queries to the device.
+    /// The part that copies queries to the device.
     #[must_use]
     pub fn upload(&self) -> Upload {
         self.deployed.upload.clone()
     }
 
-    /// What the outputs look like: the deployed model's, then those for each parity.
+    /// The type and shape of output rows: the deployed model's, then those for each parity.
     ///
     /// # Errors
     /// As [`Session::output`].
@@ -326,9 +326,9 @@ impl Pass {
         Ok(layouts)
     }
 
-    /// Answers a block of rows: `outputs` holds the bytes of the deployed model's outputs, then those
-    /// for each parity, one row per group. A group that the last block leaves short is padded, or has
-    /// no parity query, as the tail says. All that used the queries is done when this returns.
+    /// Answers a block of rows. `outputs` gets the bytes of the deployed model's outputs, then those for each
+    /// parity, one row for each group. An incomplete last group is padded, or has no parity query, according
+    /// to the tail. The queries are no longer in use when this returns.
     ///
     /// # Errors
     /// [`SessionError`], by kind.

@@ -1,4 +1,4 @@
-//! Where the time of a program goes: what `--timings` writes.
+//! The times of a program's phases, which `--timings` writes.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,33 +42,33 @@ impl Phase {
     ];
 }
 
-/// The most pieces of work of a phase whose times are kept for the median.
+/// The most times of a phase that are kept for the median.
 const KEPT: usize = 10_000;
 
-/// What the work of one phase took.
+/// The times of one phase.
 #[derive(Clone, Debug, Default)]
 struct Spent {
-    /// In all, in seconds.
+    /// Their sum, in seconds.
     seconds: f64,
-    /// Pieces of work.
+    /// The number of pieces of work.
     times: u64,
-    /// Seconds of the first pieces.
+    /// The times of the first pieces, in seconds.
     first: Vec<f64>,
 }
 
-/// What the phases of a program take. Phases of different threads overlap, so that they can come to more
-/// than the total.
+/// The times of the phases of a program. Phases of different threads overlap, so that their sum can exceed
+/// the total.
 pub struct Timings {
-    /// Seconds since some moment.
+    /// Returns the time in seconds since some moment.
     clock: Box<dyn Fn() -> f64 + Send + Sync>,
-    /// When this was made.
+    /// The time at which this was made.
     begin: f64,
     /// By phase.
     spent: Mutex<[Spent; Phase::ALL.len()]>,
 }
 
 impl Timings {
-    /// Timings that begin now; the clock gives seconds since some moment.
+    /// Timings that begin now; the clock returns seconds since some moment.
     pub fn new(clock: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self { begin: clock(), clock: Box::new(clock), spent: Mutex::default() }
     }
@@ -78,8 +78,8 @@ impl Timings {
         self.measure_on(Device::CPU, phase, work)
     }
 
-    /// As [`measure`](Self::measure), for work on a device: waits until the thread's stream there has done
-    /// it. A GPU else computes while the program goes on.
+    /// As [`measure`](Self::measure), for work on a device: waits until the thread's stream has finished it,
+    /// since a GPU computes asynchronously.
     pub fn measure_on<T>(&self, device: Device, phase: Phase, work: impl FnOnce() -> T) -> T {
         let begin = (self.clock)();
         let result = work();
@@ -95,7 +95,7 @@ impl Timings {
     }
 
     fn lock(&self) -> MutexGuard<'_, [Spent; Phase::ALL.len()]> {
-        // Sums of finished work are sound whoever panicked meanwhile.
+        // The sums are consistent even if a thread panicked.
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,8 +112,7 @@ impl Serialize for Spent {
     }
 }
 
-/// By the names of phases: seconds in all, how often, and the median time; and the total, in seconds, since
-/// the timings began.
+/// For each phase: the sum in seconds, the number of pieces, and the median; and the total in seconds.
 impl Serialize for Timings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -159,7 +158,7 @@ mod tests {
 
     #[test]
     fn phases_add_up_by_name_beside_the_total() {
-        // Each look at this clock takes a second.
+        // Each reading of this clock advances it by a second.
         let ticks = AtomicU32::new(0);
         let timings = Timings::new(move || f64::from(ticks.fetch_add(1, Ordering::Relaxed)));
         assert_eq!(timings.measure(Phase::Load, || 7), 7);

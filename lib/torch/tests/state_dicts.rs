@@ -10,10 +10,10 @@ use parm_torch::device::Settings;
 use parm_torch::{Device, Model, Session};
 use serde::Deserialize;
 
-/// A network and what it answers.
+/// A network with its outputs.
 #[derive(Deserialize)]
 struct Known {
-    /// The network that has all tensors but these.
+    /// The network from which all other tensors are taken.
     alike: Option<String>,
     queries: Vec<usize>,
     outputs: Vec<Vec<f32>>,
@@ -24,7 +24,7 @@ fn testdata(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models").join(name)
 }
 
-/// Numbers within ±0.5, by name and place.
+/// Numbers within ±0.5, from the name and index.
 fn numbers(name: &str, count: usize) -> impl Iterator<Item = f64> {
     let key =
         name.bytes().fold(0x811C_9DC5_u32, |key, byte| (key ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -74,7 +74,7 @@ fn state_dicts_give_the_outputs_of_pytorch() {
     let text = fs::read_to_string(testdata("state_dicts.json")).unwrap();
     let known: BTreeMap<String, Known> = serde_json::from_str(&text).unwrap();
     assert_eq!(known.len(), 8);
-    // On a busy machine threads wait for each other more than they compute.
+    // On a busy machine several threads are slower than one.
     let one_thread = Settings { device: parm::DeviceChoice::Cpu, threads: Some(1), tf32: false };
     parm_torch::device::prepare(one_thread).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What `parm-load` found, of each target at each rate.
+//! The results of `parm-load`: targets compared at each rate.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::Summary;
 use crate::report::{self, Measure, Row};
 
-/// One time that a target was measured at a rate.
+/// One measurement of a target at a rate.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// What was found.
+    /// Its results.
     pub summary: Summary,
-    /// When its warm-up had ended, counted from any moment that all trials share.
+    /// The end of its warm-up, since a moment that all trials share.
     pub begin: Duration,
-    /// The gap between the P99.9 and the median, over that of the first target in the same trial.
+    /// The P99.9 minus the median, divided by that of the first target in the same trial.
     pub gap_ratio: Option<f64>,
 }
 
@@ -26,7 +26,7 @@ impl AsRef<Summary> for Trial {
     }
 }
 
-/// Compares the targets that were measured at one rate: the first one, and the others with it.
+/// Compares the targets that were measured at one rate with the first one.
 pub fn compare(targets: &mut [Row<Trial>]) {
     let gap = |trial: &Trial| trial.summary.gap_ms().filter(|&gap| gap > 0.0);
     let first: Vec<Option<f64>> =
@@ -36,7 +36,7 @@ pub fn compare(targets: &mut [Row<Trial>]) {
     }
 }
 
-/// What is said of trials: of several targets how they compare, of labels how right the answers were.
+/// The measures to report: comparisons if there are several targets, accuracies if there are labels.
 fn measures(rows: &[Row<Trial>]) -> Vec<Measure<Trial>> {
     let judged = |trial: &Trial| trial.summary.judged > 0;
     let mut measures = report::latencies();
@@ -75,7 +75,7 @@ pub fn table(rows: &[Row<Trial>]) -> String {
     table
 }
 
-/// The same as an object, and a little more: parm-load(1) describes it.
+/// The table and more as a JSON object, which parm-load(1) describes.
 #[must_use]
 pub fn json(rows: &[Row<Trial>]) -> Value {
     report::json(rows, &measures(rows), |row, run| {
@@ -85,7 +85,7 @@ pub fn json(rows: &[Row<Trial>]) -> Value {
     })
 }
 
-/// Requests without an answer, of all trials together, by kind.
+/// Requests without an answer of all trials together, by kind.
 fn failures(row: &Row<Trial>) -> BTreeMap<&str, u64> {
     let mut all = BTreeMap::new();
     for (kind, count) in row.trials.iter().flat_map(|trial| &trial.summary.failures) {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_compared_with_the_first_one_trial_by_trial() {
+    fn targets_are_compared_with_the_first_one_in_each_trial() {
         let plain = row("plain", vec![trial(10, 110, 0), trial(10, 60, 0), trial(10, 10, 0)]);
         let coded = row("coded", vec![trial(10, 30, 1), trial(10, 20, 2), trial(10, 20, 0)]);
         let mut rows = [plain, coded];
@@ -125,7 +125,7 @@ mod tests {
             let ratios = row.trials.iter().map(|trial| trial.gap_ratio.map(|ratio| (ratio * 1e2).round()));
             ratios.collect::<Vec<_>>()
         };
-        // Without a gap there is nothing to compare with.
+        // There is no ratio to a gap of 0.
         assert_eq!(ratios(&rows[0]), [Some(100.0), Some(100.0), None]);
         assert_eq!(ratios(&rows[1]), [Some(20.0), Some(20.0), None]);
         let table = table(&rows);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_not_has_no_column() {
+    fn missing_measures_have_no_column() {
         let table = table(&[Row { name: None, rate: 5.5, trials: vec![trial(1, 1, 0)] }]);
         let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
         for absent in ["NAME", "RATIO", "ACCURACY", "A_D"] {

@@ -1,4 +1,4 @@
-//! Latencies as a log of HdrHistogram.
+//! Latencies in the log format of HdrHistogram.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -8,12 +8,12 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Interv
 
 use crate::{Row, Trial};
 
-/// Writes the latencies of each trial, in ns, as an interval of a log of HdrHistogram, tagged with the
-/// target and the rate, `coded@100`, or the rate alone; `began` is the moment that trials count their
-/// beginnings from. Intervals are in order of time.
+/// Writes the latencies of each trial, in ns, as an interval of an HdrHistogram log. Its tag is the target
+/// and the rate, as `coded@100`, or the rate alone. `began` is the zero of the trials' begins. Intervals are
+/// in order of time.
 ///
 /// # Errors
-/// A log that cannot be written.
+/// The errors of the writer.
 pub fn write_histograms(rows: &[Row<Trial>], began: SystemTime, to: &mut impl Write) -> io::Result<()> {
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
@@ -28,7 +28,7 @@ pub fn write_histograms(rows: &[Row<Trial>], began: SystemTime, to: &mut impl Wr
     intervals.sort_by_key(|(_, trial)| trial.begin);
     for (row, Trial { summary, begin, .. }) in intervals {
         let name = row.name.as_ref().map_or(String::new(), |name| format!("{name}@"));
-        // These end a tag.
+        // Tags cannot contain these characters.
         let tag = format!("{name}{}", row.rate).replace([',', ' ', '\n', '\r'], "_");
         let took = Duration::from_nanos(summary.end_ns);
         log.write_histogram(&summary.latency, *begin, took, Tag::new(&tag)).map_err(|error| match error {

@@ -1,13 +1,13 @@
-//! What load and clusters look like, for servers and for the simulator alike: when requests are sent, how
-//! instances behave, what became of each request, and what that comes to.
+//! Load and clusters, for servers and for the simulator: arrival schedules, fault models of instances,
+//! records of requests, and summaries.
 //!
-//! Load is open-loop: requests are sent at times that are decided beforehand, whatever becomes of the
-//! requests before. Their latency counts from those times, so that a server that stalls is charged for all
-//! requests that were due during the stall, not only for the one that met it (no coordinated omission).
+//! Load is open-loop: requests are sent at predetermined times, whatever happened to earlier requests.
+//! Latencies count from these times, so that a stall of the server delays all requests that were due during
+//! it (no coordinated omission).
 //!
-//! [`Schedule`] says when requests are due, a [`Record`] what became of one, and a [`Summary`] counts
-//! records. A [`Row`] has the summaries of several trials. [`faults`] describes how instances slow down,
-//! fail and crash.
+//! A [`Schedule`] has the times of requests, a [`Record`] the outcome of one, and a [`Summary`] the
+//! statistics of records. A [`Row`] has the summaries of several trials. [`faults`] has the models of slow,
+//! failing and crashing instances.
 
 mod comparison;
 pub mod faults;
@@ -26,5 +26,5 @@ pub use schedule::{Arrivals, Due, Schedule, Span};
 pub use summary::Summary;
 pub use trace::{Trace, TraceError};
 
-/// A moment, or a duration: nanoseconds, since an origin that the caller chooses.
+/// A time in ns since an origin that the caller chooses, or a duration in ns.
 pub type Time = u64;

@@ -1,4 +1,4 @@
-//! What became of one request.
+//! The record of one request.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 pub enum Outcome {
     /// With an answer.
     Answered,
-    /// The server could not be reached, or broke off.
+    /// The server could not be reached, or the connection was lost.
     Unreachable,
     /// There was no answer in time.
     Timeout,
     /// The server refused the request.
     Refused,
-    /// The server said that it failed.
+    /// The server reported a failure.
     Failed,
-    /// The answer was not one of the protocol.
+    /// The answer violated the protocol.
     Garbled,
-    /// It was not sent, since too many were on their way.
+    /// It was not sent, since too many requests were open.
     NotSent,
-    /// The measurement was stopped before an answer came.
+    /// The measurement was stopped before the answer.
     GivenUp,
 }
 
 impl Outcome {
-    /// Its name, as in records.
+    /// Its name in records.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,46 +41,46 @@ impl Outcome {
     }
 }
 
-/// One request: parm-formats(5) describes its form as JSON. Times are in ns since the end of the warm-up.
+/// One request; parm-formats(5) describes its JSON. Times are in ns since the end of the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The target; none if there is but one.
+    /// The target; none if there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The trial, from 0; none if there is but one.
+    /// The trial, from 0; none if there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<u32>,
-    /// Requests a second that the measurement meant to send.
+    /// The intended requests a second.
     pub rate: f64,
     /// The request's number, from 0.
     pub query: u64,
-    /// When it was to be sent.
+    /// The time at which it was due.
     pub intended_ns: u64,
-    /// When it was sent; none if it was not.
+    /// The time at which it was sent; none if it was not.
     pub sent_ns: Option<u64>,
-    /// When it ended.
+    /// The time at which it ended.
     pub ended_ns: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The status code over HTTP of the server's error; over gRPC, the one that stands for its code.
+    /// The HTTP status code of the server's error; over gRPC, the HTTP code that corresponds to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Rows that were rebuilt.
+    /// Rows that got a reconstruction.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reconstructed: usize,
-    /// Rows that an approximate model answered.
+    /// Rows that the approximate model answered.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub approximate: usize,
     /// Rows that got a default answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub default: usize,
-    /// Rows that are right; none if there is nothing to tell it by.
+    /// Rows that are right; none without labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct: Option<usize>,
-    /// Rows that were rebuilt, and are right.
+    /// Reconstructions that are right.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub correct_reconstructed: usize,
-    /// What the error said.
+    /// The message of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -91,7 +91,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl Record {
-    /// A request that was to be sent at a time, and has ended then, without an answer.
+    /// The record of a request that ended without an answer at the time at which it was due.
     #[must_use]
     pub fn new(rate: f64, query: u64, intended_ns: u64, outcome: Outcome) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Record {
         }
     }
 
-    /// What went wrong, with the status if there is one: `failed-503`; none if there is an answer.
+    /// The kind of failure, with the status if there is one, as `failed-503`; none if there is an answer.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         if self.outcome == Outcome::Answered {

@@ -1,4 +1,4 @@
-//! Trials of targets at rates, for people and programs: what `parm-load` and `parm-sim` print.
+//! Reports of trials of targets at rates, as tables and JSON, for `parm-load` and `parm-sim`.
 
 use std::fmt::Write as _;
 
@@ -10,42 +10,42 @@ use crate::Summary;
 /// The trials of one target at one rate; there is at least one.
 #[derive(Clone, Debug)]
 pub struct Row<T> {
-    /// What the target is called, if anything.
+    /// The name of the target, if it has one.
     pub name: Option<String>,
-    /// Requests a second.
+    /// The requests a second.
     pub rate: f64,
-    /// The trials, in their order.
+    /// The trials in order.
     pub trials: Vec<T>,
 }
 
-/// A number of each trial.
+/// A quantity of a trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure<T> {
-    /// The object in JSON that has it, if it is in one.
+    /// The JSON object that contains it, if any.
     pub within: Option<&'static str>,
     /// Its name in JSON.
     pub name: &'static str,
     /// Its column in the table, if it has one, and the decimals there.
     pub column: Option<(&'static str, usize)>,
-    /// What it is; none if a trial has none.
+    /// Its value; none if the trial does not have it.
     pub of: fn(&T) -> Option<f64>,
 }
 
 impl<T> Measure<T> {
-    /// A number that stands by itself.
+    /// A measure at the top level of the JSON.
     #[must_use]
     pub fn new(name: &'static str, column: Option<(&'static str, usize)>, of: fn(&T) -> Option<f64>) -> Self {
         Self { within: None, name, column, of }
     }
 
-    /// The same within an object.
+    /// Puts the measure into a JSON object.
     #[must_use]
     pub fn within(self, object: &'static str) -> Self {
         Self { within: Some(object), ..self }
     }
 }
 
-/// Latencies of answers, in ms.
+/// The latencies of answers, in ms.
 #[must_use]
 pub fn latencies<T: AsRef<Summary>>() -> Vec<Measure<T>> {
     let measures: [Measure<T>; 7] = [
@@ -60,7 +60,7 @@ pub fn latencies<T: AsRef<Summary>>() -> Vec<Measure<T>> {
     measures.map(|measure| measure.within("latency_ms")).into()
 }
 
-/// Shares of the answered rows.
+/// The shares of the answered rows.
 #[must_use]
 pub fn shares<T: AsRef<Summary>>() -> Vec<Measure<T>> {
     vec![
@@ -75,13 +75,13 @@ fn share<T: AsRef<Summary>>(trial: &T, rows: fn(&Summary) -> u64) -> Option<f64>
 }
 
 impl<T> Row<T> {
-    /// The median over the trials of a number of each; none if none has one.
+    /// The median of a quantity over the trials; none if no trial has it.
     #[must_use]
     pub fn median(&self, of: fn(&T) -> Option<f64>) -> Option<f64> {
         self.spread(of).map(|[median, ..]| median)
     }
 
-    /// The median of what the trials have, with the least and the most; none if none has any.
+    /// The median, minimum and maximum of a quantity over the trials; none if no trial has it.
     fn spread(&self, of: fn(&T) -> Option<f64>) -> Option<[f64; 3]> {
         let mut values: Vec<f64> = self.trials.iter().filter_map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -92,15 +92,15 @@ impl<T> Row<T> {
 }
 
 impl<T: AsRef<Summary>> Row<T> {
-    /// A count of all trials together.
+    /// The sum of a count over all trials.
     #[must_use]
     pub fn sum(&self, of: fn(&Summary) -> u64) -> u64 {
         self.trials.iter().map(|trial| of(trial.as_ref())).sum()
     }
 }
 
-/// A table with a line for each row: medians over the trials; times are in ms. The names have a column if
-/// there are any.
+/// A table with a line of medians over the trials for each row; times are in ms. Names have a column if there
+/// are any.
 #[must_use]
 pub fn table<T: AsRef<Summary>>(rows: &[Row<T>], measures: &[Measure<T>]) -> String {
     let names = rows.iter().filter_map(|row| row.name.as_deref());
@@ -127,13 +127,13 @@ pub fn table<T: AsRef<Summary>>(rows: &[Row<T>], measures: &[Measure<T>]) -> Str
     table
 }
 
-/// To three decimals, without zeros at the end.
+/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// The same as an object, and more; `more` adds to each row's what is no number of a trial. `parm-load(1)`
-/// and `parm-sim(1)` describe it.
+/// The table and more as a JSON object; `more` adds further fields to each row. parm-load(1) and parm-sim(1)
+/// describe it.
 #[must_use]
 pub fn json<T: AsRef<Summary>>(
     rows: &[Row<T>],
@@ -171,12 +171,12 @@ pub fn json<T: AsRef<Summary>>(
     json!({"format": 1, "runs": rows.iter().map(&mut run).collect::<Vec<_>>()})
 }
 
-/// Latencies of all trials together, in ms, with the shares of answers within them: ten points for each
-/// power of ten of what is above.
+/// The distribution of the latencies of all trials, in ms, with the share of answers within each: ten points
+/// for each power of ten of the share above.
 fn distribution<T: AsRef<Summary>>(row: &Row<T>) -> Value {
     let mut all = Histogram::<u64>::new(3).unwrap_or_else(|_| unreachable!("three digits"));
     for trial in &row.trials {
-        // It grows as it must.
+        // The histogram resizes itself.
         let _ = all.add(&trial.as_ref().latency);
     }
     let within = |share: f64| json!([all.value_at_quantile(share) as f64 / 1e6, share]);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn medians_stand_in_the_table_and_the_least_and_the_most_in_json() {
+    fn the_table_has_medians_and_json_has_minima_and_maxima() {
         let rows = of(Some("one"), vec![trial(1..=3), trial(11..=13), trial(2..=4)]);
         let measures = [latencies(), shares()].concat();
         let text = table(&rows, &measures);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_even_number_the_median_is_between_two_and_of_nothing_there_is_none() {
+    fn the_median_of_an_even_number_is_a_mean_and_of_none_there_is_none() {
         let [row] = of(None, vec![trial(1..=1), trial(3..=3)]);
         assert_eq!(row.median(Summary::mean_ms).unwrap().round(), 2.0);
         let rows = of(None, vec![trial(1..1)]);

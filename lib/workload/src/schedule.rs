@@ -1,4 +1,4 @@
-//! When requests are sent.
+//! The times at which requests are due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,14 @@ use crate::Trace;
 /// Nanoseconds of a second.
 const SECOND: f64 = 1e9;
 
-/// How requests follow each other.
+/// The distribution of arrivals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrivals {
-    /// As from many clients that know nothing of each other: the times between are exponentially
-    /// distributed.
+    /// As from many independent clients: the times between arrivals are exponentially distributed.
     Poisson,
-    /// At equal distances.
+    /// At equal intervals.
     Constant,
-    /// As they came once, stretched to the rate; when it ends, no more are sent.
+    /// A recorded trace, scaled to the rate. Requests end with the trace.
     Trace(Arc<Trace>),
 }
 
@@ -44,42 +43,42 @@ impl Arrivals {
     }
 }
 
-/// How long requests are sent, the warm-up not counted.
+/// How long requests are sent after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// Until there were so many.
+    /// For a number of requests.
     Requests(u64),
-    /// For so long.
+    /// For a time.
     Time(Duration),
 }
 
-/// A request that is to be sent.
+/// A request that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// When, counted from the beginning of the warm-up.
+    /// Its time after the start of the warm-up.
     pub at: Duration,
-    /// Its number after the warm-up, from 0; none: it belongs to the warm-up.
+    /// Its number after the warm-up, from 0; none during the warm-up.
     pub number: Option<u64>,
 }
 
-/// The times of requests, in order. One seed gives the same arrivals at all rates, only denser.
+/// The times of requests in order. The arrivals of a seed at different rates differ only in scale.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     arrivals: Arrivals,
-    /// Nanoseconds between two requests, on average; of a trace what a nanosecond becomes.
+    /// The mean interval in ns; for a trace the factor of its times.
     scale: f64,
     warm_up: Duration,
     span: Span,
     random: ChaCha8Rng,
-    /// The sum of all gaps so far, in gaps.
+    /// The sum of all intervals so far, in mean intervals.
     gaps: f64,
-    /// Requests so far, and those after the warm-up.
+    /// The number of requests so far, and of those after the warm-up.
     counts: [u64; 2],
 }
 
 impl Schedule {
-    /// So many requests a second, first for the time of the warm-up, then for the span. What a trace has
-    /// during the warm-up does not count either.
+    /// A schedule of `rate` requests a second for the warm-up and then for the span. A trace is replayed from
+    /// the start of the warm-up.
     #[must_use]
     pub fn new(arrivals: Arrivals, rate: f64, seed: u64, warm_up: Duration, span: Span) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
@@ -131,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn poisson_gaps_are_exponential_and_know_nothing_of_each_other() {
+    fn poisson_gaps_are_exponential_and_independent() {
         let schedule = Schedule::new(Arrivals::Poisson, 200.0, 7, NONE, Span::Requests(100_000));
         let gaps = gaps(schedule);
         let count = gaps.len() as f64;
         let mean = gaps.iter().sum::<f64>() / count;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count;
-        // Of an exponential distribution the deviation is the mean, and a share of 1/e is above it.
+        // The deviation of an exponential distribution is its mean, and a share of 1/e is above it.
         assert!((mean / 0.005 - 1.0).abs() < 0.015, "{mean}");
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.02, "{variance}");
         let above = gaps.iter().filter(|&&gap| gap > 0.005).count() as f64 / count;
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_itself_and_gives_the_same_arrivals_at_all_rates() {
+    fn a_seed_gives_the_same_arrivals_each_time_and_at_all_rates() {
         let times = |rate, seed| {
             let schedule = Schedule::new(Arrivals::Poisson, rate, seed, NONE, Span::Requests(1000));
             schedule.map(|due| due.at.as_secs_f64()).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! Records, counted.
+//! Summaries of records.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,34 @@ use hdrhistogram::Histogram;
 
 use crate::{Outcome, Record};
 
-/// What one measurement found.
+/// The summary of one measurement.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Requests a second that it meant to send.
+    /// The intended requests a second.
     pub rate: f64,
-    /// Rows of a request.
+    /// The number of rows of a request.
     pub rows: usize,
-    /// From the moment when a request was to be sent to its answer, in ns; without failures.
+    /// From the time at which a request was due to its answer, in ns; without failures.
     pub latency: Histogram<u64>,
-    /// From the moment when a request was to be sent to that when it was, in ns: the generator's own
-    /// fault.
+    /// From the time at which a request was due to its sending, in ns: the delay of the generator.
     pub lateness: Histogram<u64>,
     /// Requests without an answer, by [`Record::failure`].
     pub failures: BTreeMap<String, u64>,
-    /// What the first error said.
+    /// The message of the first error.
     pub first_error: Option<String>,
-    /// Rows that were rebuilt, answered by an approximate model, and answered by default.
+    /// Rows that got a reconstruction.
     pub reconstructed: u64,
-    /// Rows that an approximate model answered.
+    /// Rows that the approximate model answered.
     pub approximate: u64,
     /// Rows that got a default answer.
     pub default: u64,
-    /// Requests whose answers were held against labels.
+    /// Requests whose answers were compared with labels.
     pub judged: u64,
-    /// Rows that were right, of those.
+    /// Rows of these requests that were right.
     pub correct: u64,
-    /// Rows that were rebuilt, and right.
+    /// Reconstructions that were right.
     pub correct_reconstructed: u64,
-    /// When the last request ended, in ns.
+    /// The end of the last request, in ns.
     pub end_ns: u64,
 }
 
@@ -45,10 +44,10 @@ impl AsRef<Summary> for Summary {
 }
 
 impl Summary {
-    /// Of nothing yet.
+    /// An empty summary.
     #[must_use]
     pub fn new(rate: f64, rows: usize) -> Self {
-        // Three digits are a precision that there is.
+        // Three digits are valid; only more than five are not.
         let times = || Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits"));
         Self {
             rate,
@@ -67,9 +66,9 @@ impl Summary {
         }
     }
 
-    /// Counts a request.
+    /// Adds a request.
     pub fn add(&mut self, record: &Record) {
-        // Histograms grow as they must.
+        // Histograms resize themselves.
         if let Some(sent) = record.sent_ns {
             let _ = self.lateness.record(sent.saturating_sub(record.intended_ns));
         }
@@ -95,31 +94,31 @@ impl Summary {
         }
     }
 
-    /// Requests that were answered.
+    /// The number of answered requests.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.latency.len()
     }
 
-    /// Requests that were not.
+    /// The number of failed requests.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// Requests that were not sent, since too many were on their way.
+    /// The number of requests that were not sent, since too many were open.
     #[must_use]
     pub fn not_sent(&self) -> u64 {
         self.failures.get(Outcome::NotSent.name()).copied().unwrap_or(0)
     }
 
-    /// The latency within which a share of the answers came, in ms; none without answers.
+    /// The quantile of the latencies at a share, in ms; none without answers.
     #[must_use]
     pub fn within_ms(&self, share: f64) -> Option<f64> {
         (self.answered() > 0).then(|| ms(self.latency.value_at_quantile(share)))
     }
 
-    /// The gap between the P99.9 and the median, in ms; none without answers.
+    /// The P99.9 minus the median, in ms; none without answers.
     pub(crate) fn gap_ms(&self) -> Option<f64> {
         Some(self.within_ms(0.999)? - self.within_ms(0.5)?)
     }
@@ -130,34 +129,34 @@ impl Summary {
         (self.answered() > 0).then(|| self.latency.mean() / 1e6)
     }
 
-    /// The lateness within which a share of the requests was sent, in ms; none if none was sent.
+    /// The quantile of the lateness at a share, in ms; none if no request was sent.
     #[must_use]
     pub fn late_ms(&self, share: f64) -> Option<f64> {
         (!self.lateness.is_empty()).then(|| ms(self.lateness.value_at_quantile(share)))
     }
 
-    /// The share of answered rows, of a number of rows.
+    /// A number of rows as a share of the answered rows.
     #[must_use]
     pub fn share(&self, rows: u64) -> Option<f64> {
         let answered = self.answered() as f64 * self.rows as f64;
         (answered > 0.0).then(|| rows as f64 / answered)
     }
 
-    /// The share of rows that were right, of all rows that were held against labels.
+    /// The share of right rows among all rows that were compared with labels.
     #[must_use]
     pub fn accuracy(&self) -> Option<f64> {
         let rows = self.judged as f64 * self.rows as f64;
         (rows > 0.0).then(|| self.correct as f64 / rows)
     }
 
-    /// A_d: the share of rows that were right, of those that were rebuilt.
+    /// A_d: the share of right rows among reconstructions.
     pub(crate) fn degraded_accuracy(&self) -> Option<f64> {
         let rebuilt = self.judged > 0 && self.reconstructed > 0;
         rebuilt.then(|| self.correct_reconstructed as f64 / self.reconstructed as f64)
     }
 
-    /// True if the generator itself was so late that latencies tell of it: at its P99 more than a tenth of
-    /// the median latency.
+    /// True if the generator's own delay distorts the latencies: its P99 is more than a tenth of the median
+    /// latency.
     #[must_use]
     pub fn is_late(&self) -> bool {
         match (self.late_ms(0.99), self.within_ms(0.5)) {

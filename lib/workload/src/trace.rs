@@ -1,4 +1,4 @@
-//! When requests came once.
+//! Traces: recorded arrival times to replay.
 
 use std::io::{self, BufRead};
 
@@ -10,53 +10,53 @@ use crate::Record;
 /// A trace that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// It cannot be read.
+    /// The input cannot be read.
     #[error("cannot read: {0}")]
     Read(#[from] io::Error),
-    /// It is no stream of tensors.
+    /// The stream of tensors is invalid.
     #[error("item {item}: {kind}")]
     Stream {
         /// The item, from 1.
         item: u64,
-        /// What is wrong with it.
+        /// The problem.
         kind: StreamErrorKind,
     },
-    /// A stream of something else than times.
+    /// The rows of the stream are not single numbers.
     #[error("found rows of {0}, expected times: one number a row")]
     Rows(String),
-    /// A time that is none.
+    /// An invalid time.
     #[error("time {index}: found {seconds} s, expected a number from 0 to 10 million")]
     Time {
-        /// Its place, from 0.
+        /// Its index, from 0.
         index: usize,
-        /// What it is.
+        /// The time, in seconds.
         seconds: f64,
     },
     /// Times that are not in order.
     #[error("time {index}: found {seconds} s after {before} s, expected times in order")]
     Order {
-        /// Its place, from 0.
+        /// Its index, from 0.
         index: usize,
-        /// What it is.
+        /// The time, in seconds.
         seconds: f64,
-        /// The one before.
+        /// The time before it, in seconds.
         before: f64,
     },
-    /// A line that is no record.
+    /// A line that is not a record.
     #[error("line {line}: {problem}")]
     Record {
-        /// From 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// Why.
+        /// The problem.
         problem: String,
     },
-    /// Records of several runs, whose times have nothing to do with each other.
+    /// Records of several runs, whose times have different origins.
     #[error("line {line}: found a record of another target, rate or trial, expected those of one run")]
     Runs {
-        /// From 1.
+        /// The number of the line, from 1.
         line: usize,
     },
-    /// Nothing to replay.
+    /// Fewer than two times, or all at one moment.
     #[error("found {0} times, expected at least two, and time between them")]
     Short(usize),
 }
@@ -67,7 +67,7 @@ impl From<StreamError> for TraceError {
     }
 }
 
-/// The times at which requests came, in ns; the first is 0.
+/// The arrival times of requests, in ns; the first is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace(Vec<u64>);
 
@@ -75,7 +75,7 @@ pub struct Trace(Vec<u64>);
 const LONGEST: f64 = 1e7;
 
 impl Trace {
-    /// Reads a trace: times in seconds, a stream of numbers; or records of requests, lines of JSON.
+    /// Reads a trace: a stream of times in seconds, or records of requests as lines of JSON.
     ///
     /// # Errors
     /// A stream that is neither, one of [`of_seconds`](Self::of_seconds), a line
@@ -98,7 +98,7 @@ impl Trace {
     /// A trace of times in seconds.
     ///
     /// # Errors
-    /// Times that are none or not in order, or fewer than two.
+    /// Times that are invalid or not in order, or fewer than two.
     pub fn of_seconds(times: &[f64]) -> Result<Self, TraceError> {
         let first = times.first().copied().unwrap_or(0.0);
         let mut before = first;
@@ -114,10 +114,10 @@ impl Trace {
         Self::new(times.iter().map(|seconds| ((seconds - first) * 1e9).round() as u64).collect())
     }
 
-    /// The times at which the requests of one run were to be sent: a [`Record`] on each line, in any order.
+    /// The intended times of the requests of one run: a [`Record`] on each line, in any order.
     ///
     /// # Errors
-    /// A line that is no record, records of several runs, or fewer than two.
+    /// A line that is not a record, records of several runs, or fewer than two.
     fn of_records(lines: impl BufRead) -> Result<Self, TraceError> {
         let mut times = Vec::new();
         let mut run = None;
@@ -139,27 +139,27 @@ impl Trace {
     }
 
     fn new(times: Vec<u64>) -> Result<Self, TraceError> {
-        // Without a time between two there is no rate.
+        // Without time between requests there is no rate.
         match times.last() {
             Some(&last) if times.len() >= 2 && last > 0 => Ok(Self(times)),
             _ => Err(TraceError::Short(times.len())),
         }
     }
 
-    /// Requests a second, on average.
+    /// The mean number of requests a second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         let last = self.0.last().map_or(1.0, |&last| last as f64);
         (self.0.len() - 1) as f64 * 1e9 / last
     }
 
-    /// How many requests there are.
+    /// The number of requests.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.0.len() as u64
     }
 
-    /// When a request came, counted from the first one, in ns.
+    /// The arrival of a request after the first one, in ns.
     pub(super) fn time(&self, number: u64) -> Option<u64> {
         self.0.get(usize::try_from(number).ok()?).copied()
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_refused() {
+    fn inputs_that_are_no_trace_are_refused() {
         for (times, expected) in [
             (&[0.0, -1.0][..], "time 1: found -1 s"),
             (&[f64::NAN, 1.0], "time 0: found NaN"),

@@ -18,8 +18,8 @@ pub(super) fn failed(error: impl Display) -> NetworkError {
 pub(super) struct Coder(Mutex<Session>);
 
 impl Coder {
-    /// Loads it for groups of this shape, and runs it once: its first run takes longer than all others, and
-    /// shows whether it can run at all.
+    /// Loads the network for groups of this shape, and runs it once, since the first run is slow and shows
+    /// whether it works.
     pub(super) fn load(file: &Path, device: Device, group: &[usize]) -> Result<Self, NetworkError> {
         let wrong = |error: &dyn Error| failed(format!("{}: {error}", file.display()));
         let model = Model::load(file, device).map_err(failed)?;

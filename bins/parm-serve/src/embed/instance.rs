@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::coder::failed;
 
-/// A model that is loaded, and what goes in and out.
+/// A loaded model with its input and output.
 pub(super) struct Loaded {
     pub(super) session: Session,
     pub(super) shape: Vec<usize>,
@@ -26,17 +26,17 @@ pub(super) struct Loaded {
     pub(super) dtype: Dtype,
 }
 
-/// What the thread of an instance works with.
+/// The models of an instance's thread.
 pub(super) struct Models {
     pub(super) device: Device,
     pub(super) loaded: HashMap<String, Loaded>,
-    /// What makes coded queries, if that is done here.
+    /// The encoder, if the instance makes coded queries.
     pub(super) encoder: Option<Encoder>,
     /// The name of the output.
     pub(super) output: String,
 }
 
-/// What a model takes and gives.
+/// The input and output of a model.
 struct Described {
     shape: Vec<usize>,
     outputs: Vec<usize>,
@@ -58,7 +58,7 @@ impl EmbeddedInstance {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No thread, or no stream on a GPU.
+    /// A thread or a GPU stream cannot be created.
     pub(super) fn start(mut models: Models, names: [String; 2]) -> Result<Self, NetworkError> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let describe = |(name, loaded): (&String, &Loaded)| {
@@ -69,10 +69,10 @@ impl EmbeddedInstance {
         let encodes = models.encoder.is_some();
         let (started, has_stream) = mpsc::channel();
         let work = move || {
-            // Who started it waits for this.
+            // The constructor waits for this.
             let _ = started.send(models.device.own_stream());
             while let Ok((request, coded, reply)) = todo.recv() {
-                // Who gave up is not answered.
+                // A cancelled call is not run.
                 if !reply.is_closed() {
                     let _ = reply.send(models.run(request, coded));
                 }
@@ -85,7 +85,7 @@ impl EmbeddedInstance {
 }
 
 impl Models {
-    /// Answers a request: for queries, or for this coded query of groups.
+    /// Answers a request for queries, or for coded query `coded` of groups.
     fn run(&mut self, request: InferRequest, coded: Option<usize>) -> Result<InferResponse, CallError> {
         let refused = |text: String| CallError::Refused(Error::invalid(text));
         let loaded = self.loaded.get_mut(&request.model);
@@ -137,7 +137,7 @@ impl Models {
 impl Instance for EmbeddedInstance {
     fn infer(&self, request: InferRequest, call: CallContext) -> Answer<InferResponse> {
         let (reply, answer) = oneshot::channel();
-        let gone = || CallError::Unreachable("the thread of the embedded instance is gone".to_owned());
+        let gone = || CallError::Unreachable("the thread of the embedded instance has ended".to_owned());
         let sent = self.jobs.send((request, call.coded, reply)).map_err(|_| gone());
         Box::pin(async move {
             sent?;

@@ -1,5 +1,4 @@
-//! Models inside this process, on libtorch: each instance has a thread of its own, and on a GPU a stream of
-//! its own.
+//! Embedded models on libtorch. Each instance has a thread of its own, and on a GPU a stream of its own.
 
 mod coder;
 mod instance;
@@ -18,13 +17,13 @@ use parm_serving::Embed;
 use parm_torch::device::{Device, Settings};
 use parm_torch::{Encoder, Model, Session, device};
 
-/// libtorch, as far as servers need it.
+/// Makes embedded instances and networks with libtorch.
 pub(crate) struct Libtorch {
     threads: Option<u32>,
 }
 
 impl Libtorch {
-    /// With so many threads for one model's operations; none: as libtorch chooses.
+    /// With this number of threads for one operation; none: libtorch's default.
     pub(crate) fn new(threads: Option<u32>) -> Self {
         Self { threads }
     }
@@ -69,11 +68,11 @@ impl Embed for Libtorch {
             let shape = configured.clone().or(loaded.query_shape().map(<[usize]>::to_vec));
             let shape = shape.ok_or_else(|| {
                 failed(format!(
-                    "{} does not say the shape of a query, expected inputs in the configuration",
+                    "{} does not have the shape of a query, expected inputs in the configuration",
                     file.display()
                 ))
             })?;
-            // All of a model's models take the same queries.
+            // All models of a model have queries of the same shape.
             if let (Some(code), None) = (code, &encoder) {
                 let load = |file: &Path| Model::load(file, device);
                 let made = Encoder::new(code, &shape, device, load);
@@ -81,7 +80,7 @@ impl Embed for Libtorch {
             }
             let wrong = |error: &dyn std::error::Error| failed(format!("{}: {error}", file.display()));
             let mut session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
-            // Also its first run, which takes longer than all others.
+            // This also makes the first run, which is slow.
             let layout = session.output().map_err(|error| wrong(&error))?.clone();
             models.insert(
                 name.clone(),

@@ -1,4 +1,4 @@
-//! Coded queries that instances make are those that the server makes.
+//! Tests that instances make the same coded queries as the server.
 
 use std::path::PathBuf;
 
@@ -69,7 +69,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     values
 }
 
-/// What the instance answers to coded query `coded` of the groups, made by itself or by the server.
+/// The instance's answer to coded query `coded` of the groups, which it or the server encodes.
 async fn answers(
     model: &ModelConfig,
     code: &Code,

@@ -1,4 +1,4 @@
-//! Configurations: JSON to a list of runs. Nothing is left to defaults but `train_base_model`.
+//! Reads a configuration into a list of runs. Only `train_base_model` has a default.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ use super::known::{DATA_SETS, DECODERS, ENCODERS, Files, Known, LOSSES, MODELS, 
 /// The most queries of a group, as for -k.
 const MAX_K: u32 = 4096;
 
-/// A configuration as it is written.
+/// A configuration file.
 #[derive(Deserialize)]
-// The keys are given.
+// The keys are those of the reference implementation.
 #[allow(clippy::struct_excessive_bools)]
 #[serde(deny_unknown_fields, expecting = "an object with the keys of a configuration")]
 struct Written {
@@ -33,15 +33,15 @@ struct Written {
     train_base_model: bool,
 }
 
-/// What a configuration asks for.
+/// The sweep of a configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) runs: Vec<Run>,
-    /// Whether deployed models that are missing are trained first.
+    /// Whether missing deployed models are trained first.
     pub(crate) train_base: bool,
 }
 
-/// One combination.
+/// One run: a combination of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) data_set: Known<Files>,
@@ -50,15 +50,15 @@ pub(crate) struct Run {
     pub(crate) loss: Known<LossKind>,
     pub(crate) encoder: Known<EncoderKind>,
     pub(crate) decoder: Known<DecoderKind>,
-    /// Whether parity models learn; else the deployed model answers parity queries.
+    /// Whether parity models are trained; otherwise the deployed model answers parity queries.
     pub(crate) parity: bool,
-    /// Coders that are networks and do not learn.
+    /// Coders that are networks but are not trained.
     pub(crate) fixed: Fixed,
     pub(crate) epochs: u32,
 }
 
 impl Run {
-    /// Its folder in the folder of all: that of the reference implementation.
+    /// Its folder in the output folder, named as in the reference implementation.
     pub(crate) fn folder(&self) -> PathBuf {
         let k = format!("k{}", self.k);
         let parts =
@@ -66,7 +66,7 @@ impl Run {
         parts.iter().collect()
     }
 
-    /// Its name in plain words.
+    /// Its readable name.
     pub(crate) fn name(&self) -> String {
         let Self { data_set, model, k, loss, encoder, decoder, .. } = self;
         format!("{}-{}-k{k}-{}-{}-{}", data_set.short, model.short, encoder.short, decoder.short, loss.short)
@@ -149,7 +149,7 @@ impl Written {
     }
 }
 
-/// Whether a coder keeps random weights: only networks have some, and only these can learn.
+/// True if a coder keeps random weights. Only networks have weights and can be trained.
 fn fixed(key: &str, learns: bool, coder: &str, network: bool) -> Result<bool> {
     ensure!(network || !learns, "{key}: found true with {coder}, which has nothing to train; expected false");
     Ok(network && !learns)
@@ -190,7 +190,7 @@ mod tests {
         let mut runs = Vec::new();
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
-            // Those of the simulations lie beside them.
+            // The configurations of the simulations are in subfolders.
             if path.is_dir() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! One run of a sweep: its files, its options, what it is trained on, and the training.
+//! One run of a sweep: its files, its options, its data, and the training.
 
 use std::fs;
 use std::io::Write;
@@ -28,7 +28,7 @@ use crate::plan::{Plan, Training, remove};
 /// The scores on the test rows, beside code.json.
 const TEST: &str = "test.json";
 
-/// A run, and where its files are.
+/// A run with its files.
 pub(super) struct Job<'a> {
     run: &'a Run,
     options: &'a Sweep,
@@ -39,7 +39,7 @@ pub(super) struct Job<'a> {
     recipe: Recipe,
 }
 
-/// What the runs of one data set and model are trained and tested on.
+/// The data of the runs of one data set and model.
 pub(super) struct Taught {
     base: PathBuf,
     learnt: Teacher,
@@ -66,13 +66,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Makes sure that all is there that the run needs.
+    /// Checks that all files of the run exist.
     pub(super) fn check(&self, train_base: bool) -> Result<()> {
         for part in ["train", "test"] {
             for file in self.files(part) {
                 ensure!(
                     file.exists(),
-                    "{}: not found, expected the data set {} there, as parm-data writes it",
+                    "{}: not found, expected the data set {} there, written by parm-data",
                     file.display(),
                     self.run.data_set.name
                 );
@@ -93,7 +93,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Rows, and what is true of them, of a part of the data set.
+    /// The rows of a split of the data set, with their labels or boxes.
     fn files(&self, part: &str) -> [PathBuf; 2] {
         let files = self.run.data_set.meaning;
         let truth = match files.truth {
@@ -104,7 +104,7 @@ impl<'a> Job<'a> {
         [folder.join(files.rows), folder.join(truth)]
     }
 
-    /// The rows of a part of the data set, then their labels or boxes.
+    /// The files of a split of the data set: rows, then labels or boxes.
     fn inputs(&self, part: &str) -> (Input, Option<Input>, Option<Input>) {
         let [rows, truth] = self.files(part).map(Input::Path);
         match self.run.data_set.meaning.truth {
@@ -113,7 +113,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The training of the deployed model: what the sweep says of codes is not meant for it.
+    /// The options to train the deployed model, without those of codes.
     fn base_options(&self) -> Base {
         let (data, labels, boxes) = self.inputs("train");
         Base {
@@ -137,7 +137,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// What must be the same for a run that was done before to count.
+    /// The settings that must be equal to reuse an earlier run.
     fn settings(&self) -> Result<serde_json::Value> {
         let Recipe {
             recipe,
@@ -167,7 +167,7 @@ impl<'a> Job<'a> {
             "weight_decay": weight_decay,
             "schedule": schedule.as_ref().map(|schedule| named(schedule)),
             "precision": named(precision),
-            // As version 0.1.0 had it, which kept the last rows.
+            // The format of version 0.1.0, which kept the last rows.
             "validation": match validation.share {
                 Share::Rows(rows) => json!(rows as f64),
                 Share::Fraction(fraction) => json!(fraction),
@@ -181,7 +181,7 @@ impl<'a> Job<'a> {
         Ok(settings)
     }
 
-    /// The scores of this run if it was done before and is to be left alone.
+    /// The scores of this run, if it was done before and is reused.
     pub(super) fn done(&self) -> Result<Option<Tested>> {
         let path = self.folder.join(TEST);
         if self.options.only_test || !self.recipe.resume || !path.exists() || !self.base.exists() {
@@ -251,7 +251,7 @@ impl<'a> Job<'a> {
         Ok(tested)
     }
 
-    /// Gives the run its clear name.
+    /// Links the readable name of the run to its folder.
     fn link(&self) -> Result<()> {
         let link = self.options.save_dir.join(self.run.name());
         if link.is_symlink() {
@@ -262,7 +262,7 @@ impl<'a> Job<'a> {
 }
 
 impl Taught {
-    /// Reads what a run needs, and trains its deployed model if that is missing.
+    /// Reads the data of a run, and trains its deployed model if that is missing.
     pub(super) fn read(job: &Job<'_>, machine: &Machine, common: &Common, io: &mut Io) -> Result<Self> {
         if !job.base.exists() {
             let folder = job.base.parent().unwrap_or(Path::new(""));

@@ -3,26 +3,26 @@
 use anyhow::{Result, anyhow};
 use parm_cli::tools::train::{Architecture, Augmentation, DecoderKind, EncoderKind, LossKind};
 
-/// A name of a configuration, and what it means.
+/// A name of a configuration, and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known<T: 'static> {
-    /// As the configuration has it.
+    /// The name in the configuration.
     pub(crate) name: &'static str,
-    /// In a word, as in this project.
+    /// The name in this project.
     pub(crate) short: &'static str,
     pub(crate) meaning: T,
 }
 
-/// What a data set has besides its rows: the names of the files.
+/// A data set: the names of its files, and its properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Files {
     pub(crate) rows: &'static str,
     pub(crate) truth: Truth,
-    /// How the reference implementation changes the images that it encodes, as far as is done here.
+    /// The augmentation of the reference implementation, as far as it is supported.
     pub(crate) augment: &'static [Augmentation],
 }
 
-/// What is to be predicted.
+/// The kind of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Truth {
     Labels,
@@ -45,7 +45,7 @@ pub(crate) const DATA_SETS: &[Known<Files>] = &[
     known("cifar100", "cifar100", CIFAR),
     known("cat_v_dog", "cat-v-dog", Files { augment: &[Augmentation::Flip], ..IMAGES }),
     known("gcommands", "gcommands", CLIPS),
-    // A program of its own in the reference implementation, with this name for its results.
+    // A separate program in the reference implementation, which uses this name for its results.
     known("cub-localization", "cub-localization", BOXES),
 ];
 
@@ -80,7 +80,7 @@ pub(crate) const DECODERS: &[Known<DecoderKind>] = &[
     known("coders.mlp.MLPDecoder", "mlp", DecoderKind::Mlp),
 ];
 
-/// What this name stands for under this key.
+/// The meaning of a name under a key.
 pub(crate) fn find<T: Copy>(key: &str, name: &str, all: &[Known<T>]) -> Result<Known<T>> {
     let names: Vec<_> = all.iter().map(|known| known.name).collect();
     all.iter()

@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
         .with_context(|| options.config.display().to_string())?;
     let first = options.continue_from.as_deref().map_or(Ok(0), |path| place(path, &runs, options))?;
     let jobs: Vec<_> = runs.iter().skip(first).map(|run| Job::new(run, options)).collect();
-    // What the last run lacks is said before the first one trains for a day.
+    // All runs are checked before the first one trains, perhaps for a day.
     for job in &jobs {
         job.check(train_base)?;
     }
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
     io.print(&text)
 }
 
-/// The run whose folder this path is, or lies in.
+/// The run whose folder contains this path.
 fn place(path: &Path, runs: &[Run], options: &Sweep) -> Result<usize> {
     let real = fs::canonicalize(path).with_context(|| format!("--continue-from {}", path.display()))?;
     let folder = |run: &Run| options.save_dir.join(run.folder());

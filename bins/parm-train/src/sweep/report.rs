@@ -1,4 +1,4 @@
-//! The scores of runs: a file beside each code, and a table of all.
+//! The scores of runs: a file beside each code, and a table of all runs.
 
 use std::fmt::Write;
 
@@ -18,13 +18,13 @@ pub(crate) struct Tested {
     agreement: Option<f64>,
     #[serde(rename = "IoU")]
     fit: Option<Fit>,
-    /// Reconstructions that were scored.
+    /// The number of scored reconstructions.
     n: u64,
-    /// What must be the same for the run to be the same.
+    /// The settings that must be equal to reuse the run.
     pub(crate) settings: Value,
 }
 
-/// How well boxes fit.
+/// The IoU of boxes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Fit {
     mean: f64,
@@ -59,7 +59,7 @@ pub(crate) fn as_json(results: &[Tested]) -> Result<String, serde_json::Error> {
     results.iter().map(line).collect()
 }
 
-/// The table for people; the columns of boxes only where there are some.
+/// The table; it has the columns of boxes if there are any.
 pub(crate) fn as_table(results: &[Tested]) -> String {
     let boxes = results.iter().any(|result| result.fit.is_some());
     let width = results.iter().map(|result| result.run.len()).max().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Calls from programs without a runtime of their own: they are sent at once, and waited for later.
+//! Calls from programs without an async runtime: they are sent at once, and waited for later.
 
 use std::io;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use crate::instance::{CallContext, CallError, Instance, within};
 use crate::{InferRequest, InferResponse, ModelMetadata};
 use parm_config::Remote;
 
-/// Makes calls, so many at a time. When it is dropped, calls on their way are given up.
+/// Makes a limited number of calls at a time. Dropping it cancels running calls.
 #[derive(Debug)]
 pub struct Caller {
-    /// None only while it is dropped.
+    /// None only during drop.
     runtime: Option<Runtime>,
     at_once: Arc<Semaphore>,
 }
 
-/// An answer that will come.
+/// An answer to wait for.
 #[derive(Debug)]
 pub struct Promise(oneshot::Receiver<Result<InferResponse, CallError>>);
 
 impl Caller {
-    /// Nothing is sent yet.
+    /// Starts the runtime; nothing is sent yet.
     ///
     /// # Errors
-    /// What the system says where it has no threads.
+    /// The system's error if it cannot start threads.
     pub fn new(at_once: usize) -> io::Result<Self> {
         let at_once = Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self { runtime: Some(Runtime::new()?), at_once })
@@ -37,7 +37,7 @@ impl Caller {
     /// As [`reach`].
     ///
     /// # Errors
-    /// As those of [`reach`].
+    /// The errors of [`reach`].
     pub fn reach(
         &self,
         remote: &Remote,
@@ -51,14 +51,14 @@ impl Caller {
         }
     }
 
-    /// Sends a request, or as soon as fewer are on their way; its time counts from then. If the connection
-    /// breaks off, it is sent once more, unless it is a step of a sequence.
+    /// Sends a request as soon as fewer than the limit are running; its timeout counts from then. If the
+    /// connection is lost, the request is sent once more, unless it belongs to a sequence.
     #[must_use]
     pub fn call(&self, instance: &Arc<dyn Instance>, request: InferRequest, timeout: Duration) -> Promise {
         let (instance, at_once) = (Arc::clone(instance), Arc::clone(&self.at_once));
         let (reply, answer) = oneshot::channel();
         let call = async move {
-            // It is never closed.
+            // The semaphore is never closed.
             let _slot = at_once.acquire().await;
             let once = async || {
                 let context = CallContext { timeout: Some(timeout), ..CallContext::default() };
@@ -68,7 +68,7 @@ impl Caller {
             if matches!(result, Err(CallError::Unreachable(_))) && !request.is_step() {
                 result = once().await;
             }
-            // The caller may have dropped the promise.
+            // The caller may have dropped the receiver.
             let _ = reply.send(result);
         };
         if let Some(runtime) = &self.runtime {
@@ -82,16 +82,16 @@ impl Promise {
     /// Waits for the answer.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The call's error.
     pub fn wait(self) -> Result<InferResponse, CallError> {
-        let gone = || CallError::Unreachable("the call was given up".to_owned());
+        let gone = || CallError::Unreachable("the call was cancelled".to_owned());
         self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        // Calls that nobody waits for are not waited for.
+        // Does not wait for running calls.
         self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to one address.
+//! Opens connections to one address.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,21 +20,21 @@ use crate::instance::CallError;
 use crate::pem::{self, PemError};
 use parm_config::Identity;
 
-/// How long a connection may take, TLS included.
+/// The longest time to connect, with TLS.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Bytes that come and go.
+/// The byte stream of a connection.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
-    /// What the system has for it, which is not read by this.
+    /// The state of the socket's input, without reading from it.
     fn input(&self) -> Input;
 }
 
-/// What there is to read.
+/// The state of a socket's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     Nothing,
     Bytes,
-    /// The other side has closed.
+    /// The peer has closed the connection.
     End,
 }
 
@@ -52,14 +52,14 @@ impl Io for TcpStream {
 impl Io for TlsStream<TcpStream> {
     fn input(&self) -> Input {
         match self.get_ref().0.input() {
-            // They may be of TLS itself.
+            // They may belong to TLS itself.
             Input::Bytes => Input::Nothing,
             other => other,
         }
     }
 }
 
-/// Makes connections.
+/// Opens connections.
 pub(super) struct Dialer {
     address: SocketAddr,
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -110,7 +110,7 @@ impl Dialer {
 
     async fn connect(&self) -> io::Result<Box<dyn Io>> {
         let stream = TcpStream::connect(self.address).await?;
-        // Small requests are not to wait for more.
+        // Without Nagle's algorithm small requests are sent at once.
         stream.set_nodelay(true)?;
         Ok(match &self.tls {
             None => Box::new(stream),

@@ -1,4 +1,4 @@
-//! Whether an answer is the one to its request.
+//! Checks that an answer belongs to its request.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,21 +7,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::instance::{CallError, InstanceView};
 use crate::{InferRequest, InferResponse};
 
-/// What the ids of all servers of this kind begin with.
+/// The beginning of the ids of all parm servers.
 const OURS: &str = "parm-";
 
-/// Nothing is known yet.
+/// It is not known whether the server returns ids.
 const UNKNOWN: u32 = 0;
-/// The server names its answers in its own way, or not at all.
+/// The server uses other ids in answers, or none.
 const NEVER: u32 = 1;
-/// It sends ids back. More than this: so many answers in a row had another id, which no server of this kind
-/// sends.
+/// The server returns ids. Larger values also count consecutive answers with other ids.
 const ALWAYS: u32 = 2;
 
-/// A server that names so many answers in a row in a way of its own is another one than before.
+/// After this many consecutive answers with other ids, the server has been replaced by another one.
 const ANOTHER: u32 = 8;
 
-/// An id that no other request has, of this process or another one.
+/// An id that is unique among all requests of all processes.
 pub(super) fn new_id() -> String {
     static START: LazyLock<u64> = LazyLock::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -31,7 +30,7 @@ pub(super) fn new_id() -> String {
     format!("{OURS}{:x}-{}", *START, NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What the answers of a server have shown.
+/// What is known from the answers of a server.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
     ids: AtomicU32,
@@ -39,8 +38,8 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// Compares an answer with its request: the id where the server sends ids back, the model, and its version
-    /// where one was asked for. What the answer does not say is no mismatch.
+    /// Compares an answer with its request: the id if the server returns ids, the model, and the version if
+    /// the request has one. A field that is missing from the answer is no mismatch.
     pub(super) fn check(&self, request: &InferRequest, response: &InferResponse) -> Result<(), CallError> {
         let other = |what: &str, found: &str, expected: &str| {
             let text = format!("found an answer with the {what} '{found}', expected '{expected}'");
@@ -82,11 +81,11 @@ impl Echo {
         true
     }
 
-    /// Counts a call that got the answer of another one.
+    /// Counts a call that got the answer to another one.
     pub(super) fn count<T>(&self, server: &str, result: Result<T, CallError>) -> Result<T, CallError> {
         if let Err(CallError::Mismatched(what)) = &result {
             self.mismatched.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(instance = server, what, "an answer is not the one to its request");
+            tracing::warn!(instance = server, what, "an answer belongs to another request");
         }
         result
     }
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_versions_that_are_said_are_compared() {
+    fn names_and_versions_are_compared_if_the_answer_has_them() {
         let echo = Echo::default();
         let asked = ["m", "2", "parm-1"];
         assert_eq!(check(&echo, ["", "", ""], asked), Ok(()));
@@ -128,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_compared_where_the_server_sends_them_back() {
+    fn ids_are_compared_if_the_server_returns_them() {
         let echo = Echo::default();
         let ids = |found: &str, expected: &str| check(&echo, ["m", "", found], ["m", "", expected]);
         assert_eq!(echo.view().echoes_ids, None);
         assert_eq!(ids("its-own", "parm-1"), Ok(()));
         assert_eq!(echo.view().echoes_ids, Some(false));
-        assert!(ids("parm-1", "parm-2").is_err(), "the id of another call is one, whatever the server does");
+        assert!(ids("parm-1", "parm-2").is_err(), "the id of another call is always a mismatch");
         assert_eq!(ids("parm-3", "parm-3"), Ok(()));
         assert_eq!(echo.view().echoes_ids, Some(true));
         assert!(ids("its-own", "parm-4").is_err());
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_takes_the_place_of_one_that_sent_ids_back_is_believed_after_a_while() {
+    fn a_replaced_server_with_its_own_ids_is_accepted_after_some_answers() {
         let echo = Echo::default();
         let ids = |found: &str| check(&echo, ["m", "", found], ["m", "", "parm-1"]);
         ids("parm-1").unwrap();

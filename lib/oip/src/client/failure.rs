@@ -1,4 +1,4 @@
-//! What went wrong with a call.
+//! Classifies the errors of calls.
 
 use std::error::Error as StdError;
 use std::io;
@@ -9,10 +9,10 @@ use crate::http::decode_error;
 use crate::instance::CallError;
 use crate::{Error, Status};
 
-/// Bytes of an error's body that are read for its message.
+/// The most bytes of an error body that are read for its message.
 const MESSAGE: usize = 64 << 10;
 
-/// What an answer means whose status is no success.
+/// The error of a response whose status is not success.
 pub(super) fn refused(code: StatusCode, body: &[u8]) -> CallError {
     if !(400..600).contains(&code.as_u16()) {
         return CallError::Garbled(format!("found status {}, expected 200", code.as_u16()));
@@ -20,11 +20,11 @@ pub(super) fn refused(code: StatusCode, body: &[u8]) -> CallError {
     said(decode_error(code.as_u16(), body.get(..MESSAGE).unwrap_or(body)))
 }
 
-/// What an error means that a server says.
+/// The meaning of an error that a server reports.
 pub(super) fn said(error: Error) -> CallError {
     match error.status {
         Status::InvalidArgument | Status::TooLarge => CallError::Refused(error),
-        // The client has no part in how this server is known to its instances.
+        // The credentials are this server's, not the client's.
         Status::Unauthenticated | Status::Forbidden => CallError::Failed(Error {
             code: Some(error.http()),
             ..Error::new(
@@ -36,7 +36,7 @@ pub(super) fn said(error: Error) -> CallError {
     }
 }
 
-/// A connection that broke, or that did not speak HTTP.
+/// The error of a connection that was lost, or that is not HTTP.
 pub(super) fn broke(error: &(dyn StdError + 'static)) -> CallError {
     let text: Vec<String> = causes(error).map(ToString::to_string).collect();
     let text = text.join(": ");
@@ -48,13 +48,13 @@ pub(super) fn broke(error: &(dyn StdError + 'static)) -> CallError {
             })
     });
     if garbled {
-        CallError::Garbled(format!("the answer is no HTTP: {text}"))
+        CallError::Garbled(format!("the answer is not HTTP: {text}"))
     } else {
-        CallError::Unreachable(format!("the connection broke off: {text}"))
+        CallError::Unreachable(format!("the connection was lost: {text}"))
     }
 }
 
-/// An error and what caused it.
+/// An error and its causes.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }

@@ -1,9 +1,9 @@
 //! The protocol over gRPC.
 //!
-//! Calls without streams are little more than a message in a body and a number in the trailers, and are
-//! made here. tonic's client gives one kind of status for what the server says, what is wrong with its
-//! answer, and a connection that broke, which count differently here; it panics at details of a status that
-//! are no base64; and it takes a third longer for the tensor of a picture (`benches/calls.rs`).
+//! Unary calls are made here without tonic's client, for three reasons. It reports the same kind of error for
+//! the server's status, a malformed answer and a lost connection, which must be distinguished here. It panics
+//! at status details that are not base64. It takes a third longer for a picture's tensor
+//! (`benches/calls.rs`).
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Grpc {
         Self { target, http: Http2::new(dialer), echo: Echo::default(), body_bytes }
     }
 
-    /// What it is called, for people.
+    /// Its name in messages.
     pub(super) fn name(&self) -> &str {
         self.target.authority.as_str()
     }
@@ -80,7 +80,7 @@ impl Grpc {
         read_model_metadata(said).map_err(garbled)
     }
 
-    /// What the configuration of a model says, as Triton has it.
+    /// `max_batch_size` in Triton's configuration of a model.
     pub(super) async fn max_batch_size(&self, name: String, version: String) -> Result<i64, CallError> {
         let said: ModelConfigResponse =
             self.ask("ModelConfig", &ModelConfigRequest { name, version }).await?;
@@ -117,10 +117,10 @@ impl Grpc {
     }
 }
 
-/// The message of an answer, or what it says in place of one.
+/// The message of an answer, or its error.
 fn message<M: Message + Default>(reply: Reply) -> Result<M, CallError> {
     if reply.code != StatusCode::OK {
-        // A proxy, or a server of something else: what it dislikes is not the request.
+        // The status comes from a proxy or another kind of server, and does not concern the request.
         return Err(match refused(reply.code, &reply.body) {
             CallError::Refused(error) if error.status == Status::InvalidArgument => {
                 CallError::Garbled(format!("found status {} of HTTP: {error}", reply.code.as_u16()))
@@ -130,12 +130,12 @@ fn message<M: Message + Default>(reply: Reply) -> Result<M, CallError> {
     }
     match reply.trailers.as_ref().and_then(status).or_else(|| status(&reply.headers)) {
         Some((0, _)) => frame::decode(reply.body).map_err(garbled),
-        // Servers say so when they are busy.
+        // Servers report this when they are busy.
         Some((RESOURCE_EXHAUSTED, message)) => {
             Err(CallError::Failed(Error::new(Status::Unavailable, message)))
         }
         Some((code, message)) => Err(said(Error::new(Status::from_grpc(code), message))),
-        None => Err(CallError::Garbled("found no grpc-status, expected an answer of gRPC".to_owned())),
+        None => Err(CallError::Garbled("found no grpc-status, expected a gRPC answer".to_owned())),
     }
 }
 
@@ -143,7 +143,7 @@ fn garbled(error: Error) -> CallError {
     CallError::Garbled(error.message)
 }
 
-/// The value of `grpc-timeout`, which has at most eight digits; none: longer than that.
+/// The value of `grpc-timeout`, which has at most eight digits; none if the timeout is longer.
 fn timeout(timeout: Duration) -> Option<HeaderValue> {
     let [us, ms, s] = [timeout.as_micros(), timeout.as_millis(), timeout.as_secs().into()];
     let (number, unit) =
@@ -151,7 +151,7 @@ fn timeout(timeout: Duration) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{number}{unit}")).ok()
 }
 
-/// How a call ended: its status and message.
+/// The status and message of a call.
 fn status(headers: &HeaderMap) -> Option<(i32, String)> {
     let code = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
     let message = headers.get("grpc-message").map_or(&[][..], HeaderValue::as_bytes);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_read_whatever_comes_with_them() {
+    fn statuses_are_read_whatever_details_accompany_them() {
         let read = |fields: &[(&'static str, &[u8])]| {
             let field = |&(name, value): &(&'static str, &[u8])| {
                 (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())

@@ -1,10 +1,9 @@
-//! Calls over HTTP/1.1: one at a time on each connection, which is kept for the next.
+//! Calls over HTTP/1.1: one at a time on each connection. Idle connections are kept for further calls.
 //!
-//! A connection is driven by the call on it, in the call's own task, and by nobody while it is kept. One on
-//! which anything came that does not belong to the answer of its call is not kept: the next call would take
-//! it for its own answer.
+//! Each call drives its connection in its own task; nothing drives an idle connection. A connection on which
+//! unexpected bytes arrived is closed, since the next call would take them for its answer.
 //!
-//! A request of which a byte was written may have run: it is not sent again.
+//! A request of which a byte was written may have run, and is not sent again.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -21,9 +20,9 @@ use super::reply::{Reply, receive};
 use super::watch::{Progress, Tracked, Watched};
 use crate::http::Body;
 use crate::instance::CallError;
-use crate::together::Again;
+use crate::together::Repolled;
 
-/// The most connections that are kept.
+/// The most idle connections.
 const MOST_IDLE: usize = 64;
 
 /// Connections to one address.
@@ -32,16 +31,16 @@ pub(super) struct Http1 {
     idle: Idle,
 }
 
-/// A connection, and what drives it.
+/// A connection with its driver.
 struct Connection {
     sender: SendRequest<Tracked>,
     driver: Driver,
     progress: Arc<Progress>,
-    /// It may be used again.
+    /// True if it may be used again.
     is_sound: bool,
 }
 
-/// Reads and writes; none once the connection is over.
+/// Drives the connection's I/O; none when the connection has ended.
 struct Driver(Option<http1::Connection<TokioIo<Watched>, Tracked>>);
 
 impl Driver {
@@ -49,7 +48,7 @@ impl Driver {
         if let Some(driver) = &mut self.0
             && Pin::new(driver).poll(context).is_ready()
         {
-            // How it ended is what the call on it is told.
+            // The call on the connection gets the error.
             self.0 = None;
         }
     }
@@ -57,7 +56,7 @@ impl Driver {
     /// Drives the connection until some work on it is done.
     async fn until<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        Again::new(poll_fn(|context| {
+        Repolled::new(poll_fn(|context| {
             self.poll(context);
             work.as_mut().poll(context)
         }))
@@ -76,10 +75,10 @@ impl Connection {
         let answer = async {
             let response = sender.send_request(request).await.map_err(|error| broke(&error))?;
             let (parts, mut body) = response.into_parts();
-            // An error may come early: the server does not read what it refuses.
+            // An error may arrive before the request is sent: the server need not read what it refuses.
             *is_sound = progress.head_came();
             if !*is_sound && parts.status.is_success() {
-                let text = "the answer began before its request was sent: it is another call's";
+                let text = "the answer began before its request was sent: it belongs to another call";
                 return Err(CallError::Mismatched(text.to_owned()));
             }
             let reply = receive(parts, &mut body, limit).await?;
@@ -89,14 +88,14 @@ impl Connection {
         driver.until(answer).await
     }
 
-    /// True if nothing has come since the last answer, and the server has not closed it.
+    /// True if nothing has arrived since the last answer, and the server has not closed the connection.
     fn is_ready(&mut self) -> bool {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
         self.is_sound && self.sender.is_ready()
     }
 }
 
-/// Connections that wait for a call; the last one used is taken first.
+/// Idle connections; the last one used is taken first.
 #[derive(Default)]
 struct Idle(Mutex<Vec<Connection>>);
 
@@ -113,7 +112,7 @@ impl Idle {
 
     fn keep(&self, connection: Connection) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody drives them: those at the bottom, which no call takes, would stay when the server has
+        // Nothing drives idle connections. Without this, the oldest ones would stay after the server has
         // closed them.
         if idle.first_mut().is_some_and(|oldest| !oldest.is_ready()) {
             idle.remove(0);
@@ -129,8 +128,8 @@ impl Http1 {
         Self { dialer, idle: Idle::default() }
     }
 
-    /// Sends a request, waits for the answer, which may have `limit` bytes, and reads it. Dropped before it
-    /// has come, this closes the connection.
+    /// Sends a request, and reads its answer of at most `limit` bytes. Dropping the future before that closes
+    /// the connection.
     pub(super) async fn call<T>(
         &self,
         request: Request<Body>,
@@ -146,13 +145,13 @@ impl Http1 {
             };
             match connection.call(request.clone(), limit).await {
                 Ok(reply) => break (connection, reply),
-                // The server closed it while it waited.
+                // The server closed the idle connection.
                 Err(_) if !is_new && connection.progress.is_untouched() => {}
                 Err(error) => return Err(error),
             }
         };
         let result = read(reply);
-        // Who knows what follows an answer that is none to the request.
+        // Further unexpected bytes may follow an answer that does not belong to the request.
         let is_answer = !matches!(result, Err(CallError::Garbled(_) | CallError::Mismatched(_)));
         if is_answer && connection.is_ready() {
             self.idle.keep(connection);

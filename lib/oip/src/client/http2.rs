@@ -1,12 +1,12 @@
 //! Calls over HTTP/2: several at a time on each of a few connections.
 //!
-//! One connection slows down when large tensors share it, so that there are several; a further one is
-//! made only when all others are in use.
+//! One connection slows down when large tensors share it; therefore there are several. A further connection
+//! is opened only when all others are in use.
 //!
-//! A connection that reported an error is not used again. A request is sent again only if the server surely
-//! did not take it: it was not written, or the server says so.
+//! A connection that reported an error is not used again. A request is sent again only if the server did not
+//! process it: it was not written, or the server reports that.
 //!
-//! This is h2, without hyper around it: that sends a request's body when its head has been written, and so
+//! h2 is used without hyper, which sends the body of a request only after its head has been written, and so
 //! wakes the server twice.
 
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ use super::failure::broke;
 use super::reply::{Reply, receive};
 use crate::http::Body;
 use crate::instance::CallError;
-use crate::together::Again;
+use crate::together::Repolled;
 use crate::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
 /// The most bytes of an answer's headers.
@@ -36,14 +36,14 @@ const HEADERS: u32 = 64 << 10;
 /// The most connections.
 const CONNECTIONS: usize = 4;
 
-/// A connection on which so many calls in a row were given up is not used again: the other side may be
-/// gone without a word.
+/// The number of consecutive cancelled calls after which a connection is not used again, since the peer may
+/// have vanished.
 const GIVEN_UP: u32 = 8;
 
-/// Connections that a call tries before it dials one of its own.
+/// The number of connections that a call tries before it opens its own.
 const TRIED: usize = 2;
 
-/// The most interim replies (1xx) before an answer.
+/// The most interim responses (1xx) before an answer.
 const INTERIM: usize = 32;
 
 /// Connections to one address.
@@ -52,35 +52,35 @@ pub(super) struct Http2 {
     slots: [Slot; CONNECTIONS],
 }
 
-/// A place for a connection.
+/// A slot for a connection.
 #[derive(Default)]
 struct Slot {
     calls: AtomicUsize,
-    /// Calls in a row that were given up.
+    /// Consecutive cancelled calls.
     given_up: AtomicU32,
     connection: AsyncMutex<Option<Numbered>>,
 }
 
-/// A connection, and which one of its slot it is.
+/// A connection with its number in its slot.
 #[derive(Clone)]
 struct Numbered {
     number: u64,
     connection: SendRequest<Bytes>,
     finished: Finished,
-    /// It is over, or reported an error: no call begins on it.
+    /// True if it ended or reported an error, so that no further call uses it.
     over: Arc<AtomicBool>,
 }
 
-/// Why there is no answer.
+/// Why a call has no answer.
 enum Failure {
-    /// The server did not take the request.
+    /// The server did not process the request.
     NotTaken(h2::Error),
-    /// It may have.
+    /// The server may have processed the request.
     Unanswered(CallError),
 }
 
 impl Numbered {
-    /// Sends a request; gives the head of its answer.
+    /// Sends a request, and returns the head of its answer.
     async fn send(&self, request: Request<Body>) -> Result<http::Response<RecvStream>, Failure> {
         let unsent = |error| {
             self.see(&error);
@@ -92,7 +92,7 @@ impl Numbered {
             connection.send_request(Request::from_parts(head, ()), body.is_end_stream()).map_err(unsent)?;
         while let Some(piece) = body.next_piece() {
             if stream.send_data(piece, body.is_end_stream()).is_err() {
-                // The answer says why, or the error of the stream.
+                // The answer or the stream's error has the cause.
                 break;
             }
         }
@@ -121,13 +121,13 @@ impl Numbered {
                 })
             }
             None => {
-                let text = format!("found {interim} interim replies, and no answer");
+                let text = format!("found {interim} interim responses and no answer");
                 Err(Failure::Unanswered(CallError::Garbled(text)))
             }
         }
     }
 
-    /// An error that is not of one stream alone ends the connection.
+    /// Marks the connection as ended if the error is not of one stream alone.
     fn see(&self, error: &h2::Error) {
         if !is_of_stream(error) {
             self.over.store(true, Ordering::Relaxed);
@@ -140,14 +140,14 @@ fn is_of_stream(error: &h2::Error) -> bool {
     error.is_reset() && error.is_remote()
 }
 
-/// True if the server says that it did not take the request: after its last stream, or refused.
+/// True if the server reports that it did not process the request: refused, or after GOAWAY's last stream.
 fn is_not_taken(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
-/// Bodies that were read to their ends. To drop one wakes the connection's task, which has nothing to do:
-/// another thread would be woken for it. So that task drops them, when it is at work. What nobody calls any
-/// more is not held by them.
+/// Bodies that were read completely. Dropping one wakes the connection's task, perhaps on another thread,
+/// although there is nothing to do. Therefore that task drops them at its next poll. They do not keep an
+/// abandoned connection open.
 #[derive(Clone, Default)]
 struct Finished(Arc<Mutex<Vec<RecvStream>>>);
 
@@ -157,15 +157,15 @@ impl Finished {
     }
 }
 
-/// Drives a connection, and drops what is finished on it.
+/// Drives a connection, and drops its finished bodies.
 async fn drive<T>(
     connection: impl Future<Output = T>,
     finished: Weak<Mutex<Vec<RecvStream>>>,
     over: Arc<AtomicBool>,
 ) {
     let mut connection = pin!(connection);
-    // How it ends is what the calls on it are told.
-    let _ = Again::new(poll_fn(|context| {
+    // The calls on the connection get the error.
+    let _ = Repolled::new(poll_fn(|context| {
         if let Some(finished) = finished.upgrade() {
             finished.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
@@ -175,7 +175,7 @@ async fn drive<T>(
     over.store(true, Ordering::Relaxed);
 }
 
-/// What is read of an answer.
+/// The body of an answer.
 struct Answer<'a> {
     body: RecvStream,
     of: &'a Numbered,
@@ -224,14 +224,14 @@ impl<'a> Call<'a> {
     fn begin(slots: &'a [Slot; CONNECTIONS]) -> Self {
         let [first, others @ ..] = slots;
         let calls = |slot: &Slot| slot.calls.load(Ordering::Relaxed);
-        // Of those that are equal, the first.
+        // The first of the least used ones.
         let slot =
             others.iter().fold(first, |least, slot| if calls(slot) < calls(least) { slot } else { least });
         slot.calls.fetch_add(1, Ordering::Relaxed);
         Self { slot, over: false }
     }
 
-    /// It was not given up.
+    /// Records that the call was not cancelled.
     fn end(mut self) {
         self.over = true;
     }
@@ -253,8 +253,8 @@ impl Http2 {
         Self { dialer, slots: Default::default() }
     }
 
-    /// Sends a request, waits for the answer, which may have `limit` bytes, and reads it. Dropped before it
-    /// has come, this resets the stream.
+    /// Sends a request, and reads its answer of at most `limit` bytes. Dropping the future before that resets
+    /// the stream.
     pub(super) async fn call<T>(
         &self,
         request: Request<Body>,
@@ -298,7 +298,7 @@ impl Http2 {
         result
     }
 
-    /// The connection of a slot, but not this one; true if it is new.
+    /// The connection of a slot, or a new one in place of number `but`; true if it is new.
     async fn connection(&self, slot: &Slot, but: Option<u64>) -> Result<(Numbered, bool), CallError> {
         let mut held = slot.connection.lock().await;
         if let Some(held) = &*held
@@ -315,7 +315,7 @@ impl Http2 {
             .max_frame_size(FRAME)
             .max_header_list_size(HEADERS)
             .enable_push(false)
-            // Answers to calls that were given up are no attack here.
+            // Answers to cancelled calls are not an attack.
             .max_local_error_reset_streams(None)
             .handshake(io)
             .await

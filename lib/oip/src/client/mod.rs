@@ -1,12 +1,12 @@
 //! Remote instances: model servers of the protocol.
 //!
-//! Each instance is one address, at which the server is called by its URL's name, whatever address the
-//! name has by then. A call over HTTP/1 has a connection of its own, from a pool; calls over gRPC share a
-//! few. A call that is given up closes nothing but its own connection or stream. Nothing is sent again that may
-//! have run: only what was not written, and what the server says that it did not take.
+//! Each instance is one address; the host name of the URL is sent to it. A call over HTTP/1 has a connection
+//! of its own from a pool; calls over gRPC share a few connections. A cancelled call closes only its own
+//! connection or stream. A request that may have run is not sent again; one that was not written, or that the
+//! server reports as not processed, is.
 //!
-//! An answer must be the one to its request: its id is compared where the server sends ids back, and so are
-//! the model and its version. One that is not is [`CallError::Mismatched`], and ends the connection.
+//! An answer must belong to its request: its id is compared if the server returns ids, and so are the model
+//! and the version. An answer to another request is [`CallError::Mismatched`], and closes the connection.
 //!
 //! Servers differ, and this is what is done about it. All requests have an id, since answers of some fail
 //! without, and a content type of their own, never the client's. With [`Encoding::Auto`] tensors are sent in
@@ -45,18 +45,18 @@ use target::{Protocol, Target};
 /// The most bytes of an answer to a program.
 pub const BODY: usize = 256 << 20;
 
-/// How long a name may take to be looked up, and a server to say whether it is ready and what a model is.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of lookups of names, and of calls for readiness and metadata.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a server cannot be called.
+/// A server that cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL is none, or not one of a model server.
+    /// The URL is invalid, or not that of a model server.
     #[error("found the URL '{url}', {problem}")]
     Url {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// The name has no address.
@@ -64,25 +64,25 @@ pub enum Error {
     Lookup {
         /// The name.
         host: String,
-        /// What went wrong.
+        /// The error of the lookup.
         error: io::Error,
     },
-    /// A header that cannot be sent, or that is not for the configuration to say.
+    /// A header that is invalid, or that the configuration cannot set.
     #[error("header '{name}': {problem}")]
     Header {
         /// The header's name.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// The server does not say what the model is.
+    /// The server does not return the metadata of the model.
     #[error("{url}: model {model}: {error}")]
     Model {
         /// The server.
         url: String,
         /// The model.
         model: String,
-        /// What its first address said.
+        /// The error of its first address.
         error: CallError,
     },
     /// Certificates that cannot be read.
@@ -104,7 +104,7 @@ pub enum PassedHeaderError {
     Own(HeaderName),
 }
 
-/// The addresses of a server, each once.
+/// The addresses of a server, without duplicates.
 ///
 /// # Errors
 /// [`Error::Url`], and [`Error::Lookup`] if its name has no address, or none within 5 s.
@@ -113,14 +113,14 @@ pub async fn resolve(url: &str) -> Result<Vec<SocketAddr>, Error> {
     let failed = |error| Error::Lookup { host: target.host.clone(), error };
     let looked_up = tokio::net::lookup_host((target.host.as_str(), target.port));
     let slow = || failed(io::Error::new(io::ErrorKind::TimedOut, "no address within 5 s"));
-    let found = tokio::time::timeout(PATIENCE, looked_up).await.map_err(|_| slow())?;
+    let found = tokio::time::timeout(ASK_TIMEOUT, looked_up).await.map_err(|_| slow())?;
     let mut addresses: Vec<SocketAddr> = found.map_err(failed)?.collect();
     addresses.sort_unstable();
     addresses.dedup();
     Ok(addresses)
 }
 
-/// Sees that a server can be called, as far as that shows without calling it.
+/// Checks the configuration of a server without calling it.
 ///
 /// # Errors
 /// [`Error::Url`] and [`Error::Header`].
@@ -128,15 +128,15 @@ pub fn check(remote: &Remote) -> Result<(), Error> {
     Target::new(remote).map(drop)
 }
 
-/// Sees that a header of a client may go on to instances.
+/// Checks that a header of a client may be passed on to instances.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem.
 pub fn may_be_passed_on(name: &str) -> Result<(), PassedHeaderError> {
     target::may_be_passed_on(name)
 }
 
-/// The instance at one of a server's addresses; its answers may have `body_bytes`. Nothing is sent yet.
+/// The instance at one of a server's addresses, with answers of at most `body_bytes`. Nothing is sent yet.
 ///
 /// # Errors
 /// [`Error::Url`], [`Error::Header`], [`Error::Certificates`] and [`Error::Identity`].
@@ -162,8 +162,8 @@ pub fn remote(url: &str, encoding: Encoding, headers: &[(String, String)], ca: O
     }
 }
 
-/// The instance at the first address of a server that knows a model, and what it says of the model, under
-/// the name that was asked for.
+/// The instance at the first address of a server that has a model, and the metadata of the model under the
+/// requested name.
 ///
 /// # Errors
 /// All of [`Error`].
@@ -177,7 +177,7 @@ pub async fn reach(
     for address in resolve(&remote.url).await? {
         let instance = connect(remote, address, body_bytes)?;
         match instance.metadata(model, version).await {
-            // Servers are free with what they leave out.
+            // Some servers leave out the name.
             Ok(metadata) => return Ok((instance, ModelMetadata { name: model.to_owned(), ..metadata })),
             Err(error) => {
                 first.get_or_insert(error);
@@ -207,7 +207,7 @@ impl Client {
 
 impl Instance for Client {
     fn infer(&self, mut request: InferRequest, call: CallContext) -> Answer<InferResponse> {
-        // Answers of some servers fail without.
+        // Some servers fail without an id.
         if request.id.is_empty() {
             request.id = echo::new_id();
         }
@@ -223,12 +223,12 @@ impl Instance for Client {
 
     fn most_rows(&self, model: &str, version: &str) -> Answer<Option<usize>> {
         let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
-        Box::pin(within(PATIENCE, async move {
+        Box::pin(within(ASK_TIMEOUT, async move {
             let most = match &server {
                 Client::Http(rest) => rest.max_batch_size(&model, &version).await?,
                 Client::Grpc(grpc) => grpc.max_batch_size(model, version).await?,
             };
-            // 0: it takes no batches, or does not say how large they may be.
+            // 0: it does not batch, or does not report a limit.
             Ok(usize::try_from(most).ok().filter(|&most| most > 0))
         }))
     }
@@ -239,7 +239,7 @@ impl Instance for Client {
 
     fn ready(&self, model: &str, version: &str) -> Answer<()> {
         let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
-        Box::pin(within(PATIENCE, async move {
+        Box::pin(within(ASK_TIMEOUT, async move {
             match &server {
                 Client::Http(rest) => rest.ready(&model, &version).await,
                 Client::Grpc(grpc) => grpc.ready(model, version).await,
@@ -249,7 +249,7 @@ impl Instance for Client {
 
     fn metadata(&self, model: &str, version: &str) -> Answer<ModelMetadata> {
         let (server, model, version) = (self.clone(), model.to_owned(), version.to_owned());
-        Box::pin(within(PATIENCE, async move {
+        Box::pin(within(ASK_TIMEOUT, async move {
             match &server {
                 Client::Http(rest) => rest.metadata(&model, &version).await,
                 Client::Grpc(grpc) => grpc.metadata(model, version).await,

@@ -1,4 +1,4 @@
-//! Answers over HTTP.
+//! Responses of servers over HTTP.
 
 use std::error::Error as StdError;
 
@@ -12,7 +12,7 @@ use crate::http::{HEADER_LENGTH, header_length};
 use crate::instance::CallError;
 use crate::transport::{Incomplete, collect};
 
-/// An answer that has arrived.
+/// A complete answer.
 pub(super) struct Reply {
     pub(super) code: StatusCode,
     pub(super) headers: HeaderMap,
@@ -20,7 +20,7 @@ pub(super) struct Reply {
     pub(super) trailers: Option<HeaderMap>,
 }
 
-/// Waits for the body of an answer, which may have `limit` bytes.
+/// Reads the body of an answer, of at most `limit` bytes.
 pub(super) async fn receive<B>(parts: Parts, body: &mut B, limit: usize) -> Result<Reply, CallError>
 where
     B: Body<Data = Bytes, Error: StdError + 'static> + Unpin,

@@ -1,4 +1,4 @@
-//! The protocol over HTTP, in JSON or binary.
+//! Calls over HTTP, in JSON or binary.
 
 use std::sync::OnceLock;
 
@@ -19,13 +19,13 @@ use crate::http::{
 use crate::instance::{CallContext, CallError, Headers};
 use crate::{Error, InferRequest, InferResponse, ModelMetadata, ServerMetadata, Status};
 
-/// What is escaped in a name within a path.
+/// The characters that are escaped in names in paths.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// How servers that know tensors in binary say so.
+/// The name of the extension for binary tensors.
 const BINARY: &str = "binary_tensor_data";
 
-/// How TorchServe calls itself, which has no routes to ask after a model.
+/// The name of TorchServe, which has no routes for metadata and readiness of a model.
 const TORCH_SERVE: &str = "torchserve";
 
 /// A server at one address.
@@ -34,7 +34,7 @@ pub(super) struct Rest {
     host: Option<HeaderValue>,
     http: Http1,
     pub(super) echo: Echo,
-    /// What it understands, once that is known.
+    /// The form that the server accepts, when it is known.
     form: OnceLock<Form>,
     body_bytes: usize,
 }
@@ -47,7 +47,7 @@ impl Rest {
         Self { host, target, http: Http1::new(dialer), echo: Echo::default(), form: known, body_bytes }
     }
 
-    /// What it is called, for people.
+    /// Its name in messages.
     pub(super) fn name(&self) -> &str {
         self.target.authority.as_str()
     }
@@ -64,7 +64,7 @@ impl Rest {
             return self.infer_as(form, request, call).await;
         }
         match self.infer_as(Form::Binary, request, call).await {
-            // What failed may have run: the next step of a sequence must not run twice.
+            // A failed call may have run, and a step of a sequence must not run twice.
             Err(CallError::Failed(_) | CallError::Garbled(_)) if !request.is_step() => {
                 self.settle(Form::Json, self.infer_as(Form::Json, request, call).await)
             }
@@ -75,20 +75,20 @@ impl Rest {
         }
     }
 
-    /// Asks the server whether it understands binary. It may do so without saying it.
+    /// Asks the server whether it supports binary tensors. It may support them without stating it.
     async fn ask_form(&self) -> Result<(), CallError> {
         match self.server().await {
             Ok(server) if server.extensions.iter().any(|extension| extension == BINARY) => {
                 self.form.get_or_init(|| Form::Binary);
                 Ok(())
             }
-            // A server need not say what it is.
+            // Server metadata are optional.
             Ok(_) | Err(CallError::Refused(_) | CallError::Failed(_) | CallError::Garbled(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Keeps to a form in which there was an answer.
+    /// Keeps a form if it was answered.
     fn settle(
         &self,
         form: Form,
@@ -155,7 +155,7 @@ impl Rest {
             Ok(Ready { ready: false }) => {
                 Err(CallError::Failed(Error::new(Status::Unavailable, "it says that it is not ready")))
             }
-            // Most say nothing but 200.
+            // Most servers answer 200 without a body.
             _ => Ok(()),
         };
         self.get(path, read).await
@@ -176,7 +176,7 @@ impl Rest {
         self.get(&path, |reply| read(reply).map_err(|error| CallError::Garbled(error.message))).await
     }
 
-    /// What the configuration of a model says, as Triton has it.
+    /// `max_batch_size` in Triton's configuration of a model.
     pub(super) async fn max_batch_size(&self, model: &str, version: &str) -> Result<i64, CallError> {
         #[derive(serde::Deserialize)]
         #[serde(default)]
@@ -200,7 +200,7 @@ impl Rest {
         self.call(request.map(|()| Body::default()), read).await
     }
 
-    /// Sends a request, and reads its answer; one that is no success is an error.
+    /// Sends a request, and reads its answer. A status other than success is an error.
     async fn call<T>(
         &self,
         request: Request<Body>,
@@ -216,7 +216,7 @@ impl Rest {
     fn request(&self, method: Method, path: &str, passed_on: &Headers) -> Result<Request<()>, CallError> {
         let uri = format!("{}{path}", self.target.prefix);
         let request = Request::builder().method(method).uri(uri).body(());
-        // Such as a name of a model that is too long for any path.
+        // The name of the model may be too long for a path.
         let mut request = request.map_err(|error| CallError::Refused(Error::invalid(error.to_string())))?;
         *request.headers_mut() = self.target.headers(passed_on);
         self.host.clone().map(|host| request.headers_mut().insert(HOST, host));

@@ -1,4 +1,4 @@
-//! Where a server is, and what it is sent with each call.
+//! The URL and the headers of a server.
 
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING,
@@ -12,7 +12,7 @@ use crate::http::{Form, HEADER_LENGTH};
 use crate::instance::Headers;
 use parm_config::{Encoding, Identity, Remote};
 
-/// Headers that belong to the call itself: neither the configuration nor a client says them.
+/// Headers that the client sets itself; neither the configuration nor a client's request may set them.
 const OWN: [HeaderName; 10] = [
     CONNECTION,
     CONTENT_ENCODING,
@@ -26,32 +26,32 @@ const OWN: [HeaderName; 10] = [
     UPGRADE,
 ];
 
-/// A server as it is configured.
+/// The configuration of a server.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) protocol: Protocol,
-    /// Over TLS.
+    /// True for TLS.
     pub(super) secure: bool,
-    /// The name to look up, or the address.
+    /// The host name or address.
     pub(super) host: String,
     pub(super) port: u16,
-    /// What the server is told that it is called.
+    /// The authority that is sent to the server.
     pub(super) authority: Authority,
-    /// What its certificate calls it.
+    /// The name in its certificate.
     pub(super) server_name: String,
-    /// What comes before `/v2`.
+    /// The path before `/v2`.
     pub(super) prefix: String,
-    /// A file of the certificates that are trusted.
+    /// The file of the authorities to trust.
     pub(super) ca: Option<std::path::PathBuf>,
-    /// The certificate that is shown to it.
+    /// The client certificate.
     pub(super) identity: Option<Identity>,
     headers: HeaderMap,
 }
 
-/// How a server is spoken to.
+/// The protocol and form of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// HTTP, with tensors in this form; none: the one that the server understands.
+    /// HTTP with tensors in this form; none: the one that the server supports.
     Http(Option<Form>),
     Grpc,
 }
@@ -62,13 +62,13 @@ impl Target {
         let uri: Uri = remote
             .url
             .parse()
-            .map_err(|error: http::uri::InvalidUri| wrong(&format!("which is none: {error}")))?;
+            .map_err(|error: http::uri::InvalidUri| wrong(&format!("which is invalid: {error}")))?;
         let (secure, grpc) = match uri.scheme_str() {
             Some("http") => (false, false),
             Some("https") => (true, false),
             Some("grpc") => (false, true),
             Some("grpcs") => (true, true),
-            _ => return Err(wrong("expected one that begins with http://, https://, grpc:// or grpcs://")),
+            _ => return Err(wrong("expected a URL that begins with http://, https://, grpc:// or grpcs://")),
         };
         let protocol = match (remote.encoding, grpc) {
             (Encoding::Auto, true) | (Encoding::Grpc, _) => Protocol::Grpc,
@@ -76,22 +76,22 @@ impl Target {
             (Encoding::Json, false) => Protocol::Http(Some(Form::Json)),
             (Encoding::Binary, false) => Protocol::Http(Some(Form::Binary)),
             (Encoding::Json | Encoding::Binary, true) => {
-                return Err(wrong("which is one of gRPC, and an encoding of HTTP"));
+                return Err(wrong("which is for gRPC, and an encoding for HTTP"));
             }
         };
         let authority = uri.authority().ok_or_else(|| wrong("expected a host"))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("expected none with a password: use a header"));
+            return Err(wrong("expected a URL without a password: use a header"));
         }
         if uri.query().is_some() {
-            return Err(wrong("expected none with a query"));
+            return Err(wrong("expected a URL without a query"));
         }
         let prefix = uri.path().trim_end_matches('/').to_owned();
         if protocol == Protocol::Grpc && !prefix.is_empty() {
-            return Err(wrong("expected none with a path, which gRPC does not have"));
+            return Err(wrong("expected a URL without a path for gRPC"));
         }
         let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
-            "" if grpc => return Err(wrong("expected one with a port")),
+            "" if grpc => return Err(wrong("expected a URL with a port")),
             "" => {
                 if secure {
                     443
@@ -99,7 +99,7 @@ impl Target {
                     80
                 }
             }
-            // What is no number would pass as no port.
+            // The parser takes an invalid port for a missing one.
             port => {
                 let port = port.trim_start_matches(':').parse().ok().filter(|&port: &u16| port > 0);
                 port.ok_or_else(|| wrong("expected a port from 1 to 65535"))?
@@ -131,7 +131,7 @@ impl Target {
     }
 
     /// The headers of a call: those of the configuration, and those of the client's request that the
-    /// configuration leaves open.
+    /// configuration does not set.
     pub(super) fn headers(&self, passed_on: &Headers) -> HeaderMap {
         let mut headers = self.headers.clone();
         for (name, value) in passed_on.iter() {
@@ -154,20 +154,20 @@ fn headers(remote: &Remote) -> Result<HeaderMap, Error> {
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("parm/", env!("CARGO_PKG_VERSION"))));
     for (name, value) in &remote.headers {
         let wrong = |problem: &str| Error::Header { name: name.clone(), problem: problem.to_owned() };
-        let parsed = HeaderName::try_from(name).map_err(|_| wrong("that is no name of a header"))?;
+        let parsed = HeaderName::try_from(name).map_err(|_| wrong("expected a valid name"))?;
         if is_own(&parsed) {
-            return Err(wrong("it belongs to the call, and is not for the configuration to say"));
+            return Err(wrong("each call sets it, expected another header"));
         }
-        // The value may be a secret.
+        // The value may be secret.
         let mut value =
-            HeaderValue::try_from(value).map_err(|_| wrong("its value has characters that no header has"))?;
+            HeaderValue::try_from(value).map_err(|_| wrong("its value has invalid characters"))?;
         value.set_sensitive(true);
         headers.insert(parsed, value);
     }
     Ok(headers)
 }
 
-/// Sees that a header of a client may go on.
+/// Checks that a client's header may be passed on.
 pub(super) fn may_be_passed_on(name: &str) -> Result<(), PassedHeaderError> {
     match HeaderName::from_lowercase(name.as_bytes()) {
         Err(_) => Err(PassedHeaderError::Name(name.to_owned())),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_say_where_and_how() {
+    fn urls_give_host_port_and_protocol() {
         let http = |form| Protocol::Http(form);
         for (url, encoding, protocol, secure, host, port, prefix) in [
             ("http://a", Encoding::Auto, http(None), false, "a", 80, ""),
@@ -214,21 +214,21 @@ mod tests {
     #[test]
     fn urls_of_no_model_server_are_refused() {
         for (url, encoding, expected) in [
-            ("", Encoding::Auto, "found the URL '', which is none: empty string"),
-            ("a:80", Encoding::Auto, "expected one that begins with http://"),
-            ("ftp://a", Encoding::Auto, "expected one that begins with http://"),
-            ("http://", Encoding::Auto, "which is none"),
+            ("", Encoding::Auto, "found the URL '', which is invalid: empty string"),
+            ("a:80", Encoding::Auto, "expected a URL that begins with http://"),
+            ("ftp://a", Encoding::Auto, "expected a URL that begins with http://"),
+            ("http://", Encoding::Auto, "which is invalid"),
             ("http://:80", Encoding::Auto, "expected a host"),
-            ("http://a b", Encoding::Auto, "which is none: invalid uri"),
-            ("http://me:secret@a", Encoding::Auto, "expected none with a password"),
-            ("http://a/?b", Encoding::Auto, "expected none with a query"),
+            ("http://a b", Encoding::Auto, "which is invalid: invalid uri"),
+            ("http://me:secret@a", Encoding::Auto, "expected a URL without a password"),
+            ("http://a/?b", Encoding::Auto, "expected a URL without a query"),
             ("http://a:0", Encoding::Auto, "expected a port from 1 to 65535"),
             ("http://a:99999", Encoding::Auto, "expected a port from 1 to 65535"),
             ("http://a:", Encoding::Auto, "expected a port from 1 to 65535"),
             ("http://[::1]:x", Encoding::Auto, "expected a port from 1 to 65535"),
-            ("grpc://a", Encoding::Auto, "expected one with a port"),
-            ("grpc://a:1/b", Encoding::Auto, "expected none with a path"),
-            ("grpc://a:1", Encoding::Json, "an encoding of HTTP"),
+            ("grpc://a", Encoding::Auto, "expected a URL with a port"),
+            ("grpc://a:1/b", Encoding::Auto, "expected a URL without a path"),
+            ("grpc://a:1", Encoding::Json, "an encoding for HTTP"),
         ] {
             let error = target(url, encoding).unwrap_err();
             assert!(error.contains(expected), "{url}: {error}");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_the_configurations_and_then_the_clients() {
+    fn the_configurations_headers_replace_the_clients() {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let remote = Remote {
             url: "http://a".to_owned(),
@@ -276,10 +276,10 @@ mod tests {
     #[test]
     fn headers_that_cannot_be_sent_are_refused() {
         for (host, name, value, expected) in [
-            (None, "a b", "", "header 'a b': that is no name of a header"),
-            (None, "a", "b\nc", "header 'a': its value has characters that no header has"),
-            (None, "Host", "a", "header 'Host': it belongs to the call"),
-            (None, "Content-Type", "a", "header 'Content-Type': it belongs to the call"),
+            (None, "a b", "", "header 'a b': expected a valid name"),
+            (None, "a", "b\nc", "header 'a': its value has invalid characters"),
+            (None, "Host", "a", "header 'Host': each call sets it"),
+            (None, "Content-Type", "a", "header 'Content-Type': each call sets it"),
             (Some("a b"), "a", "b", "header 'host': found 'a b'"),
         ] {
             let remote = Remote {

@@ -1,8 +1,8 @@
-//! The bytes of a connection over HTTP/1.1, watched: whether a request may have been read, and what came
-//! that nobody asked for.
+//! Observes the bytes of an HTTP/1.1 connection: whether the server may have read a request, and whether
+//! unexpected bytes arrived.
 //!
-//! HTTP/1.1 does not say which request a response answers. What comes while no request is under way
-//! answers none; nor does a success that begins before its request was wholly sent.
+//! HTTP/1.1 does not say which request a response answers. Bytes that arrive while no request is open answer
+//! none, and neither does a success that begins before its request was sent completely.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -17,39 +17,39 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::dial::{Input, Io};
 use crate::http::Body;
 
-/// The most bytes before the head of an answer has come: interim replies (1xx) count.
+/// The most bytes before the end of an answer's head, with interim responses (1xx).
 const BEFORE_HEAD: usize = 512 << 10;
 
 /// No byte of a request was written.
 const IDLE: u8 = 0;
 /// A request is being written.
 const SENDING: u8 = 1;
-/// It is written.
+/// The request is written.
 const SENT: u8 = 2;
-/// The head of its answer has come.
+/// The head of the answer arrived.
 const ANSWERED: u8 = 3;
 
-/// How far the call on a connection has come.
+/// The progress of the call on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     state: AtomicU8,
-    /// The last piece of the body was handed over to be written.
+    /// True if the last piece of the body was handed to the connection.
     handed_over: AtomicBool,
-    /// Something came before the request was written.
+    /// True if bytes arrived before the request was written.
     early: AtomicBool,
-    /// Bytes that came before the head of the answer.
+    /// The number of bytes that arrived before the end of the answer's head.
     before_head: AtomicUsize,
-    /// The system is to be asked what has come.
+    /// True if the next read asks the system, not the runtime.
     look: AtomicBool,
 }
 
 impl Progress {
-    /// It was kept for a while: the system is asked what has come, which the runtime may not know yet.
+    /// Makes the next read ask the system: for an idle connection the runtime may not know of new bytes yet.
     pub(super) fn look(&self) {
         self.look.store(true, Ordering::Relaxed);
     }
 
-    /// A request with this body is next.
+    /// Starts a request with this body.
     pub(super) fn begin(self: &Arc<Self>, body: Body) -> Tracked {
         self.state.store(IDLE, Ordering::Relaxed);
         self.early.store(false, Ordering::Relaxed);
@@ -58,13 +58,13 @@ impl Progress {
         Tracked { body, progress: Arc::clone(self) }
     }
 
-    /// The head of the answer has come. True if it came after the whole request was sent.
+    /// Records that the head of the answer arrived; true if the whole request was sent before it.
     pub(super) fn head_came(&self) -> bool {
         let sent = self.state.swap(ANSWERED, Ordering::Relaxed) == SENT;
         sent && !self.early.load(Ordering::Relaxed)
     }
 
-    /// The answer is there: nothing more may come.
+    /// Records that the answer is complete; no further bytes may arrive.
     pub(super) fn end(&self) {
         self.state.store(IDLE, Ordering::Relaxed);
     }
@@ -75,7 +75,7 @@ impl Progress {
     }
 
     fn wrote(&self) {
-        // Only the call's own task is here.
+        // Only the call's own task runs this.
         if self.is_untouched() {
             self.state.store(SENDING, Ordering::Relaxed);
         }
@@ -108,7 +108,7 @@ impl Progress {
 }
 
 fn unrequested() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "the server sent something that nobody asked for")
+    io::Error::new(ErrorKind::InvalidData, "the server sent bytes that answer no request")
 }
 
 /// The stream of a connection.
@@ -178,7 +178,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// A body that says when all of it was handed over.
+/// A body that records when all of it was handed over.
 pub(super) struct Tracked {
     body: Body,
     progress: Arc<Progress>,

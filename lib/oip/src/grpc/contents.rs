@@ -1,4 +1,4 @@
-//! A tensor's elements as lists in messages.
+//! The elements of a tensor as lists in messages.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::super::tensor::Place;
 use super::super::{Datatype, Error};
 use crate::proto::InferTensorContents;
 
-/// Reads the list that belongs to a type; all others must be empty.
+/// Reads the list of a datatype; all other lists must be empty.
 pub(super) fn read(contents: InferTensorContents, datatype: Datatype, place: Place) -> Result<Bytes, Error> {
     let lists = [
         ("BOOL", contents.bool_contents.is_empty()),
@@ -44,7 +44,7 @@ pub(super) fn read(contents: InferTensorContents, datatype: Datatype, place: Pla
         Datatype::Fp32 => bytes(contents.fp32_contents, f32::to_le_bytes),
         Datatype::Fp64 => bytes(contents.fp64_contents, f64::to_le_bytes),
         Datatype::Bytes => strings(&contents.bytes_contents, place)?,
-        // They have no list.
+        // These types have no list.
         Datatype::Fp16 | Datatype::Bf16 => Vec::new(),
     };
     Ok(data.into())
@@ -58,7 +58,7 @@ fn bytes<T, const N: usize>(elements: Vec<T>, to_bytes: fn(T) -> [u8; N]) -> Vec
     bytes
 }
 
-/// Elements in a list of a wider type.
+/// Elements from a list of a wider type.
 fn narrow<W: Copy + std::fmt::Display, T: TryFrom<W>, const N: usize>(
     elements: Vec<W>,
     to_bytes: fn(T) -> [u8; N],

@@ -1,5 +1,4 @@
-//! Messages as bodies of calls without streams: a byte for compression, four for the length, and the
-//! message.
+//! Bodies of unary calls: a byte for compression, four for the length, and the message.
 
 use bytes::{BufMut, Bytes};
 use prost::Message;
@@ -24,7 +23,7 @@ pub fn encode(message: &impl Message) -> Result<Body, Error> {
     writer(message, 0).map(Writer::finish)
 }
 
-/// The body with a request, whose tensors are pieces of it and not copied; the same bytes as those of
+/// The body with a request, whose tensors are not copied. The bytes are those of
 /// [`write_request`](super::write_request).
 ///
 /// # Errors
@@ -42,7 +41,7 @@ pub fn encode_request(request: &InferRequest) -> Result<Body, Error> {
     Ok(body.finish())
 }
 
-/// Begins a body with a message, behind which `more` bytes of it come.
+/// Begins a body with a message, of which `more` bytes follow.
 fn writer(message: &impl Message, more: usize) -> Result<Writer, Error> {
     let length = message.encoded_len() + more;
     let said = u32::try_from(length).map_err(|_| {
@@ -58,17 +57,17 @@ fn writer(message: &impl Message, more: usize) -> Result<Writer, Error> {
     Ok(Writer::new(text))
 }
 
-/// Reads the message of a body; its bytes are slices of the body's.
+/// Reads the message of a body; its bytes are slices of the body.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`] if there is not one whole message, which is not compressed.
+/// [`Status::InvalidArgument`] unless the body is exactly one uncompressed message.
 pub fn decode<M: Message + Default>(mut body: Bytes) -> Result<M, Error> {
     let Some((&[compressed, a, b, c, d], rest)) = body.split_first_chunk::<PREFIX>() else {
         return Err(Error::invalid(format!("found {} bytes, expected a message", body.len())));
     };
     let said = u32::from_be_bytes([a, b, c, d]);
     if compressed != 0 {
-        return Err(Error::invalid("found a compressed message, expected one that is not"));
+        return Err(Error::invalid("found a compressed message, expected one without compression"));
     }
     if rest.len() != said as usize {
         return Err(Error::invalid(format!("found {} bytes of a message, expected {said}", rest.len())));
@@ -85,7 +84,7 @@ mod tests {
     use crate::{Chunks, Datatype};
 
     #[test]
-    fn a_message_goes_both_ways() {
+    fn a_message_is_written_and_read() {
         let message = ModelReadyRequest { name: "m".into(), version: "1".into() };
         let body = encode(&message).unwrap().to_bytes();
         assert_eq!(body, &b"\0\0\0\0\x06\x0a\x01m\x12\x011"[..]);
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_are_sent_as_they_lie_and_up_to_what_32_bits_hold() {
+    fn tensors_are_not_copied_and_limited_to_32_bits() {
         let piece = Bytes::from(vec![7; 1 << 20]);
         let request = |pieces: usize| InferRequest {
             inputs: vec![Tensor {

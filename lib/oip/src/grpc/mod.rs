@@ -1,7 +1,7 @@
-//! The protocol's messages over gRPC, to and from its types.
+//! Converts between the messages of gRPC and the protocol's types.
 //!
-//! Tensors are read from `contents` and from `raw_*_contents`, and written raw. Raw data that are read
-//! are slices of the message.
+//! Tensors are read from `contents` and from `raw_*_contents`, and written raw. Raw data are slices of the
+//! message.
 
 mod contents;
 pub mod frame;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use parm_config::UnknownDatatype;
 
-use super::tensor::{Place, check, see_no_shared_memory};
+use super::tensor::{Place, check, refuse_shared_memory};
 use super::{
     Chunks, Datatype, Error, InferRequest, InferResponse, ModelMetadata, Parameter, Parameters,
     RequestedOutput, ServerMetadata, Status, Tensor, TensorMetadata,
@@ -28,8 +28,8 @@ use crate::proto::{
 /// Reads a request.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`] if it is not one of the protocol, such as one whose tensors come both raw
-/// and as contents; [`Status::Unimplemented`] if it names shared memory.
+/// [`Status::InvalidArgument`] if it violates the protocol, such as one with both raw data and contents;
+/// [`Status::Unimplemented`] if it uses shared memory.
 pub fn read_request(message: ModelInferRequest) -> Result<InferRequest, Error> {
     let model = message.model_name;
     let mut data = Data::new(message.raw_input_contents, message.inputs.len(), "input", &model)?;
@@ -40,7 +40,7 @@ pub fn read_request(message: ModelInferRequest) -> Result<InferRequest, Error> {
     let mut outputs = Vec::new();
     for output in message.outputs {
         let parameters = read_parameters(output.parameters)?;
-        see_no_shared_memory(&parameters, "output", &output.name)?;
+        refuse_shared_memory(&parameters, "output", &output.name)?;
         outputs.push(RequestedOutput { name: output.name, parameters });
     }
     let parameters = read_parameters(message.parameters)?;
@@ -81,7 +81,7 @@ fn write_head(request: &InferRequest) -> ModelInferRequest {
 /// Reads a response.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`] if it is not one of the protocol.
+/// [`Status::InvalidArgument`] if it violates the protocol.
 pub fn read_response(message: ModelInferResponse) -> Result<InferResponse, Error> {
     let model = message.model_name;
     let mut data = Data::new(message.raw_output_contents, message.outputs.len(), "output", &model)?;
@@ -113,7 +113,7 @@ pub fn write_response(response: &InferResponse) -> ModelInferResponse {
     }
 }
 
-/// The data of a message's tensors, which are taken one after the other.
+/// An iterator over the data of a message's tensors.
 struct Data<'a> {
     /// None: the tensors have contents.
     raw: Option<std::vec::IntoIter<Bytes>>,
@@ -147,10 +147,10 @@ impl<'a> Data<'a> {
             datatype.parse().map_err(|error: UnknownDatatype| Error::invalid(format!("{place}: {error}")))?;
         let shape = read_shape(shape, place)?;
         let parameters = read_parameters(parameters)?;
-        see_no_shared_memory(&parameters, self.kind, &name)?;
+        refuse_shared_memory(&parameters, self.kind, &name)?;
         let data = match (&mut self.raw, contents) {
             (Some(raw), None) => raw.next().unwrap_or_default(),
-            // MLServer answers so.
+            // MLServer sends empty contents beside raw data.
             (Some(raw), Some(_)) if self.kind == "output" => raw.next().unwrap_or_default(),
             (None, Some(contents)) => contents::read(contents, datatype, place)?,
             (Some(_), Some(_)) => {
@@ -159,7 +159,7 @@ impl<'a> Data<'a> {
                     self.kind, self.model
                 )));
             }
-            // No elements need no data.
+            // A tensor without elements needs no data.
             (None, None) if shape.contains(&0) => Bytes::new(),
             (None, None) => {
                 return Err(Error::invalid(format!(
@@ -218,10 +218,10 @@ fn write_parameters(parameters: &Parameters) -> BTreeMap<String, InferParameter>
     parameters.iter().map(write).collect()
 }
 
-/// Reads what a server says of a model.
+/// Reads the metadata of a model.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`] if an input or output is of an unknown type.
+/// [`Status::InvalidArgument`] if an input or output has an unknown datatype.
 pub fn read_model_metadata(message: ModelMetadataResponse) -> Result<ModelMetadata, Error> {
     let read = |tensor: model_metadata_response::TensorMetadata| {
         let datatype = tensor.datatype.parse()?;
@@ -236,7 +236,7 @@ pub fn read_model_metadata(message: ModelMetadataResponse) -> Result<ModelMetada
     })
 }
 
-/// Writes what a server says of a model.
+/// Writes the metadata of a model.
 #[must_use]
 pub fn write_model_metadata(metadata: &ModelMetadata) -> ModelMetadataResponse {
     let write = |tensor: &TensorMetadata| model_metadata_response::TensorMetadata {
@@ -253,7 +253,7 @@ pub fn write_model_metadata(metadata: &ModelMetadata) -> ModelMetadataResponse {
     }
 }
 
-/// Writes what a server says of itself.
+/// Writes the metadata of a server.
 #[must_use]
 pub fn write_server_metadata(metadata: ServerMetadata) -> ServerMetadataResponse {
     ServerMetadataResponse { name: metadata.name, version: metadata.version, extensions: metadata.extensions }

@@ -1,4 +1,4 @@
-//! What is read and refused, message by message.
+//! Tests of the messages that are accepted and refused.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn data(message: ModelInferRequest) -> Result<Bytes, String> {
     read_request(message).map(|request| request.inputs[0].data.contiguous()).map_err(|error| error.message)
 }
 
-/// Lists of two elements, one for each type, and the bytes that they are.
+/// For each datatype a list of two elements, and its bytes.
 fn lists() -> Vec<(Datatype, InferTensorContents, Vec<u8>)> {
     let none = InferTensorContents::default;
     let signed = |low, high| InferTensorContents { int_contents: vec![low, high], ..none() };
@@ -136,7 +136,7 @@ fn a_response_may_have_empty_contents_beside_raw_ones() {
 }
 
 #[test]
-fn malformed_messages_are_refused_in_tritons_words() {
+fn malformed_messages_are_refused_with_tritons_messages() {
     let mut both = raw("INT8", &[1], &[b"a"]);
     both.inputs[0].contents = Some(InferTensorContents::default());
     let mut nameless = raw("INT8", &[1], &[b"a"]);

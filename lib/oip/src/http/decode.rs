@@ -1,10 +1,10 @@
-//! Requests and responses as they are read.
+//! Decodes requests and responses.
 
 use bytes::Bytes;
 
 use parm_config::UnknownDatatype;
 
-use super::super::tensor::{Place, check, elements, see_no_shared_memory};
+use super::super::tensor::{Place, check, elements, refuse_shared_memory};
 use super::super::{
     Datatype, Error, InferRequest, InferResponse, Parameter, Parameters, RequestedOutput, Tensor,
     TensorMetadata,
@@ -12,12 +12,12 @@ use super::super::{
 use super::json::{self, OutputJson, ParametersJson, RequestJson, ResponseJson, TensorJson};
 use super::{Form, OutputForms, Side};
 
-/// Reads the body of `POST …/infer`; the model and its version are those of the path. Returns also in
-/// which form the outputs are wanted.
+/// Reads the body of `POST …/infer`; the model and its version come from the path. Also returns the
+/// requested form of the outputs.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::super::Status) if the body is not one of the protocol, `Status::Unimplemented` if it
-/// names shared memory.
+/// [`Status::InvalidArgument`](super::super::Status) if the body violates the protocol,
+/// `Status::Unimplemented` if it uses shared memory.
 pub fn decode_request(
     model: &str,
     version: &str,
@@ -32,11 +32,11 @@ pub fn decode_request(
         strict(input.parameters.as_ref())?;
         inputs.push(tensor(input, Side::Request, model, &mut binary)?);
     }
-    see_end(&binary, "input", model)?;
+    check_end(&binary, "input", model)?;
     strict(request.parameters.as_ref())?;
     let mut parameters = request.parameters.unwrap_or_default().known;
     let mut forms = OutputForms::default();
-    if let Some(form) = take_form(&mut parameters, "binary_data_output")? {
+    if let Some(form) = take_encoding(&mut parameters, "binary_data_output")? {
         forms.default = form;
     }
     let outputs = request.outputs.unwrap_or_default().into_iter();
@@ -52,12 +52,13 @@ pub fn decode_request(
     Ok((request, forms))
 }
 
-/// Reads a raw request, marked by a header length of 0: the body is the data of the model's single
-/// input, whose sizes that are open follow from the body's: one of them, or two where the first is the
-/// batch's, which then is 1. A string is the body itself. Its outputs are wanted in binary form.
+/// Reads a raw request, marked by a header length of 0: the body is the data of the model's only input, and
+/// the outputs are requested in binary form. One variable dimension of the shape follows from the size of
+/// the body; if there are two and the first is that of rows, it is 1. For BYTES the body is the one string.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::super::Status) if the model has not exactly one input, or one of another size.
+/// [`Status::InvalidArgument`](super::super::Status) if the model does not have exactly one input, or the
+/// size does not fit.
 pub fn decode_raw_request(
     model: &str,
     version: &str,
@@ -104,7 +105,7 @@ fn raw_shape(input: &TensorMetadata, bytes: usize, place: Place) -> Result<Vec<u
             place.name, input.shape
         )));
     }
-    // All other sizes: those that are open stand as 1.
+    // The size of one entry of the variable dimension: variable dimensions are 1 in `shape`.
     let rest = elements(&shape, input.datatype, place)? * input.datatype.size().unwrap_or(1);
     if let Some(axis) = input.shape.iter().rposition(|&axis| axis < 0)
         && input.datatype != Datatype::Bytes
@@ -115,10 +116,10 @@ fn raw_shape(input: &TensorMetadata, bytes: usize, place: Place) -> Result<Vec<u
     Ok(shape)
 }
 
-/// Reads the body that a server gives to [`encode_request`](super::encode_request).
+/// Reads the body of a server's response to [`encode_request`](super::encode_request).
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::super::Status) if it is not one of the protocol.
+/// [`Status::InvalidArgument`](super::super::Status) if it violates the protocol.
 pub fn decode_response(header_length: Option<usize>, body: &Bytes) -> Result<InferResponse, Error> {
     let (json, mut binary) = split(body, header_length)?;
     let mut quoted = None;
@@ -128,7 +129,7 @@ pub fn decode_response(header_length: Option<usize>, body: &Bytes) -> Result<Inf
     for output in response.outputs {
         outputs.push(tensor(output, Side::Response, &model, &mut binary)?);
     }
-    see_end(&binary, "output", &model)?;
+    check_end(&binary, "output", &model)?;
     Ok(InferResponse {
         model,
         version: response.model_version.unwrap_or_default(),
@@ -138,7 +139,7 @@ pub fn decode_response(header_length: Option<usize>, body: &Bytes) -> Result<Inf
     })
 }
 
-/// The JSON of a body, and what is behind it.
+/// The JSON of a body, and the bytes after it.
 fn split(body: &Bytes, header_length: Option<usize>) -> Result<(Bytes, Bytes), Error> {
     let length = header_length.unwrap_or(body.len());
     if length > body.len() {
@@ -150,7 +151,7 @@ fn split(body: &Bytes, header_length: Option<usize>) -> Result<(Bytes, Bytes), E
     Ok((body.slice(..length), body.slice(length..)))
 }
 
-fn see_end(binary: &Bytes, kind: &str, model: &str) -> Result<(), Error> {
+fn check_end(binary: &Bytes, kind: &str, model: &str) -> Result<(), Error> {
     if binary.is_empty() {
         return Ok(());
     }
@@ -160,7 +161,7 @@ fn see_end(binary: &Bytes, kind: &str, model: &str) -> Result<(), Error> {
     )))
 }
 
-/// Parameters of requests are plain values.
+/// Checks that parameters of requests are plain values.
 fn strict(parameters: Option<&ParametersJson>) -> Result<(), Error> {
     let other = parameters.and_then(|parameters| parameters.other.as_deref());
     other.map_or(Ok(()), |name| {
@@ -170,8 +171,8 @@ fn strict(parameters: Option<&ParametersJson>) -> Result<(), Error> {
     })
 }
 
-/// Takes out a parameter that says whether something is in binary form.
-fn take_form(parameters: &mut Parameters, name: &str) -> Result<Option<Form>, Error> {
+/// Removes a parameter that requests the binary form, and returns its value.
+fn take_encoding(parameters: &mut Parameters, name: &str) -> Result<Option<Form>, Error> {
     match parameters.remove(name) {
         None => Ok(None),
         Some(Parameter::Bool(binary)) => Ok(Some(if binary { Form::Binary } else { Form::Json })),
@@ -184,14 +185,14 @@ fn take_form(parameters: &mut Parameters, name: &str) -> Result<Option<Form>, Er
 fn requested(output: OutputJson, forms: &mut OutputForms) -> Result<RequestedOutput, Error> {
     strict(output.parameters.as_ref())?;
     let mut parameters = output.parameters.unwrap_or_default().known;
-    see_no_shared_memory(&parameters, "output", &output.name)?;
-    if let Some(form) = take_form(&mut parameters, "binary_data")? {
+    refuse_shared_memory(&parameters, "output", &output.name)?;
+    if let Some(form) = take_encoding(&mut parameters, "binary_data")? {
         forms.named.push((output.name.clone(), form));
     }
     Ok(RequestedOutput { name: output.name, parameters })
 }
 
-/// Reads a tensor, whose data may be the next ones in `binary`.
+/// Reads a tensor; its data may be the next bytes of `binary`.
 fn tensor(json: TensorJson, side: Side, model: &str, binary: &mut Bytes) -> Result<Tensor, Error> {
     let kind = if side == Side::Request { "input" } else { "output" };
     let place = Place { kind, name: &json.name, model };
@@ -200,7 +201,7 @@ fn tensor(json: TensorJson, side: Side, model: &str, binary: &mut Bytes) -> Resu
         .parse()
         .map_err(|error: UnknownDatatype| Error::invalid(format!("{place}: {error}")))?;
     let mut parameters = json.parameters.unwrap_or_default().known;
-    see_no_shared_memory(&parameters, kind, &json.name)?;
+    refuse_shared_memory(&parameters, kind, &json.name)?;
     let data = match (json.data, parameters.remove("binary_data_size")) {
         (None, Some(bytes)) => take(binary, &bytes, place)?,
         (Some(data), None) => {
@@ -227,7 +228,7 @@ fn tensor(json: TensorJson, side: Side, model: &str, binary: &mut Bytes) -> Resu
     Ok(Tensor { name: json.name, datatype, shape: json.shape, parameters, data })
 }
 
-/// Takes the next bytes of those behind the JSON.
+/// Takes the next bytes after the JSON.
 fn take(binary: &mut Bytes, size: &Parameter, place: Place) -> Result<Bytes, Error> {
     let size = match size {
         Parameter::Int(size) => usize::try_from(*size).ok(),

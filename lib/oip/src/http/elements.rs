@@ -1,4 +1,4 @@
-//! A tensor's elements as a list in JSON.
+//! The elements of a tensor as a JSON list.
 
 use std::convert::identity;
 use std::iter;
@@ -23,7 +23,7 @@ pub(super) fn read(
             "Unable to parse 'data': attempt to access JSON non-array as array: {place} holds {text}"
         )));
     }
-    // An element takes at least one character and a comma: no more is reserved than what came.
+    // An element takes at least one character and a comma, which bounds the allocation.
     let room = count.min(text.len() / 2) * datatype.size().unwrap_or(4);
     let mut data = Vec::with_capacity(room);
     let mut found = 0;
@@ -44,14 +44,14 @@ pub(super) fn read(
     Ok(data.into())
 }
 
-/// The elements of a list, as they are written.
+/// The elements of a list as text.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     iter::from_fn(move || {
         rest = rest.trim_start_matches([',', '[', ']', ' ', '\n', '\t', '\r']);
         let length = match rest.as_bytes().first()? {
             b'"' => json::string_length(rest.as_bytes()),
-            // No element: nothing can read it.
+            // An object is no element; the rest becomes one token, which is refused.
             b'{' => rest.len(),
             _ => rest.bytes().position(|byte| b",] \n\t\r".contains(&byte)).unwrap_or(rest.len()),
         };
@@ -61,7 +61,7 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Appends an element; none if it is not of this type.
+/// Appends an element; none if it does not have this type.
 fn push(data: &mut Vec<u8>, token: &str, datatype: Datatype, side: Side) -> Option<()> {
     macro_rules! integer {
         ($type:ty) => {
@@ -100,11 +100,11 @@ fn push(data: &mut Vec<u8>, token: &str, datatype: Datatype, side: Side) -> Opti
     Some(())
 }
 
-/// A number that JSON lacks.
+/// A number that JSON cannot express.
 fn non_finite(token: &str, side: Side) -> Option<f32> {
     match token {
         "\"NaN\"" => Some(f32::NAN),
-        // Some servers write a NaN so.
+        // Some servers write NaN as null.
         "null" if side == Side::Response => Some(f32::NAN),
         "\"Infinity\"" => Some(f32::INFINITY),
         "\"-Infinity\"" => Some(f32::NEG_INFINITY),
@@ -112,7 +112,7 @@ fn non_finite(token: &str, side: Side) -> Option<f32> {
     }
 }
 
-/// Appends elements as a flat list; the data have the size of a whole number of them.
+/// Appends elements as a flat list. The data consist of whole elements.
 pub(super) fn write(text: &mut Vec<u8>, datatype: Datatype, data: &[u8], place: Place) -> Result<(), Error> {
     text.push(b'[');
     macro_rules! numbers {
@@ -141,7 +141,7 @@ pub(super) fn write(text: &mut Vec<u8>, datatype: Datatype, data: &[u8], place: 
             for string in strings(data, place) {
                 let string = str::from_utf8(string?).map_err(|_| {
                     Error::invalid(format!(
-                        "{place} holds bytes that are no UTF-8, which JSON cannot hold. Please use the binary \
+                        "{place} holds bytes that are not UTF-8, which JSON cannot hold. Please use the binary \
                          data format for {} {}",
                         place.kind, place.name
                     ))
@@ -162,7 +162,7 @@ fn integer(text: &mut Vec<u8>, value: impl serde::Serialize) {
     json::write(text, &value);
 }
 
-/// Appends a number that JSON may lack.
+/// Appends a number, also one that JSON cannot express.
 pub(super) fn float(text: &mut Vec<u8>, value: impl serde::Serialize + Copy + Into<f64>) {
     match value.into() {
         wide if wide.is_finite() => json::write(text, &value),
@@ -188,9 +188,9 @@ mod tests {
         Ok(String::from_utf8(text).unwrap())
     }
 
-    /// Lists that are written as they are read, of the ends of each type.
+    /// Lists with the extreme values of each type, which are written as they are read.
     #[test]
-    fn each_type_has_its_numbers() {
+    fn each_type_accepts_its_range() {
         for (datatype, text) in [
             (Datatype::Bool, "[true,false]"),
             (Datatype::Int8, "[-128,127]"),
@@ -238,13 +238,13 @@ mod tests {
             let error = read_all(&format!("[{text}]"), datatype, 1).unwrap_err();
             let expected =
                 format!("Unable to parse 'data': input 'x' for model 'm' holds {text}, expected {datatype}");
-            // An object goes on to the end.
+            // The token of an object extends to the end.
             assert_eq!(error.replace("]}]", "]}"), expected);
         }
     }
 
     #[test]
-    fn elements_are_counted_however_they_are_nested() {
+    fn elements_are_counted_at_any_nesting() {
         for text in ["[1,2,3,4]", "[[1,2],[3,4]]", " [ [ 1,\n2 ] , [ [ 3 ], 4\t] ]", "[[],1,2,[],3,4]"] {
             assert_eq!(read_all(text.trim_start(), Datatype::Uint8, 4).unwrap(), &[1, 2, 3, 4][..], "{text}");
         }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_json_lacks_are_floats() {
+    fn numbers_that_json_cannot_express_are_floats() {
         let text = r#"["NaN","Infinity","-Infinity",null]"#;
         for datatype in [Datatype::Fp16, Datatype::Bf16, Datatype::Fp32, Datatype::Fp64] {
             let data = read(text, datatype, 4, Side::Response, PLACE).unwrap();
@@ -270,9 +270,9 @@ mod tests {
     }
 
     #[test]
-    fn strings_in_json_are_utf8_and_whole() {
+    fn strings_in_json_are_complete_utf8() {
         let error = written(Datatype::Bytes, b"\x01\0\0\0\xff").unwrap_err();
-        assert!(error.contains("input 'x' for model 'm' holds bytes that are no UTF-8"), "{error}");
+        assert!(error.contains("input 'x' for model 'm' holds bytes that are not UTF-8"), "{error}");
         let error = written(Datatype::Bytes, b"\x02\0\0\0a").unwrap_err();
         assert!(error.contains("incomplete string data"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Requests and responses as they are written.
+//! Encodes requests and responses.
 
 use super::super::body::Writer;
 use super::super::tensor::{Place, check};
@@ -6,14 +6,14 @@ use super::super::{Datatype, Error, InferRequest, InferResponse, Parameter, Para
 use super::json::write;
 use super::{Encoded, Form, OutputForms, elements};
 
-/// Parameters that say in which form a tensor comes: of this form alone, not of the request.
+/// The parameters about the form of tensors. They belong to the encoding, not to the request.
 const OWN: [&str; 3] = ["binary_data", "binary_data_output", "binary_data_size"];
 
-/// Writes a request with its inputs in a form, and asks for its outputs in the same.
+/// Writes a request with its inputs in a form, and requests its outputs in the same form.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::super::Status) if a tensor has not the size of its shape, or is of
-/// strings that JSON cannot hold.
+/// [`Status::InvalidArgument`](super::super::Status) if the data of a tensor do not fit its shape, or if
+/// JSON cannot hold its strings.
 pub fn encode_request(request: &InferRequest, form: Form) -> Result<Encoded, Error> {
     let mut text = Vec::with_capacity(512);
     text.push(b'{');
@@ -41,11 +41,11 @@ pub fn encode_request(request: &InferRequest, form: Form) -> Result<Encoded, Err
     Ok(encoded(text, form, &behind))
 }
 
-/// Writes a response with its outputs in the forms that its request wants.
+/// Writes a response with its outputs in the requested forms.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::super::Status) if a tensor has not the size of its shape, or JSON
-/// cannot hold its elements: strings that are no text, and, as Triton has it, FP16 and BF16.
+/// [`Status::InvalidArgument`](super::super::Status) if the data of a tensor do not fit its shape, or if JSON
+/// cannot hold its elements: strings that are not UTF-8, and, as in Triton, FP16 and BF16.
 pub fn encode_response(response: &InferResponse, forms: &OutputForms) -> Result<Encoded, Error> {
     let mut text = Vec::with_capacity(512);
     text.push(b'{');
@@ -81,12 +81,12 @@ pub fn encode_response(response: &InferResponse, forms: &OutputForms) -> Result<
     Ok(encoded(text, form, &behind))
 }
 
-/// The most bytes of text that [`encode_response`] makes of the data of outputs.
+/// The most bytes of text that [`encode_response`] writes for the data of outputs.
 #[must_use]
 pub fn text_bytes(response: &InferResponse, forms: &OutputForms) -> usize {
     let in_text = response.outputs.iter().filter(|output| forms.of(&output.name) == Form::Json);
     let bytes = |output: &Tensor| {
-        // Of one byte of data, the comma and the quotes included.
+        // Characters for each byte of data, with the comma and the quotes.
         let longest = match output.datatype {
             Datatype::Bool | Datatype::Bytes => 6,
             Datatype::Int8 => 5,
@@ -98,7 +98,7 @@ pub fn text_bytes(response: &InferResponse, forms: &OutputForms) -> usize {
     in_text.map(bytes).fold(0, usize::saturating_add)
 }
 
-/// JSON, and the data of these tensors behind it.
+/// JSON, followed by the data of tensors.
 fn encoded(text: Vec<u8>, form: Form, behind: &[&Tensor]) -> Encoded {
     let header_length = (form == Form::Binary).then_some(text.len());
     let mut body = Writer::new(text);
@@ -139,7 +139,7 @@ fn key(text: &mut Vec<u8>, name: &str) {
     text.push(b':');
 }
 
-/// Text that is left out if it is empty.
+/// A string field, left out if it is empty.
 fn text_field(text: &mut Vec<u8>, name: &str, value: &str) {
     if !value.is_empty() {
         key(text, name);
@@ -147,7 +147,7 @@ fn text_field(text: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
-/// Parameters and one of this form, left out if there is none.
+/// The parameters and one about the form, left out if there are none.
 fn parameters(text: &mut Vec<u8>, parameters: &Parameters, own: Option<(&str, &Parameter)>) {
     let others = parameters.iter().map(|(name, value)| (name.as_str(), value));
     let others = others.filter(|(name, _)| !OWN.contains(name));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_written_as_its_request_wants_it() {
+    fn a_response_is_written_in_the_requested_forms() {
         let response = InferResponse {
             model: "m".into(),
             version: "1".into(),
@@ -238,7 +238,7 @@ mod tests {
             + r#"{"name":"x","datatype":"BOOL","shape":[2],"data":[false,true]},"#
             + r#"{"name":"y","datatype":"INT8","shape":[1],"data":[97]}]}"#;
         assert_eq!((json.body.to_bytes(), json.header_length), (expected.into(), None));
-        // One behind the JSON, the other in it.
+        // One output is binary, the other JSON.
         for (default, named) in [(Form::Json, ("y", Form::Binary)), (Form::Binary, ("x", Form::Json))] {
             let mixed = encoded(default, &[named]);
             let expected = head.to_owned()
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_that_is_not_its_shape_or_no_json_is_not_written() {
+    fn a_tensor_that_does_not_fit_its_shape_or_json_is_not_written() {
         let response =
             |output| InferResponse { model: "m".into(), outputs: vec![output], ..Default::default() };
         for (form, output, expected) in [
@@ -261,7 +261,7 @@ mod tests {
             (
                 Form::Json,
                 tensor(Datatype::Bytes, &[1], b"\x01\0\0\0\xff"),
-                "output 'x' for model 'm' holds bytes that are no UTF-8",
+                "output 'x' for model 'm' holds bytes that are not UTF-8",
             ),
             (
                 Form::Json,

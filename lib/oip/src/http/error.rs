@@ -16,7 +16,7 @@ pub fn encode_error(error: &Error) -> Body {
     json::to_body(&ErrorJson { error: &error.message })
 }
 
-/// What servers say when they fail, each in its own way.
+/// The error bodies of different servers.
 #[derive(Deserialize)]
 struct AnyError<'a> {
     #[serde(borrow)]
@@ -27,14 +27,13 @@ struct AnyError<'a> {
     message: Option<&'a RawValue>,
 }
 
-/// Reads an answer whose status code is no success: `{"error"}`, `{"detail"}` or `{"code", "message"}`,
-/// else the body as it is.
+/// Reads an error response: `{"error"}`, `{"detail"}` or `{"code", "message"}`, otherwise the body as text.
 #[must_use]
 pub fn decode_error(code: u16, body: &[u8]) -> Error {
     let fields = serde_json::from_slice::<AnyError>(body).ok();
     let said = fields.and_then(|fields| fields.error.or(fields.message).or(fields.detail));
     let message = match said {
-        // A list of what is wrong stays JSON.
+        // A list of errors stays JSON.
         Some(value) => serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned()),
         None => String::from_utf8_lossy(body).trim().to_owned(),
     };
@@ -48,7 +47,7 @@ mod tests {
     use crate::Status;
 
     #[test]
-    fn errors_go_both_ways() {
+    fn errors_are_written_and_read() {
         let error = Error::new(Status::NotFound, "no \"m\"");
         let body = encode_error(&error).to_bytes();
         assert_eq!(body, r#"{"error":"no \"m\""}"#);

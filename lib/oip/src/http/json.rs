@@ -1,4 +1,4 @@
-//! The JSON of requests and responses, as it is read.
+//! The JSON of requests and responses.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::super::{Error, Parameter, Parameters};
 use super::Body;
 
-/// What `POST …/infer` takes.
+/// The body of `POST …/infer`.
 #[derive(Derived)]
 pub(super) struct RequestJson<'a> {
     pub(super) id: Option<String>,
@@ -20,7 +20,7 @@ pub(super) struct RequestJson<'a> {
     pub(super) outputs: Option<Vec<OutputJson>>,
 }
 
-/// What it gives.
+/// Its response.
 #[derive(Derived)]
 pub(super) struct ResponseJson<'a> {
     pub(super) model_name: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct ResponseJson<'a> {
     pub(super) outputs: Vec<TensorJson<'a>>,
 }
 
-/// An input or output with its data, or with the size of them.
+/// An input or output with its data, or with their size.
 #[derive(Derived)]
 pub(super) struct TensorJson<'a> {
     pub(super) name: String,
@@ -39,19 +39,19 @@ pub(super) struct TensorJson<'a> {
     pub(super) datatype: Cow<'a, str>,
     pub(super) shape: Vec<u64>,
     pub(super) parameters: Option<ParametersJson>,
-    /// Kept as text, since the type that says how to read it may come later.
+    /// Kept as text, since the datatype may follow it.
     #[serde(borrow)]
     pub(super) data: Option<&'a RawValue>,
 }
 
-/// An output that is asked for.
+/// A requested output.
 #[derive(Derived)]
 pub(super) struct OutputJson {
     pub(super) name: String,
     pub(super) parameters: Option<ParametersJson>,
 }
 
-/// Parameters: those with plain values, and the name of one that has none.
+/// The parameters with plain values, and the name of one that has another value.
 #[derive(Default)]
 pub(super) struct ParametersJson {
     pub(super) known: Parameters,
@@ -153,7 +153,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         .map_err(|error| Error::invalid(format!("failed to parse the {what} JSON buffer: {error}")))
 }
 
-/// The text with non-finite numbers as strings; none if it has no such.
+/// The text with non-finite numbers as strings; none if it has none.
 fn quote_non_finite(json: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let (mut at, mut copied) = (0, 0);
@@ -177,9 +177,9 @@ fn quote_non_finite(json: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Bytes of the string, with its quotes, at the beginning of a text.
+/// The length in bytes of the string at the beginning of a text, with its quotes.
 pub(super) fn string_length(text: &[u8]) -> usize {
-    let mut escaped = true; // so is the quote that opens
+    let mut escaped = true; // skips the opening quote
     let end = text.iter().position(|&byte| {
         let closes = byte == b'"' && !escaped;
         escaped = byte == b'\\' && !escaped;
@@ -190,11 +190,11 @@ pub(super) fn string_length(text: &[u8]) -> usize {
 
 /// Appends JSON of a value.
 pub(super) fn write(text: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // A vector takes all bytes, and no value here is one that JSON lacks.
+    // Writing to a vector cannot fail, and JSON can express all values here.
     let _ = serde_json::to_writer(text, value);
 }
 
-/// A body of JSON.
+/// A body with a value as JSON.
 pub(super) fn to_body(value: &impl Serialize) -> Body {
     let mut text = Vec::new();
     write(&mut text, value);
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_numbers_that_json_lacks_are_quoted() {
+    fn only_numbers_that_json_cannot_express_are_quoted() {
         let quoted =
             |text: &str| quote_non_finite(text.as_bytes()).map(|text| String::from_utf8(text).unwrap());
         assert_eq!(quoted("[1,NaN,-Infinity,Infinity]").unwrap(), r#"[1,"NaN","-Infinity","Infinity"]"#);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_plain_values_or_noted() {
+    fn parameters_that_are_not_plain_values_are_reported() {
         let text = r#"{"b":true,"i":-1,"u":18446744073709551615,"d":1.0,"s":"é\n","n":null,"m":{"a":[1]}}"#;
         let parameters: ParametersJson = serde_json::from_str(text).unwrap();
         let expected: Parameters = [

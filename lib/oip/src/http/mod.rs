@@ -1,13 +1,13 @@
-//! The protocol's bodies over HTTP: JSON, and JSON with tensors in binary behind it.
+//! The protocol's bodies over HTTP: JSON, and JSON followed by binary tensors.
 //!
-//! A body in binary form is some JSON, as many bytes as the header [`HEADER_LENGTH`] says, and then
-//! the data of those tensors whose JSON has a `binary_data_size`, in order. Tensors of a body that is
-//! read are slices of it; a body that is written is a list of pieces, which are the tensors' own.
+//! A body in binary form has as many bytes of JSON as the header [`HEADER_LENGTH`] says, then the data of
+//! the tensors whose JSON has a `binary_data_size`, in order. Decoded tensors are slices of the body; an
+//! encoded body is a list of pieces, without copies of the tensors.
 //!
-//! What is read of requests is what Triton accepts, with its words for what is wrong; what is read of
-//! responses is more: numbers for FP16 and BF16, `null` for a NaN, and parameters that are no plain
-//! values, which are left out. `NaN`, `Infinity` and `-Infinity`, which are no JSON, stand for
-//! themselves in tensors, as many servers and clients write them.
+//! Requests are accepted and refused as in Triton, with the same messages. Responses may also have numbers
+//! for FP16 and BF16, `null` for NaN, and parameters that are not plain values, which are ignored. Tensors
+//! may contain `NaN`, `Infinity` and `-Infinity`, which are not JSON but which many servers and clients
+//! write.
 
 mod decode;
 mod elements;
@@ -22,26 +22,26 @@ pub use error::{decode_error, encode_error};
 pub use super::body::Body;
 use super::{Error, ModelMetadata, ServerMetadata};
 
-/// The header, in lower case, with the number of bytes of JSON at the head of a body in binary form; 0
-/// marks a raw request, see [`decode_raw_request`]. Without it the body is all JSON.
+/// The header with the number of bytes of JSON at the beginning of a body in binary form. 0 marks a raw
+/// request, see [`decode_raw_request`]. Without the header the body is JSON.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
 
-/// How tensors are written.
+/// The form of a tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// As lists of numbers in JSON.
+    /// A list of numbers in JSON.
     #[default]
     Json,
-    /// As bytes behind the JSON.
+    /// Bytes after the JSON.
     Binary,
 }
 
-/// In which form a request wants its outputs.
+/// The requested forms of outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputForms {
-    /// Of outputs that are not named below.
+    /// The form of outputs that `named` does not list.
     pub default: Form,
-    /// By the outputs' names.
+    /// Forms by the names of outputs.
     pub named: Vec<(String, Form)>,
 }
 
@@ -53,17 +53,17 @@ impl OutputForms {
     }
 }
 
-/// What is read: a request, strictly, or a response, leniently.
+/// Requests are decoded strictly, responses leniently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Request,
     Response,
 }
 
-/// A body to send, and the headers that it needs.
+/// A body with the headers that describe it.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The value of the header [`HEADER_LENGTH`]; none: do not send it.
+    /// The value of the header [`HEADER_LENGTH`]; none: no such header.
     pub header_length: Option<usize>,
     /// The body.
     pub body: Body,
@@ -80,7 +80,7 @@ impl Encoded {
 /// Reads the value of the header [`HEADER_LENGTH`].
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::Status) if it is no number.
+/// [`Status::InvalidArgument`](super::Status) if it is not a number.
 pub fn header_length(value: &[u8]) -> Result<usize, Error> {
     let value = String::from_utf8_lossy(value);
     value.trim().parse().map_err(|_| {
@@ -96,10 +96,10 @@ pub fn encode_server_metadata(metadata: &ServerMetadata) -> Body {
     json::to_body(metadata)
 }
 
-/// Reads the body of `GET /v2`; what is missing or null is empty.
+/// Reads the body of `GET /v2`; missing and null fields are empty.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::Status) if it is something else.
+/// [`Status::InvalidArgument`](super::Status) if the body is malformed.
 pub fn decode_server_metadata(body: &[u8]) -> Result<ServerMetadata, Error> {
     json::parse(body, &mut None, "server metadata")
 }
@@ -110,10 +110,10 @@ pub fn encode_model_metadata(metadata: &ModelMetadata) -> Body {
     json::to_body(metadata)
 }
 
-/// Reads the body of `GET /v2/models/{model}`; what is missing or null is empty.
+/// Reads the body of `GET /v2/models/{model}`; missing and null fields are empty.
 ///
 /// # Errors
-/// [`Status::InvalidArgument`](super::Status) if it is something else.
+/// [`Status::InvalidArgument`](super::Status) if the body is malformed.
 pub fn decode_model_metadata(body: &[u8]) -> Result<ModelMetadata, Error> {
     json::parse(body, &mut None, "model metadata")
 }

@@ -1,4 +1,4 @@
-//! What is read and refused, body by body.
+//! Tests of the bodies that are accepted and refused.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ fn refused(body: &str, header_length: Option<usize>) -> String {
     error.message
 }
 
-/// A request of one input with these fields, and its size.
+/// A request of one input with these fields, and its length.
 fn with_input(fields: &str) -> (String, Option<usize>) {
     let json = format!(r#"{{"inputs":[{{"name":"x",{fields}}}]}}"#);
     let length = json.len();
@@ -58,18 +58,18 @@ fn tensors_behind_the_json_are_slices_of_the_body() {
     let data: Vec<Bytes> = request.inputs.iter().map(|input| input.data.contiguous()).collect();
     assert_eq!(data, [&b"\x01\0\x02\0"[..], b"\x05", b"\x01\0\0\0z\0\0\0\0"]);
     assert_eq!(data[0].as_ptr(), body[json.len()..].as_ptr(), "not a copy");
-    assert!(request.inputs.iter().all(|input| input.parameters.is_empty()), "sizes belong to the form");
+    assert!(request.inputs.iter().all(|input| input.parameters.is_empty()), "sizes belong to the encoding");
     assert_eq!(forms, OutputForms::default());
 }
 
 #[test]
-fn null_is_nothing_where_something_may_be_missing() {
+fn null_is_read_as_a_missing_field() {
     let (request, _) = request(r#"{"id":null,"parameters":null,"inputs":[],"outputs":null}"#, None).unwrap();
     assert_eq!(request, InferRequest { model: "m".into(), version: "1".into(), ..Default::default() });
 }
 
 #[test]
-fn malformed_requests_are_refused_in_tritons_words() {
+fn malformed_requests_are_refused_with_tritons_messages() {
     for (body, expected) in [
         ("", "failed to parse the request JSON buffer: EOF while parsing a value at line 1 column 0"),
         ("{\"inputs\":[", "failed to parse the request JSON buffer: EOF"),
@@ -245,7 +245,7 @@ fn a_raw_request_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn responses_may_lack_most_and_hold_more() {
+fn responses_may_lack_fields_and_have_more_types() {
     let body = r#"{"model_name":"m","model_version":null,"parameters":{"headers":{"a":[1]},"p":true},
         "outputs":[{"name":"y","shape":[4],"datatype":"FP32","data":[1,null,NaN,-Infinity],"parameters":null},
         {"name":"z","shape":[1],"datatype":"FP16","data":[0.5],"parameters":{"content_type":"np","none":null}}]}"#;
@@ -276,7 +276,7 @@ fn malformed_responses_are_refused() {
 }
 
 #[test]
-fn header_lengths_are_sizes() {
+fn header_lengths_are_decimal_and_not_negative() {
     assert_eq!(header_length(b" 123 "), Ok(123));
     for value in [&b"-1"[..], b"", b"1e3", b"\xff", b"99999999999999999999"] {
         let error = header_length(value).unwrap_err();
@@ -285,7 +285,7 @@ fn header_lengths_are_sizes() {
 }
 
 #[test]
-fn metadata_go_both_ways() {
+fn metadata_are_written_and_read() {
     let server = ServerMetadata {
         name: "parm".into(),
         version: "0.1".into(),
@@ -310,14 +310,14 @@ fn metadata_go_both_ways() {
 }
 
 #[test]
-fn metadata_may_lack_most() {
+fn metadata_may_lack_fields() {
     let model = decode_model_metadata(br#"{"name":"m","versions":null,"platform":null,"x":[{}]}"#).unwrap();
     assert_eq!(model, ModelMetadata { name: "m".into(), ..Default::default() });
     assert_eq!(decode_server_metadata(b"{}"), Ok(ServerMetadata::default()));
 }
 
 #[test]
-fn what_is_no_metadata_is_refused() {
+fn malformed_metadata_are_refused() {
     for body in [&b""[..], b"<html>", b"[1]", br#"{"name":1}"#] {
         let error = decode_model_metadata(body).unwrap_err();
         assert!(error.message.starts_with("failed to parse the model metadata JSON buffer: "), "{error}");

@@ -1,19 +1,19 @@
-//! What is right, and how much of the answers is.
+//! Labels, and the number of answers that are right.
 
 use parm::dtype::Float;
 use parm::score::top1;
 
 use crate::{Datatype, InferResponse, ModelMetadata, Parameter, Tensor};
 
-/// Labels that answers cannot be held against.
+/// Labels that do not fit the model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelsError {
-    /// There are more or fewer than rows.
+    /// The number of labels is not that of rows.
     #[error("found {found} labels for {rows} rows, expected one for each")]
     Count {
-        /// How many labels there are.
+        /// The number of labels.
         found: usize,
-        /// How many rows.
+        /// The number of rows.
         rows: usize,
     },
     /// The model has no such class.
@@ -23,9 +23,9 @@ pub enum LabelsError {
         row: usize,
         /// The label.
         label: usize,
-        /// The classes.
+        /// The number of classes.
         classes: usize,
-        /// What has them.
+        /// The output with the classes.
         output: String,
     },
     /// The model has no such output.
@@ -33,10 +33,10 @@ pub enum LabelsError {
     Output {
         /// The output.
         name: String,
-        /// Those that there are.
+        /// The outputs of the model.
         expected: String,
     },
-    /// It has several, and none is chosen.
+    /// The model has several outputs, and none is chosen.
     #[error("found the outputs {0}, expected --label-output to name the one that labels are for")]
     SeveralOutputs(String),
 }
@@ -45,11 +45,11 @@ pub enum LabelsError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
     labels: Vec<usize>,
-    /// None: the only one.
+    /// None: the only output.
     output: Option<String>,
 }
 
-/// An answer in which no classes can be found.
+/// An answer without classes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum JudgeError {
     #[error("found {found} outputs and none is '{name}'")]
@@ -62,7 +62,7 @@ pub(super) enum JudgeError {
     Datatype { found: Datatype, output: String },
 }
 
-/// Rows of one answer that are right.
+/// The number of rows of one answer that are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Right {
     pub(super) all: usize,
@@ -70,11 +70,10 @@ pub(super) struct Right {
 }
 
 impl Labels {
-    /// Labels for so many rows of a model as its server describes it; without a name they are for its only
-    /// output.
+    /// Labels for this number of rows of a model; without a name they are for its only output.
     ///
     /// # Errors
-    /// What does not fit: see [`LabelsError`].
+    /// Labels that do not fit: see [`LabelsError`].
     pub fn new(
         labels: Vec<usize>,
         output: Option<&str>,
@@ -87,7 +86,7 @@ impl Labels {
         let names =
             || metadata.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ");
         let said = match (&metadata.outputs[..], output) {
-            // A server that says nothing will answer something.
+            // Without metadata, the answer will show the output.
             ([], _) => None,
             ([only], None) => Some(only),
             (_, None) => return Err(LabelsError::SeveralOutputs(names())),
@@ -96,7 +95,7 @@ impl Labels {
                 None => return Err(LabelsError::Output { name: name.to_owned(), expected: names() }),
             },
         };
-        // The first axis is that of rows.
+        // Axis 0 counts rows.
         let axes = said.and_then(|said| said.shape.get(1..)).unwrap_or_default();
         let classes =
             axes.iter().try_fold(1_usize, |all, &axis| all.checked_mul(usize::try_from(axis).ok()?));
@@ -109,10 +108,10 @@ impl Labels {
         Ok(Self { labels, output })
     }
 
-    /// How much of the answer to a request is right, whose first row has this number.
+    /// The number of rows of an answer that are right. `first` is the index of the request's first row.
     ///
     /// # Errors
-    /// An answer in which no classes can be found.
+    /// An answer without classes.
     pub(super) fn right(
         &self,
         first: u128,
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_right_are_counted_and_rebuilt_ones_apart() {
+    fn right_rows_are_counted_and_reconstructions_apart() {
         let labels = Labels::new(vec![0, 2, 1], None, &model(&[("y", &[-1, 3])]), 3).unwrap();
         // Rows 1, 2 and 0: the last one is wrong.
         let scores = [0_u8, 1, 2, 0, 9, 3, 4, 5, 5];
@@ -225,7 +224,7 @@ mod tests {
         assert_eq!(refused(&[0, 0], Some("z"), &[y]), "found no output 'z', expected one of y");
         let several = "found the outputs y, y, expected --label-output to name the one that labels are for";
         assert_eq!(refused(&[0, 0], None, &[y, y]), several);
-        // What the server leaves open is seen in answers.
+        // The answers show what the metadata leave open.
         let shapes: [&[i64]; 2] = [&[-1, -1], &[]];
         for shape in shapes {
             Labels::new(vec![9, 9], None, &model(&[("y", shape)]), 2).unwrap();
@@ -239,7 +238,7 @@ mod tests {
         let bytes = |name: &str, count| tensor(name, Datatype::Uint8, vec![0; count]);
         for (output, outputs, expected) in [
             (Some("y"), vec![bytes("x", 6)], "found 1 outputs and none is 'y'"),
-            (None, vec![bytes("x", 6), bytes("y", 6)], "found 2 outputs and none is 'of any name'"),
+            (None, vec![bytes("x", 6), bytes("y", 6)], "found 2 outputs, expected 1"),
             (None, vec![bytes("x", 5)], "found 5 elements for 2 rows of 'x'"),
             (None, vec![bytes("x", 0)], "found 0 elements for 2 rows of 'x'"),
             (None, vec![bytes("x", 4)], "found 2 classes in 'x', for label 2"),

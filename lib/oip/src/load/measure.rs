@@ -1,4 +1,4 @@
-//! Sending requests at their times.
+//! Sends requests at their times.
 
 use std::io;
 use std::sync::Arc;
@@ -15,49 +15,49 @@ use super::labels::{JudgeError, Right};
 use crate::instance::{CallContext, CallError, Instance, within};
 use crate::{InferResponse, Parameter};
 
-/// How long before its time a request is no longer slept for. Linux wakes a sleeper some 50 µs late.
+/// The time before a request at which the thread stops sleeping. Linux wakes a thread some 50 µs late.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// The longest sleep, after which is seen whether to stop.
-const NAP: Duration = Duration::from_millis(50);
+/// The longest sleep before the thread checks whether to stop.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
-/// Records that may wait to be taken.
+/// The capacity of the channel of records.
 const BACKLOG: usize = 1 << 16;
 
-/// A measurement.
+/// The plan of a measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What is measured, for records of several targets.
+    /// The name of the target, for records of several targets.
     pub name: Option<String>,
-    /// Which time it is measured, from 0, for records of several trials.
+    /// The number of the trial, from 0, for records of several trials.
     pub trial: Option<u32>,
-    /// How requests follow each other.
+    /// The distribution of arrivals.
     pub arrivals: Arrivals,
-    /// Requests a second, on average.
+    /// The mean number of requests a second.
     pub rate: f64,
-    /// Where the arrivals come from.
+    /// The seed of the arrivals.
     pub seed: u64,
-    /// How long requests are sent that do not count.
+    /// The time during which requests are sent but not recorded.
     pub warm_up: Duration,
-    /// How long requests are sent that count.
+    /// The time, or number of requests, that is recorded.
     pub span: Span,
-    /// How long an answer may take, counted from when the request is sent.
+    /// How long an answer may take from the sending of its request.
     pub timeout: Duration,
-    /// The most requests on their way; what is due while there are so many is not sent, and fails.
+    /// The most open requests. A request that is due while there are so many is not sent, and fails.
     pub in_flight: usize,
 }
 
-/// Sends requests as planned, and gives a record of each one that counts, in the order in which they
-/// ended. When `stop` becomes true, no more are sent, and those on their way are given up.
+/// Sends requests as planned, and passes the record of each one after the warm-up to `each`, in the order in
+/// which they end. When `stop` becomes true, no more are sent, and open ones are cancelled.
 ///
-/// A thread of its own sends: it sleeps until 100 µs before a request is due, and then looks at the clock
-/// again and again. The runtime's timers, whose grain is 1 ms, are only used for timeouts.
+/// A thread of its own sends. It sleeps until 100 µs before a request is due, then polls the clock. The
+/// runtime's timers, with a resolution of 1 ms, are used for timeouts only.
 ///
 /// # Errors
-/// Those of `each`, which end the measurement, and a thread that cannot be started.
+/// The errors of `each`, which end the measurement, and a thread that cannot be started.
 ///
 /// # Panics
-/// If it is called by a task of a runtime: it blocks.
+/// If a task of a runtime calls it, since it blocks.
 pub fn measure(
     runtime: &Handle,
     instance: &Arc<dyn Instance>,
@@ -79,7 +79,7 @@ pub fn measure(
             room: Arc::new(Semaphore::new(plan.in_flight.min(Semaphore::MAX_PERMITS))),
         };
         thread::Builder::new().name("sender".into()).spawn_scoped(scope, || sender.send())?;
-        // It ends when the sender and all its tasks did.
+        // The channel closes when the sender and all its tasks have ended.
         while let Some(mut record) = ended.blocking_recv() {
             record.name.clone_from(&plan.name);
             record.trial = plan.trial;
@@ -112,7 +112,7 @@ impl Sender<'_> {
             let request = Request { due, rate, intended, origin: begin + warm_up };
             let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
                 if let Some(record) = request.record(Outcome::NotSent) {
-                    // Nobody listens any more: the next wait ends it.
+                    // If the receiver is closed, the next wait ends the loop.
                     let _ = self.records.blocking_send(record);
                 }
                 continue;
@@ -149,7 +149,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Waits until it is time; false if it is not worth it any more.
+    /// Waits until a time; false if the measurement is stopped.
     fn wait(&self, until: Instant) -> bool {
         loop {
             if *self.stop.borrow() || self.records.is_closed() {
@@ -158,9 +158,9 @@ impl Sender<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match left.checked_sub(SPIN) {
                 _ if left.is_zero() => return true,
-                // Others that have work may do it meanwhile.
+                // Lets other threads run meanwhile.
                 None | Some(Duration::ZERO) => thread::yield_now(),
-                Some(long) => thread::sleep(long.min(NAP)),
+                Some(long) => thread::sleep(long.min(LONGEST_SLEEP)),
             }
         }
     }
@@ -181,22 +181,22 @@ impl Request {
         u64::try_from(time.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// None if it does not count.
+    /// None during the warm-up.
     fn record(&self, outcome: Outcome) -> Option<Record> {
         let number = self.due.number?;
         Some(Record::new(self.rate, number, self.since(self.intended), outcome))
     }
 }
 
-/// Waits until one is told to stop.
+/// Waits for the signal to stop.
 async fn stopped(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|&stop| stop).await.is_err() {
-        // Who could tell so is gone.
+        // The sender was dropped, so that no signal can come.
         std::future::pending::<()>().await;
     }
 }
 
-/// Notes in a record what was answered.
+/// Records an answer.
 fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
     match answer {
         Ok(response) => {
@@ -225,7 +225,7 @@ fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
     }
 }
 
-/// Notes in a record how much of its answer is right; an answer of which that cannot be said is none.
+/// Records how much of an answer is right; an answer without classes becomes a failure.
 fn judge(record: &mut Record, right: Result<Right, JudgeError>) {
     match right {
         Ok(right) => {
@@ -246,7 +246,7 @@ mod tests {
     use crate::{Error, Status};
 
     #[test]
-    fn answers_are_noted_with_their_parameters() {
+    fn answers_are_recorded_with_their_parameters() {
         let mut record = Record::new(100.0, 3, 30_000_000, Outcome::GivenUp);
         let mut response = InferResponse::default();
         let rows = |rows: &str| Parameter::String(rows.to_owned());
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_noted_and_an_answer_without_it_is_none() {
+    fn right_rows_are_recorded_and_an_answer_without_classes_is_a_failure() {
         let mut record = Record::new(100.0, 3, 30, Outcome::GivenUp);
         note(&mut record, Ok(InferResponse::default()));
         judge(&mut record, Ok(Right { all: 2, reconstructed: 1 }));

@@ -1,5 +1,5 @@
-//! Sending open-loop load: [`Queries`] says what is sent, [`measure`] sends it at the times of a
-//! [`Schedule`](parm_workload::Schedule) and gives a [`Record`](parm_workload::Record) of each request.
+//! Open-loop load: [`Queries`] makes the requests, [`measure`] sends them at the times of a
+//! [`Schedule`](parm_workload::Schedule) and makes a [`Record`](parm_workload::Record) of each.
 
 mod labels;
 mod measure;

@@ -1,4 +1,4 @@
-//! What is asked.
+//! The requests of a measurement.
 
 use bytes::Bytes;
 use parm::npy::RowLayout;
@@ -10,59 +10,59 @@ use crate::{
     Chunks, Datatype, InferRequest, InferResponse, ModelMetadata, Parameters, Tensor, TensorMetadata,
 };
 
-/// The most bytes of a request. What is larger is a mistake of the server that describes its model.
+/// The most bytes of a request. A larger one follows from a mistake in the server's metadata.
 const LARGEST: usize = 256 << 20;
 
-/// Bytes of the random rows that are made beforehand for one input, where one request has less.
+/// The bytes of random rows that are made in advance for one input, unless one request needs more.
 const POOL: usize = 16 << 20;
 
-/// What the input of a model is called whose server names none, as the examples of MLServer have it.
+/// The name of the input of a server without metadata, as in the examples of MLServer.
 const UNNAMED: &str = "input-0";
 
-/// The most requests with random rows that differ.
+/// The most different requests with random rows.
 const DIFFERENT: usize = 256;
 
-/// Why a model cannot be asked.
+/// Rows or shapes that do not fit a model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueriesError {
-    /// The server names no input, and no rows say what it takes.
+    /// The server names no input, and no rows are given.
     #[error("found a model whose server names no inputs, expected rows that are given")]
     NoInputs,
-    /// A shape is given for an input that is not there.
+    /// A shape is given for an unknown input.
     #[error("found a shape for input '{name}', expected one for {expected}")]
     UnknownInput {
         /// The input.
         name: String,
-        /// Those that there are.
+        /// The inputs of the model.
         expected: String,
     },
-    /// The server leaves the shape of a row open, and nothing else says it.
+    /// The server leaves the shape of a row open, and none is given.
     #[error("found input '{name}' of shape {shape:?}, expected a shape for its rows")]
     AnySize {
         /// The input.
         name: String,
-        /// Its shape, as the server says it.
+        /// Its shape in the server's metadata.
         shape: Vec<i64>,
     },
-    /// A row has another shape than the input.
+    /// The shape of the rows differs from that of the input.
     #[error("found rows of shape {found:?} for input '{name}', expected {expected:?}")]
     Shape {
         /// The input.
         name: String,
         /// The shape of a row.
         found: Vec<u64>,
-        /// That of the input, −1 for any size.
+        /// The shape of the input; −1: any size.
         expected: Vec<i64>,
     },
-    /// The model takes one row at a time.
+    /// The model has no dimension of rows.
     #[error("found {rows} rows in a request, expected 1: input '{name}' has no dimension for more")]
     NoBatches {
         /// The input.
         name: String,
-        /// Rows of a request.
+        /// The number of rows of a request.
         rows: usize,
     },
-    /// Elements that are not made up.
+    /// There are no random elements of this type.
     #[error("found input '{name}' of {datatype}, expected elements of a fixed size")]
     NoNumbers {
         /// The input.
@@ -70,31 +70,31 @@ pub enum QueriesError {
         /// Its element type.
         datatype: Datatype,
     },
-    /// The rows that are given have another element type than the input.
+    /// The element type of the given rows differs from that of the input.
     #[error("found rows of {found} for input '{name}', expected {expected}")]
     Datatype {
         /// The input.
         name: String,
-        /// That of the rows.
+        /// The type of the rows.
         found: Datatype,
-        /// That of the input.
+        /// The type of the input.
         expected: Datatype,
     },
     /// Rows are given for one input, and the model has several.
     #[error("found {inputs} inputs, expected 1 for rows that are given")]
     SeveralInputs {
-        /// The inputs.
+        /// The number of inputs.
         inputs: usize,
     },
-    /// Another target takes something else.
+    /// The inputs of another target differ.
     #[error("found a model of {found}, expected that of the first target, of {expected}")]
     Different {
         /// Its inputs.
         found: String,
-        /// Those of the first target.
+        /// The inputs of the first target.
         expected: String,
     },
-    /// No row is given.
+    /// The given stream has no rows.
     #[error("found a stream without rows, expected at least 1")]
     NoRows,
     /// A request is too large.
@@ -106,7 +106,7 @@ pub enum QueriesError {
         name: String,
         /// The shape of a row.
         shape: Vec<u64>,
-        /// Rows of a request.
+        /// The number of rows of a request.
         rows: usize,
     },
 }
@@ -114,27 +114,27 @@ pub enum QueriesError {
 /// The shape of one row of an input, for models that leave it open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowShape {
-    /// The input; none: all that are not named.
+    /// The input; none: all inputs without a shape of their own.
     pub input: Option<String>,
     /// The shape of one row.
     pub shape: Vec<u64>,
 }
 
-/// Rows that are given.
+/// Given rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
-    /// What they are.
+    /// Their element type and shape.
     pub layout: RowLayout,
     /// Their elements, little-endian.
     pub data: Bytes,
 }
 
-/// Where rows come from.
+/// The source of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// From this seed.
+    /// Random rows with this seed.
     Random(u64),
-    /// They are given, for a model with one input.
+    /// Given rows, for a model with one input.
     Given(Rows),
 }
 
@@ -143,10 +143,10 @@ pub enum Source {
 pub struct Queries {
     model: String,
     version: String,
-    /// Rows of one request.
+    /// The number of rows of one request.
     rows: usize,
     inputs: Vec<Input>,
-    /// What is right.
+    /// The labels of the rows.
     labels: Option<Labels>,
 }
 
@@ -154,24 +154,23 @@ pub struct Queries {
 struct Input {
     name: String,
     datatype: Datatype,
-    /// Of the tensor of a request.
+    /// The shape of the tensor of a request.
     shape: Vec<u64>,
     row_bytes: usize,
-    /// Rows, taken in turn, and how many they are.
+    /// The rows, which are taken in turn.
     pool: Bytes,
     pool_rows: usize,
 }
 
 impl Queries {
-    /// Requests of so many rows for a model as its server describes it: with the rows that are given in
-    /// turn, or with random ones. If the server names no input, it is one as the rows that are given.
+    /// Requests of `rows` rows for a model: given rows in turn, or random ones. If the server names no
+    /// inputs, the given rows describe the only one.
     ///
-    /// Random numbers are uniform: floats from 0 to 1, whole ones from 0 to 127. They are made beforehand,
-    /// for up to 256 requests, and then used again, so that making them takes no time while requests are
-    /// sent.
+    /// Random numbers are uniform: floats from 0 to 1, integers from 0 to 127. They are made in advance for
+    /// up to 256 requests and reused, so that making them takes no time while requests are sent.
     ///
     /// # Errors
-    /// What does not fit: see [`QueriesError`].
+    /// Rows or shapes that do not fit: see [`QueriesError`].
     pub fn new(
         version: &str,
         metadata: &ModelMetadata,
@@ -195,7 +194,7 @@ impl Queries {
             (several, Source::Given(_)) => return Err(QueriesError::SeveralInputs { inputs: several.len() }),
             (inputs, Source::Random(seed)) => {
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
-                // Another stream than that of the arrivals.
+                // The arrivals use stream 0.
                 random.set_stream(1);
                 let input = |input| Input::random(input, rows, shapes, &mut random);
                 inputs.iter().map(input).collect::<Result<_, _>>()?
@@ -204,13 +203,13 @@ impl Queries {
         Ok(Self { model: metadata.name.clone(), version: version.to_owned(), rows, inputs, labels: None })
     }
 
-    /// The same, with what is right.
+    /// Adds labels.
     #[must_use]
     pub fn with_labels(self, labels: Labels) -> Self {
         Self { labels: Some(labels), ..self }
     }
 
-    /// Checks that the requests are those of another target.
+    /// Checks that the requests equal those of another target.
     ///
     /// # Errors
     /// Inputs that differ.
@@ -223,19 +222,19 @@ impl Queries {
         if found == expected { Ok(()) } else { Err(QueriesError::Different { found, expected }) }
     }
 
-    /// How much of the answer to the request of this number is right; none without labels.
+    /// The number of rows of the answer to request `number` that are right; none without labels.
     pub(super) fn right(&self, number: u64, answer: &InferResponse) -> Option<Result<Right, JudgeError>> {
         let first = u128::from(number) * self.rows as u128;
         self.labels.as_ref().map(|labels| labels.right(first, self.rows, answer))
     }
 
-    /// The rows of one request.
+    /// The number of rows of one request.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The request of this number.
+    /// The request with this number.
     #[must_use]
     pub fn request(&self, number: u64) -> InferRequest {
         InferRequest {
@@ -260,7 +259,7 @@ impl Input {
             shape: given.layout.shape.iter().map(|&axis| axis as u64).collect(),
         };
         let input = Self::new(said, rows, std::slice::from_ref(&own))?;
-        // A shape that is also given must be the same.
+        // A shape that is given as well must agree.
         Self::new(said, rows, shapes).or_else(|error| match error {
             QueriesError::AnySize { .. } => Ok(input.clone()),
             error => Err(error),
@@ -292,7 +291,7 @@ impl Input {
         Ok(Self { pool: pool.into(), pool_rows: requests * rows, ..input })
     }
 
-    /// An input as its server describes it, without rows.
+    /// An input from the server's metadata, without rows.
     fn new(said: &TensorMetadata, rows: usize, shapes: &[RowShape]) -> Result<Self, QueriesError> {
         let name = said.name.clone();
         let Some(size) = said.datatype.size() else {
@@ -300,8 +299,8 @@ impl Input {
         };
         let named = shapes.iter().find(|shape| shape.input.as_ref() == Some(&said.name));
         let given = named.or_else(|| shapes.iter().find(|shape| shape.input.is_none()));
-        // A first dimension of any size is that of rows; a server that says nothing may have one, too.
-        // One of 1 may be that of a single row, and none of a row's own: as the rows that are given have it.
+        // A first dimension of any size is that of rows, and so is the first one if the metadata are empty.
+        // A first dimension of 1 may be that of a single row, or belong to the row: the given rows decide.
         let (batches, expected) = match (&said.shape[..], given) {
             ([-1, row @ ..], _) => (true, row),
             ([], _) => (true, &[][..]),
@@ -337,7 +336,7 @@ impl Input {
         Ok(Self { name, datatype: said.datatype, shape, row_bytes, pool: Bytes::new(), pool_rows: 0 })
     }
 
-    /// The tensor of a request: the next rows of the pool, which begins anew after its last one.
+    /// The tensor of a request: the next rows of the pool, which starts over after its last one.
     fn tensor(&self, number: u64, rows: usize) -> Tensor {
         let mut at = (u128::from(number) * rows as u128 % self.pool_rows.max(1) as u128) as usize;
         let mut left = rows;
@@ -372,7 +371,7 @@ fn draw(datatype: Datatype, random: &mut ChaCha8Rng, to: &mut Vec<u8>) {
         Datatype::Fp16 => to.extend(half::f16::from_f64(unit).to_le_bytes()),
         Datatype::Bf16 => to.extend(half::bf16::from_f64(unit).to_le_bytes()),
         Datatype::Bool => to.push(whole & 1),
-        // Of whole numbers up to 127, all but the first byte are zeros.
+        // For integers up to 127, all bytes but the first are zero.
         other => {
             to.push(whole);
             to.extend(std::iter::repeat_n(0, other.size().unwrap_or(1) - 1));

@@ -45,7 +45,7 @@ fn random_rows_have_the_type_and_shape_of_each_input_and_repeat_with_the_seed() 
 }
 
 #[test]
-fn rows_that_are_given_come_in_turn_and_begin_anew() {
+fn given_rows_are_taken_in_turn_and_start_over() {
     let given = rows(Dtype::U8, &[2], &[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
     let queries =
         Queries::new("", &model(&[input("x", Datatype::Uint8, &[-1, -1])]), 3, &[], Source::Given(given))
@@ -59,7 +59,7 @@ fn rows_that_are_given_come_in_turn_and_begin_anew() {
     assert_eq!(firsts(1), [3, 4, 0]);
     assert_eq!(firsts(5), [0, 1, 2]);
     assert_eq!(firsts(u64::MAX), firsts(u64::MAX % 5));
-    // More rows than there are.
+    // A request has more rows than are given.
     let given = rows(Dtype::U8, &[1], &[7, 8]);
     let queries =
         Queries::new("", &model(&[input("x", Datatype::Uint8, &[-1, 1])]), 5, &[], Source::Given(given))
@@ -78,14 +78,14 @@ fn shapes_that_the_server_leaves_open_are_given() {
     assert_eq!(of(&[-1, -1, 8], &[shape(None, &[3, 8])]), [1, 3, 8]);
     assert_eq!(of(&[-1, -1], &[shape(None, &[9]), shape(Some("x"), &[3])]), [1, 3]);
     assert_eq!(of(&[], &[shape(Some("x"), &[3])]), [1, 3]);
-    // A model without a dimension for rows takes what it says.
+    // A model without a dimension of rows gets its own shape.
     assert_eq!(of(&[3, 8], &[]), [3, 8]);
     assert_eq!(of(&[-1, 0], &[]), [1, 0]);
     assert_eq!(of(&[-1], &[]), [1]);
 }
 
 #[test]
-fn a_model_that_names_no_input_is_sent_one_as_the_rows_that_are_given() {
+fn a_model_without_metadata_gets_the_given_rows_as_its_input() {
     let given = rows(Dtype::I16, &[2], &[1, 0, 2, 0, 3, 0, 4, 0]);
     let request = Queries::new("", &model(&[]), 2, &[], Source::Given(given)).unwrap().request(0);
     let [tensor] = &request.inputs[..] else { panic!("{request:?}") };
@@ -97,7 +97,7 @@ fn a_model_that_names_no_input_is_sent_one_as_the_rows_that_are_given() {
 }
 
 #[test]
-fn a_first_dimension_of_1_is_that_of_a_single_row_if_the_rows_that_are_given_have_none() {
+fn a_first_dimension_of_1_is_that_of_rows_if_given_rows_lack_it() {
     let x = [input("x", Datatype::Uint8, &[1, 2])];
     for shape in [&[2][..], &[1, 2]] {
         let given = || Source::Given(rows(Dtype::U8, shape, &[1, 2, 3, 4]));
@@ -110,7 +110,7 @@ fn a_first_dimension_of_1_is_that_of_a_single_row_if_the_rows_that_are_given_hav
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_what_was_found_and_expected() {
+fn rows_and_shapes_that_do_not_fit_are_refused() {
     let x = |shape: &[i64]| [input("x", Datatype::Fp32, shape)];
     assert!(
         refused(&[], 1, &[], Source::Random(0)).contains("names no inputs, expected rows that are given")
@@ -138,12 +138,12 @@ fn what_does_not_fit_is_refused_with_what_was_found_and_expected() {
 }
 
 #[test]
-fn requests_of_another_model_are_told() {
+fn requests_of_another_model_are_refused() {
     let of = |inputs: &[TensorMetadata]| {
         Queries::new("", &model(inputs), 1, &[shape(None, &[3])], Source::Random(0)).unwrap()
     };
     let first = of(&[input("x", Datatype::Fp32, &[-1, 3])]);
-    // What is left open by one server only is the same.
+    // A size that only one server leaves open is no difference.
     first.check_same(&of(&[input("x", Datatype::Fp32, &[-1, -1])])).unwrap();
     let error = of(&[input("x", Datatype::Fp64, &[-1, 3])]).check_same(&first).unwrap_err().to_string();
     assert_eq!(
@@ -153,7 +153,7 @@ fn requests_of_another_model_are_told() {
 }
 
 #[test]
-fn rows_that_are_given_must_be_those_of_the_one_input() {
+fn given_rows_must_fit_the_only_input() {
     let x = [input("x", Datatype::Fp32, &[-1, 2])];
     let error = refused(&x, 1, &[], Source::Given(rows(Dtype::F32, &[3], &[0; 12])));
     assert_eq!(error, "found rows of shape [3] for input 'x', expected [2]");

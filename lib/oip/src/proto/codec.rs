@@ -57,7 +57,7 @@ impl<D: Decoder<Error = Status>> Decoder for Limited<D> {
         let bytes = message.remaining();
         aside(bytes > LONG, || {
             check_fields(message.chunk())?;
-            // The library says INTERNAL of what is the sender's fault.
+            // The library reports INTERNAL for messages that the sender made wrong.
             self.0.decode(message).map_err(|status| Status::invalid_argument(status.message()))
         })
     }
@@ -67,10 +67,10 @@ impl<D: Decoder<Error = Status>> Decoder for Limited<D> {
     }
 }
 
-/// Messages of more bytes may take long to read.
+/// The size in bytes from which messages may take long to read.
 const LONG: usize = 1 << 20;
 
-/// Reads a message; if that takes long, other threads take over what else this one has to do.
+/// Reads a message; if that may take long, other threads take over the other tasks of this thread.
 pub fn aside<T>(is_long: bool, read: impl FnOnce() -> T) -> T {
     let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
     if is_long && matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
@@ -80,7 +80,7 @@ pub fn aside<T>(is_long: bool, read: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Sees that a message has not too many fields, before memory is taken for them.
+/// Checks the number of fields of a message before memory is allocated for them.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the limit.
@@ -93,8 +93,8 @@ pub fn check_fields(message: &[u8]) -> Result<(), Status> {
     Ok(())
 }
 
-/// Fields of a message, of its tensors and of their contents, until there are too many or what follows
-/// is malformed (which the message's own decoder then says).
+/// Counts the fields of a message, of its tensors and of their contents. Stops if there are too many, or at
+/// malformed data, which the message's own decoder then reports.
 fn count_fields(mut message: &[u8], depth: u32) -> usize {
     let mut fields = 0;
     while fields <= MOST_FIELDS
@@ -112,7 +112,7 @@ fn count_fields(mut message: &[u8], depth: u32) -> usize {
         let Some((field, rest)) = length.and_then(|length| message.split_at_checked(length)) else {
             break;
         };
-        // In requests and responses alike, tensors are field 5, and so are the contents of a tensor.
+        // In requests and responses, tensors are field 5, and so are the contents of a tensor.
         if tag == 5 && depth < 2 {
             fields += count_fields(field, depth + 1);
         }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn messages_have_a_limited_number_of_tensors_raw_data_and_strings() {
-        // The message's one field, and its tensor's.
+        // The message and its tensor have one more field each.
         assert!(checked(&with_strings(MOST_FIELDS - 2)).is_ok());
         let inputs = vec![InferInputTensor::default(); MOST_FIELDS + 1];
         let raw_input_contents = vec![Bytes::new(); MOST_FIELDS + 1];
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_left_to_the_decoder() {
+    fn malformed_messages_are_left_to_the_decoder() {
         let message = with_strings(3).encode_to_vec();
         for end in 0..message.len() {
             assert!(check_fields(&message[..end]).is_ok());

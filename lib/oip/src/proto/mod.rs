@@ -1,7 +1,7 @@
 //! The gRPC messages of the protocol, and its service: client and server.
 //!
-//! Made of `proto/inference.proto`, which says what they mean. A server implements as many of the
-//! service's calls as it likes; the others answer `UNIMPLEMENTED`.
+//! Generated from `proto/inference.proto`, which documents them. Methods that a server does not implement
+//! answer `UNIMPLEMENTED`.
 
 mod codec;
 
@@ -10,7 +10,7 @@ pub use codec::{Codec, check_fields};
 pub use generated::*;
 
 mod generated {
-    // Written by a program.
+    // Generated code.
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
     tonic::include_proto!("inference");

@@ -1,4 +1,4 @@
-//! The models of a server: which there are, and which are loaded.
+//! The models of a server: loads, reloads and unloads them.
 
 mod sequences;
 
@@ -24,13 +24,14 @@ use sequences::Sequences;
 
 pub use sequences::SequenceStep;
 
-/// How long a server waits between two questions for a model's metadata.
+/// The time between two requests for a model's metadata.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long a model waits to start again whose task panicked, so that one that does so each time takes no core.
+/// The time before the task of a model is restarted after a panic, so that repeated panics use little CPU
+/// time.
 const START_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a changed model may take to get ready, before the old one stays.
+/// The time within which a changed model must become ready; otherwise the old one stays.
 const TAKE_OVER: Duration = Duration::from_mins(1);
 
 /// All models of a server.
@@ -63,25 +64,25 @@ impl Table {
 
 /// One version of a model.
 pub struct Served {
-    /// What the configuration says of it.
+    /// Its configuration.
     pub config: Model,
     state: watch::Sender<State>,
-    /// What became of requests before they came to a runtime.
+    /// Its counters of requests that never reached a runtime.
     pub counts: Counts,
-    /// When it was configured.
+    /// The time at which it was configured.
     pub since: Instant,
-    /// The task that loads it, which is aborted with it.
+    /// The task that loads it, which ends when the model is dropped.
     loading: Mutex<JoinSet<()>>,
     /// Why it is not loaded yet, if that is known.
     reason: Arc<Mutex<LastReason>>,
 }
 
-/// How a model stands.
+/// The state of a model.
 #[derive(Clone)]
 pub enum State {
     /// It is not loaded.
     Unloaded,
-    /// Its instances are asked what it is.
+    /// It is being loaded.
     Loading,
     /// It is loaded.
     Loaded(Arc<Loaded>),
@@ -91,19 +92,19 @@ pub enum State {
 
 /// A model that is loaded.
 pub struct Loaded {
-    /// Where its requests go.
+    /// Its runtime.
     pub runtime: Runtime,
-    /// Its rows, or why requests are passed on whole.
+    /// Its inputs and outputs, or the reason why requests are passed on whole.
     pub spec: Result<Arc<Spec>, Uncoded>,
-    /// What clients are told of it.
+    /// Its metadata for clients.
     pub metadata: ModelMetadata,
-    /// The outputs that can be rebuilt, by index; none where nothing can.
+    /// The indices of the outputs that can be rebuilt.
     pub rebuilt: Vec<usize>,
-    /// What it is called at instances.
+    /// The deployed model's name at instances.
     pub deployed_name: String,
     deployed: watch::Receiver<Deployed>,
     sequences: Mutex<Sequences>,
-    /// Why instances are not there, or do not answer.
+    /// Why instances have not joined, or do not answer.
     reason: SharedReason,
     _membership: Membership,
 }
@@ -121,14 +122,14 @@ pub struct Indexed {
     pub reason: String,
 }
 
-/// What became of requests before they came to a runtime, or that no runtime saw.
+/// Counters of requests that never reached a runtime, and of panics.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Requests that were wrong.
+    /// Invalid requests.
     pub invalid: AtomicU64,
     /// Requests to a model that was not ready.
     pub not_ready: AtomicU64,
-    /// How often its task panicked.
+    /// Panics of its task.
     pub panics: AtomicU64,
     /// Requests that were passed on whole, by reason.
     pub uncoded: [AtomicU64; Uncoded::ALL.len()],
@@ -144,15 +145,15 @@ impl Counts {
 }
 
 impl Models {
-    /// No models yet: see [`configure`](Self::configure).
+    /// A server without models; [`configure`](Self::configure) adds them.
     #[must_use]
     pub fn new(limits: Limits, embed: Arc<dyn Embed>) -> Self {
         Self { embed, limits, table: Arc::default() }
     }
 
-    /// Takes over a configuration. Models that it does not change go on. A changed one is loaded
-    /// anew beside the old one, and takes over when it is ready, however the others do; if it does not get
-    /// ready, the old one stays. What is gone finishes its queries.
+    /// Applies a configuration. Models that it does not change keep running. A changed model is loaded beside
+    /// the old one, and replaces it as soon as it is ready; if it does not become ready, the old one stays. A
+    /// model that the configuration no longer has finishes its queries.
     pub fn configure(&self, configured: Vec<Model>) {
         let keys: BTreeSet<Key> = configured.iter().map(key_of).collect();
         for config in configured {
@@ -162,7 +163,7 @@ impl Models {
             if table.pending.get(&key).is_some_and(|pending| pending.config == config) {
                 continue;
             }
-            // This configuration replaces an earlier one.
+            // This configuration replaces one that is still pending.
             table.pending.remove(&key);
             drop(table);
             match old {
@@ -185,7 +186,7 @@ impl Models {
         table.by_name.retain(|_, versions| !versions.is_empty());
     }
 
-    /// Loads a changed model, and puts it into the place of the old one when it is ready.
+    /// Loads a changed model, and replaces the old one when it is ready.
     fn take_over(&self, key: Key, config: Model) {
         let new = Served::new(config);
         self.load_served(&new);
@@ -229,10 +230,10 @@ impl Models {
         self.read().by_name.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
-    /// The versions of a model; of an empty version all.
+    /// The versions of a model: all if `version` is empty.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such model.
     pub fn versions(&self, name: &str, version: &str) -> Result<Vec<Arc<Served>>, Error> {
         let table = self.read();
         let versions = table.by_name.get(name).into_iter().flat_map(BTreeMap::values);
@@ -243,10 +244,10 @@ impl Models {
         if found.is_empty() { Err(unknown(name, version)) } else { Ok(found) }
     }
 
-    /// A model; of an empty version the default one.
+    /// A version of a model: the default one if `version` is empty.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such model.
     pub fn find(&self, name: &str, version: &str) -> Result<Arc<Served>, Error> {
         let rank = |served: &Arc<Served>| {
             let Model { default, version, .. } = &served.config;
@@ -256,7 +257,7 @@ impl Models {
         found.ok_or_else(|| unknown(name, version))
     }
 
-    /// True if there is an instance of each model that is loaded, or being loaded.
+    /// True if every model that is loaded or being loaded has an instance that is alive.
     #[must_use]
     pub fn are_ready(&self) -> bool {
         self.all().iter().all(|served| match &*served.state.borrow() {
@@ -266,7 +267,7 @@ impl Models {
         })
     }
 
-    /// What clients are told of a model, with all its versions that are ready.
+    /// The metadata of a model for clients, with all its versions that are ready.
     ///
     /// # Errors
     /// There is no such model, or it is not ready.
@@ -278,7 +279,7 @@ impl Models {
         Ok(metadata)
     }
 
-    /// All models with their states; only those that are ready, if that is wanted.
+    /// All models with their states, or only those that are ready.
     #[must_use]
     pub fn index(&self, only_ready: bool) -> Vec<Indexed> {
         let entry = |served: &Arc<Served>| {
@@ -297,7 +298,7 @@ impl Models {
         entries.filter(|entry| !only_ready || entry.state == "READY").collect()
     }
 
-    /// Loads all versions of a model, if they are not.
+    /// Loads all versions of a model that are not loaded.
     ///
     /// # Errors
     /// There is no such model, or a version cannot be loaded.
@@ -311,7 +312,7 @@ impl Models {
                 |why: String| Error::new(Status::Internal, format!("failed to load '{name}': {why}"));
             match settled {
                 Ok(settled) => settled.map_err(failed)?,
-                // One whose instances are not there yet is loaded all the same.
+                // A model is loaded even if no instance has joined yet.
                 Err(_) if served.is_loaded() => {}
                 Err(_) => {
                     let text = format!("'{name}' is not loaded yet: {}", served.waits_for());
@@ -322,7 +323,7 @@ impl Models {
         Ok(())
     }
 
-    /// Unloads all versions of a model; requests that are under way are answered.
+    /// Unloads all versions of a model; open requests are still answered.
     ///
     /// # Errors
     /// There is no such model.
@@ -335,7 +336,7 @@ impl Models {
         Ok(())
     }
 
-    /// Begins to load a model.
+    /// Starts to load a model.
     fn load_served(&self, served: &Arc<Served>) {
         served.state.send_replace(State::Loading);
         let (embed, body_bytes) = (Arc::clone(&self.embed), self.limits.body_bytes);
@@ -347,7 +348,7 @@ impl Models {
         loading.spawn(async move {
             loop {
                 let loaded = load(config.clone(), Arc::clone(&embed), body_bytes, &reason).await;
-                // A model that is gone meanwhile is not loaded.
+                // The model may have been removed.
                 let Some(served) = weak.upgrade() else { return };
                 let loaded = match loaded {
                     Ok(loaded) => loaded,
@@ -367,10 +368,10 @@ impl Models {
                 tracing::error!(
                     model = served.label(),
                     cause,
-                    "the task of a model panicked: it starts again"
+                    "the task of a model panicked and is restarted"
                 );
                 reason.lock().unwrap_or_else(PoisonError::into_inner).is_new(&format!("it failed: {cause}"));
-                // It may have been unloaded in the same moment.
+                // It may have been unloaded at the same time.
                 if !served.becomes(State::Loading, |was| matches!(was, State::Loaded(_))) {
                     return;
                 }
@@ -378,7 +379,7 @@ impl Models {
                 tokio::time::sleep(START_AGAIN).await;
             }
         });
-        // An earlier task is aborted.
+        // Replacing the set aborts an earlier task.
         *served.loading.lock().unwrap_or_else(PoisonError::into_inner) = loading;
     }
 
@@ -410,8 +411,7 @@ impl Served {
         })
     }
 
-    /// Changes its state, if it is one from which it may: it may have been unloaded meanwhile. Returns whether
-    /// it did.
+    /// Changes its state if `from` accepts the present one; returns whether it did.
     fn becomes(&self, state: State, from: impl FnOnce(&State) -> bool) -> bool {
         self.state.send_if_modified(|now| {
             let may = from(now);
@@ -422,13 +422,13 @@ impl Served {
         })
     }
 
-    /// How it stands.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    /// Its name and version, for people.
+    /// Its name and version, for messages.
     #[must_use]
     pub fn label(&self) -> String {
         format!("{} version {}", self.config.name, self.config.version)
@@ -444,7 +444,7 @@ impl Served {
         matches!(*self.state.borrow(), State::Loaded(_))
     }
 
-    /// Sees whether it is loaded, and an instance of it is alive.
+    /// Checks that it is loaded and that an instance of it is alive.
     ///
     /// # Errors
     /// It is not ready.
@@ -452,11 +452,11 @@ impl Served {
         self.when(Loaded::is_ready).map(drop)
     }
 
-    /// What it is, if it is loaded and has instances. Those that are not alive are tried all the same, and
-    /// others of other roles may give an answer.
+    /// The loaded model, if it has instances. They need not be alive: calls are tried all the same, and
+    /// instances of other roles may answer.
     ///
     /// # Errors
-    /// It is not loaded.
+    /// It is not loaded, or has no instance.
     pub fn loaded(&self) -> Result<Arc<Loaded>, Error> {
         self.when(|loaded| !loaded.deployed.borrow().is_empty())
     }
@@ -488,23 +488,22 @@ impl Loaded {
     #[must_use]
     pub fn waits_for(&self) -> String {
         let is_empty = self.deployed.borrow().is_empty();
-        let what = if is_empty { "no instance is there yet" } else { "no instance answers" };
+        let what = if is_empty { "no instance has joined yet" } else { "no instance answers" };
         match self.reason.lock().unwrap_or_else(PoisonError::into_inner).last() {
             "" => what.to_owned(),
             reason => format!("{what}: {reason}"),
         }
     }
 
-    /// The instance that a request of a sequence goes to; none if it has left, or there is none.
     pub(crate) fn of_sequence(&self, step: SequenceStep) -> Option<Joined> {
         let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
         sequences.place(step, &self.deployed.borrow())
     }
 }
 
-/// Waits until a model is ready, or cannot be; without keeping it.
+/// Waits until a model has an instance or has failed to load. Does not keep the model alive.
 async fn settled(served: Weak<Served>) -> Result<(), String> {
-    let gone = || "it is gone".to_owned();
+    let gone = || "it was removed".to_owned();
     let mut state = served.upgrade().ok_or_else(gone)?.state.subscribe();
     let loaded = loop {
         match &*state.borrow_and_update() {
@@ -517,7 +516,7 @@ async fn settled(served: Weak<Served>) -> Result<(), String> {
     let mut deployed = loaded.deployed.clone();
     drop(loaded);
     let there = deployed.wait_for(|deployed| !deployed.is_empty()).await;
-    there.map(drop).map_err(|_| "its instances are gone".to_owned())
+    there.map(drop).map_err(|_| "its instances were removed".to_owned())
 }
 
 async fn load(
@@ -569,7 +568,7 @@ async fn load(
     })?;
     let (joined, deployed) = watch::channel(Deployed::new());
     let zeros = spec.as_ref().ok().map(|spec| membership::zeros(spec, &names, &config.names.version));
-    // Why metadata were waited for says nothing of instances.
+    // The reason why the metadata were missing says nothing about the instances.
     let trouble = SharedReason::default();
     let joining = Joining {
         runtime: runtime.clone(),
@@ -595,8 +594,8 @@ async fn load(
     })
 }
 
-/// What the model takes and gives: as the configuration says, or else as the first instance does
-/// that answers.
+/// The inputs and outputs of the model: from the configuration, or else from the first instance that
+/// answers.
 async fn metadata(
     config: &Model,
     deployed: &str,
@@ -630,7 +629,7 @@ async fn metadata(
     metadata
 }
 
-/// Asks instances of the deployed model in turn, until one says what it is; says why none does.
+/// Asks instances of the deployed model in turn until one returns metadata; logs why none does.
 async fn ask(
     deployed: &str,
     version: &str,
@@ -639,7 +638,7 @@ async fn ask(
 ) -> ModelMetadata {
     let say = |why: String| {
         if reason.lock().unwrap_or_else(PoisonError::into_inner).is_new(&why) {
-            tracing::warn!(model = deployed, why, "no instance says what the model takes and gives");
+            tracing::warn!(model = deployed, why, "no instance returns the metadata of the model");
         }
     };
     loop {
@@ -663,15 +662,13 @@ async fn ask(
             let said = tokio::time::timeout(ASK_AGAIN * 10, instance.metadata(deployed, version)).await;
             let problem = match said {
                 Ok(Ok(said)) if !said.inputs.is_empty() && !said.outputs.is_empty() => return said,
-                Ok(Ok(_)) => {
-                    "it names no inputs or no outputs, expected them in the configuration then".to_owned()
-                }
+                Ok(Ok(_)) => "it names no inputs or no outputs; the configuration must name them".to_owned(),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} ms", (ASK_AGAIN * 10).as_millis()),
             };
             problems.push(format!("{name}: {problem}"));
         }
-        // What the first one says is enough.
+        // The first problem is enough.
         say(problems.into_iter().next().unwrap_or_else(|| "there is no instance".to_owned()));
         tokio::time::sleep(ASK_AGAIN).await;
     }

@@ -1,4 +1,4 @@
-//! Where sequences are: all requests of one go to the same instance.
+//! Assigns sequences to instances: all requests of a sequence go to the same instance.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,24 +8,24 @@ use parm_engine::InstanceId;
 
 use crate::runtime::membership::Joined;
 
-/// How many sequences are remembered before idle ones are forgotten.
+/// The number of known sequences from which idle ones are removed.
 const MANY: usize = 65_536;
 
-/// How many are remembered at most. Without it a sequence is placed as if it were new, which is where it is
-/// unless instances came or went.
+/// The most known sequences. If there are more, all are removed: each is then placed as a new one, which is
+/// on the same instance unless instances came or went.
 const MOST: usize = 16 * MANY;
 
-/// When a sequence is idle.
+/// The time without a request after which a sequence is idle.
 const IDLE: Duration = Duration::from_mins(10);
 
 /// A request of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceStep {
-    /// The sequence.
+    /// The id of the sequence.
     pub sequence: u64,
-    /// It is the first one.
+    /// True for its first request.
     pub starts: bool,
-    /// It is the last one.
+    /// True for its last request.
     pub ends: bool,
 }
 
@@ -33,20 +33,20 @@ pub struct SequenceStep {
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
     known: HashMap<u64, (InstanceId, Instant)>,
-    /// How many are known when idle ones are forgotten next.
+    /// The number of known sequences at which idle ones are removed next.
     sweep_at: usize,
 }
 
 impl Sequences {
-    /// The instance that a request goes to: where its sequence is, or else, chosen by the sequence, one that
-    /// is alive. None if the sequence's instance has left, or there is none at all.
+    /// The instance of a request: that of its sequence, or for a new sequence one that is alive, chosen by
+    /// the sequence's id. None if the sequence's instance has left, or if there is no instance.
     pub(super) fn place(&mut self, step: SequenceStep, instances: &[Joined]) -> Option<Joined> {
         let SequenceStep { sequence, starts, ends } = step;
         let known = self.known.get(&sequence).filter(|_| !starts).map(|&(id, _)| id);
         let chosen = match known {
             Some(id) => instances.iter().find(|joined| joined.id == id),
-            // The highest of pseudo-random numbers of sequence and instance: other servers before the same
-            // instances choose alike, and few sequences move when instances come and go.
+            // Rendezvous hashing: all servers in front of the same instances choose the same one, and few
+            // sequences move when instances come and go.
             None => instances.iter().max_by_key(|joined| {
                 let mut hasher = DefaultHasher::new();
                 (sequence, &joined.name).hash(&mut hasher);
@@ -80,9 +80,9 @@ mod tests {
     use parm_oip::instance::{Answer, CallContext, Instance};
     use parm_oip::{InferRequest, InferResponse, ModelMetadata};
 
-    struct Nobody;
+    struct Silent;
 
-    impl Instance for Nobody {
+    impl Instance for Silent {
         fn infer(&self, _: InferRequest, _: CallContext) -> Answer<InferResponse> {
             Box::pin(std::future::pending())
         }
@@ -101,7 +101,7 @@ mod tests {
         let one = |number| Joined {
             id: engine.join(0, Roles::DEPLOYED, 1),
             name: format!("instance {number}"),
-            instance: Arc::new(Nobody),
+            instance: Arc::new(Silent),
             alive: true,
             suspected: Arc::default(),
         };
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_stay_where_they_are_and_new_ones_avoid_the_dead() {
+    fn sequences_stay_on_their_instance_and_new_ones_avoid_dead_instances() {
         let mut instances = joined(3);
         let mut sequences = Sequences::default();
         let place = |sequences: &mut Sequences, instances: &[Joined], step| {
@@ -122,7 +122,7 @@ mod tests {
         let first: Vec<_> =
             (0..100).map(|id| place(&mut sequences, &instances, step(id, true, false))).collect();
         assert!(instances.iter().all(|joined| first.contains(&Some(joined.id))), "each has some");
-        // Another server chooses alike, in whatever order the instances came to it.
+        // Another server chooses the same, whatever the order of its instances.
         let mut other = Sequences::default();
         let mut turned = instances.clone();
         turned.reverse();
@@ -134,14 +134,14 @@ mod tests {
             let new = place(&mut sequences, &instances, step(1000 + id, true, false));
             assert!(new.is_some_and(|new| new != dead));
         }
-        // One that began elsewhere meanwhile stays there when the dead one is back.
+        // A sequence that began elsewhere stays there when the dead instance is back.
         let moved: Vec<_> =
             (1000..1100).map(|id| place(&mut sequences, &instances, step(id, false, false))).collect();
         instances[1].alive = true;
         for id in 0..100 {
             assert_eq!(place(&mut sequences, &instances, step(1000 + id, false, false)), moved[id as usize]);
         }
-        // What was on an instance that left is lost, until the sequence begins again.
+        // A sequence of an instance that left is lost until it begins again.
         let lost = first.iter().position(|id| *id == Some(dead)).unwrap() as u64;
         instances.remove(1);
         assert_eq!(place(&mut sequences, &instances, step(lost, false, false)), None);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_that_ended_is_forgotten() {
+    fn a_sequence_that_ended_is_removed() {
         let instances = joined(2);
         let mut sequences = Sequences::default();
         for id in 0..1000 {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_sequences_that_are_remembered_is_bounded() {
+    fn the_number_of_known_sequences_is_bounded() {
         let instances = joined(2);
         let mut sequences = Sequences::default();
         for id in 0..3 * MOST as u64 {

@@ -1,4 +1,4 @@
-//! Calls go to instances, and end.
+//! Calls to instances: executes the engine's actions, and reports how calls end.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use parm_oip::{InferRequest, InferResponse, Tensor};
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Answers in a row of the right version that switch coding on again.
+/// The number of consecutive answers of the right version that switch coding on again.
 const SAME_VERSION: u32 = 100;
 
 /// What a call sends.
@@ -34,20 +34,20 @@ enum Work {
     Ready,
     Encode {
         encoder: Arc<RowEncoder>,
-        /// What a learned encoder makes of the group, for all of its parities.
+        /// The parity queries of the group if the encoder is learned.
         encoded: Arc<OnceCell<Vec<Vec<Tensor>>>>,
         /// The index of the coded query.
         coded: usize,
         rows: Vec<Members>,
         /// The members' class, with the indices of the coded inputs among the model's.
         class: Option<(Arc<Class>, Vec<usize>)>,
-        /// What the model calls its only input, if it is not as the deployed one does.
+        /// The name of the parity model's only input, if it differs from the deployed model's.
         input: Option<String>,
     },
 }
 
 impl Driver {
-    /// Does what the engine says.
+    /// Executes the engine's actions.
     pub(super) fn perform(&mut self) {
         while let Some(action) = self.engine.next_action() {
             let now = self.now();
@@ -60,8 +60,8 @@ impl Driver {
                 Action::Release { row } => drop(self.rows.try_remove(row as usize)),
                 Action::Drop { group } => drop(self.groups.remove(&group)),
                 Action::Probe { instance } => self.probe(instance),
-                Action::Ejected { instance } => self.rotated(instance, State::Ejected),
-                Action::Healed { instance } => self.rotated(instance, State::In),
+                Action::Ejected { instance } => self.set_state(instance, State::Ejected),
+                Action::Healed { instance } => self.set_state(instance, State::In),
                 Action::CodingOff { reason } => {
                     tracing::warn!(model = self.options.label, ?reason, "coding is off");
                 }
@@ -69,21 +69,21 @@ impl Driver {
         }
     }
 
-    fn rotated(&mut self, instance: InstanceId, state: State) {
+    fn set_state(&mut self, instance: InstanceId, state: State) {
         let Some(held) = self.instances.get_mut(&instance) else { return };
         held.view.state = state;
         let (model, instance) = (&self.options.label, &held.view.name);
         if state == State::Ejected {
             held.view.ejections += 1;
             let why = held.view.last_failure.as_deref().unwrap_or("slow");
-            tracing::warn!(model, instance, why, "an instance is out of rotation");
+            tracing::warn!(model, instance, why, "an instance is ejected");
         } else {
-            tracing::info!(model, instance, "an instance is in rotation again");
+            tracing::info!(model, instance, "an ejected instance gets work again");
         }
     }
 
     fn dispatch(&mut self, now: Time, call: CallId, instance: InstanceId) {
-        // It was lost in the same event.
+        // The same event may have ended it.
         let Some(of) = self.engine.call(call) else { return };
         let since = Instant::now();
         if let Task::Parity { .. } | Task::Coded { .. } = of.task {
@@ -114,7 +114,7 @@ impl Driver {
         }
     }
 
-    /// Notes that rows are sent; gives the headers that go with the first one.
+    /// Records that rows are sent; returns the headers of the first one's request.
     fn sent_rows(&mut self, now: Time, rows: &[u64]) -> Headers {
         for row in rows {
             if let Some(held) = self.rows.get_mut(*row as usize)
@@ -128,7 +128,7 @@ impl Driver {
         open.map_or_else(|| Arc::from([]), |open| Arc::clone(&open.headers))
     }
 
-    /// Puts rows into a request: their bytes one behind the other, where they lie.
+    /// Puts rows into a request, as chunks without copying.
     fn batch(&self, rows: &[u64], request: &mut InferRequest) {
         let held = || rows.iter().filter_map(|row| self.rows.get(*row as usize));
         match (&self.options.spec, held().next().map(|row| &row.input)) {
@@ -156,7 +156,7 @@ impl Driver {
         }
     }
 
-    /// Takes together what a coded batch is made of, and notes who its members are.
+    /// Collects the queries of a coded batch, and records the members of its group.
     fn encode(
         &mut self,
         now: Time,
@@ -252,7 +252,7 @@ impl Driver {
                 Err(text) => Err(CallError::Garbled(format!("encoding: {text}"))),
             };
             if let Some(events) = events.upgrade() {
-                // A runtime that is gone waits for nothing.
+                // The runtime may have ended.
                 let _ = events.send(Event::Ended { call, result, encoding });
             }
         });
@@ -264,7 +264,7 @@ impl Driver {
         if let Some(running) = self.calls.remove(&call) {
             running.abort.iter().for_each(AbortHandle::abort);
             if self.engine.call(call).is_none() {
-                // It took too long.
+                // It timed out.
                 self.call_over(&running, Some(Err(&CallError::Timeout(self.call_timeout))));
             } else {
                 self.call_over(&running, None);
@@ -273,7 +273,7 @@ impl Driver {
         }
     }
 
-    /// A call is off its instance; none: it was broken off.
+    /// Records the end of a call on its instance; none: it was cancelled.
     fn call_over(&mut self, running: &Running, result: Option<Result<(), &CallError>>) {
         let Some(held) = self.instances.get_mut(&running.instance) else { return };
         held.view.running -= 1;
@@ -297,7 +297,7 @@ impl Driver {
         }
     }
 
-    /// A call ended.
+    /// Handles the end of a call.
     pub(super) fn ended(
         &mut self,
         now: Time,
@@ -345,11 +345,11 @@ impl Driver {
         }
     }
 
-    /// Keeps what was answered: predictions with their rows, coded outputs with their group.
+    /// Keeps the outputs of a call: predictions with their rows, coded outputs with their group.
     fn keep(&mut self, now: Time, call: CallId, of: Call, answered: Answered) -> Result<(), CodingError> {
         let Answered { response, finite } = answered;
         match of.task {
-            // Nothing is rebuilt from it.
+            // Coded outputs that are not finite are not used.
             Task::Parity { .. } | Task::Coded { .. } if !finite => Ok(()),
             Task::Parity { group, parity } => {
                 let k = self.options.coding.as_ref().map_or(0, |coding| coding.k);
@@ -383,8 +383,8 @@ impl Driver {
         }
     }
 
-    /// Tells the engine whether the deployed model is the one that the code was made for; it is
-    /// again when all of the last answers say so.
+    /// Tells the engine whether instances answer with the version that the code was made for: version 0 is
+    /// that one, reported after [`SAME_VERSION`] consecutive answers, and 1 any other.
     fn see_version(&mut self, now: Time, version: &str) {
         let Some(made_for) = self.options.coding.as_ref().and_then(|coding| coding.made_for.as_deref())
         else {
@@ -430,15 +430,14 @@ impl Driver {
         tokio::spawn(async move {
             let works = tokio::time::timeout(PROBE, ready).await.is_ok_and(|ready| ready.is_ok());
             if let Some(events) = events.upgrade() {
-                // A runtime that is gone waits for nothing.
+                // The runtime may have ended.
                 let _ = events.send(Event::Probed { instance: id, works });
             }
         });
     }
 }
 
-/// One parity of what a learned encoder makes of a group: it runs once for all of them, on a thread that may be
-/// busy.
+/// One parity query of a learned encoder, which runs once for all parities of a group, on a blocking thread.
 async fn learned(
     encoder: Arc<RowEncoder>,
     made: &OnceCell<Vec<Vec<Tensor>>>,
@@ -450,14 +449,17 @@ async fn learned(
         run.unwrap_or_else(|error| Err(CodingError::Panicked { part: "encoder", cause: error.to_string() }))
     };
     let parities = made.get_or_try_init(run).await?;
-    let fewer =
-        || parm::codes::NetworkError("the learned encoder gave fewer parities than its code has".to_owned());
+    let fewer = || {
+        parm::codes::NetworkError(
+            "the learned encoder returned fewer parity queries than its code has".to_owned(),
+        )
+    };
     Ok(parities.get(parity).cloned().ok_or_else(fewer)?)
 }
 
-/// True if the outputs that others are rebuilt from are finite.
+/// True if the outputs that are used to rebuild others are finite.
 fn are_finite(response: &InferResponse, rebuilt: &[String]) -> bool {
-    // One output is what it is, whatever a parity model calls it.
+    // A parity model may have another name for its only output.
     let counts = |output: &&Tensor| response.outputs.len() == 1 || rebuilt.contains(&output.name);
     let mut outputs = response.outputs.iter().filter(counts);
     rebuilt.is_empty() || outputs.all(|output| is_finite(output.datatype, &output.data.contiguous()))
@@ -473,7 +475,7 @@ impl Input {
 }
 
 impl Spec {
-    /// The rows of an answer: slices of its outputs.
+    /// The rows of an answer, as slices of its outputs.
     fn split(&self, response: &InferResponse, rows: usize) -> Result<Vec<Values>, CodingError> {
         let mut split = vec![Vec::with_capacity(self.outputs.len()); rows];
         for spec in &self.outputs {

@@ -1,8 +1,8 @@
-//! What is seen of the rows of a request before they are taken: whether they are finite, and how large.
+//! Checks the rows of a request before the runtime takes them: whether they are finite, and how large.
 //!
-//! A row that is not finite makes nothing but such rows of all that it is coded with. Codes that interpolate
-//! rebuild rows with errors as large as the largest row of their group: rows that are much larger than usual
-//! are not coded.
+//! A row with NaN or infinity spoils the reconstructions of its whole group. With codes that interpolate,
+//! the error of a reconstruction grows with the largest row of the group; rows that are much larger than
+//! usual are not coded.
 
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -12,29 +12,29 @@ use super::spec::{RowTensor, Spec};
 use parm_config::NonFinite;
 use parm_oip::{Datatype, Error, InferRequest};
 
-/// The rows whose sizes say what is usual.
+/// The number of last rows whose median norm is the usual one.
 const RECENT: usize = 64;
 
-/// The ratio between sizes of rows up to which reconstructions are trusted as they are.
+/// The ratio of norms in a group up to which confidences are not reduced.
 const ORDINARY: f64 = 10.0;
 
-/// What is to be seen.
+/// What to check.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     inputs: Vec<RowTensor>,
     /// The inputs that are coded, by index.
     coded: Vec<usize>,
     refuse: bool,
-    /// Sizes matter.
+    /// True if norms are needed.
     norms: bool,
 }
 
-/// What was seen of a row.
+/// The result for one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Facts {
-    /// The inputs that are coded are finite.
+    /// True if the inputs that are coded are finite.
     pub(super) finite: bool,
-    /// The Euclidean norm of the inputs that are coded; 0 where sizes do not matter.
+    /// The Euclidean norm of the inputs that are coded; 0 if norms are not needed.
     pub(super) norm: f64,
 }
 
@@ -50,10 +50,10 @@ impl Checks {
         Self { inputs, coded: coded.to_vec(), refuse: non_finite == NonFinite::Refuse, norms }
     }
 
-    /// What is seen of each row; none where nothing is looked for.
+    /// The result for each row; empty if there is nothing to check.
     ///
     /// # Errors
-    /// A row that is not finite, where such rows are refused.
+    /// A row that is not finite, if the model refuses such rows.
     pub(super) fn rows(&self, inputs: &[Bytes], rows: usize) -> Result<Vec<Facts>, Error> {
         if !self.refuse && self.coded.is_empty() {
             return Ok(Vec::new());
@@ -80,10 +80,10 @@ impl Checks {
         Ok(facts)
     }
 
-    /// Sees whether a request that is passed on whole is finite.
+    /// Checks a request that is passed on whole.
     ///
     /// # Errors
-    /// It is not, and is refused.
+    /// A value that is not finite, if the model refuses such values.
     pub(super) fn whole(&self, request: &InferRequest) -> Result<(), Error> {
         let bad = |tensor: &&parm_oip::Tensor| {
             self.refuse && !is_finite(tensor.datatype, &tensor.data.contiguous())
@@ -98,10 +98,10 @@ fn refused(row: &str, input: &str) -> Error {
     ))
 }
 
-/// True if all elements are finite numbers, as those of other types than floats are.
+/// True if all elements are finite; always true for types other than floats.
 pub(super) fn is_finite(datatype: Datatype, bytes: &[u8]) -> bool {
     fn all<const N: usize>(bytes: &[u8], is_finite: impl Fn([u8; N]) -> bool) -> bool {
-        // Without an early end, so that the compiler uses vectors.
+        // There is no early exit, so that the compiler vectorises the loop.
         bytes.as_chunks::<N>().0.iter().fold(true, |all, &element| all & is_finite(element))
     }
     match datatype {
@@ -120,10 +120,10 @@ fn norm(spec: &RowTensor, bytes: &[u8]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
-/// How large rows are of late.
+/// The norms of the last rows.
 #[derive(Debug)]
 pub(super) struct Scale {
-    /// How many times larger than usual a coded row may be; none: any.
+    /// The largest norm of a coded row, as a multiple of the usual norm; none: no limit.
     bound: Option<f64>,
     recent: Vec<f64>,
     next: usize,
@@ -134,7 +134,7 @@ impl Scale {
         Self { bound, recent: Vec::with_capacity(RECENT), next: 0 }
     }
 
-    /// Takes note of a row; true if it may be coded with others.
+    /// Records the norm of a row; true if the row may be coded.
     pub(super) fn fits(&mut self, norm: f64) -> bool {
         if self.recent.len() < RECENT {
             self.recent.push(norm);
@@ -150,8 +150,8 @@ impl Scale {
     }
 }
 
-/// By how much less a reconstruction is to be trusted: a row of this norm in a group whose largest has that
-/// one. Up to a ratio of 10 not at all, beyond it by as much as it is exceeded.
+/// The factor by which the confidence of a reconstruction is reduced, for a row of norm `own` in a group
+/// whose largest norm is `largest`: 1 up to a ratio of 10, then 10 divided by the ratio.
 pub(super) fn trust(own: f64, largest: f64) -> f32 {
     if largest <= ORDINARY * own { 1.0 } else { (ORDINARY * own / largest) as f32 }
 }
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_not_finite_is_found_in_every_type_and_place() {
+    fn values_that_are_not_finite_are_found_in_every_type_and_position() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for place in [0, 7, 40] {
                 let mut values = vec![1.0_f32; 41];
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_much_larger_than_usual_does_not_fit_whatever_came_first() {
+    fn a_row_much_larger_than_usual_is_not_coded_whatever_came_first() {
         let mut scale = Scale::new(Some(100.0));
         let wild = |at: u32| at.is_multiple_of(3);
         let norms = (0..200).map(|at| if wild(at) { 1e6 } else { 1.0 + f64::from(at % 7) });
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_row_in_a_group_of_large_ones_is_trusted_less() {
+    fn a_small_row_in_a_group_of_large_ones_gets_less_confidence() {
         assert_eq!((trust(1.0, 1.0), trust(1.0, 10.0), trust(5.0, 0.1)), (1.0, 1.0, 1.0));
         assert!((trust(1.0, 1e6) - 1e-5).abs() < 1e-9);
         assert_eq!((trust(0.0, 0.0), trust(0.0, 1.0)), (1.0, 0.0));

@@ -1,27 +1,27 @@
-//! Classes of queries: those that are passed on with equal parameters.
+//! Classes of queries: all queries of a class have equal parameters.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parm_oip::Parameters;
 
-/// Parameters that go on to instances with the rows of a request.
+/// Parameters of a request that are passed on to instances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PassedParameters {
-    /// Those of the request.
+    /// The parameters of the request.
     pub request: Parameters,
-    /// Those of each input, in the order of the specification.
+    /// The parameters of each input, in the order of the specification.
     pub inputs: Vec<Parameters>,
 }
 
 impl PassedParameters {
-    /// True if there is none.
+    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.inputs.iter().all(Parameters::is_empty)
     }
 
-    /// Those of an input.
+    /// The parameters of an input.
     pub(super) fn of_input(&self, index: usize) -> Parameters {
         self.inputs.get(index).cloned().unwrap_or_default()
     }
@@ -30,27 +30,28 @@ impl PassedParameters {
 /// A class of queries.
 #[derive(Debug)]
 pub(super) struct Class {
-    /// Its number, which is never used again.
+    /// Its number, which is never reused.
     pub(super) number: u64,
     pub(super) parameters: PassedParameters,
 }
 
-/// The classes of the queries that a runtime holds. Queries without parameters are class 0, and not listed.
+/// The classes of the queries that a runtime holds. Queries without parameters are class 0, which is not
+/// listed.
 #[derive(Debug, Default)]
 pub(super) struct Classes {
     last: u64,
     known: HashMap<String, Weak<Class>>,
-    /// How many are known when those that nobody holds are forgotten.
+    /// The number of classes at which unused ones are removed next.
     sweep_at: usize,
 }
 
 impl Classes {
-    /// The class of queries with these parameters; none of queries without.
+    /// The class of queries with these parameters; none if there are no parameters.
     pub(super) fn of(&mut self, parameters: PassedParameters) -> Option<Arc<Class>> {
         if parameters.is_empty() {
             return None;
         }
-        // Numbers that differ are written differently, and strings are quoted.
+        // Different parameters have different texts: strings are quoted, and numbers are exact.
         let text = format!("{parameters:?}");
         if let Some(class) = self.known.get(&text).and_then(Weak::upgrade) {
             return Some(class);
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_parameters_are_one_class_and_all_others_differ() {
+    fn equal_parameters_make_one_class_and_different_ones_several() {
         let mut classes = Classes::default();
         assert!(classes.of(PassedParameters::default()).is_none());
         assert!(
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_that_nobody_holds_are_forgotten() {
+    fn unused_classes_are_removed() {
         let mut classes = Classes::default();
         for value in 0..10_000 {
             classes.of(with(Parameter::Int(value)));

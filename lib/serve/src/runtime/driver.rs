@@ -1,4 +1,4 @@
-//! The task that owns an engine, and does what it says.
+//! The task that drives an engine.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -26,32 +26,32 @@ use parm_config::{Fallback, NonFinite};
 use parm_oip::instance::{Headers, InstanceView};
 use parm_oip::{Error, InferRequest, Tensor};
 
-/// Events that are done before the runtime looks at its clock and yields.
+/// The most events that the runtime handles before it reads its clock and yields.
 const AT_ONCE: usize = 64;
 
-/// What a runtime is started with.
+/// The parts of a runtime.
 pub struct Options {
-    /// How the engine works.
+    /// The engine's configuration.
     pub engine: parm_engine::Config,
-    /// The rows of the model; none: requests are passed on whole.
+    /// The inputs and outputs of the model; none: requests are passed on whole.
     pub spec: Option<Arc<Spec>>,
     /// Its code, if it has one.
     pub coding: Option<Coding>,
     /// The model's name and version, for the log.
     pub label: String,
-    /// What the models are called at instances.
+    /// The names of the models at instances.
     pub names: RoleNames,
-    /// The version that is asked of instances.
+    /// The version in requests to instances.
     pub version: String,
-    /// The answer where there is none.
+    /// What a query gets if there is no answer at all.
     pub fallback: Fallback,
-    /// What becomes of rows that are not finite.
+    /// What happens to rows that are not finite.
     pub non_finite: NonFinite,
-    /// Where clocks count from.
+    /// The zero of the engine's time.
     pub origin: Instant,
 }
 
-/// What the models are called at instances.
+/// The names of the models at instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleNames {
     /// The deployed model.
@@ -74,7 +74,7 @@ impl RoleNames {
     }
 }
 
-/// A code at work.
+/// The code of a runtime.
 pub struct Coding {
     /// The inputs that are coded.
     pub inputs: CodedInputs,
@@ -82,34 +82,35 @@ pub struct Coding {
     pub encoder: Arc<RowEncoder>,
     /// Rebuilds predictions.
     pub decoder: RowDecoder,
-    /// Parity models.
+    /// The number of parity models.
     pub parities: usize,
-    /// Queries of a group.
+    /// The number of queries of a group.
     pub k: usize,
     /// The version of the deployed model that the code was made for; none: any.
     pub made_for: Option<String>,
-    /// How many times larger than usual a coded row may be, where the code interpolates; none: any.
+    /// For codes that interpolate: the largest norm of a coded row, as a multiple of the usual norm; none: no
+    /// limit.
     pub max_scale: Option<f64>,
 }
 
 /// One query, until the engine releases it.
 pub(super) struct Row {
-    /// Its own number, which no other row has.
+    /// Its number, which is never reused.
     pub(super) number: u64,
     pub(super) request: u64,
-    /// Its place among the rows of its request.
+    /// Its index in its request.
     pub(super) place: usize,
     pub(super) arrived: Time,
     pub(super) sent: bool,
     pub(super) input: Input,
-    /// Its parameters; none: it has none.
+    /// Its parameters, if it has some.
     pub(super) class: Option<Arc<Class>>,
     pub(super) prediction: Option<Values>,
     pub(super) approximate: Option<Values>,
     pub(super) rebuilt: Option<Rebuilt>,
-    /// How large it is, where that matters.
+    /// Its norm; 0 if norms are not needed.
     pub(super) norm: f64,
-    /// What the last call for it that failed or was refused said.
+    /// The error of the last call for it that failed or was refused.
     pub(super) failure: Option<Error>,
 }
 
@@ -128,14 +129,14 @@ pub(super) struct Open {
     pub(super) headers: Headers,
 }
 
-/// What was encoded of a group, and what came back.
+/// A coding group: its members, and the outputs of its workers.
 #[derive(Default)]
 pub(super) struct Coded {
-    /// For each row of its batches the slots and their rows.
+    /// For each row of its batches: the slots and their rows.
     pub(super) members: Vec<Vec<(usize, u64)>>,
-    /// What a learned encoder made of it, by parity.
+    /// The parity queries of a learned encoder, by parity.
     pub(super) encoded: Arc<OnceCell<Vec<Vec<Tensor>>>>,
-    /// The outputs of workers: of a systematic code of its parities, from k on.
+    /// The coded outputs by worker. The parities of a systematic code are the workers from k on.
     pub(super) outputs: HashMap<usize, Vec<Bytes>>,
 }
 
@@ -157,7 +158,7 @@ pub(super) struct Running {
     pub(super) abort: Option<AbortHandle>,
 }
 
-/// The task of a learned decoder, and the way to it.
+/// A learned decoder, and the channel to its task.
 pub(super) struct DecoderTask {
     pub(super) learned: Arc<LearnedDecoder>,
     pub(super) jobs: UnboundedSender<Job>,
@@ -165,7 +166,7 @@ pub(super) struct DecoderTask {
 
 pub(super) struct Driver {
     pub(super) engine: Engine,
-    /// The longest that a request may wait.
+    /// The longest deadline of a request.
     pub(super) longest: Time,
     pub(super) call_timeout: Duration,
     pub(super) options: Options,
@@ -184,7 +185,7 @@ pub(super) struct Driver {
     pub(super) scale: Scale,
     /// The names of the outputs that are rebuilt.
     pub(super) rebuilt: Arc<[String]>,
-    /// Answers in a row of the version that the code was made for.
+    /// The number of consecutive answers of the version that the code was made for.
     pub(super) of_version: u32,
     pub(super) draining: Vec<oneshot::Sender<()>>,
 }
@@ -231,21 +232,21 @@ impl Driver {
         })
     }
 
-    /// Runs until nobody can ask any more and all is answered.
+    /// Runs until all senders of events are dropped.
     pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<Event>) {
-        // One alarm, which is only ever moved to ring sooner, and rings in vain if it need not have: to
-        // move a timer wakes the thread that waits for it, and an answer in time makes most needless.
-        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        // One timer, which is only moved to earlier times: moving a timer wakes a thread, and most timers
+        // are obsolete when an answer arrives in time. If it fires too early, the tick does nothing.
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut set = Time::MAX;
         loop {
             if let Some(at) = self.engine.wake().filter(|at| *at < set) {
-                alarm.as_mut().reset(self.options.origin + Duration::from_nanos(at));
+                timer.as_mut().reset(self.options.origin + Duration::from_nanos(at));
                 set = at;
             }
             let event = tokio::select! {
                 biased;
                 event = inbox.recv() => event.map(Some),
-                () = &mut alarm, if set != Time::MAX => {
+                () = &mut timer, if set != Time::MAX => {
                     set = Time::MAX;
                     Some(None)
                 }
@@ -261,10 +262,10 @@ impl Driver {
             let now = self.now();
             self.engine.tick(now);
             self.perform();
-            // Queries whose answers are known may be held for others, and are no work.
+            // The engine may hold answered queries to decode others; they need not be waited for.
             if !self.draining.is_empty() && self.requests.is_empty() {
                 for drained in self.draining.drain(..) {
-                    // Who does not wait any more need not know.
+                    // The receiver may have stopped waiting.
                     let _ = drained.send(());
                 }
             }
@@ -277,7 +278,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.now();
-        // One cause at a time: what was due before is done before.
+        // Timers that are due come before the event.
         self.engine.tick(now);
         self.perform();
         match event {
@@ -296,7 +297,7 @@ impl Driver {
                 self.limit_batch(now);
             }
             Event::Snapshot(reply) => {
-                // Who does not wait any more need not know.
+                // The receiver may have stopped waiting.
                 let _ = reply.send(self.snapshot());
             }
             Event::ResumeCoding => self.engine.resume_coding(now),
@@ -331,14 +332,14 @@ impl Driver {
         }
     }
 
-    /// Batches are as large as all instances take them.
+    /// Limits batches to what every instance accepts.
     fn limit_batch(&mut self, now: Time) {
         let stays = |held: &&Instance| held.view.state != State::Leaving;
         let limits = self.instances.values().filter(stays).filter_map(|held| held.member.most_rows);
         self.engine.limit_batch(now, limits.min().unwrap_or(usize::MAX));
     }
 
-    /// Forgets instances that left and have nothing left to do.
+    /// Removes instances that are leaving and have no calls.
     pub(super) fn forget_idle(&mut self) {
         self.instances.retain(|_, held| held.view.state != State::Leaving || held.view.running > 0);
         self.order.retain(|id| self.instances.contains_key(id));

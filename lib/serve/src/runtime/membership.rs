@@ -1,4 +1,5 @@
-//! The instances of a model: made, waited for, warmed up, and brought into its runtime.
+//! The instances of a model: makes them, waits until they are ready, warms them up, lets them join the
+//! runtime, and checks that they are alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,19 +26,19 @@ use parm_workload::faults::BehaviorError;
 use super::rows::CodingError;
 use super::spec::SpecError;
 
-/// The first and the longest time between two looks at an instance that is not ready.
-const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+/// The first and the longest time between two checks of an instance that is not ready.
+const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
-/// How often an instance is asked whether it is ready, and how long it may take to say so.
+/// The time between two checks of an instance, and the time limit of a check.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// Models inside this process; `parm-serve` brings libtorch's.
+/// Makes embedded instances and networks; `parm-serve` implements it with libtorch.
 pub trait Embed: Send + Sync + 'static {
-    /// An instance that runs the models of these files, by the names they are called by. With the model's
-    /// code it may make coded queries itself.
+    /// An instance that runs the models in these files, by name. With the model's code it may make coded
+    /// queries itself.
     ///
     /// # Errors
-    /// What went wrong.
+    /// A file that cannot be loaded, or a device that does not exist.
     fn instance(
         &self,
         embedded: &Embedded,
@@ -49,11 +50,11 @@ pub trait Embed: Send + Sync + 'static {
     /// A learned encoder or decoder of a model, loaded for groups of this shape, `[rows, …]`.
     ///
     /// # Errors
-    /// What went wrong.
+    /// A file that cannot be loaded, or does not fit the shape.
     fn network(&self, file: &Path, model: &Model, group: &[usize]) -> Result<Arc<dyn Network>, NetworkError>;
 }
 
-/// No models inside this process.
+/// For servers without embedded models.
 #[derive(Clone, Copy, Debug)]
 pub struct NoModels;
 
@@ -99,7 +100,7 @@ pub(crate) enum LoadError {
     Engine(#[from] parm_engine::ConfigError),
 }
 
-/// What instances of one kind are made with.
+/// What is needed to make the instances of a model.
 pub(crate) struct Recipe<'a> {
     pub(crate) model: &'a Model,
     pub(crate) names: &'a RoleNames,
@@ -109,7 +110,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) body_bytes: usize,
 }
 
-/// An instance that may join a runtime.
+/// An instance that has not joined a runtime yet.
 #[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) instance: Arc<dyn Instance>,
@@ -118,7 +119,7 @@ pub(crate) struct Candidate {
     pub(crate) capacity: usize,
 }
 
-/// A model server by its name, behind which are instances that come and go.
+/// A model server by its host name; the addresses of the name are the instances.
 #[derive(Clone)]
 pub(crate) struct Named {
     remote: Remote,
@@ -127,14 +128,14 @@ pub(crate) struct Named {
     body_bytes: usize,
 }
 
-/// Instances, before they joined.
+/// The instances of a model that have not joined yet.
 #[derive(Default)]
 pub(crate) struct Candidates {
     pub(crate) fixed: Vec<Candidate>,
     pub(crate) named: Vec<Named>,
 }
 
-/// What the models of a model are called at instances.
+/// The names of the deployed, approximate and parity models at instances.
 pub(crate) fn role_names(model: &Model, code: Option<&Code>) -> RoleNames {
     let deployed = model.names.deployed.clone().unwrap_or_else(|| model.name.clone());
     let parities = code.map_or(0, Code::r);
@@ -161,14 +162,13 @@ impl RoleNames {
     }
 }
 
-/// Makes the instances of a model. Their specification is needed by those that are no model
-/// servers.
+/// Makes the instances of a model.
 ///
 /// # Errors
-/// What cannot be made.
+/// An instance that cannot be made.
 pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, LoadError> {
     let mut made = Candidates::default();
-    // Of a model without synthetic instances they befall nothing, and need not be possible.
+    // Faults are checked only if there are synthetic instances to have them.
     let faults = (recipe.model.synthetic_count() > 0).then(|| recipe.model.shared_faults(0)).transpose()?;
     let faults = faults.map(|faults| Arc::new(Mutex::new(faults)));
     let mut synthetics = 0;
@@ -208,8 +208,8 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, LoadError> {
     Ok(made)
 }
 
-/// What brings instances into a runtime and keeps it up to date. Dropping it stops that; instances that
-/// joined stay.
+/// The tasks that let instances join and leave a runtime. Dropping it ends them; instances that joined
+/// stay.
 pub(crate) struct Membership {
     _tasks: JoinSet<()>,
 }
@@ -220,26 +220,26 @@ pub(crate) struct Joined {
     pub(crate) id: InstanceId,
     pub(crate) name: String,
     pub(crate) instance: Arc<dyn Instance>,
-    /// It was ready when it was last checked.
+    /// True if the last check succeeded.
     pub(crate) alive: bool,
-    /// Is notified of each call that it did not answer.
+    /// Is notified of each call that the instance did not answer.
     pub(crate) suspected: Arc<Notify>,
 }
 
-/// Instances of the deployed model that joined.
+/// The instances of the deployed model that joined.
 pub(crate) type Deployed = Vec<Joined>;
 
-/// How long after a reason was logged it is logged again.
+/// The time after which the same reason is logged again.
 const REMIND: Duration = Duration::from_mins(10);
 
-/// The last reason why something failed, so that it is logged once and then rarely, not with each attempt.
+/// The last reason of a failure, so that it is logged once and then rarely, not with each attempt.
 #[derive(Default)]
 pub(crate) struct LastReason(Option<(String, Instant)>);
 
-/// A reason that several tasks write.
+/// A reason that several tasks set.
 pub(crate) type SharedReason = Arc<Mutex<LastReason>>;
 
-/// Remembers a reason that several tasks write.
+/// Sets a shared reason.
 pub(crate) fn note(shared: &Mutex<LastReason>, reason: &str) {
     shared.lock().unwrap_or_else(PoisonError::into_inner).is_new(reason);
 }
@@ -250,7 +250,7 @@ impl LastReason {
         self.0.as_ref().map_or("", |(reason, _)| reason)
     }
 
-    /// Remembers a reason; true if it differs from the last one, or that was long ago.
+    /// Sets the reason; true if it differs from the last one, or if that is older than [`REMIND`].
     pub(crate) fn is_new(&mut self, reason: &str) -> bool {
         let is_known = |(last, said): &(String, Instant)| last == reason && said.elapsed() < REMIND;
         let is_new = !self.0.as_ref().is_some_and(is_known);
@@ -261,17 +261,17 @@ impl LastReason {
     }
 }
 
-/// What instances that join must know.
+/// What is needed to let instances join.
 #[derive(Clone)]
 pub(crate) struct Joining {
     pub(crate) runtime: Runtime,
     pub(crate) names: Arc<RoleNames>,
     pub(crate) version: String,
-    /// The request that warms up an instance, and how often it is sent.
+    /// The request that warms up an instance, and the number of times that it is sent.
     pub(crate) warm_up: Option<(InferRequest, u32)>,
-    /// Those with the deployed model that joined.
+    /// The instances of the deployed model that joined.
     pub(crate) deployed: Arc<watch::Sender<Deployed>>,
-    /// Why the last one that failed to join or to answer did so.
+    /// The last reason why an instance could not join or did not answer.
     pub(crate) reason: SharedReason,
 }
 
@@ -298,10 +298,10 @@ impl Joining {
     /// Waits until an instance is ready, warms it up, and lets it join.
     async fn bring_up(&self, candidate: Candidate) -> Option<(InstanceId, Arc<Notify>)> {
         let names = self.names.of(candidate.roles);
-        let [mut pause, longest] = LOOKS;
+        let [mut pause, longest] = RETRY;
         let mut said = LastReason::default();
         let (parity_input, most_rows) = loop {
-            match self.look(&candidate, &names).await {
+            match self.check(&candidate, &names).await {
                 Ok(found) => break found,
                 Err(error) => {
                     note(&self.reason, &format!("{}: {error}", candidate.name));
@@ -333,7 +333,7 @@ impl Joining {
         Some((id, suspected))
     }
 
-    /// Checks every few seconds, and after each call that it did not answer, whether an instance is alive.
+    /// Checks whether an instance is alive, every few seconds and after each call that it did not answer.
     async fn watch(
         &self,
         candidate: &Candidate,
@@ -341,28 +341,28 @@ impl Joining {
         (id, suspected): (InstanceId, Arc<Notify>),
     ) {
         let Candidate { instance, name: label, .. } = candidate;
-        let [mut pause, longest] = LOOKS;
+        let [mut pause, longest] = RETRY;
         let mut said = LastReason::default();
         loop {
-            // A timeout is no failure: it is checked now and then anyway.
+            // At the timeout the regular check is due.
             let _ = tokio::time::timeout(CHECK, suspected.notified()).await;
             loop {
-                let looks = async {
+                let check = async {
                     for name in names {
                         instance.ready(name, &self.version).await?;
                     }
                     Ok(())
                 };
-                let looked: Result<(), CallError> = within(CHECK, looks).await;
-                let alive = looked.is_ok();
+                let checked: Result<(), CallError> = within(CHECK, check).await;
+                let alive = checked.is_ok();
                 self.deployed.send_if_modified(|deployed| {
                     let joined = deployed.iter_mut().find(|joined| joined.id == id);
                     joined.is_some_and(|joined| std::mem::replace(&mut joined.alive, alive) != alive)
                 });
-                if let Err(error) = &looked {
+                if let Err(error) = &checked {
                     note(&self.reason, &format!("{label}: {error}"));
                 }
-                match looked {
+                match checked {
                     Ok(()) => break,
                     Err(error) if said.is_new(&error.to_string()) => {
                         tracing::warn!(instance = label, %error, "an instance does not answer");
@@ -372,8 +372,8 @@ impl Joining {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
-            pause = LOOKS[0];
-            // Calls that go on to fail do not cause a check each.
+            pause = RETRY[0];
+            // Further failed calls within this time cause only one check.
             tokio::time::sleep(pause).await;
             if std::mem::take(&mut said).0.is_some() {
                 tracing::info!(instance = label, "an instance answers again");
@@ -381,9 +381,9 @@ impl Joining {
         }
     }
 
-    /// Sees whether an instance is ready and answers; gives what its parity model calls its only
-    /// input, and the most rows that its models take.
-    async fn look(
+    /// Checks that an instance is ready, and warms it up. Returns the name of its parity model's only input,
+    /// and the most rows that its models accept.
+    async fn check(
         &self,
         candidate: &Candidate,
         names: &BTreeSet<&str>,
@@ -401,14 +401,14 @@ impl Joining {
         }
         let mut most_rows = None;
         for name in names {
-            // Not all servers say.
+            // Not all servers report it.
             let said = instance.most_rows(name, &self.version).await.ok().flatten();
             most_rows = most_rows.into_iter().chain(said).min();
         }
         let parity = self.names.parity.get(roles.parity.trailing_zeros() as usize);
         let Some(parity) = parity else { return Ok((None, most_rows)) };
         let said = instance.metadata(parity, &self.version).await;
-        // Not all servers say; the name is then the deployed model's.
+        // Not all servers report it; the name is then that of the deployed model's input.
         let input = said.ok().and_then(|said| match &said.inputs[..] {
             [input] => Some(input.name.clone()),
             _ => None,
@@ -416,11 +416,11 @@ impl Joining {
         Ok((input, most_rows))
     }
 
-    /// Looks a name up again and again, and keeps an instance for each of its addresses.
+    /// Looks a host name up again and again, and keeps one instance for each of its addresses.
     async fn follow(self, named: Named) {
         let mut here: BTreeMap<SocketAddr, (AbortHandle, Arc<OnceLock<InstanceId>>)> = BTreeMap::new();
         let mut said = LastReason::default();
-        // They end with this one.
+        // Dropping the set ends the tasks of the instances.
         let mut tasks = JoinSet::new();
         loop {
             match client::resolve(&named.remote.url).await {
@@ -451,17 +451,17 @@ impl Joining {
                                 here.insert(address, (task, joined));
                             }
                             Err(error) if said.is_new(&error.to_string()) => {
-                                tracing::error!(url = named.remote.url, %error, "no instance");
+                                tracing::error!(url = named.remote.url, %error, "an instance cannot be made");
                             }
                             Err(_) => {}
                         }
                     }
                 }
-                // What was there before may still be.
+                // The instances of the last lookup stay.
                 Err(error) => {
                     note(&self.reason, &error.to_string());
                     if said.is_new(&error.to_string()) {
-                        tracing::warn!(url = named.remote.url, %error, "a name cannot be looked up");
+                        tracing::warn!(url = named.remote.url, %error, "a host name cannot be looked up");
                     }
                 }
             }

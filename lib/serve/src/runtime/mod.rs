@@ -1,11 +1,11 @@
-//! A runtime: the engine of one model at work, with its queries, its instances and its clock.
+//! A runtime drives the engine of one model, with its queries, its instances and its clock.
 //!
-//! One task owns the engine and all that belongs to it, and is told what happens by messages: a
-//! request comes, a call ends, an instance joins. Calls are tasks of their own, which also
-//! encode, unless the instance does.
+//! One task owns the engine, and receives messages: a request arrives, a call ends, an instance joins.
+//! Each call is a task of its own, which also encodes, unless the instance does.
+//!
 //! The path of a query: [`Runtime::ask`] → `driver` (a row, [`parm_engine::Engine::arrive`]) →
-//! dispatch → [`Instance::infer`] → `driver` (the prediction is kept, `answered`) → answer → the
-//! reply to the request, when all of its rows have one.
+//! dispatch → [`Instance::infer`] → `driver` (keeps the prediction, `answered`) → answer → the response
+//! to the request, when all of its rows have an answer.
 
 mod calls;
 mod checks;
@@ -45,34 +45,34 @@ pub use rows::{CodingError, Lost, Rebuilt};
 pub use spec::{RowTensor, Spec, Uncoded};
 pub use stats::{MemberView, Snapshot, State, Stats, Times};
 
-/// A request, as a runtime takes it.
+/// A request to a runtime.
 #[derive(Debug)]
 pub struct Ask {
-    /// What is asked.
+    /// Its rows, or the request itself.
     pub payload: Payload,
-    /// How long the client waits; none: as long as the configuration says.
+    /// How long the client waits; none: the deadline of the configuration.
     pub deadline: Option<Duration>,
-    /// What waits is sent in this order, 0 first.
+    /// Waiting work is sent in this order, 0 first.
     pub priority: u8,
-    /// False if only the deployed model's own predictions will do.
+    /// False if the client accepts only predictions of the deployed model.
     pub allow_reconstructed: bool,
     /// Headers to pass on.
     pub headers: Headers,
-    /// Parameters to pass on with rows; a request that is passed on whole has its own.
+    /// Parameters to pass on with rows; a whole request contains its parameters.
     pub parameters: PassedParameters,
 }
 
-/// What a request asks.
+/// The content of a request.
 #[derive(Debug)]
 pub enum Payload {
-    /// Rows: for each input of the model the bytes of all of them.
+    /// Rows of the model's inputs.
     Rows {
-        /// The inputs, in the order of the specification.
+        /// The bytes of all rows of each input, in the order of the specification.
         inputs: Vec<Bytes>,
-        /// How many rows.
+        /// The number of rows.
         rows: usize,
     },
-    /// The request itself, which is passed on as it is: one query.
+    /// The request itself, which is passed on unchanged as one query.
     Whole(Box<InferRequest>),
 }
 
@@ -81,7 +81,7 @@ pub enum Payload {
 pub struct RowAnswer {
     /// The prediction.
     pub values: Values,
-    /// Where it is from.
+    /// Its source.
     pub how: How,
 }
 
@@ -91,18 +91,18 @@ pub enum Values {
     /// One row of each output of the model, in the order of the specification. An output that was
     /// not rebuilt is empty.
     Row(Vec<Bytes>),
-    /// The outputs of a request that was passed on.
+    /// The outputs of a request that was passed on whole.
     Whole(Vec<Tensor>),
 }
 
-/// Where an answer is from.
+/// The source of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum How {
     /// The deployed model.
     Prediction,
-    /// It was rebuilt.
+    /// A reconstruction.
     Reconstructed {
-        /// How far to trust it, 0 to 1.
+        /// Its confidence, 0 to 1.
         confidence: f32,
     },
     /// The approximate model.
@@ -114,33 +114,33 @@ pub enum How {
 /// An instance that joins a runtime.
 #[derive(Clone)]
 pub struct Member {
-    /// What runs the models.
+    /// The instance.
     pub instance: Arc<dyn Instance>,
-    /// Its name, for people.
+    /// Its name in logs and on the status page.
     pub name: String,
-    /// What it runs.
+    /// Its roles.
     pub roles: Roles,
-    /// Calls that it does at once.
+    /// The number of calls that it runs at once.
     pub capacity: usize,
-    /// What its parity models call their only input, if not as the deployed model does.
+    /// The name of its parity model's only input, if it is known.
     pub parity_input: Option<String>,
-    /// The most rows of a call; none: any.
+    /// The most rows of a call; none: no limit.
     pub most_rows: Option<usize>,
-    /// Is notified of each call that it did not answer.
+    /// Is notified of each call that the instance did not answer.
     pub suspected: Arc<Notify>,
 }
 
-/// The way to a runtime. The runtime ends when all ways to it are gone and its queries are answered.
+/// A handle of a runtime. The runtime ends when all handles are dropped.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     events: mpsc::UnboundedSender<Event>,
     next: Arc<AtomicU64>,
     checks: Arc<Checks>,
-    /// What its task panicked with, if it did.
+    /// The text of the panic of its task, if it panicked.
     panicked: watch::Receiver<Option<String>>,
 }
 
-/// How long a call took to be sent: from its dispatch, and of that the encoder alone.
+/// The time from the dispatch of a call to its sending, and the encoder's part of it.
 #[derive(Clone, Copy, Debug)]
 struct Encoding {
     full: Duration,
@@ -160,14 +160,14 @@ enum Event {
     Drain(oneshot::Sender<()>),
 }
 
-/// What a call answered.
+/// The response to a call.
 struct Answered {
     response: InferResponse,
-    /// Its outputs are finite, or nothing is rebuilt from them.
+    /// True if its outputs can be used to rebuild others: they are finite, or nothing is rebuilt from them.
     finite: bool,
 }
 
-/// Tells the runtime that a request is not waited for any more, if its reply did not come before.
+/// Gives up a request when it is dropped before the reply.
 struct Waiting<'a> {
     runtime: &'a Runtime,
     id: u64,
@@ -177,24 +177,24 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.over {
-            // A runtime that is gone waits for nobody.
+            // The runtime may have ended.
             let _ = self.runtime.events.send(Event::GiveUp { id: self.id });
         }
     }
 }
 
 impl Runtime {
-    /// A runtime without instances; its task runs on the current runtime.
+    /// Starts a runtime without instances, as a task of the current tokio runtime.
     ///
     /// # Errors
-    /// A configuration that cannot work.
+    /// An invalid configuration of the engine.
     pub fn start(options: Options) -> Result<Self, parm_engine::ConfigError> {
         let (events, inbox) = mpsc::unbounded_channel();
         let coding = options.coding.as_ref();
         let coded = coding.map_or(&[][..], |coding| &coding.inputs.0);
         let norms = coding.is_some_and(|coding| coding.decoder.interpolates());
         let checks = Arc::new(Checks::new(options.spec.as_deref(), coded, norms, options.non_finite));
-        // The runtime's own calls must not keep it alive.
+        // The runtime's own calls do not keep it alive.
         let driver = driver::Driver::new(options, events.downgrade())?;
         let (tell, panicked) = watch::channel(None);
         tokio::spawn(async move {
@@ -205,10 +205,10 @@ impl Runtime {
         Ok(Self { events, next: Arc::new(AtomicU64::new(0)), checks, panicked })
     }
 
-    /// Answers the rows of a request, in order. Dropping the promise gives the request up.
+    /// Answers the rows of a request, in order. Dropping the future gives up the request.
     ///
     /// # Errors
-    /// The runtime does not take it, or has no answer to one of its rows.
+    /// The runtime rejects the request, or has no answer to one of its rows.
     pub async fn ask(&self, ask: Ask) -> Result<Vec<RowAnswer>, Error> {
         let facts = match &ask.payload {
             Payload::Rows { inputs, rows } => self.checks.rows(inputs, *rows)?,
@@ -223,14 +223,14 @@ impl Runtime {
         answer.unwrap_or_else(|_| Err(self.stopped()))
     }
 
-    /// Waits until the model's task panics, and says with what; without keeping the runtime alive.
+    /// Waits until the runtime's task panics, and returns the text. Does not keep the runtime alive.
     pub(crate) fn panicked(&self) -> impl Future<Output = String> + use<> {
         let mut told = self.panicked.clone();
         async move {
             let cause = told.wait_for(Option::is_some).await.ok().and_then(|cause| cause.clone());
             match cause {
                 Some(cause) => cause,
-                // It ended as it should.
+                // The task ended normally.
                 None => std::future::pending().await,
             }
         }
@@ -238,13 +238,13 @@ impl Runtime {
 
     fn stopped(&self) -> Error {
         let why = match *self.panicked.borrow() {
-            Some(_) => "the task of the model failed, and starts again",
+            Some(_) => "the task of the model failed and is restarted",
             None => "the model was unloaded",
         };
         Error::new(Status::Unavailable, why)
     }
 
-    /// An instance joins.
+    /// Adds an instance.
     ///
     /// # Errors
     /// The runtime has stopped.
@@ -254,7 +254,7 @@ impl Runtime {
         id.await.map_err(|_| self.stopped())
     }
 
-    /// An instance gets no more work, and finishes what it has.
+    /// Removes an instance: it gets no new work, and finishes its calls.
     ///
     /// # Errors
     /// The runtime has stopped.
@@ -262,7 +262,7 @@ impl Runtime {
         self.tell(Event::Leave { instance })
     }
 
-    /// How the runtime stands.
+    /// A snapshot of the runtime.
     ///
     /// # Errors
     /// The runtime has stopped.
@@ -272,7 +272,7 @@ impl Runtime {
         snapshot.await.map_err(|_| self.stopped())
     }
 
-    /// Coding is on again after its agreement switched it off.
+    /// Switches coding on again after a low agreement has switched it off.
     ///
     /// # Errors
     /// The runtime has stopped.
@@ -280,11 +280,11 @@ impl Runtime {
         self.tell(Event::ResumeCoding)
     }
 
-    /// Waits until all queries are answered; what fills is sent at once.
+    /// Waits until all requests are answered; partial batches and groups are sent at once.
     pub async fn drain(&self) {
         let (reply, drained) = oneshot::channel();
         if self.tell(Event::Drain(reply)).is_ok() {
-            // A runtime that is gone has no queries.
+            // A runtime that has ended has no requests.
             let _ = drained.await;
         }
     }
@@ -294,9 +294,9 @@ impl Runtime {
     }
 }
 
-/// What a panic says.
+/// The text of a panic.
 fn text_of(cause: &(dyn Any + Send)) -> String {
     let text = cause.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| cause.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "something that is no text".to_owned())
+    text.unwrap_or_else(|| "a panic without a text".to_owned())
 }

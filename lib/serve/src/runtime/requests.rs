@@ -1,4 +1,4 @@
-//! Requests come in, and their answers go out.
+//! Requests: their rows, their answers, and their responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -84,7 +84,7 @@ impl Driver {
         }
     }
 
-    /// The rows of a request, slices of its inputs.
+    /// The rows of a request, as slices of its inputs.
     fn cut(&self, inputs: &[Bytes], rows: usize) -> Vec<Input> {
         let sizes: Vec<usize> =
             self.options.spec.iter().flat_map(|spec| &spec.inputs).map(|input| input.bytes).collect();
@@ -104,22 +104,22 @@ impl Driver {
         }
     }
 
-    /// Answers a request with an error; its other rows are not waited for.
+    /// Answers a request with an error, and cancels its other rows.
     fn fail_request(&mut self, now: Time, id: u64, error: Error) {
         let Some(open) = self.requests.remove(&id) else { return };
         self.stats.failed_requests += 1;
         for query in open.queries {
             self.engine.cancel(now, query);
         }
-        // Who does not wait any more need not know.
+        // The client may have stopped waiting.
         let _ = open.reply.send(Err(error));
     }
 
-    /// The engine says with what a query is answered.
+    /// Answers a query as the engine decided.
     pub(super) fn answer(&mut self, now: Time, row: u64, outcome: Outcome) {
         let Some(held) = self.rows.get(row as usize) else { return };
         let (id, place) = (held.request, held.place);
-        let gone = || Error::new(Status::Internal, "the answer got lost");
+        let gone = || Error::new(Status::Internal, "the answer is missing");
         let (nothing, lost) = (|| Err(gone()), || Err(gone()));
         let answer = match outcome {
             Outcome::Prediction { .. } => {
@@ -162,7 +162,7 @@ impl Driver {
         {
             self.stats.requests.record(Duration::from_nanos(self.now().saturating_sub(open.arrived)));
             self.stats.last_answer = Some(SystemTime::now());
-            // Who does not wait any more need not know.
+            // The client may have stopped waiting.
             let _ = open.reply.send(Ok(open.answers.into_iter().flatten().collect()));
         }
     }

@@ -1,11 +1,11 @@
-//! What the rows of a model are.
+//! The inputs and outputs of a model, row by row.
 
 use parm::Dtype;
 
 use parm_config::{Model, TensorSpec};
 use parm_oip::{Datatype, Error, InferRequest, ModelMetadata, Tensor, TensorMetadata};
 
-/// One input or output, row by row.
+/// An input or output, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowTensor {
     /// Its name.
@@ -18,7 +18,7 @@ pub struct RowTensor {
     pub bytes: usize,
 }
 
-/// The rows of a model: what one query is, and one prediction.
+/// The inputs of one query, and the outputs of one prediction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// The inputs.
@@ -27,16 +27,16 @@ pub struct Spec {
     pub outputs: Vec<RowTensor>,
 }
 
-/// Why requests are passed on whole: not put together in batches, and not coded.
+/// Why requests are passed on whole, neither batched nor coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Uncoded {
-    /// A tensor has strings, or elements that are not computed with.
+    /// A tensor has elements of variable size.
     Datatype,
-    /// A dimension other than that of rows has any size.
+    /// A dimension other than that of rows has no fixed size.
     VariableShape,
-    /// The model takes one row, without a dimension for more.
+    /// The model has no dimension of rows.
     NoBatches,
-    /// The request is one of a sequence.
+    /// The request belongs to a sequence.
     Sequence,
 }
 
@@ -44,7 +44,7 @@ impl Uncoded {
     /// All reasons.
     pub const ALL: [Self; 4] = [Self::Datatype, Self::VariableShape, Self::NoBatches, Self::Sequence];
 
-    /// Its name in metrics.
+    /// The name of the reason in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -76,11 +76,10 @@ pub enum SpecError {
 }
 
 impl Spec {
-    /// The rows of a model, from its configuration, or where that is silent from what an instance
-    /// says.
+    /// The rows of a model, from its configuration, or else from an instance's metadata.
     ///
     /// # Errors
-    /// Why the model has no rows.
+    /// The reason why the requests of the model are passed on whole.
     pub fn new(model: &Model, metadata: &ModelMetadata) -> Result<Self, Uncoded> {
         let side = |configured: &[TensorSpec], said: &[TensorMetadata]| {
             if configured.is_empty() {
@@ -98,7 +97,7 @@ impl Spec {
     /// The rows of a model's synthetic instances.
     ///
     /// # Errors
-    /// Inputs or outputs that they cannot have.
+    /// Inputs or outputs that synthetic instances do not support.
     pub fn synthetic(model: &Model) -> Result<Self, SpecError> {
         let spec = Self::new(model, &ModelMetadata::default()).map_err(SpecError::Shapes)?;
         if spec.inputs.is_empty() || spec.outputs.is_empty() {
@@ -112,11 +111,10 @@ impl Spec {
         }
     }
 
-    /// The rows of a request, which are slices of its tensors: the bytes of each input, and how many
-    /// rows there are.
+    /// The bytes of each input of a request, as slices of its tensors, and the number of rows.
     ///
     /// # Errors
-    /// Inputs that are not the model's.
+    /// Inputs or outputs that differ from the model's.
     pub fn rows(&self, request: &InferRequest) -> Result<(Vec<bytes::Bytes>, usize), Error> {
         let mut rows = None;
         let mut inputs = Vec::with_capacity(self.inputs.len());
@@ -186,7 +184,7 @@ impl RowTensor {
         }
     }
 
-    /// How many rows a tensor has.
+    /// Checks a tensor, and returns its number of rows.
     fn count(&self, tensor: &Tensor, model: &str) -> Result<usize, Error> {
         if tensor.datatype != self.datatype {
             return Err(Error::invalid(format!(
@@ -235,25 +233,25 @@ impl RowTensor {
         self.bytes / self.datatype.size().unwrap_or(1)
     }
 
-    /// The type that codes read it as; none: it is not coded.
+    /// The type as which codes read it; none if it cannot be coded.
     #[must_use]
     pub fn dtype(&self) -> Option<Dtype> {
         self.datatype.dtype().filter(|&dtype| dtype != Dtype::Bool)
     }
 
-    /// True if its elements are floats that codes compute with.
+    /// True if its elements are floats that can be coded.
     #[must_use]
     pub fn is_float(&self) -> bool {
         self.dtype().is_some_and(Dtype::is_float)
     }
 
-    /// The float type that a code computes it in.
+    /// The float type of its coded rows.
     #[must_use]
     pub fn encoded(&self) -> Dtype {
         self.dtype().map_or(Dtype::F32, Dtype::encoded)
     }
 
-    /// The shape of a batch of so many rows.
+    /// The shape of a batch of this many rows.
     #[must_use]
     pub fn shape_of(&self, rows: usize) -> Vec<u64> {
         std::iter::once(rows as u64).chain(self.shape.iter().copied()).collect()

@@ -1,4 +1,4 @@
-//! What a runtime measures.
+//! The measurements of a runtime.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,10 @@ use parm_engine::{CodingOff, Counters, Held, Roles};
 
 use parm_oip::instance::InstanceView;
 
-/// How long times count as recent, once and twice.
+/// The length of each of the two windows of recent times.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// Times, in ns, to two digits: a runtime is to be looked at without making it wait.
+/// A histogram of times, in ns, to two digits, so that it is small enough to be copied for each snapshot.
 #[derive(Clone, Debug)]
 pub struct Times {
     histogram: Histogram<u64>,
@@ -19,7 +19,7 @@ pub struct Times {
 
 impl Default for Times {
     fn default() -> Self {
-        // Two digits is a precision that there is.
+        // Two digits are valid; only more than five are not.
         let histogram = Histogram::new(2).unwrap_or_else(|_| unreachable!("two digits"));
         Self { histogram, sum: Duration::ZERO }
     }
@@ -28,12 +28,12 @@ impl Default for Times {
 impl Times {
     /// Adds a time.
     pub fn record(&mut self, time: Duration) {
-        // It grows as it must.
+        // The histogram resizes itself.
         let _ = self.histogram.record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         self.sum += time;
     }
 
-    /// How many.
+    /// The number of times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len()
@@ -45,7 +45,7 @@ impl Times {
         &self.histogram
     }
 
-    /// The time within which this share came, in 0..=1.
+    /// The quantile at a share in 0..=1.
     #[must_use]
     pub fn within(&self, share: f64) -> Duration {
         Duration::from_nanos(self.histogram.value_at_quantile(share))
@@ -58,18 +58,18 @@ impl Times {
     }
 }
 
-/// What a runtime counted and measured since its start; what the engine counts is beside it.
+/// The measurements of a runtime since its start. The engine has counters of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// From the arrival of a request to its response.
     pub requests: Times,
-    /// When the last request was answered.
+    /// The time of the last response.
     pub last_answer: Option<SystemTime>,
     /// Requests that got an error.
     pub failed_requests: u64,
     /// From the arrival of a query to its answer.
     pub answers: Times,
-    /// The same, of a while ago and of now.
+    /// The same of the previous and the present window.
     windows: [Times; 2],
     window_since: Duration,
     /// From the arrival of a query to the first call for it.
@@ -80,18 +80,18 @@ pub struct Stats {
     pub parity_calls: Times,
     /// From the arrival of the first query of a group to its encoding.
     pub group_wait: Times,
-    /// What coded batches wait for an instance.
+    /// From the encoding of a batch to its dispatch.
     pub parity_queued: Times,
     /// From the dispatch of a coded batch to its sending.
     pub encode: Times,
-    /// Of that, the encoder alone.
+    /// Of that, the time of the encoder.
     pub encode_sum: Times,
-    /// Rebuilding one prediction.
+    /// The time to rebuild one prediction.
     pub decode: Times,
 }
 
 impl Stats {
-    /// A query was answered after a time; `now` is the time since the start.
+    /// Records the time to answer a query; `now` is the time since the start.
     pub(super) fn answered(&mut self, now: Duration, time: Duration) {
         self.answers.record(time);
         if now.saturating_sub(self.window_since) > RECENT {
@@ -102,69 +102,69 @@ impl Stats {
         self.windows[1].record(time);
     }
 
-    /// The times to answer of the last half minute or so.
+    /// The times to answer queries within the last 15 to 30 s.
     #[must_use]
     pub fn recent(&self) -> Times {
         let mut both = self.windows[0].clone();
-        // Both have the same precision, and grow as they must.
+        // Both have the same precision, and resize themselves.
         let _ = both.histogram.add(&self.windows[1].histogram);
         both.sum += self.windows[1].sum;
         both
     }
 }
 
-/// How an instance stands.
+/// The state of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It gets work.
     In,
-    /// It was taken out of rotation.
+    /// It is ejected: it gets no work until a probe succeeds.
     Ejected,
-    /// It gets no more work.
+    /// It gets no new work, and is removed after its last call.
     Leaving,
 }
 
-/// An instance, as it stands.
+/// A snapshot of an instance.
 #[derive(Clone, Debug)]
 pub struct MemberView {
     /// Its name.
     pub name: String,
-    /// What it runs.
+    /// Its roles.
     pub roles: Roles,
-    /// How it stands.
+    /// Its state.
     pub state: State,
-    /// Calls that it does now.
+    /// Its running calls.
     pub running: usize,
-    /// Calls that ended well.
+    /// Calls that it answered.
     pub answered: u64,
-    /// Calls that did not.
+    /// Calls that failed.
     pub failed: u64,
     /// Calls that it refused.
     pub refused: u64,
-    /// Times that it was taken out of rotation.
+    /// The number of its ejections.
     pub ejections: u64,
-    /// What its last failure said.
+    /// The error of its last failed call.
     pub last_failure: Option<String>,
-    /// What is known of it beside.
+    /// What its client observed.
     pub of: InstanceView,
-    /// Its calls.
+    /// The times of its calls.
     pub times: Times,
 }
 
-/// How a runtime stands.
+/// A snapshot of a runtime.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// What the engine counted.
+    /// The engine's counters.
     pub counters: Counters,
-    /// What the engine holds.
+    /// The number of things that the engine holds.
     pub held: Held,
     /// Batches that wait for the deployed model.
     pub waiting: usize,
     /// Coded batches that wait for each parity model.
     pub waiting_parity: Vec<usize>,
-    /// Why coding is off, if it is.
+    /// The reason why coding is off, if it is.
     pub coding_off: Option<CodingOff>,
-    /// What was measured.
+    /// The measurements.
     pub stats: Stats,
     /// The instances, in the order in which they joined.
     pub members: Vec<MemberView>,

@@ -1,4 +1,4 @@
-//! Who may ask for what: keys from files, and what needs none.
+//! Access: which requests need a key, and the files of keys.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use http::HeaderMap;
 use parm_config::{Config, Management};
 use parm_oip::{Error, Status};
 
-/// Keys that may be shown; of none everybody may ask.
+/// The valid keys. Without any, no key is needed.
 #[derive(Clone, Default)]
 pub(super) struct Keys(Option<Vec<Vec<u8>>>);
 
 impl Keys {
-    /// Everybody may ask.
+    /// No key is needed.
     fn none() -> Self {
         Self(None)
     }
@@ -31,10 +31,10 @@ impl Keys {
         Ok(Self(Some(keys)))
     }
 
-    /// Sees whether a request shows a key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+    /// Checks the key of a request, from `Authorization: Bearer KEY` or `X-API-Key: KEY`.
     ///
     /// # Errors
-    /// It shows none that is known.
+    /// The request has no key, or an unknown one.
     fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
         let Some(keys) = &self.0 else { return Ok(()) };
         let bearer = headers.get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
@@ -46,7 +46,7 @@ impl Keys {
             .or(headers.get("x-api-key").map(http::HeaderValue::as_bytes));
         match shown {
             Some(key) if is_among(keys, key) => Ok(()),
-            Some(_) => Err(Error::new(Status::Unauthenticated, "found a key that is not known")),
+            Some(_) => Err(Error::new(Status::Unauthenticated, "found an unknown key")),
             None => Err(Error::new(
                 Status::Unauthenticated,
                 "found no key, expected the header 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
@@ -55,7 +55,7 @@ impl Keys {
     }
 }
 
-/// Who may ask a server for what.
+/// The access rules of a server.
 #[derive(Clone, Default)]
 pub(super) struct Access {
     inference: Keys,
@@ -63,20 +63,20 @@ pub(super) struct Access {
     management: Management,
 }
 
-/// Where a request comes in.
+/// The kind of address that received a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Port {
-    /// Where clients are.
+    /// An address for clients.
     Public,
-    /// At the address of who runs the server.
+    /// The address `admin`.
     Admin,
 }
 
 impl Access {
-    /// As the configuration says.
+    /// The access rules of a configuration.
     ///
     /// # Errors
-    /// A file of keys that cannot be read, or has none.
+    /// A file of keys that cannot be read, or has no key.
     pub(super) fn of(config: &Config) -> Result<Self, String> {
         let parm_config::Keys { inference, admin } = &config.keys;
         let keys =
@@ -84,12 +84,12 @@ impl Access {
         Ok(Self { inference: keys(inference)?, admin: keys(admin)?, management: config.management })
     }
 
-    /// Sees whether a request may use models.
+    /// Checks that a request may use models.
     pub(super) fn inference(&self, headers: &HeaderMap) -> Result<(), Error> {
         self.inference.check(headers)
     }
 
-    /// Sees whether a request may look at metrics, the status page and the index of models.
+    /// Checks that a request may read metrics, the status page and the index of models.
     pub(super) fn view(&self, headers: &HeaderMap) -> Result<(), Error> {
         match (&self.inference.0, &self.admin.0) {
             (Some(_), Some(_)) => self.inference.check(headers).or_else(|_| self.admin.check(headers)),
@@ -98,7 +98,7 @@ impl Access {
         }
     }
 
-    /// Sees whether a request may load and unload models, and switch coding on again.
+    /// Checks that a request may load and unload models, and resume coding.
     pub(super) fn manage(&self, headers: &HeaderMap, port: Port) -> Result<(), Error> {
         if self.admin.0.is_none() && port == Port::Public && self.management != Management::Open {
             return Err(Error::new(
@@ -110,7 +110,7 @@ impl Access {
     }
 }
 
-/// Compares with all keys, and all their bytes, so that the time tells nothing of them.
+/// Compares with all bytes of all keys, so that the time reveals nothing about them.
 fn is_among(keys: &[Vec<u8>], shown: &[u8]) -> bool {
     let same = |key: &&Vec<u8>| {
         let bytes = key.iter().zip(shown);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_shown_as_bearer_or_api_key_and_others_are_refused() {
+    fn keys_are_read_from_both_headers_and_unknown_ones_are_refused() {
         let keys = Keys(Some(vec![b"one".to_vec(), b"three".to_vec()]));
         for (name, value) in
             [("authorization", "Bearer one"), ("authorization", "bearer  three"), ("x-api-key", "three")]
@@ -155,7 +155,7 @@ mod tests {
     fn a_file_without_keys_is_refused() {
         let file = std::env::temp_dir().join(format!("parm-keys-{}", std::process::id()));
         std::fs::write(&file, "# nobody\n\n").unwrap();
-        let Err(error) = Keys::load(&file) else { panic!("it has no key") };
+        let Err(error) = Keys::load(&file) else { panic!("loaded a file without a key") };
         assert!(error.contains("found no key"), "{error}");
         std::fs::write(&file, "# somebody\n secret \n").unwrap();
         Keys::load(&file).unwrap().check(&headers("x-api-key", "secret")).unwrap();

@@ -1,4 +1,4 @@
-//! Work that would block a serving thread for long runs on blocking threads, a few at a time.
+//! Runs work that would block a serving thread for long on a bounded number of blocking threads.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use tokio::sync::Semaphore;
 
 use parm_oip::{Error, Status};
 
-/// JSON of up to this size is parsed and written on the serving thread, which takes about a millisecond.
+/// The size up to which JSON is parsed and written on the serving thread, which takes about a millisecond.
 pub(super) const LITTLE: usize = 256 << 10;
 
 /// A bounded number of blocking threads.
 pub(super) struct Blocking(Arc<Semaphore>);
 
 impl Blocking {
-    /// Half as many as there are cores, so that the other cores go on serving.
+    /// Half as many as there are cores, so that the other cores keep serving.
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Semaphore::new((cores / 2).max(1))))
@@ -22,7 +22,7 @@ impl Blocking {
     /// Runs some work, on a blocking thread if it may take long.
     ///
     /// # Errors
-    /// The work's, and [`Status::Internal`] where it panics.
+    /// The error of the work, or [`Status::Internal`] if it panics.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         is_long: bool,
@@ -34,7 +34,7 @@ impl Blocking {
         let failed = |error: &dyn std::error::Error| Error::new(Status::Internal, error.to_string());
         let permit = Arc::clone(&self.0).acquire_owned().await.map_err(|error| failed(&error))?;
         let done = tokio::task::spawn_blocking(move || {
-            // The work goes on when its request is cancelled.
+            // The work continues when its request is cancelled; it keeps its permit.
             let _permit = permit;
             work()
         });
@@ -68,7 +68,7 @@ mod tests {
         while begun.load(std::sync::atomic::Ordering::SeqCst) < 2 {
             tokio::task::yield_now().await;
         }
-        // The only serving thread of this test is free.
+        // The only serving thread of this test is still free.
         assert_eq!(blocking.run(false, || Ok(7)).await, Ok(7));
         assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), 2);
         (0..5).for_each(|_| go.send(()).unwrap());

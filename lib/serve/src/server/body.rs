@@ -11,13 +11,13 @@ use super::compression::{Compression, too_large};
 use parm_oip::Error;
 use parm_oip::transport::{Incomplete, collect};
 
-/// A body as it came.
+/// A body as it was received.
 pub(super) struct Received {
     bytes: Bytes,
     compression: Option<Compression>,
 }
 
-/// Reads a body, so that what is behind its first `header` bytes is aligned.
+/// Reads a body into memory that is aligned after the first `header` bytes.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
@@ -122,13 +122,13 @@ mod tests {
             let error = decompressed(&headers, Body::from(compressed.clone()), 1000).await.unwrap_err();
             assert_eq!(error.status, Status::TooLarge);
             assert_eq!(decompressed(&headers, Body::from(compressed.clone()), 1001).await.unwrap(), bytes);
-            // All bodies together have a limit, too.
+            // The limit of all bodies together applies, too.
             let received = read(&headers, Body::from(compressed), 0, 1001).await.unwrap();
             assert_eq!(received.decompress(1001, &held(1000)).unwrap_err().status, Status::Unavailable);
         }
     }
 
-    /// Several members, one behind the other, are one body, as in files.
+    /// Several gzip members in a row are one body, as in files.
     #[tokio::test]
     async fn nothing_of_a_compressed_body_is_left_out() {
         let long = vec![7; 3 * PIECE];
@@ -136,7 +136,7 @@ mod tests {
             let parts = parts.iter().map(|part| compression.compress(part).unwrap());
             Body::from(parts.flat_map(Vec::from).collect::<Vec<u8>>())
         };
-        // The names of encodings are in any case, and gzip has an old one.
+        // Encodings may be in upper case, and gzip has an old name.
         for name in ["GZIP", "x-gzip"] {
             let headers = headers(&[(CONTENT_ENCODING, name)]);
             assert_eq!(
@@ -156,7 +156,7 @@ mod tests {
         let error = decompressed(&deflate, compress(Compression::Deflate, &[b"one", b"two"]), 1000)
             .await
             .unwrap_err();
-        assert!(error.message.contains("behind its end"), "{error}");
+        assert!(error.message.contains("after its end"), "{error}");
     }
 
     #[tokio::test]
@@ -164,7 +164,9 @@ mod tests {
         let broken = Body::from_stream(tokio_stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
         let error = decompressed(&HeaderMap::new(), broken, 10).await.unwrap_err();
         assert_eq!(error.status, Status::InvalidArgument);
-        for (encoding, expected) in [("br", "found Content-Encoding 'br'"), ("gzip", "cannot be unpacked")] {
+        for (encoding, expected) in
+            [("br", "found Content-Encoding 'br'"), ("gzip", "cannot be decompressed")]
+        {
             let headers = headers(&[(CONTENT_ENCODING, encoding)]);
             let error = decompressed(&headers, Body::from("no"), 10).await.unwrap_err();
             assert!(error.message.contains(expected), "{error}");

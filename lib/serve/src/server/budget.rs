@@ -1,11 +1,11 @@
-//! The memory that the bodies of all requests and responses under way may take together.
+//! The limit of the memory for all request and response bodies together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parm_oip::{Error, Status};
 
-/// The limit, and what is reserved of it.
+/// The limit, and the bytes that are reserved.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
@@ -30,7 +30,7 @@ impl Reservation {
         Arc::new(Self { budget: Arc::clone(budget), bytes: AtomicUsize::new(0) })
     }
 
-    /// Reserves so many bytes more.
+    /// Reserves more bytes.
     ///
     /// # Errors
     /// [`Status::Unavailable`] if the limit does not allow it.
@@ -43,9 +43,7 @@ impl Reservation {
                 Ok(())
             }
             Err(used) => {
-                let text = format!(
-                    "overloaded: {used} bytes of bodies are under way, {bytes} more would be over {limit}"
-                );
+                let text = format!("overloaded: bodies take {used} bytes, {bytes} more would exceed {limit}");
                 Err(Error::new(Status::Unavailable, text))
             }
         }
@@ -56,7 +54,7 @@ impl Reservation {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Moves all that is reserved to a reservation of its own.
+    /// Moves the reserved bytes to a new reservation.
     pub(super) fn split_off(&self) -> Arc<Self> {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         Arc::new(Self { budget: Arc::clone(&self.budget), bytes: AtomicUsize::new(bytes) })

@@ -1,8 +1,8 @@
-//! What the engine counts, as metrics.
+//! The counters of the engine as metrics.
 
 use parm_engine::Counters;
 
-/// A counter of the engine, or several that are told apart by a label.
+/// A counter of the engine, or several that differ in a label.
 pub(super) struct Count {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
@@ -14,7 +14,7 @@ pub(super) enum Value {
     By(&'static str, Vec<(&'static str, u64)>),
 }
 
-/// All counters of the engine: the pattern names each, so that none is forgotten.
+/// All counters of the engine. The pattern names every field, so that the compiler reports a missing one.
 #[allow(clippy::too_many_lines)] // a table
 pub(super) fn counts(counters: &Counters) -> Vec<Count> {
     let Counters {
@@ -64,12 +64,12 @@ pub(super) fn counts(counters: &Counters) -> Vec<Count> {
         value: Value::By(label, values.to_vec()),
     };
     vec![
-        one("parm_queries_total", "Queries that were taken", queries),
-        one("parm_rejected_total", "Queries that were not taken", rejected),
+        one("parm_queries_total", "Queries that were accepted", queries),
+        one("parm_rejected_total", "Queries that were rejected", rejected),
         one("parm_cancelled_queries_total", "Queries whose client gave up", cancelled),
         by(
             "parm_answers_total",
-            "Answers to queries, by what they are",
+            "Answers to queries, by their source",
             "how",
             &[
                 ("prediction", predictions),
@@ -88,17 +88,17 @@ pub(super) fn counts(counters: &Counters) -> Vec<Count> {
         ),
         one(
             "parm_late_after_reconstruction_total",
-            "Predictions that came after a reconstruction",
+            "Predictions that arrived after a reconstruction",
             late_after_reconstruction,
         ),
         one(
             "parm_shadow_reconstructed_total",
-            "Queries that would have been answered with a reconstruction, in shadow mode",
+            "Queries that would have got a reconstruction, in shadow mode",
             shadow,
         ),
         by(
             "parm_agreement_total",
-            "Reconstructions compared with the prediction that came later",
+            "Reconstructions that were compared with the prediction that arrived later",
             "agrees",
             &[("yes", agreed), ("no", disagreed)],
         ),
@@ -121,34 +121,38 @@ pub(super) fn counts(counters: &Counters) -> Vec<Count> {
         ),
         by(
             "parm_parity_answers_total",
-            "Parity answers, by their use",
+            "Answers to batches of parity queries, by their use",
             "use",
             &[("useful", parity_answers.saturating_sub(parity_useless)), ("useless", parity_useless)],
         ),
         one("parm_calls_total", "Calls of instances", calls),
         by(
             "parm_failed_calls_total",
-            "Calls without an answer, by why; a call that was cancelled is none",
+            "Calls without an answer, by cause, without cancelled calls",
             "why",
             &[("failed", failures), ("timeout", timeouts), ("refused", refusals)],
         ),
         by(
             "parm_cancelled_work_total",
-            "Work that nobody needed any more: calls that were broken off, and work that waited",
+            "Work that was no longer needed: running calls that were cancelled, and work that waited",
             "what",
             &[("call", calls_cancelled), ("waiting", work_cancelled)],
         ),
         one("parm_retries_total", "Calls that were sent again", retries),
         one("parm_split_batches_total", "Refused batches that were sent again request by request", splits),
         one("parm_hedges_issued_total", "Second calls for late ones", hedges),
-        one("parm_hedges_won_total", "Second calls that answered first", copies_won),
-        one("parm_hedges_unpaid_total", "Late calls for which there was no budget", hedges_unpaid),
-        one("parm_shed_total", "Redundant work given up under load", shed),
-        one("parm_ejections_total", "Instances that were taken out of rotation", ejections),
-        one("parm_healed_total", "Instances that came back into rotation", healed),
+        one("parm_hedges_won_total", "Replicas and second calls that answered first", copies_won),
+        one(
+            "parm_hedges_unpaid_total",
+            "Late calls that were not sent again since the budget was spent",
+            hedges_unpaid,
+        ),
+        one("parm_shed_total", "Parity queries and copies that were dropped under load", shed),
+        one("parm_ejections_total", "Ejections of instances", ejections),
+        one("parm_healed_total", "Ejected instances that got work again", healed),
         by(
             "parm_ignored_events_total",
-            "Events that fitted nothing: of what is gone, or with a time before that of the last one",
+            "Events that the serving core ignored, by cause",
             "why",
             &[("gone", ignored), ("out_of_order", out_of_order)],
         ),

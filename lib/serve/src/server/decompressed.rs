@@ -14,7 +14,7 @@ use super::compression::Compression;
 use super::messages::PREFIX;
 use parm_oip::proto::aside;
 
-/// How the messages of a call are compressed.
+/// The header with the compression of the messages of a call.
 const ENCODING: &str = "grpc-encoding";
 
 /// Takes the header that says how messages are compressed, if it is one that there is.
@@ -31,7 +31,7 @@ pub(super) struct Decompressed<B> {
     /// The most bytes of a decompressed message.
     limit: usize,
     held: Arc<Reservation>,
-    /// What came of messages that are not complete.
+    /// The received bytes of incomplete messages.
     came: BytesMut,
 }
 

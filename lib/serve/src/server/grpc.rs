@@ -34,13 +34,13 @@ use parm_oip::proto::{
 };
 use parm_oip::{Error, grpc as wire};
 
-/// Requests of one stream that are answered at once, and responses that wait to be sent.
+/// The most requests of one stream that are answered at once, and the most responses that wait to be sent.
 const STREAM: usize = 256;
 
-/// The parameter of the last response of a stream to a request.
+/// The parameter that marks the last response to a request of a stream.
 const FINAL: &str = "triton_final_response";
 
-/// The header of calls that say how long the client waits.
+/// The header that says how long the client waits.
 const TIMEOUT: &str = "grpc-timeout";
 
 /// The service's implementation.
@@ -72,16 +72,16 @@ impl Service {
         held: &Reservation,
     ) -> Result<ModelInferResponse, Error> {
         let server = &self.0.server;
-        // Raw data stay where they are.
+        // Raw contents are not copied.
         let is_long = message.inputs.iter().any(|input| input.contents.is_some()) && held.bytes() > LITTLE;
         let request = server.blocking.run(is_long, || wire::read_request(message)).await?;
         Ok(wire::write_response(&server.infer(request, call, held).await?))
     }
 
-    /// Waits until the server is being stopped.
+    /// Waits until the server is stopping.
     async fn stopping(&self) {
         let mut draining = self.0.server.draining.subscribe();
-        // A server that is gone is being stopped, too.
+        // A server that was dropped is stopping, too.
         let _ = draining.wait_for(|draining| *draining).await;
     }
 }
@@ -136,7 +136,7 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelReadyResponse>, Status> {
         self.inference(headers(&request))?;
         let asked = request.into_inner();
-        // A model that is not there is not ready, and no error, as Triton has it.
+        // As in Triton, an unknown model is not ready, and no error.
         let found = self.0.server.models.find(&asked.name, &asked.version);
         let ready = found.is_ok_and(|served| served.ready().is_ok());
         Ok(Response::new(ModelReadyResponse { ready }))
@@ -175,15 +175,15 @@ impl GrpcInferenceService for Service {
         Ok(Response::new(self.infer(request.into_inner(), call, &held).await?))
     }
 
-    /// Requests of a stream are answered as their answers come, those of a sequence in order. A server that
-    /// is being stopped answers what was asked, and ends the stream.
+    /// Requests of a stream are answered in any order, those of a sequence in order. A server that is
+    /// stopping answers the requests that it has received, and ends the stream.
     async fn model_stream_infer(
         &self,
         request: Request<tonic::Streaming<ModelInferRequest>>,
     ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
         let headers = headers(&request);
         self.inference(headers)?;
-        // How long the client waits for the stream says nothing of one request.
+        // The timeout of the stream does not apply to one request.
         let call = CallContext { headers: self.0.server.passed_on(headers), ..CallContext::default() };
         let (answers, sent) = mpsc::channel::<(_, Arc<Reservation>)>(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
@@ -197,7 +197,7 @@ impl GrpcInferenceService for Service {
                 };
                 let message = match message {
                     Some(Ok(message)) => message,
-                    // What is wrong with a message ends its stream; a client that is gone wants no answers.
+                    // An invalid message ends its stream; the client may have closed it.
                     Some(Err(status)) => return drop(answers.send((Err(status), of_stream)).await),
                     None => return,
                 };
@@ -218,7 +218,7 @@ impl GrpcInferenceService for Service {
                 }
             }
         });
-        // What it holds is given back as it is sent.
+        // Dropping a response's reservation when it is sent releases its bytes.
         Ok(Response::new(Box::pin(ReceiverStream::new(sent).map(|(answer, _)| answer))))
     }
 
@@ -317,7 +317,7 @@ impl Health for Service {
         let changes = interval.map_while(move |_| {
             let status = service.health(&of).unwrap_or(ServingStatus::ServiceUnknown);
             let is_new = last.replace(status) != Some(status);
-            // A server that is being stopped says so, and ends the stream.
+            // A server that is stopping sends that status, and ends the stream.
             let over = !is_new && *service.0.server.draining.borrow();
             (!over).then(|| is_new.then(|| Ok(HealthCheckResponse { status: status.into() })))
         });
@@ -325,7 +325,7 @@ impl Health for Service {
     }
 }
 
-/// How often health is looked at for who watches it.
+/// The time between two checks for a watcher of the health.
 const WATCH: Duration = Duration::from_millis(500);
 
 impl Service {

@@ -22,7 +22,7 @@ use parm_oip::http::OutputForms;
 use parm_oip::instance::CallContext;
 use parm_oip::{Error, InferResponse, http as wire};
 
-/// The header of a request that goes back to the client.
+/// The header that is copied from the request to the response.
 const REQUEST_ID: &str = "x-request-id";
 
 /// The model that a path names.
@@ -91,7 +91,7 @@ pub(super) async fn infer(
         let read = move || {
             let body = body.decompress(limit, &decompressed)?;
             let read = wire::decode_request(&path.model, &path.version, length, &body)?;
-            // Numbers in text become tensors of their own.
+            // Numbers in JSON are copied into tensors.
             reads.reserve(if length.is_some() {
                 0
             } else {

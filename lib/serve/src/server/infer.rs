@@ -1,4 +1,4 @@
-//! From a request to its response.
+//! Inference: checks a request, passes it to the runtime, and makes the response.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -21,17 +21,17 @@ use parm_oip::{
 /// The parameter of a requested output that asks for its largest elements.
 const CLASSIFICATION: &str = "classification";
 
-/// The most bytes of a class, "value:index", with those of its length: floats have up to 39 digits before the
+/// The most bytes of a class, `value:index`, with its length prefix. Floats have up to 39 digits before the
 /// point, doubles up to 309.
 const fn class_bytes(datatype: Datatype) -> usize {
     if matches!(datatype, Datatype::Fp64) { 340 } else { 70 }
 }
 
-/// The priority of requests that name none, or 0.
+/// The priority of requests without one, or with 0.
 const PRIORITY: u8 = 100;
 
-/// The parameters of requests that this server obeys itself. It reads `sequence_start` and `sequence_end`
-/// only beside a `sequence_id`; all streams do what `triton_enable_empty_final_response` asks for.
+/// The parameters that this server handles itself. `sequence_start` and `sequence_end` need a `sequence_id`.
+/// Streams always behave as `triton_enable_empty_final_response` asks.
 const OWN: [&str; 7] = [
     "timeout",
     "priority",
@@ -42,7 +42,7 @@ const OWN: [&str; 7] = [
     "triton_enable_empty_final_response",
 ];
 
-/// What the parameters of a request say.
+/// The values of the parameters that this server handles itself.
 struct Wishes {
     deadline: Option<Duration>,
     priority: u8,
@@ -54,7 +54,7 @@ impl Served {
     /// Answers a request.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error for the client.
     pub(super) async fn infer(
         &self,
         request: InferRequest,
@@ -153,7 +153,7 @@ impl Served {
 }
 
 impl Served {
-    /// Sees that no parameter of a request gets lost: it is obeyed here, or an instance is told.
+    /// Checks that each parameter of a request is handled here, or can be passed on to an instance.
     fn check_parameters(&self, request: &InferRequest) -> Result<(), Error> {
         let others = request.parameters.keys().filter(|name| !OWN.contains(&name.as_str()));
         let Some(name) = others.chain(request.inputs.iter().flat_map(|input| input.parameters.keys())).next()
@@ -162,7 +162,7 @@ impl Served {
         };
         let why = match self.config.parameters {
             ParametersPolicy::Refuse => "which the model refuses",
-            // Models inside this process have none.
+            // Embedded and synthetic instances have no parameters.
             ParametersPolicy::PassOn if self.config.instances.iter().all(|of| of.remote.is_none()) => {
                 "which the model does not have"
             }
@@ -172,7 +172,7 @@ impl Served {
     }
 }
 
-/// Sees that each output is asked for once.
+/// Checks that each output is requested once.
 fn check_outputs(outputs: &[RequestedOutput]) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     match outputs.iter().find(|output| !names.insert(&output.name)) {
@@ -183,7 +183,7 @@ fn check_outputs(outputs: &[RequestedOutput]) -> Result<(), Error> {
     }
 }
 
-/// How many classes each requested output is to name, of those that ask for it.
+/// The number of classes that each requested output asks for, if it asks for any.
 fn classes_of(outputs: &[RequestedOutput]) -> Result<Vec<Option<usize>>, Error> {
     if let Some((name, other)) = outputs.iter().find_map(|RequestedOutput { name, parameters }| {
         Some((name, parameters.keys().find(|parameter| *parameter != CLASSIFICATION)?))
@@ -203,8 +203,8 @@ fn classes_of(outputs: &[RequestedOutput]) -> Result<Vec<Option<usize>>, Error> 
     outputs.iter().map(of).collect()
 }
 
-/// Makes of an output the largest elements of each row, as the strings "value:index", largest first
-/// (Triton's extension for classification).
+/// Replaces an output by the largest elements of each row, as strings `value:index`, largest first
+/// (Triton's classification extension).
 fn classify(output: &mut Tensor, most: usize) -> Result<(), Error> {
     let dtype = output.datatype.dtype().ok_or_else(|| {
         Error::invalid(format!("cannot classify output '{}' of {}", output.name, output.datatype))
@@ -251,7 +251,7 @@ impl Wishes {
             }
         };
         let sequence = match parameters.get("sequence_id") {
-            // Names of sequences are as good as numbers.
+            // A sequence may have a name in place of a number.
             Some(Parameter::String(name)) if !name.is_empty() => {
                 Some(name.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(byte.into())))
             }
@@ -278,7 +278,7 @@ impl Wishes {
 }
 
 impl Spec {
-    /// The parameters of a request that go on to instances with its rows.
+    /// The parameters of a request that are passed on to instances with its rows.
     fn passed_on(&self, mut request: InferRequest) -> PassedParameters {
         request.parameters.retain(|name, _| !OWN.contains(&name.as_str()));
         let input = |spec: &RowTensor| {
@@ -289,7 +289,7 @@ impl Spec {
         PassedParameters { request: request.parameters, inputs }
     }
 
-    /// The outputs that a request wants, by index.
+    /// The indices of the requested outputs.
     fn wanted(&self, request: &InferRequest) -> Vec<usize> {
         if request.outputs.is_empty() {
             return (0..self.outputs.len()).collect();
@@ -309,7 +309,7 @@ impl Spec {
         of_row.saturating_mul(rows)
     }
 
-    /// The outputs of a response: the rows of all answers, where they lie.
+    /// The outputs of a response: the rows of all answers as chunks, without copying.
     fn outputs_of(&self, wanted: &[usize], answers: &[RowAnswer]) -> Vec<Tensor> {
         let tensor = |&index: &usize| {
             let output = self.outputs.get(index)?;
@@ -329,7 +329,7 @@ impl Spec {
     }
 }
 
-/// The parameters of a response, which name the rows that are no predictions of the deployed model.
+/// The parameters of a response, which list the rows that are not predictions of the deployed model.
 fn notes(answers: &[RowAnswer]) -> Parameters {
     let mut notes = Parameters::new();
     let mut note = |name: &str, of: &dyn Fn(usize, &How) -> Option<String>| {
@@ -355,7 +355,7 @@ fn notes(answers: &[RowAnswer]) -> Parameters {
 }
 
 impl Loaded {
-    /// Passes a request of a sequence on, to the instance that has the sequence.
+    /// Passes a request of a sequence on to the sequence's instance.
     async fn in_sequence(
         &self,
         step: SequenceStep,
@@ -366,10 +366,10 @@ impl Loaded {
     ) -> Result<Vec<Tensor>, Error> {
         let Joined { instance, suspected, .. } = self
             .of_sequence(step)
-            .ok_or_else(|| Error::new(Status::Unavailable, "the instance of the sequence is not there"))?;
+            .ok_or_else(|| Error::new(Status::Unavailable, "the instance of the sequence has left"))?;
         request.model.clone_from(&self.deployed_name);
         version.clone_into(&mut request.version);
-        // The client's id need not be unique: the call gets one that is.
+        // The client's id need not be unique; the call gets a unique one.
         request.id.clear();
         let call = instance.infer(request, CallContext { timeout: Some(wait), headers, coded: None });
         let answer = within(wait, call).await.inspect_err(|error| {

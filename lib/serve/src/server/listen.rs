@@ -1,4 +1,4 @@
-//! Connections: accepted within limits, with TLS where that is configured, and closed in order.
+//! Accepts connections within limits, with TLS if it is configured, serves them, and shuts them down.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,46 +26,46 @@ use parm_oip::pem;
 use parm_oip::together::{Spawned, together};
 use parm_oip::transport::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
-/// How often a silent HTTP/2 connection is asked whether it lives, and how long it has to say so.
+/// The interval and the timeout of pings on silent HTTP/2 connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How long the loop waits when the system has no more file descriptors.
+/// How long accepting pauses when the system has no more file descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
-/// How long a connection that is shut down waits for requests that the client may have sent already.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a connection that shuts down waits for requests that the client may have sent already.
+const LINGER: Duration = Duration::from_millis(500);
 
-/// The least number of connections that share the memory for bodies.
+/// The least number of connections among which the memory for bodies is divided.
 const FEW: usize = 16;
 
-/// The least window of a connection over HTTP/2: that of the standard.
+/// The least window of a connection over HTTP/2: the default of the standard.
 const LEAST_WINDOW: u32 = 65_535;
 
-/// An address that is listened at.
+/// A bound address with its routes.
 pub(super) struct Listener {
     tcp: TcpListener,
     router: Router,
 }
 
-/// What all listeners share.
+/// The state that all listeners share.
 #[derive(Clone)]
 pub(super) struct Connections {
     /// Limits of sizes, times and numbers.
     pub(super) limits: Arc<Limits>,
-    /// Room for connections.
+    /// One permit for each further connection.
     pub(super) room: Arc<Semaphore>,
-    /// The memory that all share for bodies.
+    /// The memory for bodies that all connections share.
     pub(super) budget: Arc<Budget>,
-    /// The certificate of now.
+    /// The present certificate.
     pub(super) tls: watch::Receiver<Option<TlsAcceptor>>,
-    /// True as soon as no more connections are accepted.
+    /// True when the server stops to accept connections.
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// Reads a certificate and its key, and whose certificates clients must show.
+/// Reads a certificate, its key, and the authorities of client certificates.
 ///
 /// # Errors
-/// A file that cannot be read, or that is none.
+/// A file that cannot be read or is invalid.
 pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, String> {
     let Tls { certificate, key, client_ca } = tls;
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
@@ -88,26 +88,26 @@ pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, String> {
 }
 
 impl Listener {
-    /// Listens at an address.
+    /// Binds an address.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(super) async fn bind(address: SocketAddr, router: Router) -> io::Result<Self> {
         Ok(Self { tcp: TcpListener::bind(address).await?, router })
     }
 
-    /// Where it listens.
+    /// The bound address.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
 
-    /// Accepts connections until it is told to stop, and then waits until those that there are have
-    /// answered what they were asked.
+    /// Accepts connections until the server stops, then waits until all connections have answered their
+    /// requests and are closed.
     pub(super) async fn serve(self, mut connections: Connections) {
-        // It is closed when all connections are.
+        // The channel is closed when all connections are.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         loop {
             let accepted = tokio::select! {
@@ -122,7 +122,7 @@ impl Listener {
                     continue;
                 }
             };
-            // Small answers are not to wait for more.
+            // Without Nagle's algorithm small responses are sent at once.
             let _ = stream.set_nodelay(true);
             let tls = connections.tls.borrow().clone();
             let (router, connections, open) = (self.router.clone(), connections.clone(), open.clone());
@@ -135,7 +135,7 @@ impl Listener {
                         match tokio::time::timeout(longest, tls.accept(stream)).await {
                             Ok(Ok(stream)) => converse(stream, router, connections).await,
                             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-                            Err(_) => tracing::debug!("no TLS in time"),
+                            Err(_) => tracing::debug!("the TLS handshake timed out"),
                         }
                     }
                 }
@@ -146,7 +146,7 @@ impl Listener {
     }
 }
 
-/// A connection, when there is room for one more.
+/// Waits for a permit, then accepts a connection.
 async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = tcp.accept().await?;
@@ -154,9 +154,8 @@ async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStre
 }
 
 impl Connections {
-    /// The flow-control window of a new connection over HTTP/2: its share of `limits.bytes` among the connections
-    /// that are open now. So a few connections can send fast, and many cannot fill more than a few times that
-    /// memory.
+    /// The flow-control window of a new connection over HTTP/2: its share of `limits.bytes` among the open
+    /// connections. A few connections can send fast, and many together fill at most a few times that memory.
     fn window(&self) -> u32 {
         let open = self.limits.connections.saturating_sub(self.room.available_permits());
         let share = self.limits.bytes / open.max(FEW);
@@ -173,7 +172,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let Connections { limits, budget, mut stop, .. } = connections.clone();
     let streams = Spawned::default();
     let mut builder = Builder::new(streams.clone());
-    // Timeouts of headers and of idle connections are kept by `Timeouts`.
+    // `Timeouts` has the timeouts of headers and of idle connections.
     builder
         .http1()
         .header_read_timeout(None)
@@ -189,7 +188,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_frame_size(FRAME)
         .max_concurrent_streams(u32::try_from(limits.requests).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        // Clients that give up calls are no attack here.
+        // Many cancelled calls are not an attack.
         .max_local_error_reset_streams(None)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
@@ -215,14 +214,14 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             }
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        // Requests in flight are answered; over HTTP/2 the client learns which ones were not.
+        // Open requests are answered; over HTTP/2 the client learns which ones were not.
         connection.as_mut().graceful_shutdown();
         loop {
             tokio::select! {
                 biased;
                 end = connection.as_mut() => return end,
                 _ = timeouts.overdue() => return Ok(()),
-                () = tokio::time::sleep(LAST_WORDS) => {
+                () = tokio::time::sleep(LINGER) => {
                     if timeouts.is_idle() {
                         return Ok(());
                     }
@@ -231,7 +230,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     if let Err(error) = together(connection, streams).await {
-        tracing::debug!(error = %error, "a connection broke off");
+        tracing::debug!(error = %error, "a connection failed");
     }
 }
 
@@ -239,7 +238,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 mod tests {
     use super::*;
 
-    /// Windows for so many connections, one after the other, of so many bytes for all.
+    /// The windows of `count` connections in order of opening, which share `bytes`.
     fn windows(bytes: usize, count: usize) -> Vec<usize> {
         let limits = Limits { bytes, connections: count, ..Limits::default() };
         let connections = Connections {
@@ -259,13 +258,13 @@ mod tests {
 
     #[test]
     fn windows_follow_from_the_bytes_that_all_connections_share() {
-        // A few may send as fast as they can.
+        // A few connections get large windows.
         assert_eq!(windows(1 << 30, 16)[15], 64 << 20);
         for (bytes, count) in [(1 << 30, 4096), (256 << 20, 1000)] {
             let all: usize = windows(bytes, count).iter().sum();
             assert!(all < 8 * bytes, "{count} connections may send {all} bytes of {bytes}");
         }
-        // None is smaller than that of the standard.
+        // No window is smaller than the standard's default.
         assert_eq!(windows(1 << 20, 100)[99], 65_535);
     }
 }

@@ -1,5 +1,5 @@
-//! The service between a connection and the routes: it counts the bytes of bodies, times out bodies that do not
-//! arrive, and tracks when a response is sent completely.
+//! The service between a connection and the routes: it counts the bytes of bodies, times out bodies that do
+//! not arrive, and tracks when a response is sent completely.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -91,7 +91,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Makes JSON of errors that axum writes as plain text.
+/// Turns the plain-text errors of axum into JSON.
 async fn as_json(response: Response<Body>) -> Response<Body> {
     let plain = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/plain");
     if !response.status().is_client_error() || !response.headers().get(CONTENT_TYPE).is_some_and(plain) {
@@ -111,11 +111,11 @@ struct RequestBody<B> {
     body: B,
     held: Arc<Reservation>,
     longest: Duration,
-    /// Runs from the first time that the body was waited for.
+    /// Starts when the body is first polled.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The messages in it; none: it is not gRPC.
+    /// Its gRPC messages; none if it is not gRPC.
     messages: Option<Messages>,
-    /// The client may pause between messages.
+    /// True if the client may pause between messages.
     streams: bool,
 }
 
@@ -154,7 +154,7 @@ where
                 this.messages.as_mut().map_or(Ok(()), |messages| messages.see(data))
             }),
             None if this.messages.as_ref().is_some_and(|messages| !messages.is_between()) => {
-                Err(Status::invalid_argument("the message broke off"))
+                Err(Status::invalid_argument("the message is incomplete"))
             }
             Some(Err(_)) | None => Ok(()),
         };
@@ -173,10 +173,10 @@ where
     }
 }
 
-/// The body of a response, with what is released when it is sent.
+/// The body of a response; dropping it releases its reservation and its connection's timeout.
 pub(super) struct ResponseBody {
     body: Body,
-    /// What is left of the last frame.
+    /// The rest of the last frame.
     rest: Bytes,
     _held: Arc<Reservation>,
     open: InFlight,
@@ -203,7 +203,7 @@ impl http_body::Body for ResponseBody {
                 None => return Poll::Ready(None),
             }
         }
-        // The connection buffers what it is handed; the rest stays here and stays reserved.
+        // The connection buffers each piece; the rest stays here, and its bytes stay reserved.
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         this.open.sent_piece();
         Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -235,7 +235,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Pieces, each after so many ms, and then the end or silence.
+    /// Pieces, each after a delay in ms, and then the end or silence.
     fn body(
         pieces: &[(u32, &'static [u8])],
         ends: bool,
@@ -260,12 +260,12 @@ mod tests {
         B: http_body::Body<Data = Bytes, Error = axum::Error> + Unpin + Send + 'static,
     {
         let read =
-            tokio::time::timeout(100_000 * MS, Body::new(body).collect()).await.expect("it waits for ever");
+            tokio::time::timeout(100_000 * MS, Body::new(body).collect()).await.expect("the body ends");
         read.map(http_body_util::Collected::to_bytes).map_err(|error| error_of(&error))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_has_a_time_to_arrive_in_however_it_trickles() {
+    async fn a_body_has_one_timeout_however_slowly_it_arrives() {
         let status = |read: Result<Bytes, Error>| read.map_err(|error| error.status);
         assert_eq!(
             status(read(counted(body(&[(60, b"a"), (30, b"b")], true), false, false)).await),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_that_are_too_large_or_malformed_are_refused_as_they_begin() {
+    async fn messages_that_are_too_large_or_malformed_are_refused_at_their_prefix() {
         for (bytes, status) in [
             (&b"\0\0\0\0\x0b"[..], oip::Status::TooLarge),
             (b"\0\0\0\0\0\x02\0\0\0\0", oip::Status::InvalidArgument),

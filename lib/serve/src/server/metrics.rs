@@ -1,4 +1,4 @@
-//! Metrics for Prometheus: Triton's by their names, and our own.
+//! Metrics for Prometheus: those of Triton under its names, and our own.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::state::Shared;
 use crate::models::{self, Served};
 use crate::runtime::{Snapshot, Times, Uncoded};
 
-/// The shares that summaries tell of.
+/// The quantiles of summaries.
 const SHARES: [f64; 5] = [0.5, 0.9, 0.99, 0.995, 0.999];
 
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
@@ -37,16 +37,16 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     ([(CONTENT_TYPE, plain)], text.0).into_response()
 }
 
-/// The text that Prometheus reads.
+/// The metrics in the text format of Prometheus.
 #[derive(Default)]
 struct Text(String);
 
-/// A model with what it measured, if it is loaded.
+/// A model, with its measurements if it is loaded.
 type Measured = (Arc<Served>, Option<Snapshot>);
 
 impl Text {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
@@ -66,7 +66,7 @@ impl Text {
         }
     }
 
-    /// Several values for each model that is loaded, told apart by a label.
+    /// Several values for each model that is loaded, which differ in a label.
     fn split(
         &mut self,
         [name, kind, help]: [&str; 3],
@@ -109,7 +109,7 @@ impl Text {
         self.instances(all);
     }
 
-    /// What Triton's dashboards show.
+    /// The metrics of Triton's dashboards.
     fn triton(&mut self, all: &[Measured]) {
         let us = |time: Duration| time.as_micros() as f64;
         self.each(
@@ -191,13 +191,13 @@ impl Text {
             |snapshot| us(snapshot.stats.decode.sum()),
         );
         self.each(
-            ["nv_inference_pending_request_count", "gauge", "Queries that are held"],
+            ["nv_inference_pending_request_count", "gauge", "Number of queries that are held"],
             all,
             |snapshot| snapshot.held.queries as f64,
         );
     }
 
-    /// What the engine counts.
+    /// The counters of the engine.
     fn counted(&mut self, all: &[Measured]) {
         let measured = all.iter().filter_map(|(served, snapshot)| Some((served, snapshot.as_ref()?)));
         let of_models: Vec<_> =
@@ -218,7 +218,7 @@ impl Text {
         }
     }
 
-    /// What is counted before requests come to a model's task, and what that task measures.
+    /// The counters outside the runtime, and the measurements of the runtime.
     fn measured(&mut self, all: &[Measured]) {
         self.split(
             ["parm_uncoded_requests_total", "counter", "Requests that were passed on whole, by reason"],
@@ -231,18 +231,16 @@ impl Text {
                 Uncoded::ALL.into_iter().zip(&served.counts.uncoded).map(count).collect()
             },
         );
-        self.family(
-            "parm_model_panics_total",
-            "counter",
-            "Times that a model was started again after a panic",
-        );
+        self.family("parm_model_panics_total", "counter", "Times that a model was restarted after a panic");
         for (served, _) in all {
             let panics = served.counts.panics.load(Ordering::Relaxed);
             self.sample("parm_model_panics_total", &labels(served), panics as f64);
         }
-        self.each(["parm_coding_off", "gauge", "1 if coding was switched off"], all, |snapshot| {
-            f64::from(u8::from(snapshot.coding_off.is_some()))
-        });
+        self.each(
+            ["parm_coding_off", "gauge", "1 if coding is switched off, otherwise 0"],
+            all,
+            |snapshot| f64::from(u8::from(snapshot.coding_off.is_some())),
+        );
         for (name, help, of) in SUMMARIES {
             self.summary([name, help], all, of);
         }
@@ -264,7 +262,7 @@ impl Text {
             self.family(name, kind, help);
             per(all, self, name, &of);
         }
-        self.family("parm_instance_call_seconds", "summary", "Calls of an instance");
+        self.family("parm_instance_call_seconds", "summary", "Times of the calls of an instance");
         for (served, snapshot) in all {
             for member in snapshot.iter().flat_map(|snapshot| &snapshot.members) {
                 let [model, version] = labels(served);
@@ -275,46 +273,52 @@ impl Text {
     }
 }
 
-/// The times that are measured.
+/// The summaries of times.
 const SUMMARIES: [(&str, &str, OfSnapshot); 7] = [
     ("parm_answer_seconds", "From the arrival of a query to its answer", |s| &s.stats.answers),
-    ("parm_group_wait_seconds", "From the first query of a group to its encoding", |s| &s.stats.group_wait),
+    ("parm_group_wait_seconds", "From the arrival of the first query of a group to its encoding", |s| {
+        &s.stats.group_wait
+    }),
     ("parm_encode_seconds", "From the dispatch of a coded batch to its sending", |s| &s.stats.encode),
-    ("parm_encode_sum_seconds", "The encoder alone", |s| &s.stats.encode_sum),
-    ("parm_parity_queue_seconds", "What coded batches wait for an instance", |s| &s.stats.parity_queued),
-    ("parm_parity_call_seconds", "Calls with coded batches", |s| &s.stats.parity_calls),
-    ("parm_decode_seconds", "Rebuilding one prediction", |s| &s.stats.decode),
+    ("parm_encode_sum_seconds", "The time of the encoder alone", |s| &s.stats.encode_sum),
+    ("parm_parity_queue_seconds", "How long coded batches wait for an instance", |s| &s.stats.parity_queued),
+    ("parm_parity_call_seconds", "Times of calls with coded batches", |s| &s.stats.parity_calls),
+    ("parm_decode_seconds", "The reconstruction of one prediction", |s| &s.stats.decode),
 ];
 
 type OfSnapshot = fn(&Snapshot) -> &Times;
 
 type OfMember = fn(&crate::runtime::MemberView) -> f64;
 
-/// What is counted of each instance.
+/// The metrics of each instance.
 const MEMBERS: [(&str, &str, &str, OfMember); 7] = [
-    ("parm_instance_in_rotation", "gauge", "1 if the instance gets work", |member| {
+    ("parm_instance_in_rotation", "gauge", "1 if the instance gets work, otherwise 0", |member| {
         f64::from(u8::from(member.state == crate::runtime::State::In))
     }),
-    ("parm_instance_running", "gauge", "Calls that the instance does now", |member| member.running as f64),
-    ("parm_instance_answered_total", "counter", "Calls that ended well", |member| member.answered as f64),
-    ("parm_instance_failed_total", "counter", "Calls that did not", |member| member.failed as f64),
+    ("parm_instance_running", "gauge", "Calls that run now", |member| member.running as f64),
+    ("parm_instance_answered_total", "counter", "Calls that the instance answered", |member| {
+        member.answered as f64
+    }),
+    ("parm_instance_failed_total", "counter", "Calls that failed", |member| member.failed as f64),
     ("parm_instance_refused_total", "counter", "Calls that the instance refused", |member| {
         member.refused as f64
     }),
     (
         "parm_mismatched_answers_total",
         "counter",
-        "Answers of the instance that were not the ones to their requests",
+        "Answers of the instance that belonged to another request",
         |member| member.of.mismatched as f64,
     ),
-    ("parm_instance_ejections_total", "counter", "Times out of rotation", |member| member.ejections as f64),
+    ("parm_instance_ejections_total", "counter", "Ejections of the instance", |member| {
+        member.ejections as f64
+    }),
 ];
 
 fn labels(served: &Served) -> [(&'static str, &str); 2] {
     [("model", &served.config.name), ("version", &served.config.version)]
 }
 
-/// A label's value, as the format wants it.
+/// The value of a label, escaped.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,4 +1,4 @@
-//! The server: the protocol to clients, over runtimes.
+//! The server: speaks the protocol to clients, and passes requests to runtimes.
 //!
 //! `infer` is what a request becomes, however it came; `routes`, `http` and `grpc` are its forms; `listen`
 //! accepts connections, within limits and with TLS; `auth` says who may ask.

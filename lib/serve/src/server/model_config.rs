@@ -1,4 +1,4 @@
-//! The configuration of a model as Triton describes one: what its tools ask for.
+//! The configuration of a model in Triton's format, which Triton's tools read.
 
 use serde::Serialize;
 
@@ -7,14 +7,14 @@ use parm_config::Limits;
 use parm_oip::proto;
 use parm_oip::{Datatype, Error, TensorMetadata};
 
-/// A model, as Triton describes it.
+/// The configuration of a model in Triton's format.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ModelConfig {
     name: String,
     platform: String,
     backend: &'static str,
     version_policy: VersionPolicy,
-    /// 0: there is no dimension of rows.
+    /// 0: the model has no dimension of rows.
     max_batch_size: usize,
     input: Vec<Tensor>,
     output: Vec<Tensor>,

@@ -1,4 +1,4 @@
-//! The status page: one HTML file that asks for `/status.json` each second.
+//! The status page: one HTML file that fetches `/status.json` each second.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::state::Shared;
 use crate::models::{self, Served};
 use crate::runtime::{MemberView, Snapshot, State, Times};
 
-/// The page has all in itself, and asks this server alone: browsers see to it.
+/// Browsers let the page load nothing, and connect only to this server.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -20,7 +20,7 @@ pub(super) async fn page() -> impl IntoResponse {
     ([(CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("page.html")))
 }
 
-/// What the page shows.
+/// The content of `/status.json`.
 #[derive(Serialize)]
 struct Status {
     version: &'static str,
@@ -47,7 +47,7 @@ struct RuntimeStatus {
     held: usize,
     waiting: usize,
     waiting_parity: Vec<usize>,
-    /// Of the last half minute or so.
+    /// Of the last 15 to 30 s.
     latency: Latency,
     predictions: u64,
     reconstructed: u64,
@@ -87,7 +87,7 @@ struct InstanceStatus {
     failed: u64,
     refused: u64,
     mismatched: u64,
-    /// Whether it sends back the ids of requests; null: nothing has shown yet.
+    /// Whether it returns the ids of requests; null: not known yet.
     echoes_ids: Option<bool>,
     ejections: u64,
     last_failure: Option<String>,

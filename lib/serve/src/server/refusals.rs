@@ -1,5 +1,5 @@
-//! The HTTP library itself refuses requests whose heads it cannot parse, with responses that have no body. Here
-//! they get a JSON body, as all other errors have.
+//! Adds JSON bodies to the responses with which the HTTP library itself refuses malformed requests, so that
+//! they look like all other errors.
 
 use std::io;
 use std::pin::Pin;
@@ -12,14 +12,14 @@ use super::timeouts::Timeouts;
 use parm_oip::Error;
 use parm_oip::http::encode_error;
 
-/// What the library writes where there is no body.
+/// The end of the library's responses without a body.
 const NO_BODY: &str = "\r\ncontent-length: 0\r\n";
 
 /// A byte stream that adds bodies to the library's refusals.
 pub(super) struct Refusals<S> {
     stream: S,
     timeouts: Arc<Timeouts>,
-    /// What is written in place of what the library wrote.
+    /// The bytes that replace the library's response.
     instead: Vec<u8>,
 }
 

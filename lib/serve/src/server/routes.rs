@@ -71,7 +71,7 @@ fn guarded(
     }))
 }
 
-/// What is answered where there is no route.
+/// Adds the responses to unknown routes and methods.
 pub(super) fn with_fallbacks(router: Router) -> Router {
     router
         .fallback(async |request: Request| {
@@ -79,7 +79,7 @@ pub(super) fn with_fallbacks(router: Router) -> Router {
         })
         .method_not_allowed_fallback(async |request: Request| {
             let text = format!(
-                "found the method {}, which {} does not have",
+                "found the method {}, which {} does not support",
                 request.method(),
                 request.uri().path()
             );

@@ -1,4 +1,4 @@
-//! A server from its configuration: it listens, takes over other configurations, and stops in order.
+//! Runs a server from its configuration: listens, applies new configurations, and drains.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::models::Models;
 use crate::runtime::membership::Embed;
 use parm_config::Config;
 
-/// The most connections at the address of who runs the server.
+/// The most connections at the address `admin`.
 const ADMIN_CONNECTIONS: usize = 256;
 
 /// Sees that the files of keys and certificates are there, and are what they should be.
@@ -34,7 +34,7 @@ pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, String)>
 /// A server that listens.
 pub struct Running {
     server: Arc<Server>,
-    /// Where it listens for HTTP, for gRPC, and for who runs it.
+    /// Its addresses.
     pub addresses: Addresses,
     listeners: Vec<(Listener, Connections)>,
     stop: watch::Sender<bool>,
@@ -42,7 +42,7 @@ pub struct Running {
     drain: Duration,
 }
 
-/// Where a server listens.
+/// The addresses of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// For HTTP.
@@ -53,20 +53,20 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// What a server is told while it runs.
+/// A command to a running server.
 #[derive(Debug)]
 pub enum Order {
-    /// Take over this configuration.
+    /// Apply this configuration.
     Reload(Box<Config>),
-    /// Answer what was asked, and stop.
+    /// Answer open requests, and stop.
     Stop,
 }
 
 impl Running {
-    /// Listens at the addresses of a configuration, and begins to load its models.
+    /// Binds the addresses of a configuration, and starts to load its models.
     ///
     /// # Errors
-    /// An address that cannot be listened at, or a file of keys or certificates that cannot be read.
+    /// An address that cannot be bound, or a file of keys or certificates that cannot be read.
     pub async fn start(config: Config, embed: Arc<dyn Embed>) -> Result<Self, String> {
         let access = Arc::new(Access::of(&config)?);
         let (tls, tls_now) = watch::channel(config.tls.as_ref().map(acceptor).transpose()?);
@@ -83,7 +83,7 @@ impl Running {
             tls: tls_now.clone(),
             stop: stopped.clone(),
         };
-        // However many clients there are, who runs the server reaches it.
+        // The admin address has connections of its own, so that clients cannot use them up.
         let (public, admin) = (connections(limits.connections), connections(ADMIN_CONNECTIONS));
         let mut listeners = Vec::new();
         let mut listen = async |address: SocketAddr, router: Router, connections: &Connections| {
@@ -112,8 +112,7 @@ impl Running {
         Ok(Self { server, addresses, listeners, stop, tls, drain })
     }
 
-    /// Serves until it is told to stop, and has answered what it was asked; or until the time for
-    /// that is over, which gives false.
+    /// Serves until [`Order::Stop`], then answers open requests. Returns false if the time for that was over.
     pub async fn serve(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
         let mut tasks = JoinSet::new();
         for (listener, connections) in self.listeners {
@@ -125,7 +124,7 @@ impl Running {
                 Err(error) => tracing::error!(error, "the old certificate stays"),
             }
             self.server.models.configure(config.models);
-            tracing::info!("the configuration was read again");
+            tracing::info!("the configuration was reloaded");
         }
         tracing::info!("stopping");
         self.server.stop();

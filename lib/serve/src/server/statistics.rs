@@ -1,4 +1,4 @@
-//! Statistics of models, as Triton gives them.
+//! Statistics of models in Triton's format.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use crate::models::{Served, State};
 use crate::runtime::Times;
 use parm_oip::proto;
 
-/// The answer to a question for statistics.
+/// The response with statistics.
 #[derive(Debug, Serialize)]
 pub(super) struct Statistics {
     pub(super) model_stats: Vec<ModelStatistics>,
@@ -21,11 +21,11 @@ pub(super) struct Statistics {
 pub(super) struct ModelStatistics {
     name: String,
     version: String,
-    /// When the last request was answered, in ms since 1970.
+    /// The time of the last response, in ms since 1970.
     last_inference: u64,
-    /// Rows that were answered.
+    /// The number of rows that were answered.
     inference_count: u64,
-    /// Calls of the deployed model.
+    /// The number of calls of the deployed model.
     execution_count: u64,
     inference_stats: InferenceStatistics,
     batch_stats: [(); 0],
@@ -43,7 +43,7 @@ struct InferenceStatistics {
     cache_miss: Total,
 }
 
-/// How often, and how long altogether.
+/// A count, and the sum of its times.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Total {
     count: u64,
@@ -51,7 +51,7 @@ struct Total {
 }
 
 impl Total {
-    /// So many requests, and how long something took altogether.
+    /// A count of requests, with the sum of these times.
     fn of(count: u64, times: &Times) -> Self {
         Self { count, ns: u64::try_from(times.sum().as_nanos()).unwrap_or(u64::MAX) }
     }
@@ -83,7 +83,7 @@ async fn of_one(served: &Served) -> ModelStatistics {
     });
     let counts = &served.counts;
     let refused = counts.invalid.load(Ordering::Relaxed) + counts.not_ready.load(Ordering::Relaxed);
-    // Triton counts each part once for each request, and perf_analyzer relies on that.
+    // Triton counts each part once a request, which perf_analyzer relies on.
     let part = |times: &Times| Total::of(stats.requests.count(), times);
     found.inference_stats = InferenceStatistics {
         success: part(&stats.requests),

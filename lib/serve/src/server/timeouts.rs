@@ -20,9 +20,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// The headers of a request did not arrive.
+    /// The headers of a request did not arrive in time.
     Header,
-    /// No request came.
+    /// No request arrived.
     Idle,
     /// The client does not read its response.
     Answer,
@@ -44,19 +44,19 @@ pub(super) struct Timeouts {
 }
 
 struct Waits {
-    /// What is waited for while no request is in flight.
+    /// The timeout that runs while no request is in flight.
     what: Overdue,
     since: Instant,
-    /// How many bytes of the preface arrived; none: it is not HTTP/2.
+    /// The number of received bytes of the preface; none: the connection is not HTTP/2.
     preface: Option<usize>,
-    /// Since when the socket accepts no more bytes.
+    /// The time since which the socket accepts no more bytes.
     stalled: Option<Instant>,
-    /// When [`Timeouts::overdue`] checks again.
+    /// The time at which [`Timeouts::overdue`] checks again.
     looks: Instant,
 }
 
 impl Timeouts {
-    /// The timeouts of a connection that is opened now.
+    /// The timeouts of a new connection.
     pub(super) fn new(limits: &Limits) -> Arc<Self> {
         let now = Instant::now();
         let waits = Waits { what: Overdue::Header, since: now, preface: Some(0), stalled: None, looks: now };
@@ -72,7 +72,7 @@ impl Timeouts {
         })
     }
 
-    /// The headers of a request were read.
+    /// Records that the headers of a request were read.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.open.fetch_add(1, Ordering::Relaxed);
         InFlight { timeouts: Arc::clone(self), unsent: None }
@@ -83,12 +83,12 @@ impl Timeouts {
         self.open.load(Ordering::Relaxed) == 0
     }
 
-    /// True if it is a connection over HTTP/1 with no request in flight.
+    /// True if the connection is HTTP/1 and no request is in flight.
     pub(super) fn is_before_a_request(&self) -> bool {
         self.is_idle() && !self.http2.load(Ordering::Relaxed)
     }
 
-    /// Waits until a timeout expires: the connection is to be closed.
+    /// Waits until a timeout expires, so that the connection is closed.
     pub(super) async fn overdue(&self) -> Overdue {
         loop {
             let now = Instant::now();
@@ -116,10 +116,10 @@ impl Timeouts {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The earliest timeout, as far as is known now.
+    /// The earliest timeout at present.
     fn due(&self, waits: &Waits) -> (Instant, Overdue) {
         let waited = if self.open.load(Ordering::Relaxed) > 0 {
-            // None of these runs while a request is in flight.
+            // While a request is in flight, none of these timeouts runs.
             (Instant::now() + self.header.min(self.idle).max(Duration::from_millis(1)), waits.what)
         } else {
             let longest = if waits.what == Overdue::Header { self.header } else { self.idle };
@@ -179,7 +179,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// The connection accepted a piece of the response: its timeout starts again.
+    /// Restarts the timeout of the response: the connection accepted a piece of it.
     pub(super) fn sent_piece(&mut self) {
         let mut unsent = self.timeouts.unsent();
         match self.unsent.and_then(|place| unsent.get_mut(place)) {
@@ -188,7 +188,7 @@ impl InFlight {
         }
     }
 
-    /// The handler has nothing to send yet: no timeout runs.
+    /// Stops the timeout of the response: the handler has nothing to send yet.
     pub(super) fn awaits_handler(&mut self) {
         if let Some(place) = self.unsent.take() {
             self.timeouts.unsent().try_remove(place);
@@ -284,7 +284,7 @@ mod tests {
         Timeouts::new(&Limits { header_ms: 100, body_ms: 200, idle_ms: 1000, ..Limits::default() })
     }
 
-    /// Why and after how many ms it is closed.
+    /// The timeout that closes the connection, and its time in ms.
     async fn closed(timeouts: &Timeouts) -> (Overdue, u128) {
         let since = Instant::now();
         let why = tokio::time::timeout(100_000 * MS, timeouts.overdue()).await.unwrap();
@@ -358,7 +358,7 @@ mod tests {
         // It is checked every 100 ms.
         assert!(why == Overdue::Answer && (200..=300).contains(&after), "{why:?} after {after} ms");
         let (mut slow, mut other) = task.await.unwrap();
-        // Streams may have nothing to send for any time.
+        // Streams may send nothing for any time.
         slow.awaits_handler();
         other.awaits_handler();
         assert!(tokio::time::timeout(100_000 * MS, timeouts.overdue()).await.is_err());

@@ -63,15 +63,15 @@ async fn garbage_is_garbled() {
     let sized =
         r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"parameters":{"binary_data_size":4}}]}"#;
     for (bytes, expected) in [
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec(), "the answer is no HTTP"),
-        (vec![0xff; 100], "the answer is no HTTP"),
-        (b"HTTP/1.1 2x0 OK\r\n\r\n".to_vec(), "the answer is no HTTP"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n".to_vec(), "the answer is no HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec(), "the answer is not HTTP"),
+        (vec![0xff; 100], "the answer is not HTTP"),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n".to_vec(), "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n".to_vec(), "the answer is not HTTP"),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_vec(),
-            "the answer is no HTTP",
+            "the answer is not HTTP",
         ),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n".to_vec(), "the answer is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n".to_vec(), "the answer is not HTTP"),
         (json(""), "response"),
         (json("<html>"), "response"),
         (json("[]"), "response"),

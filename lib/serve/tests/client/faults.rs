@@ -1,4 +1,4 @@
-//! Instances that send what nobody asked for, what another call asked for, and what their protocol forbids.
+//! Instances that send unexpected bytes, answers to other calls, and what their protocol forbids.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -218,7 +218,7 @@ async fn interim_replies_without_end_are_garbled() {
         }
     });
     let error = infer_within(&grpc_client(address), 20_000).await.unwrap_err();
-    assert!(matches!(&error, CallError::Garbled(text) if text.contains("interim replies")), "{error:?}");
+    assert!(matches!(&error, CallError::Garbled(text) if text.contains("interim responses")), "{error:?}");
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn after_every_kind_of_error_of_http_1_the_next_call_is_answered() {
         ("an error", vec![Step::Write(http("500 X", "", "")), Step::Next]),
         ("a refusal", vec![Step::Write(http("400 X", "", "")), Step::Next]),
         ("a redirection", vec![Step::Write(http("302 X", "location: /\r\n", "")), Step::Next]),
-        ("interim replies", vec![Step::Flood(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())]),
+        ("interim responses", vec![Step::Flood(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())]),
     ] {
         let asked = AtomicUsize::new(0);
         let answer = whole.clone();

@@ -255,7 +255,7 @@ async fn garbage_is_garbled() {
     };
     let message = |message: &'static [u8]| move |_: &Seen| replied(message, "0");
     for (fake, expected) in [
-        (Fake::new(plain(200, "<html>")).await, "found no grpc-status, expected an answer of gRPC"),
+        (Fake::new(plain(200, "<html>")).await, "found no grpc-status, expected a gRPC answer"),
         (Fake::new(plain(400, "plain HTTP")).await, "found status 400 of HTTP: plain HTTP"),
         (Fake::new(plain(302, "")).await, "found status 302, expected 200"),
         (Fake::new(message(b"\x08")).await, "failed to decode"),

@@ -206,5 +206,5 @@ fn what_is_open_is_said() {
     );
     assert_eq!(said(r#""keys": {"inference": "k"},"#), "");
     let mutual = said(r#""tls": {"certificate": "c", "key": "k", "client_ca": "a"},"#);
-    assert!(mutual.contains("open to who shows a certificate: inference"), "{mutual}");
+    assert!(mutual.contains("open to clients with a certificate: inference"), "{mutual}");
 }

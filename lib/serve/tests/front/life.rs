@@ -262,7 +262,7 @@ async fn why_a_model_is_not_loaded_is_told() {
         (&url(redirect), "", "found status 302"),
         (&url(nameless), "", "names no inputs"),
         // Of a model whose tensors are configured nothing is asked, and instances are waited for.
-        (r#""url": "http://127.0.0.1:9""#, tensors, "no instance is there yet: http://127.0.0.1:9 at"),
+        (r#""url": "http://127.0.0.1:9""#, tensors, "no instance has joined yet: http://127.0.0.1:9 at"),
         (r#""url": "http://nowhere.invalid""#, tensors, "nowhere.invalid"),
         (&url(redirect), tensors, "found status 302"),
     ] {

@@ -23,7 +23,7 @@ pub(crate) fn trial(model: &Model, arrivals: &Arrivals, rate: f64, seed: u64, qu
     run(model, arrivals, rate, seed, (Duration::ZERO, queries), &mut |_| Ok(()), None).unwrap()
 }
 
-/// The records of all queries of a trace, in their order.
+/// The records of all queries of a trace, in order.
 pub(crate) fn records(model: &Model, arrivals: &Arrivals, rate: f64, seed: u64) -> Vec<Record> {
     let mut records = Vec::new();
     let mut each = |record: &Record| {

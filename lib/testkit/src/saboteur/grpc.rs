@@ -1,4 +1,5 @@
-//! Over gRPC: HTTP/2 frame by frame, so that its rules can be broken, and messages field by field.
+//! The saboteur over gRPC. It writes HTTP/2 frames and message fields itself, so that it can violate the
+//! rules.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
@@ -16,7 +17,7 @@ const WINDOW_UPDATE: u8 = 8;
 
 /// The flag of a frame that acknowledges, or ends a stream.
 const END: u8 = 1;
-/// The flag of headers that are whole.
+/// The flag of complete headers.
 const END_HEADERS: u8 = 4;
 
 const INVALID_ARGUMENT: &str = "3";
@@ -53,11 +54,11 @@ pub(super) fn converse(shared: &Shared, mut stream: &TcpStream) -> io::Result<()
     }
 }
 
-/// What is sent for a request.
+/// The response to a request.
 fn answer(shared: &Shared, id: u32, message: &[u8]) -> Vec<u8> {
     let fields = fields(message);
     let field = |number: u64| fields.iter().find(|(found, _)| *found == number).map(|(_, bytes)| *bytes);
-    // The data of the only input: without them it is another question, such as whether it is ready.
+    // The data of the only input; a request without them is not an inference, such as a check for readiness.
     let Some(data) = field(7) else { return respond(id, &[8, 1], "0") };
     let parity = field(1).is_some_and(|name| name.ends_with(b"-0"));
     let values: Vec<f32> = data.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
@@ -88,7 +89,7 @@ fn answer(shared: &Shared, id: u32, message: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Something that is forbidden.
+/// A violation of the protocol.
 fn garbage(id: u32) -> Vec<u8> {
     match id / 2 % 6 {
         0 => frame(WINDOW_UPDATE, 0, 0, &[0; 4]),
@@ -125,13 +126,13 @@ fn literal(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(field).collect()
 }
 
-/// A field of a message that is bytes, a text or another message, of less than 16 KiB.
+/// A field of bytes, a string or a message, of less than 16 KiB.
 fn part(number: u8, bytes: &[u8]) -> Vec<u8> {
     let length = [(bytes.len() & 0x7f | 0x80) as u8, (bytes.len() >> 7) as u8];
     [&[number << 3 | 2], &length[..], bytes].concat()
 }
 
-/// The fields of a message that are bytes, up to the first that cannot be read.
+/// The fields of bytes of a message, up to the first one that cannot be read.
 fn fields(mut message: &[u8]) -> Vec<(u64, &[u8])> {
     let mut found = Vec::new();
     while let Some(key) = varint(&mut message) {

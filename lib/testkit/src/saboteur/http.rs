@@ -1,4 +1,4 @@
-//! Over HTTP/1.1, in JSON.
+//! The saboteur over HTTP/1.1 with JSON.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ pub(super) fn converse(shared: &Shared, mut stream: &TcpStream) -> io::Result<()
             continue;
         }
         let fault = shared.fault();
-        // NaN is written as it is, which is no JSON.
+        // Requests may contain NaN, which is not JSON.
         let request = serde_json::from_str(&String::from_utf8_lossy(&body).replace("NaN", "null"))?;
         let answer = answer(&request, fault == Some(Fault::NotANumber) && path.contains("parity"));
         let before = shared.swap(answer.clone());
@@ -56,7 +56,7 @@ pub(super) fn converse(shared: &Shared, mut stream: &TcpStream) -> io::Result<()
     Ok(())
 }
 
-/// Reads a request; its path and its body. None at the end of the connection.
+/// Reads a request: its path and its body. None at the end of the connection.
 fn read(reader: &mut impl BufRead) -> io::Result<Option<(String, Vec<u8>)>> {
     let (mut line, mut path, mut length) = (String::new(), String::new(), 0);
     loop {
@@ -92,7 +92,7 @@ fn answer(request: &Value, not_a_number: bool) -> Vec<u8> {
         return reply(400, &json!({"error": "row out of range"}));
     }
     let sums = values.chunks(values.len() / rows.max(1)).map(|row| row.iter().sum::<f64>());
-    // What is no number is null in JSON.
+    // NaN is null in JSON.
     let sums: Vec<Option<f64>> =
         sums.map(|sum| Some(sum).filter(|sum| sum.is_finite() && !not_a_number)).collect();
     let output = json!({"name": "y", "datatype": "FP32", "shape": [rows, 1], "data": sums});

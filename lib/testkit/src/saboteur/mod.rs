@@ -1,5 +1,6 @@
-//! A model server, over HTTP/1.1 in JSON or over gRPC, that sabotages: unrequested, doubled, swapped and refused
-//! answers, errors of the protocol, and NaN where parity queries are asked. The ids of its answers are honest.
+//! A model server that commits faults, over HTTP/1.1 with JSON or over gRPC: unrequested, repeated, swapped
+//! and refused answers, violations of the protocol, and NaN as answers to parity queries. The ids of its
+//! answers are right.
 
 mod grpc;
 mod http;
@@ -13,36 +14,36 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Rows with an element of this magnitude or more are refused by all.
+/// The magnitude of an element from which all saboteurs refuse a row.
 pub const TOO_LARGE: f64 = 1e5;
 
-/// What is wrong with an answer.
+/// A fault of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It comes a second time at once.
+    /// It is sent twice.
     Twice,
-    /// It comes a second time when the next request has come, before its answer.
+    /// It is sent again after the next request, before the answer to that.
     TwiceLater,
-    /// It comes a second time after a while, when nothing is asked.
+    /// It is sent again after a while, without a request.
     Unrequested,
-    /// It is that of the request before, on whatever connection.
+    /// It is the answer to the previous request, on any connection.
     Swapped,
     /// It is a refusal.
     Refused,
-    /// It is no HTTP, or breaks a rule of HTTP/2.
+    /// It is not HTTP, or violates HTTP/2.
     Garbage,
-    /// Half of it comes, and the end.
+    /// The connection ends after half of it.
     Half,
-    /// The connection ends in its place.
+    /// The connection ends without an answer.
     None,
-    /// Interim replies come first, a few or without end.
+    /// Interim responses come before it, a few or without end.
     Interim,
-    /// Parity queries are answered with NaN, others well.
+    /// Parity queries are answered with NaN.
     NotANumber,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 10] = [
         Self::Twice,
         Self::TwiceLater,
@@ -57,8 +58,8 @@ impl Fault {
     ];
 }
 
-/// A server that lives as long as the test's process. Its model adds the elements of each row of `x`, under any
-/// name.
+/// A server that lives as long as the test's process. Its model, under any name, sums the elements of each
+/// row of `x`.
 #[derive(Clone, Debug)]
 pub struct Saboteur {
     /// Its address.
@@ -68,7 +69,7 @@ pub struct Saboteur {
 
 #[derive(Debug)]
 struct Shared {
-    /// None: it is honest.
+    /// None: it commits no faults.
     draws: Option<Mutex<Draws>>,
     /// Whether it commits a fault.
     commits: fn(Fault) -> bool,
@@ -76,16 +77,17 @@ struct Shared {
     counts: [AtomicU64; Fault::ALL.len()],
 }
 
-/// What decides which answers are sabotaged, and how.
+/// The random choice of faults.
 #[derive(Debug)]
 struct Draws {
     random: ChaCha8Rng,
-    /// The faults that are left of a round: each comes once in every round, so that few calls see them all.
+    /// The remaining faults of a round. Each fault comes once in every round, so that few calls see them all.
     left: Vec<Fault>,
 }
 
 impl Saboteur {
-    /// Starts a server over HTTP that sabotages a third of all answers, as a seed says; without one it is honest.
+    /// Starts a server over HTTP that commits faults in a third of all answers, chosen by a seed; without a
+    /// seed in none.
     ///
     /// # Panics
     /// If the machine has no free port.
@@ -94,8 +96,8 @@ impl Saboteur {
         Self::start(seed, |_| true, http::converse)
     }
 
-    /// The same over gRPC, but it refuses nothing: where two of the saboteurs of a test refuse a request, the
-    /// refusal is taken for right.
+    /// Starts a server over gRPC that refuses nothing: if two saboteurs of a test refused a request, the
+    /// refusal would be accepted.
     ///
     /// # Panics
     /// If the machine has no free port.
@@ -119,14 +121,14 @@ impl Saboteur {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&serving);
-                // How a connection ends is the client's to see.
+                // The client sees how the connection ends.
                 thread::spawn(move || converse(&shared, &stream));
             }
         });
         Self { address, shared }
     }
 
-    /// How often it did what.
+    /// The counts of faults.
     #[must_use]
     pub fn counts(&self) -> Vec<(Fault, u64)> {
         let count = |(fault, count): (Fault, &AtomicU64)| (fault, count.load(Ordering::Relaxed));
@@ -136,7 +138,7 @@ impl Saboteur {
 }
 
 impl Shared {
-    /// What is wrong with the next answer.
+    /// The fault of the next answer.
     fn fault(&self) -> Option<Fault> {
         let mut draws = self.draws.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let Draws { random, left } = &mut *draws;
@@ -154,7 +156,7 @@ impl Shared {
         Some(fault)
     }
 
-    /// Keeps an answer; gives the one before.
+    /// Keeps an answer, and returns the previous one.
     fn swap(&self, answer: Vec<u8>) -> Vec<u8> {
         std::mem::replace(&mut *self.before.lock().unwrap_or_else(PoisonError::into_inner), answer)
     }

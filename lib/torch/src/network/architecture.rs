@@ -1,5 +1,5 @@
-//! The networks of the papers, as layers. Parameters have the names of the reference implementation
-//! and of torchvision.
+//! The layers of the papers' networks. Parameters have the names of the reference implementation and of
+//! torchvision.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layer::{Convolution, Layer};
 
-/// A kind of network, with what its shapes do not say.
+/// A kind of network, with everything that does not follow from the shapes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "architecture", rename_all = "kebab-case")]
 pub enum Architecture {
@@ -16,7 +16,7 @@ pub enum Architecture {
     Mlp {
         /// Widths, from the elements of a query to those of a prediction.
         layers: Vec<usize>,
-        /// The activation; files do not name ReLU.
+        /// The activation; files leave out ReLU.
         #[serde(default, skip_serializing_if = "Activation::is_relu")]
         activation: Activation,
     },
@@ -32,28 +32,28 @@ pub enum Architecture {
     /// The encoder of *Learning a Code* (arXiv 1806.01259): an MLP kN → kN → rN, N the elements of a
     /// query.
     EncoderMlp(Coder),
-    /// Its convolutional encoder: the slots are the channels, and each channel of the queries is
-    /// encoded by itself.
+    /// Its convolutional encoder: the slots are the channels, and each channel of the queries is encoded
+    /// separately.
     EncoderConv(Coder),
     /// Its decoder: an MLP (k+r)C → (k+r)C → kC → kC, C the elements of a prediction.
     DecoderMlp(Coder),
 }
 
-/// What a network of images learns on.
+/// The sizes of a network of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Channels of an image.
     pub channels: usize,
-    /// Numbers that the convolutions leave of an image.
+    /// The number of features after the convolutions.
     pub features: usize,
 }
 
-/// What ResNets differ in, besides their depth.
+/// The differences between ResNets besides their depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residual {
     /// Channels of an image.
     pub channels: usize,
-    /// 3 or 4: the reference implementation leaves the last stage out for images of 28×28.
+    /// 3 or 4: the reference implementation leaves out the last stage for images of 28×28.
     pub stages: usize,
     /// The first layers.
     pub stem: Stem,
@@ -78,7 +78,7 @@ pub struct Coder {
     pub r: usize,
 }
 
-/// Channels of VGG-11's convolutions; 0 stands for max-pooling.
+/// The channels of VGG-11's convolutions; 0 is max-pooling.
 const VGG11: [usize; 13] = [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0];
 
 /// Channels of the stages of a ResNet.
@@ -91,11 +91,11 @@ pub(crate) const BLOCKS_152: [usize; 4] = [3, 8, 36, 3];
 /// Dilations of the encoder's convolutions of 3×3.
 const DILATIONS: [i64; 6] = [1, 1, 2, 4, 8, 1];
 
-/// Channels between them, per query of a group.
+/// The channels between them, for each query of a group.
 const ENCODER_CHANNELS: usize = 20;
 
 impl Architecture {
-    /// The layers, for rows of known or unknown shape, to `outputs` numbers.
+    /// The layers from rows of known or unknown shape to `outputs` numbers.
     pub(super) fn layers(&self, query_shape: Option<&[usize]>, outputs: usize) -> Vec<Layer> {
         match self {
             Self::Mlp { layers, activation } => mlp(query_shape, layers, *activation),
@@ -125,9 +125,9 @@ impl Architecture {
 }
 
 impl Architecture {
-    /// The deviation of initial linear weights, times the root of a layer's inputs, of networks that learn
-    /// little from smaller ones: see the ablation in testdata/experiments/RESULTS.md. A decoder's inputs, the
-    /// logits, are larger than an encoder's.
+    /// The deviation of initial linear weights times the root of a layer's inputs, for coders, which learn
+    /// little from smaller weights: see the ablation in testdata/experiments/RESULTS.md. A decoder's inputs,
+    /// the logits, are larger than an encoder's.
     pub(super) fn spread(&self) -> Option<f64> {
         match self {
             Self::EncoderMlp(_) => Some(1.0),
@@ -138,7 +138,7 @@ impl Architecture {
 }
 
 impl Architecture {
-    /// What checkpoints have to tell it by. Checkpoints of earlier versions have it, so it stays as it is.
+    /// The text for it in checkpoints, which stays the same as in earlier versions.
     pub(crate) fn record(&self) -> String {
         match self {
             Self::Mlp { layers, activation: Activation::Relu } => format!("{layers:?}"),
@@ -235,7 +235,7 @@ fn batch_norm(name: &str, channels: usize) -> Layer {
 
 /// `nn.0`, `nn.2`, …: an `nn.Sequential` whose odd places are the activations.
 fn mlp(query_shape: Option<&[usize]>, widths: &[usize], activation: Activation) -> Vec<Layer> {
-    // A query without axes has none to flatten.
+    // A query without axes cannot be flattened.
     let flat = matches!(query_shape, Some([]));
     let mut layers = vec![if flat { Layer::Shape(vec![1]) } else { Layer::Flatten }];
     for (i, ends) in widths.windows(2).enumerate() {
@@ -271,12 +271,12 @@ fn vgg11(image: Image, outputs: usize) -> Vec<Layer> {
             (from, place) = (to, place + 3);
         }
     }
-    // No activation between them, as in the reference implementation.
+    // As in the reference implementation, there is no activation between them.
     layers.extend([Layer::Flatten, linear("fc1", image.features, 512), linear("fc2", 512, outputs)]);
     layers
 }
 
-/// What a block computes, by name, channels in, channels and stride.
+/// The layers of a block, from its name, input channels, channels and stride.
 type Body = fn(&str, usize, usize, i64) -> Vec<Layer>;
 
 fn resnet(kind: Residual, blocks: &[usize], body: Body, expansion: usize, outputs: usize) -> Vec<Layer> {

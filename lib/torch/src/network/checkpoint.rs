@@ -1,18 +1,17 @@
-//! The file of a native model: safetensors that describes itself.
+//! The file format of native models: safetensors with a description.
 //!
-//! The metadata has one entry, `parm`, whose value is JSON with its keys in a fixed order: the
-//! architecture, the shapes of a query and of a prediction, what the predictions are and, in a
-//! training's checkpoint, how far it came. One entry, since safetensors' metadata has no order of
-//! its own, and equal models must be equal files.
+//! The metadata has one entry, `parm`, with JSON whose keys have a fixed order: the architecture, the shapes
+//! of a query and of a prediction, the kind of predictions and, in the checkpoint of a training, its
+//! progress. There is only one entry since the metadata of safetensors is unordered, and equal models must be
+//! equal files.
 //!
-//! Safetensors without that entry are state dicts of PyTorch, told by the names and shapes of their
-//! tensors. Where tensors are shared, safetensors' `save_model` keeps one of them and names the others in the
-//! metadata: name and name of the one that was kept. They do not say the activation of an MLP: the caller
-//! may, else it is taken to be ReLU.
+//! Safetensors without that entry are state dicts of PyTorch, recognised by the names and shapes of their
+//! tensors. If tensors are shared, safetensors' `save_model` keeps one of them and lists the others in the
+//! metadata, with the name of the one that was kept. State dicts do not have the activation of an MLP; the
+//! caller may give it, and it is ReLU otherwise.
 //!
-//! Refused, with the file, what was found and what was expected: anything that is not safetensors,
-//! state dicts of other networks, architectures and shapes that do not fit each other, tensors that
-//! are missing, too many, or of another type or shape.
+//! Refused are: files that are not safetensors, state dicts of other networks, architectures and shapes that
+//! do not fit each other, and tensors that are missing, surplus, or of another type or shape.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -33,18 +32,18 @@ use super::state_dict::StateDict;
 /// The only entry of the metadata.
 const KEY: &str = "parm";
 
-/// The longest header of safetensors, in bytes: their own limit.
+/// The longest header in bytes, the limit of safetensors.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// A model file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file system's.
+    /// An error of the file system.
     #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
     /// Not a model file.
@@ -52,37 +51,37 @@ pub enum CheckpointError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it as safetensors.
+        /// The problem.
         found: String,
     },
-    /// Safetensors from elsewhere that are the state dict of no network.
+    /// A state dict of an unknown network.
     #[error("{}: found {found}, expected {expected}, or the metadata entry '{KEY}' of parm-train", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Its tensors, or what is wrong with them.
+        /// Its tensors, or their problem.
         found: String,
-        /// The networks, or the one that comes nearest.
+        /// The known networks, or the nearest one.
         expected: String,
     },
-    /// An activation is given, and the model has another, or none to choose.
+    /// An activation is given, but the model has its own or none.
     #[error("{}: found {found}, expected no --activation {given}", path.display())]
     Activation {
         /// The file.
         path: PathBuf,
-        /// What the model is.
+        /// The model.
         found: String,
         /// The activation that was given.
         given: Activation,
     },
-    /// A description that makes no model.
+    /// An invalid description.
     #[error("{}: found {found}, expected {expected}", path.display())]
     Description {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// Its content.
         found: String,
-        /// What would make sense.
+        /// The valid content.
         expected: String,
     },
     /// A tensor that does not fit the description.
@@ -92,12 +91,12 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// Its type and shape, or that there is none.
+        /// Its type and shape, or that it is missing.
         found: String,
-        /// The type and shape that it should have.
+        /// The expected type and shape.
         expected: String,
     },
-    /// A tensor that the description has no place for.
+    /// A tensor that does not belong to the architecture.
     #[error("{}: found tensor {name}, expected no more than those of {architecture}", path.display())]
     Unknown {
         /// The file.
@@ -109,7 +108,7 @@ pub enum CheckpointError {
     },
 }
 
-/// The content of a file that is no model: the JSON of its metadata and its tensors by name, on the CPU.
+/// The content of a file: the JSON of its metadata, and its tensors by name, on the CPU.
 pub(crate) struct TensorFile {
     path: PathBuf,
     json: Option<String>,
@@ -133,15 +132,15 @@ impl TensorFile {
         Ok(Self { path: path.into(), json, tensors })
     }
 
-    /// What its metadata says.
+    /// Parses its metadata.
     ///
     /// # Errors
-    /// [`CheckpointError::Description`] if that is not what was expected.
+    /// [`CheckpointError::Description`] if it is not the expected description.
     pub(crate) fn describe<T: DeserializeOwned>(&self, expected: &str) -> Result<T, CheckpointError> {
         parse(&self.path, self.json.as_deref().unwrap_or(""), expected)
     }
 
-    /// Takes a tensor out, if it is there with this type and shape.
+    /// Takes a tensor out, which must have this type and shape.
     ///
     /// # Errors
     /// [`CheckpointError::Tensor`]
@@ -155,7 +154,7 @@ impl TensorFile {
     }
 }
 
-/// What the metadata of a file say; its tensors are not read.
+/// Parses the metadata of a file without reading its tensors.
 ///
 /// # Errors
 /// As [`TensorFile::read`] and [`TensorFile::describe`].
@@ -210,13 +209,13 @@ fn take(
 pub(crate) struct Checkpoint {
     pub(crate) path: PathBuf,
     pub(crate) description: Description,
-    /// Nobody said the activation of this MLP: it is taken to be ReLU.
+    /// True if neither the file nor the caller names the activation of this MLP, which is then ReLU.
     pub(crate) assumes_relu: bool,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Checkpoint {
-    /// Reads a file; the activation is that of an MLP whose file does not say it.
+    /// Reads a file; `activation` is that of an MLP whose file does not name it.
     ///
     /// # Errors
     /// [`CheckpointError`], by kind.
@@ -273,7 +272,7 @@ impl Checkpoint {
     }
 }
 
-/// What this project's metadata says.
+/// Parses this project's metadata.
 fn describe(path: &Path, json: &str) -> Result<Description, CheckpointError> {
     let wrong = |found: String| CheckpointError::Description {
         path: path.into(),
@@ -281,7 +280,7 @@ fn describe(path: &Path, json: &str) -> Result<Description, CheckpointError> {
         expected: "an architecture, what it needs, output and shapes".into(),
     };
     let description: Description = serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
-    // What was not read is not in it.
+    // Unknown fields are not in the description that was read.
     let [read, all] = [serde_json::to_value(&description), serde_json::from_str(json)];
     if read.ok() == all.ok() { Ok(description) } else { Err(wrong("it says more than that".into())) }
 }
@@ -312,7 +311,7 @@ fn foreign(
     }
 }
 
-/// Tensors that are others under a second name: name and name of the one that the file has.
+/// Shared tensors: their name, and that of the tensor in the file.
 fn shared(views: &SafeTensors<'_>, entries: Option<&HashMap<String, String>>) -> BTreeMap<String, String> {
     let kept: BTreeSet<&str> = views.names().into_iter().collect();
     let is_shared =
@@ -321,8 +320,8 @@ fn shared(views: &SafeTensors<'_>, entries: Option<&HashMap<String, String>>) ->
     shared.map(|(name, one)| (name.clone(), one.clone())).collect()
 }
 
-/// Gives an MLP the activation that is given where its file does not say one. Returns whether it is taken to
-/// be ReLU since nobody says it.
+/// Sets the activation of an MLP whose file does not name one. Returns true if it is ReLU since the caller
+/// does not name one either.
 fn choose(
     path: &Path,
     description: &mut Description,
@@ -330,7 +329,7 @@ fn choose(
     given: Option<Activation>,
 ) -> Result<bool, CheckpointError> {
     let has = match &description.architecture {
-        // Between two layers there is an activation.
+        // An MLP of at least two layers has an activation.
         Architecture::Mlp { layers, activation } if layers.len() > 2 => Some(*activation),
         _ => None,
     };
@@ -379,8 +378,8 @@ fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, Chec
     })
 }
 
-/// Writes a file: under a temporary name beside it, forced to the disk, then renamed. The temporary
-/// name is always the same, so that what a killed run left is overwritten by the next.
+/// Writes a file under a temporary name beside it, syncs it, and renames it. The temporary name is always the
+/// same, so that the next run overwrites the rest of a killed one.
 ///
 /// # Errors
 /// The file system's.
@@ -394,7 +393,7 @@ pub(crate) fn write(
     write_bytes(path, &bytes)
 }
 
-/// Writes a file of these bytes: under a temporary name beside it, forced to the disk, then renamed.
+/// Writes bytes to a file under a temporary name beside it, syncs it, and renames it.
 ///
 /// # Errors
 /// The file system's.
@@ -409,7 +408,7 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), CheckpointErr
         fs::rename(&temporary, path)
     };
     write().map_err(|error| {
-        // The first error is the one to report.
+        // Only the first error is reported.
         let _ = fs::remove_file(&temporary);
         io(error)
     })

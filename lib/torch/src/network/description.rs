@@ -1,4 +1,4 @@
-//! What a model's file says about it, and what a network needs to be built.
+//! The description of a model in its file, from which a network is built.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,39 @@ use serde::{Deserialize, Serialize};
 use super::architecture::{self, Architecture, Coder, Image, Residual, Stem};
 use super::layer::Layer;
 
-/// What a file says about its model, in the order of the file.
+/// The description of a model, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The kind of network.
     #[serde(flatten)]
     pub architecture: Architecture,
-    /// What the predictions are: `logits`; `queries` for an encoder.
+    /// The kind of predictions: `logits`; `queries` for an encoder.
     pub output: String,
     /// The shape of one prediction.
     pub prediction_shape: Vec<usize>,
-    /// The shape of one query; none if the model takes any that its layers can take.
+    /// The shape of one query; none if the model accepts any that fits its layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_shape: Option<Vec<usize>>,
-    /// How far a training came; only in its checkpoints.
+    /// The progress of a training; only in its checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
 }
 
-/// How far a training came, and what it is a training of.
+/// The progress of a training, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     /// The epoch of the best model so far.
     pub best_epoch: u32,
-    /// Epochs that are done.
+    /// The number of finished epochs.
     pub epoch: u32,
-    /// What must be the same for the training to go on.
+    /// The settings that must be equal to resume the training.
     pub settings: BTreeMap<String, String>,
-    /// Steps that Adam has made.
+    /// The number of Adam's steps.
     pub step: u64,
 }
 
-/// A kind of network that can be built for any queries that suit it.
+/// A kind of network, for queries of any suitable shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Linear layers with an activation between them.
@@ -66,17 +66,17 @@ pub enum Family {
 pub struct ShapeError {
     /// The shape of a query.
     pub found: Vec<usize>,
-    /// What the network takes.
+    /// The shapes that the network accepts.
     pub expected: String,
     /// The network.
     pub network: &'static str,
 }
 
-/// Images that are smaller than this leave the last stage of a ResNet nothing to halve: the
-/// reference implementation's networks for 28×28 have three.
+/// The size of images from which a ResNet has four stages. The reference implementation's networks for 28×28
+/// have three.
 const FOUR_STAGES: usize = 32;
 
-/// Images of this size and more begin with ImageNet's stem.
+/// The size of images from which a ResNet has ImageNet's stem.
 const LARGE: usize = 64;
 
 impl Family {
@@ -96,7 +96,7 @@ impl Family {
             Self::Mlp { .. } => 0,
             Self::Lenet5 => 16,
             Self::Vgg11 => 32,
-            // Batch normalisation while training needs more than one number of a channel.
+            // Batch normalisation in training needs more than one number per channel.
             Self::Resnet18 | Self::Resnet152 => 8,
         }
     }
@@ -168,8 +168,8 @@ impl Description {
         Ok(Self::of(architecture, "queries", group(k, row), group(r, row)))
     }
 
-    /// Describes an MLP that decodes the outputs `[k+r, row…]` of a group, those that are missing
-    /// being zero, as predictions `[k, row…]`.
+    /// Describes an MLP that decodes the outputs `[k+r, row…]` of a group, with zeros for missing ones, as
+    /// predictions `[k, row…]`.
     #[must_use]
     pub fn decoder_mlp(k: usize, r: usize, row: &[usize]) -> Self {
         let architecture = Architecture::DecoderMlp(Coder { k, r });
@@ -202,7 +202,7 @@ impl Description {
         }
     }
 
-    /// Gives an MLP another activation; other networks stay.
+    /// Changes the activation of an MLP; other networks stay the same.
     pub(crate) fn set_activation(&mut self, new: Activation) {
         if let Architecture::Mlp { activation, .. } = &mut self.architecture {
             *activation = new;
@@ -272,7 +272,7 @@ fn group(rows: usize, row: &[usize]) -> Vec<usize> {
     [&[rows], row].concat()
 }
 
-/// The elements of a shape, if there are any and they can be counted.
+/// The number of elements of a shape, unless it is 0 or overflows.
 fn size(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |product, &axis| product.checked_mul(axis)).filter(|&size| size > 0)
 }

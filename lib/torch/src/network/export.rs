@@ -1,4 +1,4 @@
-//! Networks as TorchScript, for servers and programs that know nothing of this project.
+//! Exports networks as TorchScript, for other servers and programs.
 
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -14,21 +14,21 @@ use super::{Network, views};
 /// A network that cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A network that was given no shape of queries.
-    #[error("found a model that does not say the shape of its queries, expected to be told: --query-shape")]
+    /// The shape of queries is neither known nor given.
+    #[error("found a model without the shape of its queries, expected --query-shape")]
     UnknownShape,
-    /// Another shape than the network's.
-    #[error("found queries of shape {found:?}, expected {expected:?} as the model asks for")]
+    /// A shape that differs from the network's.
+    #[error("found queries of shape {found:?}, expected {expected:?} of the model")]
     QueryShape {
         /// The shape that was given.
         found: Vec<usize>,
         /// The network's.
         expected: Vec<usize>,
     },
-    /// libtorch refused to compute, or to write the program down.
+    /// libtorch cannot compute or write the program.
     #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
     Torch(TchError),
-    /// A pipe that cannot be made or read.
+    /// A pipe cannot be opened or read.
     #[error("a pipe: {0}")]
     Pipe(#[from] io::Error),
     /// A file that cannot be written.
@@ -36,8 +36,8 @@ pub enum ExportError {
     File(#[from] CheckpointError),
 }
 
-/// The file of a program, in memory. libtorch saves programs to a path alone, and ends the process if it
-/// cannot write there; a pipe is never full for long.
+/// The file of a program, in memory. libtorch saves programs only to a path, and aborts the process if it
+/// cannot write; a pipe to a reading thread never fails to accept data.
 fn bytes_of(program: &CModule) -> Result<Vec<u8>, ExportError> {
     let (mut reader, writer) = io::pipe()?;
     thread::scope(|scope| {
@@ -46,7 +46,7 @@ fn bytes_of(program: &CModule) -> Result<Vec<u8>, ExportError> {
             reader.read_to_end(&mut bytes).map(|_| bytes)
         });
         let saved = program.save(format!("/proc/self/fd/{}", writer.as_raw_fd()));
-        // The end of the file.
+        // Dropping the writer ends the file.
         drop(writer);
         let bytes = reading.join().unwrap_or_else(|_| Err(io::Error::other("its reader panicked")));
         saved?;
@@ -71,9 +71,9 @@ impl Network {
         Ok(shape)
     }
 
-    /// The network as a file of TorchScript: its method `forward` answers f4 queries `[rows, …]`, any
-    /// number of them, with `[rows, …]`, on the device that it is loaded to. The shape of a query is
-    /// needed if the network does not know it. Returns that shape, too.
+    /// The network as a TorchScript file. Its method `forward` maps any number of f4 queries `[rows, …]` to
+    /// `[rows, …]`, on the device that it is loaded to. The shape of a query is needed if the network does
+    /// not have it; it is also returned.
     ///
     /// # Errors
     /// [`ExportError`], by kind.
@@ -92,18 +92,18 @@ impl Network {
     }
 
     fn trace(&self, shape: &[usize]) -> Result<CModule, TchError> {
-        // Constants of a program have a memory of their own and no gradient.
+        // The constants of a program have their own memory and no gradient.
         let weights = self.weights.copy(Device::Cpu)?;
         let constants = |flat, needed| {
             views(flat, needed, false)?.iter().map(Tensor::f_detach_copy).collect::<Result<Vec<_>, _>>()
         };
         let parameters = constants(&weights.parameters, &self.needs.parameters)?;
         let buffers = constants(&weights.buffers, &self.needs.buffers)?;
-        // Two rows, since of one some operations would be traced as if there were never more.
+        // Two rows, since some operations would be specialised to a single row in the trace.
         let size: Vec<i64> = std::iter::once(2).chain(shape.iter().map(|&axis| axis as i64)).collect();
         let queries = Tensor::f_zeros(&*size, (Kind::Float, Device::Cpu))?;
         let answer = |queries: &Tensor| self.compute(&parameters, &buffers, queries, Mode::Evaluate);
-        // What fails must fail before the tracing, which has no way to say so.
+        // Errors must occur before tracing, which cannot report them.
         let _ = answer(&queries)?;
         let mut failed = None;
         let program = CModule::create_by_tracing("parm", "forward", &[queries], &mut |inputs| {
@@ -174,8 +174,8 @@ mod tests {
                 let [own, exported] =
                     [&native, &script].map(|path| Model::load(path, crate::Device::CPU).unwrap());
                 let (own, exported) = (answers(own, &shape, rows), answers(exported, &shape, rows));
-                // libtorch computes some functions, such as sigmoids, otherwise for the last few elements of
-                // a vector: they differ in the last digit by where a row lies in memory.
+                // libtorch computes the last elements of a vector with other instructions, so that results
+                // differ in the last digit by the position of a row in memory.
                 let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6 * a.abs().max(1.0);
                 assert!(
                     own.len() == exported.len() && own.iter().zip(&exported).all(near),

@@ -1,4 +1,4 @@
-//! What networks are made of: layers that say which tensors they need and apply them.
+//! Layers: which tensors they need, and how they apply them.
 
 use parm::Activation;
 use tch::{Device, TchError, Tensor};
@@ -10,7 +10,7 @@ use crate::memory::{channels_last, prefers_channels_last};
 const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
 
-/// Whether a network learns or answers. The gradient is followed in both.
+/// The mode of a network. All modes compute gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Batch normalisation by the batch's own statistics, which also move the running ones.
@@ -21,15 +21,14 @@ pub(crate) enum Mode {
     Evaluate,
 }
 
-/// How the numbers of a tensor begin.
+/// The initial numbers of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Initial {
-    /// One number for all.
+    /// The same number everywhere.
     Constant(f32),
-    /// N(0, σ²), σ being the network's: linear weights.
+    /// N(0, σ²) with the network's σ, for linear weights.
     Normal,
-    /// Uniform within ±√(12 / (inputs + outputs)): Xavier's for ReLU, with the number of inputs and
-    /// of outputs that one number meets.
+    /// Uniform within ±√(12 / (inputs + outputs)): Xavier's for ReLU.
     Xavier(usize),
 }
 
@@ -41,7 +40,7 @@ pub(crate) struct Needed {
     pub(crate) initial: Initial,
 }
 
-/// The tensors of a network: what is learnt, and what is counted along the way.
+/// The tensors of a network: parameters, and buffers with running statistics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Needs {
     pub(crate) parameters: Vec<Needed>,
@@ -118,14 +117,14 @@ impl Weights {
     }
 }
 
-/// A step from one tensor `[rows, …]` to the next.
+/// A function from one tensor `[rows, …]` to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// Gives rows this shape, if they have another.
+    /// Reshapes rows.
     Shape(Vec<usize>),
-    /// Refuses rows that are not images `[channels, height, width]` of so many channels.
+    /// Refuses rows that are not images `[channels, height, width]` with this number of channels.
     Images(usize),
-    /// Makes one axis of all but the first.
+    /// Flattens all axes but the first.
     Flatten,
     Activation(Activation),
     Linear {
@@ -150,8 +149,8 @@ pub(crate) enum Layer {
         body: Vec<Layer>,
         shortcut: Vec<Layer>,
     },
-    /// Gives each channel of `[rows, slots, channels, height, width]` to the layers as a row of its
-    /// own, whose channels are the slots. Rows without channels are `[rows, slots, height, width]`.
+    /// Passes each channel of `[rows, slots, channels, height, width]` to the layers as a row of its own,
+    /// whose channels are the slots. Rows without channels are `[rows, slots, height, width]`.
     Channelwise(Vec<Layer>),
 }
 
@@ -168,7 +167,7 @@ pub(crate) struct Convolution {
     pub(crate) bias: bool,
 }
 
-/// Tensors for layers, in the order of [`Needs`]: each layer takes its own.
+/// The tensors of all layers in the order of [`Needs`]; each layer takes its own.
 pub(crate) struct Supply<'a> {
     parameters: std::slice::Iter<'a, Tensor>,
     buffers: std::slice::Iter<'a, Tensor>,
@@ -272,7 +271,7 @@ fn apply_activation(activation: Activation, rows: &Tensor) -> Result<Tensor, Tch
     }
 }
 
-/// Rows in this shape. The number of rows is left open, so that a trace answers any.
+/// Reshapes rows. The number of rows is left open, so that a trace accepts any.
 pub(crate) fn reshape(rows: Tensor, shape: &[usize]) -> Result<Tensor, TchError> {
     let size = rows.size();
     let shape: Vec<i64> = std::iter::once(-1).chain(shape.iter().map(|&axis| axis as i64)).collect();

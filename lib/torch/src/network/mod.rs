@@ -1,4 +1,4 @@
-//! Native networks: the architectures of the papers, their tensors and what they compute.
+//! Native networks: the architectures of the papers, their tensors and their computations.
 
 mod architecture;
 pub(crate) mod checkpoint;
@@ -33,20 +33,20 @@ pub struct Network {
     description: Description,
     layers: Vec<Layer>,
     needs: Needs,
-    /// All parameters in one tensor, so that the optimiser takes few steps of many elements.
+    /// All parameters in one tensor, so that the optimiser needs few operations.
     weights: Weights,
     /// Views of the parameters, with gradients of their own.
     parameters: Vec<Tensor>,
     /// Views of the buffers.
     buffers: Vec<Tensor>,
-    /// Its file did not say the activation, and nobody else: it is taken to be ReLU.
+    /// True if neither its file nor the caller names the activation, which is then ReLU.
     assumes_relu: bool,
 }
 
 impl Network {
-    /// A network with the initial weights of the reference implementation: convolutions by Xavier,
-    /// linear weights from N(0, 0.01²), biases 0, batch normalisation 1 and 0; but those of learned coders
-    /// from a distribution that depends on the layer.
+    /// A network with the initial weights of the reference implementation: Xavier's for convolutions,
+    /// N(0, 0.01²) for linear weights, 0 for biases, 1 and 0 for batch normalisation. The weights of learned
+    /// coders have a deviation that depends on the layer.
     ///
     /// # Errors
     /// libtorch's.
@@ -71,7 +71,7 @@ impl Network {
         Self::new(description, &weights, device)
     }
 
-    /// A network of these numbers; they are copied.
+    /// A network with these numbers, which are copied.
     ///
     /// # Errors
     /// libtorch's, if there are fewer than the layers need.
@@ -89,8 +89,8 @@ impl Network {
         Ok(Self { description, layers, needs, weights, parameters, buffers, assumes_relu: false })
     }
 
-    /// Reads a model file, of this project or a state dict from elsewhere. The activation is that of an MLP
-    /// whose file does not say it.
+    /// Reads a model file of this project, or a state dict. `activation` is that of an MLP whose file does
+    /// not name it.
     ///
     /// # Errors
     /// [`CheckpointError`], by kind.
@@ -109,7 +109,7 @@ impl Network {
         Ok(Self { assumes_relu: file.assumes_relu, ..network })
     }
 
-    /// Whether its activation is taken to be ReLU, since neither its file nor the caller said it.
+    /// True if its activation is assumed to be ReLU, since neither its file nor the caller names it.
     pub(crate) fn assumes_relu(&self) -> bool {
         self.assumes_relu
     }
@@ -122,7 +122,7 @@ impl Network {
         checkpoint::write(path, &self.description, &self.named())
     }
 
-    /// What the model's file says about it.
+    /// The model's description.
     #[must_use]
     pub fn description(&self) -> &Description {
         &self.description
@@ -134,12 +134,12 @@ impl Network {
         self.needs.all().map(|needed| needed.name.clone()).zip(views).collect()
     }
 
-    /// The parameters, layer by layer: views that gradients can be asked for.
+    /// The parameters, layer by layer, as views with gradients.
     pub(crate) fn parameters(&self) -> &[Tensor] {
         &self.parameters
     }
 
-    /// All numbers of the network; a change of them is a change of it.
+    /// All numbers of the network; changing them changes the network.
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
@@ -150,11 +150,11 @@ impl Network {
         self.needs == Needs::of(&description.layers())
     }
 
-    /// Predictions `[rows, …]` for f4 queries `[rows, …]`, in the shapes of the description; queries
-    /// may also be flat, `[rows, elements]`, if their shape is known. The gradient is followed.
+    /// Predictions `[rows, …]` for f4 queries `[rows, …]`, in the shapes of the description and with
+    /// gradient. Queries may also be flat, `[rows, elements]`, if their shape is known.
     ///
     /// # Errors
-    /// libtorch's, if the queries are others.
+    /// libtorch's, if the queries have another shape.
     pub(crate) fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
         self.compute(&self.parameters, &self.buffers, queries, mode)
     }
@@ -188,7 +188,7 @@ impl Network {
 #[cfg(test)]
 mod tests;
 
-/// The elements of these tensors together.
+/// The number of elements of all tensors.
 fn total(needed: &[Needed]) -> Result<i64, TchError> {
     let elements = |needed: &Needed| {
         needed.shape.iter().try_fold(1_i64, |product, &axis| product.checked_mul(i64::try_from(axis).ok()?))
@@ -226,9 +226,9 @@ fn fill(mut view: Tensor, initial: Initial, deviation: f64, rng: &mut ChaCha8Rng
     }
 }
 
-/// A number from N(0, 1), by Box and Muller's transform.
+/// A number from N(0, 1), by the Box–Muller transform.
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    // 1 - [0, 1) is never 0, whose logarithm does not exist.
+    // 1 - [0, 1) is never 0, which has no logarithm.
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }

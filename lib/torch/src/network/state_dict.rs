@@ -1,14 +1,14 @@
-//! State dicts of PyTorch: which network their names and shapes are of.
+//! State dicts of PyTorch: recognises the network by the names and shapes of its tensors.
 //!
-//! The rule: `num_batches_tracked` is left out; prefixes that all names share and that only wrappers
-//! give (`module.` and the like) are stripped; `linear` and `shortcut`, as ResNets for CIFAR call
-//! them, are `fc` and `downsample`. What has `layer1.0.conv1` is a ResNet, of 152 layers if it has
-//! `layer1.0.conv3`; `conv1` and `fc1` make LeNet-5, `features.0` and `fc1` VGG-11; mostly weights of
-//! two axes and biases make an MLP. Then every tensor must be one of the network's, and none may be missing.
+//! `num_batches_tracked` is ignored. Prefixes of wrappers that all names share (`module.` and the like) are
+//! stripped. `linear` and `shortcut`, the names in ResNets for CIFAR, become `fc` and `downsample`. A state
+//! dict with `layer1.0.conv1` is a ResNet, of 152 layers if it has `layer1.0.conv3`; `conv1` and `fc1` mean
+//! LeNet-5, `features.0` and `fc1` VGG-11; mostly weights of two axes and biases mean an MLP. Then every
+//! tensor must belong to the network, and none may be missing.
 //!
-//! The layers of an MLP whose names differ in their numbers alone stand in the order of these. Else the
-//! widths must settle the order: each layer takes what the one before it gives. If more than one order is
-//! left, the MLP is refused.
+//! The layers of an MLP whose names differ only in their numbers are in the order of these numbers. Otherwise
+//! the widths must determine the order: the inputs of each layer are the outputs of the one before it. If
+//! more than one order is possible, the MLP is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,26 +18,26 @@ use super::architecture::{Architecture, Image, Residual, Stem};
 use super::description::{Description, Misfit};
 use super::layer::Needs;
 
-/// What wrappers put before all names.
+/// The prefixes of wrappers.
 const WRAPPERS: [&str; 6] = ["module.", "_orig_mod.", "model.", "net.", "network.", "base_model."];
 
-/// Other names for the same: of the file, and of this project.
+/// Names in files and the names of this project.
 const RENAMED: [(&str, &str); 2] = [("linear.", "fc."), (".shortcut.", ".downsample.")];
 
-/// What PyTorch counts and nothing here needs.
+/// A counter of PyTorch that is not needed.
 const COUNTER: &str = "num_batches_tracked";
 
-/// How many differences an error lists.
+/// The most differences that an error lists.
 const LISTED: usize = 4;
 
-/// How many layers are tried in the search for an order.
+/// The most layers that the search for an order tries.
 const MAX_TRIES: usize = 100_000;
 
-/// The network that a state dict is of.
+/// The recognised network of a state dict.
 #[derive(Debug)]
 pub(crate) struct StateDict {
     pub(crate) description: Description,
-    /// Names of the network's tensors, and what the file calls them.
+    /// Names of the network's tensors, and their names in the file.
     pub(crate) names: Vec<(String, String)>,
 }
 
@@ -45,8 +45,8 @@ pub(crate) struct StateDict {
 type Found<'a> = (&'a str, &'a [usize]);
 
 impl StateDict {
-    /// Finds the network of tensors with these names and shapes. `shared` has the tensors that are others
-    /// under a second name: name and name of the other.
+    /// Finds the network of tensors with these names and shapes. `shared` lists tensors that share the data
+    /// of another one: their name, and that of the other.
     pub(crate) fn recognise(
         shapes: &BTreeMap<String, Vec<usize>>,
         shared: &BTreeMap<String, String>,
@@ -76,9 +76,10 @@ impl StateDict {
                 None => differences.push(format!("no {name} of {expected:?}")),
             }
         }
-        // What is too much comes first: it says most of what the file is.
-        let surplus =
-            tensors.values().map(|(theirs, shape)| format!("{theirs} of {shape:?}, which has no place"));
+        // Surplus tensors come first, since they describe the file best.
+        let surplus = tensors
+            .values()
+            .map(|(theirs, shape)| format!("{theirs} of {shape:?}, which does not belong to it"));
         differences = surplus.chain(differences).collect();
         if differences.is_empty() {
             return Ok(Self { description, names });
@@ -91,7 +92,7 @@ impl StateDict {
     }
 }
 
-/// The tensors under the names that they have here.
+/// The tensors under this project's names.
 fn own_names(shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Found<'_>> {
     let mut names: Vec<(&str, Found<'_>)> = shapes
         .iter()
@@ -111,16 +112,16 @@ fn own_names(shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Found<'_
     let taken: BTreeSet<&str> = names.iter().map(|(name, _)| *name).collect();
     let renamed = |name: &str| {
         let new = RENAMED.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
-        // Of two names for one place the second has none.
+        // If two names map to one, the second keeps its own, and does not belong to the network.
         if taken.contains(new.as_str()) { name.to_owned() } else { new }
     };
     names.iter().map(|&(name, found)| (renamed(name), found)).collect()
 }
 
-/// A network of images; its shapes are taken from the tensors that tell them.
+/// A network of images, with shapes from those of its tensors.
 fn of_images(tensors: &BTreeMap<String, Found<'_>>) -> Option<Description> {
     let has = |name: &str| tensors.contains_key(name);
-    // What is missing shows when all tensors are compared.
+    // Missing tensors are found when all are compared.
     let axis = |name: &str, axis: usize| {
         tensors.get(name).and_then(|(_, shape)| shape.get(axis)).copied().unwrap_or(1)
     };
@@ -144,7 +145,7 @@ fn of_images(tensors: &BTreeMap<String, Found<'_>>) -> Option<Description> {
     Some(describe(architecture, axis(last, 0)))
 }
 
-/// An MLP; its tensors get the names that they have here. None if most tensors are not an MLP's.
+/// An MLP, whose tensors are renamed to this project's names. None if most tensors are not an MLP's.
 fn of_mlp(
     tensors: &mut BTreeMap<String, Found<'_>>,
     shared: &BTreeMap<String, String>,
@@ -180,7 +181,7 @@ fn of_mlp(
             widths.push(to);
         }
     }
-    // The others keep their names, and have no place.
+    // The other tensors keep their names, and do not belong to the network.
     for (theirs, ..) in &named {
         tensors.remove(theirs);
     }
@@ -192,11 +193,11 @@ fn of_mlp(
 /// A linear layer of a file.
 struct Linear<'a> {
     name: &'a str,
-    /// Its name by texts and numbers.
+    /// Its name, split into texts and numbers.
     natural: Vec<(String, u64)>,
-    /// Inputs and outputs, if it has a weight.
+    /// The numbers of inputs and outputs, if it has a weight.
     ends: Option<[usize; 2]>,
-    /// The tensor that is its weight: layers that share it are one.
+    /// The tensor of its weight; layers that share it are one.
     weight: &'a str,
 }
 
@@ -205,8 +206,8 @@ impl<'a> Linear<'a> {
         Self { name, natural: natural(name), ends: None, weight: "" }
     }
 
-    /// Whether the name of this layer says that it comes before another: by its numbers, if the names differ
-    /// in these alone. Layers that are one have no order, which is like having one.
+    /// True if the names differ only in their numbers, and this one comes before the other; also if both
+    /// layers are one.
     fn is_before(&self, other: &Self) -> bool {
         let texts = |of: &Self| of.natural.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>();
         let one = !self.weight.is_empty() && self.weight == other.weight;
@@ -214,22 +215,22 @@ impl<'a> Linear<'a> {
     }
 }
 
-/// The search for the orders in which each layer takes what the one before it gives.
+/// The search for the orders in which the inputs of each layer are the outputs of the one before it.
 struct Order<'a> {
     layers: &'a [Linear<'a>],
     path: Vec<usize>,
-    /// The orders that were found: two are too many.
+    /// The orders that were found; the search ends at two.
     found: Vec<Vec<usize>>,
     tries: usize,
 }
 
 impl<'a> Order<'a> {
-    /// The one order of these layers. If there is none, the natural order of their names, in which they do
-    /// not fit each other.
+    /// The only order of these layers. If there is none, the natural order of their names, whose widths do
+    /// not fit.
     fn of(layers: &'a [Linear<'a>]) -> Result<Vec<usize>, Misfit> {
         let mut natural: Vec<usize> = (0..layers.len()).collect();
         natural.sort_by(|&a, &b| layers[a].natural.cmp(&layers[b].natural));
-        // Names that differ in their numbers alone settle it.
+        // Names that differ only in their numbers determine the order.
         if natural.windows(2).all(|pair| layers[pair[0]].is_before(&layers[pair[1]])) {
             return Ok(natural);
         }
@@ -240,7 +241,7 @@ impl<'a> Order<'a> {
             [one] if search.tries < MAX_TRIES => Ok(one.clone()),
             _ => Err(Misfit {
                 found: format!(
-                    "layers {}, whose order neither their names nor their widths settle",
+                    "layers {}, whose order neither their names nor their widths determine",
                     list(layers.iter().map(|layer| layer.name.to_owned()))
                 ),
                 expected: "the parameters of an MLP whose names count up (fc1, fc2, …)".into(),
@@ -284,7 +285,7 @@ fn describe(architecture: Architecture, outputs: usize) -> Description {
     }
 }
 
-/// A key by which numbers within names are compared as numbers.
+/// A sort key that compares numbers in names as numbers.
 fn natural(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;
@@ -418,10 +419,13 @@ mod tests {
             (&["z.0", "z.2", "a.0", "a.2"], &[8, 4, 2, 4, 8]),
         ] {
             let misfit = recognise(&linear(names, ends)).unwrap_err();
-            assert!(misfit.found.contains("order neither their names nor their widths settle"), "{misfit:?}");
+            assert!(
+                misfit.found.contains("order neither their names nor their widths determine"),
+                "{misfit:?}"
+            );
             assert!(misfit.expected.contains("fc1, fc2"), "{misfit:?}");
         }
-        // So many layers of one width that no search can try them all.
+        // More layers of one width than the search can try.
         let names: Vec<String> = ('a'..='z').map(|name| name.to_string()).collect();
         let mut many = linear(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[4; 27]);
         many.extend(linear(&["end"], &[5, 6]));
@@ -465,10 +469,10 @@ mod tests {
                     .into_iter()
                     .chain(shapes(&[("1.running_mean", &[3])]))
                     .collect(),
-                "1.running_mean of [3], which has no place",
+                "1.running_mean of [3], which does not belong to it",
                 "an MLP of widths [4, 3, 2]",
             ),
-            (many, "extra3 of [1], which has no place and 5 more", "lenet5"),
+            (many, "extra3 of [1], which does not belong to it and 5 more", "lenet5"),
         ];
         for (tensors, found, expected) in cases {
             let misfit = recognise(&tensors).unwrap_err();
@@ -477,12 +481,12 @@ mod tests {
         let mut both = own(&Family::Resnet18, &[3, 32, 32]);
         both.insert("linear.bias".into(), vec![7]);
         let misfit = recognise(&both).unwrap_err();
-        assert_eq!(misfit.found, "linear.bias of [7], which has no place");
+        assert_eq!(misfit.found, "linear.bias of [7], which does not belong to it");
         // ResNet-34 has more blocks than ResNet-18.
         let mut deeper = own(&Family::Resnet18, &[3, 224, 224]);
         deeper.insert("layer1.2.conv1.weight".into(), vec![64, 64, 3, 3]);
         let misfit = recognise(&deeper).unwrap_err();
-        assert_eq!(misfit.found, "layer1.2.conv1.weight of [64, 64, 3, 3], which has no place");
+        assert_eq!(misfit.found, "layer1.2.conv1.weight of [64, 64, 3, 3], which does not belong to it");
     }
 
     #[test]

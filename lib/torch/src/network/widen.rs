@@ -1,4 +1,4 @@
-//! Wider networks that begin with what narrower ones learned (Net2Net: Chen, Goodfellow and Shlens, ICLR
+//! Wider networks that begin with the function of narrower ones (Net2Net: Chen, Goodfellow and Shlens, ICLR
 //! 2016).
 
 use rand::SeedableRng;
@@ -7,13 +7,13 @@ use tch::{Kind, TchError, Tensor};
 
 use super::{Architecture, Description, Network, Weights, normal};
 
-/// How far copies of a weight lie apart, relative to it: else copies of a unit would learn the same.
+/// The relative difference between copies of a weight; equal copies of a unit would stay equal in training.
 const SPREAD: f64 = 0.05;
 
 impl Network {
-    /// An MLP whose hidden layers are `times` as wide, and which predicts nearly the same: each hidden
-    /// unit stands there `times` times, and each copy gives its share of what the unit gave. None for
-    /// other networks.
+    /// An MLP whose hidden layers are `times` as wide, and which predicts nearly the same: each hidden unit
+    /// is copied `times` times, and the outgoing weights are divided among the copies. None for other
+    /// networks.
     ///
     /// # Errors
     /// libtorch's.
@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn a_wider_network_predicts_nearly_the_same() {
-        // Not ReLU, for which the halves of a unit would add up to it as well.
+        // With ReLU the halves of a unit would also add up to it; tanh shows the difference.
         let tanh = Family::Mlp { hidden: vec![5, 4], activation: Activation::Tanh };
         let description = Description::new(&tanh, &[3, 2], &[3]).unwrap();
         let device = tch::Device::Cpu;
         let mut network = Network::random(description, [1; 32], device).unwrap();
-        // Far from 0, so that there is something to lose.
+        // Weights far from 0, where tanh is not linear.
         let larger = network.weights.parameters.f_mul_scalar(60.0).unwrap();
         let weights = Weights { parameters: larger, buffers: network.weights.buffers.shallow_clone() };
         network = Network::new(network.description.clone(), &weights, device).unwrap();

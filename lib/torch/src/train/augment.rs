@@ -1,6 +1,6 @@
-//! Images that differ a little in each epoch, as those that the reference implementation encodes.
+//! Augmentation: images are moved and mirrored at random in each epoch, as in the reference implementation.
 //!
-//! What the deployed model says of an image stays what it says of the image as it was given.
+//! The targets stay the deployed model's predictions of the original images.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -9,27 +9,27 @@ use tch::{Kind, TchError, Tensor};
 use super::{Rows, TrainError};
 use crate::network::image;
 
-/// How images may differ from those that were given.
+/// The settings of augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Augment {
-    /// The most pixels by which an image is moved along each axis; zeros take the place that it leaves.
+    /// The most pixels by which an image is moved along each axis; the border is filled with zeros.
     pub shift: usize,
-    /// Whether every other image, by chance, is mirrored: left for right.
+    /// Whether images are mirrored, left for right, with probability 1/2.
     pub flip: bool,
 }
 
-/// What becomes of each row in one epoch.
+/// The random changes of each row in one epoch.
 pub(super) struct Drawn {
     /// Channels, height and width of a row.
     image: [i64; 3],
     shift: i64,
-    /// The place of the image in one that is larger by `shift` on each side, from above and from the
-    /// left, and 1 if it is mirrored: `[rows, 3]`.
+    /// The offset from above and from the left in an image that is larger by `shift` on each side, and 1 if
+    /// it is mirrored: `[rows, 3]`.
     rows: Tensor,
 }
 
 impl Augment {
-    /// Channels, height and width of rows that are images and stay in sight.
+    /// Channels, height and width of rows, which must be images larger than `shift`.
     fn image(self, queries: &Rows) -> Result<[usize; 3], TrainError> {
         let fits = |[_, height, width]: &[usize; 3]| self.shift < *height.min(width);
         image(queries.shape())
@@ -37,7 +37,7 @@ impl Augment {
             .ok_or_else(|| TrainError::Augment { found: queries.shape().into(), shift: self.shift })
     }
 
-    /// Draws what becomes of each row.
+    /// Draws the changes of each row.
     pub(super) fn draw(self, queries: &Rows, rng: &mut ChaCha8Rng) -> Result<Drawn, TrainError> {
         let image = self.image(queries)?.map(|axis| axis as i64);
         let shift = self.shift as i64;
@@ -52,7 +52,7 @@ impl Augment {
 }
 
 impl Drawn {
-    /// What becomes of these rows, `[rows, elements]`, whose places among all are `index`.
+    /// Applies the changes to rows `[rows, elements]` with these indices.
     pub(super) fn of(&self, rows: &Tensor, index: &Tensor) -> Result<Tensor, TchError> {
         let [channels, height, width] = self.image;
         let count = index.numel() as i64;
@@ -61,7 +61,7 @@ impl Drawn {
         let [above, left, mirrored] =
             [0, 1, 2].map(|column| drawn.f_select(1, column).and_then(|numbers| numbers.f_unsqueeze(1)));
         let range = |length| Tensor::f_arange(length, options);
-        // Of a mirrored image, column x is column width - 1 - x.
+        // Column x of a mirrored image is column width - 1 - x.
         let columns = range(width)?;
         let turned = columns.f_mul_scalar(-2)?.f_add_scalar(width - 1)?;
         let columns = turned.f_mul(&mirrored?)?.f_add(&columns)?.f_add(&left?)?;
@@ -92,7 +92,7 @@ mod tests {
         Rows::new(&values, ROWS, shape, Device::CPU).unwrap()
     }
 
-    /// The pixel of a row that was drawn, as the words say it.
+    /// The naive rule for a pixel of an augmented row.
     fn naive(values: &[f32], drawn: &[i64], shift: i64, at: [i64; 3]) -> f32 {
         let [channels, height, width] = SHAPE.map(|axis| axis as i64);
         let [channel, line, column] = at;

@@ -1,4 +1,4 @@
-//! Training the parts of a code, and scoring it.
+//! Trains the parts of a code, and scores it.
 
 use nalgebra::DMatrix;
 use parm::LinearCode;
@@ -9,7 +9,7 @@ use super::objective::{Answers, Coded, Compared, Encoder, Tiles};
 use super::rows::hash_weights;
 use super::scenarios::Scenarios;
 use super::state::Learner;
-use super::{Fit, Loss, Recipe, Rows, Surroundings, TrainError, Truth, settings};
+use super::{Environment, Fit, Loss, Recipe, Rows, TrainError, Truth, settings};
 use crate::device::Device;
 use crate::model::Model;
 use crate::network::{Description, Network};
@@ -19,9 +19,9 @@ use crate::network::{Description, Network};
 pub struct Start<'a> {
     /// Its layers and shapes.
     pub description: Description,
-    /// A network whose weights it begins with; else random ones.
+    /// The network with its initial weights; none: random ones.
     pub initial: Option<&'a Network>,
-    /// Whether it learns; else it stays as it begins.
+    /// True if it is trained; otherwise its weights stay the same.
     pub learns: bool,
 }
 
@@ -39,98 +39,98 @@ impl<'a> Start<'a> {
 /// How parity queries are made.
 #[derive(Clone, Debug)]
 pub enum EncoderPlan<'a> {
-    /// As the code's weighted sums.
+    /// By the code's weighted sums.
     Sum,
-    /// As images of tiles, for one parity.
+    /// As tiled images, with one parity query.
     Concat,
     /// By a network, `[k, …]` to `[r, …]`.
     Learned(Start<'a>),
 }
 
-/// What answers parity queries.
+/// The models that answer parity queries.
 #[derive(Clone, Debug)]
 pub enum AnswersPlan<'a> {
     /// Parity models, one for each parity.
     Parity(Vec<Start<'a>>),
-    /// The deployed model as it is.
+    /// The deployed model.
     Deployed(&'a Model),
 }
 
 /// How predictions are rebuilt.
 #[derive(Clone, Debug)]
 pub enum DecoderPlan<'a> {
-    /// By solving the code's equations.
+    /// By solving the code's linear system.
     Linear,
     /// By a network, `[k + r, …]` to `[k, …]`.
     Learned(Start<'a>),
 }
 
-/// A code to train parts of, and what they are trained on.
+/// A code whose parts are trained, and the training data.
 #[derive(Clone)]
 pub struct Coding<'a> {
     /// The queries.
     pub queries: &'a Rows,
     /// The deployed model's predictions of them.
     pub predictions: &'a Rows,
-    /// What the predictions come from: the hash of the model, or of the recorded predictions.
+    /// The hash of the deployed model, or of its recorded predictions.
     pub deployed: &'a str,
-    /// What is true of the queries, for scores, and for the cross-entropy.
+    /// The labels or boxes of the queries, for scores and for the cross-entropy.
     pub truth: Option<&'a Truth>,
-    /// The code: its size and, where they count, its weights.
+    /// The size of the code, and its weights if the encoder or decoder uses them.
     pub code: &'a LinearCode,
     /// How parity queries are made.
     pub encoder: EncoderPlan<'a>,
-    /// What answers them.
+    /// The models that answer them.
     pub answers: AnswersPlan<'a>,
     /// How predictions are rebuilt.
     pub decoder: DecoderPlan<'a>,
     /// The loss.
     pub loss: Loss,
-    /// What it compares.
+    /// The values that it compares.
     pub compared: Compared,
-    /// Keeps the random numbers apart from those of other trainings of the same seed.
+    /// The stream of random numbers, which differs between the trainings of one seed.
     pub stream: u64,
     /// Where to compute.
     pub device: Device,
 }
 
-/// The parts of a code that were trained.
+/// The trained parts of a code.
 #[derive(Debug, Default)]
 pub struct Trained {
     /// The encoder, if it was learned.
     pub encoder: Option<Network>,
-    /// The parity models, by parity; none where the deployed model answers.
+    /// The parity models, by parity; empty if the deployed model answers.
     pub parity: Vec<Network>,
     /// The decoder, if it was learned.
     pub decoder: Option<Network>,
 }
 
-/// Scores of a code on the validation rows, every single loss simulated.
+/// The scores of a code on the validation rows, under every single loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CodeScores {
-    /// Accuracy of the deployed model; none without labels.
+    /// A_a, the accuracy of the deployed model; none without labels.
     pub available: Option<f64>,
-    /// Accuracy of the reconstructions; none without labels.
+    /// A_d, the accuracy of the reconstructions; none without labels.
     pub degraded: Option<f64>,
-    /// Share of reconstructions with the deployed model's own top-1; none without validation rows,
+    /// The share of reconstructions whose top-1 equals the deployed model's; none without validation rows,
     /// for boxes, and for predictions of one number.
     pub agreement: Option<f64>,
-    /// How well the reconstructions fit; only of boxes.
+    /// The IoU of the reconstructions; only for boxes.
     pub fit: Option<Fit>,
-    /// R² of the reconstructions; only of predictions of one number.
+    /// R² of the reconstructions; only for predictions of one number.
     pub determination: Option<f64>,
-    /// Reconstructions that were scored.
+    /// The number of scored reconstructions.
     pub reconstructions: u64,
 }
 
 impl<'a> Coding<'a> {
-    /// Trains the parts that learn, together. Returns the best of all epochs by validation agreement
-    /// (every single loss simulated), and of equals the one of lower loss; without validation rows the
-    /// last.
+    /// Trains the parts together. Returns those of the epoch with the best agreement under every single loss
+    /// of the validation rows, among equals those of the lowest loss; without validation rows those of the
+    /// last epoch.
     ///
     /// # Errors
     /// [`TrainError`], by kind.
-    pub fn train(&self, recipe: &Recipe, around: &mut Surroundings<'_>) -> Result<Trained, TrainError> {
+    pub fn train(&self, recipe: &Recipe, environment: &mut Environment<'_>) -> Result<Trained, TrainError> {
         let starts = self.starts();
         let alone = starts.len() == 1;
         let mut own = vec![
@@ -164,7 +164,7 @@ impl<'a> Coding<'a> {
         if lesson.learners.iter().all(|learner| !learner.learns) {
             return Err(TrainError::Nothing);
         }
-        let mut networks = lesson.train(recipe, around)?.into_iter();
+        let mut networks = lesson.train(recipe, environment)?.into_iter();
         let mut trained = Trained::default();
         if matches!(self.encoder, EncoderPlan::Learned(_)) {
             trained.encoder = networks.next();
@@ -176,7 +176,7 @@ impl<'a> Coding<'a> {
         Ok(trained)
     }
 
-    /// Scores the code with these parts, those that are to learn, on the validation rows.
+    /// Scores the code with these trained parts on the validation rows.
     ///
     /// # Errors
     /// libtorch's; rows that do not fit.
@@ -266,10 +266,10 @@ impl EncoderPlan<'_> {
     }
 }
 
-/// The code with parity `j` of this one alone.
+/// The code with only parity `j` of this one.
 ///
 /// # Errors
-/// None for a parity that the code has.
+/// A parity that the code does not have.
 pub fn single(code: &LinearCode, j: usize) -> Result<LinearCode, CodeError> {
     let weights = code.weights(j);
     LinearCode::weighted(weights.len(), DMatrix::from_row_slice(1, weights.len(), &weights))

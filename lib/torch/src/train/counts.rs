@@ -1,4 +1,4 @@
-//! What validation rows say: counts on the device, read once, at the end.
+//! Scores of validation rows: counts on the device, which are read once at the end.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -6,7 +6,7 @@ use super::TrainError;
 use super::rows::Rows;
 use crate::device::Device;
 
-/// What is known of rows besides the deployed model's predictions.
+/// The true labels or boxes of rows.
 #[derive(Debug)]
 pub enum Truth {
     /// The label of each: `[rows]`.
@@ -46,7 +46,7 @@ impl Truth {
         }
     }
 
-    /// As it is for these rows.
+    /// The labels or boxes of these rows.
     pub(super) fn select(&self, rows: &Tensor) -> Result<Self, TchError> {
         Ok(match self {
             Self::Classes(labels) => Self::Classes(labels.f_index_select(0, rows)?),
@@ -66,11 +66,11 @@ pub struct Fit {
     pub three_quarters: f64,
 }
 
-/// Sums of values and of their reconstructions, of predictions that are one number each.
+/// Sums of values and of their reconstructions, for predictions of one number.
 #[derive(Default)]
 struct Values {
-    /// The first value, which is taken from each: values far from 0 would leave their squares no digits for
-    /// their differences.
+    /// The first value, which is subtracted from all others: the squares of values far from 0 would lose the
+    /// digits of their differences.
     origin: Option<Tensor>,
     sum: Option<Tensor>,
     squares: Option<Tensor>,
@@ -88,7 +88,7 @@ impl Values {
         add(&mut self.errors, &errors.f_square()?.f_sum(Kind::Double)?)
     }
 
-    /// 1 − Σ(ŷ − y)²/Σ(y − mean)², of so many values; none if these are all the same.
+    /// R² = 1 − Σ(ŷ − y)²/Σ(y − mean)²; none if all values are equal.
     fn determination(&self, rows: u64) -> Option<f64> {
         let [sum, squares, errors] =
             [&self.sum, &self.squares, &self.errors].map(|sum| sum.as_ref().map(read));
@@ -111,8 +111,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts predictions `[rows, elements]`, beside the deployed model's own and what is true, as far
-    /// as these are known.
+    /// Counts predictions `[rows, elements]`, with the deployed model's own and with the truth, as far as
+    /// these are known.
     pub(super) fn count(
         &mut self,
         predictions: &Tensor,
@@ -131,7 +131,7 @@ impl Counts {
             None => {}
         }
         match own {
-            // One number is its own top-1, whatever it is.
+            // Top-1 has no meaning for one number.
             Some(own) if own.size()[1] == 1 => self.values.get_or_insert_default().count(predictions, own),
             Some(own) => add(&mut self.agreed, &equal(&top1(predictions)?, &top1(own)?)?),
             None => Ok(()),
@@ -147,13 +147,13 @@ impl Counts {
         Ok(())
     }
 
-    /// Adds the mean loss of so many groups.
+    /// Adds the mean loss of a number of groups.
     pub(super) fn add_loss(&mut self, loss: &Tensor, groups: i64) -> Result<(), TchError> {
         self.losses += groups as u64;
         add(&mut self.loss, &loss.f_mul_scalar(groups as f64)?)
     }
 
-    /// The predictions that were counted.
+    /// The number of counted predictions.
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
@@ -162,7 +162,7 @@ impl Counts {
         self.loss.as_ref().map(|sum| read(sum) / self.losses as f64)
     }
 
-    /// The share of predictions with the deployed model's top-1.
+    /// The share of predictions whose top-1 equals the deployed model's.
     pub(super) fn agreement(&self) -> Option<f64> {
         self.share(self.agreed.as_ref())
     }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn boxes_that_meet_fit_by_their_shared_area() {
         let boxes = |rows: &[[f32; 4]]| Tensor::from_slice(rows.as_flattened()).view([-1, 4]);
-        // The same, a shifted one, one beside it, an empty one, one within.
+        // An equal box, a shifted one, one beside it, an empty one, one within.
         let a = boxes(&[[0.0, 0.0, 2.0, 2.0]; 5]);
         let b = boxes(&[
             [0.0, 0.0, 2.0, 2.0],
@@ -262,10 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn predictions_of_one_number_are_scored_by_their_r2_and_agree_in_nothing() {
+    fn predictions_of_one_number_have_an_r2_and_no_agreement() {
         let column = |values: &[f32]| Tensor::from_slice(values).view([-1, 1]);
         let mut counts = Counts::default();
-        // In blocks, and far from 0.
+        // Several blocks of values far from 0.
         counts.count(&column(&[1001.0, 1001.0]), Some(&column(&[1000.0, 1002.0])), None).unwrap();
         counts.count(&column(&[1004.0, 1006.0]), Some(&column(&[1004.0, 1006.0])), None).unwrap();
         assert_eq!((counts.agreement(), counts.determination()), (None, Some(1.0 - 2.0 / 20.0)));

@@ -1,4 +1,4 @@
-//! What can keep a training from beginning, going on or ending.
+//! The errors of training.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use tch::TchError;
 use crate::network::CheckpointError;
 use crate::network::ShapeError;
 
-/// A training that cannot begin, go on or end.
+/// An error of a training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// Rows of other numbers than there are queries.
+    /// The number of labels, boxes or predictions is not that of queries.
     #[error("found {found} {what}, expected {expected}: one for each row of data")]
     Count {
         /// What is counted.
         what: &'static str,
-        /// How many there are.
+        /// Their number.
         found: usize,
-        /// Rows of data.
+        /// The number of rows of data.
         expected: usize,
     },
-    /// Rows with infinity or what is no number.
+    /// A row with infinity or NaN.
     #[error("row {row}: found {found}, expected finite numbers")]
     NotFinite {
         /// The number.
@@ -30,19 +30,19 @@ pub enum TrainError {
         /// Its row, from 0.
         row: usize,
     },
-    /// Nothing to learn from.
+    /// Too few rows.
     #[error(
         "found {found} rows to learn from and {validation} for validation, expected at least {expected} of each"
     )]
     TooFew {
-        /// Rows that are left to learn from.
+        /// The number of training rows.
         found: usize,
-        /// Rows kept for validation.
+        /// The number of validation rows.
         validation: usize,
-        /// Rows of one group.
+        /// The number of rows of one group.
         expected: usize,
     },
-    /// A label beyond any class.
+    /// A label that is not a class.
     #[error("found label {found} at row {row}, expected 0 to {}", classes - 1)]
     Label {
         /// The label.
@@ -55,7 +55,7 @@ pub enum TrainError {
     /// Boxes of another shape.
     #[error("found rows of shape {0:?}, expected boxes [4]: corner, width and height")]
     Boxes(Vec<usize>),
-    /// Rows that make no tiles.
+    /// Rows that cannot be tiled.
     #[error(transparent)]
     Tiles(#[from] super::TilesError),
     /// Rows that cannot be moved or mirrored.
@@ -66,23 +66,23 @@ pub enum TrainError {
     Augment {
         /// The shape found.
         found: Vec<usize>,
-        /// The most pixels that images are to be moved by.
+        /// The most pixels by which images are moved.
         shift: usize,
     },
-    /// No network that learns.
+    /// No network is to be trained.
     #[error("found nothing to train, expected an encoder, a decoder or a parity model")]
     Nothing,
-    /// A loss that needs what is not known.
+    /// The loss needs labels, and there are none.
     #[error("found no labels, expected them for the cross-entropy")]
     Unlabelled,
-    /// A training that was asked to stop; its checkpoint is written.
-    #[error("stopped in epoch {}; --resume goes on from there", epoch + 1)]
+    /// The training was stopped; its checkpoint is written.
+    #[error("stopped in epoch {}; --resume continues there", epoch + 1)]
     Stopped {
-        /// Epochs that are done.
+        /// The number of finished epochs.
         epoch: u32,
     },
-    /// A deployed model whose queries are others.
-    #[error("found rows of shape {found:?}, expected {expected:?} as the deployed model asks for")]
+    /// The shape of rows differs from that of the deployed model's queries.
+    #[error("found rows of shape {found:?}, expected {expected:?} of the deployed model")]
     QueryShape {
         /// The shape of a row of data.
         found: Vec<usize>,
@@ -94,21 +94,21 @@ pub enum TrainError {
     Predictions {
         /// The shape found.
         found: Vec<i64>,
-        /// Rows asked.
+        /// The number of queries.
         rows: i64,
     },
-    /// Weights to begin with that belong to other layers.
-    #[error("found layers {found} to begin with, expected {expected}")]
+    /// The initial weights belong to other layers.
+    #[error("found initial weights of {found}, expected {expected}")]
     Initial {
-        /// Layers of the model to begin with.
+        /// The layers of the initial model.
         found: String,
-        /// Layers of the model to train.
+        /// The layers of the model to train.
         expected: String,
     },
-    /// Rows that the network to train has no layers for.
+    /// Rows that do not fit the network to train.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// A checkpoint of a training of something else.
+    /// The checkpoint of another training.
     #[error("{}: found a checkpoint with {name} = {found}, expected {expected}: it cannot be resumed", path.display())]
     Settings {
         /// The checkpoint.
@@ -138,10 +138,10 @@ pub enum TrainError {
     Folder {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// Weights that make no code.
+    /// Weights that are not a code.
     #[error(transparent)]
     Code(#[from] CodeError),
     /// libtorch refused to compute.
@@ -149,7 +149,7 @@ pub enum TrainError {
     Torch(TchError),
 }
 
-// Not its source: the rest of its words are stack traces.
+// The source is left out, since it has stack traces.
 impl From<TchError> for TrainError {
     fn from(error: TchError) -> Self {
         Self::Torch(error)

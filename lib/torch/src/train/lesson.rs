@@ -1,4 +1,4 @@
-//! The loop: what networks learn, epoch by epoch.
+//! The training loop.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use super::objective::Objective;
 use super::random::{augment_rng, groups, rng, rng_key};
 use super::split::Split;
 use super::state::{Best, Folder, Learner, State};
-use super::{Augment, Epoch, Recipe, Surroundings, TrainError};
+use super::{Augment, Environment, Epoch, Recipe, TrainError};
 use crate::device::Device;
 use crate::network::Network;
 use crate::timings::Phase;
 
-/// Networks and what they learn.
+/// Networks and their objective.
 pub(super) struct Lesson<'a> {
     pub(super) objective: &'a dyn Objective,
     pub(super) learners: Vec<Learner<'a>>,
-    /// What must be the same for their training to go on.
+    /// The settings that must be equal to resume the training.
     pub(super) settings: BTreeMap<String, String>,
-    /// Keeps their random numbers apart from those of other trainings of the same seed.
+    /// The stream of random numbers, which differs between the trainings of one seed.
     pub(super) stream: u64,
     pub(super) device: Device,
 }
@@ -29,7 +29,7 @@ pub(super) struct Lesson<'a> {
 enum Ended {
     /// After its last minibatch, with the mean loss.
     Whole(f64),
-    /// Before it, since that was asked for.
+    /// Before it, since the caller asked to stop.
     Early,
 }
 
@@ -37,7 +37,7 @@ impl Lesson<'_> {
     pub(super) fn train(
         &self,
         recipe: &Recipe,
-        around: &mut Surroundings<'_>,
+        environment: &mut Environment<'_>,
     ) -> Result<Vec<Network>, TrainError> {
         let (k, all) = (self.objective.k(), self.objective.queries().count());
         let kept = recipe.validation.rows;
@@ -46,8 +46,8 @@ impl Lesson<'_> {
             return Err(TrainError::TooFew { found: rows, validation: kept, expected: k });
         }
         let split = split(self.objective, recipe)?;
-        let folder = Folder { path: around.folder.clone() };
-        let timings = around.timings;
+        let folder = Folder { path: environment.folder.clone() };
+        let timings = environment.timings;
         folder.create()?;
         let resumed = if recipe.resume {
             folder.resume(&self.learners, &self.settings, recipe, self.device)?
@@ -59,9 +59,9 @@ impl Lesson<'_> {
         let mut metrics = folder.metrics(&state, &self.learners)?;
         let validation = validation_groups(&split, self.objective, recipe, self.device)?;
         while state.epoch < recipe.epochs {
-            let begin = (around.clock)();
+            let begin = (environment.clock)();
             let rate = recipe.rate_of(state.epoch);
-            let learn = || self.learn(&mut state, &split.training, rate, recipe, around);
+            let learn = || self.learn(&mut state, &split.training, rate, recipe, environment);
             let train_loss = match timings.measure_on(self.device, Phase::Compute, learn)? {
                 Ended::Whole(loss) => loss,
                 Ended::Early => {
@@ -73,7 +73,7 @@ impl Lesson<'_> {
             (state.batch, state.losses) = (0, (0.0, 0.0));
             let counts = || count(self.objective, &state.networks, &validation);
             let counts = timings.measure_on(self.device, Phase::Compute, counts)?;
-            let seconds = (around.clock)() - begin;
+            let seconds = (environment.clock)() - begin;
             let line = line(state.epoch, train_loss, &counts, rate, seconds);
             let losses = [Some(train_loss), line.validation_loss];
             if let Some(loss) = losses.into_iter().flatten().find(|loss| !loss.is_finite()) {
@@ -87,7 +87,7 @@ impl Lesson<'_> {
                 }
                 Ok::<_, TrainError>(())
             })?;
-            (around.watch)(&line);
+            (environment.watch)(&line);
         }
         match &state.best {
             Some(best) => best.networks(&self.learners, self.device),
@@ -95,14 +95,14 @@ impl Lesson<'_> {
         }
     }
 
-    /// Learns from all groups once, from where the state is.
+    /// Trains one epoch, or the rest of it.
     fn learn(
         &self,
         state: &mut State,
         rows: &[i64],
         rate: f64,
         recipe: &Recipe,
-        around: &Surroundings<'_>,
+        environment: &Environment<'_>,
     ) -> Result<Ended, TrainError> {
         let epoch = u64::from(state.epoch) + 1;
         let mut order = rng(recipe.seed, self.stream, epoch);
@@ -120,7 +120,7 @@ impl Lesson<'_> {
         let (before, mut count) = state.losses;
         let mut sum = Tensor::from(before).f_to_device(self.device.0)?;
         for index in index.f_split(recipe.batch as i64, 0)?.iter().skip(state.batch as usize) {
-            if (around.stop)() {
+            if (environment.stop)() {
                 state.losses = (read(&sum), count);
                 return Ok(Ended::Early);
             }
@@ -142,15 +142,15 @@ impl Lesson<'_> {
         Ok(Ended::Whole(read(&sum) / count))
     }
 
-    /// Keeps the networks if they are the best so far. Without validation rows nothing tells epochs
-    /// apart, nor does a score that never changed: the last is taken.
+    /// Keeps the networks if they are the best so far. Without validation rows, or if the score never
+    /// changed, these are the last ones.
     fn keep_best(&self, state: &mut State, line: &Epoch, folder: &Folder) -> Result<(), TrainError> {
         let rank = match line.validation_loss {
             Some(loss) => (line.score().unwrap_or(0.0), loss),
             None => (f64::from(line.epoch), line.train_loss),
         };
         let moved = state.best.as_ref().is_some_and(|best| best.moved || best.rank.0 != rank.0);
-        // Of a training without scores the loss is all that there is to tell.
+        // Without scores the loss alone decides.
         let undecided = line.score().is_some() && !moved;
         if undecided || state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
             folder.save_best(&state.networks, &self.learners)?;
@@ -164,7 +164,7 @@ impl Lesson<'_> {
     }
 }
 
-/// The rows that are learnt from, and those for validation.
+/// The training rows and the validation rows.
 pub(super) fn split(objective: &dyn Objective, recipe: &Recipe) -> Result<Split, TchError> {
     let classes = match objective.truth() {
         Some(Truth::Classes(classes)) => Some(Vec::<i64>::try_from(classes.f_to_device(tch::Device::Cpu)?)?),
@@ -183,7 +183,7 @@ pub(super) fn validation_groups(
     groups(&split.validation, objective.k(), &mut rng(recipe.seed, 0, u64::MAX), device)
 }
 
-/// What groups say of networks.
+/// Counts the results of groups with networks.
 pub(super) fn count(
     objective: &dyn Objective,
     networks: &[Network],

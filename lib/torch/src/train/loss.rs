@@ -1,4 +1,4 @@
-//! What a training makes small.
+//! The loss functions.
 
 use tch::{Reduction, TchError, Tensor};
 
@@ -19,8 +19,8 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// The loss of outputs `[rows, elements]` against values of the same shape; the cross-entropy's
-    /// against labels `[rows]` or shares `[rows, classes]`.
+    /// The loss of outputs `[rows, elements]` against targets of the same shape; for the cross-entropy labels
+    /// `[rows]` or shares `[rows, classes]`.
     pub(super) fn of(self, outputs: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Mse => outputs.f_mse_loss(target, Reduction::Mean),

@@ -1,14 +1,13 @@
 //! Training: deployed models (*base*), parity models as in ParM (SOSP 2019, section 4.2), and learned
 //! coders (*Learning a Code*, 2018; JSAIT 2020).
 //!
-//! A training makes an objective (`objective`) small: that of a network which answers rows itself, or that of a
-//! code whose encoder, parity models and decoder are networks or given. Both are one loop, the
-//! `lesson`, over groups of rows; a base model's groups have one row.
+//! A training minimises an objective (`objective`): that of a network that answers rows, or that of a code
+//! whose encoder, parity models and decoder are trained or given. Both use one loop (`lesson`) over groups of
+//! rows; the groups of a base model have one row.
 //!
-//! Everything random (initial weights, the groups of each epoch, the groups of the validation rows)
-//! is keyed by seed, training and epoch, and a checkpoint holds all that the loop carries from
-//! minibatch to minibatch. So on one CPU thread of one machine a training repeats itself to the bit,
-//! broken off or not.
+//! All random choices (initial weights, the groups of each epoch, those of the validation rows) are keyed by
+//! seed, training and epoch, and a checkpoint has the complete state of the loop. Therefore a training on one
+//! CPU thread of one machine gives the same bits each time, whether it was interrupted or not.
 
 mod augment;
 mod coding;
@@ -46,35 +45,35 @@ use rows::hash_tensor;
 
 /// The newest checkpoint, in a run's folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
-/// The best network so far, in the folder of a run of one; of several, `best-NAME.safetensors`.
+/// The best network so far, in the folder of a run of one network; with several, `best-NAME.safetensors`.
 const BEST: &str = "best.safetensors";
-/// What checkpoints call the rows for validation.
+/// The name of the validation rows in checkpoints.
 const VALIDATION: &str = "validation rows";
-/// A line per epoch, in a run's folder.
+/// The metrics in a run's folder, one line for each epoch.
 pub const METRICS: &str = "metrics.jsonl";
 
-/// How the learning rate goes over the epochs.
+/// The schedule of the learning rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Schedule {
-    /// It stays.
+    /// It is constant.
     #[default]
     Constant,
     /// It falls to 0 along half a cosine.
     Cosine,
 }
 
-/// How to train.
+/// The settings of a training.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// Passes over the rows.
     pub epochs: u32,
-    /// Rows (base) or groups (parity) of a minibatch.
+    /// The number of rows (base) or groups (parity) of a minibatch.
     pub batch: usize,
     /// The learning rate of Adam.
     pub rate: f64,
     /// The weight decay of Adam, added to the gradient.
     pub decay: f64,
-    /// How the learning rate goes over the epochs.
+    /// The schedule of the learning rate.
     pub schedule: Schedule,
     /// The rows that are kept for validation.
     pub validation: Validation,
@@ -82,21 +81,21 @@ pub struct Recipe {
     pub seed: u64,
     /// Epochs between checkpoints.
     pub checkpoint_cycle: u32,
-    /// Go on from the newest checkpoint, if there is one.
+    /// Whether to resume from the newest checkpoint, if there is one.
     pub resume: bool,
     /// How networks compute while they learn.
     pub precision: Precision,
-    /// How images differ in each epoch; none if they stay as they are.
+    /// Augmentation of images; none: images stay the same.
     pub augment: Option<Augment>,
 }
 
-/// How networks compute while they learn. Weights, their gradients and what is validated are f32.
+/// The precision of training. Weights, gradients and validation are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// With f32.
+    /// f32.
     #[default]
     Full,
-    /// Linear layers and convolutions with bf16.
+    /// bf16 for linear layers and convolutions.
     Mixed,
 }
 
@@ -109,7 +108,7 @@ impl Recipe {
         }
     }
 
-    /// The recipe as a run that is resumed began: a checkpoint of version 0.1.0 kept the last rows for validation.
+    /// The recipe with the validation rows of the run to resume: version 0.1.0 kept the last rows.
     ///
     /// # Errors
     /// A checkpoint in this folder that cannot be read.
@@ -133,36 +132,36 @@ impl Recipe {
     }
 }
 
-/// Where a training writes, what time it is and who watches.
-pub struct Surroundings<'a> {
+/// The environment of a training: its folder, the clock, and callbacks.
+pub struct Environment<'a> {
     /// The folder of checkpoints and metrics.
     pub folder: PathBuf,
-    /// Seconds since some moment.
+    /// Returns the time in seconds since some moment.
     pub clock: &'a dyn Fn() -> f64,
-    /// Is told of each epoch.
+    /// Called after each epoch.
     pub watch: &'a mut dyn FnMut(&Epoch),
-    /// Whether to save and stop; asked before each minibatch.
+    /// Called before each minibatch; true: save and stop.
     pub stop: &'a dyn Fn() -> bool,
-    /// Is told what computing and writing take.
+    /// Collects the times of computing and writing.
     pub timings: &'a Timings,
 }
 
-/// A line of the metrics: what one epoch came to.
+/// A line of the metrics: the results of one epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// The epoch, from 1.
     pub epoch: u32,
-    /// The mean loss over the training rows, while they were learnt.
+    /// The mean loss over the training rows, during training.
     pub train_loss: f64,
     /// The mean loss over the validation rows; none without any.
     pub validation_loss: Option<f64>,
-    /// Base: the share of validation rows that were answered rightly.
+    /// Base: the accuracy on the validation rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Parity: the share of reconstructions with the deployed model's top-1.
+    /// Parity: the share of reconstructions whose top-1 equals the deployed model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
-    /// Parity: the share of right reconstructions; only with labels.
+    /// Parity: the accuracy of reconstructions; only with labels.
     #[serde(rename = "A_d", skip_serializing_if = "Option::is_none")]
     pub degraded: Option<f64>,
     /// The mean intersection over union of boxes.
@@ -173,20 +172,20 @@ pub struct Epoch {
     pub determination: Option<f64>,
     /// The learning rate.
     pub lr: f64,
-    /// What the epoch took, in seconds.
+    /// The time of the epoch, in seconds.
     pub seconds: f64,
 }
 
 impl Epoch {
-    /// What the best epoch is chosen by: agreement, else accuracy, else the mean IoU, else R².
+    /// The score that selects the best epoch: agreement, else accuracy, else the mean IoU, else R².
     #[must_use]
     pub fn score(&self) -> Option<f64> {
         self.agreement.or(self.accuracy).or(self.iou).or(self.determination)
     }
 }
 
-/// Trains a deployed model. Returns the best of all epochs by validation accuracy (of boxes: by the
-/// mean IoU), and of equals the one of lower loss; without validation rows the last.
+/// Trains a deployed model. Returns the network of the epoch with the best validation accuracy (for boxes the
+/// mean IoU), among equals that of the lowest loss; without validation rows that of the last epoch.
 ///
 /// # Errors
 /// [`TrainError`], by kind.
@@ -197,7 +196,7 @@ pub fn base(
     loss: Loss,
     device: Device,
     recipe: &Recipe,
-    around: &mut Surroundings<'_>,
+    environment: &mut Environment<'_>,
 ) -> Result<Network, TrainError> {
     let own = [
         ("task", "base".into()),
@@ -214,14 +213,14 @@ pub fn base(
         stream: 0,
         device,
     };
-    lesson.train(recipe, around)?.pop().ok_or(TrainError::Nothing)
+    lesson.train(recipe, environment)?.pop().ok_or(TrainError::Nothing)
 }
 
-/// What must be the same for a training to go on.
+/// The settings that must be equal to resume a training.
 fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap<String, String> {
     let schedule = match recipe.schedule {
         Schedule::Constant => "constant".into(),
-        // Its rates depend on the last epoch.
+        // The rates depend on the number of epochs.
         Schedule::Cosine => format!("cosine over {} epochs", recipe.epochs),
     };
     let shared = [
@@ -251,7 +250,7 @@ mod tests {
         Rows::new(&values, count, &[3], Device::CPU).unwrap()
     }
 
-    /// F(X) = W·X: with it as its own parity model every linear code rebuilds exactly.
+    /// F(X) = W·X, which is its own parity model, so that every linear code rebuilds exactly.
     fn linear() -> Network {
         let parameters = tch::Tensor::from_slice(&[1_f32, -2., 0.5, 0.25, 1., -1., 0., 0.]);
         let weights = Weights { parameters, buffers: tch::Tensor::from_slice::<f32>(&[]) };

@@ -1,4 +1,4 @@
-//! What networks learn: to answer rows themselves, or to be the parts of a code.
+//! The objectives of training: a network that answers rows, or the parts of a code.
 
 use parm::LinearCode;
 use parm::codes::concat::{Concat, ConcatError};
@@ -13,18 +13,18 @@ use crate::device::Device;
 use crate::model::Model;
 use crate::network::{Mode, Network};
 
-/// What the networks of a training learn.
+/// The objective of a training.
 pub(super) trait Objective {
     /// The rows to learn from.
     fn queries(&self) -> &Rows;
 
-    /// What is true of them, if it is known.
+    /// Their labels or boxes, if they are known.
     fn truth(&self) -> Option<&Truth>;
 
-    /// Rows of a group.
+    /// The number of rows of a group.
     fn k(&self) -> usize;
 
-    /// The mean loss of groups `[groups, k]` of rows, as they were drawn if they were.
+    /// The mean loss of groups `[groups, k]` of rows, augmented if `drawn` is given.
     fn loss(
         &self,
         networks: &[Network],
@@ -33,11 +33,11 @@ pub(super) trait Objective {
         mode: Mode,
     ) -> Result<Tensor, TchError>;
 
-    /// Counts what becomes of groups, every single loss simulated, and their loss.
+    /// Counts the results of groups under every single loss, and their loss.
     fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError>;
 }
 
-/// A network that answers rows with what is true of them.
+/// A network that learns the labels or boxes of rows.
 pub(super) struct Own<'a> {
     pub(super) queries: &'a Rows,
     pub(super) truth: &'a Truth,
@@ -91,32 +91,31 @@ impl Objective for Own<'_> {
     }
 }
 
-/// What the loss of a code compares.
+/// The values that the loss of a code compares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compared {
-    /// The parity outputs with the weighted sums of the deployed model's predictions, as in ParM.
+    /// Parity outputs, with the weighted sums of the deployed model's predictions, as in ParM.
     Sums,
-    /// What is rebuilt with what was lost, under every loss of up to r predictions: what counts in the
-    /// end.
+    /// Reconstructions, with the predictions, under every loss of up to r predictions.
     #[default]
     Reconstructions,
 }
 
 /// How parity queries are made.
 pub(super) enum Encoder {
-    /// As the code's weighted sums.
+    /// By the code's weighted sums.
     Weights,
     Tiles(Tiles),
     /// By the network of this index, `[k, …]` to `[r, …]`.
     Network(usize),
 }
 
-/// Rows as the tiles of one image.
+/// The rows as tiles of images.
 pub(super) struct Tiles {
     code: Concat,
-    /// Each row shrunk, in the place of every tile: `[rows, elements]`.
+    /// Each row, shrunk and repeated in every tile: `[rows, elements]`.
     shrunk: Tensor,
-    /// 1 where the tile of a slot is: `[k, elements]`.
+    /// 1 in the tile of a slot: `[k, elements]`.
     masks: Tensor,
 }
 
@@ -160,7 +159,7 @@ impl Tiles {
         image.ok_or_else(none)
     }
 
-    /// The images of groups of rows as they were drawn, which are shrunk only now.
+    /// The images of groups of augmented rows, which are shrunk here.
     fn encode_drawn(&self, queries: &Rows, index: &Tensor, drawn: &Drawn) -> Result<Tensor, TchError> {
         let rows = queries.drawn(&index.f_flatten(0, 1)?, Some(drawn))?;
         let mut values = vec![0.0_f32; rows.numel()];
@@ -171,10 +170,10 @@ impl Tiles {
     }
 }
 
-/// Rows that make no tiles.
+/// Rows that cannot be tiled.
 #[derive(Debug, thiserror::Error)]
 pub enum TilesError {
-    /// Their shape is that of no image, or k tiles do not fit.
+    /// Their shape is not that of an image, or k tiles do not fit.
     #[error(transparent)]
     Shape(#[from] ConcatError),
     /// libtorch's.
@@ -188,15 +187,15 @@ impl From<TchError> for TilesError {
     }
 }
 
-/// What answers parity queries.
+/// The models that answer parity queries.
 pub(super) enum Answers<'a> {
-    /// The networks from this index on, one for each parity.
+    /// The networks from this index on, one for each parity query.
     Networks(usize),
     /// The deployed model.
     Deployed(&'a Model),
 }
 
-/// A code, of which some parts are networks that learn.
+/// A code with networks that are trained.
 pub(super) struct Coded<'a> {
     pub(super) queries: &'a Rows,
     pub(super) predictions: &'a Rows,
@@ -204,13 +203,13 @@ pub(super) struct Coded<'a> {
     pub(super) code: &'a LinearCode,
     pub(super) encoder: Encoder,
     pub(super) answers: Answers<'a>,
-    /// The network that decodes, if the code does not.
+    /// The index of the network that decodes, if the decoder is learned.
     pub(super) decoder: Option<usize>,
     pub(super) loss: Loss,
     pub(super) compared: Compared,
-    /// The losses to learn from.
+    /// The loss patterns of training.
     pub(super) learnt: Scenarios,
-    /// Every single loss.
+    /// All loss patterns of one prediction.
     pub(super) single: Scenarios,
 }
 
@@ -294,7 +293,7 @@ impl Coded<'_> {
         sum.ok_or_else(none)?.f_div_scalar(answers.len() as f64)
     }
 
-    /// What was lost, one row after the other, as the loss wants it.
+    /// The targets of the lost rows.
     fn lost(&self, scenarios: &Scenarios, index: &Tensor) -> Result<Tensor, TchError> {
         let rows = index.f_index_select(1, scenarios.slots())?.f_flatten(0, 1)?;
         match (self.loss, self.truth) {
@@ -303,8 +302,8 @@ impl Coded<'_> {
         }
     }
 
-    /// What parity output j should be: the weighted sum of predictions; for the cross-entropy the
-    /// weighted shares of the labels.
+    /// The target of parity output j: the weighted sum of predictions; for the cross-entropy the weighted
+    /// shares of the labels.
     fn sums(&self, j: usize, index: &Tensor) -> Result<Tensor, TchError> {
         let weights = self.code.weights(j);
         let (Loss::CrossEntropy, Some(truth)) = (self.loss, self.truth) else {
@@ -321,7 +320,7 @@ impl Coded<'_> {
         ones.f_mul(&shares.f_view([1, -1, 1])?)?.f_sum_dim_intlist(1, false, Kind::Float)
     }
 
-    /// Counts what networks that are not of this training make of groups.
+    /// Counts the results of groups with given networks under every single loss.
     pub(super) fn count_single(
         &self,
         networks: &[Network],

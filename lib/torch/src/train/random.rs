@@ -1,4 +1,4 @@
-//! Everything random, keyed by seed, model and epoch.
+//! Random choices, keyed by seed, model and epoch.
 
 use bytemuck::cast_slice;
 use rand::SeedableRng;
@@ -8,7 +8,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
 
-/// Shuffles rows into groups `[groups, k]`; what is left over belongs to none.
+/// Shuffles rows into groups `[groups, k]`, without the remaining rows.
 pub(super) fn groups(
     rows: &[i64],
     k: usize,
@@ -22,7 +22,7 @@ pub(super) fn groups(
     Tensor::f_from_data_size(bytes, &[groups as i64, k as i64], Kind::Int64)?.f_to_device(device.0)
 }
 
-/// The key of what is random in the training of one model.
+/// The key of the random choices of one training.
 pub(super) fn rng_key(seed: u64, stream: u64) -> [u8; 32] {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -30,7 +30,7 @@ pub(super) fn rng_key(seed: u64, stream: u64) -> [u8; 32] {
     key
 }
 
-/// Random numbers of one epoch for what becomes of images in it.
+/// The random numbers of augmentation in one epoch.
 pub(super) fn augment_rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
     let mut key = rng_key(seed, stream);
     key[24] = 1;
@@ -39,7 +39,7 @@ pub(super) fn augment_rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
     rng
 }
 
-/// Random numbers of one epoch; 0 is before the first.
+/// The random numbers of one epoch; 0 is before the first.
 pub(super) fn rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::from_seed(rng_key(seed, stream));
     rng.set_stream(epoch);

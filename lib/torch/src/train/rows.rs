@@ -1,4 +1,4 @@
-//! The rows that a training learns from, and the hashes that tell them apart.
+//! The rows of a training, and their hashes.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use crate::memory::pinned;
 use crate::model::Model;
 use crate::network::Weights;
 
-/// The most rows or groups that are answered at a time where nothing is learnt.
+/// The most rows or groups that are computed at a time without training.
 const BLOCK: usize = 1024;
 
-/// The most numbers of queries among them: what convolutions make of them is many times larger.
+/// The most numbers of their queries; the outputs of convolutions are many times larger.
 const BLOCK_NUMBERS: usize = 1 << 20;
 
 /// Rows for a device, and the hash of their bytes and shape.
 #[derive(Debug)]
 pub struct Rows {
-    /// `[rows, elements]`, on the device if it has room for them, else in pinned memory of the host.
+    /// `[rows, elements]`, on the device if they fit, otherwise in pinned memory of the host.
     pub(super) tensor: Tensor,
     device: tch::Device,
     shape: Vec<usize>,
@@ -62,7 +62,7 @@ impl Rows {
         Ok(Self { tensor, device: device.0, ..self })
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn count(&self) -> usize {
         self.tensor.size().first().map_or(0, |&rows| rows as usize)
@@ -79,14 +79,13 @@ impl Rows {
         self.device
     }
 
-    /// Rows or groups to answer at a time where nothing is learnt.
+    /// The number of rows or groups to compute at a time without training.
     pub(super) fn block(&self) -> i64 {
         let elements = self.shape.iter().product::<usize>().max(1);
         (BLOCK_NUMBERS / elements).clamp(1, BLOCK) as i64
     }
 
-    /// The rows of this index on the device. Rows of the host are copied while the device computes what
-    /// it was asked before.
+    /// The rows with these indices, on the device. Rows of the host are copied while the device computes.
     pub(super) fn select(&self, index: &Tensor) -> Result<Tensor, TchError> {
         if self.tensor.device() == self.device {
             return self.tensor.f_index_select(0, index);
@@ -95,7 +94,7 @@ impl Rows {
         pinned(&rows)?.f_to_device_(self.device, Kind::Float, true, false)
     }
 
-    /// The rows of this index as they were drawn, if they were.
+    /// The rows with these indices, augmented if `drawn` is given.
     pub(super) fn drawn(&self, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError> {
         let rows = self.select(index)?;
         match drawn {
@@ -155,7 +154,7 @@ impl Rows {
             blocks.push(outputs.f_to_kind(Kind::Float)?.f_view([rows, -1])?);
         }
         let shape = shape.into_iter().map(|axis| axis as usize).collect();
-        // The model's own hash names them: those of different machines differ in the last bit.
+        // The model's hash identifies the predictions, which differ in the last bit between machines.
         Ok(Self { tensor: Tensor::f_cat(&blocks, 0)?, device: self.device, shape, sha256: String::new() })
     }
 }

@@ -1,4 +1,4 @@
-//! Which predictions of a group are lost, and how they are rebuilt while a code is trained.
+//! The loss patterns of training, and the reconstruction under them.
 
 use bytemuck::cast_slice;
 use parm::LinearCode;
@@ -8,24 +8,25 @@ use tch::{Kind, TchError, Tensor};
 use crate::device::Device;
 use crate::network::{Mode, Network};
 
-/// The most loss patterns to learn from, unless single losses are more: beyond it losses of more predictions
-/// are left out. All of those of up to five in a group of ten are fewer.
+/// The most loss patterns of training, unless there are more single losses. Patterns with more lost
+/// predictions are left out first. All losses of up to five predictions in a group of ten are within the
+/// limit.
 const MOST: usize = 1024;
 
 /// Loss patterns of a group; all parity outputs have arrived.
 pub(super) struct Scenarios {
     decoder: Decoder,
-    /// The slots that are rebuilt, those of one pattern after those of another: `[lost]`.
+    /// The slots that are rebuilt, pattern by pattern: `[lost]`.
     slots: Tensor,
 }
 
 enum Decoder {
-    /// The coefficients of the k + r outputs in what is rebuilt: `[lost, k + r]`.
+    /// The coefficients of the k + r outputs in each reconstruction: `[lost, k + r]`.
     Linear(Tensor),
     Learned {
-        /// 1 for outputs that are there, 0 for those that are lost: `[patterns, 1, k + r, 1]`.
+        /// 1 for available outputs, 0 for lost ones: `[patterns, 1, k + r, 1]`.
         masks: Tensor,
-        /// pattern·k + slot of what is rebuilt: `[lost]`.
+        /// pattern·k + slot of each reconstruction: `[lost]`.
         places: Tensor,
     },
 }
@@ -78,8 +79,8 @@ impl Scenarios {
         &self.slots
     }
 
-    /// What is lost, rebuilt from all outputs `[groups, k + r, elements]`, the network being needed if
-    /// one rebuilds: `[groups, lost, elements]`.
+    /// The reconstructions `[groups, lost, elements]` from all outputs `[groups, k + r, elements]`. A learned
+    /// decoder needs its network.
     pub(super) fn rebuild(
         &self,
         outputs: &Tensor,
@@ -103,12 +104,12 @@ impl Scenarios {
     }
 }
 
-/// All sets of 1 to `most` of k slots, the smaller ones first; of fewer slots, where they would be too many.
+/// All sets of 1 to `most` of k slots, smaller ones first. Larger sets are left out if there are too many.
 fn patterns(k: usize, most: usize) -> Vec<Vec<usize>> {
     let mut all: Vec<Vec<usize>> = Vec::new();
     let mut last = vec![Vec::new()];
     for size in 0..most.min(k) {
-        // Each set of so many slots is that of one slot fewer in as many ways as it has slots.
+        // C(k, size + 1) = C(k, size)·(k − size)/(size + 1).
         let next = last.len().saturating_mul(k - size) / (size + 1);
         if size > 0 && all.len() + next > MOST {
             break;

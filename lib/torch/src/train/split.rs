@@ -1,4 +1,4 @@
-//! Which rows a training learns from, and which it keeps for validation.
+//! Splits rows into training rows and validation rows.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,23 +10,23 @@ use super::random::rng;
 /// The rows that are kept for validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validation {
-    /// How many they are.
+    /// Their number.
     pub rows: usize,
-    /// Which ones.
+    /// How they are chosen.
     pub kept: Kept,
 }
 
-/// Which rows are kept for validation.
+/// How validation rows are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// Rows from the whole set, drawn by the seed; where labels are known, each class has its share.
+    /// Random rows of the whole set; if labels are known, each class has its share.
     Drawn,
     /// The last rows.
     Tail,
 }
 
 impl fmt::Display for Validation {
-    /// As checkpoints have it; those of version 0.1.0 have a number alone, and kept the last rows.
+    /// As in checkpoints. Those of version 0.1.0 have only a number, and kept the last rows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kept {
             Kept::Drawn => write!(f, "{} drawn", self.rows),
@@ -43,7 +43,7 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// Splits so many rows, whose classes are known or not.
+    /// Splits rows, whose classes may be known.
     pub(super) fn new(rows: usize, classes: Option<&[i64]>, validation: Validation, seed: u64) -> Self {
         let wanted = validation.rows.min(rows);
         let mut order: Vec<i64> = (0..rows as i64).collect();
@@ -51,13 +51,14 @@ impl Split {
             let tail = order.split_off(rows - wanted);
             return Self { training: order, validation: tail };
         }
-        // A stream of random numbers that no epoch has.
+        // A stream of random numbers that no epoch uses.
         order.shuffle(&mut rng(seed, 0, u64::MAX - 1));
         let mut by_class: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for row in order {
             by_class.entry(classes.map_or(0, |classes| classes[row as usize])).or_default().push(row);
         }
-        // Whole rows of each class first; what rounding left goes to the classes that lost most by it.
+        // The share of each class is rounded down; the remaining rows go to the classes with the largest
+        // remainders.
         let share = |members: &Vec<i64>| members.len() as u128 * wanted as u128;
         let mut left =
             wanted - by_class.values().map(|of| (share(of) / rows as u128) as usize).sum::<usize>();

@@ -1,4 +1,4 @@
-//! The folder of a run: checkpoints to go on from, the best networks, a line of metrics per epoch.
+//! The folder of a run: checkpoints, the best networks, and a line of metrics for each epoch.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,16 +35,16 @@ impl Learner<'_> {
     }
 }
 
-/// All that a training carries from step to step.
+/// The state of a training between steps.
 pub(super) struct State {
     /// Each network and its optimiser.
     pub(super) networks: Vec<Network>,
     pub(super) optimisers: Vec<Adam>,
-    /// Epochs that are done.
+    /// The number of finished epochs.
     pub(super) epoch: u32,
-    /// Minibatches of the next epoch that are done.
+    /// The number of finished minibatches of the next epoch.
     pub(super) batch: u64,
-    /// The sum of losses over the groups of these, and the groups.
+    /// The sum of the losses of these minibatches' groups, and the number of groups.
     pub(super) losses: (f64, f64),
     pub(super) best: Option<Best>,
 }
@@ -52,9 +52,9 @@ pub(super) struct State {
 /// The best networks so far.
 pub(super) struct Best {
     pub(super) epoch: u32,
-    /// Score, then loss; compared by [`Best::is_worse_than`].
+    /// The score, then the loss; [`Best::is_worse_than`] compares them.
     pub(super) rank: (f64, f64),
-    /// Whether any epoch had another score than the first.
+    /// True if some epoch had another score than the first.
     pub(super) moved: bool,
     pub(super) weights: Vec<Weights>,
 }
@@ -65,22 +65,22 @@ impl Best {
     }
 }
 
-/// How far a training came, and what it is a training of: the metadata of a checkpoint.
+/// The metadata of a checkpoint: the progress of a training, and its settings.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Training {
     /// The epoch of the best networks so far.
     best_epoch: Option<u32>,
-    /// Whether any epoch had another score than the first; version 0.1.0 did not ask.
+    /// True if some epoch had another score than the first; missing in version 0.1.0.
     #[serde(default = "yes")]
     best_moved: bool,
-    /// Epochs that are done.
+    /// The number of finished epochs.
     epoch: u32,
-    /// Minibatches of the next epoch that are done.
+    /// The number of finished minibatches of the next epoch.
     batch: u64,
-    /// What must be the same for the training to go on.
+    /// The settings that must be equal to resume the training.
     settings: BTreeMap<String, String>,
-    /// Steps that Adam has made.
+    /// The number of Adam's steps.
     step: u64,
 }
 
@@ -88,10 +88,10 @@ fn yes() -> bool {
     true
 }
 
-/// What a checkpoint describes, for messages.
+/// The content of a checkpoint, for messages.
 const STATE: &str = "the state of a training";
 
-/// Names of tensors that belong to no network.
+/// The name of a tensor that belongs to no network.
 const LOSSES: &str = "losses";
 const BEST_RANK: &str = "best.rank";
 
@@ -120,7 +120,8 @@ impl State {
         Ok(Self { networks, optimisers, epoch: 0, batch: 0, losses: (0.0, 0.0), best: None })
     }
 
-    /// The tensors of a network's part of a checkpoint; those of the best one are missing at first.
+    /// A network's tensors in a checkpoint. There are none of a best network before the first epoch has
+    /// ended.
     fn tensors(&self, index: usize, learner: &Learner<'_>) -> Vec<(String, Tensor)> {
         let (_, mean, square) = self.optimisers[index].state();
         let Weights { parameters, buffers } = self.networks[index].weights();
@@ -130,13 +131,13 @@ impl State {
             [("best.parameters", parameters), ("best.buffers", buffers)]
         });
         let all = own.into_iter().chain(best);
-        // Networks without buffers have none to write.
+        // Empty tensors of networks without buffers are left out.
         let all = all.filter(|(_, tensor)| tensor.numel() > 0);
         all.map(|(name, tensor)| (format!("{}.{name}", learner.name), tensor.shallow_clone())).collect()
     }
 }
 
-/// What the checkpoint of a folder says of its rows for validation, if there is one.
+/// The validation rows of the checkpoint in a folder, if there is one.
 pub(super) fn validation_of(folder: &Path) -> Result<Option<String>, TrainError> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {
@@ -174,7 +175,7 @@ impl Folder {
             epoch: state.epoch,
             batch: state.batch,
             settings: settings.clone(),
-            // Those of networks that stay make none.
+            // The optimisers of networks that are not trained make no steps.
             step: state.optimisers.iter().map(|adam| adam.state().0).max().unwrap_or_default(),
         };
         let numbers = |(a, b): (f64, f64)| Tensor::from_slice(&[a, b]);
@@ -261,7 +262,7 @@ impl Folder {
             state.networks[index] = Network::new(learner.description.clone(), &own, device.0)?;
         }
         state.best = best;
-        // What was written between the checkpoint and the end of that run is not of this one.
+        // Files that the earlier run wrote after its checkpoint are replaced.
         if let Some(best) = &state.best {
             let networks = best.networks(learners, device)?;
             self.save_best(&networks, learners)?;
@@ -269,8 +270,8 @@ impl Folder {
         Ok(Some(state))
     }
 
-    /// Opens the metrics after the lines of the epochs that are done; a run from the start also
-    /// leaves nothing of an earlier one.
+    /// Opens the metrics after the lines of the finished epochs. A run from the start removes the files of an
+    /// earlier one.
     pub(super) fn metrics(&self, state: &State, learners: &[Learner<'_>]) -> Result<File, TrainError> {
         if state.epoch == 0 && state.batch == 0 {
             for name in learners.iter().map(Learner::best).chain([CHECKPOINT.to_owned()]) {

@@ -1,9 +1,8 @@
-//! Instances that are not real: how long a call takes, and whether it is answered at all.
+//! Fault models of synthetic instances: how long a call takes, and whether it is answered.
 //!
-//! The same models are behind the server's synthetic instances, the tests and the simulator. All
-//! randomness comes from a seed and the instance's number, and what time does (slow periods,
-//! crashes) from another stream than what calls do, so that an instance is slow at the same moments
-//! however many calls it gets.
+//! The server's synthetic instances, the tests and the simulator use the same models. All random numbers come
+//! from a seed and the instance's number. Periods (slow, crashed) and calls use different random streams, so
+//! that an instance is slow at the same moments however many calls it gets.
 
 use std::sync::Arc;
 
@@ -24,57 +23,57 @@ pub use shared::{Conditions, Faults, Racks, Shared, Shuffles};
 /// Nanoseconds of a millisecond.
 const MS: f64 = 1e6;
 
-/// How a synthetic instance behaves.
+/// The times and faults of a synthetic instance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behavior {
-    /// How long a call of one row takes.
+    /// The time of a call of one row.
     pub service: Service,
-    /// How much longer each further row of a batch takes, in ms.
+    /// The additional time for each further row of a batch, in ms.
     pub per_row_ms: f64,
-    /// How long a call is on its way, both ways together.
+    /// The time on the network, both ways together.
     pub network: Service,
-    /// Times in which everything takes longer.
+    /// Periods in which calls take longer.
     pub slow: Option<Slow>,
-    /// Times in which nothing is answered: calls fail at once.
+    /// Periods in which calls fail at once.
     pub crash: Option<Crash>,
     /// The share of calls that fail.
     pub errors: f64,
     /// The share of calls that are never answered.
     pub hangs: f64,
-    /// Calls that are answered later than they should.
+    /// Calls that are answered late.
     pub late: Option<Late>,
 }
 
-/// How long a call takes, in ms.
+/// A distribution of times, in ms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "distribution", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Service {
-    /// Always the same.
+    /// A constant time.
     Constant {
         /// The time.
         ms: f64,
     },
-    /// Normal, and never less than 0.
+    /// A normal distribution, cut at 0.
     Normal {
         /// The mean.
         mean_ms: f64,
         /// The standard deviation.
         deviation_ms: f64,
     },
-    /// Exponential.
+    /// An exponential distribution.
     Exponential {
         /// The mean.
         mean_ms: f64,
     },
-    /// Log-normal.
+    /// A log-normal distribution.
     LogNormal {
         /// The median.
         median_ms: f64,
         /// The standard deviation of the logarithm.
         sigma: f64,
     },
-    /// One of these times, each as likely.
+    /// One of a list of times, all equally likely.
     Measured {
         /// The times.
         times_ms: Vec<f64>,
@@ -87,15 +86,15 @@ impl Default for Service {
     }
 }
 
-/// Periods in which everything takes longer.
+/// Periods in which calls take longer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
     /// The share of time that is slow.
     pub share: f64,
-    /// The length of one period, in ms; what is between two is exponentially distributed.
+    /// The length of one period, in ms; the times between periods are exponentially distributed.
     pub length_ms: f64,
-    /// How many times longer calls take that begin in it.
+    /// The factor by which calls that begin in a period take longer.
     pub factor: f64,
 }
 
@@ -105,7 +104,7 @@ pub struct Slow {
 pub struct Crash {
     /// The mean time between a restart and the next crash, in ms, exponentially distributed.
     pub every_ms: f64,
-    /// How long it is down, in ms.
+    /// The length of a crash, in ms.
     pub down_ms: f64,
 }
 
@@ -115,30 +114,30 @@ pub struct Crash {
 pub struct Late {
     /// The share of calls that are answered late.
     pub share: f64,
-    /// How much later, in ms.
+    /// The additional time, in ms.
     pub by_ms: f64,
 }
 
-/// A behaviour that cannot be.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("found {name} = {value}, expected {expected}")]
 pub struct BehaviorError {
-    /// What it is.
+    /// The name of the field.
     pub name: &'static str,
     /// Its value.
     pub value: f64,
-    /// What it must be.
+    /// The valid values.
     pub expected: &'static str,
 }
 
-/// What becomes of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is answered after this time.
     Answer(Time),
     /// It fails after this time.
     Fail(Time),
-    /// Nothing ever comes.
+    /// It is never answered.
     Hang,
 }
 
@@ -152,10 +151,10 @@ pub struct Synthetic {
 }
 
 impl Behavior {
-    /// Sees whether a behaviour can be.
+    /// Checks the values.
     ///
     /// # Errors
-    /// A time that is negative or not finite, or a share that is none.
+    /// A time that is negative or not finite, or a share outside 0 to 1.
     pub fn check(&self) -> Result<(), BehaviorError> {
         self.service.check()?;
         self.network.check()?;
@@ -206,16 +205,16 @@ fn require(name: &'static str, value: f64, good: bool, expected: &'static str) -
 }
 
 impl Synthetic {
-    /// An instance that has just started, at time 0.
+    /// An instance that starts at time 0.
     ///
     /// # Errors
-    /// A behaviour that cannot be: see [`Behavior::check`].
+    /// The errors of [`Behavior::check`].
     pub fn new(behavior: impl Into<Arc<Behavior>>, seed: u64, instance: u64) -> Result<Self, BehaviorError> {
         let behavior = behavior.into();
         behavior.check()?;
         let stream = |number: u64| {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
-            // The first stream of a seed is the load generator's.
+            // The load generator uses stream 0.
             random.set_stream(instance.wrapping_mul(3).wrapping_add(1 + number));
             random
         };
@@ -224,12 +223,10 @@ impl Synthetic {
         Ok(Self { calls: stream(0), slow, crash, behavior })
     }
 
-    /// What becomes of a call of so many rows that begins now, under these conditions; `now` never
-    /// goes back.
+    /// The outcome of a call of `rows` rows that begins now under these conditions; `now` never decreases.
     pub fn call(&mut self, now: Time, rows: usize, around: Conditions) -> Fate {
         let ms = now as f64 / MS;
-        // All are drawn for every call, so that the times of calls are the same with and without
-        // faults.
+        // Every call draws all of them, so that the times of calls are the same with and without faults.
         let chance: f64 = self.calls.sample(StandardUniform);
         let one = self.behavior.service.sample(&mut self.calls);
         let network = self.behavior.network.sample(&mut self.calls) * around.network;
@@ -252,17 +249,17 @@ impl Synthetic {
         }
     }
 
-    /// True if it is up at this time, so that a probe finds it ready; `now` never goes back.
+    /// True if it is up now, so that a probe succeeds; `now` never decreases.
     pub fn is_up(&mut self, now: Time, around: Conditions) -> bool {
         !around.down && !self.crash.as_mut().is_some_and(|crash| crash.covers(now as f64 / MS))
     }
 }
 
 impl Service {
-    /// Sees whether times can be so.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// A time that is negative or not finite, or no times at all.
+    /// A time that is negative or not finite, or an empty list of times.
     pub fn check(&self) -> Result<(), BehaviorError> {
         match self {
             Self::Constant { ms } => duration("ms", *ms),
@@ -284,7 +281,7 @@ impl Service {
         }
     }
 
-    /// One time, in ms; parameters are those that [`Service::check`] lets pass.
+    /// One random time, in ms. The parameters have passed [`Service::check`].
     pub fn sample(&self, random: &mut ChaCha8Rng) -> f64 {
         match self {
             Self::Constant { ms } => *ms,

@@ -1,11 +1,10 @@
-//! Periods in which something is so, and what is between them.
+//! Random periods, such as those in which an instance is slow.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Exp1;
 
-/// Periods of one length, with exponentially distributed times between them, as far as they are
-/// known.
+/// Periods of one length, with exponentially distributed times between them. They are drawn on demand.
 #[derive(Clone, Debug)]
 pub(super) struct Periods {
     random: ChaCha8Rng,
@@ -29,7 +28,7 @@ impl Periods {
         self.end = self.begin + self.length;
     }
 
-    /// True if this moment is in one of them; moments never go back.
+    /// True if this moment is in a period; moments never decrease.
     pub(super) fn covers(&mut self, ms: f64) -> bool {
         while self.end <= ms {
             self.next();

@@ -1,4 +1,4 @@
-//! What befalls several instances at once: transfers between them, and racks that are slow or down.
+//! Faults that several instances share: transfers between them, and racks that are slow or down.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,31 +12,31 @@ use super::periods::Periods;
 use super::{BehaviorError, Crash, MS, Slow, require};
 use crate::Time;
 
-/// What befalls several instances at once.
+/// Faults that several instances share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// Where their randomness comes from.
+    /// The seed of their random numbers.
     pub seed: u64,
     /// Transfers of data between pairs of instances.
     pub shuffles: Option<Shuffles>,
-    /// Groups of instances that are slow or down together.
+    /// Racks: groups of instances that are slow or down together.
     pub racks: Option<Racks>,
 }
 
-/// Transfers of data between random pairs of instances, as in the clusters of ParM's evaluation: as
-/// long as one runs, it takes its share of the network of both. When one ends, another one begins.
+/// Transfers of data between random pairs of instances, as in the clusters of ParM's evaluation. A transfer
+/// slows down the network of both instances. When one ends, another one begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shuffles {
-    /// How many run at once.
+    /// The number of transfers that run at once.
     pub concurrent: usize,
-    /// The shortest one, in ms; lengths are uniformly distributed.
+    /// The length of the shortest transfer, in ms; lengths are uniformly distributed.
     pub min_ms: f64,
-    /// The longest one, in ms.
+    /// The length of the longest transfer, in ms.
     pub max_ms: f64,
-    /// How many times longer the network of a call takes that begins beside one of them; beside two,
-    /// it takes longer by twice as much.
+    /// The factor of the network time of a call that begins during one transfer of its instance; each further
+    /// transfer adds as much again.
     pub factor: f64,
 }
 
@@ -44,35 +44,35 @@ pub struct Shuffles {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Racks {
-    /// How many racks.
+    /// The number of racks.
     pub count: usize,
-    /// Times in which everything in a rack takes longer.
+    /// Periods in which calls of all instances of a rack take longer.
     #[serde(default)]
     pub slow: Option<Slow>,
-    /// Times in which nothing in a rack is answered.
+    /// Periods in which calls of all instances of a rack fail at once.
     #[serde(default)]
     pub crash: Option<Crash>,
 }
 
-/// What is around an instance at one moment.
+/// The conditions of an instance at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conditions {
-    /// How many times longer the network takes.
+    /// The factor of the network time.
     pub network: f64,
-    /// How many times longer everything takes.
+    /// The factor of the time of calls.
     pub slow: f64,
-    /// Nothing is answered.
+    /// True if its rack is down.
     pub down: bool,
 }
 
 impl Default for Conditions {
-    /// All is well.
+    /// No fault.
     fn default() -> Self {
         Self { network: 1.0, slow: 1.0, down: false }
     }
 }
 
-/// The faults that instances share, as time goes on.
+/// The state of the faults that instances share.
 #[derive(Clone, Debug)]
 pub struct Shared {
     shuffling: Option<Shuffling>,
@@ -84,9 +84,9 @@ pub struct Shared {
 struct Shuffling {
     of: Shuffles,
     random: ChaCha8Rng,
-    /// When transfers end, in ns, and between whom they are.
+    /// The ends of transfers, in ns, with their two instances.
     running: BinaryHeap<Reverse<(Time, [usize; 2])>>,
-    /// The transfers of each instance.
+    /// The number of transfers of each instance.
     transfers: Vec<u32>,
 }
 
@@ -97,10 +97,10 @@ struct Rack {
 }
 
 impl Faults {
-    /// Sees whether faults can be, among so many instances.
+    /// Checks the values for this number of instances.
     ///
     /// # Errors
-    /// A number that cannot be, or shuffles among fewer than two instances.
+    /// An invalid value, or shuffles among fewer than two instances.
     pub fn check(&self, instances: usize) -> Result<(), BehaviorError> {
         if let Some(Shuffles { concurrent, min_ms, max_ms, factor }) = self.shuffles {
             require("instances", instances as f64, instances >= 2, "at least 2 where there are shuffles")?;
@@ -119,15 +119,15 @@ impl Faults {
 }
 
 impl Shared {
-    /// The faults of so many instances, at time 0.
+    /// The faults of this number of instances, at time 0.
     ///
     /// # Errors
-    /// Faults that cannot be: see [`Faults::check`].
+    /// The errors of [`Faults::check`].
     pub fn new(faults: &Faults, instances: usize) -> Result<Self, BehaviorError> {
         faults.check(instances)?;
         let stream = |number: usize| {
             let mut random = ChaCha8Rng::seed_from_u64(faults.seed);
-            // The streams of instances are numbered from the other end.
+            // The streams of instances are numbered from 0 upwards.
             random.set_stream(u64::MAX - number as u64);
             random
         };
@@ -151,7 +151,7 @@ impl Shared {
         Ok(Self { shuffling, racks: racks.collect(), slow_factor: slow.map_or(1.0, |slow| slow.factor) })
     }
 
-    /// What is around an instance now; `now` never goes back.
+    /// The conditions of an instance now; `now` never decreases.
     pub fn around(&mut self, now: Time, instance: usize) -> Conditions {
         let mut conditions = Conditions::default();
         if let Some(shuffling) = &mut self.shuffling {
@@ -171,7 +171,7 @@ impl Shared {
 }
 
 impl Shuffling {
-    /// The transfers of an instance that run now.
+    /// The number of running transfers of an instance.
     fn of_instance(&mut self, now: Time, instance: usize) -> u32 {
         while let Some(&Reverse((end, pair))) = self.running.peek()
             && end <= now
@@ -205,7 +205,7 @@ mod tests {
         Shared::new(&serde_json::from_str(json).unwrap(), instances)
     }
 
-    /// The conditions of each instance, each millisecond.
+    /// The conditions of each instance at each millisecond.
     fn conditions(json: &str, instances: usize, ms: u64) -> Vec<Vec<Conditions>> {
         let mut shared = shared(json, instances).unwrap();
         let at = |ms: u64| (0..instances).map(|i| shared.around(ms * 1_000_000, i)).collect();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_pairs_share_their_network_at_each_moment() {
+    fn the_number_of_concurrent_transfers_is_constant() {
         let json = r#"{"seed": 1, "shuffles": {"concurrent": 4, "min_ms": 50, "max_ms": 150, "factor": 3}}"#;
         let found = conditions(json, 18, 20_000);
         let mut busy = [0.0; 18];
@@ -225,14 +225,14 @@ mod tests {
                 *busy += (around.network - 1.0) / 2.0 / 20_000.0;
             }
         }
-        // Each instance has its share: 8 ends of 18.
+        // Four transfers have 8 ends among 18 instances.
         assert!(busy.iter().all(|busy| (busy / (8.0 / 18.0) - 1.0).abs() < 0.4), "{busy:?}");
         assert_eq!(found, conditions(json, 18, 20_000));
         assert_ne!(found, conditions(&json.replace("1,", "2,"), 18, 20_000));
     }
 
     #[test]
-    fn a_rack_is_slow_and_down_as_one() {
+    fn all_instances_of_a_rack_are_slow_and_down_together() {
         let json = r#"{"racks": {"count": 3, "slow": {"share": 0.2, "length_ms": 40, "factor": 5},
             "crash": {"every_ms": 900, "down_ms": 100}}}"#;
         let found = conditions(json, 7, 200_000);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn invalid_values_are_refused_by_name() {
         let shuffles = |fields: &str| format!(r#"{{"shuffles": {{{fields}}}}}"#);
         for (json, instances, expected) in [
             (shuffles(r#""concurrent": 1, "min_ms": 1, "max_ms": 2, "factor": 2"#), 1, "instances = 1"),

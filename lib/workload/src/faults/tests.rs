@@ -75,7 +75,7 @@ fn further_rows_take_longer_and_a_crashed_instance_is_not_up() {
 }
 
 #[test]
-fn late_answers_have_their_share_and_the_network_takes_what_is_around() {
+fn late_answers_have_their_share_and_the_network_follows_the_conditions() {
     let late =
         parse(r#"{"service": {"distribution": "constant", "ms": 10}, "late": {"share": 0.05, "by_ms": 40}}"#);
     let fates = fates(&late, 3, 100_000);
@@ -92,7 +92,7 @@ fn late_answers_have_their_share_and_the_network_takes_what_is_around() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_name() {
+fn invalid_values_are_refused_by_name() {
     for (json, expected) in [
         (r#"{"service": {"distribution": "constant", "ms": -1}}"#, "found ms = -1"),
         (r#"{"service": {"distribution": "measured", "times_ms": []}}"#, "at least one time"),

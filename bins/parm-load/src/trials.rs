@@ -1,4 +1,4 @@
-//! Which target is measured when.
+//! The trials of a measurement: which target is measured when.
 
 use std::io;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use tokio::sync::watch;
 
 use crate::targets::Target;
 
-/// How long requests are sent, where nothing is said of it.
+/// The default time of a measurement, in seconds.
 const SECONDS: f64 = 10.0;
 
 /// All trials, of all targets at all rates.
-pub(crate) struct Course {
-    /// Requests of the trace, if there is one.
+pub(crate) struct Trials {
+    /// The number of requests of the trace, if there is one.
     traced: Option<u64>,
     rates: Vec<f64>,
     trials: u32,
-    /// Of the first trial at any rate.
+    /// The plan of the first trial.
     plan: Plan,
 }
 
-impl Course {
-    /// What the options say.
+impl Trials {
+    /// The trials that the options ask for.
     ///
     /// # Errors
     /// A trace that cannot be read.
@@ -43,7 +43,7 @@ impl Course {
         let span = match (schedule.queries, options.seconds) {
             (Some(requests), _) => Span::Requests(requests),
             (None, Some(seconds)) => Span::Time(Duration::from_secs_f64(seconds)),
-            // A trace ends by itself.
+            // A trace has an end.
             (None, None) => traced.map_or(Span::Time(Duration::from_secs_f64(SECONDS)), Span::Requests),
         };
         let plan = Plan {
@@ -60,7 +60,7 @@ impl Course {
         Ok(Self { traced, rates, trials: options.trials, plan })
     }
 
-    /// About how many requests will count, of so many targets.
+    /// The expected number of recorded requests for this number of targets.
     pub(crate) fn requests(&self, targets: usize) -> u64 {
         let at = |&rate: &f64| {
             let requests = match self.plan.span {
@@ -73,14 +73,14 @@ impl Course {
         each.saturating_mul(u64::from(self.trials)).saturating_mul(targets as u64)
     }
 
-    /// Measures all targets at all rates, and then again in the next trial, which begins with the next
-    /// target: so what changes on the machine meets all of them. The arrivals of a trial are the same for
-    /// all targets. `each` is told of each record, and `after` of each measurement, with the target's name.
+    /// Measures all targets at all rates in each trial. Each trial begins with the next target, so that
+    /// changes on the machine affect all targets alike. The arrivals of a trial are the same for all targets.
+    /// `each` gets each record, and `after` each measurement with the target's name.
     ///
-    /// There is a row for each rate and target that was measured, the targets of a rate side by side.
+    /// Returns a row for each rate and target that was measured, ordered by rate.
     ///
     /// # Errors
-    /// Those of `each`, and a thread that cannot be started.
+    /// The errors of `each`, and a thread that cannot be started.
     pub(crate) fn run(
         &self,
         targets: &[Target],
