@@ -139,7 +139,9 @@ impl Counter<'_> {
         })?;
         self.decode += begin.elapsed();
         if self.scheme.code.interpolating().is_none() {
-            drawn.iter().for_each(|draw| self.count_available(draw, scorer));
+            for draw in drawn {
+                self.count_available(draw, scorer);
+            }
         }
         let mut rows = values.chunks_exact(classes);
         for (group, slot, is_rebuilt) in found {

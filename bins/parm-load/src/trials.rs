@@ -22,7 +22,8 @@ pub(crate) struct Trials {
     /// The number of requests of the trace, if there is one.
     traced: Option<u64>,
     rates: Vec<f64>,
-    trials: u32,
+    /// How often each target is measured at each rate.
+    count: u32,
     /// The plan of the first trial.
     plan: Plan,
 }
@@ -57,7 +58,7 @@ impl Trials {
             timeout: Duration::from_secs_f64(options.timeout / 1e3),
             in_flight: options.in_flight as usize,
         };
-        Ok(Self { traced, rates, trials: options.trials, plan })
+        Ok(Self { traced, rates, count: options.trials, plan })
     }
 
     /// The expected number of recorded requests for this number of targets.
@@ -70,7 +71,7 @@ impl Trials {
             requests.min(self.traced.unwrap_or(u64::MAX))
         };
         let each = self.rates.iter().map(at).fold(0, u64::saturating_add);
-        each.saturating_mul(u64::from(self.trials)).saturating_mul(targets as u64)
+        each.saturating_mul(u64::from(self.count)).saturating_mul(targets as u64)
     }
 
     /// Measures all targets at all rates in each trial. Each trial begins with the next target, so that
@@ -95,7 +96,7 @@ impl Trials {
             rows.extend(targets.iter().map(row));
         }
         let clock = Instant::now();
-        'all: for trial in 0..self.trials {
+        'all: for trial in 0..self.count {
             for of_rate in rows.chunks_mut(targets.len()) {
                 for turn in 0..targets.len() {
                     let place = (trial as usize + turn) % targets.len();
@@ -104,7 +105,7 @@ impl Trials {
                     };
                     let plan = Plan {
                         name: target.name.clone(),
-                        trial: (self.trials > 1).then_some(trial),
+                        trial: (self.count > 1).then_some(trial),
                         rate: row.rate,
                         seed: self.plan.seed.wrapping_add(u64::from(trial)),
                         ..self.plan.clone()

@@ -24,13 +24,19 @@ pub enum PolicyError {
     Code(#[from] CodeError),
     /// The directory of a code.
     #[error(transparent)]
-    Directory(#[from] CodeDirError),
+    Directory(Box<CodeDirError>),
     /// The file of a calibration.
     #[error(transparent)]
     Calibration(#[from] CalibrationFileError),
     /// What the engine refuses.
     #[error(transparent)]
     Engine(#[from] parm_engine::ConfigError),
+}
+
+impl From<CodeDirError> for PolicyError {
+    fn from(error: CodeDirError) -> Self {
+        Self::Directory(Box::new(error))
+    }
 }
 
 /// The code of a model; none if its policy has none.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use parm_testkit::Tool;
 use parm_testkit::npy::f4;
+use tempfile::TempDir;
 
 /// Runs a tool in the folder of the files, and gives what it wrote to standard output.
 fn output(program: &str, arguments: &str, input: &[u8]) -> Vec<u8> {
@@ -13,6 +14,14 @@ fn output(program: &str, arguments: &str, input: &[u8]) -> Vec<u8> {
 
 fn queries() -> Vec<u8> {
     f4(&[4, 2, 2], &(0..16).map(|value| value as f32).collect::<Vec<f32>>())
+}
+
+/// A cluster of synthetic instances, in this folder.
+fn cluster(folder: &TempDir) -> PathBuf {
+    let path = folder.path().join("cluster.json");
+    let text = r#"{"models": [{"placement": "pooled", "instances": [{"synthetic": {"count": 4}}]}]}"#;
+    std::fs::write(&path, text).unwrap();
+    path
 }
 
 #[test]
@@ -30,17 +39,13 @@ fn models_and_codes_of_both_formats_are_read() {
 #[test]
 fn records_are_simulated_again() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = folder.path().join("cluster.json");
-    let text = r#"{"models": [{"placement": "pooled", "instances": [{"synthetic": {"count": 2}}]}]}"#;
-    std::fs::write(&cluster, text).unwrap();
-    let call = format!("{} --trace records.jsonl --warm-up 0 --json", cluster.display());
+    let call = format!("{} --trace records.jsonl --warm-up 0 --json", cluster(&folder).display());
     assert!(!output("parm-sim", &call, b"").is_empty());
 }
 
 #[test]
 fn reports_are_drawn() {
     let folder = tempfile::tempdir().unwrap();
-    let to = |name: &str| -> PathBuf { folder.path().join(name) };
     for (picture, reports) in [
         ("latency", "load.json"),
         ("latency", "sim.json"),
@@ -48,7 +53,7 @@ fn reports_are_drawn() {
         ("k", "compare.json"),
         ("workers", "compare.json"),
     ] {
-        let file = to("picture.svg");
+        let file = folder.path().join("picture.svg");
         output("parm-plot", &format!("{picture} {reports} -o {}", file.display()), b"");
         assert!(std::fs::read_to_string(&file).unwrap().starts_with("<svg"), "{picture} {reports}");
     }
@@ -57,9 +62,9 @@ fn reports_are_drawn() {
 #[test]
 fn what_parm_score_said_is_a_code_for_advice() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = folder.path().join("cluster.json");
-    let text = r#"{"models": [{"placement": "pooled", "instances": [{"synthetic": {"count": 4}}]}]}"#;
-    std::fs::write(&cluster, text).unwrap();
-    let call = format!("advise {} --accuracy score.json --rates 10 --queries 200 --json", cluster.display());
+    let call = format!(
+        "advise {} --accuracy score.json --rates 10 --queries 200 --json",
+        cluster(&folder).display()
+    );
     assert!(!output("parm-sim", &call, b"").is_empty());
 }

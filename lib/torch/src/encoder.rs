@@ -51,7 +51,7 @@ impl Encoder {
         load: impl FnOnce(&Path) -> Result<Model, ModelError>,
     ) -> Result<Self, EncoderError> {
         let how = match code.encoding() {
-            Encoding::Weighted => return Ok(Self::weights(code.k(), code.parity_matrix())),
+            Encoding::Weighted => return Ok(Self::weights(code.k(), &code.parity_matrix())),
             Encoding::Learned(file) => How::Model(load(file)?),
             Encoding::Tiled => {
                 let concat = Concat::new(code.k(), shape)?;
@@ -70,7 +70,7 @@ impl Encoder {
     }
 
     /// Weighted sums: the matrix `[coded queries, k]`.
-    pub(crate) fn weights(k: usize, matrix: DMatrix<f64>) -> Self {
+    pub(crate) fn weights(k: usize, matrix: &DMatrix<f64>) -> Self {
         let weights = matrix.row_iter().map(|row| row.iter().copied().collect());
         Self { k, how: How::Weights(weights.collect()) }
     }
@@ -141,7 +141,7 @@ mod tests {
             let values: Vec<f32> =
                 (0..groups * k * elements).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
             let size = [groups, k, elements].map(|axis| axis as i64);
-            let coded = Encoder::weights(k, DMatrix::from_row_slice(1, k, weights))
+            let coded = Encoder::weights(k, &DMatrix::from_row_slice(1, k, weights))
                 .encode(0..1, &Tensor::from_slice(&values).view(size))
                 .unwrap();
             let found = Vec::<f32>::try_from(coded[0].to_kind(Kind::Float).flatten(0, -1)).unwrap();

@@ -284,7 +284,7 @@ impl Pass {
     /// A pass without parity queries.
     #[must_use]
     pub fn plain(deployed: Session) -> Self {
-        let encoder = Encoder::weights(1, nalgebra::DMatrix::zeros(0, 1));
+        let encoder = Encoder::weights(1, &nalgebra::DMatrix::zeros(0, 1));
         Self { deployed, r: 0, encoder, parities: Vec::new(), tail: Tail::Error }
     }
 

@@ -100,7 +100,7 @@ pub enum PassedHeaderError {
     #[error("found '{0}', expected the name of a header in lower case")]
     Name(String),
     /// One that each call has by itself.
-    #[error("found '{0}', which belongs to the call itself")]
+    #[error("found '{0}', which each call sets itself")]
     Own(HeaderName),
 }
 

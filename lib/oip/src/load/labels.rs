@@ -54,6 +54,8 @@ pub struct Labels {
 pub(super) enum JudgeError {
     #[error("found {found} outputs and none is '{name}'")]
     Output { found: usize, name: String },
+    #[error("found {0} outputs, expected 1")]
+    Outputs(usize),
     #[error("found {found} elements for {rows} rows of '{output}'")]
     Elements { found: usize, rows: usize, output: String },
     #[error("found {classes} classes in '{output}', for label {label}")]
@@ -124,8 +126,11 @@ impl Labels {
             (None, _) => None,
         };
         let Some(tensor) = tensor else {
-            let name = self.output.as_deref().unwrap_or("of any name").to_owned();
-            return Err(JudgeError::Output { found: answer.outputs.len(), name });
+            let found = answer.outputs.len();
+            return Err(match self.output.clone() {
+                Some(name) => JudgeError::Output { found, name },
+                None => JudgeError::Outputs(found),
+            });
         };
         let values = floats(tensor)?;
         let classes = values.len() / rows.max(1);

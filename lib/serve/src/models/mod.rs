@@ -538,7 +538,7 @@ async fn load(
         (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
             let (inputs, encoder, decoder) =
                 coders(spec, coded, code, &|file, group| embed.network(file, &config, group))?;
-            rebuilt = decoder.outputs().to_vec();
+            rebuilt = decoder.outputs();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();
             let (parities, max_scale) = (code.r(), coded.max_scale);

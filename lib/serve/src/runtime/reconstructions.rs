@@ -65,7 +65,7 @@ impl Driver {
         took: Duration,
     ) {
         self.stats.decode.record(took);
-        let mut rebuilt = rebuilt.map_err(failed);
+        let mut rebuilt = rebuilt.map_err(|error| failed(&error));
         if let (Ok(rebuilt), Some(coding)) = (&mut rebuilt, &self.options.coding) {
             coding.decoder.calibrate(rebuilt);
         }
@@ -130,7 +130,7 @@ impl Driver {
             rebuilt.confidence *= trust(own, largest);
         }
         self.stats.decode.record(since.elapsed());
-        rebuilt.map_err(failed)
+        rebuilt.map_err(|error| failed(&error))
     }
 }
 
@@ -181,7 +181,7 @@ fn internal(text: String) -> Error {
     Error::new(Status::Internal, text)
 }
 
-fn failed(error: CodingError) -> Error {
+fn failed(error: &CodingError) -> Error {
     internal(error.to_string())
 }
 

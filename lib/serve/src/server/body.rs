@@ -74,7 +74,7 @@ pub(super) fn error_of(error: &axum::Error) -> Error {
         }
         source = error.source();
     }
-    Error::invalid(format!("the body broke off: {error}"))
+    Error::invalid(format!("the body is incomplete: {error}"))
 }
 
 #[cfg(test)]

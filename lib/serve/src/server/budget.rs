@@ -79,7 +79,7 @@ mod tests {
         one.reserve(60).unwrap();
         let error = other.reserve(41).unwrap_err();
         assert_eq!((error.status, used()), (Status::Unavailable, 60), "{error}");
-        assert!(error.message.contains("60 bytes") && error.message.contains("over 100"), "{error}");
+        assert!(error.message.contains("60 bytes") && error.message.contains("exceed 100"), "{error}");
         other.reserve(usize::MAX).unwrap_err();
         other.reserve(40).unwrap();
         let handed = one.split_off();

@@ -23,7 +23,7 @@ pub(super) fn too_large(found: usize, limit: usize) -> Error {
 }
 
 fn cannot(compression: Compression, why: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("the body cannot be unpacked by {}: {why}", compression.name()))
+    Error::invalid(format!("the body cannot be decompressed by {}: {why}", compression.name()))
 }
 
 fn decompress(
@@ -58,7 +58,7 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// The one of this name, as headers have it.
+    /// The compression with this name in headers.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         match name {
@@ -87,7 +87,7 @@ impl Compression {
                 let decompressed = decompress(&mut decoder, self, limit, held)?;
                 match decoder.get_ref().len() {
                     0 => Ok(decompressed),
-                    rest => Err(cannot(self, format!("found {rest} bytes behind its end"))),
+                    rest => Err(cannot(self, format!("found {rest} bytes after its end"))),
                 }
             }
         }
@@ -103,7 +103,7 @@ impl Compression {
         })
     }
 
-    /// The name in the header Content-Encoding.
+    /// Its name in the header Content-Encoding.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",

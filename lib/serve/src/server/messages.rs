@@ -9,9 +9,9 @@ pub(super) const PREFIX: usize = 5;
 pub(super) struct Messages {
     limit: usize,
     prefix: [u8; PREFIX],
-    /// Bytes of the next prefix that came.
+    /// The received bytes of the next prefix.
     have: usize,
-    /// Bytes of the message that did not.
+    /// The missing bytes of the present message.
     left: usize,
 }
 

@@ -12,7 +12,7 @@ use parm_oip::{Error, Status};
 /// What a handler returns.
 pub(super) type Answer = Result<Response, ErrorResponse>;
 
-/// An error of the protocol, as the response that says so.
+/// An error of the protocol as a response.
 pub(super) struct ErrorResponse(pub(super) Error);
 
 impl From<Error> for ErrorResponse {

@@ -26,20 +26,20 @@ pub(super) struct Shared {
 pub(super) struct Server {
     /// The models.
     pub(super) models: Models,
-    /// What clients may ask.
+    /// The limits on requests.
     pub(super) limits: Limits,
-    /// When it started.
+    /// The time of its start.
     pub(super) since: Instant,
     requests: Semaphore,
     pub(super) budget: Arc<Budget>,
     pub(super) blocking: Blocking,
     pub(super) draining: watch::Sender<bool>,
-    /// Headers that were not passed on: there were too many, or they were too long.
+    /// The number of headers that were not passed on since they were too many or too long.
     pub(super) dropped_headers: AtomicU64,
 }
 
 impl Server {
-    /// A server of these models.
+    /// A server with these models.
     pub(super) fn new(models: Models, limits: Limits) -> Self {
         let requests = Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS));
         let (budget, blocking, draining) =
@@ -48,23 +48,22 @@ impl Server {
         Self { models, limits, since: Instant::now(), requests, budget, blocking, draining, dropped_headers }
     }
 
-    /// True if it takes queries: it is not being stopped, and all models that are loaded have an
-    /// instance.
+    /// True if it is not stopping, and each model that is loaded or being loaded has an instance that is alive.
     pub(super) fn is_ready(&self) -> bool {
         !*self.draining.borrow() && self.models.are_ready()
     }
 
-    /// It is being stopped: it is not ready from now on, but goes on to answer.
+    /// Marks the server as stopping: it is no longer ready, but still answers requests.
     pub(super) fn stop(&self) {
         self.draining.send_replace(true);
     }
 
-    /// What the request with these extensions holds of the memory that all share.
+    /// The reservation of the request with these extensions.
     pub(super) fn held(&self, of: &Extensions) -> Arc<Reservation> {
         of.get().cloned().unwrap_or_else(|| Reservation::new(&self.budget))
     }
 
-    /// The headers of a request that go on to instances.
+    /// The headers of a request that are passed on to instances.
     pub(super) fn passed_on(&self, headers: &HeaderMap) -> Headers {
         let PassedHeaders { names, count, bytes } = &self.limits.passed_headers;
         let found = names.iter().filter_map(|name| Some((name, headers.get(name)?.to_str().ok()?)));
@@ -82,7 +81,7 @@ impl Server {
     /// Answers an inference request.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error for the client.
     pub(super) async fn infer(
         &self,
         request: InferRequest,
@@ -90,7 +89,8 @@ impl Server {
         held: &Reservation,
     ) -> Result<InferResponse, Error> {
         let Ok(_permit) = self.requests.try_acquire() else {
-            let text = format!("overloaded: {} requests are answered, no more may be", self.limits.requests);
+            let text =
+                format!("overloaded: {} requests are open, the most that are allowed", self.limits.requests);
             return Err(Error::new(Status::Unavailable, text));
         };
         let served = self.models.find(&request.model, &request.version)?;
