@@ -94,7 +94,7 @@ fn exported_models_answer_as_the_models_themselves() {
     let state = format!("{state} --activation relu");
     assert_eq!(export(&format!("{state} --query-shape 2,3 -o state.pt")).output(), b"");
     for (options, code, found, expected) in [
-        (format!("{state} -o new.pt"), 1, "does not say the shape of its queries", "--query-shape"),
+        (format!("{state} -o new.pt"), 1, "found a model without the shape of its queries", "--query-shape"),
         (format!("{state} --query-shape 7 -o new.pt"), 1, "cannot be multiplied", ""),
         (
             "b.safetensors --query-shape 4 -o new.pt".into(),

@@ -19,19 +19,21 @@ fn queries() -> Vec<u8> {
 /// A cluster of synthetic instances, in this folder.
 fn cluster(folder: &TempDir) -> PathBuf {
     let path = folder.path().join("cluster.json");
-    let text = r#"{"models": [{"placement": "pooled", "instances": [{"synthetic": {"count": 4}}]}]}"#;
+    let text =
+        r#"{"models": [{"name": "m", "placement": "pooled", "instances": [{"synthetic": {"count": 4}}]}]}"#;
     std::fs::write(&path, text).unwrap();
     path
 }
 
 #[test]
 fn the_configuration_of_a_server_is_read() {
-    output("parm-serve", "--check-config parm-serve.json", b"");
+    output("parm-serve", "--quiet --check-config parm-serve.json", b"");
 }
 
 #[test]
 fn models_and_codes_of_both_formats_are_read() {
-    assert!(!output("parm-infer", "-m model.safetensors -", &queries()).is_empty());
+    let pixels = f4(&[2, 1, 8, 8], &(0..128).map(|value| (value % 16) as f32).collect::<Vec<f32>>());
+    assert!(!output("parm-infer", "-m model.safetensors -", &pixels).is_empty());
     assert!(!output("parm-encode", "--code code-1 -", &queries()).is_empty());
     assert!(!output("parm-encode", "--code code-2 --parity-index 1 -", &queries()).is_empty());
 }
@@ -47,9 +49,9 @@ fn records_are_simulated_again() {
 fn reports_are_drawn() {
     let folder = tempfile::tempdir().unwrap();
     for (picture, reports) in [
-        ("latency", "load.json"),
-        ("latency", "sim.json"),
+        ("latency", "records.jsonl"),
         ("load", "load.json"),
+        ("load", "sim.json"),
         ("k", "compare.json"),
         ("workers", "compare.json"),
     ] {
