@@ -64,7 +64,7 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
     let (to_signals, signalled) = std::sync::mpsc::channel();
     signals::forward(to_signals);
     let in_time = runtime.block_on(async {
-        let running = Running::start(config, embed).await.map_err(|error| anyhow!(error))?;
+        let running = Running::start(config, embed).await?;
         let said =
             |address: Option<std::net::SocketAddr>| address.map_or("-".to_owned(), |at| at.to_string());
         let addresses = running.addresses;

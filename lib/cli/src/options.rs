@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
 use parm::codes::geometry::Points;
@@ -417,7 +417,8 @@ impl CodeOptions {
 /// Reads one of these names.
 pub(crate) fn code_name(names: impl Iterator<Item = CodeName>) -> impl TypedValueParser<Value = CodeName> {
     let names: Vec<CodeName> = names.collect();
-    PossibleValuesParser::new(names.iter().map(|name| name.as_str())).try_map(move |found| {
+    let values = names.iter().map(|name| PossibleValue::new(name.as_str()).help(name.summary()));
+    PossibleValuesParser::new(values).try_map(move |found| {
         let known = names.iter().find(|name| name.as_str() == found);
         known.copied().ok_or(UnknownCode(found))
     })

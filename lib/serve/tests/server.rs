@@ -489,5 +489,5 @@ async fn with_a_certificate_all_addresses_speak_tls_alone() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
     let gone = Running::start(config(TOY, &more), Arc::new(NoModels)).await.err().unwrap();
-    assert!(gone.contains("certificate.pem"), "{gone}");
+    assert!(gone.to_string().contains("certificate.pem"), "{gone}");
 }

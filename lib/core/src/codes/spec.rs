@@ -67,19 +67,30 @@ impl CodeName {
         Self::Spline,
     ];
 
+    /// Its name, and what its coded queries are.
+    fn about(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Sum => ("sum", "Weighted sums"),
+            Self::Concat => ("concat", "One image tiled from the k shrunk images"),
+            Self::Replicate => ("replicate", "Some of the queries, a second time"),
+            Self::None => ("none", "None"),
+            Self::Berrut => ("berrut", "Berrut's rational interpolant"),
+            Self::FloaterHormann => ("floater-hormann", "The rational interpolant of Floater and Hormann"),
+            Self::Spline => ("spline", "Smoothing splines"),
+            Self::Learned => ("learned", "A learned encoder"),
+        }
+    }
+
     /// The name, as options and files have it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sum => "sum",
-            Self::Concat => "concat",
-            Self::Replicate => "replicate",
-            Self::None => "none",
-            Self::Berrut => "berrut",
-            Self::FloaterHormann => "floater-hormann",
-            Self::Spline => "spline",
-            Self::Learned => "learned",
-        }
+        self.about().0
+    }
+
+    /// What its coded queries are, in a few words.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        self.about().1
     }
 
     /// True if all coded queries run on the deployed model, and predictions are interpolated.

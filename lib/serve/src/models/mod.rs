@@ -203,7 +203,7 @@ impl Models {
             let model = new.label();
             match settled {
                 Ok(Ok(())) => table.insert(new),
-                Ok(Err(why)) => tracing::error!(model, why, "the old configuration stays"),
+                Ok(Err(why)) => tracing::error!(model, %why, "the old configuration stays"),
                 Err(_) => {
                     let why = new.waits_for();
                     tracing::error!(model, why, "not ready in time: the old configuration stays");
@@ -309,7 +309,7 @@ impl Models {
             }
             let settled = tokio::time::timeout(TAKE_OVER, settled(Arc::downgrade(&served))).await;
             let failed =
-                |why: String| Error::new(Status::Internal, format!("failed to load '{name}': {why}"));
+                |why: NotLoaded| Error::new(Status::Internal, format!("failed to load '{name}': {why}"));
             match settled {
                 Ok(settled) => settled.map_err(failed)?,
                 // A model is loaded even if no instance has joined yet.
@@ -501,22 +501,32 @@ impl Loaded {
     }
 }
 
+/// Why a model that was to be loaded is not.
+#[derive(Debug, thiserror::Error)]
+enum NotLoaded {
+    #[error("it was removed")]
+    Removed,
+    #[error("its instances were removed")]
+    NoInstances,
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Waits until a model has an instance or has failed to load. Does not keep the model alive.
-async fn settled(served: Weak<Served>) -> Result<(), String> {
-    let gone = || "it was removed".to_owned();
-    let mut state = served.upgrade().ok_or_else(gone)?.state.subscribe();
+async fn settled(served: Weak<Served>) -> Result<(), NotLoaded> {
+    let mut state = served.upgrade().ok_or(NotLoaded::Removed)?.state.subscribe();
     let loaded = loop {
         match &*state.borrow_and_update() {
             State::Loaded(loaded) => break Arc::clone(loaded),
-            State::Failed(why) => return Err(why.clone()),
+            State::Failed(why) => return Err(NotLoaded::Failed(why.clone())),
             State::Unloaded | State::Loading => {}
         }
-        state.changed().await.map_err(|_| gone())?;
+        state.changed().await.map_err(|_| NotLoaded::Removed)?;
     };
     let mut deployed = loaded.deployed.clone();
     drop(loaded);
     let there = deployed.wait_for(|deployed| !deployed.is_empty()).await;
-    there.map(drop).map_err(|_| "its instances were removed".to_owned())
+    there.map(drop).map_err(|_| NotLoaded::NoInstances)
 }
 
 async fn load(

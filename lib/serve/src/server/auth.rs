@@ -4,6 +4,7 @@ use std::path::Path;
 
 use http::HeaderMap;
 
+use super::error::StartError;
 use parm_config::{Config, Management};
 use parm_oip::{Error, Status};
 
@@ -21,12 +22,13 @@ impl Keys {
     ///
     /// # Errors
     /// A file that cannot be read, or has no key.
-    fn load(file: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    fn load(file: &Path) -> Result<Self, StartError> {
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|error| StartError::Keys { file: file.to_owned(), error })?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let keys: Vec<Vec<u8>> = lines.map(|line| line.as_bytes().to_vec()).collect();
         if keys.is_empty() {
-            return Err(format!("{}: found no key, expected one on each line", file.display()));
+            return Err(StartError::NoKey(file.to_owned()));
         }
         Ok(Self(Some(keys)))
     }
@@ -77,7 +79,7 @@ impl Access {
     ///
     /// # Errors
     /// A file of keys that cannot be read, or has no key.
-    pub(super) fn of(config: &Config) -> Result<Self, String> {
+    pub(super) fn of(config: &Config) -> Result<Self, StartError> {
         let parm_config::Keys { inference, admin } = &config.keys;
         let keys =
             |file: &Option<std::path::PathBuf>| file.as_deref().map_or_else(|| Ok(Keys::none()), Keys::load);
@@ -156,7 +158,7 @@ mod tests {
         let file = std::env::temp_dir().join(format!("parm-keys-{}", std::process::id()));
         std::fs::write(&file, "# nobody\n\n").unwrap();
         let Err(error) = Keys::load(&file) else { panic!("loaded a file without a key") };
-        assert!(error.contains("found no key"), "{error}");
+        assert!(error.to_string().contains("found no key"), "{error}");
         std::fs::write(&file, "# somebody\n secret \n").unwrap();
         Keys::load(&file).unwrap().check(&headers("x-api-key", "secret")).unwrap();
         std::fs::remove_file(&file).unwrap();

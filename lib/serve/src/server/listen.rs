@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
 use super::budget::Budget;
+use super::error::StartError;
 use super::meter::MeteredService;
 use super::refusals::Refusals;
 use super::timeouts::{Overdue, TimedStream, Timeouts};
@@ -66,23 +67,25 @@ pub(super) struct Connections {
 ///
 /// # Errors
 /// A file that cannot be read or is invalid.
-pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, String> {
+pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     let Tls { certificate, key, client_ca } = tls;
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let roots = pem::authorities(ca).map_err(|error| error.to_string())?;
+            let roots = pem::authorities(ca)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| format!("{}: {error}", ca.display()))?)
+            builder.with_client_cert_verifier(
+                verifier.map_err(|error| StartError::Authorities { file: ca.clone(), error })?,
+            )
         }
     };
-    let (chain, private) = pem::identity(certificate, key).map_err(|error| error.to_string())?;
-    let mut config =
-        builder.with_single_cert(chain, private).map_err(|error| format!("{}: {error}", key.display()))?;
+    let (chain, private) = pem::identity(certificate, key)?;
+    let mut config = builder
+        .with_single_cert(chain, private)
+        .map_err(|error| StartError::Key { file: key.clone(), error })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

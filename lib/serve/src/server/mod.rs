@@ -10,6 +10,7 @@ mod budget;
 mod compression;
 mod counts;
 mod decompressed;
+mod error;
 mod grpc;
 mod http;
 mod infer;
@@ -27,5 +28,6 @@ mod state;
 mod statistics;
 mod timeouts;
 
+pub use error::StartError;
 pub(crate) use run::check_files;
 pub use run::{Addresses, Order, Running};

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::{Access, Port};
+use super::error::StartError;
 use super::grpc;
 use super::listen::{Connections, Listener, acceptor};
 use super::routes;
@@ -25,7 +26,7 @@ const ADMIN_CONNECTIONS: usize = 256;
 ///
 /// # Errors
 /// The field of the configuration, and what is wrong with its file.
-pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, String)> {
+pub(crate) fn check_files(config: &Config) -> Result<(), (&'static str, StartError)> {
     Access::of(config).map_err(|problem| ("keys", problem))?;
     let tls = config.tls.as_ref().map(acceptor).transpose();
     tls.map(drop).map_err(|problem| ("tls", problem))
@@ -67,7 +68,7 @@ impl Running {
     ///
     /// # Errors
     /// An address that cannot be bound, or a file of keys or certificates that cannot be read.
-    pub async fn start(config: Config, embed: Arc<dyn Embed>) -> Result<Self, String> {
+    pub async fn start(config: Config, embed: Arc<dyn Embed>) -> Result<Self, StartError> {
         let access = Arc::new(Access::of(&config)?);
         let (tls, tls_now) = watch::channel(config.tls.as_ref().map(acceptor).transpose()?);
         let (stop, stopped) = watch::channel(false);
@@ -88,10 +89,11 @@ impl Running {
         let mut listeners = Vec::new();
         let mut listen = async |address: SocketAddr, router: Router, connections: &Connections| {
             let bound = Listener::bind(address, router).await;
-            let listener = bound.map_err(|error| format!("{address}: {error}"))?;
-            let address = listener.address().map_err(|error| format!("{address}: {error}"))?;
+            let wrong = |error| StartError::Address { address, error };
+            let listener = bound.map_err(wrong)?;
+            let address = listener.address().map_err(wrong)?;
             listeners.push((listener, connections.clone()));
-            Ok::<_, String>(address)
+            Ok::<_, StartError>(address)
         };
         if let Some(address) = config.http {
             let mut router = routes::inference(shared.clone());
@@ -121,7 +123,7 @@ impl Running {
         while let Some(Order::Reload(config)) = orders.recv().await {
             match config.tls.as_ref().map(acceptor).transpose() {
                 Ok(tls) => drop(self.tls.send_replace(tls)),
-                Err(error) => tracing::error!(error, "the old certificate stays"),
+                Err(error) => tracing::error!(%error, "the old certificate stays"),
             }
             self.server.models.configure(config.models);
             tracing::info!("the configuration was reloaded");
