@@ -1,4 +1,4 @@
-//! How the file names a code.
+//! How parm-serve.json names a code: by name, with parameters, or by the directory of a trained code.
 
 use std::path::PathBuf;
 

@@ -2,7 +2,7 @@
 //! definition solved by plain Gaussian elimination.
 
 use nalgebra::DMatrix;
-use parm::codes::{CodeError, CodeKind, Decoder, Decoding, LinearCode, combine, combine_naive};
+use parm::codes::{CodeError, CodeKind, Decoder, Decoding, LinearCode, Matrices, combine, combine_naive};
 use proptest::prelude::*;
 
 const K: usize = 8;
@@ -334,6 +334,24 @@ fn replicas_stand_for_the_query_they_repeat() {
 fn nothing_lost_needs_nothing() {
     let decoding = LinearCode::sum(3, 2).unwrap().decoding(&[true; 5]);
     assert_eq!(decoding, Decoding { rebuilt: vec![], unsolved: vec![], condition: 1.0 });
+}
+
+#[test]
+fn default_weights_that_overflow_are_refused_before_they_are_made() {
+    for (k, r) in [(2, 1025), (3, 700), (9, 400), (1, 3000), (5, 2)] {
+        let made = DMatrix::from_fn(r, k, |j, i| ((i + 1) as f64).powf(j as f64));
+        assert_eq!(LinearCode::sum(k, r), LinearCode::weighted(k, made), "{k}, {r}");
+    }
+    // Such a matrix would take 2^90 bytes.
+    let error = LinearCode::sum(1 << 43, 1 << 44).unwrap_err();
+    assert_eq!(error, CodeError::Weight { value: f64::INFINITY, parity: 1024, slot: 1 });
+}
+
+#[test]
+fn the_parities_of_a_code_are_made_without_its_queries() {
+    for code in [LinearCode::sum(3, 2).unwrap(), LinearCode::replicate(3, 4).unwrap()] {
+        assert_eq!(*code.parity_matrix(), Matrices::encoding(&code).remove_rows(0, 3));
+    }
 }
 
 #[test]

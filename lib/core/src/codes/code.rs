@@ -139,8 +139,10 @@ impl Code {
     /// The matrix `[coded queries, k]` of weighted sums: E without the queries of a code that keeps them.
     #[must_use]
     pub fn parity_matrix(&self) -> DMatrix<f64> {
-        let queries = self.systematic().map_or(0, LinearCode::k);
-        self.kind.encoding().remove_rows(0, queries)
+        match &self.kind {
+            CodeKind::Systematic(code) => code.parity_matrix().clone(),
+            CodeKind::Interpolating(code) => code.encoding(),
+        }
     }
 
     /// How its coded queries are made.

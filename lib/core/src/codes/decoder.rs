@@ -89,7 +89,7 @@ impl Decoder {
     /// network rebuilds all groups in one run. Returns the worst condition of what was solved.
     ///
     /// # Errors
-    /// The network's.
+    /// The network's, or a network that gives another number of values.
     ///
     /// # Panics
     /// As [`decoding`](Self::decoding).

@@ -77,7 +77,7 @@ impl Encoder {
     /// `[groups, coded queries, elements]`.
     ///
     /// # Errors
-    /// The network's.
+    /// The network's, or a network that gives another number of values.
     ///
     /// # Panics
     /// If the group has no such coded queries.

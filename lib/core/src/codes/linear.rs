@@ -24,7 +24,16 @@ impl LinearCode {
     /// # Errors
     /// k = 0, or weights that overflow.
     pub fn sum(k: usize, r: usize) -> Result<Self, CodeError> {
-        Self::weighted(k, DMatrix::from_fn(r, k, |j, i| ((i + 1) as f64).powf(j as f64)))
+        let weight = |j: usize, i: usize| ((i + 1) as f64).powf(j as f64);
+        // Weights grow with both indices. Those that overflow are refused before a matrix is allocated.
+        let overflows = |slot: usize| weight(r.saturating_sub(1), slot).is_infinite();
+        if overflows(k.saturating_sub(1))
+            && let Some(slot) = (0..k).find(|&slot| overflows(slot))
+            && let Some(parity) = (0..r).find(|&parity| weight(parity, slot).is_infinite())
+        {
+            return Err(CodeError::Weight { value: weight(parity, slot), parity, slot });
+        }
+        Self::weighted(k, DMatrix::from_fn(r, k, weight))
     }
 
     /// The `sum` code with weights of its own, `[r, k]`.
@@ -86,6 +95,12 @@ impl LinearCode {
     #[must_use]
     pub fn weights(&self, parity: usize) -> Vec<f64> {
         self.weights.row(parity).iter().copied().collect()
+    }
+
+    /// The weights of all parities, W: `[r, k]`.
+    #[must_use]
+    pub fn parity_matrix(&self) -> &DMatrix<f64> {
+        &self.weights
     }
 
     /// The code of a last group of `rows` < k real rows that was padded with its last row: the

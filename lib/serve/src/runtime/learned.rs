@@ -1,5 +1,4 @@
-//! Learned decoders: they take their time, and so they run beside the task that decides for a model, on many
-//! groups at once.
+//! Learned decoders. A network is slow, so it runs in a task of its own, and on many groups at once.
 
 use std::sync::Arc;
 
