@@ -3,12 +3,16 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=src/device.cpp");
-    let mut device = cc::Build::new();
-    device.cpp(true).std("c++17").warnings(false).file("src/device.cpp");
+    let mut sources = cc::Build::new();
+    sources.cpp(true).std("c++17").warnings(false);
+    for file in ["src/device.cpp", "src/operator.cpp", "src/script.cpp"] {
+        println!("cargo:rerun-if-changed={file}");
+        sources.file(file);
+    }
     if let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
-        device.include(format!("{folder}/../include"));
+        sources.include(format!("{folder}/../include"));
+        sources.include(format!("{folder}/../include/torch/csrc/api/include"));
     }
-    device.compile("parm_device");
+    sources.compile("parm_torch");
 }

@@ -78,6 +78,9 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         (None, Some(url), Some(name)) => return remote::run(options, url, name, io),
         _ => return Err(Usage::error("found no model, expected --model, or --url and --model-name")),
     };
+    if options.describe {
+        return describe(options, path, io);
+    }
     let timings_file = options.timings.create(io)?;
     let begin = Instant::now();
     let timings = Arc::new(Timings::new(move || begin.elapsed().as_secs_f64()));
@@ -92,8 +95,8 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         timings.measure_on(chosen.device, Phase::Load, load)
     };
     let load = |path: &Path| load_as(path, &Choices::default());
-    let ModelOptions { activation, output_name } = options.model_options.clone();
-    let model = load_as(path, &Choices { activation, output: output_name })?;
+    let choices = choices(&options.model_options, io)?;
+    let model = load_as(path, &choices)?;
     if let Some(warning) = model.warning() {
         options.common.warn(io, &format!("{}: {warning}", path.display()));
     }
@@ -139,6 +142,22 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     timings_file.write(&Report::new(io.tool, chosen.device, rows, &timings))?;
     options.common.count(io, &format!("{} answered", counted(rows, "row")));
     Ok(Exit::Done)
+}
+
+/// Describes a model on standard output.
+fn describe(options: &Infer, path: &Path, io: &mut Io) -> Result<Exit> {
+    let Compute { device, threads, tf32 } = options.compute;
+    let chosen = device::prepare(Settings { device, threads, tf32 })?;
+    let model = Model::load_as(path, chosen.device, &choices(&options.model_options, io)?)?;
+    io.print(&format!("file        {}\n{}", path.display(), model.summary()))?;
+    Ok(Exit::Done)
+}
+
+/// What the options say that the file of the deployed model leaves open.
+fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
+    let constants = options.read_constants(io)?;
+    let ModelOptions { activation, output_name, query_input, .. } = options.clone();
+    Ok(Choices { activation, output: output_name, input: query_input, constants })
 }
 
 /// Rows that a shard holds together, where no code says it.

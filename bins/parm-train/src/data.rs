@@ -37,11 +37,14 @@ impl Teacher {
     ) -> Result<Self> {
         let Machine { device, timings, .. } = machine;
         let Teaching { base, model_options, targets, data, labels, boxes } = options;
-        let ModelOptions { activation, output_name } = model_options.clone();
-        let choices = Choices { activation, output: output_name };
-        if base.is_none() && choices != Choices::default() {
-            return Err(Usage::error("--activation, --output-name: found no model, expected --base"));
+        if base.is_none() && model_options.is_given() {
+            return Err(Usage::error(
+                "--activation, --output-name, --input, --constant: found no model, expected --base",
+            ));
         }
+        let constants = model_options.read_constants(io)?;
+        let ModelOptions { activation, output_name, query_input, .. } = model_options.clone();
+        let choices = Choices { activation, output: output_name, input: query_input, constants };
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.reading();
         let queries = rows(data, machine, window, io)?;

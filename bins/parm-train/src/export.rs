@@ -1,63 +1,57 @@
-//! Exports models as TorchScript, alone or in a model repository of Triton.
+//! Exports models for other programs, alone or in a model repository of Triton.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use parm::Dtype;
+use parm::npy::RowLayout;
 use parm_cli::options::Common;
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
-use parm_torch::{Choices, Device, Model, Network};
+use parm_torch::{Choices, Device, Model, Session};
 
 /// The name of a model's input in Triton's PyTorch backend.
 const INPUT: &str = "INPUT__0";
 const OUTPUT: &str = "OUTPUT__0";
 
-/// The model of Triton's Python backend, which runs the TorchScript file beside it.
+/// The model of Triton's Python backend, which runs the model file beside it.
 const PYTHON: &str = include_str!("model.py");
 
 pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> {
-    let choices = Choices { activation: options.activation, output: None };
+    let choices = Choices { activation: options.activation, ..Choices::default() };
     let model = Model::load_as(&options.model, Device::CPU, &choices)?;
     if let Some(warning) = model.warning() {
         common.warn(io, &format!("{}: {warning}", options.model.display()));
     }
-    let network = match model {
-        Model::Native(network) => network,
-        Model::Script(_) => bail!(
-            "{}: found TorchScript, expected safetensors: it is exported already",
-            options.model.display()
-        ),
-    };
-    let mut export = |target: &Target| {
-        let program = network.program(options.query_shape.as_deref());
-        let (bytes, shape) = program.with_context(|| options.model.display().to_string())?;
-        let mut output = target.create(io, Compression::ByName(3))?;
-        output.write_all(&bytes)?;
-        output.commit()?;
-        anyhow::Ok(shape)
-    };
     let written = match (&options.output, &options.triton) {
         (Some(target), _) => {
-            export(target)?;
+            let (bytes, _) = export(options, &model)?;
+            write(target, &bytes, io)?;
             target.to_string()
         }
-        (None, Some(repository)) => triton(options, repository, &network, export)?.display().to_string(),
+        (None, Some(repository)) => triton(options, repository, model, io)?.display().to_string(),
         (None, None) => return Err(Usage::error("found no output, expected -o or --triton")),
     };
     common.count(io, &format!("{written}: written"));
     Ok(())
 }
 
+/// The file of the exported model, and its extension.
+fn export(options: &Export, model: &Model) -> Result<(Vec<u8>, &'static str)> {
+    model.export(options.query_shape.as_deref()).with_context(|| options.model.display().to_string())
+}
+
+fn write(target: &Target, bytes: &[u8], io: &mut Io) -> Result<()> {
+    let mut output = target.create(io, Compression::ByName(3))?;
+    output.write_all(bytes)?;
+    output.commit()
+}
+
 /// Writes a model into a repository; `config.pbtxt`, which completes it, is written last.
-fn triton(
-    options: &Export,
-    repository: &Path,
-    network: &Network,
-    export: impl FnOnce(&Target) -> Result<Vec<usize>>,
-) -> Result<PathBuf> {
+fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Result<PathBuf> {
     let of_file = || options.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = options.name.clone().unwrap_or_else(of_file);
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
@@ -66,12 +60,28 @@ fn triton(
             "--name: found '{name}', expected letters, digits and _-., and no dot at the beginning"
         )));
     }
+    let at = || options.model.display().to_string();
+    let (bytes, extension) = export(options, &model)?;
+    let is_program = extension == "pt2";
+    let backend = options.backend.unwrap_or(if is_program { Backend::Python } else { Backend::Libtorch });
+    if is_program && backend == Backend::Libtorch {
+        bail!("{}: found an exported program, expected --backend python: libtorch runs TorchScript alone", at());
+    }
+    let shape = options.query_shape.clone().or_else(|| model.query_shape().map(<[usize]>::to_vec));
+    let shape = shape.with_context(|| {
+        format!("{}: found a model without the shape of its queries, expected --query-shape", at())
+    })?;
+    let query = RowLayout::new(model.query_dtype().unwrap_or(Dtype::F32), shape);
+    // A row of zeros shows what comes out.
+    let mut session = Session::new(model, Device::CPU, &query.shape).with_context(at)?;
+    let prediction = session.output().with_context(at)?;
+
     let folder = repository.join(&name);
     let version = folder.join("1");
     fs::create_dir_all(&version).with_context(|| version.display().to_string())?;
-    let query_shape = export(&Target::Path(version.join("model.pt")))?;
+    write(&Target::Path(version.join("model").with_extension(extension)), &bytes, io)?;
     let program = version.join("model.py");
-    match options.backend {
+    match backend {
         Backend::Python => fs::write(&program, PYTHON),
         // A file of the other backend would be ignored, but confuse readers.
         Backend::Libtorch => match fs::remove_file(&program) {
@@ -81,12 +91,12 @@ fn triton(
     }
     .with_context(|| program.display().to_string())?;
     let config = folder.join("config.pbtxt");
-    let runs = match options.backend {
+    let runs = match backend {
         Backend::Libtorch => "platform: \"pytorch_libtorch\"",
         Backend::Python => "backend: \"python\"",
     };
-    let input = tensor("input", INPUT, &query_shape);
-    let output = tensor("output", OUTPUT, &network.description().prediction_shape);
+    let input = tensor("input", INPUT, &query);
+    let output = tensor("output", OUTPUT, prediction);
     let most = options.max_batch;
     let text = format!("name: \"{name}\"\n{runs}\nmax_batch_size: {most}\n{input}{output}");
     fs::write(&config, text).with_context(|| config.display().to_string())?;
@@ -94,10 +104,25 @@ fn triton(
 }
 
 /// An input or output of a configuration. Triton supports shapes without axes only by reshaping.
-fn tensor(what: &str, name: &str, shape: &[usize]) -> String {
+fn tensor(what: &str, name: &str, layout: &RowLayout) -> String {
+    let shape = layout.shape.as_slice();
     let (dims, reshape) =
         if shape.is_empty() { (&[1][..], "\n    reshape { shape: [ ] }") } else { (shape, "") };
-    format!(
-        "{what} [\n  {{\n    name: \"{name}\"\n    data_type: TYPE_FP32\n    dims: {dims:?}{reshape}\n  }}\n]\n"
-    )
+    let kind = data_type(layout.dtype);
+    format!("{what} [\n  {{\n    name: \"{name}\"\n    data_type: {kind}\n    dims: {dims:?}{reshape}\n  }}\n]\n")
+}
+
+/// Triton's name of a type.
+fn data_type(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::Bool => "TYPE_BOOL",
+        Dtype::U8 => "TYPE_UINT8",
+        Dtype::I8 => "TYPE_INT8",
+        Dtype::I16 => "TYPE_INT16",
+        Dtype::I32 => "TYPE_INT32",
+        Dtype::I64 => "TYPE_INT64",
+        Dtype::F16 => "TYPE_FP16",
+        Dtype::F32 => "TYPE_FP32",
+        Dtype::F64 => "TYPE_FP64",
+    }
 }

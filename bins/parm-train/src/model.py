@@ -1,4 +1,4 @@
-"""A model of Triton's Python backend: runs the TorchScript beside it. Needs PyTorch."""
+"""A model of Triton's Python backend: runs the exported program or the TorchScript beside it. Needs PyTorch."""
 
 import os
 
@@ -11,7 +11,11 @@ class TritonPythonModel:
         device = f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
         folder = os.path.join(args["model_repository"], args["model_version"])
         self.device = torch.device(device)
-        self.model = torch.jit.load(os.path.join(folder, "model.pt"), map_location=self.device)
+        program = os.path.join(folder, "model.pt2")
+        if os.path.exists(program):
+            self.model = torch.export.load(program).module().to(self.device)
+        else:
+            self.model = torch.jit.load(os.path.join(folder, "model.pt"), map_location=self.device)
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]

@@ -1,15 +1,17 @@
 //! Blocks of options that tools share; the same thing is spelled the same way in all of them.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ColorChoice, ValueEnum};
 use nalgebra::DMatrix;
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeName, CodeSpec, MAX_WORKERS, Parameter, UnknownCode};
-use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
+use parm::npy::{Array, RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
 use parm::{Activation, DeviceChoice, Tail};
 use serde::Serialize;
 
@@ -232,6 +234,73 @@ pub struct ModelOptions {
     /// The output to use if the model has several: its key, or its index from 0 [default: the first]
     #[arg(long, value_name = "NAME")]
     pub output_name: Option<String>,
+
+    /// The input that is the query, if the model has several
+    ///
+    /// The name of an argument of the model's forward function; parm-infer --describe lists them. It can be left
+    /// out if all others are constants.
+    #[arg(long = "input", value_name = "NAME")]
+    pub query_input: Option<String>,
+
+    /// An input that is the same for all queries, from a file (repeatable)
+    ///
+    /// The file has the input's shape. If the input has a row for each query, as an attention mask, the file has
+    /// one row, which is used for all queries.
+    #[arg(
+        long = "constant",
+        value_name = "NAME=FILE.npy",
+        value_parser = OsStringValueParser::new().try_map(ConstantOption::parse)
+    )]
+    pub constants: Vec<ConstantOption>,
+}
+
+/// An input that is the same for all queries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConstantOption {
+    /// The input's name.
+    pub name: String,
+    /// The file with its values.
+    pub file: PathBuf,
+}
+
+/// A value of `--constant` without a name or a file.
+#[derive(Debug, thiserror::Error)]
+#[error("expected NAME=FILE.npy, the name of an input and its file")]
+pub struct NoConstant;
+
+impl ConstantOption {
+    /// Parses `NAME=FILE`. File names need not be UTF-8.
+    fn parse(text: OsString) -> Result<Self, NoConstant> {
+        let bytes = text.as_bytes();
+        let split = bytes.iter().position(|&byte| byte == b'=').ok_or(NoConstant)?;
+        let name = std::str::from_utf8(&bytes[..split]).map_err(|_| NoConstant)?;
+        let file = PathBuf::from(OsStr::from_bytes(&bytes[split + 1..]));
+        if name.is_empty() || file.as_os_str().is_empty() {
+            return Err(NoConstant);
+        }
+        Ok(Self { name: name.into(), file })
+    }
+}
+
+impl ModelOptions {
+    /// Reads the files of the constants, by name.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no `.npy` stream.
+    pub fn read_constants(&self, io: &mut Io) -> Result<Vec<(String, Array)>> {
+        let read = |constant: &ConstantOption| {
+            let rows = Input::Path(constant.file.clone()).rows(io, Window::default())?;
+            Ok((constant.name.clone(), rows.read_array()?))
+        };
+        self.constants.iter().map(read).collect()
+    }
+
+    /// Whether any of them is given.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        let Self { activation, output_name, query_input, constants } = self;
+        activation.is_some() || output_name.is_some() || query_input.is_some() || !constants.is_empty()
+    }
 }
 
 /// Where to say how the time was spent.

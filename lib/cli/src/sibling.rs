@@ -1,5 +1,6 @@
 //! Runs models for tools that do not link libtorch, through `parm-infer` beside the running program.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,7 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 
-use crate::options::{Compute, ModelOptions};
+use crate::options::{Compute, ConstantOption, ModelOptions};
 use crate::run::is_closed_pipe;
 use crate::tools::infer::Infer;
 
@@ -144,6 +145,14 @@ fn start(model: &Path, options: &ModelOptions, compute: Compute) -> Result<(Chil
     }
     if let Some(output) = &options.output_name {
         command.args(["--output-name", output]);
+    }
+    if let Some(input) = &options.query_input {
+        command.args(["--input", input]);
+    }
+    for ConstantOption { name, file } in &options.constants {
+        let mut value = OsString::from(format!("{name}="));
+        value.push(file);
+        command.arg("--constant").arg(value);
     }
     if let Some(threads) = compute.threads {
         command.args(["--threads", &threads.to_string()]);

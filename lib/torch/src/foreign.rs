@@ -1,4 +1,4 @@
-//! Recognises files of other formats, and says how to convert them.
+//! Tells the format of a file: the kind of model, or another format with how to convert it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,38 +16,63 @@ const KEYS: [&str; 6] = ["state_dict", "model_state_dict", "model_state", "model
 /// The most bytes of a pickle that are searched.
 const MAX_PICKLE: u64 = 1 << 20;
 
-/// The format of a file, and how to convert it.
+/// The format of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Safetensors, or what nothing here knows: the reader of native models says what is wrong.
+    Native,
+    /// An exported program.
+    Exported,
+    Script,
+    Foreign(Foreign),
+}
+
+impl Format {
+    /// What it is, if it has the activations of the network.
+    pub(crate) fn has_activations(&self) -> Option<&'static str> {
+        match self {
+            Self::Exported => Some("an exported program"),
+            Self::Script => Some("TorchScript"),
+            Self::Native | Self::Foreign(_) => None,
+        }
+    }
+}
+
+/// A format that is no model here, and how to convert it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Foreign {
     pub(crate) found: &'static str,
     pub(crate) hint: String,
 }
 
-/// The format of a file; none if it may be TorchScript or safetensors, or is unknown.
+/// The format of a file.
 ///
 /// # Errors
 /// The file system's.
-pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
+pub(crate) fn tell(path: &Path) -> io::Result<Format> {
     let mut file = File::open(path)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
     let name = path.display().to_string();
     let stem = path.with_extension("");
-    let [script, tensors] = ["pt", "safetensors"].map(|kind| stem.with_extension(kind).display().to_string());
-    let of = |found, hint: String| Some(Foreign { found, hint });
+    let [program, tensors] = ["pt2", "safetensors"].map(|kind| stem.with_extension(kind).display().to_string());
+    let of = |found, hint: String| Format::Foreign(Foreign { found, hint });
     let pickle = |bytes: &[u8]| {
         let save =
             |what: &str| format!("from safetensors.torch import save_file; save_file({what}, '{tensors}')");
         let load = format!("torch.load('{name}', map_location='cpu')");
         let load_all = format!("torch.load('{name}', map_location='cpu', weights_only=False)");
-        let script = format!("model = {load_all}.eval(); torch.jit.script(model).save('{script}')");
+        let export = format!(
+            "model = {load_all}.eval(); torch.export.save(torch.export.export(model, (example,), \
+             dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},)), '{program}')"
+        );
         let (found, python) = match Pickle::of(bytes) {
             Pickle::StateDict => ("a state dict of torch.save", save(&load)),
             Pickle::Checkpoint(key) => (
                 "a checkpoint of torch.save, a state dict with more around it",
                 save(&format!("{load_all}['{key}']")),
             ),
-            Pickle::Module => ("a module that torch.save pickled", script),
+            Pickle::Module => ("a module that torch.save pickled", export),
             Pickle::Tensor => {
                 let array = stem.with_extension("npy").display().to_string();
                 (
@@ -61,20 +86,24 @@ pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
     };
     // The header of safetensors begins after eight bytes with its length.
     if head.get(8) == Some(&b'{') {
-        return Ok(None);
+        return Ok(Format::Native);
     }
     Ok(match &head[..] {
         [b'P', b'K', 3 | 5, ..] => match members(&mut file) {
             Some(Members { pickle: Some(bytes), .. }) => pickle(&bytes),
+            Some(Members { kind: Some(Kind::Exported), .. }) => Format::Exported,
             Some(Members { kind: Some(Kind::Compiled), .. }) => of(
                 "a package that AOTInductor compiled (.pt2)",
-                format!("in Python: torch.jit.trace(model, example).save('{script}') of the model itself"),
-            ),
-            Some(Members { kind: Some(Kind::Exported), .. }) => of(
-                "an exported program of torch.export.save",
                 format!(
-                    "in Python: module = torch.export.load('{name}').module(); \
-                     torch.jit.trace(module, example).save('{script}')"
+                    "in Python: torch.export.save(torch.export.export(model, (example,), \
+                     dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},)), '{program}') of the model itself"
+                ),
+            ),
+            Some(Members { kind: Some(Kind::Old), .. }) => of(
+                "an exported program of PyTorch 2.7 or older",
+                format!(
+                    "in PyTorch 2.11 or newer: torch.export.save(torch.export.export(model, (example,), \
+                     dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},)), '{program}') of the model itself"
                 ),
             ),
             Some(Members { kind: Some(Kind::Arrays), .. }) => of(
@@ -84,7 +113,7 @@ pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
                      save_file(dict(numpy.load('{name}')), '{tensors}')"
                 ),
             ),
-            _ => None,
+            _ => Format::Script,
         },
         [0x80, 2..=5, ..] => {
             file.seek(SeekFrom::Start(0))?;
@@ -106,18 +135,9 @@ pub(crate) fn tell(path: &Path) -> io::Result<Option<Foreign>> {
             "an HDF5 file, as Keras writes it",
             "serve the model and name the server with --url (parm-infer) or remote (parm-serve)".into(),
         ),
-        _ => None,
+        [b'P', b'K', ..] => Format::Script,
+        _ => Format::Native,
     })
-}
-
-/// True if a file begins like a zip archive.
-///
-/// # Errors
-/// The file system's.
-pub(crate) fn is_zip(path: &Path) -> io::Result<bool> {
-    let mut magic = Vec::new();
-    File::open(path)?.take(2).read_to_end(&mut magic)?;
-    Ok(magic == b"PK")
 }
 
 /// The members that identify the kind of a zip archive.
@@ -130,7 +150,10 @@ struct Members {
 #[derive(Clone, Copy)]
 enum Kind {
     Compiled,
+    /// An exported program.
     Exported,
+    /// An exported program in the format that PyTorch had up to version 2.7.
+    Old,
     Arrays,
 }
 
@@ -144,7 +167,9 @@ fn members(file: &mut File) -> Option<Members> {
     }
     let kind = if names.iter().any(|name| name.contains("/aotinductor/")) {
         Some(Kind::Compiled)
-    } else if ends("archive_format").is_some() || ends("serialized_exported_program.json").is_some() {
+    } else if ends("serialized_exported_program.json").is_some() {
+        Some(Kind::Old)
+    } else if ends("/archive_format").is_some() {
         Some(Kind::Exported)
     } else if !names.is_empty() && names.iter().all(|name| has_extension(name, "npy")) {
         Some(Kind::Arrays)

@@ -1,8 +1,9 @@
 //! Models on libtorch: the only crate that names tch.
 //!
 //! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out
-//! for it, `network` has the native architectures and the files of their models, `model` is a model of either
-//! kind, native or TorchScript, `encoder` makes coded queries, [`session`] runs a model on blocks of rows,
+//! for it, `network` has the native architectures and the files of their models, `exported` and `script` have
+//! the other kinds of models, exported programs and TorchScript, `model` is a model of any kind, `operator`
+//! calls libtorch's operators by name, `encoder` makes coded queries, [`session`] runs a model on blocks of rows,
 //! `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this crate's
 //! border as slices of numbers, never as types of tch or ndarray.
 //!
@@ -12,19 +13,26 @@
 mod adam;
 pub mod device;
 mod encoder;
+mod exported;
 mod foreign;
 mod memory;
 mod model;
 mod network;
+mod operator;
+mod script;
 pub mod session;
+mod summary;
 pub mod timings;
 pub mod train;
 
 pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
-pub use model::{Choices, Model, ModelError};
+pub use exported::{Program, ProgramError, Untrainable};
+pub use model::{Choices, InputsError, Model, ModelError};
 pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
+pub use script::Script;
 pub use session::{Pass, Session};
+pub use summary::{Port, Summary};
 pub use timings::{Phase, Timings};
 
 /// The longest message of libtorch that is passed on, in characters.

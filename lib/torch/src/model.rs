@@ -1,20 +1,25 @@
-//! A model of either kind: native or TorchScript.
+//! A model of any kind: native, exported program or TorchScript.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
-use parm::Activation;
-use tch::{CModule, IValue, Kind, TchError, Tensor};
+use parm::npy::Array;
+use parm::{Activation, Dtype};
+use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
-use crate::foreign::{self, Foreign};
-use crate::network::{CheckpointError, Mode, Network};
+use crate::exported::{Program, ProgramError};
+use crate::foreign::{self, Foreign, Format};
+use crate::network::{CheckpointError, ExportError, Mode, Network};
+use crate::script::{Script, ScriptError};
+use crate::summary::{Port, Summary};
 
 /// A model that answers queries.
 #[derive(Debug)]
 pub enum Model {
     /// A native architecture.
     Native(Box<Network>),
+    /// An exported program with its weights.
+    Exported(Box<Program>),
     /// A TorchScript module with its weights.
     Script(Script),
 }
@@ -26,23 +31,37 @@ pub struct Choices {
     pub activation: Option<Activation>,
     /// The output of a model with several: a key, or the index in a tuple; none: the first.
     pub output: Option<String>,
+    /// The input that is the query, of a model with several.
+    pub input: Option<String>,
+    /// Inputs that are the same for all queries, by name.
+    pub constants: Vec<(String, Array)>,
 }
-
-/// A loaded TorchScript module.
-#[derive(Debug)]
-pub struct Script {
-    module: CModule,
-    /// The chosen output of several.
-    output: Option<String>,
-    /// The type of queries that the module accepts, known after its first answer.
-    kind: OnceLock<Kind>,
-}
-
-/// The types of queries that are tried in turn, since a module does not name its type; most accept f4.
-const KINDS: [Kind; 5] = [Kind::Float, Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int64];
 
 /// The number up to which f4 represents all integers.
 const MOST_WHOLE: f64 = 16_777_216.0;
+
+/// Inputs that do not fit those of a model.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// No tensor goes in, or all that do are constants.
+    #[error("found no input left, expected one for the query")]
+    NoInput,
+    /// Several inputs may be the query.
+    #[error(
+        "found the inputs {}, expected --input with the one that is the query, and --constant NAME=FILE for each \
+         other one",
+        .0.join(", ")
+    )]
+    Several(Vec<String>),
+    /// An input of this name does not exist.
+    #[error("found no input '{name}', expected one of {}", inputs.join(", "))]
+    NoSuchInput {
+        /// The name that was given.
+        name: String,
+        /// The inputs.
+        inputs: Vec<String>,
+    },
+}
 
 /// A model that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +70,7 @@ pub enum ModelError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A file of another format.
-    #[error("{}: found {found}, expected safetensors or TorchScript; {hint}", path.display())]
+    #[error("{}: found {found}, expected a model: safetensors, .pt2 or TorchScript; {hint}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -68,11 +87,31 @@ pub enum ModelError {
         /// libtorch's reason.
         message: String,
     },
-    /// An output is named, but the model has only one.
-    #[error("{}: found a model of one output, expected no --output-name {name}", path.display())]
-    OneOutput {
+    /// An exported program that cannot be used.
+    #[error("{}: {error}", path.display())]
+    Exported {
         /// The file.
         path: PathBuf,
+        /// The reason.
+        error: Box<ProgramError>,
+    },
+    /// Inputs that do not fit those of the module.
+    #[error("{}: {error}", path.display())]
+    Inputs {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        error: InputsError,
+    },
+    /// An input or output is named, but the model has only one.
+    #[error("{}: found a model of one {what}, expected no {option} {name}", path.display())]
+    OneOnly {
+        /// The file.
+        path: PathBuf,
+        /// Input or output.
+        what: &'static str,
+        /// The option.
+        option: &'static str,
         /// The name.
         name: String,
     },
@@ -87,28 +126,45 @@ impl Model {
         Self::load_as(path, device, &Choices::default())
     }
 
-    /// Loads a model. Its kind is read from the first bytes: `PK` is a zip archive, TorchScript.
+    /// Loads a model, whose kind is read from the file.
     ///
     /// # Errors
     /// [`ModelError`], by kind.
     pub fn load_as(path: &Path, device: Device, choices: &Choices) -> Result<Self, ModelError> {
         let io = |error| CheckpointError::Io { path: path.into(), error };
-        if let Some(Foreign { found, hint }) = foreign::tell(path).map_err(io)? {
-            return Err(ModelError::Foreign { path: path.into(), found, hint });
+        let format = foreign::tell(path).map_err(io)?;
+        if let (Some(given), Some(what)) = (choices.activation, format.has_activations()) {
+            let found = format!("{what}, which has its activations");
+            return Err(CheckpointError::Activation { path: path.into(), found, given }.into());
         }
-        if foreign::is_zip(path).map_err(io)? {
-            if let Some(given) = choices.activation {
-                let found = "TorchScript, which has its activations".into();
-                return Err(CheckpointError::Activation { path: path.into(), found, given }.into());
+        match format {
+            Format::Foreign(Foreign { found, hint }) => {
+                Err(ModelError::Foreign { path: path.into(), found, hint })
             }
-            return Script::load(path, device, choices.output.clone()).map(Self::Script).map_err(|error| {
-                ModelError::Script { path: path.into(), message: crate::one_line(&error.to_string()) }
-            });
+            Format::Script => Script::load(path, device.0, choices).map(Self::Script).map_err(|error| match error {
+                ScriptError::Inputs(error) => ModelError::Inputs { path: path.into(), error },
+                ScriptError::Torch(error) => {
+                    ModelError::Script { path: path.into(), message: crate::one_line(&error.to_string()) }
+                }
+            }),
+            Format::Exported => {
+                let program = Program::load(path, device.0, choices);
+                let failed = |error| ModelError::Exported { path: path.into(), error: Box::new(error) };
+                Ok(Self::Exported(Box::new(program.map_err(failed)?)))
+            }
+            Format::Native => {
+                let constant = choices.constants.first().map(|(name, _)| name);
+                let named = [
+                    ("output", "--output-name", choices.output.as_ref()),
+                    ("input", "--input", choices.input.as_ref()),
+                    ("input", "--constant", constant),
+                ];
+                if let Some((what, option, Some(name))) = named.into_iter().find(|(.., name)| name.is_some()) {
+                    return Err(ModelError::OneOnly { path: path.into(), what, option, name: name.clone() });
+                }
+                Ok(Self::Native(Box::new(Network::load(path, device, choices.activation)?)))
+            }
         }
-        if let Some(name) = choices.output.clone() {
-            return Err(ModelError::OneOutput { path: path.into(), name });
-        }
-        Ok(Self::Native(Box::new(Network::load(path, device, choices.activation)?)))
     }
 
     /// A note about a choice that neither the file nor the caller made.
@@ -123,19 +179,73 @@ impl Model {
         }
     }
 
+    /// What it is, takes and gives.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        match self {
+            Self::Native(network) => {
+                let description = network.description();
+                let port = |shape: Option<&[usize]>| {
+                    let axes = shape.map(|shape| shape.iter().map(|axis| format!(", {axis}")).collect::<String>());
+                    let layout = axes.map_or("unknown".into(), |axes| format!("f4[rows{axes}]"));
+                    Port { name: String::new(), layout }
+                };
+                Summary {
+                    kind: format!("native model, {}", description.architecture),
+                    inputs: vec![port(description.query_shape.as_deref())],
+                    query: None,
+                    batch: None,
+                    outputs: vec![port(Some(&description.prediction_shape))],
+                    parameters: network.parameters().iter().map(|tensor| tensor.numel() as u64).sum(),
+                    tensors: network.parameters().len(),
+                    obstacle: None,
+                }
+            }
+            Self::Exported(program) => program.summary(),
+            Self::Script(script) => script.summary(),
+        }
+    }
+
     /// The shape of a query, if the model's file has it.
     #[must_use]
     pub fn query_shape(&self) -> Option<&[usize]> {
         match self {
             Self::Native(network) => network.description().query_shape.as_deref(),
+            Self::Exported(program) => program.query_shape(),
             Self::Script(_) => None,
         }
+    }
+
+    /// The type of a query, if the model's file has it.
+    #[must_use]
+    pub fn query_dtype(&self) -> Option<Dtype> {
+        match self {
+            Self::Native(_) => Some(Dtype::F32),
+            Self::Exported(program) => program.query_kind().and_then(crate::session::dtype),
+            Self::Script(_) => None,
+        }
+    }
+
+    /// The file of the model for other programs, and its extension: of a native model TorchScript, else its own
+    /// kind. The shape of a query is needed if a native model does not have it.
+    ///
+    /// # Errors
+    /// [`ExportError`], by kind.
+    pub fn export(&self, query_shape: Option<&[usize]>) -> Result<(Vec<u8>, &'static str), ExportError> {
+        Ok(match self {
+            Self::Native(network) => (network.program(query_shape)?.0, "pt"),
+            Self::Exported(program) => (program.to_bytes().map_err(ExportError::Archive)?, "pt2"),
+            Self::Script(script) => (script.to_bytes()?, "pt"),
+        })
     }
 
     /// Outputs for f4 queries `[rows, …]`, in f4, with gradient.
     pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.forward(queries, Mode::Evaluate),
+            Self::Exported(program) => {
+                program.forward(queries, Mode::Evaluate, false)?.f_to_kind(Kind::Float)
+            }
             Self::Script(script) => script.forward(queries)?.f_to_kind(Kind::Float),
         }
     }
@@ -144,98 +254,67 @@ impl Model {
     pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.predict(queries),
+            Self::Exported(program) => program.predict(queries),
             Self::Script(script) => tch::no_grad(|| script.forward(queries)),
         }
     }
 }
 
-impl Script {
-    fn load(path: &Path, device: Device, output: Option<String>) -> Result<Self, TchError> {
-        let mut module = CModule::load_on_device(path, device.0)?;
-        // A module that was saved in training mode would apply dropout.
-        module.f_set_eval()?;
-        Ok(Self { module, output, kind: OnceLock::new() })
-    }
+/// The tensor of an array, on the CPU.
+pub(crate) fn tensor_of(array: &Array) -> Result<Tensor, TchError> {
+    let kind = match array.dtype {
+        Dtype::Bool => Kind::Bool,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::I8 => Kind::Int8,
+        Dtype::I16 => Kind::Int16,
+        Dtype::I32 => Kind::Int,
+        Dtype::I64 => Kind::Int64,
+        Dtype::F16 => Kind::Half,
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+    };
+    let size: Vec<i64> = array.shape.iter().map(|&axis| axis as i64).collect();
+    Tensor::f_from_data_size(&array.bytes, &size, kind)
+}
 
-    /// Outputs for f4 queries, which are converted to the first type that the module answers.
-    fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        if let Some(kind) = self.kind.get() {
-            return self.answer(queries, *kind);
+/// The input that is the query: the one that is named, or the only one that is needed and no constant.
+/// `inputs` are all, `needed` those without a default.
+///
+/// # Errors
+/// A name that the model does not have; none or several that may be the query.
+pub(crate) fn choose_query(inputs: &[&str], needed: &[&str], choices: &Choices) -> Result<String, InputsError> {
+    let is_constant = |name: &str| choices.constants.iter().any(|(constant, _)| constant == name);
+    let all = || inputs.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    for name in choices.constants.iter().map(|(name, _)| name).chain(&choices.input) {
+        if !inputs.contains(&name.as_str()) {
+            return Err(InputsError::NoSuchInput { name: name.clone(), inputs: all() });
         }
-        let mut first = None;
-        for kind in KINDS {
-            match self.answer(queries, kind) {
-                Ok(outputs) => {
-                    let _ = self.kind.set(kind);
-                    return Ok(outputs);
-                }
-                Err(error) if crate::is_out_of_memory(&error) => return Err(error),
-                Err(error) => drop(first.get_or_insert(error)),
-            }
-        }
-        Err(first.unwrap_or_else(|| TchError::Kind("found no type that the model takes".into())))
     }
-
-    fn answer(&self, queries: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
-        if kind == Kind::Int64 {
-            let is_whole = queries.f_frac()?.f_count_nonzero(None)?.int64_value(&[]) == 0;
-            let fits = queries.numel() == 0 || queries.f_abs()?.f_max()?.double_value(&[]) <= MOST_WHOLE;
-            if !is_whole || !fits {
-                let found = "found queries with other numbers, expected integers up to 2^24";
-                return Err(TchError::Kind(found.into()));
-            }
-        }
-        let queries = IValue::Tensor(queries.f_to_kind(kind)?);
-        self.choose(self.module.forward_is(&[queries])?)
+    let mut open: Vec<&str> = needed.iter().copied().filter(|name| !is_constant(name)).collect();
+    if open.is_empty() {
+        open.extend(choices.input.as_deref().or_else(|| inputs.iter().copied().find(|name| !is_constant(name))));
     }
-
-    /// The chosen output among those that a module returned.
-    fn choose(&self, outputs: IValue) -> Result<Tensor, TchError> {
-        let mut all: Vec<(String, IValue)> = match outputs {
-            IValue::Tensor(tensor) if self.output.is_none() => return Ok(tensor),
-            IValue::GenericDict(entries) => {
-                entries.into_iter().map(|(key, value)| (name(&key), value)).collect()
-            }
-            IValue::Tuple(values) | IValue::GenericList(values) => numbered(values),
-            IValue::TensorList(tensors) => numbered(tensors.into_iter().map(IValue::Tensor)),
-            other => vec![(String::new(), other)],
-        };
-        let wanted = match &self.output {
-            None => Some(0),
-            Some(wanted) => all.iter().position(|(name, _)| name == wanted),
-        };
-        match wanted.filter(|&at| at < all.len()).map(|at| all.swap_remove(at).1) {
-            Some(IValue::Tensor(tensor)) => Ok(tensor),
-            Some(IValue::Tuple(values) | IValue::GenericList(values)) => first(values),
-            Some(_) => Err(TchError::Shape("found an output that is not a tensor, expected one".into())),
-            None => {
-                let names: Vec<String> = all.into_iter().map(|(name, _)| name).collect();
-                let wanted = self.output.as_deref().unwrap_or_default();
-                Err(TchError::Shape(format!(
-                    "found outputs [{}], expected '{wanted}' among them",
-                    names.join(", ")
-                )))
-            }
-        }
+    match (&open[..], choices.input.as_deref()) {
+        ([], _) => Err(InputsError::NoInput),
+        ([query], None) => Ok((*query).to_owned()),
+        ([query], Some(name)) if *query == name => Ok((*query).to_owned()),
+        _ => Err(InputsError::Several(all())),
     }
 }
 
-/// The first output of nested outputs.
-fn first(values: Vec<IValue>) -> Result<Tensor, TchError> {
-    match values.into_iter().next() {
-        Some(IValue::Tensor(tensor)) => Ok(tensor),
-        _ => Err(TchError::Shape("found an output that is not a tensor, expected one".into())),
+/// Queries for a model that takes numbers of this type.
+///
+/// # Errors
+/// The model takes integers, and the queries have other numbers.
+pub(crate) fn whole_numbers<'a>(queries: &'a Tensor, kind: Kind) -> Result<&'a Tensor, TchError> {
+    if matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64) {
+        let is_whole = queries.f_frac()?.f_count_nonzero(None)?.int64_value(&[]) == 0;
+        let fits = queries.numel() == 0 || queries.f_abs()?.f_max()?.double_value(&[]) <= MOST_WHOLE;
+        if !is_whole || !fits {
+            let found = "found queries with other numbers, expected integers up to 2^24";
+            return Err(TchError::Kind(found.into()));
+        }
     }
+    Ok(queries)
 }
 
-fn numbered(values: impl IntoIterator<Item = IValue>) -> Vec<(String, IValue)> {
-    values.into_iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect()
-}
-
-fn name(key: &IValue) -> String {
-    match key {
-        IValue::String(name) => name.clone(),
-        IValue::Int(number) => number.to_string(),
-        _ => String::new(),
-    }
-}

@@ -375,7 +375,8 @@ impl Pass {
     }
 }
 
-fn dtype(kind: Kind) -> Option<Dtype> {
+/// The type of streams that is this type of tensors.
+pub(crate) fn dtype(kind: Kind) -> Option<Dtype> {
     Some(match kind {
         Kind::Bool => Dtype::Bool,
         Kind::Uint8 => Dtype::U8,

@@ -20,9 +20,13 @@ use crate::value::{header, milliseconds};
 #[derive(Parser, Clone, Debug)]
 #[command(name = Infer::NAME, version, max_term_width = 100)]
 pub struct Infer {
-    /// The model: safetensors of parm-train, a state dict of PyTorch, or TorchScript
+    /// The model: safetensors of parm-train, a state dict, an exported program (.pt2) or TorchScript of PyTorch
     #[arg(short, long, value_name = "MODEL", required_unless_present = "url")]
     pub model: Option<PathBuf>,
+
+    /// Describe the model instead: its kind, inputs, outputs and parameters, and whether it can be trained
+    #[arg(long, requires = "model", conflicts_with_all = ["url", "code", "output"])]
+    pub describe: bool,
 
     #[command(flatten)]
     pub model_options: ModelOptions,
@@ -35,7 +39,7 @@ pub struct Infer {
         long,
         value_name = "URL",
         requires = "model_name",
-        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation"],
+        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation", "query_input", "constants"],
         help_heading = "Server"
     )]
     pub url: Option<String>,

@@ -56,16 +56,17 @@ pub enum What {
     /// Every combination of its data sets, models, values of k, losses and pairs of an encoder and a
     /// decoder is a run. At the end, a table has the scores on the test rows.
     Sweep(Box<Sweep>),
-    /// Write a model as TorchScript, alone or in a model repository of Triton
+    /// Write a model for other programs, alone or in a model repository of Triton
     ///
-    /// Its method forward takes f4 queries [rows, …], with any number of rows.
+    /// A native model becomes TorchScript, whose method forward takes f4 queries [rows, …] with any number of
+    /// rows. An exported program stays one (.pt2), and TorchScript stays TorchScript.
     Export(Export),
 }
 
 /// `parm-train export`
 #[derive(Args, Clone, Debug)]
 pub struct Export {
-    /// The model: safetensors of parm-train, or a state dict that was saved from PyTorch
+    /// The model: safetensors of parm-train, a state dict, an exported program (.pt2) or TorchScript
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
@@ -77,18 +78,18 @@ pub struct Export {
     #[arg(long, value_name = "NAME")]
     pub activation: Option<Activation>,
 
-    /// Where to write the TorchScript
+    /// Where to write the model
     #[arg(
         short,
         long,
-        value_name = "MODEL.pt",
+        value_name = "MODEL",
         required_unless_present = "triton",
         conflicts_with = "triton",
         help_heading = "Streams"
     )]
     pub output: Option<Target>,
 
-    /// The model repository of Triton to write to: DIR/NAME/config.pbtxt and DIR/NAME/1/model.pt
+    /// The model repository of Triton to write to: DIR/NAME/config.pbtxt and DIR/NAME/1/model.pt (or .pt2)
     #[arg(long, value_name = "DIR", help_heading = "Triton")]
     pub triton: Option<PathBuf>,
 
@@ -96,15 +97,9 @@ pub struct Export {
     #[arg(long, value_name = "NAME", conflicts_with = "output", help_heading = "Triton")]
     pub name: Option<String>,
 
-    /// The backend of Triton that runs the model
-    #[arg(
-        long,
-        value_name = "WHICH",
-        default_value = "libtorch",
-        conflicts_with = "output",
-        help_heading = "Triton"
-    )]
-    pub backend: Backend,
+    /// The backend of Triton that runs the model [default: libtorch; python for an exported program]
+    #[arg(long, value_name = "WHICH", conflicts_with = "output", help_heading = "Triton")]
+    pub backend: Option<Backend>,
 
     /// The most queries of a batch in Triton
     #[arg(
@@ -119,10 +114,9 @@ pub struct Export {
 }
 
 /// What runs an exported model in Triton.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// Triton's own PyTorch backend
-    #[default]
+    /// Triton's own PyTorch backend, which runs TorchScript alone
     Libtorch,
     /// Triton's Python backend, whose Python must have PyTorch
     Python,

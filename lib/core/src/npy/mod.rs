@@ -68,6 +68,17 @@ impl RowLayout {
     }
 }
 
+/// A whole item in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// The element type.
+    pub dtype: Dtype,
+    /// The shape, with axis 0.
+    pub shape: Vec<usize>,
+    /// The elements, little-endian, in C order.
+    pub bytes: Vec<u8>,
+}
+
 impl fmt::Display for RowLayout {
     /// As `f4[1, 28, 28]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use bytemuck::{Pod, cast_slice_mut};
 
 use super::header::{ItemHeader, Order, Stored};
-use super::{RowLayout, StreamError, StreamErrorKind};
+use super::{Array, RowLayout, StreamError, StreamErrorKind};
 use crate::dtype::{ByteOrder, Dtype, Float};
 
 /// The first step of a growing buffer, in bytes.
@@ -118,6 +118,25 @@ impl<R: Read> RowReader<R> {
     /// Anything of [`StreamErrorKind`]; the buffer's content is then unspecified.
     pub fn read_raw(&mut self, max_rows: usize, buffer: &mut Vec<u8>) -> Result<usize, StreamError> {
         self.read_pod(max_rows, buffer)
+    }
+
+    /// Reads all rows of the stream into one array.
+    ///
+    /// # Errors
+    /// Anything of [`StreamErrorKind`].
+    pub fn read_array(mut self) -> Result<Array, StreamError> {
+        let (mut bytes, mut block) = (Vec::new(), Vec::new());
+        let row = self.layout.bytes();
+        let mut rows = 0;
+        loop {
+            let read = self.read_raw(self.layout.rows_per_block(), &mut block)?;
+            if read == 0 {
+                let shape = [rows].into_iter().chain(self.layout.shape).collect();
+                return Ok(Array { dtype: self.layout.dtype, shape, bytes });
+            }
+            rows += read;
+            bytes.extend_from_slice(&block[..read * row]);
+        }
     }
 
     /// Reads up to `max_rows` rows as floats to the beginning of `buffer`. Returns the rows read:

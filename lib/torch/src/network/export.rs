@@ -28,6 +28,9 @@ pub enum ExportError {
     /// libtorch cannot compute or write the program.
     #[error("libtorch: {}", crate::one_line(&.0.to_string()))]
     Torch(TchError),
+    /// The archive of an exported program cannot be written.
+    #[error("an archive: {0}")]
+    Archive(io::Error),
     /// A pipe cannot be opened or read.
     #[error("a pipe: {0}")]
     Pipe(#[from] io::Error),

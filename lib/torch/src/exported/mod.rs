@@ -1,0 +1,453 @@
+//! Exported programs: the `.pt2` files of `torch.export.save`.
+//!
+//! An archive has a graph of operators and its tensors (`archive`, `schema`, `weights`). The graph is checked
+//! when it is loaded (`graph`): each operator must be one that only computes (`permitted`), and each value
+//! must be made before it is used. [`Program`] then calls the operators one by one (`run`), by name and
+//! through libtorch's dispatcher, so that gradients, devices and precisions are libtorch's. Numbers between
+//! the operators, as the sizes of dynamic axes, are computed here (`symbols`).
+//!
+//! Refused by name are operators of other libraries, graphs within graphs, and shapes that depend on values.
+
+mod archive;
+mod error;
+mod graph;
+mod permitted;
+mod run;
+mod schema;
+mod symbols;
+mod weights;
+
+use std::collections::BTreeSet;
+use std::io::{self, Cursor};
+use std::path::Path;
+use std::sync::Arc;
+
+use parm::npy::Array;
+use serde_json::{Value, json};
+use tch::{Kind, TchError, Tensor};
+
+pub use error::{ProgramError, Untrainable};
+
+use crate::model::{Choices, InputsError, choose_query, tensor_of, whole_numbers};
+use crate::network::Mode;
+use crate::summary::{Port, Summary};
+use archive::{Archive, Kept};
+use graph::{Axis, Graph, Input, Layout, Role};
+use run::Settings;
+
+/// The major version of the schema of graphs.
+const SCHEMA: u32 = 8;
+
+/// An exported program with its tensors.
+#[derive(Debug)]
+pub struct Program {
+    file: Arc<Content>,
+    /// The tensors of the graph's inputs; those of the user's are empty.
+    tensors: Vec<Tensor>,
+    /// The index of the query among the inputs.
+    query: usize,
+    /// The shape of a query, if it is known.
+    query_shape: Option<Vec<usize>>,
+    /// The tensors of the user's other inputs, which have a row for each query if the flag says so.
+    constants: Vec<(usize, Tensor, bool)>,
+    /// The index of the output.
+    output: usize,
+    batch: Batch,
+    device: tch::Device,
+}
+
+/// What all copies of a program share.
+#[derive(Debug)]
+struct Content {
+    graph: Graph,
+    /// The members of the archive that stay the same when it is written with other weights.
+    kept: Kept,
+    /// The list of weights, as it was.
+    weights: Value,
+    /// The member that is this list.
+    list: String,
+    /// The version of PyTorch that exported the program.
+    torch: String,
+}
+
+/// The numbers of rows that a graph computes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Batch {
+    least: i64,
+    /// None: any number.
+    most: Option<i64>,
+}
+
+/// The members of a program.
+const WEIGHTS: &str = "data/weights/";
+const CONSTANTS: &str = "data/constants/";
+
+impl Program {
+    /// Loads a program.
+    ///
+    /// # Errors
+    /// [`ProgramError`], by kind.
+    pub(crate) fn load(path: &Path, device: tch::Device, choices: &Choices) -> Result<Self, ProgramError> {
+        let mut archive = Archive::open(path)?;
+        let order = archive.read("byteorder")?;
+        if order.trim_ascii() != b"little" {
+            return Err(ProgramError::ByteOrder(String::from_utf8_lossy(&order).into_owned()));
+        }
+        let model = {
+            let mut models = archive.names().filter_map(|name| {
+                name.strip_prefix("models/").and_then(|name| name.strip_suffix(".json")).map(str::to_owned)
+            });
+            let first = models.next().ok_or_else(|| ProgramError::Missing { member: "models/model.json".into() })?;
+            if models.next().is_some() {
+                return Err(ProgramError::Signature { found: "several models in one archive".into() });
+            }
+            first
+        };
+        let member = format!("models/{model}.json");
+        let json = archive.read(&member)?;
+        let program = parse(&member, &json)?;
+        let graph = Graph::new(&program)?;
+        let list = format!("{WEIGHTS}{model}_weights_config.json");
+        let mut own = weights::read(&mut archive, &list)?;
+        own.extend(weights::read(&mut archive, &format!("{CONSTANTS}{model}_constants_config.json"))?);
+        let tensors = graph.inputs.iter().map(|input| match input.role {
+            Role::User | Role::Fixed => Ok(Tensor::f_zeros([0], (Kind::Float, device))?),
+            _ => {
+                let missing = || ProgramError::NoTensor { name: input.name.clone() };
+                Ok(own.get(&input.name).ok_or_else(missing)?.f_to_device(device)?)
+            }
+        });
+        let tensors = tensors.collect::<Result<Vec<Tensor>, ProgramError>>()?;
+        let weights = archive.read(&list).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let weights: Value = weights.unwrap_or_else(|| json!({ "config": {} }));
+        let replaced: BTreeSet<String> = (graph.inputs.iter())
+            .filter_map(|input| weights["config"][&input.name]["path_name"].as_str())
+            .map(|file| format!("{WEIGHTS}{file}"))
+            .collect();
+        let kept = archive.keep(|name| name != list && !replaced.contains(name))?;
+        let query = query_of(&graph, choices)?;
+        let (symbol, query_shape) = match &layout(&graph.inputs[query])?.sizes[..] {
+            [] => return Err(ProgramError::Signature { found: "a query without axes".into() }),
+            [first, rest @ ..] => (first.clone(), rest.iter().map(Axis::length).collect()),
+        };
+        let batch = match &symbol {
+            Axis::Fixed(rows) => Batch { least: *rows, most: Some(*rows) },
+            Axis::Symbol(name) => {
+                let range = program.range_constraints.get(name).copied().unwrap_or_default();
+                Batch { least: range.min_val.unwrap_or(0), most: range.max_val }
+            }
+        };
+        let mut constants = Vec::new();
+        for (at, input) in graph.inputs.iter().enumerate().filter(|(at, input)| input.role == Role::User && *at != query) {
+            // The choices name each one: `query_of` has seen to it.
+            if let Some(given) = choices.constants.iter().find(|(name, _)| *name == input.name) {
+                let (tensor, has_rows) = constant(input, &given.1, &symbol)?;
+                constants.push((at, tensor.f_to_device(device)?, has_rows));
+            }
+        }
+        let output = output_of(&graph, choices.output.as_deref())?;
+        let file = Arc::new(Content { graph, kept, weights, list, torch: program.torch_version });
+        Ok(Self { file, tensors, query, query_shape, constants, output, batch, device })
+    }
+
+    /// The shape of a query, if it is known.
+    pub(crate) fn query_shape(&self) -> Option<&[usize]> {
+        self.query_shape.as_deref()
+    }
+
+    /// Outputs for queries `[rows, …]` of any type, without a gradient. A graph of a constant number of rows
+    /// computes as many at a time, the last ones with copies of the last row.
+    ///
+    /// # Errors
+    /// libtorch's; numbers that are no integers, if the graph takes integers.
+    pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        tch::no_grad(|| {
+            let rows = queries.size().first().copied().unwrap_or(0);
+            let most = self.batch.most.unwrap_or(rows).max(1);
+            if (self.batch.least..=most).contains(&rows) {
+                return self.forward(queries, Mode::Evaluate, false);
+            }
+            let mut outputs = Vec::new();
+            for part in queries.f_split(most, 0)? {
+                let found = part.size()[0];
+                let missing = self.batch.least - found;
+                if missing <= 0 {
+                    outputs.push(self.forward(&part, Mode::Evaluate, false)?);
+                    continue;
+                }
+                let last = part.f_narrow(0, found - 1, 1)?;
+                let mut size = last.size();
+                size[0] = missing;
+                let padded = Tensor::f_cat(&[part, last.f_expand(&*size, false)?], 0)?;
+                outputs.push(self.forward(&padded, Mode::Evaluate, false)?.f_narrow(0, 0, found)?);
+            }
+            Tensor::f_cat(&outputs, 0)
+        })
+    }
+
+    /// Outputs for as many queries `[rows, …]` as the graph takes, with gradient.
+    ///
+    /// # Errors
+    /// libtorch's; numbers that are no integers, if the graph takes integers.
+    pub(crate) fn forward(
+        &self,
+        queries: &Tensor,
+        mode: Mode,
+        holds_statistics: bool,
+    ) -> Result<Tensor, TchError> {
+        self.forward_with(&self.tensors, queries, mode, holds_statistics)
+    }
+
+    fn forward_with(
+        &self,
+        tensors: &[Tensor],
+        queries: &Tensor,
+        mode: Mode,
+        holds_statistics: bool,
+    ) -> Result<Tensor, TchError> {
+        let graph = &self.file.graph;
+        let queries = match self.query_kind() {
+            Some(kind) => whole_numbers(queries, kind)?.f_to_kind(kind)?,
+            None => queries.shallow_clone(),
+        };
+        let rows = queries.size().first().copied().unwrap_or(0);
+        let others = self.constants.iter().map(|(at, tensor, has_rows)| {
+            if !has_rows {
+                return Ok((*at, tensor.shallow_clone()));
+            }
+            let mut size = tensor.size();
+            size[0] = rows;
+            Ok((*at, tensor.f_expand(&*size, false)?))
+        });
+        let others = others.collect::<Result<Vec<_>, TchError>>()?;
+        let mut inputs: Vec<&Tensor> = tensors.iter().collect();
+        inputs[self.query] = &queries;
+        for (at, tensor) in &others {
+            inputs[*at] = tensor;
+        }
+        let settings = Settings { mode, holds_statistics, device: self.device };
+        let mut outputs = graph.run(&inputs, settings)?;
+        outputs.swap_remove(self.output).ok_or_else(|| TchError::Kind("found an output that is no tensor".into()))
+    }
+
+    /// The bytes of an archive with this program's graph and its tensors as they are now, which
+    /// `torch.export.load` reads. A tensor of two names is in one file.
+    ///
+    /// # Errors
+    /// libtorch's, as an error of the file system.
+    pub(crate) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let Content { graph, kept, weights, list, .. } = &*self.file;
+        let mut list_of_weights = weights.clone();
+        let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut written: Vec<(*mut std::ffi::c_void, Vec<i64>, String)> = Vec::new();
+        for (input, tensor) in graph.inputs.iter().zip(&self.tensors) {
+            let entry = &mut list_of_weights["config"][&input.name];
+            if !entry.is_object() {
+                continue;
+            }
+            let size = tensor.size();
+            let same = written.iter().find(|(at, other, _)| *at == tensor.data_ptr() && *other == size);
+            let file = match same {
+                Some((.., file)) => file.clone(),
+                None => {
+                    let file = free_name(kept, files.len());
+                    files.push((format!("{WEIGHTS}{file}"), bytes_of(tensor).map_err(io::Error::other)?));
+                    written.push((tensor.data_ptr(), size.clone(), file.clone()));
+                    file
+                }
+            };
+            let strides = (1..=size.len()).map(|axis| json!({ "as_int": size[axis..].iter().product::<i64>() }));
+            entry["path_name"] = file.into();
+            entry["tensor_meta"]["strides"] = strides.collect();
+            entry["tensor_meta"]["storage_offset"] = json!({ "as_int": 0 });
+        }
+        let list_of_weights = serde_json::to_vec(&list_of_weights)?;
+        let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let mut archive = Cursor::new(Vec::new());
+        kept.write(files.chain([(list.as_str(), list_of_weights.as_slice())]), &mut archive)?;
+        Ok(archive.into_inner())
+    }
+
+    /// Why a copy of this program cannot be trained, if it cannot.
+    pub(crate) fn obstacle(&self) -> Option<Untrainable> {
+        if self.batch.most.is_some() {
+            return Some(Untrainable::Rows);
+        }
+        if self.query_kind().is_some_and(|kind| kind != Kind::Float) {
+            return Some(Untrainable::Query);
+        }
+        let parameters = || self.parameters();
+        match parameters().find(|(_, tensor)| tensor.kind() != Kind::Float) {
+            Some((name, _)) => Some(Untrainable::Parameter(name.into())),
+            None if parameters().next().is_none() => Some(Untrainable::NoParameters),
+            None => None,
+        }
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let all = self.file.graph.inputs.iter().zip(&self.tensors);
+        let own = all.filter(|(input, _)| input.role == Role::Parameter);
+        own.map(|(input, tensor)| (input.name.as_str(), tensor))
+    }
+
+    /// What it is and takes, for people.
+    pub(crate) fn summary(&self) -> Summary {
+        let Content { graph, torch, .. } = &*self.file;
+        let port = |name: &str, meta: Option<&Layout>| Port {
+            name: name.into(),
+            layout: meta.map_or("unknown".into(), |meta| describe(meta)),
+        };
+        let users = graph.inputs.iter().filter(|input| input.role == Role::User);
+        Summary {
+            kind: format!("exported program of PyTorch {torch}"),
+            inputs: users.map(|input| port(&input.name, input.meta.as_ref())).collect(),
+            query: Some(graph.inputs[self.query].name.clone()),
+            batch: (self.batch.least > 1 || self.batch.most.is_some()).then(|| match self.batch {
+                Batch { least, most: Some(most) } if least == most => format!("{most} rows at a time"),
+                Batch { least, most: Some(most) } => format!("{least} to {most} rows at a time"),
+                Batch { least, most: None } => format!("at least {least} rows at a time"),
+            }),
+            outputs: graph.outputs.iter().map(|output| port(&output.name, output.meta.as_ref())).collect(),
+            parameters: self.parameters().map(|(_, tensor)| tensor.numel() as u64).sum(),
+            tensors: self.parameters().count(),
+            obstacle: self.obstacle().map(|obstacle| obstacle.to_string()),
+        }
+    }
+
+    /// The type of queries.
+    pub(crate) fn query_kind(&self) -> Option<Kind> {
+        let meta = self.file.graph.inputs[self.query].meta.as_ref()?;
+        weights::kind(meta.dtype)
+    }
+}
+
+fn parse(member: &str, json: &[u8]) -> Result<schema::Program, ProgramError> {
+    let wrong = |error| ProgramError::Json { member: member.into(), error };
+    // The version first: another one has other fields.
+    #[derive(serde::Deserialize)]
+    struct Head {
+        schema_version: schema::Version,
+        #[serde(default)]
+        torch_version: String,
+    }
+    let Head { schema_version: schema::Version { major, minor }, torch_version } =
+        serde_json::from_slice(json).map_err(wrong)?;
+    if major != SCHEMA {
+        return Err(ProgramError::Version { major, minor, torch: torch_version });
+    }
+    serde_json::from_slice(json).map_err(wrong)
+}
+
+fn layout(input: &Input) -> Result<&Layout, ProgramError> {
+    let missing = || ProgramError::Signature { found: format!("no shape of the input '{}'", input.name) };
+    input.meta.as_ref().ok_or_else(missing)
+}
+
+/// The index of the input that is the query.
+fn query_of(graph: &Graph, choices: &Choices) -> Result<usize, ProgramError> {
+    let users = || graph.inputs.iter().filter(|input| input.role == Role::User);
+    let names: Vec<&str> = users().map(|input| input.name.as_str()).collect();
+    let query = choose_query(&names, &names, choices)?;
+    let found = graph.inputs.iter().position(|input| input.role == Role::User && input.name == query);
+    found.ok_or(ProgramError::Inputs(InputsError::NoInput))
+}
+
+/// A constant as the graph takes it, and whether it has a row for each query.
+fn constant(input: &Input, given: &Array, batch: &Axis) -> Result<(Tensor, bool), ProgramError> {
+    let Layout { dtype, sizes } = layout(input)?;
+    let found = tensor_of(given)?;
+    let has_rows = matches!(batch, Axis::Symbol(_)) && sizes.first() == Some(batch);
+    let fixed = |axes: &[Axis]| axes.iter().map(|axis| match axis {
+        Axis::Fixed(length) => *length,
+        Axis::Symbol(_) => -1,
+    }).collect::<Vec<i64>>();
+    let size = found.size();
+    let fits = |size: &[i64], axes: &[i64]| {
+        size.len() == axes.len() && size.iter().zip(axes).all(|(size, axis)| size == axis || *axis == -1)
+    };
+    let expected = fixed(sizes);
+    let kind = weights::kind(*dtype);
+    let tensor = match kind {
+        Some(kind) if kind == found.kind() || (is_float(kind) && is_float(found.kind())) || is_integer(kind) && is_integer(found.kind()) => found.f_to_kind(kind)?,
+        _ => found.shallow_clone(),
+    };
+    let fitting = if has_rows {
+        // One row for all queries.
+        let rest = &expected[1..];
+        if fits(&size, rest) {
+            Some(tensor.f_unsqueeze(0)?)
+        } else {
+            (size.first() == Some(&1) && fits(&size[1..], rest)).then_some(tensor.shallow_clone())
+        }
+    } else {
+        fits(&size, &expected).then_some(tensor.shallow_clone())
+    };
+    match fitting {
+        Some(tensor) if kind == Some(tensor.kind()) => Ok((tensor, has_rows)),
+        _ => Err(ProgramError::Constant {
+            name: input.name.clone(),
+            found: format!("{:?}{size:?}", found.kind()),
+            expected: match kind {
+                Some(kind) if has_rows => format!("{kind:?}{:?}, one row for all queries", &expected[1..]),
+                Some(kind) => format!("{kind:?}{expected:?}"),
+                None => "a supported type".into(),
+            },
+        }),
+    }
+}
+
+/// The name of a file of weights that no member has.
+fn free_name(kept: &Kept, from: usize) -> String {
+    let names = (from..).map(|number| format!("weight_{number}"));
+    // There are more numbers than members.
+    names.into_iter().find(|name| !kept.has(&format!("{WEIGHTS}{name}"))).unwrap_or_default()
+}
+
+/// The little-endian bytes of a tensor, in C order.
+fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
+    let host = tensor.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
+    let mut bytes = vec![0; host.numel() * host.kind().elt_size_in_bytes()];
+    host.f_copy_data_u8(&mut bytes, host.numel())?;
+    Ok(bytes)
+}
+
+/// A type and shape, as `f4[rows, 3, 224, 224]`.
+fn describe(meta: &Layout) -> String {
+    let dtype = match weights::kind(meta.dtype) {
+        Some(Kind::BFloat16) => "bf16".into(),
+        Some(kind) => crate::session::dtype(kind).map_or_else(|| format!("{kind:?}"), |dtype| dtype.to_string()),
+        None => "unknown".into(),
+    };
+    let axes: Vec<String> = (meta.sizes.iter())
+        .map(|axis| match axis {
+            Axis::Fixed(length) => length.to_string(),
+            Axis::Symbol(name) => name.clone(),
+        })
+        .collect();
+    format!("{dtype}[{}]", axes.join(", "))
+}
+
+fn is_float(kind: Kind) -> bool {
+    matches!(kind, Kind::Half | Kind::Float | Kind::Double | Kind::BFloat16)
+}
+
+fn is_integer(kind: Kind) -> bool {
+    matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64)
+}
+
+/// The index of the named output; none is named: the first.
+fn output_of(graph: &Graph, name: Option<&str>) -> Result<usize, ProgramError> {
+    let outputs = || graph.outputs.iter();
+    let found = match name {
+        None => outputs().position(|output| output.place.is_some()),
+        Some(name) => outputs().position(|output| output.name == name),
+    };
+    let tensor = found.filter(|at| graph.outputs[*at].place.is_some());
+    tensor.ok_or_else(|| ProgramError::NoSuchOutput {
+        name: name.unwrap_or("a tensor").into(),
+        outputs: outputs().map(|output| output.name.clone()).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

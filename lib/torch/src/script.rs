@@ -1,0 +1,257 @@
+//! TorchScript modules.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+use std::ptr;
+use std::sync::OnceLock;
+
+use tch::{Kind, TchError, Tensor};
+use torch_sys::C_tensor;
+
+use crate::model::{Choices, InputsError, choose_query, tensor_of, whole_numbers};
+use crate::summary::{Port, Summary};
+
+/// A module that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScriptError {
+    /// libtorch's.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+    /// Choices of inputs that do not fit the module's.
+    #[error(transparent)]
+    Inputs(#[from] InputsError),
+}
+
+/// A loaded TorchScript module.
+#[derive(Debug)]
+pub struct Script {
+    handle: Handle,
+    /// The arguments of `forward`.
+    inputs: Vec<String>,
+    /// The one that is the query.
+    query: CString,
+    /// Parameters and buffers, by name; the flag says which are parameters.
+    tensors: Vec<(String, bool, Tensor)>,
+    /// Its other arguments, the same for all queries.
+    constants: Vec<(CString, Tensor)>,
+    /// The chosen output of several.
+    output: Option<String>,
+    /// The type of queries that the module accepts, known after its first answer.
+    kind: OnceLock<Kind>,
+}
+
+/// The types of queries that are tried in turn, since a module does not name its type; most accept f4.
+const KINDS: [Kind; 5] = [Kind::Float, Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int64];
+
+/// `Script` of script.cpp.
+#[repr(C)]
+struct Raw {
+    _opaque: [u8; 0],
+}
+
+/// A module that is freed when this is dropped.
+#[derive(Debug)]
+struct Handle(*mut Raw);
+
+// SAFETY: libtorch's modules may be used from any thread, one at a time.
+unsafe impl Send for Handle {}
+// SAFETY: `forward` of a module is called from several threads by libtorch's own users; what changes a module
+// here needs it alone.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it.
+        unsafe { parm_script_free(self.0) };
+    }
+}
+
+/// A tensor, or what is none, with its name and a flag.
+type Named = (String, bool, Option<Tensor>);
+type Emit = unsafe extern "C" fn(*mut c_void, *const c_char, bool, *mut C_tensor);
+
+// In `script.cpp`. Those that return text return null or an error, which is the caller's to free.
+unsafe extern "C" {
+    fn parm_script_load(path: *const c_char, kind: i8, index: i8, loaded: &mut *mut Raw) -> *mut c_char;
+    fn parm_script_free(script: *mut Raw);
+    fn parm_script_train(script: *mut Raw, learns: bool) -> *mut c_char;
+    fn parm_script_tensors(script: *const Raw, emit: Emit, context: *mut c_void) -> *mut c_char;
+    fn parm_script_arguments(script: *const Raw, emit: Emit, context: *mut c_void) -> *mut c_char;
+    fn parm_script_save(
+        script: *const Raw,
+        take: unsafe extern "C" fn(*mut c_void, *const u8, usize),
+        context: *mut c_void,
+    ) -> *mut c_char;
+    fn parm_script_forward(
+        script: *const Raw,
+        names: *const *const c_char,
+        tensors: *const *const C_tensor,
+        count: usize,
+        emit: Emit,
+        context: *mut c_void,
+    ) -> *mut c_char;
+}
+
+/// Takes a name with its flag and tensor.
+///
+/// # Safety
+/// `context` is a vector of [`Named`], `name` a string that ends; `tensor` is null or nobody else's.
+unsafe extern "C" fn emit(context: *mut c_void, name: *const c_char, flag: bool, tensor: *mut C_tensor) {
+    // SAFETY: the caller's promise.
+    let all = unsafe { &mut *context.cast::<Vec<Named>>() };
+    // SAFETY: the caller's promise.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+    // SAFETY: the caller's promise.
+    let tensor = (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor) });
+    all.push((name, flag, tensor));
+}
+
+/// Takes the bytes of a file.
+///
+/// # Safety
+/// `context` is a vector of bytes, and there are `length` bytes.
+unsafe extern "C" fn take(context: *mut c_void, bytes: *const u8, length: usize) {
+    // SAFETY: the caller's promise.
+    let (all, bytes) =
+        unsafe { (&mut *context.cast::<Vec<u8>>(), std::slice::from_raw_parts(bytes, length)) };
+    all.extend_from_slice(bytes);
+}
+
+/// The error of a call of script.cpp.
+fn check(error: *mut c_char) -> Result<(), TchError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: it is a string that ends, and ours.
+    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
+    // SAFETY: strdup made it.
+    unsafe { libc::free(error.cast()) };
+    Err(TchError::Torch(text))
+}
+
+fn text(text: &str) -> Result<CString, TchError> {
+    CString::new(text).map_err(|_| TchError::Kind(format!("found '{text}', expected text without a zero byte")))
+}
+
+impl Script {
+    /// Loads a module. It computes as in evaluation.
+    ///
+    /// # Errors
+    /// libtorch's; choices of inputs that the module does not have.
+    pub(crate) fn load(path: &Path, device: tch::Device, choices: &Choices) -> Result<Self, ScriptError> {
+        let file = text(&path.to_string_lossy())?;
+        let (kind, index) = match device {
+            tch::Device::Cuda(index) => (1, index as i8),
+            _ => (0, -1),
+        };
+        let mut raw = ptr::null_mut();
+        // SAFETY: the path ends, and `raw` is set if there is no error.
+        check(unsafe { parm_script_load(file.as_ptr(), kind, index, &mut raw) })?;
+        let handle = Handle(raw);
+        // A module that was saved in training mode would apply dropout.
+        // SAFETY: the module lives.
+        check(unsafe { parm_script_train(handle.0, false) })?;
+        let mut arguments: Vec<Named> = Vec::new();
+        // SAFETY: the module lives, and the context is what `emit` expects.
+        check(unsafe { parm_script_arguments(handle.0, emit, ptr::from_mut(&mut arguments).cast()) })?;
+        let names: Vec<&str> = arguments.iter().map(|(name, ..)| name.as_str()).collect();
+        let needed = arguments.iter().filter(|(_, has_default, _)| !has_default);
+        let needed: Vec<&str> = needed.map(|(name, ..)| name.as_str()).collect();
+        let query = choose_query(&names, &needed, choices)?;
+        let constants =
+            choices.constants.iter().map(|(name, array)| Ok((text(name)?, tensor_of(array)?.f_to_device(device)?)));
+        let constants = constants.collect::<Result<_, TchError>>()?;
+        let mut tensors: Vec<Named> = Vec::new();
+        // SAFETY: the module lives, and the context is what `emit` expects.
+        check(unsafe { parm_script_tensors(handle.0, emit, ptr::from_mut(&mut tensors).cast()) })?;
+        let tensors = tensors.into_iter().filter_map(|(name, flag, tensor)| Some((name, flag, tensor?)));
+        Ok(Self {
+            query: text(&query)?,
+            inputs: names.into_iter().map(str::to_owned).collect(),
+            tensors: tensors.collect(),
+            handle,
+            constants,
+            output: choices.output.clone(),
+            kind: OnceLock::new(),
+        })
+    }
+
+    /// The bytes of its file.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, TchError> {
+        let mut bytes: Vec<u8> = Vec::new();
+        // SAFETY: the module lives, and the context is what `take` expects.
+        check(unsafe { parm_script_save(self.handle.0, take, ptr::from_mut(&mut bytes).cast()) })?;
+        Ok(bytes)
+    }
+
+    /// What it is and takes, as far as a module says it.
+    pub(crate) fn summary(&self) -> Summary {
+        let port = |name: &str| Port { name: name.into(), layout: "of unknown shape".into() };
+        let parameters = || self.tensors.iter().filter(|(_, is_parameter, _)| *is_parameter);
+        Summary {
+            kind: "TorchScript".into(),
+            inputs: self.inputs.iter().map(|name| port(name)).collect(),
+            query: Some(self.query.to_string_lossy().into_owned()),
+            batch: None,
+            outputs: vec![port("")],
+            parameters: parameters().map(|(.., tensor)| tensor.numel() as u64).sum(),
+            tensors: parameters().count(),
+            obstacle: None,
+        }
+    }
+
+    /// Outputs for f4 queries, which are converted to the first type that the module answers.
+    pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        if let Some(kind) = self.kind.get() {
+            return self.answer(queries, *kind);
+        }
+        let mut first = None;
+        for kind in KINDS {
+            match self.answer(queries, kind) {
+                Ok(outputs) => {
+                    let _ = self.kind.set(kind);
+                    return Ok(outputs);
+                }
+                Err(error) if crate::is_out_of_memory(&error) => return Err(error),
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| TchError::Kind("found no type that the model takes".into())))
+    }
+
+    fn answer(&self, queries: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
+        let queries = whole_numbers(queries, kind)?.f_to_kind(kind)?;
+        let own = [(&self.query, &queries)];
+        let all = own.into_iter().chain(self.constants.iter().map(|(name, tensor)| (name, tensor)));
+        let (names, tensors): (Vec<_>, Vec<_>) =
+            all.map(|(name, tensor)| (name.as_ptr(), tensor.as_ptr())).unzip();
+        let mut outputs: Vec<Named> = Vec::new();
+        let context = ptr::from_mut(&mut outputs).cast();
+        // SAFETY: names and tensors live during the call, and the context is what `emit` expects.
+        let error = unsafe {
+            parm_script_forward(self.handle.0, names.as_ptr(), tensors.as_ptr(), names.len(), emit, context)
+        };
+        check(error)?;
+        self.choose(outputs)
+    }
+
+    /// The chosen output among those that a module returned.
+    fn choose(&self, mut outputs: Vec<Named>) -> Result<Tensor, TchError> {
+        let at = match &self.output {
+            None => Some(0),
+            Some(wanted) => outputs.iter().position(|(name, ..)| name == wanted),
+        };
+        match at.filter(|&at| at < outputs.len()).map(|at| outputs.swap_remove(at).2) {
+            Some(Some(tensor)) => Ok(tensor),
+            Some(None) => Err(TchError::Shape("found an output that is not a tensor, expected one".into())),
+            None => {
+                let names: Vec<String> = outputs.into_iter().map(|(name, ..)| name).collect();
+                let wanted = self.output.as_deref().unwrap_or_default();
+                Err(TchError::Shape(format!("found outputs [{}], expected '{wanted}' among them", names.join(", "))))
+            }
+        }
+    }
+}
