@@ -1,13 +1,15 @@
 //! Models on libtorch: the only crate that names tch.
 //!
 //! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out
-//! for it, `network` has the native architectures and the files of their models, `model` is a model of either
-//! kind, native or TorchScript, `encoder` makes coded queries, [`session`] runs a model on blocks of rows,
-//! `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this crate's
-//! border as slices of numbers, never as types of tch or ndarray.
+//! for it, `network` has the native architectures and the files of their models, `model` is a model of any
+//! kind, `numbers` has a model's parameters and buffers, `trainable` is what training needs of a model,
+//! `encoder` makes coded queries, [`session`] runs a model on blocks of rows, `adam` and [`train`] make new
+//! ones, [`timings`] says where the time went. Tensors cross this crate's border as slices of numbers, never
+//! as types of tch or ndarray.
 //!
-//! Nothing here reads the clock, the environment or libtorch's random source. Random numbers are ChaCha8's,
-//! keyed by seed and epoch, so that a resumed training equals an uninterrupted one.
+//! Nothing here reads the clock or the environment. Random numbers are ChaCha8's, keyed by seed and epoch, so
+//! that a resumed training equals an uninterrupted one. Dropout draws libtorch's own random numbers, whose
+//! generator is seeded before each minibatch by seed, epoch and minibatch.
 
 mod adam;
 pub mod device;
@@ -16,14 +18,17 @@ mod foreign;
 mod memory;
 mod model;
 mod network;
+mod numbers;
 pub mod session;
 pub mod timings;
 pub mod train;
+mod trainable;
 
 pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
-pub use model::{Choices, Model, ModelError};
+pub use model::{Choices, Model, ModelError, NotTrainable};
 pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
+pub use numbers::HoldError;
 pub use session::{Pass, Session};
 pub use timings::{Phase, Timings};
 

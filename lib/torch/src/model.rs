@@ -8,7 +8,8 @@ use tch::{CModule, IValue, Kind, TchError, Tensor};
 
 use crate::device::Device;
 use crate::foreign::{self, Foreign};
-use crate::network::{CheckpointError, Mode, Network};
+use crate::network::{CheckpointError, Network};
+use crate::trainable::{Mode, Trainable};
 
 /// A model that answers queries.
 #[derive(Debug)]
@@ -38,18 +39,24 @@ pub struct Script {
     kind: OnceLock<Kind>,
 }
 
+/// The extensions of models' files, by kind.
+pub(crate) const EXTENSIONS: [&str; 2] = ["safetensors", "pt"];
+
 /// The types of queries that are tried in turn, since a module does not name its type; most accept f4.
 const KINDS: [Kind; 5] = [Kind::Float, Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int64];
 
 /// The number up to which f4 represents all integers.
 const MOST_WHOLE: f64 = 16_777_216.0;
 
-/// A model that cannot be loaded.
+/// A model that cannot be loaded or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A file that cannot be read, or that is not a native model.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A model that is not trained, and so not written.
+    #[error(transparent)]
+    NotTrainable(#[from] NotTrainable),
     /// A file of another format.
     #[error("{}: found {found}, expected safetensors or TorchScript; {hint}", path.display())]
     Foreign {
@@ -76,6 +83,16 @@ pub enum ModelError {
         /// The name.
         name: String,
     },
+}
+
+/// A model that cannot be trained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found {found}, expected a model that can be trained: {mend}")]
+pub struct NotTrainable {
+    /// The model.
+    pub found: &'static str,
+    /// What to do.
+    pub mend: &'static str,
 }
 
 impl Model {
@@ -130,6 +147,44 @@ impl Model {
             Self::Native(network) => network.description().query_shape.as_deref(),
             Self::Script(_) => None,
         }
+    }
+
+    /// The model as one that can be trained.
+    ///
+    /// # Errors
+    /// [`NotTrainable`], with what to do.
+    pub(crate) fn trainable(&self) -> Result<&dyn Trainable, NotTrainable> {
+        match self {
+            Self::Native(network) => Ok(&**network),
+            Self::Script(_) => {
+                Err(NotTrainable { found: "TorchScript", mend: "give the kind of a network instead" })
+            }
+        }
+    }
+
+    /// Sees that the model can be trained.
+    ///
+    /// # Errors
+    /// [`NotTrainable`], with what to do.
+    pub fn check_trainable(&self) -> Result<(), NotTrainable> {
+        self.trainable().map(drop)
+    }
+
+    /// The extension of its file.
+    #[must_use]
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::Native(_) => "safetensors",
+            Self::Script(_) => "pt",
+        }
+    }
+
+    /// Writes a model that can be trained to a file of its kind, by way of a temporary file beside it.
+    ///
+    /// # Errors
+    /// [`ModelError::NotTrainable`]; the file system's.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.trainable()?.save(path)
     }
 
     /// Outputs for f4 queries `[rows, …]`, in f4, with gradient.
