@@ -6,7 +6,7 @@ use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
 use parm_cli::tools::train::Base;
 use parm_cli::{Io, Usage};
-use parm_torch::train::{self, Loss, Start, Truth};
+use parm_torch::train::{self, Begin, Loss, Start, Truth};
 use parm_torch::{Description, Phase};
 
 use crate::data::{boxes_of, labels_of, rows};
@@ -55,7 +55,7 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
         description.output = "boxes".into();
     }
     let watch = Watch::new(common, io, u64::from(recipe.epochs), timings);
-    let start = Start { description, initial: None, learns: true };
+    let start = Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns: true };
     let (model, last) = watch.run(folder, "", |around| {
         train::base(&queries, &truth, start, loss, *device, &recipe, around)
             .with_context(|| options.data.to_string())

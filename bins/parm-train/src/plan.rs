@@ -14,7 +14,8 @@ use parm_cli::tools::train::{
 };
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
-    self, AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Start, Trained, Validation, single,
+    self, AnswersPlan, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Start, Trained, Validation,
+    single,
 };
 use parm_torch::{Description, Family, Model, Network, Phase};
 
@@ -86,18 +87,10 @@ impl Plan<'_> {
     /// Scores the code, as it is in its directory, on rows of their own.
     pub(crate) fn test(&self, rows: &Teacher) -> Result<CodeScores> {
         let file = CodeFile::load(self.output)?;
-        let load = |name: &String| {
-            let path = self.output.join(name);
-            match Model::load(&path, self.machine.device)? {
-                Model::Native(network) => Ok(*network),
-                Model::Script(_) => {
-                    anyhow::bail!("{}: found TorchScript, expected safetensors", path.display())
-                }
-            }
-        };
+        let load = |name: &String| Model::load(&self.output.join(name), self.machine.device);
         let trained = Trained {
             encoder: file.encoder.as_ref().map(load).transpose()?,
-            parity: file.parity.iter().map(load).collect::<Result<_>>()?,
+            parity: file.parity.iter().map(load).collect::<Result<_, _>>()?,
             decoder: file.decoder.as_ref().map(load).transpose()?,
         };
         let count = rows.queries.count();
@@ -152,7 +145,7 @@ impl Plan<'_> {
         let (k, r) = (self.code.k(), self.code.r());
         let (shape, classes) = (teacher.queries.shape(), teacher.predictions.shape());
         let [encoder, decoder] = [self.fixed.encoder, self.fixed.decoder]
-            .map(|fixed| move |description| Start { description, initial: None, learns: !fixed });
+            .map(|fixed| move |description| start(description, None, !fixed));
         let encoder = match self.encoder {
             EncoderKind::Sum => EncoderPlan::Sum,
             EncoderKind::Concat => EncoderPlan::Concat,
@@ -214,7 +207,7 @@ impl Plan<'_> {
             }
             Init::Base => wide.or(native),
         };
-        Ok(Start { description, initial, learns: true })
+        Ok(start(description, initial, true))
     }
 
     fn train(
@@ -267,21 +260,25 @@ impl Plan<'_> {
         let directory = self.output;
         fs::create_dir_all(directory).with_context(|| format!("{}: cannot create", directory.display()))?;
         let Machine { device, timings, .. } = self.machine;
-        let save = |network: &Network, name: String| {
-            let script = directory.join(&name).with_extension("pt");
+        let save = |model: &Model, part: &str| {
+            let name = format!("{part}.{}", model.extension());
             timings.measure(Phase::Write, || {
-                network.save(&directory.join(&name))?;
-                network.export(&script, None).with_context(|| script.display().to_string())
+                model.save(&directory.join(&name))?;
+                // Programs that cannot read this project's files of native networks take TorchScript.
+                if let Model::Native(network) = model {
+                    let script = directory.join(part).with_extension("pt");
+                    network.export(&script, None).with_context(|| script.display().to_string())?;
+                }
+                anyhow::Ok(())
             })?;
             anyhow::Ok(name)
         };
-        let part = |network: &Option<Network>, name: &str| {
-            network.as_ref().map(|network| save(network, format!("{name}.safetensors"))).transpose()
-        };
+        let part =
+            |model: &Option<Model>, name: &str| model.as_ref().map(|model| save(model, name)).transpose();
         let (encoder, decoder) = (part(&trained.encoder, "encoder")?, part(&trained.decoder, "decoder")?);
         let mut parity = Vec::new();
-        for (j, network) in trained.parity.iter().enumerate() {
-            parity.push(save(network, format!("parity-{j}.safetensors"))?);
+        for (j, model) in trained.parity.iter().enumerate() {
+            parity.push(save(model, &format!("parity-{j}"))?);
         }
         let scores = timings.measure_on(*device, Phase::Compute, || coding.score(trained, recipe))?;
         let code = &self.code;
@@ -317,6 +314,11 @@ impl Plan<'_> {
         common.count(io, &format!("{}: {}", directory.display(), scored(&scores)));
         Ok(())
     }
+}
+
+/// A native network at its start, with these weights or with random ones.
+fn start(description: Description, weights: Option<&Network>, learns: bool) -> Start<'_> {
+    Start { begin: Begin::Native { description, weights }, held: Vec::new(), learns }
 }
 
 /// The network of a parity model, as the options and the deployed model say.

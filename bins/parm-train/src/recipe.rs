@@ -5,7 +5,7 @@ use parm_cli::Usage;
 use parm_cli::tools::train::{
     self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
 };
-use parm_torch::train::{Augment, Compared, Kept, Loss, Precision, Recipe, Schedule, Validation};
+use parm_torch::train::{Augment, BatchNorm, Compared, Kept, Loss, Precision, Recipe, Schedule, Validation};
 
 /// The kind of predictions of one number, for which softmax and top-1 have no meaning.
 pub(crate) const VALUES: &str = "values";
@@ -56,6 +56,7 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
             arguments::Precision::F32 => Precision::Full,
             arguments::Precision::Mixed => Precision::Mixed,
         },
+        norm: BatchNorm::Train,
         augment: augment(&options.augment)?,
     })
 }

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -66,6 +67,18 @@ extern "C" at::Tensor* parm_channels_last(const at::Tensor* images) {
     return new at::Tensor(images->contiguous(at::MemoryFormat::ChannelsLast));
   } catch (...) {
     return nullptr;
+  }
+}
+
+// Turns autocast to bf16 on or off for operations of this thread on this type of device. Off, it forgets the
+// weights that it cast.
+extern "C" void parm_autocast(signed char type, bool enabled) {
+  const auto kind = static_cast<c10::DeviceType>(type);
+  at::autocast::set_autocast_enabled(kind, enabled);
+  if (enabled) {
+    at::autocast::set_autocast_dtype(kind, at::kBFloat16);
+  } else {
+    at::autocast::clear_cache();
   }
 }
 

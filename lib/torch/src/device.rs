@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Once;
 
@@ -91,12 +92,37 @@ pub(crate) struct PeakMemory {
     pub reserved: u64,
 }
 
+/// While it lives, libtorch's autocast is on in this thread for operations on one device: matrix products and
+/// convolutions compute with bf16, what needs more precision with f32.
+pub(crate) struct Autocast {
+    kind: i8,
+    /// It must be dropped on the thread that made it.
+    thread: PhantomData<*const ()>,
+}
+
+impl Autocast {
+    pub(crate) fn new(device: tch::Device) -> Self {
+        let (kind, _) = Device(device).numbers();
+        // SAFETY: it takes two numbers, and changes the thread's own setting alone.
+        unsafe { parm_autocast(kind, true) };
+        Self { kind, thread: PhantomData }
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        // SAFETY: as above; the casts that are forgotten are held by the graphs that need them.
+        unsafe { parm_autocast(self.kind, false) };
+    }
+}
+
 // In `device.cpp`.
 unsafe extern "C" {
     fn parm_own_stream(kind: i8, index: i8) -> bool;
     fn parm_synchronize(kind: i8, index: i8) -> bool;
     fn parm_peak_memory(kind: i8, index: i8, allocated: &mut i64, reserved: &mut i64) -> bool;
     fn parm_allow_tf32(allow: bool);
+    fn parm_autocast(kind: i8, enabled: bool);
 }
 
 /// The settings of libtorch.
@@ -286,6 +312,17 @@ mod tests {
         assert_eq!(Device::CPU.peak_memory(), None);
         // Without GPU code there is no peak either.
         assert_eq!(Device(tch::Device::Cuda(0)).peak_memory().filter(|_| !has_driver()), None);
+    }
+
+    #[test]
+    fn autocast_computes_products_with_bf16_and_ends_with_its_guard() {
+        let ones = || Tensor::ones([2, 2], (Kind::Float, tch::Device::Cpu));
+        {
+            let _autocast = Autocast::new(tch::Device::Cpu);
+            assert_eq!(ones().matmul(&ones()).kind(), Kind::BFloat16);
+            assert_eq!(ones().softmax(0, None::<Kind>).kind(), Kind::Float);
+        }
+        assert_eq!(ones().matmul(&ones()).kind(), Kind::Float);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! [`device`] chooses where to compute and loads the GPU code if there is a GPU, `memory` lays tensors out
 //! for it, `network` has the native architectures and the files of their models, `exported` and `script` have
-//! the other kinds of models, exported programs and TorchScript, `model` is a model of any kind, `operator`
-//! calls libtorch's operators by name, `encoder` makes coded queries, [`session`] runs a model on blocks of rows,
-//! `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this crate's
-//! border as slices of numbers, never as types of tch or ndarray.
+//! the other kinds of models, exported programs and TorchScript, and `model` is a model of any kind. `numbers`
+//! has a model's parameters and buffers, `trainable` is what training needs of a model, `operator` calls
+//! libtorch's operators by name, `encoder` makes coded queries, [`session`] runs a model on blocks of rows,
+//! `adam` and [`train`] make new ones, [`timings`] says where the time went. Tensors cross this crate's border
+//! as slices of numbers, never as types of tch or ndarray.
 //!
-//! Nothing here reads the clock, the environment or libtorch's random source. Random numbers are ChaCha8's,
-//! keyed by seed and epoch, so that a resumed training equals an uninterrupted one.
+//! Nothing here reads the clock or the environment. Random numbers are ChaCha8's, keyed by seed and epoch, so
+//! that a resumed training equals an uninterrupted one. Dropout draws libtorch's own random numbers, whose
+//! generator is seeded before each minibatch by seed, epoch and minibatch.
 
 mod adam;
 pub mod device;
@@ -18,18 +20,21 @@ mod foreign;
 mod memory;
 mod model;
 mod network;
+mod numbers;
 mod operator;
 mod script;
 pub mod session;
 mod summary;
 pub mod timings;
 pub mod train;
+mod trainable;
 
 pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
-pub use exported::{Program, ProgramError, Untrainable};
-pub use model::{Choices, InputsError, Model, ModelError};
+pub use exported::{Program, ProgramError};
+pub use model::{Choices, InputsError, Model, ModelError, NotTrainable};
 pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
+pub use numbers::HoldError;
 pub use script::Script;
 pub use session::{Pass, Session};
 pub use summary::{Port, Summary};

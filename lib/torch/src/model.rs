@@ -9,9 +9,10 @@ use tch::{Kind, TchError, Tensor};
 use crate::device::Device;
 use crate::exported::{Program, ProgramError};
 use crate::foreign::{self, Foreign, Format};
-use crate::network::{CheckpointError, ExportError, Mode, Network};
+use crate::network::{CheckpointError, ExportError, Network};
 use crate::script::{Script, ScriptError};
 use crate::summary::{Port, Summary};
+use crate::trainable::{Mode, Trainable};
 
 /// A model that answers queries.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ pub struct Choices {
     /// Inputs that are the same for all queries, by name.
     pub constants: Vec<(String, Array)>,
 }
+
+/// The extensions of models' files, by kind.
+pub(crate) const EXTENSIONS: [&str; 3] = ["safetensors", "pt2", "pt"];
 
 /// The number up to which f4 represents all integers.
 const MOST_WHOLE: f64 = 16_777_216.0;
@@ -63,12 +67,15 @@ pub enum InputsError {
     },
 }
 
-/// A model that cannot be loaded.
+/// A model that cannot be loaded or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A file that cannot be read, or that is not a native model.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A model that is not trained, and so not written.
+    #[error(transparent)]
+    NotTrainable(#[from] NotTrainable),
     /// A file of another format.
     #[error("{}: found {found}, expected a model: safetensors, .pt2 or TorchScript; {hint}", path.display())]
     Foreign {
@@ -115,6 +122,23 @@ pub enum ModelError {
         /// The name.
         name: String,
     },
+}
+
+/// A model that cannot be trained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found {found}, expected a model that can be trained: {mend}")]
+pub struct NotTrainable {
+    /// The model, or what is in its way.
+    pub found: String,
+    /// What to do.
+    pub mend: &'static str,
+}
+
+impl From<TchError> for NotTrainable {
+    fn from(error: TchError) -> Self {
+        let found = format!("an error of libtorch ({})", crate::one_line(&error.to_string()));
+        Self { found, mend: "a copy of its numbers is needed" }
+    }
 }
 
 impl Model {
@@ -239,12 +263,53 @@ impl Model {
         })
     }
 
+    /// A copy that can be trained, with numbers of its own.
+    ///
+    /// # Errors
+    /// [`NotTrainable`], with what to do.
+    pub(crate) fn trainable(&self) -> Result<Box<dyn Trainable>, NotTrainable> {
+        match self {
+            Self::Native(network) => {
+                let network: &dyn Trainable = &**network;
+                Ok(network.copy(network.numbers().device())?)
+            }
+            Self::Exported(program) => program.trainable(),
+            Self::Script(script) => script.trainable(),
+        }
+    }
+
+    /// Sees that the model can be trained.
+    ///
+    /// # Errors
+    /// [`NotTrainable`], with what to do.
+    pub fn check_trainable(&self) -> Result<(), NotTrainable> {
+        self.trainable().map(drop)
+    }
+
+    /// The extension of its file.
+    #[must_use]
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::Native(_) => "safetensors",
+            Self::Exported(_) => "pt2",
+            Self::Script(_) => "pt",
+        }
+    }
+
+    /// Writes a model that can be trained to a file of its kind, by way of a temporary file beside it.
+    ///
+    /// # Errors
+    /// [`ModelError::NotTrainable`]; the file system's.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.trainable()?.save(path)
+    }
+
     /// Outputs for f4 queries `[rows, …]`, in f4, with gradient.
     pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.forward(queries, Mode::Evaluate),
             Self::Exported(program) => {
-                program.forward(queries, Mode::Evaluate, false)?.f_to_kind(Kind::Float)
+                program.forward(queries, Mode::Evaluate)?.f_to_kind(Kind::Float)
             }
             Self::Script(script) => script.forward(queries)?.f_to_kind(Kind::Float),
         }

@@ -76,8 +76,27 @@ extern "C" char* parm_script_copy(const Script* script, Script** copy) {
   return caught([&]() { *copy = new Script{script->module.deepcopy()}; });
 }
 
-extern "C" char* parm_script_train(Script* script, bool learns) {
-  return caught([&]() { script->module.train(learns); });
+// Sets the mode of all modules: whether they learn, and whether batch normalisation uses the batch's statistics.
+extern "C" char* parm_script_train(Script* script, bool learns, bool trains_norm) {
+  return caught([&]() {
+    for (auto module : script->module.modules()) {
+      if (!module.hasattr("training")) continue;
+      module.setattr("training", module.hasattr("running_mean") ? trains_norm : learns);
+    }
+  });
+}
+
+// Puts a tensor in the place of a parameter or buffer, by its name.
+extern "C" char* parm_script_set(Script* script, const char* name, const at::Tensor* tensor) {
+  return caught([&]() {
+    auto module = script->module;
+    std::string rest = name;
+    for (auto dot = rest.find('.'); dot != std::string::npos; dot = rest.find('.')) {
+      module = module.attr(rest.substr(0, dot)).toModule();
+      rest = rest.substr(dot + 1);
+    }
+    module.setattr(rest, *tensor);
+  });
 }
 
 // The parameters (true) and buffers (false), by name.

@@ -3,13 +3,17 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::model::{Choices, InputsError, choose_query, tensor_of, whole_numbers};
+use crate::model::{Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers};
+use crate::network::{CheckpointError, checkpoint};
+use crate::numbers::{Entry, Numbers, Part};
 use crate::summary::{Port, Summary};
+use crate::train::hash;
+use crate::trainable::{Mode, Trainable};
 
 /// A module that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,29 @@ unsafe impl Send for Handle {}
 // here needs it alone.
 unsafe impl Sync for Handle {}
 
+impl Handle {
+    /// A copy with tensors of its own.
+    fn copy(&self) -> Result<Self, TchError> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the module lives, and `raw` is set if there is no error.
+        check(unsafe { parm_script_copy(self.0, &mut raw) })?;
+        Ok(Self(raw))
+    }
+
+    /// Its parameters and buffers, by name; the flag says which are parameters.
+    fn tensors(&self) -> Result<Vec<(String, bool, Tensor)>, TchError> {
+        let mut tensors: Vec<Named> = Vec::new();
+        // SAFETY: the module lives, and the context is what `emit` expects.
+        check(unsafe { parm_script_tensors(self.0, emit, ptr::from_mut(&mut tensors).cast()) })?;
+        Ok(tensors.into_iter().filter_map(|(name, flag, tensor)| Some((name, flag, tensor?))).collect())
+    }
+
+    fn set_mode(&self, mode: Mode) -> Result<(), TchError> {
+        // SAFETY: the module lives, and its user is the only one.
+        check(unsafe { parm_script_train(self.0, mode != Mode::Evaluate, mode.trains_norm()) })
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: nobody else has it.
@@ -74,7 +101,10 @@ type Emit = unsafe extern "C" fn(*mut c_void, *const c_char, bool, *mut C_tensor
 unsafe extern "C" {
     fn parm_script_load(path: *const c_char, kind: i8, index: i8, loaded: &mut *mut Raw) -> *mut c_char;
     fn parm_script_free(script: *mut Raw);
-    fn parm_script_train(script: *mut Raw, learns: bool) -> *mut c_char;
+    fn parm_script_copy(script: *const Raw, copy: &mut *mut Raw) -> *mut c_char;
+    fn parm_script_train(script: *mut Raw, learns: bool, trains_norm: bool) -> *mut c_char;
+    fn parm_script_set(script: *mut Raw, name: *const c_char, tensor: *const C_tensor) -> *mut c_char;
+    fn parm_script_fixed_norms(script: *const Raw, count: &mut usize) -> *mut c_char;
     fn parm_script_tensors(script: *const Raw, emit: Emit, context: *mut c_void) -> *mut c_char;
     fn parm_script_arguments(script: *const Raw, emit: Emit, context: *mut c_void) -> *mut c_char;
     fn parm_script_save(
@@ -149,8 +179,7 @@ impl Script {
         check(unsafe { parm_script_load(file.as_ptr(), kind, index, &mut raw) })?;
         let handle = Handle(raw);
         // A module that was saved in training mode would apply dropout.
-        // SAFETY: the module lives.
-        check(unsafe { parm_script_train(handle.0, false) })?;
+        handle.set_mode(Mode::Evaluate)?;
         let mut arguments: Vec<Named> = Vec::new();
         // SAFETY: the module lives, and the context is what `emit` expects.
         check(unsafe { parm_script_arguments(handle.0, emit, ptr::from_mut(&mut arguments).cast()) })?;
@@ -161,14 +190,11 @@ impl Script {
         let constants =
             choices.constants.iter().map(|(name, array)| Ok((text(name)?, tensor_of(array)?.f_to_device(device)?)));
         let constants = constants.collect::<Result<_, TchError>>()?;
-        let mut tensors: Vec<Named> = Vec::new();
-        // SAFETY: the module lives, and the context is what `emit` expects.
-        check(unsafe { parm_script_tensors(handle.0, emit, ptr::from_mut(&mut tensors).cast()) })?;
-        let tensors = tensors.into_iter().filter_map(|(name, flag, tensor)| Some((name, flag, tensor?)));
+        let tensors = handle.tensors()?;
         Ok(Self {
             query: text(&query)?,
             inputs: names.into_iter().map(str::to_owned).collect(),
-            tensors: tensors.collect(),
+            tensors,
             handle,
             constants,
             output: choices.output.clone(),
@@ -199,8 +225,60 @@ impl Script {
             outputs: vec![port("")],
             parameters: parameters().map(|(.., tensor)| tensor.numel() as u64).sum(),
             tensors: parameters().count(),
-            obstacle: None,
+            obstacle: self.obstacle().map(|obstacle| obstacle.to_string()),
         }
+    }
+
+    /// What keeps a copy of this module from being trained, if anything does.
+    fn obstacle(&self) -> Option<NotTrainable> {
+        let parameters = || self.tensors.iter().filter(|(_, is_parameter, _)| *is_parameter);
+        match parameters().find(|(.., tensor)| tensor.kind() != Kind::Float) {
+            Some((name, ..)) => Some(NotTrainable {
+                found: format!("the parameter '{name}' of another type than f4"),
+                mend: "export model.float()",
+            }),
+            None if parameters().next().is_none() => Some(NotTrainable {
+                found: "TorchScript without parameters".into(),
+                mend: "there is nothing to learn; torch.jit.freeze makes constants of them",
+            }),
+            None => None,
+        }
+    }
+
+    /// A copy that can be trained.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub(crate) fn trainable(&self) -> Result<Box<dyn Trainable>, NotTrainable> {
+        match self.obstacle() {
+            Some(obstacle) => Err(obstacle),
+            None => Ok(Box::new(Learning::new(self)?)),
+        }
+    }
+
+    /// The number of batch normalisations that stay as they are while the module learns, since it was traced.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn fixed_norms(&self) -> Result<usize, TchError> {
+        let mut count = 0;
+        // SAFETY: the module lives.
+        check(unsafe { parm_script_fixed_norms(self.handle.0, &mut count) })?;
+        Ok(count)
+    }
+
+    /// The same module, with other parts of its own.
+    fn copy(&self) -> Result<Self, TchError> {
+        let handle = self.handle.copy()?;
+        Ok(Self {
+            tensors: handle.tensors()?,
+            handle,
+            inputs: self.inputs.clone(),
+            query: self.query.clone(),
+            constants: self.constants.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+            output: self.output.clone(),
+            kind: self.kind.clone(),
+        })
     }
 
     /// Outputs for f4 queries, which are converted to the first type that the module answers.
@@ -253,5 +331,108 @@ impl Script {
                 Err(TchError::Shape(format!("found outputs [{}], expected '{wanted}' among them", names.join(", "))))
             }
         }
+    }
+}
+
+/// A module whose parameters and buffers are views of flat tensors.
+#[derive(Debug)]
+struct Learning {
+    script: Script,
+    numbers: Numbers,
+    /// The names of each entry in the module.
+    names: Arc<[Vec<CString>]>,
+    /// The hash of the module's file before it learned.
+    hash: Arc<str>,
+}
+
+impl Learning {
+    /// A copy of a module, whose parameters are f32. Tied tensors stay tied.
+    fn new(script: &Script) -> Result<Self, TchError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut tensors: Vec<&Tensor> = Vec::new();
+        for (name, is_parameter, tensor) in &script.tensors {
+            let part = match (is_parameter, tensor.kind()) {
+                (true, _) => Part::Learned,
+                (false, Kind::Float) => Part::Fixed,
+                (false, Kind::Int64) => Part::Integers,
+                _ => continue,
+            };
+            let size = tensor.size();
+            let is_same = |other: &&Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
+            let tied = tensors.iter().position(is_same).filter(|_| tensor.numel() > 0);
+            match tied.and_then(|at| entries.get_mut(at)) {
+                Some(entry) => entry.names.push(name.clone()),
+                None => {
+                    let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
+                    entries.push(Entry::new(name.clone(), &shape, part));
+                    tensors.push(tensor);
+                }
+            }
+        }
+        let device = script.tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());
+        let names = entries.iter().map(|entry| entry.names.iter().map(|name| text(name)).collect());
+        let names = names.collect::<Result<Vec<Vec<CString>>, TchError>>()?;
+        let tensors: Vec<Tensor> = tensors.into_iter().map(Tensor::shallow_clone).collect();
+        let numbers = Numbers::of(entries, &tensors, device)?;
+        let hash = hash(&[&script.to_bytes()?]);
+        Self::of(script, numbers, names.into(), hash.into())
+    }
+
+    /// A copy of the module with these numbers.
+    fn of(
+        script: &Script,
+        numbers: Numbers,
+        names: Arc<[Vec<CString>]>,
+        hash: Arc<str>,
+    ) -> Result<Self, TchError> {
+        let script = script.copy()?;
+        for (names, view) in names.iter().zip(numbers.views()) {
+            for name in names {
+                // SAFETY: the module is this one's alone; name and tensor live.
+                check(unsafe { parm_script_set(script.handle.0, name.as_ptr(), view.as_ptr()) })?;
+            }
+        }
+        Ok(Self { script, numbers, names, hash })
+    }
+}
+
+impl Trainable for Learning {
+    fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    fn with(&self, numbers: Numbers) -> Result<Box<dyn Trainable>, TchError> {
+        let (names, hash) = (Arc::clone(&self.names), Arc::clone(&self.hash));
+        Ok(Box::new(Self::of(&self.script, numbers, names, hash)?))
+    }
+
+    fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        self.script.handle.set_mode(mode)?;
+        let outputs = self.script.forward(queries);
+        self.script.handle.set_mode(Mode::Evaluate)?;
+        outputs
+    }
+
+    fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let io = |error| CheckpointError::Io { path: path.into(), error };
+        let bytes = self.script.to_bytes().map_err(|error| io(std::io::Error::other(error)))?;
+        Ok(checkpoint::write_bytes(path, &bytes)?)
+    }
+
+    fn extension(&self) -> &'static str {
+        "pt"
+    }
+
+    fn record(&self) -> String {
+        format!("TorchScript {}", self.hash)
+    }
+
+    /// Whether a module has dropout is not known.
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn into_model(self: Box<Self>) -> Model {
+        Model::Script(self.script)
     }
 }

@@ -170,23 +170,3 @@ impl From<TchError> for ProgramError {
         Self::Torch(error)
     }
 }
-
-/// Why a copy of a program cannot be trained.
-#[derive(Debug, thiserror::Error)]
-pub enum Untrainable {
-    /// The graph has a constant or bounded number of rows.
-    #[error(
-        "found a graph of a constant number of rows, expected any number; in Python: torch.export.export(model, \
-         (example,), dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},))"
-    )]
-    Rows,
-    /// The queries are not f4.
-    #[error("found queries that are no f4, expected f4, of which a code makes sums")]
-    Query,
-    /// A parameter of another type than f4.
-    #[error("found the parameter '{0}' of another type, expected f4; in Python: export model.float()")]
-    Parameter(String),
-    /// There is nothing to learn.
-    #[error("found no parameters, expected some to learn")]
-    NoParameters,
-}

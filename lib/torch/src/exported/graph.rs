@@ -216,6 +216,14 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// Whether random numbers are drawn while the model learns.
+    pub(super) fn draws(&self) -> bool {
+        let draws = |by_mode| matches!(by_mode, ByMode::Dropout | ByMode::Probability);
+        self.calls.iter().any(|call| call.by_mode.is_some_and(|(_, by_mode)| draws(by_mode)))
+    }
+}
+
 /// The user of values that go out.
 const OUTPUTS: &str = "the outputs";
 

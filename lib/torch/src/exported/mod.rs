@@ -11,6 +11,7 @@
 mod archive;
 mod error;
 mod graph;
+mod learning;
 mod permitted;
 mod run;
 mod schema;
@@ -26,14 +27,15 @@ use parm::npy::Array;
 use serde_json::{Value, json};
 use tch::{Kind, TchError, Tensor};
 
-pub use error::{ProgramError, Untrainable};
+pub use error::ProgramError;
 
-use crate::model::{Choices, InputsError, choose_query, tensor_of, whole_numbers};
-use crate::network::Mode;
+use crate::model::{Choices, InputsError, NotTrainable, choose_query, tensor_of, whole_numbers};
 use crate::summary::{Port, Summary};
+use crate::train::hash;
+use crate::trainable::{Mode, Trainable};
 use archive::{Archive, Kept};
 use graph::{Axis, Graph, Input, Layout, Role};
-use run::Settings;
+use learning::Learning;
 
 /// The major version of the schema of graphs.
 const SCHEMA: u32 = 8;
@@ -68,6 +70,8 @@ struct Content {
     list: String,
     /// The version of PyTorch that exported the program.
     torch: String,
+    /// The hash of the graph's file.
+    hash: String,
 }
 
 /// The numbers of rows that a graph computes at a time.
@@ -146,8 +150,24 @@ impl Program {
             }
         }
         let output = output_of(&graph, choices.output.as_deref())?;
-        let file = Arc::new(Content { graph, kept, weights, list, torch: program.torch_version });
+        let (torch, hash) = (program.torch_version, hash(&[&json]));
+        let file = Arc::new(Content { graph, kept, weights, list, torch, hash });
         Ok(Self { file, tensors, query, query_shape, constants, output, batch, device })
+    }
+
+    /// The same program with the same tensors.
+    fn share(&self) -> Self {
+        let Self { file, tensors, query, query_shape, constants, output, batch, device } = self;
+        Self {
+            file: Arc::clone(file),
+            tensors: tensors.iter().map(Tensor::shallow_clone).collect(),
+            query: *query,
+            query_shape: query_shape.clone(),
+            constants: constants.iter().map(|(at, tensor, rows)| (*at, tensor.shallow_clone(), *rows)).collect(),
+            output: *output,
+            batch: *batch,
+            device: *device,
+        }
     }
 
     /// The shape of a query, if it is known.
@@ -165,21 +185,21 @@ impl Program {
             let rows = queries.size().first().copied().unwrap_or(0);
             let most = self.batch.most.unwrap_or(rows).max(1);
             if (self.batch.least..=most).contains(&rows) {
-                return self.forward(queries, Mode::Evaluate, false);
+                return self.forward(queries, Mode::Evaluate);
             }
             let mut outputs = Vec::new();
             for part in queries.f_split(most, 0)? {
                 let found = part.size()[0];
                 let missing = self.batch.least - found;
                 if missing <= 0 {
-                    outputs.push(self.forward(&part, Mode::Evaluate, false)?);
+                    outputs.push(self.forward(&part, Mode::Evaluate)?);
                     continue;
                 }
                 let last = part.f_narrow(0, found - 1, 1)?;
                 let mut size = last.size();
                 size[0] = missing;
                 let padded = Tensor::f_cat(&[part, last.f_expand(&*size, false)?], 0)?;
-                outputs.push(self.forward(&padded, Mode::Evaluate, false)?.f_narrow(0, 0, found)?);
+                outputs.push(self.forward(&padded, Mode::Evaluate)?.f_narrow(0, 0, found)?);
             }
             Tensor::f_cat(&outputs, 0)
         })
@@ -189,22 +209,7 @@ impl Program {
     ///
     /// # Errors
     /// libtorch's; numbers that are no integers, if the graph takes integers.
-    pub(crate) fn forward(
-        &self,
-        queries: &Tensor,
-        mode: Mode,
-        holds_statistics: bool,
-    ) -> Result<Tensor, TchError> {
-        self.forward_with(&self.tensors, queries, mode, holds_statistics)
-    }
-
-    fn forward_with(
-        &self,
-        tensors: &[Tensor],
-        queries: &Tensor,
-        mode: Mode,
-        holds_statistics: bool,
-    ) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
         let graph = &self.file.graph;
         let queries = match self.query_kind() {
             Some(kind) => whole_numbers(queries, kind)?.f_to_kind(kind)?,
@@ -220,13 +225,12 @@ impl Program {
             Ok((*at, tensor.f_expand(&*size, false)?))
         });
         let others = others.collect::<Result<Vec<_>, TchError>>()?;
-        let mut inputs: Vec<&Tensor> = tensors.iter().collect();
+        let mut inputs: Vec<&Tensor> = self.tensors.iter().collect();
         inputs[self.query] = &queries;
         for (at, tensor) in &others {
             inputs[*at] = tensor;
         }
-        let settings = Settings { mode, holds_statistics, device: self.device };
-        let mut outputs = graph.run(&inputs, settings)?;
+        let mut outputs = graph.run(&inputs, mode, self.device)?;
         outputs.swap_remove(self.output).ok_or_else(|| TchError::Kind("found an output that is no tensor".into()))
     }
 
@@ -268,19 +272,37 @@ impl Program {
         Ok(archive.into_inner())
     }
 
-    /// Why a copy of this program cannot be trained, if it cannot.
-    pub(crate) fn obstacle(&self) -> Option<Untrainable> {
+    /// What keeps a copy of this program from being trained, if anything does.
+    fn obstacle(&self) -> Option<NotTrainable> {
+        let obstacle = |found: &str, mend| Some(NotTrainable { found: found.into(), mend });
         if self.batch.most.is_some() {
-            return Some(Untrainable::Rows);
+            return obstacle(
+                "a graph of a constant number of rows",
+                "torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))",
+            );
         }
         if self.query_kind().is_some_and(|kind| kind != Kind::Float) {
-            return Some(Untrainable::Query);
+            return obstacle("queries of another type than f4", "codes make sums of f4 queries");
         }
-        let parameters = || self.parameters();
-        match parameters().find(|(_, tensor)| tensor.kind() != Kind::Float) {
-            Some((name, _)) => Some(Untrainable::Parameter(name.into())),
-            None if parameters().next().is_none() => Some(Untrainable::NoParameters),
+        match self.parameters().find(|(_, tensor)| tensor.kind() != Kind::Float) {
+            Some((name, _)) => {
+                obstacle(&format!("the parameter '{name}' of another type than f4"), "export model.float()")
+            }
+            None if self.parameters().next().is_none() => {
+                obstacle("a model without parameters", "there is nothing to learn")
+            }
             None => None,
+        }
+    }
+
+    /// A copy that can be trained.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub(crate) fn trainable(&self) -> Result<Box<dyn Trainable>, NotTrainable> {
+        match self.obstacle() {
+            Some(obstacle) => Err(obstacle),
+            None => Ok(Box::new(Learning::new(self)?)),
         }
     }
 

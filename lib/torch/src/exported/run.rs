@@ -4,17 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::graph::{Argument as Given, ByMode, Call, Function, Graph, Result as Goes, Role, Term};
 use super::symbols::copy;
-use crate::network::Mode;
+use crate::trainable::Mode;
 use crate::operator::{Argument, Value};
-
-/// How to compute.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) mode: Mode,
-    /// Whether batch normalisation uses its running statistics in training, too, and keeps them.
-    pub(super) holds_statistics: bool,
-    pub(super) device: tch::Device,
-}
 
 impl Graph {
     /// The values of the outputs for these inputs, one for each input of the graph; none for outputs that
@@ -25,9 +16,10 @@ impl Graph {
     pub(super) fn run(
         &self,
         inputs: &[&Tensor],
-        settings: Settings,
+        mode: Mode,
+        device: tch::Device,
     ) -> Result<Vec<Option<Tensor>>, TchError> {
-        let learns = settings.mode != Mode::Evaluate;
+        let learns = mode != Mode::Evaluate;
         // A model that only answers keeps its numbers, whatever the graph writes.
         let copies: Vec<Option<Tensor>> = (self.inputs.iter().zip(inputs))
             .map(|(input, tensor)| {
@@ -42,7 +34,7 @@ impl Graph {
         let mut table = Table { inputs, values };
         let mut results = Vec::new();
         for call in &self.calls {
-            call.run(&table, settings, &mut results).map_err(|error| named(&call.target, &error))?;
+            call.run(&table, mode, device, &mut results).map_err(|error| named(&call.target, &error))?;
             table.put(call, &mut results)?;
             for &place in &call.last {
                 table.clear(place);
@@ -138,7 +130,13 @@ impl Table<'_> {
 
 impl Call {
     /// Calls the operator. `results` gets its results.
-    fn run(&self, table: &Table<'_>, settings: Settings, results: &mut Vec<Value>) -> Result<(), TchError> {
+    fn run(
+        &self,
+        table: &Table<'_>,
+        mode: Mode,
+        device: tch::Device,
+        results: &mut Vec<Value>,
+    ) -> Result<(), TchError> {
         let operator = match &self.function {
             Function::Operator(operator) => operator,
             Function::Symbol(operation) => {
@@ -184,10 +182,10 @@ impl Call {
                 Given::Bool(is) => Argument::Bool(*is),
                 Given::Bools(bools) => Argument::Bools(bools),
                 Given::String(text) => Argument::String(text),
-                Given::Device => Argument::Device(settings.device),
+                Given::Device => Argument::Device(device),
             };
             arguments.push(match self.by_mode {
-                Some((place, by_mode)) if place == at => by_mode.choose(argument, settings),
+                Some((place, by_mode)) if place == at => by_mode.choose(argument, mode),
                 _ => argument,
             });
         }
@@ -204,11 +202,11 @@ impl Call {
 }
 
 impl ByMode {
-    fn choose<'a>(self, given: Argument<'a>, settings: Settings) -> Argument<'a> {
-        let learns = settings.mode != Mode::Evaluate;
+    fn choose(self, given: Argument<'_>, mode: Mode) -> Argument<'_> {
+        let learns = mode != Mode::Evaluate;
         match self {
             Self::Dropout => Argument::Bool(learns),
-            Self::Normalise => Argument::Bool(learns && !settings.holds_statistics),
+            Self::Normalise => Argument::Bool(mode.trains_norm()),
             Self::Probability if learns => given,
             Self::Probability => Argument::Float(0.0),
         }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Program;
-use super::run::Settings;
+use super::learning::Learning;
 use crate::adam::Adam;
 use crate::model::Choices;
-use crate::network::Mode;
+use crate::trainable::{BatchNorm, Mode, Precision, Trainable};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported")
@@ -52,20 +52,9 @@ fn difference(found: &Tensor, expected: &Tensor) -> f64 {
     (found - expected).abs().max().double_value(&[]) / largest
 }
 
-/// The tensors of a program with gradients, as training has them.
-fn learning(program: &Program) -> Vec<Tensor> {
-    let copy = |(input, tensor): (&super::Input, &Tensor)| match input.role {
-        super::Role::Parameter => tensor.copy().set_requires_grad(true),
-        _ => tensor.copy(),
-    };
-    program.file.graph.inputs.iter().zip(&program.tensors).map(copy).collect()
-}
-
-/// Its parameters in PyTorch's order, each once.
-fn parameters(program: &Program) -> Vec<(String, usize)> {
-    let inputs = program.file.graph.inputs.iter().enumerate();
-    let own = inputs.filter(|(_, input)| input.role == super::Role::Parameter);
-    own.map(|(at, input)| (input.name.clone(), at)).collect()
+/// A copy that learns.
+fn learning(program: &Program) -> Learning {
+    Learning::new(program).unwrap()
 }
 
 fn loss(outputs: &Tensor) -> Tensor {
@@ -88,65 +77,52 @@ fn outputs_are_those_of_pytorch() {
 #[test]
 fn gradients_are_those_of_pytorch() {
     for (name, of) in index("trainable").into_iter().filter(|(name, _)| name != "cnn-train") {
-        let (program, values) = (load(&name), values(&of));
-        let tensors = learning(&program);
-        let loss = loss(&program.forward_with(&tensors, &values["queries"], Mode::Evaluate, false).unwrap());
+        let (learning, values) = (learning(&load(&name)), values(&of));
+        let loss = loss(&learning.forward(&values["queries"], Mode::Evaluate).unwrap());
         let found = difference(&loss, &values["loss"]);
         assert!(found <= 1e-5, "{name}: {found:e}");
         loss.backward();
-        let largest = values.iter().filter(|(key, _)| key.starts_with("gradient."));
-        let largest = largest.map(|(_, tensor)| tensor.abs().max().double_value(&[])).fold(0.0, f64::max);
-        for (parameter, at) in parameters(&program) {
-            // PyTorch lists a shared weight by its first name, and adds its gradients.
-            let Some(expected) = values.get(&format!("gradient.{parameter}")) else { continue };
-            let mut gradient = tensors[at].grad();
-            for (other, second) in parameters(&program) {
-                let is_shared = program.tensors[second].data_ptr() == program.tensors[at].data_ptr();
-                if is_shared && other != parameter {
-                    gradient = gradient + tensors[second].grad();
-                }
-            }
-            let found = (&gradient - expected).abs().max().double_value(&[]) / largest;
+        let gradients = values.iter().filter(|(key, _)| key.starts_with("gradient."));
+        let largest = gradients.map(|(_, tensor)| tensor.abs().max().double_value(&[])).fold(0.0, f64::max);
+        let mut compared = 0;
+        for (parameter, view) in learning.numbers().named().iter().filter(|(_, view)| view.requires_grad()) {
+            // PyTorch lists a tied weight by its first name, as this does.
+            let expected = &values[&format!("gradient.{parameter}")];
+            let found = (view.grad() - expected).abs().max().double_value(&[]) / largest;
             assert!(found <= 1e-4, "{name}: {parameter} {found:e}");
+            compared += 1;
         }
+        assert_eq!(compared, values.keys().filter(|key| key.starts_with("gradient.")).count(), "{name}");
     }
-}
-
-/// Ten steps of Adam, each with libtorch's generator as PyTorch's was.
-fn train(program: &Program, queries: &Tensor) -> Result<Vec<Tensor>, TchError> {
-    let mut tensors = learning(program);
-    let learned: Vec<usize> = parameters(program).into_iter().map(|(_, at)| at).collect();
-    let mut optimisers: Vec<Adam> = learned.iter().map(|&at| Adam::new(&tensors[at])).collect::<Result<_, _>>()?;
-    for step in 0..10 {
-        tch::manual_seed(1000 + step);
-        let loss = loss(&program.forward_with(&tensors, queries, Mode::Train, false)?);
-        let own: Vec<Tensor> = learned.iter().map(|&at| tensors[at].shallow_clone()).collect();
-        let gradients = Tensor::f_run_backward(&[&loss], &own, false, false)?;
-        for ((&at, adam), gradient) in learned.iter().zip(&mut optimisers).zip(gradients) {
-            adam.step(&tensors[at], gradient, 1e-3, 0.0)?;
-        }
-    }
-    for tensor in &mut tensors {
-        *tensor = tensor.detach();
-    }
-    Ok(tensors)
 }
 
 #[test]
 fn a_training_is_that_of_pytorch() {
     let values = values("cnn");
     for name in ["cnn", "cnn-2.15", "cnn-train"] {
-        let program = load(name);
-        let tensors = train(&program, &values["queries"]).unwrap();
-        for (input, tensor) in program.file.graph.inputs.iter().zip(&tensors) {
-            let Some(expected) = values.get(&format!("after.{}", input.name)) else { continue };
+        let learning = learning(&load(name));
+        let flat = &learning.numbers().flat().learned;
+        let mut adam = Adam::new(flat).unwrap();
+        for step in 0..10 {
+            // As PyTorch's generator was.
+            tch::manual_seed(1000 + step);
+            let loss = loss(&learning.forward(&values["queries"], Mode::TRAIN).unwrap());
+            let own: Vec<&Tensor> = learning.numbers().learned().collect();
+            let gradients = Tensor::run_backward(&[&loss], &own, false, false);
+            let gradients: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
+            adam.step(flat, Tensor::cat(&gradients, 0), 1e-3, 0.0).unwrap();
+        }
+        let mut compared = 0;
+        for (parameter, view) in learning.numbers().named() {
             // A module in evaluation mode has no counter in its graph.
-            if input.name.ends_with("num_batches_tracked") && name != "cnn-train" {
+            if parameter.ends_with("num_batches_tracked") && name != "cnn-train" {
                 continue;
             }
-            let found = difference(tensor, expected);
-            assert!(found <= 1e-6, "{name}: {} {found:e}", input.name);
+            let found = difference(&view.detach(), &values[&format!("after.{parameter}")]);
+            assert!(found <= 1e-6, "{name}: {parameter} {found:e}");
+            compared += 1;
         }
+        assert!(compared >= 12, "{name}: {compared}");
     }
 }
 
@@ -160,15 +136,15 @@ fn a_program_that_answers_keeps_its_numbers() {
 
 #[test]
 fn held_statistics_stay() {
-    let program = load("cnn");
-    let tensors = learning(&program);
+    let learning = learning(&load("cnn"));
     let queries = &values("cnn")["queries"];
-    let held = program.forward_with(&tensors, queries, Mode::Train, true).unwrap();
-    for (input, (found, before)) in program.file.graph.inputs.iter().zip(tensors.iter().zip(&program.tensors)) {
-        assert!(input.role != super::Role::Buffer || found == before, "{}", input.name);
-    }
-    let moved = program.forward_with(&tensors, queries, Mode::Train, false).unwrap();
-    assert!(held != moved);
+    let fixed = || learning.numbers().flat().fixed.copy();
+    let before = fixed();
+    let frozen = Mode::Train { precision: Precision::Full, norm: BatchNorm::Frozen };
+    learning.forward(queries, frozen).unwrap();
+    assert_eq!(fixed(), before);
+    learning.forward(queries, Mode::TRAIN).unwrap();
+    assert!(fixed() != before);
 }
 
 #[test]
@@ -193,15 +169,28 @@ fn what_is_saved_is_loaded_again() {
 }
 
 #[test]
-fn tied_tensors_stay_tied_when_they_are_saved() {
+fn tied_tensors_stay_tied() {
     let program = load("tied");
-    let own: Vec<usize> = parameters(&program).into_iter().map(|(_, at)| at).collect();
-    let shared = own.iter().flat_map(|a| own.iter().map(move |b| (a, b)));
-    let shared = shared.filter(|(a, b)| a < b && program.tensors[**a].data_ptr() == program.tensors[**b].data_ptr());
-    assert_eq!(shared.count(), 1);
+    let learning = learning(&program);
+    // Three weights of 16 and 5 outputs and their biases, of which one weight is shared.
+    assert_eq!(learning.numbers().flat().learned.size(), [16 * 16 + 2 * 16 + 5 * 16 + 5]);
     let original = std::fs::metadata(folder().join("tied.pt2")).unwrap().len() as usize;
     // Not a second weight of 16 · 16 numbers.
     assert!(program.to_bytes().unwrap().len() < original + 16 * 16 * 4);
+}
+
+#[test]
+fn what_was_learned_is_saved() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("learned.pt2");
+    let learning = learning(&load("cnn"));
+    let _ = learning.numbers().flat().learned.shallow_clone().f_mul_scalar_(0.5).unwrap();
+    learning.save(&path).unwrap();
+    let again = Program::load(&path, Device::Cpu, &Choices::default()).unwrap();
+    let queries = &values("cnn")["queries"];
+    let expected = tch::no_grad(|| learning.forward(queries, Mode::Evaluate).unwrap());
+    assert_eq!(again.predict(queries).unwrap(), expected);
+    assert!(load("cnn").predict(queries).unwrap() != expected);
 }
 
 #[test]
@@ -217,17 +206,16 @@ fn a_constant_number_of_rows_is_filled() {
 }
 
 #[test]
-fn graphs_are_computed_in_settings_of_each_mode() {
-    let program = load("cnn");
-    let tensors = learning(&program);
-    let mut inputs: Vec<&Tensor> = tensors.iter().collect();
+fn dropout_draws_only_while_the_model_learns() {
+    let learning = learning(&load("cnn"));
+    assert!(learning.is_random());
     let queries = &values("cnn")["queries"];
-    inputs[program.query] = queries;
-    let run = |mode| {
-        tch::manual_seed(1);
-        let settings = Settings { mode, holds_statistics: true, device: Device::Cpu };
-        program.file.graph.run(&inputs, settings).unwrap().swap_remove(0).unwrap()
+    let run = |mode, seed| {
+        tch::manual_seed(seed);
+        learning.forward(queries, mode).unwrap().detach()
     };
-    assert_eq!(run(Mode::Evaluate), run(Mode::Evaluate));
-    assert!(run(Mode::Train) != run(Mode::Evaluate), "dropout draws");
+    let frozen = Mode::Train { precision: Precision::Full, norm: BatchNorm::Frozen };
+    assert_eq!(run(Mode::Evaluate, 1), run(Mode::Evaluate, 2));
+    assert_eq!(run(frozen, 1), run(frozen, 1));
+    assert!(run(frozen, 1) != run(frozen, 2));
 }

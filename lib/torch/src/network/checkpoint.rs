@@ -26,8 +26,9 @@ use tch::{Kind, Tensor};
 
 use super::architecture::Architecture;
 use super::description::{Description, Misfit};
-use super::layer::{Needed, Needs, Weights};
+use super::layer::{Needed, Needs};
 use super::state_dict::StateDict;
+use crate::numbers::Flat;
 
 /// The only entry of the metadata.
 const KEY: &str = "parm";
@@ -127,7 +128,8 @@ impl TensorFile {
         let json = metadata.metadata().as_ref().and_then(|entries| entries.get(KEY)).cloned();
         let mut tensors = BTreeMap::new();
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(malformed)?.iter() {
-            tensors.insert(name.to_owned(), tensor(path, name, &view)?);
+            let kind = (view.dtype() == Dtype::I64).then_some(Kind::Int64);
+            tensors.insert(name.to_owned(), tensor(path, name, &view, kind.or(float(view.dtype())))?);
         }
         Ok(Self { path: path.into(), json, tensors })
     }
@@ -241,7 +243,8 @@ impl Checkpoint {
         })?;
         let mut tensors = BTreeMap::new();
         for (name, theirs) in names {
-            let tensor = tensor(path, &theirs, &views.tensor(&theirs).map_err(malformed)?)?;
+            let view = views.tensor(&theirs).map_err(malformed)?;
+            let tensor = tensor(path, &theirs, &view, float(view.dtype()))?;
             tensors.insert(name, if json.is_none() { tensor.to_kind(Kind::Float) } else { tensor });
         }
         Ok(Self { path: path.into(), description, assumes_relu, tensors })
@@ -251,7 +254,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::Tensor`]; [`CheckpointError::Unknown`] if a finished model has others.
-    pub(crate) fn take_weights(&mut self) -> Result<Weights, CheckpointError> {
+    pub(crate) fn take_weights(&mut self) -> Result<Flat, CheckpointError> {
         let needs = Needs::of(&self.description.layers());
         let mut flat = |needed: &[Needed]| {
             let mut parts = vec![Tensor::from_slice::<f32>(&[])];
@@ -260,14 +263,18 @@ impl Checkpoint {
             }
             Ok(Tensor::cat(&parts, 0))
         };
-        let weights = Weights { parameters: flat(&needs.parameters)?, buffers: flat(&needs.buffers)? };
+        let flat = Flat {
+            learned: flat(&needs.parameters)?,
+            fixed: flat(&needs.buffers)?,
+            integers: Tensor::from_slice::<i64>(&[]),
+        };
         match self.tensors.keys().next() {
             Some(name) if self.description.training.is_none() => Err(CheckpointError::Unknown {
                 path: self.path.clone(),
                 name: name.clone(),
                 architecture: self.description.architecture.to_string(),
             }),
-            _ => Ok(weights),
+            _ => Ok(flat),
         }
     }
 }
@@ -356,21 +363,30 @@ fn dimensions(tensor: &Tensor) -> Vec<usize> {
     tensor.size().into_iter().map(|axis| usize::try_from(axis).unwrap_or(0)).collect()
 }
 
-fn tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor, CheckpointError> {
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        other => {
-            return Err(CheckpointError::Tensor {
-                path: path.into(),
-                name: name.into(),
-                found: format!("{other:?}{:?}", view.shape()),
-                expected: "floats".into(),
-            });
-        }
-    };
+/// The type of floats.
+fn float(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F64 => Some(Kind::Double),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        _ => None,
+    }
+}
+
+/// A tensor of this type; none is an error.
+fn tensor(
+    path: &Path,
+    name: &str,
+    view: &TensorView<'_>,
+    kind: Option<Kind>,
+) -> Result<Tensor, CheckpointError> {
+    let kind = kind.ok_or_else(|| CheckpointError::Tensor {
+        path: path.into(),
+        name: name.into(),
+        found: format!("{:?}{:?}", view.dtype(), view.shape()),
+        expected: "floats".into(),
+    })?;
     let size: Vec<i64> = view.shape().iter().map(|&axis| axis as i64).collect();
     Tensor::f_from_data_size(view.data(), &size, kind).map_err(|error| CheckpointError::Malformed {
         path: path.into(),
@@ -419,6 +435,7 @@ fn serialize(description: &impl Serialize, tensors: &[(String, Tensor)]) -> io::
     for (name, tensor) in tensors {
         let dtype = match tensor.kind() {
             Kind::Double => Dtype::F64,
+            Kind::Int64 => Dtype::I64,
             _ => Dtype::F32,
         };
         let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];

@@ -7,9 +7,9 @@ use std::thread;
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
+use super::Network;
 use super::checkpoint::{self, CheckpointError};
-use super::layer::Mode;
-use super::{Network, views};
+use crate::trainable::Mode;
 
 /// A network that cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +96,12 @@ impl Network {
 
     fn trace(&self, shape: &[usize]) -> Result<CModule, TchError> {
         // The constants of a program have their own memory and no gradient.
-        let weights = self.weights.copy(Device::Cpu)?;
-        let constants = |flat, needed| {
-            views(flat, needed, false)?.iter().map(Tensor::f_detach_copy).collect::<Result<Vec<_>, _>>()
-        };
-        let parameters = constants(&weights.parameters, &self.needs.parameters)?;
-        let buffers = constants(&weights.buffers, &self.needs.buffers)?;
+        let constant = |view: &Tensor| view.f_to_device(Device::Cpu)?.f_detach_copy();
+        let constants = self.numbers.views().iter().map(constant).collect::<Result<Vec<_>, _>>()?;
         // Two rows, since some operations would be specialised to a single row in the trace.
         let size: Vec<i64> = std::iter::once(2).chain(shape.iter().map(|&axis| axis as i64)).collect();
         let queries = Tensor::f_zeros(&*size, (Kind::Float, Device::Cpu))?;
-        let answer = |queries: &Tensor| self.compute(&parameters, &buffers, queries, Mode::Evaluate);
+        let answer = |queries: &Tensor| self.compute(&constants, queries, Mode::Evaluate);
         // Errors must occur before tracing, which cannot report them.
         let _ = answer(&queries)?;
         let mut failed = None;

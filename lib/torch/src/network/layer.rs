@@ -1,25 +1,16 @@
 //! Layers: which tensors they need, and how they apply them.
 
 use parm::Activation;
-use tch::{Device, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use crate::memory::{channels_last, prefers_channels_last};
+use crate::numbers::{Entry, Part};
+use crate::trainable::Mode;
 
 /// The share of a batch in the running statistics of batch normalisation, and the number that keeps
 /// its denominator from 0: PyTorch's defaults.
 const MOMENTUM: f64 = 0.1;
 const EPSILON: f64 = 1e-5;
-
-/// The mode of a network. All modes compute gradients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Batch normalisation by the batch's own statistics, which also move the running ones.
-    Train,
-    /// As [`Train`](Self::Train), linear layers and convolutions computing with bf16.
-    TrainMixed,
-    /// Batch normalisation by the running statistics.
-    Evaluate,
-}
 
 /// The initial numbers of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +48,15 @@ impl Needs {
     /// Both kinds, the parameters first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Needed> {
         self.parameters.iter().chain(&self.buffers)
+    }
+
+    /// The tensors as entries, the parameters first.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let of = |needed: &[Needed], part| {
+            let entry = |needed: &Needed| Entry::new(&needed.name, &needed.shape, part);
+            needed.iter().map(entry).collect::<Vec<_>>()
+        };
+        [of(&self.parameters, Part::Learned), of(&self.buffers, Part::Fixed)].concat()
     }
 
     fn add(&mut self, layers: &[Layer]) {
@@ -97,23 +97,6 @@ impl Needs {
                 | Layer::AveragePool => {}
             }
         }
-    }
-}
-
-/// The numbers of a network, each kind in one flat tensor, in the order of its layers.
-#[derive(Debug)]
-pub(crate) struct Weights {
-    /// What is learnt.
-    pub(crate) parameters: Tensor,
-    /// What is counted along the way: the running statistics of batch normalisation.
-    pub(crate) buffers: Tensor,
-}
-
-impl Weights {
-    /// A copy on this device.
-    pub(crate) fn copy(&self, device: Device) -> Result<Self, TchError> {
-        let copy = |tensor: &Tensor| tensor.f_to_device(device)?.f_detach_copy();
-        Ok(Self { parameters: copy(&self.parameters)?, buffers: copy(&self.buffers)? })
     }
 }
 
@@ -235,7 +218,7 @@ impl Layer {
             Self::BatchNorm { .. } => {
                 let [weight, bias] = [supply.parameter()?, supply.parameter()?].map(Some);
                 let [mean, variance] = [supply.buffer()?, supply.buffer()?].map(Some);
-                let train = mode != Mode::Evaluate;
+                let train = mode.trains_norm();
                 rows.f_batch_norm(weight, bias, mean, variance, train, MOMENTUM, EPSILON, true)
             }
             Self::MaxPool { size, stride, padding } => {

@@ -19,10 +19,13 @@ pub(crate) use architecture::{Architecture, image};
 pub use checkpoint::CheckpointError;
 pub use description::{Description, Family, ShapeError};
 pub use export::ExportError;
-pub(crate) use layer::{Mode, Weights};
 
 use checkpoint::Checkpoint;
 use layer::{Initial, Layer, Needed, Needs, Supply, apply, reshape};
+
+use crate::model::{Model, ModelError};
+use crate::numbers::{Flat, Numbers};
+use crate::trainable::{Mode, Trainable};
 
 /// The standard deviation of initial linear weights: the reference implementation's.
 const INITIAL_DEVIATION: f64 = 0.01;
@@ -33,12 +36,8 @@ pub struct Network {
     description: Description,
     layers: Vec<Layer>,
     needs: Needs,
-    /// All parameters in one tensor, so that the optimiser needs few operations.
-    weights: Weights,
-    /// Views of the parameters, with gradients of their own.
-    parameters: Vec<Tensor>,
-    /// Views of the buffers.
-    buffers: Vec<Tensor>,
+    /// The parameters, then the buffers.
+    numbers: Numbers,
     /// True if neither its file nor the caller names the activation, which is then ReLU.
     assumes_relu: bool,
 }
@@ -67,26 +66,37 @@ impl Network {
             }
             Ok::<_, TchError>(flat)
         };
-        let weights = Weights { parameters: fill(&needs.parameters)?, buffers: fill(&needs.buffers)? };
-        Self::new(description, &weights, device)
+        let flat = Flat {
+            learned: fill(&needs.parameters)?,
+            fixed: fill(&needs.buffers)?,
+            integers: Tensor::f_zeros([0], (Kind::Int64, Device::Cpu))?,
+        };
+        Self::new(description, &flat, device)
     }
 
     /// A network with these numbers, which are copied.
     ///
     /// # Errors
     /// libtorch's, if there are fewer than the layers need.
-    pub(crate) fn new(
-        mut description: Description,
-        weights: &Weights,
-        device: Device,
-    ) -> Result<Self, TchError> {
+    pub(crate) fn new(description: Description, flat: &Flat, device: Device) -> Result<Self, TchError> {
+        let entries = Needs::of(&description.layers()).entries();
+        Ok(Self::of(description, Numbers::new(entries.into(), flat, device)?))
+    }
+
+    /// A network of this description with the weights of one like it, which are copied.
+    ///
+    /// # Errors
+    /// libtorch's, if it is not like it.
+    pub(crate) fn like(&self, description: Description, device: Device) -> Result<Self, TchError> {
+        let entries = Needs::of(&description.layers()).entries();
+        Ok(Self::of(description, Numbers::of(entries, self.numbers.views(), device)?))
+    }
+
+    fn of(mut description: Description, numbers: Numbers) -> Self {
         description.training = None;
         let layers = description.layers();
         let needs = Needs::of(&layers);
-        let weights = weights.copy(device)?;
-        let parameters = views(&weights.parameters, &needs.parameters, true)?;
-        let buffers = views(&weights.buffers, &needs.buffers, false)?;
-        Ok(Self { description, layers, needs, weights, parameters, buffers, assumes_relu: false })
+        Self { description, layers, needs, numbers, assumes_relu: false }
     }
 
     /// Reads a model file of this project, or a state dict. `activation` is that of an MLP whose file does
@@ -100,9 +110,9 @@ impl Network {
         activation: Option<Activation>,
     ) -> Result<Self, CheckpointError> {
         let mut file = Checkpoint::read(path, activation)?;
-        let weights = file.take_weights()?;
+        let flat = file.take_weights()?;
         let network =
-            Self::new(file.description, &weights, device.0).map_err(|error| CheckpointError::Malformed {
+            Self::new(file.description, &flat, device.0).map_err(|error| CheckpointError::Malformed {
                 path: path.into(),
                 found: format!("parameters that cannot be used ({})", crate::one_line(&error.to_string())),
             })?;
@@ -119,29 +129,13 @@ impl Network {
     /// # Errors
     /// The file system's.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        checkpoint::write(path, &self.description, &self.named())
+        checkpoint::write(path, &self.description, &self.numbers.named())
     }
 
     /// The model's description.
     #[must_use]
     pub fn description(&self) -> &Description {
         &self.description
-    }
-
-    /// Parameters and buffers by name.
-    pub(crate) fn named(&self) -> Vec<(String, Tensor)> {
-        let views = self.parameters.iter().chain(&self.buffers).map(Tensor::shallow_clone);
-        self.needs.all().map(|needed| needed.name.clone()).zip(views).collect()
-    }
-
-    /// The parameters, layer by layer, as views with gradients.
-    pub(crate) fn parameters(&self) -> &[Tensor] {
-        &self.parameters
-    }
-
-    /// All numbers of the network; changing them changes the network.
-    pub(crate) fn weights(&self) -> &Weights {
-        &self.weights
     }
 
     /// Whether its numbers fit a network of this description.
@@ -156,7 +150,7 @@ impl Network {
     /// # Errors
     /// libtorch's, if the queries have another shape.
     pub(crate) fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
-        self.compute(&self.parameters, &self.buffers, queries, mode)
+        self.compute(self.numbers.views(), queries, mode)
     }
 
     /// Predictions for queries of any type, without a gradient.
@@ -167,21 +161,51 @@ impl Network {
         tch::no_grad(|| self.forward(&queries.f_to_kind(Kind::Float)?, Mode::Evaluate))
     }
 
-    fn compute(
-        &self,
-        parameters: &[Tensor],
-        buffers: &[Tensor],
-        queries: &Tensor,
-        mode: Mode,
-    ) -> Result<Tensor, TchError> {
+    /// Predictions with these tensors, the parameters and then the buffers.
+    fn compute(&self, tensors: &[Tensor], queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        let (parameters, buffers) = tensors.split_at(self.needs.parameters.len().min(tensors.len()));
         let mut supply = Supply::new(parameters, buffers);
-        let outputs = if mode == Mode::TrainMixed {
+        let outputs = if mode.is_mixed() {
             let queries = queries.f_to_kind(Kind::BFloat16)?;
             apply(&self.layers, &queries, &mut supply, mode)?.f_to_kind(Kind::Float)?
         } else {
             apply(&self.layers, queries, &mut supply, mode)?
         };
         reshape(outputs, &self.description.prediction_shape)
+    }
+}
+
+impl Trainable for Network {
+    fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    fn with(&self, numbers: Numbers) -> Result<Box<dyn Trainable>, TchError> {
+        Ok(Box::new(Self::of(self.description.clone(), numbers)))
+    }
+
+    fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
+        self.forward(queries, mode)
+    }
+
+    fn save(&self, path: &Path) -> Result<(), ModelError> {
+        Ok(self.save(path)?)
+    }
+
+    fn extension(&self) -> &'static str {
+        "safetensors"
+    }
+
+    fn record(&self) -> String {
+        self.description.architecture.record()
+    }
+
+    fn is_mixing(&self) -> bool {
+        true
+    }
+
+    fn into_model(self: Box<Self>) -> Model {
+        Model::Native(self)
     }
 }
 
@@ -195,20 +219,6 @@ fn total(needed: &[Needed]) -> Result<i64, TchError> {
     };
     let total = needed.iter().try_fold(0_i64, |sum, needed| sum.checked_add(elements(needed)?));
     total.ok_or_else(|| TchError::Shape("more parameters than can be counted".into()))
-}
-
-/// Views of a flat tensor in the shapes of its parts.
-fn views(flat: &Tensor, needed: &[Needed], gradient: bool) -> Result<Vec<Tensor>, TchError> {
-    let mut at = 0;
-    let mut views = Vec::with_capacity(needed.len());
-    for Needed { shape, .. } in needed {
-        let shape: Vec<i64> = shape.iter().map(|&axis| axis as i64).collect();
-        let length = shape.iter().product();
-        let view = flat.f_narrow(0, at, length)?.f_view(&*shape)?.f_detach()?;
-        views.push(view.f_set_requires_grad(gradient)?);
-        at += length;
-    }
-    Ok(views)
 }
 
 fn fill(mut view: Tensor, initial: Initial, deviation: f64, rng: &mut ChaCha8Rng) -> Result<(), TchError> {

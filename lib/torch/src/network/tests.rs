@@ -16,7 +16,7 @@ fn images() -> Network {
 #[test]
 fn initial_weights_are_those_of_the_reference_implementation() {
     let network = images();
-    for (name, tensor) in network.named() {
+    for (name, tensor) in network.numbers.named() {
         let (least, most) = (tensor.min().double_value(&[]), tensor.max().double_value(&[]));
         let one = (name.contains("bn") || name.contains("downsample.1"))
             && (name.ends_with("weight") || name.ends_with("running_var"));
@@ -34,9 +34,9 @@ fn initial_weights_are_those_of_the_reference_implementation() {
         }
     }
     let again = images();
-    assert!(network.weights().parameters == again.weights().parameters);
+    assert!(network.numbers.flat().learned == again.numbers.flat().learned);
     let other = Network::random(network.description().clone(), [4; 32], Device::Cpu).unwrap();
-    assert!(network.weights().parameters != other.weights().parameters);
+    assert!(network.numbers.flat().learned != other.numbers.flat().learned);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn coders_begin_with_weights_that_depend_on_the_inputs_of_a_layer() {
     for (description, spread) in
         [(Description::encoder_mlp(2, 1, &[20, 5]), 1.0), (Description::decoder_mlp(20, 20, &[5]), 0.5)]
     {
-        for (name, tensor) in random(description).named() {
+        for (name, tensor) in random(description).numbers.named() {
             if let [_, inputs] = tensor.size()[..] {
                 let deviation = tensor.std(false).double_value(&[]) * (inputs as f64).sqrt() / spread;
                 assert!((0.95..1.05).contains(&deviation), "{name}: {deviation}");
@@ -56,19 +56,19 @@ fn coders_begin_with_weights_that_depend_on_the_inputs_of_a_layer() {
 #[test]
 fn learning_moves_the_statistics_and_answering_does_not() {
     let network = images();
-    let before = network.weights().copy(Device::Cpu).unwrap();
+    let before = network.numbers.copy(Device::Cpu).unwrap();
     let rows = ramp(&[4, 2, 8, 8]);
     let _ = network.predict(&rows).unwrap();
     let _ = network.forward(&rows, Mode::Evaluate).unwrap();
-    assert!(network.weights().buffers == before.buffers);
-    let first = network.named().into_iter().find(|(name, _)| name == "conv1.weight").unwrap().1;
-    let _ = network.forward(&rows, Mode::Train).unwrap();
+    assert!(network.numbers.flat().fixed == before.flat().fixed);
+    let first = network.numbers.named().into_iter().find(|(name, _)| name == "conv1.weight").unwrap().1;
+    let _ = network.forward(&rows, Mode::TRAIN).unwrap();
     // A tenth of the batch's mean is in the running one, which began at 0.
     let mean =
         rows.conv2d::<Tensor>(&first, None, 1, 1, 1, 1).mean_dim([0, 2, 3].as_slice(), false, Kind::Float);
-    let running = network.named().into_iter().find(|(name, _)| name == "bn1.running_mean").unwrap().1;
+    let running = network.numbers.named().into_iter().find(|(name, _)| name == "bn1.running_mean").unwrap().1;
     assert!((running - mean * 0.1).abs().max().double_value(&[]) < 1e-6);
-    assert!(network.weights().parameters == before.parameters);
+    assert!(network.numbers.flat().learned == before.flat().learned);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn gradients_flow_through_a_network_that_answers_but_not_out_of_predictions() {
     let rows = ramp(&[4, 2, 8, 8]).set_requires_grad(true);
     assert!(!network.predict(&rows).unwrap().requires_grad());
     let outputs = network.forward(&rows, Mode::Evaluate).unwrap();
-    let of = [&rows, &network.parameters()[0]];
+    let of = [&rows, &network.numbers.views()[0]];
     for gradient in Tensor::f_run_backward(&[&outputs.sum(Kind::Float)], &of, false, false).unwrap() {
         assert!(gradient.abs().max().double_value(&[]) > 0.0);
     }
@@ -105,7 +105,7 @@ fn flat_rows_are_given_their_shape() {
 fn a_convolutional_encoder_encodes_each_channel_by_itself() {
     let colour = random(Description::encoder_conv(2, 2, &[3, 6, 5]).unwrap());
     let plain = Description::encoder_conv(2, 2, &[6, 5]).unwrap();
-    let plain = Network::new(plain, colour.weights(), Device::Cpu).unwrap();
+    let plain = colour.like(plain, Device::Cpu).unwrap();
     let groups = ramp(&[4, 2, 3, 6, 5]);
     let encoded = colour.predict(&groups).unwrap();
     for channel in 0..3 {

@@ -5,7 +5,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, TchError, Tensor};
 
-use super::{Architecture, Description, Network, Weights, normal};
+use super::{Architecture, Description, Network, normal};
+use crate::numbers::Flat;
 
 /// The relative difference between copies of a weight; equal copies of a unit would stay equal in training.
 const SPREAD: f64 = 0.05;
@@ -28,9 +29,9 @@ impl Network {
         let architecture = Architecture::Mlp { layers, activation };
         let description = Description { architecture, ..self.description.clone() };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let device = self.weights.parameters.device();
+        let device = self.numbers.device();
         let mut parts = Vec::new();
-        for (at, parameter) in self.parameters.iter().enumerate() {
+        for (at, parameter) in self.numbers.views().iter().enumerate() {
             let (layer, copies) = (at / 2, times as i64);
             let rows = if layer + 1 == last { 1 } else { copies };
             let part = if parameter.dim() == 1 {
@@ -45,9 +46,10 @@ impl Network {
             };
             parts.push(part.f_detach()?.f_flatten(0, -1)?);
         }
-        let buffers = Tensor::f_zeros([0], (Kind::Float, device))?;
-        let weights = Weights { parameters: Tensor::f_cat(&parts, 0)?, buffers };
-        Self::new(description, &weights, device).map(Some)
+        let none = |kind| Tensor::f_zeros([0], (kind, device));
+        let learned = Tensor::f_cat(&parts, 0)?;
+        let flat = Flat { learned, fixed: none(Kind::Float)?, integers: none(Kind::Int64)? };
+        Self::new(description, &flat, device).map(Some)
     }
 }
 
@@ -56,7 +58,8 @@ mod tests {
     use parm::Activation;
 
     use super::*;
-    use crate::network::{Family, Mode};
+    use crate::network::Family;
+    use crate::trainable::Mode;
 
     #[test]
     fn a_wider_network_predicts_nearly_the_same() {
@@ -64,11 +67,9 @@ mod tests {
         let tanh = Family::Mlp { hidden: vec![5, 4], activation: Activation::Tanh };
         let description = Description::new(&tanh, &[3, 2], &[3]).unwrap();
         let device = tch::Device::Cpu;
-        let mut network = Network::random(description, [1; 32], device).unwrap();
+        let network = Network::random(description, [1; 32], device).unwrap();
         // Weights far from 0, where tanh is not linear.
-        let larger = network.weights.parameters.f_mul_scalar(60.0).unwrap();
-        let weights = Weights { parameters: larger, buffers: network.weights.buffers.shallow_clone() };
-        network = Network::new(network.description.clone(), &weights, device).unwrap();
+        let _ = network.numbers.flat().learned.shallow_clone().f_mul_scalar_(60.0).unwrap();
         let queries = Tensor::arange(60, (Kind::Float, device)).view([10, 3, 2]) / 60.0;
         let wide = network.widened(4, 7).unwrap().unwrap();
         let expected = Architecture::Mlp { layers: vec![6, 20, 16, 3], activation: Activation::Tanh };

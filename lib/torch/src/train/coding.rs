@@ -3,38 +3,16 @@
 use nalgebra::DMatrix;
 use parm::LinearCode;
 use parm::codes::CodeError;
+use tch::Tensor;
 
 use super::lesson::{Lesson, count, split, validation_groups};
-use super::objective::{Answers, Coded, Compared, Encoder, Tiles};
-use super::rows::hash_weights;
+use super::objective::{Answers, Coded, Compared, Encoder, Tiles, none};
 use super::scenarios::Scenarios;
-use super::state::Learner;
-use super::{Environment, Fit, Loss, Recipe, Rows, TrainError, Truth, settings};
+use super::start::Begin;
+use super::{Environment, Fit, Loss, Recipe, Rows, Start, TrainError, Truth, settings};
 use crate::device::Device;
 use crate::model::Model;
-use crate::network::{Description, Network};
-
-/// A network of a training.
-#[derive(Clone, Debug)]
-pub struct Start<'a> {
-    /// Its layers and shapes.
-    pub description: Description,
-    /// The network with its initial weights; none: random ones.
-    pub initial: Option<&'a Network>,
-    /// True if it is trained; otherwise its weights stay the same.
-    pub learns: bool,
-}
-
-impl<'a> Start<'a> {
-    pub(super) fn learner(self, name: &str, alone: bool) -> Learner<'a> {
-        let Self { description, initial, learns } = self;
-        Learner { name: name.into(), alone, description, initial, learns }
-    }
-
-    pub(super) fn hash(&self) -> String {
-        self.initial.map_or("random".into(), |network| hash_weights(network.weights()))
-    }
-}
+use crate::trainable::Trainable;
 
 /// How parity queries are made.
 #[derive(Clone, Debug)]
@@ -98,11 +76,11 @@ pub struct Coding<'a> {
 #[derive(Debug, Default)]
 pub struct Trained {
     /// The encoder, if it was learned.
-    pub encoder: Option<Network>,
+    pub encoder: Option<Model>,
     /// The parity models, by parity; empty if the deployed model answers.
-    pub parity: Vec<Network>,
+    pub parity: Vec<Model>,
     /// The decoder, if it was learned.
-    pub decoder: Option<Network>,
+    pub decoder: Option<Model>,
 }
 
 /// The scores of a code on the validation rows, under every single loss.
@@ -143,16 +121,10 @@ impl<'a> Coding<'a> {
             ("encoder", self.encoder.name().into()),
             ("loss", format!("{:?} of {:?}", self.loss, self.compared)),
         ];
-        let parts: Vec<(String, String)> = starts
+        let parts = starts
             .iter()
-            .map(|(name, start)| {
-                let stays = if start.learns { "" } else { ", which stays" };
-                (
-                    name.clone(),
-                    format!("{} from {}{stays}", start.description.architecture.record(), start.hash()),
-                )
-            })
-            .collect();
+            .map(|(name, start)| Ok((name.clone(), start.record()?)))
+            .collect::<Result<Vec<(String, String)>, TrainError>>()?;
         own.extend(parts.iter().map(|(name, value)| (name.as_str(), value.clone())));
         let lesson = Lesson {
             objective: &self.objective()?,
@@ -164,15 +136,16 @@ impl<'a> Coding<'a> {
         if lesson.learners.iter().all(|learner| !learner.learns) {
             return Err(TrainError::Nothing);
         }
-        let mut networks = lesson.train(recipe, environment)?.into_iter();
+        self.check_parity_models()?;
+        let mut models = lesson.train(recipe, environment)?.into_iter().map(Trainable::into_model);
         let mut trained = Trained::default();
         if matches!(self.encoder, EncoderPlan::Learned(_)) {
-            trained.encoder = networks.next();
+            trained.encoder = models.next();
         }
         if let AnswersPlan::Parity(starts) = &self.answers {
-            trained.parity = networks.by_ref().take(starts.len()).collect();
+            trained.parity = models.by_ref().take(starts.len()).collect();
         }
-        trained.decoder = networks.next();
+        trained.decoder = models.next();
         Ok(trained)
     }
 
@@ -180,12 +153,13 @@ impl<'a> Coding<'a> {
     ///
     /// # Errors
     /// libtorch's; rows that do not fit.
-    pub fn score(&self, networks: Trained, recipe: &Recipe) -> Result<CodeScores, TrainError> {
+    pub fn score(&self, trained: Trained, recipe: &Recipe) -> Result<CodeScores, TrainError> {
         let objective = self.objective()?;
         let groups = validation_groups(&split(&objective, recipe)?, &objective, recipe, self.device)?;
-        let Trained { encoder, parity, decoder } = networks;
-        let networks: Vec<Network> = encoder.into_iter().chain(parity).chain(decoder).collect();
-        let counts = count(&objective, &networks, &groups)?;
+        let Trained { encoder, parity, decoder } = trained;
+        let models: Vec<Model> = encoder.into_iter().chain(parity).chain(decoder).collect();
+        let answer = |at: usize, queries: &Tensor| models.get(at).ok_or_else(none)?.forward(queries);
+        let counts = count(&objective, &answer, &groups)?;
         Ok(CodeScores {
             available: counts.available(),
             degraded: counts.accuracy(),
@@ -196,7 +170,7 @@ impl<'a> Coding<'a> {
         })
     }
 
-    /// The networks, by name: encoder, parity models, decoder.
+    /// The models, by name: encoder, parity models, decoder.
     fn starts(&self) -> Vec<(String, Start<'a>)> {
         let mut starts = Vec::new();
         if let EncoderPlan::Learned(start) = &self.encoder {
@@ -211,6 +185,21 @@ impl<'a> Coding<'a> {
         starts
     }
 
+    /// Sees that the models that are to answer parity queries answer a row as the deployed model does.
+    fn check_parity_models(&self) -> Result<(), TrainError> {
+        let AnswersPlan::Parity(starts) = &self.answers else { return Ok(()) };
+        for start in starts {
+            let Begin::Copy(model) = &start.begin else { continue };
+            let row = self.queries.shaped(&self.queries.tensor.f_narrow(0, 0, 1)?)?;
+            let found = model.predict(&row.f_to_device(self.device.0)?)?.size();
+            let expected = self.predictions.shape();
+            if found.iter().product::<i64>() != expected.iter().product::<usize>() as i64 {
+                return Err(TrainError::Outputs { found, expected: expected.into() });
+            }
+        }
+        Ok(())
+    }
+
     fn objective(&self) -> Result<Coded<'a>, TrainError> {
         let (found, expected) = (self.predictions.count(), self.queries.count());
         if found != expected {
@@ -220,10 +209,10 @@ impl<'a> Coding<'a> {
             return Err(TrainError::Unlabelled);
         }
         let (k, r) = (self.code.k(), self.code.r());
-        let mut networks = 0;
+        let mut models = 0;
         let mut next = |count| {
-            networks += count;
-            networks - count
+            models += count;
+            models - count
         };
         let encoder = match &self.encoder {
             EncoderPlan::Sum => Encoder::Weights,

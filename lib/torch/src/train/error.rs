@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use parm::codes::CodeError;
 use tch::TchError;
 
-use crate::network::CheckpointError;
-use crate::network::ShapeError;
+use crate::model::{ModelError, NotTrainable};
+use crate::network::{CheckpointError, ShapeError};
+use crate::numbers::HoldError;
 
 /// An error of a training.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,20 @@ pub enum TrainError {
         /// The layers of the model to train.
         expected: String,
     },
+    /// A model that cannot be trained.
+    #[error(transparent)]
+    NotTrainable(#[from] NotTrainable),
+    /// Parameters that cannot be held.
+    #[error(transparent)]
+    Hold(HoldError),
+    /// The outputs of a model to train are not as large as the predictions.
+    #[error("found outputs of shape {found:?} for one row, expected {expected:?} as of the predictions")]
+    Outputs {
+        /// The shape found.
+        found: Vec<i64>,
+        /// The shape of a prediction.
+        expected: Vec<usize>,
+    },
     /// Rows that do not fit the network to train.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -133,6 +148,9 @@ pub enum TrainError {
     /// A model file that cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A model that cannot be written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The run's folder cannot be used.
     #[error("{}: {error}", path.display())]
     Folder {

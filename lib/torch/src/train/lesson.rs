@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use tch::{TchError, Tensor};
 
 use super::counts::{Counts, Truth, read};
-use super::objective::Objective;
-use super::random::{augment_rng, groups, rng, rng_key};
+use super::objective::{Models, Objective};
+use super::random::{augment_rng, dropout_seed, groups, rng, rng_key};
 use super::split::Split;
 use super::state::{Best, Folder, Learner, State};
 use super::{Augment, Environment, Epoch, Recipe, TrainError};
 use crate::device::Device;
-use crate::network::Network;
 use crate::timings::Phase;
+use crate::trainable::{Mode, Trainable};
 
-/// Networks and their objective.
+/// Models and their objective.
 pub(super) struct Lesson<'a> {
     pub(super) objective: &'a dyn Objective,
     pub(super) learners: Vec<Learner<'a>>,
@@ -38,7 +38,7 @@ impl Lesson<'_> {
         &self,
         recipe: &Recipe,
         environment: &mut Environment<'_>,
-    ) -> Result<Vec<Network>, TrainError> {
+    ) -> Result<Vec<Box<dyn Trainable>>, TrainError> {
         let (k, all) = (self.objective.k(), self.objective.queries().count());
         let kept = recipe.validation.rows;
         let rows = all.saturating_sub(kept);
@@ -71,7 +71,7 @@ impl Lesson<'_> {
             };
             state.epoch += 1;
             (state.batch, state.losses) = (0, (0.0, 0.0));
-            let counts = || count(self.objective, &state.networks, &validation);
+            let counts = || count(self.objective, &state.answers(Mode::Evaluate), &validation);
             let counts = timings.measure_on(self.device, Phase::Compute, counts)?;
             let seconds = (environment.clock)() - begin;
             let line = line(state.epoch, train_loss, &counts, rate, seconds);
@@ -90,8 +90,8 @@ impl Lesson<'_> {
             (environment.watch)(&line);
         }
         match &state.best {
-            Some(best) => best.networks(&self.learners, self.device),
-            None => Ok(state.networks),
+            Some(best) => best.models(&state.models),
+            None => Ok(state.models),
         }
     }
 
@@ -111,12 +111,12 @@ impl Lesson<'_> {
         let draw = |augment: Augment| augment.draw(self.objective.queries(), &mut numbers);
         let drawn = recipe.augment.map(draw).transpose()?;
         let learns = |at: &usize| self.learners.get(*at).is_some_and(|learner| learner.learns);
-        let learning: Vec<usize> = (0..state.networks.len()).filter(learns).collect();
+        let learning: Vec<usize> = (0..state.models.len()).filter(learns).collect();
         let parameters: Vec<Tensor> = learning
             .iter()
-            .map(|&at| &state.networks[at])
-            .flat_map(|network| network.parameters().iter().map(Tensor::shallow_clone))
+            .flat_map(|&at| state.models[at].numbers().learned().map(Tensor::shallow_clone))
             .collect();
+        let is_random = state.models.iter().any(|model| model.is_random());
         let (before, mut count) = state.losses;
         let mut sum = Tensor::from(before).f_to_device(self.device.0)?;
         for index in index.f_split(recipe.batch as i64, 0)?.iter().skip(state.batch as usize) {
@@ -125,14 +125,17 @@ impl Lesson<'_> {
                 return Ok(Ended::Early);
             }
             let size = index.size()[0] as f64;
-            let loss = self.objective.loss(&state.networks, index, drawn.as_ref(), recipe.mode())?;
+            if is_random {
+                tch::manual_seed(dropout_seed(recipe.seed, self.stream, epoch, state.batch));
+            }
+            let loss = self.objective.loss(&state.answers(recipe.mode()), index, drawn.as_ref())?;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
-            let mut gradients = gradients.iter();
+            let mut gradients = gradients.iter().zip(&parameters).map(flat_gradient);
             for &at in &learning {
-                let (network, adam) = (&state.networks[at], &mut state.optimisers[at]);
-                let own = gradients.by_ref().take(network.parameters().len());
-                let flat: Vec<Tensor> = own.map(|gradient| gradient.flatten(0, -1)).collect();
-                adam.step(&network.weights().parameters, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
+                let (numbers, adam) = (state.models[at].numbers(), &mut state.optimisers[at]);
+                let own = gradients.by_ref().take(numbers.learned().count());
+                let flat = own.collect::<Result<Vec<Tensor>, TchError>>()?;
+                adam.step(&numbers.flat().learned, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
             }
             let loss = loss.f_detach()?.f_to_kind(tch::Kind::Double)?.f_mul_scalar(size)?;
             sum = sum.f_add(&loss)?;
@@ -142,7 +145,7 @@ impl Lesson<'_> {
         Ok(Ended::Whole(read(&sum) / count))
     }
 
-    /// Keeps the networks if they are the best so far. Without validation rows, or if the score never
+    /// Keeps the models if they are the best so far. Without validation rows, or if the score never
     /// changed, these are the last ones.
     fn keep_best(&self, state: &mut State, line: &Epoch, folder: &Folder) -> Result<(), TrainError> {
         let rank = match line.validation_loss {
@@ -153,14 +156,23 @@ impl Lesson<'_> {
         // Without scores the loss alone decides.
         let undecided = line.score().is_some() && !moved;
         if undecided || state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
-            folder.save_best(&state.networks, &self.learners)?;
-            let copy = |network: &Network| network.weights().copy(self.device.0);
-            let weights = state.networks.iter().map(copy).collect::<Result<_, _>>()?;
-            state.best = Some(Best { epoch: line.epoch, rank, moved, weights });
+            folder.save_best(&state.models, &self.learners)?;
+            let flats = state.models.iter().map(|model| model.numbers().flat().copy(self.device.0));
+            let flats = flats.collect::<Result<_, _>>()?;
+            state.best = Some(Best { epoch: line.epoch, rank, moved, flats });
         } else if let Some(best) = &mut state.best {
             best.moved = moved;
         }
         Ok(())
+    }
+}
+
+/// The gradient of a parameter as numbers `[elements]`; 0 for a parameter that the loss does not depend on.
+fn flat_gradient((gradient, parameter): (&Tensor, &Tensor)) -> Result<Tensor, TchError> {
+    if gradient.defined() {
+        gradient.f_flatten(0, -1)
+    } else {
+        parameter.f_detach()?.f_zeros_like()?.f_flatten(0, -1)
     }
 }
 
@@ -183,17 +195,17 @@ pub(super) fn validation_groups(
     groups(&split.validation, objective.k(), &mut rng(recipe.seed, 0, u64::MAX), device)
 }
 
-/// Counts the results of groups with networks.
+/// Counts the results of groups with models.
 pub(super) fn count(
     objective: &dyn Objective,
-    networks: &[Network],
+    models: &Models<'_>,
     groups: &Tensor,
 ) -> Result<Counts, TchError> {
     let mut counts = Counts::default();
     if groups.size()[0] > 0 {
         tch::no_grad(|| {
             for index in groups.f_split(objective.queries().block(), 0)? {
-                objective.count(networks, &index, &mut counts)?;
+                objective.count(models, &index, &mut counts)?;
             }
             Ok::<_, TchError>(())
         })?;

@@ -20,16 +20,21 @@ mod random;
 mod rows;
 mod scenarios;
 mod split;
+mod start;
 mod state;
 
 pub use augment::Augment;
-pub use coding::{AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Start, Trained, single};
+pub use coding::{AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Trained, single};
 pub use counts::{Fit, Truth};
 pub use error::TrainError;
 pub use loss::Loss;
 pub use objective::{Compared, TilesError};
+pub(crate) use rows::hash;
 pub use rows::{Rows, sha256};
 pub use split::{Kept, Validation};
+pub use start::{Begin, Start};
+
+pub use crate::trainable::{BatchNorm, Precision};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,16 +42,18 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
-use crate::network::{Mode, Network};
+use crate::model::Model;
 use crate::timings::Timings;
+use crate::trainable::Mode;
 use lesson::Lesson;
 use objective::Own;
 use rows::hash_tensor;
 
 /// The newest checkpoint, in a run's folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
-/// The best network so far, in the folder of a run of one network; with several, `best-NAME.safetensors`.
-const BEST: &str = "best.safetensors";
+/// The best model so far, in the folder of a run of one model; with several, `best-NAME`. The extension is
+/// that of its kind.
+const BEST: &str = "best";
 /// The name of the validation rows in checkpoints.
 const VALIDATION: &str = "validation rows";
 /// The metrics in a run's folder, one line for each epoch.
@@ -83,29 +90,18 @@ pub struct Recipe {
     pub checkpoint_cycle: u32,
     /// Whether to resume from the newest checkpoint, if there is one.
     pub resume: bool,
-    /// How networks compute while they learn.
+    /// How models compute while they learn.
     pub precision: Precision,
+    /// Batch normalisation while they learn.
+    pub norm: BatchNorm,
     /// Augmentation of images; none: images stay the same.
     pub augment: Option<Augment>,
 }
 
-/// The precision of training. Weights, gradients and validation are f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// f32.
-    #[default]
-    Full,
-    /// bf16 for linear layers and convolutions.
-    Mixed,
-}
-
 impl Recipe {
-    /// How networks compute while they learn.
+    /// How models compute while they learn.
     fn mode(&self) -> Mode {
-        match self.precision {
-            Precision::Full => Mode::Train,
-            Precision::Mixed => Mode::TrainMixed,
-        }
+        Mode::Train { precision: self.precision, norm: self.norm }
     }
 
     /// The recipe with the validation rows of the run to resume: version 0.1.0 kept the last rows.
@@ -184,7 +180,7 @@ impl Epoch {
     }
 }
 
-/// Trains a deployed model. Returns the network of the epoch with the best validation accuracy (for boxes the
+/// Trains a deployed model. Returns the model of the epoch with the best validation accuracy (for boxes the
 /// mean IoU), among equals that of the lowest loss; without validation rows that of the last epoch.
 ///
 /// # Errors
@@ -197,12 +193,12 @@ pub fn base(
     device: Device,
     recipe: &Recipe,
     environment: &mut Environment<'_>,
-) -> Result<Network, TrainError> {
+) -> Result<Model, TrainError> {
     let own = [
         ("task", "base".into()),
         ("labels", hash_tensor(truth.tensor())),
-        ("layers", start.description.architecture.record()),
-        ("initial", start.hash()),
+        ("layers", start.begin.record()?),
+        ("initial", start.begin.hash()?),
         ("loss", format!("{loss:?}")),
     ];
     let learner = start.learner("base", true);
@@ -213,7 +209,7 @@ pub fn base(
         stream: 0,
         device,
     };
-    lesson.train(recipe, environment)?.pop().ok_or(TrainError::Nothing)
+    Ok(lesson.train(recipe, environment)?.pop().ok_or(TrainError::Nothing)?.into_model())
 }
 
 /// The settings that must be equal to resume a training.
@@ -234,7 +230,9 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
         ("precision", format!("{:?}", recipe.precision)),
         ("augmentation", recipe.augment.map_or("none".into(), |augment| format!("{augment:?}"))),
     ];
-    own.iter().chain(&shared).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    // What has its default is left out, so that trainings of earlier versions can be resumed.
+    let norm = (recipe.norm == BatchNorm::Frozen).then(|| ("batch normalisation", "frozen".to_owned()));
+    own.iter().chain(&shared).chain(&norm).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -242,7 +240,8 @@ mod tests {
     use parm::LinearCode;
 
     use super::*;
-    use crate::network::{Description, Weights};
+    use crate::network::{Description, Network};
+    use crate::numbers::Flat;
 
     /// Rows of three numbers, all different.
     fn rows(count: usize) -> Rows {
@@ -252,9 +251,12 @@ mod tests {
 
     /// F(X) = W·X, which is its own parity model, so that every linear code rebuilds exactly.
     fn linear() -> Network {
-        let parameters = tch::Tensor::from_slice(&[1_f32, -2., 0.5, 0.25, 1., -1., 0., 0.]);
-        let weights = Weights { parameters, buffers: tch::Tensor::from_slice::<f32>(&[]) };
-        Network::new(Description::mlp(&[3], &[], &[2]), &weights, tch::Device::Cpu).unwrap()
+        let flat = Flat {
+            learned: tch::Tensor::from_slice(&[1_f32, -2., 0.5, 0.25, 1., -1., 0., 0.]),
+            fixed: tch::Tensor::from_slice::<f32>(&[]),
+            integers: tch::Tensor::from_slice::<i64>(&[]),
+        };
+        Network::new(Description::mlp(&[3], &[], &[2]), &flat, tch::Device::Cpu).unwrap()
     }
 
     fn recipe(rows: usize) -> Recipe {
@@ -269,6 +271,7 @@ mod tests {
             checkpoint_cycle: 1,
             resume: false,
             precision: Precision::Full,
+            norm: BatchNorm::Train,
             augment: None,
         }
     }
@@ -280,7 +283,9 @@ mod tests {
         truth: Option<&'a Truth>,
         code: &'a LinearCode,
     ) -> Coding<'a> {
-        let start = Start { description: linear().description().clone(), initial: None, learns: true };
+        let description = linear().description().clone();
+        let start =
+            Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns: true };
         Coding {
             queries,
             predictions,
@@ -298,13 +303,13 @@ mod tests {
     }
 
     fn parities(r: usize) -> Trained {
-        Trained { parity: (0..r).map(|_| linear()).collect(), ..Trained::default() }
+        Trained { parity: (0..r).map(|_| Model::Native(Box::new(linear()))).collect(), ..Trained::default() }
     }
 
     #[test]
     fn a_linear_model_is_rebuilt_exactly_by_every_code() {
         let queries = rows(60);
-        let predictions = queries.predict(&crate::Model::Native(Box::new(linear()))).unwrap();
+        let predictions = queries.predict(&Model::Native(Box::new(linear()))).unwrap();
         let truth = Truth::classes(&[1; 60], &queries, 2, Device::CPU).unwrap();
         for (k, r) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3)] {
             let code = LinearCode::sum(k, r).unwrap();
@@ -320,7 +325,7 @@ mod tests {
     #[test]
     fn a_code_with_weights_of_zero_scores_the_slots_that_it_holds() {
         let queries = rows(20);
-        let predictions = queries.predict(&crate::Model::Native(Box::new(linear()))).unwrap();
+        let predictions = queries.predict(&Model::Native(Box::new(linear()))).unwrap();
         let code = LinearCode::weighted(2, nalgebra::DMatrix::from_row_slice(1, 2, &[0.0, 2.0])).unwrap();
         let scores = coding(&queries, &predictions, None, &code).score(parities(1), &recipe(20)).unwrap();
         assert_eq!((scores.agreement, scores.available, scores.reconstructions), (Some(1.0), None, 10));
@@ -354,7 +359,7 @@ mod tests {
     #[test]
     fn predictions_without_a_row_each_are_refused() {
         let total = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/models/total.pt");
-        let model = crate::Model::load(std::path::Path::new(total), Device::CPU).unwrap();
+        let model = Model::load(std::path::Path::new(total), Device::CPU).unwrap();
         let error = rows(5).predict(&model).unwrap_err().to_string();
         assert!(error.contains("shape [] for 5 rows"), "{error}");
         let few = Rows::new(&[0.0; 5], 2, &[3], Device::CPU).unwrap_err().to_string();

@@ -11,7 +11,9 @@ use super::rows::{Rows, flat};
 use super::scenarios::Scenarios;
 use crate::device::Device;
 use crate::model::Model;
-use crate::network::{Mode, Network};
+
+/// The answers of a training's models, by their index, for f32 rows of one query each.
+pub(super) type Models<'a> = dyn Fn(usize, &Tensor) -> Result<Tensor, TchError> + 'a;
 
 /// The objective of a training.
 pub(super) trait Objective {
@@ -25,16 +27,10 @@ pub(super) trait Objective {
     fn k(&self) -> usize;
 
     /// The mean loss of groups `[groups, k]` of rows, augmented if `drawn` is given.
-    fn loss(
-        &self,
-        networks: &[Network],
-        index: &Tensor,
-        drawn: Option<&Drawn>,
-        mode: Mode,
-    ) -> Result<Tensor, TchError>;
+    fn loss(&self, models: &Models<'_>, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError>;
 
     /// Counts the results of groups under every single loss, and their loss.
-    fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError>;
+    fn count(&self, models: &Models<'_>, index: &Tensor, counts: &mut Counts) -> Result<(), TchError>;
 }
 
 /// A network that learns the labels or boxes of rows.
@@ -47,13 +43,11 @@ pub(super) struct Own<'a> {
 impl Own<'_> {
     fn answer(
         &self,
-        networks: &[Network],
+        models: &Models<'_>,
         rows: &Tensor,
         drawn: Option<&Drawn>,
-        mode: Mode,
     ) -> Result<[Tensor; 2], TchError> {
-        let [network, ..] = networks else { return Err(none()) };
-        let outputs = flat(network.forward(&self.queries.drawn(rows, drawn)?, mode)?)?;
+        let outputs = flat(models(0, &self.queries.shaped(&self.queries.drawn(rows, drawn)?)?)?)?;
         let loss = self.loss.of(&outputs, &self.truth.tensor().f_index_select(0, rows)?)?;
         Ok([outputs, loss])
     }
@@ -72,20 +66,14 @@ impl Objective for Own<'_> {
         1
     }
 
-    fn loss(
-        &self,
-        networks: &[Network],
-        index: &Tensor,
-        drawn: Option<&Drawn>,
-        mode: Mode,
-    ) -> Result<Tensor, TchError> {
-        let [_, loss] = self.answer(networks, &index.f_flatten(0, -1)?, drawn, mode)?;
+    fn loss(&self, models: &Models<'_>, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError> {
+        let [_, loss] = self.answer(models, &index.f_flatten(0, -1)?, drawn)?;
         Ok(loss)
     }
 
-    fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
+    fn count(&self, models: &Models<'_>, index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
         let rows = index.f_flatten(0, -1)?;
-        let [outputs, loss] = self.answer(networks, &rows, None, Mode::Evaluate)?;
+        let [outputs, loss] = self.answer(models, &rows, None)?;
         counts.add_loss(&loss, rows.numel() as i64)?;
         counts.count(&outputs, None, Some(&self.truth.select(&rows)?))
     }
@@ -217,10 +205,9 @@ impl Coded<'_> {
     /// The parity queries of groups: r times `[groups, elements]`.
     fn encode(
         &self,
-        networks: &[Network],
+        models: &Models<'_>,
         index: &Tensor,
         drawn: Option<&Drawn>,
-        mode: Mode,
     ) -> Result<Vec<Tensor>, TchError> {
         match (&self.encoder, drawn) {
             (Encoder::Weights, _) => {
@@ -234,7 +221,7 @@ impl Coded<'_> {
             (Encoder::Network(at), _) => {
                 let groups = self.queries.drawn(&index.f_flatten(0, 1)?, drawn)?;
                 let groups = groups.f_view(&*sized(&index.size(), self.queries.shape()))?;
-                let coded = networks.get(*at).ok_or_else(none)?.forward(&groups, mode)?;
+                let coded = models(*at, &groups)?;
                 let parity = |j| coded.f_select(1, j as i64)?.f_flatten(1, -1);
                 (0..self.code.r()).map(parity).collect()
             }
@@ -244,16 +231,16 @@ impl Coded<'_> {
     /// The parity outputs of groups: r times `[groups, elements]`.
     fn answer(
         &self,
-        networks: &[Network],
+        models: &Models<'_>,
         index: &Tensor,
         drawn: Option<&Drawn>,
-        mode: Mode,
     ) -> Result<Vec<Tensor>, TchError> {
-        let coded = self.encode(networks, index, drawn, mode)?;
-        let answer = |(j, coded): (usize, &Tensor)| match &self.answers {
-            Answers::Networks(first) => flat(networks.get(first + j).ok_or_else(none)?.forward(coded, mode)?),
-            Answers::Deployed(model) => {
-                flat(model.forward(&coded.f_view(&*sized(&[index.size()[0]], self.queries.shape()))?)?)
+        let coded = self.encode(models, index, drawn)?;
+        let answer = |(j, coded): (usize, &Tensor)| {
+            let coded = self.queries.shaped(coded)?;
+            match &self.answers {
+                Answers::Networks(first) => flat(models(first + j, &coded)?),
+                Answers::Deployed(model) => flat(model.forward(&coded)?),
             }
         };
         coded.iter().enumerate().map(answer).collect()
@@ -269,17 +256,10 @@ impl Coded<'_> {
         Tensor::f_cat(&outputs, 1)
     }
 
-    fn loss_of(
-        &self,
-        networks: &[Network],
-        index: &Tensor,
-        answers: &[Tensor],
-        mode: Mode,
-    ) -> Result<Tensor, TchError> {
+    fn loss_of(&self, models: &Models<'_>, index: &Tensor, answers: &[Tensor]) -> Result<Tensor, TchError> {
         if self.compared == Compared::Reconstructions {
             let outputs = self.outputs(answers, index)?;
-            let decoder = self.decoder.and_then(|at| networks.get(at));
-            let rebuilt = self.learnt.rebuild(&outputs, decoder, mode)?.f_flatten(0, 1)?;
+            let rebuilt = self.rebuild(&self.learnt, models, &outputs)?;
             return self.loss.of(&rebuilt, &self.lost(&self.learnt, index)?);
         }
         let mut sum: Option<Tensor> = None;
@@ -291,6 +271,20 @@ impl Coded<'_> {
             });
         }
         sum.ok_or_else(none)?.f_div_scalar(answers.len() as f64)
+    }
+
+    /// The reconstructions of all groups, one after the other: `[groups·lost, elements]`.
+    fn rebuild(
+        &self,
+        scenarios: &Scenarios,
+        models: &Models<'_>,
+        outputs: &Tensor,
+    ) -> Result<Tensor, TchError> {
+        let rebuilt = match self.decoder {
+            Some(at) => scenarios.rebuild(outputs, Some(&|answers: &Tensor| models(at, answers)))?,
+            None => scenarios.rebuild(outputs, None)?,
+        };
+        rebuilt.f_flatten(0, 1)
     }
 
     /// The targets of the lost rows.
@@ -320,17 +314,16 @@ impl Coded<'_> {
         ones.f_mul(&shares.f_view([1, -1, 1])?)?.f_sum_dim_intlist(1, false, Kind::Float)
     }
 
-    /// Counts the results of groups with given networks under every single loss.
+    /// Counts the results of groups under every single loss.
     pub(super) fn count_single(
         &self,
-        networks: &[Network],
+        models: &Models<'_>,
         index: &Tensor,
         answers: &[Tensor],
         counts: &mut Counts,
     ) -> Result<(), TchError> {
         let outputs = self.outputs(answers, index)?;
-        let decoder = self.decoder.and_then(|at| networks.get(at));
-        let rebuilt = self.single.rebuild(&outputs, decoder, Mode::Evaluate)?.f_flatten(0, 1)?;
+        let rebuilt = self.rebuild(&self.single, models, &outputs)?;
         let rows = index.f_index_select(1, self.single.slots())?.f_flatten(0, 1)?;
         let own = self.predictions.select(&rows)?;
         let truth = self.truth.map(|truth| truth.select(&rows)).transpose()?;
@@ -351,22 +344,16 @@ impl Objective for Coded<'_> {
         self.code.k()
     }
 
-    fn loss(
-        &self,
-        networks: &[Network],
-        index: &Tensor,
-        drawn: Option<&Drawn>,
-        mode: Mode,
-    ) -> Result<Tensor, TchError> {
-        let answers = self.answer(networks, index, drawn, mode)?;
-        self.loss_of(networks, index, &answers, mode)
+    fn loss(&self, models: &Models<'_>, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError> {
+        let answers = self.answer(models, index, drawn)?;
+        self.loss_of(models, index, &answers)
     }
 
-    fn count(&self, networks: &[Network], index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
-        let answers = self.answer(networks, index, None, Mode::Evaluate)?;
-        let loss = self.loss_of(networks, index, &answers, Mode::Evaluate)?;
+    fn count(&self, models: &Models<'_>, index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
+        let answers = self.answer(models, index, None)?;
+        let loss = self.loss_of(models, index, &answers)?;
         counts.add_loss(&loss, index.size()[0])?;
-        self.count_single(networks, index, &answers, counts)
+        self.count_single(models, index, &answers, counts)
     }
 }
 
@@ -381,7 +368,7 @@ fn sized(counts: &[i64], shape: &[usize]) -> Vec<i64> {
     counts.iter().copied().chain(shape.iter().map(|&axis| axis as i64)).collect()
 }
 
-fn none() -> TchError {
+pub(super) fn none() -> TchError {
     TchError::Shape("a part of the code is missing".into())
 }
 

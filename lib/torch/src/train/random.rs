@@ -1,8 +1,8 @@
 //! Random choices, keyed by seed, model and epoch.
 
 use bytemuck::cast_slice;
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, TchError, Tensor};
 
@@ -37,6 +37,16 @@ pub(super) fn augment_rng(seed: u64, stream: u64, epoch: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::from_seed(key);
     rng.set_stream(epoch);
     rng
+}
+
+/// The seed of libtorch's random numbers in one minibatch.
+pub(super) fn dropout_seed(seed: u64, stream: u64, epoch: u64, batch: u64) -> i64 {
+    let mut key = rng_key(seed, stream);
+    key[24] = 2;
+    key[16..24].copy_from_slice(&batch.to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(epoch);
+    rng.random::<u64>().cast_signed()
 }
 
 /// The random numbers of one epoch; 0 is before the first.

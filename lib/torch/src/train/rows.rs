@@ -11,7 +11,6 @@ use super::augment::Drawn;
 use crate::device::Device;
 use crate::memory::pinned;
 use crate::model::Model;
-use crate::network::Weights;
 
 /// The most rows or groups that are computed at a time without training.
 const BLOCK: usize = 1024;
@@ -103,6 +102,14 @@ impl Rows {
         }
     }
 
+    /// Flat rows `[rows, elements]` in the shape of one row each.
+    pub(super) fn shaped(&self, rows: &Tensor) -> Result<Tensor, TchError> {
+        let count = rows.size().first().copied().unwrap_or_default();
+        let size: Vec<i64> =
+            std::iter::once(count).chain(self.shape.iter().map(|&axis| axis as i64)).collect();
+        rows.f_reshape(size.as_slice())
+    }
+
     /// Σ weights\[i\]·rows\[index\[g, i\]\] for each group g: `[groups, elements]`.
     pub(super) fn combine(
         &self,
@@ -140,10 +147,7 @@ impl Rows {
         let mut shape = Vec::new();
         for block in self.tensor.split(self.block(), 0) {
             let rows = block.size()[0];
-            let size: Vec<i64> =
-                std::iter::once(rows).chain(self.shape.iter().map(|&axis| axis as i64)).collect();
-            let block = block.f_to_device(self.device)?;
-            let outputs = model.predict(&block.f_view(size.as_slice())?)?;
+            let outputs = model.predict(&self.shaped(&block.f_to_device(self.device)?)?)?;
             let size = outputs.size();
             match size.split_first() {
                 Some((&first, row)) if first == rows && (blocks.is_empty() || row == shape) => {
@@ -168,7 +172,7 @@ pub(super) fn flat(outputs: Tensor) -> Result<Tensor, TchError> {
     }
 }
 
-pub(super) fn hash(parts: &[&[u8]]) -> String {
+pub(crate) fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part);
@@ -176,15 +180,11 @@ pub(super) fn hash(parts: &[&[u8]]) -> String {
     hex(&hasher.finalize())
 }
 
-pub(super) fn hash_weights(weights: &Weights) -> String {
-    hash(&[&bytes_of(&weights.parameters), &bytes_of(&weights.buffers)])
-}
-
 pub(super) fn hash_tensor(tensor: &Tensor) -> String {
     hash(&[&bytes_of(tensor)])
 }
 
-fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+pub(super) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.to_device(tch::Device::Cpu).contiguous().copy_data_u8(&mut bytes, tensor.numel());
     bytes

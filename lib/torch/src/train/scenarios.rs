@@ -6,7 +6,6 @@ use parm::codes::Matrices;
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
-use crate::network::{Mode, Network};
 
 /// The most loss patterns of training, unless there are more single losses. Patterns with more lost
 /// predictions are left out first. All losses of up to five predictions in a group of ten are within the
@@ -19,6 +18,9 @@ pub(super) struct Scenarios {
     /// The slots that are rebuilt, pattern by pattern: `[lost]`.
     slots: Tensor,
 }
+
+/// The network of a learned decoder: answers `[groups, k + r, elements]` to predictions `[groups, k, elements]`.
+pub(super) type Decode<'a> = dyn Fn(&Tensor) -> Result<Tensor, TchError> + 'a;
 
 enum Decoder {
     /// The coefficients of the k + r outputs in each reconstruction: `[lost, k + r]`.
@@ -81,18 +83,13 @@ impl Scenarios {
 
     /// The reconstructions `[groups, lost, elements]` from all outputs `[groups, k + r, elements]`. A learned
     /// decoder needs its network.
-    pub(super) fn rebuild(
-        &self,
-        outputs: &Tensor,
-        network: Option<&Network>,
-        mode: Mode,
-    ) -> Result<Tensor, TchError> {
+    pub(super) fn rebuild(&self, outputs: &Tensor, network: Option<&Decode<'_>>) -> Result<Tensor, TchError> {
         match (&self.decoder, network) {
             (Decoder::Linear(coefficients), _) => coefficients.f_matmul(outputs),
             (Decoder::Learned { masks, places }, Some(network)) => {
                 let there = outputs.f_unsqueeze(0)?.f_mul(masks)?;
                 let size = there.size();
-                let answers = network.forward(&there.f_flatten(0, 1)?, mode)?;
+                let answers = network(&there.f_flatten(0, 1)?)?;
                 let k = answers.size()[1];
                 // [patterns, groups, k, elements] to [groups, patterns·k, elements]
                 let answers = answers.f_view([size[0], size[1], k, size[3]])?;
@@ -127,7 +124,8 @@ fn patterns(k: usize, most: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Description;
+    use crate::network::{Description, Network};
+    use crate::trainable::Mode;
 
     #[test]
     fn patterns_are_all_small_sets() {
@@ -150,7 +148,7 @@ mod tests {
             let weights = Tensor::from_slice(&weights).view([r as i64, k as i64]);
             let outputs = Tensor::cat(&[&own, &weights.matmul(&own)], 1);
             let scenarios = Scenarios::linear(&code, r, cpu).unwrap();
-            let rebuilt = scenarios.rebuild(&outputs, None, Mode::Evaluate).unwrap();
+            let rebuilt = scenarios.rebuild(&outputs, None).unwrap();
             assert_eq!(rebuilt.size(), [5, lost, 2]);
             let expected = own.index_select(1, scenarios.slots());
             assert!((rebuilt - expected).abs().max().double_value(&[]) < 1e-3, "k = {k}, r = {r}");
@@ -164,14 +162,15 @@ mod tests {
         let network = Network::random(Description::decoder_mlp(k, r, &[4]), [7; 32], cpu.0).unwrap();
         let outputs = Tensor::arange(2 * 5 * 4, (Kind::Float, cpu.0)).view([2, 5, 4]);
         let scenarios = Scenarios::learned(k, r, r, cpu).unwrap();
-        let rebuilt = scenarios.rebuild(&outputs, Some(&network), Mode::Evaluate).unwrap();
+        let decode = |answers: &Tensor| network.forward(answers, Mode::Evaluate);
+        let rebuilt = scenarios.rebuild(&outputs, Some(&decode)).unwrap();
         let mut at = 0;
         for lost in patterns(k, r) {
             let there = outputs.copy();
             for &slot in &lost {
                 let _ = there.select(1, slot as i64).fill_(0.0);
             }
-            let answers = network.forward(&there, Mode::Evaluate).unwrap();
+            let answers = decode(&there).unwrap();
             for slot in lost {
                 assert!(rebuilt.select(1, at).allclose(&answers.select(1, slot as i64), 1e-5, 1e-6, false));
                 at += 1;

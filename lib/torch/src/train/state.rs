@@ -8,37 +8,40 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::objective::{Models, none};
 use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError, VALIDATION};
 use crate::adam::Adam;
 use crate::device::Device;
+use crate::model::EXTENSIONS;
 use crate::network::checkpoint::{self, TensorFile};
-use crate::network::{Description, Network, Weights};
+use crate::numbers::Flat;
+use crate::trainable::{Mode, Trainable};
 
-/// A network of a lesson.
+/// A model of a lesson.
 pub(super) struct Learner<'a> {
     /// What it is: the name of its tensors in checkpoints.
     pub(super) name: String,
     /// Whether it is the only one.
     pub(super) alone: bool,
-    /// Its layers and shapes.
-    pub(super) description: Description,
-    /// A network whose weights it begins with.
-    pub(super) initial: Option<&'a Network>,
+    /// Makes the model as it begins, on a device, with random weights from a key if it has none of its own.
+    pub(super) begin: Box<Make<'a>>,
     /// Whether it learns; else it stays as it begins.
     pub(super) learns: bool,
 }
 
+type Make<'a> = dyn Fn([u8; 32], Device) -> Result<Box<dyn Trainable>, TrainError> + 'a;
+
 impl Learner<'_> {
-    /// The name of the file of the best one.
-    pub(super) fn best(&self) -> String {
-        if self.alone { BEST.into() } else { format!("best-{}.safetensors", self.name) }
+    /// The name of the file of the best one, without its extension.
+    fn best(&self) -> String {
+        if self.alone { BEST.into() } else { format!("{BEST}-{}", self.name) }
     }
 }
 
 /// The state of a training between steps.
 pub(super) struct State {
-    /// Each network and its optimiser.
-    pub(super) networks: Vec<Network>,
+    /// Each model and its optimiser.
+    pub(super) models: Vec<Box<dyn Trainable>>,
     pub(super) optimisers: Vec<Adam>,
     /// The number of finished epochs.
     pub(super) epoch: u32,
@@ -49,14 +52,14 @@ pub(super) struct State {
     pub(super) best: Option<Best>,
 }
 
-/// The best networks so far.
+/// The best models so far.
 pub(super) struct Best {
     pub(super) epoch: u32,
     /// The score, then the loss; [`Best::is_worse_than`] compares them.
     pub(super) rank: (f64, f64),
     /// True if some epoch had another score than the first.
     pub(super) moved: bool,
-    pub(super) weights: Vec<Weights>,
+    pub(super) flats: Vec<Flat>,
 }
 
 impl Best {
@@ -69,7 +72,7 @@ impl Best {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Training {
-    /// The epoch of the best networks so far.
+    /// The epoch of the best models so far.
     best_epoch: Option<u32>,
     /// True if some epoch had another score than the first; missing in version 0.1.0.
     #[serde(default = "yes")]
@@ -97,43 +100,34 @@ const BEST_RANK: &str = "best.rank";
 
 impl State {
     pub(super) fn new(learners: &[Learner<'_>], key: [u8; 32], device: Device) -> Result<Self, TrainError> {
-        let (mut networks, mut optimisers) = (Vec::new(), Vec::new());
-        for (index, Learner { description, initial, .. }) in learners.iter().enumerate() {
-            let network = match initial {
-                None => {
-                    let mut key = key;
-                    key[16] = index as u8;
-                    Network::random(description.clone(), key, device.0)?
-                }
-                Some(initial) if initial.is_like(description) => {
-                    Network::new(description.clone(), initial.weights(), device.0)?
-                }
-                Some(initial) => {
-                    let [found, expected] =
-                        [initial.description(), description].map(|found| found.architecture.to_string());
-                    return Err(TrainError::Initial { found, expected });
-                }
-            };
-            optimisers.push(Adam::new(&network.weights().parameters)?);
-            networks.push(network);
+        let (mut models, mut optimisers) = (Vec::new(), Vec::new());
+        for (index, learner) in learners.iter().enumerate() {
+            let mut key = key;
+            key[16] = index as u8;
+            let model = (learner.begin)(key, device)?;
+            optimisers.push(Adam::new(&model.numbers().flat().learned)?);
+            models.push(model);
         }
-        Ok(Self { networks, optimisers, epoch: 0, batch: 0, losses: (0.0, 0.0), best: None })
+        Ok(Self { models, optimisers, epoch: 0, batch: 0, losses: (0.0, 0.0), best: None })
     }
 
-    /// A network's tensors in a checkpoint. There are none of a best network before the first epoch has
+    /// The answers of the models in this mode.
+    pub(super) fn answers(&self, mode: Mode) -> Box<Models<'_>> {
+        Box::new(move |at, queries| self.models.get(at).ok_or_else(none)?.answer(queries, mode))
+    }
+
+    /// A model's tensors in a checkpoint. There are none of a best model before the first epoch has
     /// ended.
     fn tensors(&self, index: usize, learner: &Learner<'_>) -> Vec<(String, Tensor)> {
         let (_, mean, square) = self.optimisers[index].state();
-        let Weights { parameters, buffers } = self.networks[index].weights();
-        let own = [("parameters", parameters), ("buffers", buffers), ("mean", mean), ("square", square)];
-        let best = self.best.iter().flat_map(|best| {
-            let Weights { parameters, buffers } = &best.weights[index];
-            [("best.parameters", parameters), ("best.buffers", buffers)]
-        });
-        let all = own.into_iter().chain(best);
-        // Empty tensors of networks without buffers are left out.
-        let all = all.filter(|(_, tensor)| tensor.numel() > 0);
-        all.map(|(name, tensor)| (format!("{}.{name}", learner.name), tensor.shallow_clone())).collect()
+        let adam = [("mean", mean), ("square", square)];
+        let own = self.models[index].numbers().flat().named().into_iter().chain(adam);
+        let own = own.map(|(name, tensor)| (format!("{}.{name}", learner.name), tensor));
+        let best = self.best.iter().flat_map(|best| best.flats[index].named());
+        let best = best.map(|(name, tensor)| (format!("{}.best.{name}", learner.name), tensor));
+        // Empty tensors, as those of models without buffers, are left out.
+        let all = own.chain(best).filter(|(_, tensor)| tensor.numel() > 0);
+        all.map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 }
 
@@ -187,10 +181,14 @@ impl Folder {
         Ok(checkpoint::write(&self.path.join(CHECKPOINT), &training, &tensors)?)
     }
 
-    /// Writes the best networks.
-    pub(super) fn save_best(&self, networks: &[Network], learners: &[Learner<'_>]) -> Result<(), TrainError> {
-        for (network, learner) in networks.iter().zip(learners) {
-            network.save(&self.path.join(learner.best()))?;
+    /// Writes the best models.
+    pub(super) fn save_best(
+        &self,
+        models: &[Box<dyn Trainable>],
+        learners: &[Learner<'_>],
+    ) -> Result<(), TrainError> {
+        for (model, learner) in models.iter().zip(learners) {
+            model.save(&self.path.join(format!("{}.{}", learner.best(), model.extension())))?;
         }
         Ok(())
     }
@@ -233,7 +231,7 @@ impl Folder {
         let mut best = match training.best_epoch {
             Some(epoch) => {
                 let (rank, moved) = (numbers(BEST_RANK)?, training.best_moved);
-                Some(Best { epoch, rank, moved, weights: Vec::new() })
+                Some(Best { epoch, rank, moved, flats: Vec::new() })
             }
             None => None,
         };
@@ -242,30 +240,23 @@ impl Folder {
                 if like.numel() == 0 {
                     return Ok::<_, TrainError>(like.shallow_clone());
                 }
-                let tensor = file.take(&format!("{}.{name}", learner.name), Kind::Float, &[like.numel()])?;
+                let tensor = file.take(&format!("{}.{name}", learner.name), like.kind(), &[like.numel()])?;
                 Ok(tensor.f_to_device(device.0)?)
             };
-            let mut weights = |prefix: &str, like: &Weights| {
-                Ok::<_, TrainError>(Weights {
-                    parameters: take(&format!("{prefix}parameters"), &like.parameters)?,
-                    buffers: take(&format!("{prefix}buffers"), &like.buffers)?,
-                })
-            };
-            let like = state.networks[index].weights();
-            let own = weights("", like)?;
+            let numbers = state.models[index].numbers();
+            let own = numbers.flat().try_map(&mut take)?;
             if let Some(best) = &mut best {
-                best.weights.push(weights("best.", like)?);
+                best.flats.push(numbers.flat().try_map(|name, like| take(&format!("best.{name}"), like))?);
             }
-            let parameters = &like.parameters;
-            let (mean, square) = (take("mean", parameters)?, take("square", parameters)?);
+            let learned = &numbers.flat().learned;
+            let (mean, square) = (take("mean", learned)?, take("square", learned)?);
             state.optimisers[index] = Adam::restore(training.step, &mean, &square)?;
-            state.networks[index] = Network::new(learner.description.clone(), &own, device.0)?;
+            state.models[index] = state.models[index].with(numbers.with(&own, device.0)?)?;
         }
         state.best = best;
         // Files that the earlier run wrote after its checkpoint are replaced.
         if let Some(best) = &state.best {
-            let networks = best.networks(learners, device)?;
-            self.save_best(&networks, learners)?;
+            self.save_best(&best.models(&state.models)?, learners)?;
         }
         Ok(Some(state))
     }
@@ -274,7 +265,8 @@ impl Folder {
     /// earlier one.
     pub(super) fn metrics(&self, state: &State, learners: &[Learner<'_>]) -> Result<File, TrainError> {
         if state.epoch == 0 && state.batch == 0 {
-            for name in learners.iter().map(Learner::best).chain([CHECKPOINT.to_owned()]) {
+            let best = |learner: &Learner<'_>| EXTENSIONS.map(|kind| format!("{}.{kind}", learner.best()));
+            for name in learners.iter().flat_map(best).chain([CHECKPOINT.to_owned()]) {
                 match fs::remove_file(self.path.join(&name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(self.error(&name)(error));
@@ -304,15 +296,12 @@ impl Folder {
 }
 
 impl Best {
-    /// The best networks.
-    pub(super) fn networks(
-        &self,
-        learners: &[Learner<'_>],
-        device: Device,
-    ) -> Result<Vec<Network>, TrainError> {
-        let network = |(learner, weights): (&Learner<'_>, &Weights)| {
-            Ok(Network::new(learner.description.clone(), weights, device.0)?)
-        };
-        learners.iter().zip(&self.weights).map(network).collect()
+    /// The best models, from those of any epoch.
+    pub(super) fn models(&self, all: &[Box<dyn Trainable>]) -> Result<Vec<Box<dyn Trainable>>, TrainError> {
+        let models = all.iter().zip(&self.flats).map(|(model, flat)| {
+            let numbers = model.numbers();
+            Ok(model.with(numbers.with(flat, numbers.device())?)?)
+        });
+        models.collect()
     }
 }
