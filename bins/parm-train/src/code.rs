@@ -3,12 +3,12 @@
 use anyhow::Result;
 use parm::codes::{CodeName, Encoding, LinearCode};
 use parm_cli::options::Common;
-use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Parity, ParityNetwork, RunsOn};
+use parm_cli::tools::train::{Coders, DecoderKind, EncoderKind, Norm, Parity, ParityNetwork, RunsOn};
 use parm_cli::{Io, Usage};
 
 use crate::Machine;
 use crate::data::Teacher;
-use crate::plan::{Fixed, Plan, Training, family_of};
+use crate::plan::{Fixed, Plan, Training, check_network};
 
 pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     let code = options.code.choose(io)?;
@@ -23,7 +23,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
         return Err(Usage::error("-r 0: found a code without parity queries, expected at least 1"));
     };
     // What no deployed model can mend is refused before anything is read.
-    family_of(&options.network, None)?;
+    check_network(&options.network)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
     let plan = Plan {
@@ -50,15 +50,16 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     if options.encoder == EncoderKind::Concat && r > 1 {
         return Err(Usage::error("--encoder concat has one parity query: leave out -r"));
     }
-    let ParityNetwork { model, hidden, parity_width, init } = &options.network;
+    let ParityNetwork { model, hidden, parity_width, init, freeze, bn } = &options.network;
     let asked = model.is_some() || hidden.is_some() || *parity_width > 1 || init.is_some();
+    let asked = asked || !freeze.is_empty() || *bn != Norm::Train;
     if asked && options.runs_on == RunsOn::Deployed {
         return Err(Usage::error(
-            "--model, --hidden, --parity-width, --init: found no parity models to train, expected --runs-on parity",
+            "--model, --hidden, --parity-width, --init, --freeze, --bn: found no parity models to train, expected --runs-on parity",
         ));
     }
     let code = LinearCode::sum(k, r)?;
-    family_of(&options.network, None)?;
+    check_network(&options.network)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
     let plan = Plan {

@@ -48,7 +48,7 @@ pub(crate) fn choose(
     }
 }
 
-fn no_mlp(option: &str) -> anyhow::Error {
+pub(crate) fn no_mlp(option: &str) -> anyhow::Error {
     Usage::error(format!("{option}: found a network without hidden widths, expected --model mlp"))
 }
 

@@ -10,14 +10,15 @@ use parm::codes::CodeName;
 use parm::codes::directory::{self, CodeFile, MadeBy, Scores};
 use parm_cli::options::Common;
 use parm_cli::tools::train::{
-    DecoderKind, EncoderKind, Init, Objective, ParityNetwork, Recipe, RunsOn, Share, ValidationOption, Whose,
+    DecoderKind, EncoderKind, Init, Norm, Objective, ParityModel, ParityNetwork, Recipe, RunsOn, Share,
+    ValidationOption, Whose,
 };
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
-    self, AnswersPlan, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Start, Trained, Validation,
-    single,
+    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Start, Trained,
+    Validation, single,
 };
-use parm_torch::{Description, Family, Model, Network, Phase};
+use parm_torch::{Description, Family, Model, Network, NotTrainable, Phase};
 
 use crate::Machine;
 use crate::data::Teacher;
@@ -43,6 +44,15 @@ pub(crate) struct Fixed {
     pub(crate) decoder: bool,
 }
 
+/// The models that parity models may begin as.
+#[derive(Default)]
+struct Initial {
+    /// The deployed model as wide as parity models are to be, if it is an MLP.
+    wide: Option<Network>,
+    /// The model of the file that the options name.
+    file: Option<Model>,
+}
+
 /// A code to train.
 pub(crate) struct Plan<'a> {
     /// The name of the code.
@@ -66,15 +76,15 @@ pub(crate) struct Plan<'a> {
 impl Plan<'_> {
     /// Trains the code and writes its parts, then their code.json.
     pub(crate) fn run(&self, teacher: &Teacher, common: &Common, io: &mut Io) -> Result<()> {
-        let wide = self.widened(teacher)?;
-        let coding = self.coding(teacher, wide.as_ref())?;
+        let initial = self.initial(teacher, common, io)?;
+        let coding = self.coding(teacher, &initial)?;
         let task = if self.training == Training::Apart { Task::Parity } else { Task::Coders };
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, teacher.queries.count())?;
         recipe::check(&recipe, &teacher.output)?;
         let trains = self.training != Training::Nothing;
         check_free(self.recipe, &self.output.join(directory::FILE_NAME), &self.first_run(), trains)?;
-        let recipe = recipe.resumed(&self.first_run())?;
+        let recipe = train::Recipe { norm: norm(self.network), ..recipe.resumed(&self.first_run())? };
         for note in self.notes(teacher)? {
             common.note(io, &note);
         }
@@ -99,31 +109,42 @@ impl Plan<'_> {
         // What is scored are the rows for validation: all of them.
         let validation = Validation { rows: count, kept: Kept::Tail };
         let all = train::Recipe { validation, ..recipe(&none, Task::Coders(self.code.k()), count)? };
-        Ok(self.coding(rows, None)?.score(trained, &all)?)
+        Ok(self.coding(rows, &Initial::default())?.score(trained, &all)?)
     }
 
-    /// The deployed model as wide as parity models are to be, if that is what they may begin with.
-    fn widened(&self, teacher: &Teacher) -> Result<Option<Network>> {
-        match (&teacher.model, self.network.parity_width as usize) {
-            (Some(Model::Native(network)), times) if times > 1 => {
-                Ok(network.widened(times, self.recipe.seed)?)
-            }
-            _ => Ok(None),
+    /// The models that parity models may begin as, besides the deployed model.
+    fn initial(&self, teacher: &Teacher, common: &Common, io: &mut Io) -> Result<Initial> {
+        let wide = match (&teacher.model, self.network.parity_width as usize) {
+            (Some(Model::Native(network)), times) if times > 1 => network.widened(times, self.recipe.seed)?,
+            _ => None,
+        };
+        let Some(ParityModel::File(path)) = &self.network.model else {
+            return Ok(Initial { wide, file: None });
+        };
+        let at = || path.display().to_string();
+        let model = Model::load(path, self.machine.device)?;
+        model.check_trainable().with_context(at)?;
+        if let Some(warning) = model.warning() {
+            common.warn(io, &format!("{}: {warning}", at()));
         }
+        let expected = teacher.queries.shape();
+        if let Some(found) = model.query_shape().filter(|&found| found != expected) {
+            bail!("{}: found a model of queries {found:?}, expected {expected:?} as of {}", at(), self.data);
+        }
+        Ok(Initial { wide, file: Some(model) })
     }
 
     /// What the options leave open and the deployed model cannot say.
     fn notes(&self, teacher: &Teacher) -> Result<Vec<String>> {
         let mut notes = Vec::new();
-        let why = match &teacher.model {
-            Some(Model::Native(_)) => None,
-            Some(Model::Script(_)) => {
-                Some(format!("{} is TorchScript, whose layers are not known", teacher.deployed.name))
+        let why = match teacher.model.as_ref().map(Model::check_trainable) {
+            Some(Ok(())) => None,
+            Some(Err(NotTrainable { found, .. })) => {
+                Some(format!("{} is {found}, which cannot be trained", teacher.deployed.name))
             }
             None => Some("there is no deployed model, only its predictions".into()),
         };
-        let open = self.network.model.is_none() && self.network.hidden.is_none();
-        if let (Some(why), true, RunsOn::Parity) = (why, open, self.runs_on) {
+        if let (Some(why), true, RunsOn::Parity) = (why, self.is_open(), self.runs_on) {
             let family = family_of(self.network, None)?;
             let shapes = (teacher.queries.shape(), teacher.predictions.shape());
             let widths = Description::new(&family, shapes.0, shapes.1)?.architecture;
@@ -141,11 +162,11 @@ impl Plan<'_> {
         if self.training == Training::Apart { run.join("parity-0") } else { run }
     }
 
-    fn coding<'a>(&'a self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Coding<'a>> {
+    fn coding<'a>(&'a self, teacher: &'a Teacher, initial: &'a Initial) -> Result<Coding<'a>> {
         let (k, r) = (self.code.k(), self.code.r());
         let (shape, classes) = (teacher.queries.shape(), teacher.predictions.shape());
         let [encoder, decoder] = [self.fixed.encoder, self.fixed.decoder]
-            .map(|fixed| move |description| start(description, None, !fixed));
+            .map(|fixed| move |description| coder(description, !fixed));
         let encoder = match self.encoder {
             EncoderKind::Sum => EncoderPlan::Sum,
             EncoderKind::Concat => EncoderPlan::Concat,
@@ -153,7 +174,7 @@ impl Plan<'_> {
             EncoderKind::Conv => EncoderPlan::Learned(encoder(Description::encoder_conv(k, r, shape)?)),
         };
         let answers = match (self.runs_on, &teacher.model) {
-            (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher, wide)?; r]),
+            (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher, initial)?; r]),
             (RunsOn::Deployed, Some(model)) => AnswersPlan::Deployed(model),
             (RunsOn::Deployed, None) => {
                 return Err(Usage::error(
@@ -185,7 +206,58 @@ impl Plan<'_> {
     }
 
     /// A parity model at its start.
-    fn parity<'a>(&self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Start<'a>> {
+    fn parity<'a>(&self, teacher: &'a Teacher, initial: &'a Initial) -> Result<Start<'a>> {
+        let begin = match (&initial.file, &teacher.model) {
+            (Some(file), _) => self.begin_as(file, teacher)?,
+            (None, Some(base)) if self.is_open() && self.copies(base)? => Begin::Copy(base),
+            _ => self.native(teacher, initial.wide.as_ref())?,
+        };
+        Ok(Start { begin, held: self.network.freeze.clone(), learns: true })
+    }
+
+    /// Whether the options leave open what parity models are.
+    fn is_open(&self) -> bool {
+        self.network.model.is_none() && self.network.hidden.is_none()
+    }
+
+    /// Whether parity models begin as copies of the deployed model, which is not native. One that cannot be
+    /// trained is not copied.
+    fn copies(&self, base: &Model) -> Result<bool> {
+        if matches!(base, Model::Native(_)) || base.check_trainable().is_err() {
+            return Ok(false);
+        }
+        if self.network.parity_width > 1 {
+            return Err(family::no_mlp("--parity-width"));
+        }
+        match self.network.init {
+            Some(Init::Random) => Err(Usage::error(
+                "--init random: found a deployed model that is not a native network, whose random weights are \
+                 not known; expected --model with a kind of network",
+            )),
+            _ => Ok(true),
+        }
+    }
+
+    /// A parity model that begins as the model of a file.
+    fn begin_as<'a>(&self, file: &'a Model, teacher: &Teacher) -> Result<Begin<'a>> {
+        match (file, &self.network.init) {
+            (Model::Native(network), init) => {
+                let mut description = network.description().clone();
+                description.output.clone_from(&teacher.output);
+                description.query_shape = Some(teacher.queries.shape().to_vec());
+                let weights = (*init != Some(Init::Random)).then_some(&**network);
+                Ok(Begin::Native { description, weights })
+            }
+            (_, Some(Init::Random)) => Err(Usage::error(
+                "--init random: found the file of a model that is not a native network, whose random weights \
+                 are not known; expected --model with a kind of network",
+            )),
+            (model, _) => Ok(Begin::Copy(model)),
+        }
+    }
+
+    /// A parity model that is a native network.
+    fn native<'a>(&self, teacher: &'a Teacher, wide: Option<&'a Network>) -> Result<Begin<'a>> {
         let native = match &teacher.model {
             Some(Model::Native(network)) => Some(&**network),
             _ => None,
@@ -197,7 +269,7 @@ impl Plan<'_> {
         let default = if self.recipe.recipe == Whose::Paper { Init::Random } else { Init::Auto };
         let own = native.filter(|network| network.is_like(&description));
         let wide = wide.filter(|network| network.is_like(&description));
-        let initial = match self.network.init.unwrap_or(default) {
+        let weights = match self.network.init.unwrap_or(default) {
             Init::Random => None,
             Init::Auto => own.or(wide),
             Init::Base if native.is_none() => {
@@ -207,7 +279,7 @@ impl Plan<'_> {
             }
             Init::Base => wide.or(native),
         };
-        Ok(start(description, initial, true))
+        Ok(Begin::Native { description, weights })
     }
 
     fn train(
@@ -316,15 +388,42 @@ impl Plan<'_> {
     }
 }
 
-/// A native network at its start, with these weights or with random ones.
-fn start(description: Description, weights: Option<&Network>, learns: bool) -> Start<'_> {
-    Start { begin: Begin::Native { description, weights }, held: Vec::new(), learns }
+/// A learned encoder or decoder at its start, with random weights.
+fn coder<'a>(description: Description, learns: bool) -> Start<'a> {
+    Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns }
+}
+
+/// Batch normalisation in the training of parity models.
+fn norm(options: &ParityNetwork) -> BatchNorm {
+    match options.bn {
+        Norm::Train => BatchNorm::Train,
+        Norm::Frozen => BatchNorm::Frozen,
+    }
+}
+
+/// Refuses options of parity models that do not fit each other.
+pub(crate) fn check_network(options: &ParityNetwork) -> Result<()> {
+    let ParityNetwork { model, hidden, parity_width, init, .. } = options;
+    match model {
+        Some(ParityModel::File(_)) if hidden.is_some() || *parity_width > 1 => Err(Usage::error(
+            "--hidden, --parity-width: found --model with the file of a model, expected --model mlp",
+        )),
+        Some(ParityModel::File(_)) if *init == Some(Init::Base) => Err(Usage::error(
+            "--init base: found --model with the file of a model, which has its own weights; expected a kind of \
+             network",
+        )),
+        _ => family_of(options, None).map(drop),
+    }
 }
 
 /// The network of a parity model, as the options and the deployed model say.
-pub(crate) fn family_of(options: &ParityNetwork, deployed: Option<&Network>) -> Result<Family> {
+fn family_of(options: &ParityNetwork, deployed: Option<&Network>) -> Result<Family> {
     let deployed = deployed.and_then(|network| network.description().family());
-    family::choose(options.model, options.hidden.as_deref(), deployed, options.parity_width)
+    let kind = match &options.model {
+        Some(ParityModel::Kind(kind)) => Some(*kind),
+        Some(ParityModel::File(_)) | None => None,
+    };
+    family::choose(kind, options.hidden.as_deref(), deployed, options.parity_width)
 }
 
 /// Who writes a code directory.

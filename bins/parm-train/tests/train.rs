@@ -1,5 +1,6 @@
 //! `parm-train` as a process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -800,4 +801,133 @@ fn models_that_were_trained_elsewhere_make_a_code_directory() {
     let file = CodeFile::load(&path.join("plain")).unwrap();
     assert_eq!((file.query_shape, file.prediction_shape, file.deployed), (None, None, None));
     let _ = tool("parm-encode", "--code plain -o p.npy x.npy");
+}
+
+/// The tensors of a native model by name.
+fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
+    let bytes = fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let entries = header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+    let read = |(name, entry): (&String, &serde_json::Value)| {
+        let [begin, end] = [0, 1].map(|at| 8 + length + entry["data_offsets"][at].as_u64().unwrap() as usize);
+        let values = bytes[begin..end].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        (name.clone(), values)
+    };
+    entries.map(read).collect()
+}
+
+#[test]
+fn parameters_are_held_by_their_names_and_batch_norm_by_an_option() {
+    let folder = data();
+    let path = folder.path();
+    images(path);
+    done(
+        path,
+        "base --data i.npy --labels l.npy --batch 6 --validation 6 --lr 0.003 --model resnet18 --epochs 1 -o r.safetensors",
+    );
+    let parity = "parity --base r.safetensors --data i.npy --code sum -k 2 --batch 6 --epochs 2";
+    let before = tensors(&path.join("r.safetensors"));
+    let changed = |options: &str| -> Vec<String> {
+        done(path, &format!("{parity} {options} -o code"));
+        let after = tensors(&path.join("code/parity-0.safetensors"));
+        assert_eq!(before.len(), after.len(), "{options}");
+        after.into_iter().filter(|(name, values)| before[name] != *values).map(|(name, _)| name).collect()
+    };
+    let is_running = |name: &String| name.contains("running");
+    let all = changed("");
+    assert!(all.len() == before.len(), "{all:?}");
+    let some = changed("--freeze layer1.* --freeze *conv1*");
+    assert!(
+        some.iter().all(|name| is_running(name) || !(name.starts_with("layer1.") || name.contains("conv1")))
+    );
+    let held = |name: &String| !is_running(name) && (name.starts_with("layer1.") || name.contains("conv1"));
+    assert_eq!(some.len(), before.keys().filter(|name| !held(name)).count(), "{some:?}");
+    let learned = changed("--bn frozen");
+    assert_eq!(learned, before.keys().filter(|name| !is_running(name)).cloned().collect::<Vec<_>>());
+    assert_eq!(
+        changed("--bn frozen --freeze *conv* --freeze *bn* --freeze *downsample*"),
+        ["fc.bias", "fc.weight"]
+    );
+
+    // A training with holds is resumed to the bit, and with others it is another training.
+    let holds = "--freeze layer*.conv1.* --bn frozen";
+    let constant = |epochs: u32, rest: &str| {
+        let call = parity.replace("--epochs 2", &format!("--epochs {epochs} --schedule constant"));
+        train(path, &format!("{call} {rest} -o part"))
+    };
+    assert_eq!(constant(2, holds).code, 0);
+    fs::rename(path.join("part"), path.join("unbroken")).unwrap();
+    assert_eq!(constant(1, holds).code, 0);
+    for (other, found) in
+        [("--bn frozen", "held"), ("--freeze layer*.conv1.*", "batch normalisation = frozen, expected none")]
+    {
+        let ended = constant(2, &format!("{other} --resume"));
+        assert!(ended.code == 1 && ended.stderr.contains(found), "{other}: {}", ended.stderr);
+    }
+    assert_eq!(constant(2, &format!("{holds} --resume")).code, 0);
+    same(path, "unbroken/parity-0.safetensors", "part/parity-0.safetensors");
+    same(path, "unbroken/run/parity-0/checkpoint.safetensors", "part/run/parity-0/checkpoint.safetensors");
+
+    for (options, code, found) in [
+        ("--freeze layer9.*", 1, "found no parameter 'layer9.*', expected one of conv1.weight, bn1.weight, "),
+        ("--freeze *", 1, "found patterns that match every parameter, expected some to be trained"),
+    ] {
+        let ended = train(path, &format!("{parity} {options} -o none"));
+        assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
+    }
+    let ended = train(path, "coders --base r.safetensors --data i.npy -k 2 --epochs 1 --freeze fc.* -o none");
+    assert!(ended.code == 2 && ended.stderr.contains("found no parity models to train"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_parity_model_begins_as_the_model_of_a_file() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    done(
+        path,
+        &format!("{BASE} --hidden 5 --epochs 2 --seed 7 -o other.safetensors").replace("--hidden 8", ""),
+    );
+    let parity = format!("{PARITY} -k 2 --epochs 1 --lr 1e-9").replace("--lr 0.01", "");
+    done(path, &format!("{parity} --model other.safetensors -o code"));
+    let (start, end) =
+        (tensors(&path.join("other.safetensors")), tensors(&path.join("code/parity-0.safetensors")));
+    assert_eq!(start.keys().collect::<Vec<_>>(), end.keys().collect::<Vec<_>>());
+    for (name, values) in &start {
+        assert!(values.iter().zip(&end[name]).all(|(a, b)| (a - b).abs() < 1e-5), "{name}");
+    }
+    // Random weights are those of the kind.
+    done(path, &format!("{parity} --model ./other.safetensors --init random -o random"));
+    done(path, &format!("{parity} --model mlp --hidden 5 --init random -o kind"));
+    same(path, "random/parity-0.safetensors", "kind/parity-0.safetensors");
+
+    fs::write(path.join("wide.safetensors"), safetensors::linear(&[4], 3, &[0.5; 12])).unwrap();
+    fs::write(path.join("two.safetensors"), safetensors::linear(&[2, 2], 2, &[0.5; 8])).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
+    for (options, code, found) in [
+        ("--model other.safetensors --hidden 4", 2, "found --model with the file of a model"),
+        ("--model other.safetensors --parity-width 2", 2, "found --model with the file of a model"),
+        ("--model other.safetensors --init base", 2, "which has its own weights"),
+        ("--model missing.pt", 1, "missing.pt"),
+        ("--model mpl", 2, "expected mlp, lenet5, vgg11, resnet18, resnet152, or the file of a model"),
+        (
+            "--model wide.safetensors",
+            1,
+            "wide.safetensors: found a model of queries [4], expected [2, 2] as of x.npy",
+        ),
+        (
+            "--model two.safetensors",
+            1,
+            "found outputs of shape [1, 2] for one row, expected [3] as of the predictions",
+        ),
+        (
+            &format!("--model {}", script.display()),
+            1,
+            "found TorchScript, expected a model that can be trained",
+        ),
+    ] {
+        let ended = train(path, &format!("{parity} {options} -o none"));
+        assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
+    }
 }

@@ -298,7 +298,15 @@ fn parts_that_the_code_has_not_are_removed_and_no_other_files() {
     let directory = directory();
     let others =
         ["parity-x.pt", "parity-.pt", "parity-7.npy", "my-encoder.pt", "encoder.txt", "notes", "decoder"];
-    let old = ["parity-2.safetensors", "parity-10.pt", "encoder.safetensors", "encoder.pt", "decoder.pt"];
+    let old = [
+        "parity-2.safetensors",
+        "parity-10.pt",
+        "encoder.safetensors",
+        "encoder.pt",
+        "decoder.pt",
+        // Another kind of model in the place of a part.
+        "parity-1.pt2",
+    ];
     // The TorchScript beside a part of this code stays.
     for name in others.iter().chain(&old).chain(&["parity-1.pt"]) {
         fs::write(directory.path().join(name), "").unwrap();

@@ -11,7 +11,8 @@ use parm::codes::directory::{CodeDirError, CodeFile};
 use parm_cli::options::{Common, ModelOptions, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
-    Base, DecoderKind, EncoderKind, Objective, ParityNetwork, Recipe, RunsOn, Share, Sweep, Teaching, Whose,
+    Base, DecoderKind, EncoderKind, Norm, Objective, ParityModel, ParityNetwork, Recipe, RunsOn, Share,
+    Sweep, Teaching, Whose,
 };
 use parm_cli::{Input, Io};
 use parm_torch::train;
@@ -222,10 +223,12 @@ impl<'a> Job<'a> {
             },
             fixed,
             network: &ParityNetwork {
-                model: Some(self.run.model.meaning),
+                model: Some(ParityModel::Kind(self.run.model.meaning)),
                 hidden: None,
                 parity_width: 1,
                 init: None,
+                freeze: Vec::new(),
+                bn: Norm::Train,
             },
             objective: &Objective { loss: Some(loss.meaning), compare: None, temperature: 1.0 },
             recipe: &self.recipe,

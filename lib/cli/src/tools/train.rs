@@ -399,9 +399,13 @@ pub enum RunsOn {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Parity models")]
 pub struct ParityNetwork {
-    /// The kind of network of a parity model [default: that of the deployed model, otherwise mlp]
-    #[arg(short, long, value_name = "KIND")]
-    pub model: Option<Architecture>,
+    /// The parity model: a kind of network, or a file of a model to begin with [default: the deployed model]
+    ///
+    /// The kinds are those of 'parm-train base': mlp, lenet5, vgg11, resnet18 and resnet152. A file may be of
+    /// any kind that can be trained; its name has a dot or a slash. By default a parity model has the layers and
+    /// the weights of the deployed model; if that cannot be trained, or is not given, it is an mlp.
+    #[arg(short, long, value_name = "KIND|FILE")]
+    pub model: Option<ParityModel>,
 
     /// Widths of an MLP's hidden layers [default: those of the deployed model, otherwise 200,100]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
@@ -412,8 +416,59 @@ pub struct ParityNetwork {
     pub parity_width: u32,
 
     /// The initial weights [default: auto; with --recipe paper: random]
+    ///
+    /// Only native networks can begin with random weights; a model of another kind always begins with those of
+    /// its file.
     #[arg(long, value_name = "HOW")]
     pub init: Option<Init>,
+
+    /// Hold the parameters of these names, in which * stands for any text; may be repeated
+    ///
+    /// The names are those of PyTorch, such as features.0.weight or layer1.*; the parameters stay as they begin.
+    #[arg(long, value_name = "PATTERN")]
+    pub freeze: Vec<String>,
+
+    /// Batch normalisation in training
+    #[arg(long, value_name = "HOW", default_value = "train")]
+    pub bn: Norm,
+}
+
+/// Batch normalisation in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Norm {
+    /// By the statistics of the minibatch, which also move the running ones
+    #[default]
+    Train,
+    /// By the running statistics of the initial model, which stay the same
+    Frozen,
+}
+
+/// What a parity model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParityModel {
+    /// A native network.
+    Kind(Architecture),
+    /// The model of a file, whose weights it begins with.
+    File(PathBuf),
+}
+
+impl FromStr for ParityModel {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match Architecture::from_str(text, false) {
+            Ok(kind) => Ok(Self::Kind(kind)),
+            Err(_) if text.contains(['.', '/']) => Ok(Self::File(text.into())),
+            Err(_) => {
+                let kinds: Vec<String> = Architecture::value_variants()
+                    .iter()
+                    .filter_map(Architecture::to_possible_value)
+                    .map(|kind| kind.get_name().to_owned())
+                    .collect();
+                Err(expected(format!("{}, or the file of a model", kinds.join(", "))))
+            }
+        }
+    }
 }
 
 /// What training makes small.
@@ -654,6 +709,17 @@ fn augmentation(text: &str) -> Result<Augmentation, ValueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parity_model_is_a_kind_or_a_file() {
+        let parse = |text: &str| text.parse::<ParityModel>();
+        assert_eq!(parse("resnet18").unwrap(), ParityModel::Kind(Architecture::Resnet18));
+        for file in ["m.pt", "./mlp", "models/m"] {
+            assert_eq!(parse(file).unwrap(), ParityModel::File(file.into()));
+        }
+        let error = parse("resnet81").unwrap_err().to_string();
+        assert!(error.contains("mlp, lenet5, vgg11, resnet18, resnet152, or the file of a model"), "{error}");
+    }
 
     #[test]
     fn rows_for_validation_are_a_count_or_a_fraction() {

@@ -370,8 +370,8 @@ impl CodeFile {
     }
 
     /// Removes the parts of an earlier code from the directory: files with the names that trainings give
-    /// to parts (`parity-N`, `encoder` and `decoder`, `.safetensors` and `.pt`) of parts that this code
-    /// has not.
+    /// to parts (`parity-N`, `encoder` and `decoder`, with the extensions of models), but for the parts of this
+    /// code and the TorchScript (`.pt`) of its native ones.
     ///
     /// # Errors
     /// The file system's.
@@ -380,10 +380,13 @@ impl CodeFile {
             let path = path.to_owned();
             move |error| CodeDirError::Io { path, error }
         };
-        let own: Vec<_> = self.parts().filter_map(|name| Path::new(name).file_stem()).collect();
+        let twin = |name: &str| name.strip_suffix("safetensors").map(|stem| format!("{stem}pt"));
+        let own: Vec<String> =
+            self.parts().flat_map(|name| [Some(name.to_owned()), twin(name)]).flatten().collect();
+        let is_own = |path: &Path| own.iter().any(|own| path.file_name() == Some(OsStr::new(own)));
         for entry in fs::read_dir(directory).map_err(at(directory))? {
             let path = entry.map_err(at(directory))?.path();
-            if is_part(&path) && path.is_file() && !path.file_stem().is_some_and(|stem| own.contains(&stem)) {
+            if is_part(&path) && path.is_file() && !is_own(&path) {
                 fs::remove_file(&path).map_err(at(&path))?;
             }
         }
@@ -445,7 +448,7 @@ fn is_part(path: &Path) -> bool {
     let words = path.file_stem().and_then(OsStr::to_str).zip(path.extension().and_then(OsStr::to_str));
     let Some((stem, extension)) = words else { return false };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    ["safetensors", "pt"].contains(&extension)
+    ["safetensors", "pt2", "pt"].contains(&extension)
         && (["encoder", "decoder"].contains(&stem) || stem.strip_prefix("parity-").is_some_and(is_number))
 }
 

@@ -189,9 +189,16 @@ impl<'a> Coding<'a> {
     fn check_parity_models(&self) -> Result<(), TrainError> {
         let AnswersPlan::Parity(starts) = &self.answers else { return Ok(()) };
         for start in starts {
-            let Begin::Copy(model) = &start.begin else { continue };
-            let row = self.queries.shaped(&self.queries.tensor.f_narrow(0, 0, 1)?)?;
-            let found = model.predict(&row.f_to_device(self.device.0)?)?.size();
+            let found = match &start.begin {
+                Begin::Native { description, .. } => {
+                    let shape = description.prediction_shape.iter().map(|&axis| axis as i64);
+                    std::iter::once(1).chain(shape).collect()
+                }
+                Begin::Copy(model) => {
+                    let row = self.queries.shaped(&self.queries.tensor.f_narrow(0, 0, 1)?)?;
+                    model.predict(&row.f_to_device(self.device.0)?)?.size()
+                }
+            };
             let expected = self.predictions.shape();
             if found.iter().product::<i64>() != expected.iter().product::<usize>() as i64 {
                 return Err(TrainError::Outputs { found, expected: expected.into() });

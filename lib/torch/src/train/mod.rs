@@ -22,6 +22,8 @@ mod scenarios;
 mod split;
 mod start;
 mod state;
+#[cfg(test)]
+mod toy;
 
 pub use augment::Augment;
 pub use coding::{AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Trained, single};
@@ -244,7 +246,7 @@ mod tests {
     use crate::numbers::Flat;
 
     /// Rows of three numbers, all different.
-    fn rows(count: usize) -> Rows {
+    pub(super) fn rows(count: usize) -> Rows {
         let values: Vec<f32> = (0..count * 3).map(|i| ((i * 7919) % 1009) as f32 / 100.0 - 5.0).collect();
         Rows::new(&values, count, &[3], Device::CPU).unwrap()
     }
@@ -259,7 +261,7 @@ mod tests {
         Network::new(Description::mlp(&[3], &[], &[2]), &flat, tch::Device::Cpu).unwrap()
     }
 
-    fn recipe(rows: usize) -> Recipe {
+    pub(super) fn recipe(rows: usize) -> Recipe {
         Recipe {
             epochs: 4,
             batch: 4,
