@@ -65,7 +65,10 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
     let is_program = extension == "pt2";
     let backend = options.backend.unwrap_or(if is_program { Backend::Python } else { Backend::Libtorch });
     if is_program && backend == Backend::Libtorch {
-        bail!("{}: found an exported program, expected --backend python: libtorch runs TorchScript alone", at());
+        bail!(
+            "{}: found an exported program, expected --backend python: libtorch runs TorchScript alone",
+            at()
+        );
     }
     let shape = options.query_shape.clone().or_else(|| model.query_shape().map(<[usize]>::to_vec));
     let shape = shape.with_context(|| {
@@ -109,7 +112,9 @@ fn tensor(what: &str, name: &str, layout: &RowLayout) -> String {
     let (dims, reshape) =
         if shape.is_empty() { (&[1][..], "\n    reshape { shape: [ ] }") } else { (shape, "") };
     let kind = data_type(layout.dtype);
-    format!("{what} [\n  {{\n    name: \"{name}\"\n    data_type: {kind}\n    dims: {dims:?}{reshape}\n  }}\n]\n")
+    format!(
+        "{what} [\n  {{\n    name: \"{name}\"\n    data_type: {kind}\n    dims: {dims:?}{reshape}\n  }}\n]\n"
+    )
 }
 
 /// Triton's name of a type.
@@ -117,6 +122,9 @@ fn data_type(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::Bool => "TYPE_BOOL",
         Dtype::U8 => "TYPE_UINT8",
+        Dtype::U16 => "TYPE_UINT16",
+        Dtype::U32 => "TYPE_UINT32",
+        Dtype::U64 => "TYPE_UINT64",
         Dtype::I8 => "TYPE_INT8",
         Dtype::I16 => "TYPE_INT16",
         Dtype::I32 => "TYPE_INT32",

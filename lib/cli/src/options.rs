@@ -1,6 +1,6 @@
 //! Blocks of options that tools share; the same thing is spelled the same way in all of them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -249,7 +249,7 @@ pub struct ModelOptions {
     #[arg(
         long = "constant",
         value_name = "NAME=FILE.npy",
-        value_parser = OsStringValueParser::new().try_map(ConstantOption::parse)
+        value_parser = OsStringValueParser::new().try_map(|text| ConstantOption::parse(&text))
     )]
     pub constants: Vec<ConstantOption>,
 }
@@ -270,7 +270,7 @@ pub struct NoConstant;
 
 impl ConstantOption {
     /// Parses `NAME=FILE`. File names need not be UTF-8.
-    fn parse(text: OsString) -> Result<Self, NoConstant> {
+    fn parse(text: &OsStr) -> Result<Self, NoConstant> {
         let bytes = text.as_bytes();
         let split = bytes.iter().position(|&byte| byte == b'=').ok_or(NoConstant)?;
         let name = std::str::from_utf8(&bytes[..split]).map_err(|_| NoConstant)?;

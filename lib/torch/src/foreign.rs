@@ -55,7 +55,8 @@ pub(crate) fn tell(path: &Path) -> io::Result<Format> {
     file.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
     let name = path.display().to_string();
     let stem = path.with_extension("");
-    let [program, tensors] = ["pt2", "safetensors"].map(|kind| stem.with_extension(kind).display().to_string());
+    let [program, tensors] =
+        ["pt2", "safetensors"].map(|kind| stem.with_extension(kind).display().to_string());
     let of = |found, hint: String| Format::Foreign(Foreign { found, hint });
     let pickle = |bytes: &[u8]| {
         let save =

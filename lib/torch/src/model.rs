@@ -165,12 +165,14 @@ impl Model {
             Format::Foreign(Foreign { found, hint }) => {
                 Err(ModelError::Foreign { path: path.into(), found, hint })
             }
-            Format::Script => Script::load(path, device.0, choices).map(Self::Script).map_err(|error| match error {
-                ScriptError::Inputs(error) => ModelError::Inputs { path: path.into(), error },
-                ScriptError::Torch(error) => {
-                    ModelError::Script { path: path.into(), message: crate::one_line(&error.to_string()) }
-                }
-            }),
+            Format::Script => {
+                Script::load(path, device.0, choices).map(Self::Script).map_err(|error| match error {
+                    ScriptError::Inputs(error) => ModelError::Inputs { path: path.into(), error },
+                    ScriptError::Torch(error) => {
+                        ModelError::Script { path: path.into(), message: crate::one_line(&error.to_string()) }
+                    }
+                })
+            }
             Format::Exported => {
                 let program = Program::load(path, device.0, choices);
                 let failed = |error| ModelError::Exported { path: path.into(), error: Box::new(error) };
@@ -183,7 +185,8 @@ impl Model {
                     ("input", "--input", choices.input.as_ref()),
                     ("input", "--constant", constant),
                 ];
-                if let Some((what, option, Some(name))) = named.into_iter().find(|(.., name)| name.is_some()) {
+                if let Some((what, option, Some(name))) = named.into_iter().find(|(.., name)| name.is_some())
+                {
                     return Err(ModelError::OneOnly { path: path.into(), what, option, name: name.clone() });
                 }
                 Ok(Self::Native(Box::new(Network::load(path, device, choices.activation)?)))
@@ -210,9 +213,11 @@ impl Model {
             Self::Native(network) => {
                 let description = network.description();
                 let port = |shape: Option<&[usize]>| {
-                    let axes = shape.map(|shape| shape.iter().map(|axis| format!(", {axis}")).collect::<String>());
-                    let layout = axes.map_or("unknown".into(), |axes| format!("f4[rows{axes}]"));
-                    Port { name: String::new(), layout }
+                    let axes = |shape: &[usize]| {
+                        let axes = ["rows".to_owned()].into_iter().chain(shape.iter().map(usize::to_string));
+                        format!("f4[{}]", axes.collect::<Vec<_>>().join(", "))
+                    };
+                    Port { name: String::new(), layout: shape.map_or("unknown".into(), axes) }
                 };
                 Summary {
                     kind: format!("native model, {}", description.architecture),
@@ -220,8 +225,8 @@ impl Model {
                     query: None,
                     batch: None,
                     outputs: vec![port(Some(&description.prediction_shape))],
-                    parameters: network.parameters().iter().map(|tensor| tensor.numel() as u64).sum(),
-                    tensors: network.parameters().len(),
+                    parameters: network.numbers().learned().map(|tensor| tensor.numel() as u64).sum(),
+                    tensors: network.numbers().learned().count(),
                     obstacle: None,
                 }
             }
@@ -283,7 +288,24 @@ impl Model {
     /// # Errors
     /// [`NotTrainable`], with what to do.
     pub fn check_trainable(&self) -> Result<(), NotTrainable> {
-        self.trainable().map(drop)
+        match self {
+            Self::Native(_) => Ok(()),
+            Self::Exported(program) => program.check_trainable(),
+            Self::Script(script) => script.check_trainable(),
+        }
+    }
+
+    /// What a copy that is trained does not learn, if anything.
+    #[must_use]
+    pub fn untrained_part(&self) -> Option<String> {
+        match self {
+            Self::Script(script) => {
+                let count = script.fixed_norms().ok().filter(|&count| count > 0)?;
+                let norms = parm::counted(count, "batch normalisation");
+                Some(format!("found traced TorchScript: it learns with its {norms} as in evaluation"))
+            }
+            Self::Native(_) | Self::Exported(_) => None,
+        }
     }
 
     /// The extension of its file.
@@ -308,9 +330,7 @@ impl Model {
     pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Self::Native(network) => network.forward(queries, Mode::Evaluate),
-            Self::Exported(program) => {
-                program.forward(queries, Mode::Evaluate)?.f_to_kind(Kind::Float)
-            }
+            Self::Exported(program) => program.forward(queries, Mode::Evaluate)?.f_to_kind(Kind::Float),
             Self::Script(script) => script.forward(queries)?.f_to_kind(Kind::Float),
         }
     }
@@ -337,6 +357,11 @@ pub(crate) fn tensor_of(array: &Array) -> Result<Tensor, TchError> {
         Dtype::F16 => Kind::Half,
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
+        other => {
+            return Err(TchError::Kind(format!(
+                "found numbers of type {other}, which libtorch does not have"
+            )));
+        }
     };
     let size: Vec<i64> = array.shape.iter().map(|&axis| axis as i64).collect();
     Tensor::f_from_data_size(&array.bytes, &size, kind)
@@ -347,7 +372,11 @@ pub(crate) fn tensor_of(array: &Array) -> Result<Tensor, TchError> {
 ///
 /// # Errors
 /// A name that the model does not have; none or several that may be the query.
-pub(crate) fn choose_query(inputs: &[&str], needed: &[&str], choices: &Choices) -> Result<String, InputsError> {
+pub(crate) fn choose_query(
+    inputs: &[&str],
+    needed: &[&str],
+    choices: &Choices,
+) -> Result<String, InputsError> {
     let is_constant = |name: &str| choices.constants.iter().any(|(constant, _)| constant == name);
     let all = || inputs.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     for name in choices.constants.iter().map(|(name, _)| name).chain(&choices.input) {
@@ -357,7 +386,9 @@ pub(crate) fn choose_query(inputs: &[&str], needed: &[&str], choices: &Choices) 
     }
     let mut open: Vec<&str> = needed.iter().copied().filter(|name| !is_constant(name)).collect();
     if open.is_empty() {
-        open.extend(choices.input.as_deref().or_else(|| inputs.iter().copied().find(|name| !is_constant(name))));
+        open.extend(
+            choices.input.as_deref().or_else(|| inputs.iter().copied().find(|name| !is_constant(name))),
+        );
     }
     match (&open[..], choices.input.as_deref()) {
         ([], _) => Err(InputsError::NoInput),
@@ -371,8 +402,9 @@ pub(crate) fn choose_query(inputs: &[&str], needed: &[&str], choices: &Choices) 
 ///
 /// # Errors
 /// The model takes integers, and the queries have other numbers.
-pub(crate) fn whole_numbers<'a>(queries: &'a Tensor, kind: Kind) -> Result<&'a Tensor, TchError> {
-    if matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64) {
+pub(crate) fn whole_numbers(queries: &Tensor, kind: Kind) -> Result<&Tensor, TchError> {
+    let is_integer = |kind| matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64);
+    if is_integer(kind) && !is_integer(queries.kind()) {
         let is_whole = queries.f_frac()?.f_count_nonzero(None)?.int64_value(&[]) == 0;
         let fits = queries.numel() == 0 || queries.f_abs()?.f_max()?.double_value(&[]) <= MOST_WHOLE;
         if !is_whole || !fits {
@@ -382,4 +414,3 @@ pub(crate) fn whole_numbers<'a>(queries: &'a Tensor, kind: Kind) -> Result<&'a T
     }
     Ok(queries)
 }
-

@@ -41,6 +41,12 @@ std::vector<T> items(const Argument& argument) {
   return {first, first + argument.length};
 }
 
+at::Tensor wrapped(const at::Scalar& number) {
+  auto tensor = at::scalar_tensor(number, at::device(at::kCPU).dtype(number.type()));
+  tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
+  return tensor;
+}
+
 // The argument as a value of the schema's type.
 c10::IValue value(const Argument& argument, const c10::Type& type, const c10::Argument& declared) {
   const auto mismatch = [&]() {
@@ -52,6 +58,10 @@ c10::IValue value(const Argument& argument, const c10::Type& type, const c10::Ar
       return value(argument, *type.castRaw<c10::OptionalType>()->getElementType(), declared);
     case c10::TypeKind::TensorType:
       if (argument.tag == kTensor) return *static_cast<const at::Tensor*>(argument.items);
+      // A number in the place of a tensor, as in `x + 1`, does not decide the type of the result.
+      if (argument.tag == kInt) return wrapped(argument.integer);
+      if (argument.tag == kFloat) return wrapped(argument.number);
+      if (argument.tag == kBool) return wrapped(argument.integer != 0);
       break;
     case c10::TypeKind::IntType:
       if (argument.tag == kInt) return argument.integer;

@@ -190,9 +190,7 @@ fn raw<'a>(argument: &Argument<'a>, list: &'a [*const C_tensor], device: &'a [i6
     match *argument {
         Argument::Default => items::<u8>(tag::DEFAULT, &[]),
         Argument::None => items::<u8>(tag::NONE, &[]),
-        Argument::Tensor(tensor) => {
-            Raw { items: tensor.as_ptr().cast(), ..items::<u8>(tag::TENSOR, &[]) }
-        }
+        Argument::Tensor(tensor) => Raw { items: tensor.as_ptr().cast(), ..items::<u8>(tag::TENSOR, &[]) },
         Argument::Tensors(_) => items(tag::TENSORS, list),
         Argument::Int(number) => integer(tag::INT, number),
         Argument::Ints(numbers) => items(tag::INTS, numbers),
@@ -216,13 +214,7 @@ struct Results<'a> {
 ///
 /// # Safety
 /// `context` is [`Results`]; `tensor` is null or nobody else's.
-unsafe extern "C" fn emit(
-    context: *mut c_void,
-    tag: i32,
-    integer: i64,
-    number: f64,
-    tensor: *mut C_tensor,
-) {
+unsafe extern "C" fn emit(context: *mut c_void, tag: i32, integer: i64, number: f64, tensor: *mut C_tensor) {
     // SAFETY: the caller's promise.
     let results = unsafe { &mut *context.cast::<Results<'_>>() };
     let value = match tag {
@@ -261,14 +253,16 @@ mod tests {
     #[test]
     fn results_are_those_of_tch() {
         let [a, b] = [[1.0_f32, -2.0, 3.0], [4.0, 5.0, 6.0]].map(|values| Tensor::from_slice(&values));
-        let sum = call("aten::add", "Tensor", &[Argument::Tensor(&a), Argument::Tensor(&b), Argument::Int(2)]);
+        let sum =
+            call("aten::add", "Tensor", &[Argument::Tensor(&a), Argument::Tensor(&b), Argument::Int(2)]);
         let Value::Tensor(sum) = &sum.unwrap()[0] else { panic!() };
         assert_eq!(*sum, &a + &b * 2);
         let both = [Some(&a), Some(&b)];
         let joined = call("aten::stack", "", &[Argument::Tensors(&both), Argument::Int(1)]).unwrap();
         let Value::Tensor(joined) = &joined[0] else { panic!() };
         assert_eq!(*joined, Tensor::stack(&[&a, &b], 1));
-        let parts = call("aten::split", "Tensor", &[Argument::Tensor(&a), Argument::Int(2), Argument::Default]);
+        let parts =
+            call("aten::split", "Tensor", &[Argument::Tensor(&a), Argument::Int(2), Argument::Default]);
         let Value::Tensors(parts) = &parts.unwrap()[0] else { panic!() };
         assert_eq!(parts.iter().map(Tensor::size).collect::<Vec<_>>(), [[2], [1]]);
         let sorted =
@@ -281,7 +275,8 @@ mod tests {
         let a = Tensor::arange(6, (tch::Kind::Float, tch::Device::Cpu)).view([2, 3]);
         let index = Tensor::from_slice(&[2_i64, 0]);
         let indices = [None, Some(&index)];
-        let found = call("aten::index", "Tensor", &[Argument::Tensor(&a), Argument::Tensors(&indices)]).unwrap();
+        let found =
+            call("aten::index", "Tensor", &[Argument::Tensor(&a), Argument::Tensors(&indices)]).unwrap();
         let Value::Tensor(found) = &found[0] else { panic!() };
         assert_eq!(*found, a.index_select(1, &index));
     }
@@ -289,9 +284,8 @@ mod tests {
     #[test]
     fn arguments_are_checked() {
         let a = Tensor::from_slice(&[1.0_f32]);
-        let error = |arguments: &[Argument<'_>]| {
-            call("aten::add", "Tensor", arguments).unwrap_err().to_string()
-        };
+        let error =
+            |arguments: &[Argument<'_>]| call("aten::add", "Tensor", arguments).unwrap_err().to_string();
         let text = error(&[Argument::Tensor(&a)]);
         assert!(text.contains("found 1 arguments, expected 3"), "{text}");
         let text = error(&[Argument::Tensor(&a), Argument::String("a"), Argument::Default]);
@@ -304,9 +298,19 @@ mod tests {
 
     #[test]
     fn what_an_operator_writes_is_known() {
-        let written: Vec<bool> = Operator::find("aten::add_", "Tensor").unwrap().arguments().iter().map(|argument| argument.written).collect();
+        let written: Vec<bool> = Operator::find("aten::add_", "Tensor")
+            .unwrap()
+            .arguments()
+            .iter()
+            .map(|argument| argument.written)
+            .collect();
         assert_eq!(written, [true, false, false]);
-        let names: Vec<String> = Operator::find("aten::batch_norm", "").unwrap().arguments().iter().map(|argument| argument.name.clone()).collect();
+        let names: Vec<String> = Operator::find("aten::batch_norm", "")
+            .unwrap()
+            .arguments()
+            .iter()
+            .map(|argument| argument.name.clone())
+            .collect();
         assert_eq!(names[5..], ["training", "momentum", "eps", "cudnn_enabled"]);
     }
 }

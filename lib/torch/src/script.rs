@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::model::{Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers};
+use crate::model::{
+    Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers,
+};
 use crate::network::{CheckpointError, checkpoint};
 use crate::numbers::{Entry, Numbers, Part};
 use crate::summary::{Port, Summary};
@@ -160,7 +162,8 @@ fn check(error: *mut c_char) -> Result<(), TchError> {
 }
 
 fn text(text: &str) -> Result<CString, TchError> {
-    CString::new(text).map_err(|_| TchError::Kind(format!("found '{text}', expected text without a zero byte")))
+    CString::new(text)
+        .map_err(|_| TchError::Kind(format!("found '{text}', expected text without a zero byte")))
 }
 
 impl Script {
@@ -187,8 +190,10 @@ impl Script {
         let needed = arguments.iter().filter(|(_, has_default, _)| !has_default);
         let needed: Vec<&str> = needed.map(|(name, ..)| name.as_str()).collect();
         let query = choose_query(&names, &needed, choices)?;
-        let constants =
-            choices.constants.iter().map(|(name, array)| Ok((text(name)?, tensor_of(array)?.f_to_device(device)?)));
+        let constants = choices
+            .constants
+            .iter()
+            .map(|(name, array)| Ok((text(name)?, tensor_of(array)?.f_to_device(device)?)));
         let constants = constants.collect::<Result<_, TchError>>()?;
         let tensors = handle.tensors()?;
         Ok(Self {
@@ -225,23 +230,26 @@ impl Script {
             outputs: vec![port("")],
             parameters: parameters().map(|(.., tensor)| tensor.numel() as u64).sum(),
             tensors: parameters().count(),
-            obstacle: self.obstacle().map(|obstacle| obstacle.to_string()),
+            obstacle: self.check_trainable().err().map(|obstacle| obstacle.to_string()),
         }
     }
 
-    /// What keeps a copy of this module from being trained, if anything does.
-    fn obstacle(&self) -> Option<NotTrainable> {
+    /// Sees that a copy of this module can be trained.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub(crate) fn check_trainable(&self) -> Result<(), NotTrainable> {
         let parameters = || self.tensors.iter().filter(|(_, is_parameter, _)| *is_parameter);
         match parameters().find(|(.., tensor)| tensor.kind() != Kind::Float) {
-            Some((name, ..)) => Some(NotTrainable {
+            Some((name, ..)) => Err(NotTrainable {
                 found: format!("the parameter '{name}' of another type than f4"),
                 mend: "export model.float()",
             }),
-            None if parameters().next().is_none() => Some(NotTrainable {
+            None if parameters().next().is_none() => Err(NotTrainable {
                 found: "TorchScript without parameters".into(),
                 mend: "there is nothing to learn; torch.jit.freeze makes constants of them",
             }),
-            None => None,
+            None => Ok(()),
         }
     }
 
@@ -250,10 +258,8 @@ impl Script {
     /// # Errors
     /// What keeps it from that.
     pub(crate) fn trainable(&self) -> Result<Box<dyn Trainable>, NotTrainable> {
-        match self.obstacle() {
-            Some(obstacle) => Err(obstacle),
-            None => Ok(Box::new(Learning::new(self)?)),
-        }
+        self.check_trainable()?;
+        Ok(Box::new(Learning::new(self)?))
     }
 
     /// The number of batch normalisations that stay as they are while the module learns, since it was traced.
@@ -275,7 +281,11 @@ impl Script {
             handle,
             inputs: self.inputs.clone(),
             query: self.query.clone(),
-            constants: self.constants.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+            constants: self
+                .constants
+                .iter()
+                .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+                .collect(),
             output: self.output.clone(),
             kind: self.kind.clone(),
         })
@@ -328,7 +338,10 @@ impl Script {
             None => {
                 let names: Vec<String> = outputs.into_iter().map(|(name, ..)| name).collect();
                 let wanted = self.output.as_deref().unwrap_or_default();
-                Err(TchError::Shape(format!("found outputs [{}], expected '{wanted}' among them", names.join(", "))))
+                Err(TchError::Shape(format!(
+                    "found outputs [{}], expected '{wanted}' among them",
+                    names.join(", ")
+                )))
             }
         }
     }
@@ -360,13 +373,12 @@ impl Learning {
             let size = tensor.size();
             let is_same = |other: &&Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
             let tied = tensors.iter().position(is_same).filter(|_| tensor.numel() > 0);
-            match tied.and_then(|at| entries.get_mut(at)) {
-                Some(entry) => entry.names.push(name.clone()),
-                None => {
-                    let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
-                    entries.push(Entry::new(name.clone(), &shape, part));
-                    tensors.push(tensor);
-                }
+            if let Some(entry) = tied.and_then(|at| entries.get_mut(at)) {
+                entry.names.push(name.clone());
+            } else {
+                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
+                entries.push(Entry::new(name.clone(), &shape, part));
+                tensors.push(tensor);
             }
         }
         let device = script.tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());

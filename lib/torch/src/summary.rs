@@ -34,7 +34,11 @@ pub struct Port {
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name.is_empty() { f.write_str(&self.layout) } else { write!(f, "{} {}", self.name, self.layout) }
+        if self.name.is_empty() {
+            f.write_str(&self.layout)
+        } else {
+            write!(f, "{} {}", self.name, self.layout)
+        }
     }
 }
 

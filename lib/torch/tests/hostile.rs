@@ -147,7 +147,10 @@ fn archives_that_lie_are_refused() {
 #[test]
 fn tensors_that_reach_beyond_their_file_are_refused() {
     let beyond = "beyond its 512 numbers";
-    refused(weight(|entry| entry["tensor_meta"]["sizes"][0] = json!({ "as_int": 10_000_000_000_i64 })), beyond);
+    refused(
+        weight(|entry| entry["tensor_meta"]["sizes"][0] = json!({ "as_int": 10_000_000_000_i64 })),
+        beyond,
+    );
     refused(weight(|entry| entry["tensor_meta"]["sizes"][0] = json!({ "as_int": i64::MAX })), beyond);
     refused(weight(|entry| entry["tensor_meta"]["sizes"][0] = json!({ "as_int": -1 })), beyond);
     refused(weight(|entry| entry["tensor_meta"]["strides"][1] = json!({ "as_int": 2 })), beyond);
@@ -157,7 +160,10 @@ fn tensors_that_reach_beyond_their_file_are_refused() {
     refused(weight(|entry| entry["tensor_meta"]["dtype"] = json!(8)), "beyond its 256 numbers");
     refused(weight(|entry| entry["tensor_meta"]["dtype"] = json!(99)), "of a type that is not supported");
     refused(weight(|entry| entry["use_pickle"] = json!(true)), "as a pickle of Python objects");
-    refused(weight(|entry| entry["path_name"] = json!("../../etc/passwd")), "found no member data/weights/../../etc/passwd");
+    refused(
+        weight(|entry| entry["path_name"] = json!("../../etc/passwd")),
+        "found no member data/weights/../../etc/passwd",
+    );
 }
 
 #[test]
@@ -186,7 +192,10 @@ fn graphs_that_are_no_lists_of_calls_are_refused() {
         "expected names that differ",
     );
     refused(graph(|module| module["graph"]["nodes"] = json!([])), "in the outputs, expected one that a node");
-    refused(graph(|module| module["signature"]["output_specs"] = json!([])), "expected 'a tensor' among them");
+    refused(
+        graph(|module| module["signature"]["output_specs"] = json!([])),
+        "expected 'a tensor' among them",
+    );
     refused(
         graph(|module| module["graph"]["nodes"][0]["inputs"][0]["name"] = json!("nothing")),
         "found the argument 'nothing' of torch.ops.aten.linear.default, expected input, weight, bias",

@@ -54,8 +54,10 @@ pub enum ProgramError {
         error: serde_json::Error,
     },
     /// Another format of graphs.
-    #[error("found a program of schema {major}.{minor}, written by PyTorch {torch}, expected schema 8; in PyTorch 2.11 \
-             or newer: torch.export.save(torch.export.load('old.pt2'), 'new.pt2')")]
+    #[error(
+        "found a program of schema {major}.{minor}, written by PyTorch {torch}, expected schema 8; in PyTorch 2.11 \
+             or newer: torch.export.save(torch.export.load('old.pt2'), 'new.pt2')"
+    )]
     Version {
         /// The major version.
         major: u32,
@@ -97,8 +99,10 @@ pub enum ProgramError {
     #[error("found two values '{0}', expected names that differ")]
     Twice(String),
     /// A shape that depends on values.
-    #[error("found a shape that depends on values, in '{value}' of {target}; expected shapes that depend on the shape \
-             of the query alone: write it with torch.where or a mask")]
+    #[error(
+        "found a shape that depends on values, in '{value}' of {target}; expected shapes that depend on the shape \
+             of the query alone: write it with torch.where or a mask"
+    )]
     DataDependent {
         /// The tensor.
         value: String,
@@ -112,14 +116,18 @@ pub enum ProgramError {
         name: String,
     },
     /// A tensor that Python objects are part of.
-    #[error("found the tensor '{name}' as a pickle of Python objects, expected raw numbers: export the model with \
-             plain tensors")]
+    #[error(
+        "found the tensor '{name}' as a pickle of Python objects, expected raw numbers: export the model with \
+             plain tensors"
+    )]
     Pickled {
         /// Its name.
         name: String,
     },
     /// A type that libtorch's bindings do not have.
-    #[error("found the tensor '{name}' of a type that is not supported, expected f2 f4 f8 bf16, i1 to i8, u1 or b1")]
+    #[error(
+        "found the tensor '{name}' of a type that is not supported, expected f2 f4 f8 bf16, i1 to i8, u1 or b1"
+    )]
     TensorType {
         /// Its name.
         name: String,

@@ -206,8 +206,11 @@ impl Graph {
                 }
             }
         }
-        let kept: BTreeSet<usize> =
-            outputs.iter().filter_map(|output| output.place).chain(mutations.iter().map(|(at, _)| *at)).collect();
+        let kept: BTreeSet<usize> = outputs
+            .iter()
+            .filter_map(|output| output.place)
+            .chain(mutations.iter().map(|(at, _)| *at))
+            .collect();
         free(&mut calls, inputs.len(), &kept);
         for call in &calls {
             call.mark_written(&mut inputs);
@@ -301,7 +304,8 @@ fn symbol(expression: &str) -> &str {
 /// Refuses tensors whose shape depends on values: their symbols are `u0`, `u1`, …
 fn refuse_data_dependence(graph: &schema::Graph) -> std::result::Result<(), ProgramError> {
     let is_unbacked = |word: &str| {
-        word.strip_prefix('u').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
+        word.strip_prefix('u')
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
     };
     let depends = |size: &Size| match size {
         Size::AsExpr(expression) => {
@@ -356,7 +360,8 @@ fn call(node: &schema::Node, places: &mut Places) -> std::result::Result<Call, P
                     Some(at) => arguments.push(given.swap_remove(at).1),
                     None if declared.has_default => arguments.push(Argument::Default),
                     None => {
-                        let (argument, expected) = ("none".into(), format!("its argument '{}'", declared.name));
+                        let (argument, expected) =
+                            ("none".into(), format!("its argument '{}'", declared.name));
                         return Err(ProgramError::Argument { target, argument, expected });
                     }
                 }
@@ -408,7 +413,10 @@ fn argument(
             Argument::Place(place(&tensor.name)?)
         }
         Written::AsTensors(tensors) => Argument::Places(
-            tensors.iter().map(|tensor| place(&tensor.name).map(Some)).collect::<std::result::Result<_, _>>()?,
+            tensors
+                .iter()
+                .map(|tensor| place(&tensor.name).map(Some))
+                .collect::<std::result::Result<_, _>>()?,
         ),
         Written::AsOptionalTensors(tensors) => {
             let tensors = tensors.iter().map(|tensor| match tensor {
@@ -424,12 +432,14 @@ fn argument(
         Written::AsBool(is) => Argument::Bool(*is),
         Written::AsBools(bools) => Argument::Bools(bools.iter().map(|is| u8::from(*is)).collect()),
         Written::AsString(text) => Argument::String(text.clone()),
-        Written::AsSymInt(symbol) | Written::AsSymFloat(symbol) | Written::AsSymBool(symbol) => match symbol {
-            Symbol::AsName(name) => Argument::Place(place(name)?),
-            Symbol::AsInt(number) => Argument::Int(*number),
-            Symbol::AsFloat(number) => Argument::Float(number.0),
-            Symbol::AsBool(is) => Argument::Bool(*is),
-        },
+        Written::AsSymInt(symbol) | Written::AsSymFloat(symbol) | Written::AsSymBool(symbol) => {
+            match symbol {
+                Symbol::AsName(name) => Argument::Place(place(name)?),
+                Symbol::AsInt(number) => Argument::Int(*number),
+                Symbol::AsFloat(number) => Argument::Float(number.0),
+                Symbol::AsBool(is) => Argument::Bool(*is),
+            }
+        }
         Written::AsSymInts(symbols) => {
             let terms = symbols.iter().map(|symbol| match symbol {
                 Symbol::AsName(name) => place(name).map(Term::Place),
@@ -439,9 +449,11 @@ fn argument(
             Argument::Sizes(terms.collect::<std::result::Result<_, _>>()?)
         }
         // libtorch's own codes differ from those of the schema.
-        Written::AsScalarType(code) => {
-            Argument::Int(super::weights::kind(*code).ok_or_else(unsupported)?.c_int().into())
-        }
+        Written::AsScalarType(code) => Argument::Int(match code {
+            1..=12 => code - 1,
+            13 => 15,
+            _ => return Err(unsupported()),
+        }),
         Written::AsMemoryFormat(code) => Argument::Int(match code {
             1 => 0,
             2 => 2,
@@ -473,7 +485,8 @@ fn result(
         | Written::AsSymBool(Symbol::AsName(name)) => Result::One(places.add(name)?),
         Written::AsNone(_) | Written::AsOptionalTensor(OptionalTensor::AsNone(_)) => Result::Nowhere,
         other => {
-            let (argument, expected) = (format!("result that is {}", kind(other)), "tensors and numbers".into());
+            let (argument, expected) =
+                (format!("result that is {}", kind(other)), "tensors and numbers".into());
             return Err(ProgramError::Argument { target: target.into(), argument, expected });
         }
     })
@@ -573,7 +586,9 @@ fn keys(tree: &schema::Tree) -> Vec<String> {
             serde_json::Value::Array(items) => {
                 let texts: Option<Vec<String>> =
                     items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-                texts.filter(|texts| texts.len() == count).or_else(|| items.iter().find_map(|item| list(item, count)))
+                texts
+                    .filter(|texts| texts.len() == count)
+                    .or_else(|| items.iter().find_map(|item| list(item, count)))
             }
             // A context is JSON within a string.
             serde_json::Value::String(text) => {

@@ -45,13 +45,12 @@ impl Learning {
             // Empty tensors have no memory to share.
             let tied = tensors.iter().position(is_same).filter(|_| tensor.numel() > 0);
             places.push(Some(tied.unwrap_or(entries.len())));
-            match tied.and_then(|at| entries.get_mut(at)) {
-                Some(entry) => entry.names.push(input.name.clone()),
-                None => {
-                    let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
-                    entries.push(Entry::new(input.name.clone(), &shape, part));
-                    tensors.push(tensor.shallow_clone());
-                }
+            if let Some(entry) = tied.and_then(|at| entries.get_mut(at)) {
+                entry.names.push(input.name.clone());
+            } else {
+                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
+                entries.push(Entry::new(input.name.clone(), &shape, part));
+                tensors.push(tensor.shallow_clone());
             }
         }
         let numbers = Numbers::of(entries, &tensors, program.device)?;

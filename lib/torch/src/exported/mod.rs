@@ -101,7 +101,8 @@ impl Program {
             let mut models = archive.names().filter_map(|name| {
                 name.strip_prefix("models/").and_then(|name| name.strip_suffix(".json")).map(str::to_owned)
             });
-            let first = models.next().ok_or_else(|| ProgramError::Missing { member: "models/model.json".into() })?;
+            let first =
+                models.next().ok_or_else(|| ProgramError::Missing { member: "models/model.json".into() })?;
             if models.next().is_some() {
                 return Err(ProgramError::Signature { found: "several models in one archive".into() });
             }
@@ -136,13 +137,16 @@ impl Program {
         };
         let batch = match &symbol {
             Axis::Fixed(rows) => Batch { least: *rows, most: Some(*rows) },
+            // PyTorch writes a least number of 2 and does not hold to it.
             Axis::Symbol(name) => {
                 let range = program.range_constraints.get(name).copied().unwrap_or_default();
-                Batch { least: range.min_val.unwrap_or(0), most: range.max_val }
+                Batch { least: 1, most: range.max_val }
             }
         };
         let mut constants = Vec::new();
-        for (at, input) in graph.inputs.iter().enumerate().filter(|(at, input)| input.role == Role::User && *at != query) {
+        for (at, input) in
+            graph.inputs.iter().enumerate().filter(|(at, input)| input.role == Role::User && *at != query)
+        {
             // The choices name each one: `query_of` has seen to it.
             if let Some(given) = choices.constants.iter().find(|(name, _)| *name == input.name) {
                 let (tensor, has_rows) = constant(input, &given.1, &symbol)?;
@@ -163,7 +167,10 @@ impl Program {
             tensors: tensors.iter().map(Tensor::shallow_clone).collect(),
             query: *query,
             query_shape: query_shape.clone(),
-            constants: constants.iter().map(|(at, tensor, rows)| (*at, tensor.shallow_clone(), *rows)).collect(),
+            constants: constants
+                .iter()
+                .map(|(at, tensor, rows)| (*at, tensor.shallow_clone(), *rows))
+                .collect(),
             output: *output,
             batch: *batch,
             device: *device,
@@ -231,7 +238,9 @@ impl Program {
             inputs[*at] = tensor;
         }
         let mut outputs = graph.run(&inputs, mode, self.device)?;
-        outputs.swap_remove(self.output).ok_or_else(|| TchError::Kind("found an output that is no tensor".into()))
+        outputs
+            .swap_remove(self.output)
+            .ok_or_else(|| TchError::Kind("found an output that is no tensor".into()))
     }
 
     /// The bytes of an archive with this program's graph and its tensors as they are now, which
@@ -245,22 +254,19 @@ impl Program {
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
         let mut written: Vec<(*mut std::ffi::c_void, Vec<i64>, String)> = Vec::new();
         for (input, tensor) in graph.inputs.iter().zip(&self.tensors) {
-            let entry = &mut list_of_weights["config"][&input.name];
-            if !entry.is_object() {
-                continue;
-            }
+            let Some(entry) = list_of_weights["config"].get_mut(&input.name) else { continue };
             let size = tensor.size();
             let same = written.iter().find(|(at, other, _)| *at == tensor.data_ptr() && *other == size);
-            let file = match same {
-                Some((.., file)) => file.clone(),
-                None => {
-                    let file = free_name(kept, files.len());
-                    files.push((format!("{WEIGHTS}{file}"), bytes_of(tensor).map_err(io::Error::other)?));
-                    written.push((tensor.data_ptr(), size.clone(), file.clone()));
-                    file
-                }
+            let file = if let Some((.., file)) = same {
+                file.clone()
+            } else {
+                let file = free_name(kept, files.len());
+                files.push((format!("{WEIGHTS}{file}"), bytes_of(tensor).map_err(io::Error::other)?));
+                written.push((tensor.data_ptr(), size.clone(), file.clone()));
+                file
             };
-            let strides = (1..=size.len()).map(|axis| json!({ "as_int": size[axis..].iter().product::<i64>() }));
+            let strides =
+                (1..=size.len()).map(|axis| json!({ "as_int": size[axis..].iter().product::<i64>() }));
             entry["path_name"] = file.into();
             entry["tensor_meta"]["strides"] = strides.collect();
             entry["tensor_meta"]["storage_offset"] = json!({ "as_int": 0 });
@@ -272,9 +278,12 @@ impl Program {
         Ok(archive.into_inner())
     }
 
-    /// What keeps a copy of this program from being trained, if anything does.
-    fn obstacle(&self) -> Option<NotTrainable> {
-        let obstacle = |found: &str, mend| Some(NotTrainable { found: found.into(), mend });
+    /// Sees that a copy of this program can be trained.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub(crate) fn check_trainable(&self) -> Result<(), NotTrainable> {
+        let obstacle = |found: &str, mend| Err(NotTrainable { found: found.into(), mend });
         if self.batch.most.is_some() {
             return obstacle(
                 "a graph of a constant number of rows",
@@ -291,7 +300,7 @@ impl Program {
             None if self.parameters().next().is_none() => {
                 obstacle("a model without parameters", "there is nothing to learn")
             }
-            None => None,
+            None => Ok(()),
         }
     }
 
@@ -300,10 +309,8 @@ impl Program {
     /// # Errors
     /// What keeps it from that.
     pub(crate) fn trainable(&self) -> Result<Box<dyn Trainable>, NotTrainable> {
-        match self.obstacle() {
-            Some(obstacle) => Err(obstacle),
-            None => Ok(Box::new(Learning::new(self)?)),
-        }
+        self.check_trainable()?;
+        Ok(Box::new(Learning::new(self)?))
     }
 
     fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
@@ -317,22 +324,21 @@ impl Program {
         let Content { graph, torch, .. } = &*self.file;
         let port = |name: &str, meta: Option<&Layout>| Port {
             name: name.into(),
-            layout: meta.map_or("unknown".into(), |meta| describe(meta)),
+            layout: meta.map_or("unknown".into(), describe),
         };
         let users = graph.inputs.iter().filter(|input| input.role == Role::User);
         Summary {
             kind: format!("exported program of PyTorch {torch}"),
             inputs: users.map(|input| port(&input.name, input.meta.as_ref())).collect(),
             query: Some(graph.inputs[self.query].name.clone()),
-            batch: (self.batch.least > 1 || self.batch.most.is_some()).then(|| match self.batch {
-                Batch { least, most: Some(most) } if least == most => format!("{most} rows at a time"),
-                Batch { least, most: Some(most) } => format!("{least} to {most} rows at a time"),
-                Batch { least, most: None } => format!("at least {least} rows at a time"),
+            batch: self.batch.most.map(|most| {
+                let at_most = if self.batch.least < most { "at most " } else { "" };
+                format!("{at_most}{} at a time", parm::counted(most.unsigned_abs(), "row"))
             }),
             outputs: graph.outputs.iter().map(|output| port(&output.name, output.meta.as_ref())).collect(),
             parameters: self.parameters().map(|(_, tensor)| tensor.numel() as u64).sum(),
             tensors: self.parameters().count(),
-            obstacle: self.obstacle().map(|obstacle| obstacle.to_string()),
+            obstacle: self.check_trainable().err().map(|obstacle| obstacle.to_string()),
         }
     }
 
@@ -345,14 +351,7 @@ impl Program {
 
 fn parse(member: &str, json: &[u8]) -> Result<schema::Program, ProgramError> {
     let wrong = |error| ProgramError::Json { member: member.into(), error };
-    // The version first: another one has other fields.
-    #[derive(serde::Deserialize)]
-    struct Head {
-        schema_version: schema::Version,
-        #[serde(default)]
-        torch_version: String,
-    }
-    let Head { schema_version: schema::Version { major, minor }, torch_version } =
+    let schema::Head { schema_version: schema::Version { major, minor }, torch_version } =
         serde_json::from_slice(json).map_err(wrong)?;
     if major != SCHEMA {
         return Err(ProgramError::Version { major, minor, torch: torch_version });
@@ -379,10 +378,14 @@ fn constant(input: &Input, given: &Array, batch: &Axis) -> Result<(Tensor, bool)
     let Layout { dtype, sizes } = layout(input)?;
     let found = tensor_of(given)?;
     let has_rows = matches!(batch, Axis::Symbol(_)) && sizes.first() == Some(batch);
-    let fixed = |axes: &[Axis]| axes.iter().map(|axis| match axis {
-        Axis::Fixed(length) => *length,
-        Axis::Symbol(_) => -1,
-    }).collect::<Vec<i64>>();
+    let fixed = |axes: &[Axis]| {
+        axes.iter()
+            .map(|axis| match axis {
+                Axis::Fixed(length) => *length,
+                Axis::Symbol(_) => -1,
+            })
+            .collect::<Vec<i64>>()
+    };
     let size = found.size();
     let fits = |size: &[i64], axes: &[i64]| {
         size.len() == axes.len() && size.iter().zip(axes).all(|(size, axis)| size == axis || *axis == -1)
@@ -390,7 +393,13 @@ fn constant(input: &Input, given: &Array, batch: &Axis) -> Result<(Tensor, bool)
     let expected = fixed(sizes);
     let kind = weights::kind(*dtype);
     let tensor = match kind {
-        Some(kind) if kind == found.kind() || (is_float(kind) && is_float(found.kind())) || is_integer(kind) && is_integer(found.kind()) => found.f_to_kind(kind)?,
+        Some(kind)
+            if kind == found.kind()
+                || (is_float(kind) && is_float(found.kind()))
+                || is_integer(kind) && is_integer(found.kind()) =>
+        {
+            found.f_to_kind(kind)?
+        }
         _ => found.shallow_clone(),
     };
     let fitting = if has_rows {
@@ -437,7 +446,9 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
 fn describe(meta: &Layout) -> String {
     let dtype = match weights::kind(meta.dtype) {
         Some(Kind::BFloat16) => "bf16".into(),
-        Some(kind) => crate::session::dtype(kind).map_or_else(|| format!("{kind:?}"), |dtype| dtype.to_string()),
+        Some(kind) => {
+            crate::session::dtype(kind).map_or_else(|| format!("{kind:?}"), |dtype| dtype.to_string())
+        }
         None => "unknown".into(),
     };
     let axes: Vec<String> = (meta.sizes.iter())

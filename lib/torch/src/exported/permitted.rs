@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn operators_that_compute_are_found() {
-        for target in ["torch.ops.aten.conv2d.default", "torch.ops.aten.add.Tensor", "torch.ops.aten.sym_size.int"] {
+        for target in
+            ["torch.ops.aten.conv2d.default", "torch.ops.aten.add.Tensor", "torch.ops.aten.sym_size.int"]
+        {
             assert!(operator(target).is_ok(), "{target}");
         }
     }

@@ -4,8 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::graph::{Argument as Given, ByMode, Call, Function, Graph, Result as Goes, Role, Term};
 use super::symbols::copy;
-use crate::trainable::Mode;
 use crate::operator::{Argument, Value};
+use crate::trainable::Mode;
 
 impl Graph {
     /// The values of the outputs for these inputs, one for each input of the graph; none for outputs that
@@ -24,7 +24,7 @@ impl Graph {
         let copies: Vec<Option<Tensor>> = (self.inputs.iter().zip(inputs))
             .map(|(input, tensor)| {
                 let is_copied = input.is_written && (!learns || input.role != Role::Buffer);
-                is_copied.then(|| tensor.f_copy()).transpose()
+                is_copied.then(|| tensor.f_detach_copy()).transpose()
             })
             .collect::<Result<_, _>>()?;
         let inputs: Vec<&Tensor> =
@@ -98,7 +98,10 @@ impl Table<'_> {
         // An operator may have more results than the graph uses.
         if results.len() < call.results.len() {
             let (found, expected) = (results.len(), call.results.len());
-            return Err(TchError::Kind(format!("{}: found {found} results, expected {expected}", call.target)));
+            return Err(TchError::Kind(format!(
+                "{}: found {found} results, expected {expected}",
+                call.target
+            )));
         }
         for (goes, value) in call.results.iter().zip(results.drain(..)) {
             match (goes, value) {
@@ -111,7 +114,10 @@ impl Table<'_> {
                 }
                 (Goes::Many(places), _) => {
                     let expected = places.len();
-                    return Err(TchError::Kind(format!("{}: expected a list of {expected} tensors", call.target)));
+                    return Err(TchError::Kind(format!(
+                        "{}: expected a list of {expected} tensors",
+                        call.target
+                    )));
                 }
             }
         }
@@ -160,7 +166,8 @@ impl Call {
                     sizes.push(terms.collect::<Result<_, _>>()?);
                 }
                 Given::Places(places) => {
-                    let tensors = places.iter().map(|place| place.map(|place| table.tensor(place)).transpose());
+                    let tensors =
+                        places.iter().map(|place| place.map(|place| table.tensor(place)).transpose());
                     lists.push(tensors.collect::<Result<_, _>>()?);
                 }
                 _ => {}
@@ -216,7 +223,9 @@ impl ByMode {
 /// A number that is given or at a place.
 fn number(given: &Given, table: &Table<'_>) -> Result<Value, TchError> {
     let found = match given {
-        Given::Place(place) => place.checked_sub(table.inputs.len()).and_then(|at| copy(table.values.get(at)?)),
+        Given::Place(place) => {
+            place.checked_sub(table.inputs.len()).and_then(|at| copy(table.values.get(at)?))
+        }
         Given::Int(number) => Some(Value::Int(*number)),
         Given::Float(number) => Some(Value::Float(*number)),
         Given::Bool(is) => Some(Value::Bool(*is)),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 /// `models/model.json`
@@ -11,8 +12,15 @@ pub(super) struct Program {
     pub(super) graph_module: GraphModule,
     #[serde(default)]
     pub(super) range_constraints: BTreeMap<String, Range>,
-    pub(super) schema_version: Version,
     /// The version of PyTorch that wrote it.
+    #[serde(default)]
+    pub(super) torch_version: String,
+}
+
+/// What is read first: another version of the schema has other fields.
+#[derive(Debug, Deserialize)]
+pub(super) struct Head {
+    pub(super) schema_version: Version,
     #[serde(default)]
     pub(super) torch_version: String,
 }
@@ -23,10 +31,9 @@ pub(super) struct Version {
     pub(super) minor: u32,
 }
 
-/// The bounds of a symbol; none: it has none.
+/// The upper bound of a symbol; none: it has none.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Range {
-    pub(super) min_val: Option<i64>,
     pub(super) max_val: Option<i64>,
 }
 
@@ -63,8 +70,9 @@ pub(super) struct Named {
 /// An argument or a result: one key, its kind, with a value.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's names
 pub(super) enum Argument {
-    AsNone(bool),
+    AsNone(IgnoredAny),
     AsTensor(Name),
     AsTensors(Vec<Name>),
     AsOptionalTensor(OptionalTensor),
@@ -83,11 +91,11 @@ pub(super) enum Argument {
     AsScalarType(i64),
     AsMemoryFormat(i64),
     AsLayout(i64),
-    AsDevice(Device),
+    AsDevice(IgnoredAny),
     /// A graph within the graph, which a higher-order operator takes.
-    AsGraph(serde::de::IgnoredAny),
+    AsGraph(IgnoredAny),
     #[serde(untagged)]
-    Other(BTreeMap<String, serde::de::IgnoredAny>),
+    Other(serde_json::Map<String, serde_json::Value>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,14 +105,16 @@ pub(super) struct Name {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's names
 pub(super) enum OptionalTensor {
     AsTensor(Name),
-    AsNone(bool),
+    AsNone(IgnoredAny),
 }
 
 /// A number, or the name of a value that is one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's names
 pub(super) enum Symbol {
     AsName(String),
     AsInt(i64),
@@ -132,12 +142,6 @@ impl<'de> Deserialize<'de> for Float {
     }
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Device {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-}
-
 /// The type and shape of a value.
 #[derive(Debug, Deserialize)]
 pub(super) struct Meta {
@@ -146,12 +150,11 @@ pub(super) struct Meta {
     #[serde(default)]
     pub(super) strides: Vec<Size>,
     pub(super) storage_offset: Option<Size>,
-    #[serde(default)]
-    pub(super) layout: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names)] // the schema's names
 pub(super) enum Size {
     AsInt(i64),
     AsExpr(Expression),
@@ -177,8 +180,8 @@ pub(super) enum InputSpec {
     Buffer { arg: Name, buffer_name: String },
     TensorConstant { arg: Name, tensor_constant_name: String },
     ConstantInput { name: String },
-    CustomObj(serde::de::IgnoredAny),
-    Token(serde::de::IgnoredAny),
+    CustomObj(IgnoredAny),
+    Token(IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,7 +199,7 @@ pub(super) enum OutputSpec {
         buffer_name: String,
     },
     #[serde(untagged)]
-    Other(BTreeMap<String, serde::de::IgnoredAny>),
+    Other(serde_json::Map<String, serde_json::Value>),
 }
 
 /// A module of the program: the first is the whole.

@@ -74,9 +74,9 @@ impl Operation {
             _ => None,
         };
         Some(match (self, operands) {
-            (Self::Same, [Int(a)]) | (Self::Truncate | Self::ToInt, [Int(a)]) => Int(*a),
+            (Self::Same | Self::Truncate | Self::ToInt, [Int(a)]) => Int(*a),
             (Self::Negate, [Int(a)]) => Int(a.checked_neg()?),
-            (Self::Same, [Float(a)]) | (Self::ToFloat, [Float(a)]) => Float(*a),
+            (Self::Same | Self::ToFloat, [Float(a)]) => Float(*a),
             (Self::Negate, [Float(a)]) => Float(-a),
             (Self::ToFloat, [Int(a)]) => Float(*a as f64),
             (Self::Truncate | Self::ToInt, [Float(a)]) => Int(whole(a.trunc())?),

@@ -18,8 +18,8 @@ pub(super) fn read(archive: &mut Archive, list: &str) -> Result<BTreeMap<String,
     }
     let folder = list.rfind('/').map_or("", |end| &list[..=end]);
     let bytes = archive.read(list)?;
-    let Payloads { config } = serde_json::from_slice(&bytes)
-        .map_err(|error| ProgramError::Json { member: list.into(), error })?;
+    let Payloads { config } =
+        serde_json::from_slice(&bytes).map_err(|error| ProgramError::Json { member: list.into(), error })?;
     let mut files: BTreeMap<String, (Kind, Tensor)> = BTreeMap::new();
     let mut tensors = BTreeMap::new();
     for (name, Payload { path_name, use_pickle, tensor_meta }) in config {
@@ -41,10 +41,8 @@ pub(super) fn read(archive: &mut Archive, list: &str) -> Result<BTreeMap<String,
                 flat
             }
         };
-        let tensor = view(&flat, &meta).ok_or_else(|| ProgramError::Bounds {
-            name: name.clone(),
-            elements: flat.numel(),
-        })??;
+        let tensor = view(&flat, &meta)
+            .ok_or_else(|| ProgramError::Bounds { name: name.clone(), elements: flat.numel() })??;
         tensors.insert(name, tensor);
     }
     Ok(tensors)
