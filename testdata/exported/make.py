@@ -32,7 +32,8 @@ ABSENT = {
 
 
 def export(model, example, path):
-    """Exports a model of one input. The README of the project quotes these lines."""
+    """Exports a model of one input; the example has two rows or more. The README of the project quotes
+    these lines."""
     batch = {0: torch.export.Dim.DYNAMIC}
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=(batch,))
     torch.export.save(program, path)
@@ -55,7 +56,8 @@ class CNN(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """A block of MobileNet-V3: expansion, depthwise convolution, squeeze-and-excitation, projection."""
+    """A block of MobileNet-V3: expansion, depthwise convolution, squeeze-and-excitation, projection. Queries
+    are scaled by constants, which are neither parameters nor buffers."""
 
     def __init__(self):
         super().__init__()
@@ -71,7 +73,7 @@ class Depthwise(nn.Module):
         self.fc = nn.Linear(8, 5)
 
     def forward(self, x):
-        x = self.stem(x)
+        x = self.stem((x - torch.tensor([0.1])) / torch.tensor([0.9]))
         y = self.depthwise(self.expand(x))
         x = x + self.project(y * self.excite(y))
         return self.fc(x.mean((2, 3)))
@@ -234,12 +236,16 @@ class Two(nn.Module):
 
 
 class Tied(nn.Module):
-    """Two layers of one weight."""
+    """Two layers of one weight, whose biases are parts of one tensor; the weight of the head is stored
+    transposed."""
 
     def __init__(self):
         super().__init__()
         self.first, self.second, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 5)
         self.second.weight = self.first.weight
+        biases = torch.randn(32)
+        self.first.bias, self.second.bias = nn.Parameter(biases[:16]), nn.Parameter(biases[16:])
+        self.head.weight = nn.Parameter(torch.randn(16, 5).T)
 
     def forward(self, x):
         return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
