@@ -315,8 +315,8 @@ fn only_test_scores_what_is_there_and_changes_nothing() {
     assert!(ended.code == 1 && ended.stderr.contains("found the SHA-256 "), "{}", ended.stderr);
     fs::write(base.join("model.safetensors"), model).unwrap();
     fs::copy(parity.with_extension("pt"), &parity).unwrap();
-    let ended = sweep(path, "save --only-test");
-    assert!(ended.code == 1 && ended.stderr.contains("expected safetensors"), "{}", ended.stderr);
+    // A part of another kind answers as well.
+    assert_eq!(lines(path, "save --only-test"), all);
     fs::remove_file(path.join("save").join(run(2)).join("code.json")).unwrap();
     let ended = sweep(path, "save --only-test");
     assert!(ended.code == 1 && ended.stderr.contains("code.json"), "{}", ended.stderr);
