@@ -148,7 +148,8 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
 fn describe(options: &Infer, path: &Path, io: &mut Io) -> Result<Exit> {
     let Compute { device, threads, tf32 } = options.compute;
     let chosen = device::prepare(Settings { device, threads, tf32 })?;
-    let model = Model::load_as(path, chosen.device, &choices(&options.model_options, io)?)?;
+    let choices = Choices { open: true, ..choices(&options.model_options, io)? };
+    let model = Model::load_as(path, chosen.device, &choices)?;
     io.print(&format!("file        {}\n{}", path.display(), model.summary()))?;
     Ok(Exit::Done)
 }
@@ -157,7 +158,7 @@ fn describe(options: &Infer, path: &Path, io: &mut Io) -> Result<Exit> {
 fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
     let constants = options.read_constants(io)?;
     let ModelOptions { activation, output_name, query_input, .. } = options.clone();
-    Ok(Choices { activation, output: output_name, input: query_input, constants })
+    Ok(Choices { activation, output: output_name, input: query_input, constants, open: false })
 }
 
 /// Rows that a shard holds together, where no code says it.

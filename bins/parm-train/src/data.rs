@@ -44,7 +44,7 @@ impl Teacher {
         }
         let constants = model_options.read_constants(io)?;
         let ModelOptions { activation, output_name, query_input, .. } = model_options.clone();
-        let choices = Choices { activation, output: output_name, input: query_input, constants };
+        let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.reading();
         let queries = rows(data, machine, window, io)?;

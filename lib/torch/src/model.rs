@@ -36,6 +36,8 @@ pub struct Choices {
     pub input: Option<String>,
     /// Inputs that are the same for all queries, by name.
     pub constants: Vec<(String, Array)>,
+    /// Whether inputs that nobody chose may stay open: enough to describe a model, not to run it.
+    pub open: bool,
 }
 
 /// The extensions of models' files, by kind.
@@ -220,9 +222,9 @@ impl Model {
                     Port { name: String::new(), layout: shape.map_or("unknown".into(), axes) }
                 };
                 Summary {
-                    kind: format!("native model, {}", description.architecture),
+                    kind: format!("native model, {}", description.architecture.record()),
                     inputs: vec![port(description.query_shape.as_deref())],
-                    query: None,
+                    query: Some("the input".into()),
                     batch: None,
                     outputs: vec![port(Some(&description.prediction_shape))],
                     parameters: network.numbers().learned().map(|tensor| tensor.numel() as u64).sum(),
@@ -394,6 +396,7 @@ pub(crate) fn choose_query(
         ([], _) => Err(InputsError::NoInput),
         ([query], None) => Ok((*query).to_owned()),
         ([query], Some(name)) if *query == name => Ok((*query).to_owned()),
+        ([first, ..], _) if choices.open => Ok((*first).to_owned()),
         _ => Err(InputsError::Several(all())),
     }
 }

@@ -48,7 +48,7 @@ impl fmt::Display for Summary {
         let all = |ports: &[Port]| ports.iter().map(Port::to_string).collect::<Vec<_>>().join(", ");
         writeln!(f, "kind        {}", self.kind)?;
         writeln!(f, "inputs      {}", all(&self.inputs))?;
-        writeln!(f, "query       {}", self.query.as_deref().unwrap_or("unknown"))?;
+        writeln!(f, "query       {}", self.query.as_deref().unwrap_or("to be named (--input)"))?;
         writeln!(f, "batch       {}", self.batch.as_deref().unwrap_or("any number of rows"))?;
         writeln!(f, "outputs     {}", all(&self.outputs))?;
         writeln!(f, "parameters  {} in {}", self.parameters, parm::counted(self.tensors as u64, "tensor"))?;

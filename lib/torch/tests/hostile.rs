@@ -85,11 +85,9 @@ fn graph(change: impl Fn(&mut Value)) -> Option<String> {
     load(&with_json(GRAPH, |json| change(&mut json["graph_module"])))
 }
 
-/// The first entry of the list of weights.
+/// The entry of the first weight, 32 × 16 numbers.
 fn weight(change: impl Fn(&mut Value)) -> Option<String> {
-    load(&with_json(WEIGHTS, |json| {
-        change(json["config"].as_object_mut().unwrap().values_mut().next().unwrap());
-    }))
+    load(&with_json(WEIGHTS, |json| change(&mut json["config"]["0.weight"])))
 }
 
 fn refused(message: Option<String>, part: &str) {

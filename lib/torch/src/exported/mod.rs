@@ -56,6 +56,8 @@ pub struct Program {
     output: usize,
     batch: Batch,
     device: tch::Device,
+    /// Whether the query and other inputs are yet to be chosen.
+    is_open: bool,
 }
 
 /// What all copies of a program share.
@@ -156,12 +158,14 @@ impl Program {
         let output = output_of(&graph, choices.output.as_deref())?;
         let (torch, hash) = (program.torch_version, hash(&[&json]));
         let file = Arc::new(Content { graph, kept, weights, list, torch, hash });
-        Ok(Self { file, tensors, query, query_shape, constants, output, batch, device })
+        let users = file.graph.inputs.iter().filter(|input| input.role == Role::User).count();
+        let is_open = users > constants.len() + 1;
+        Ok(Self { file, tensors, query, query_shape, constants, output, batch, device, is_open })
     }
 
     /// The same program with the same tensors.
     fn share(&self) -> Self {
-        let Self { file, tensors, query, query_shape, constants, output, batch, device } = self;
+        let Self { file, tensors, query, query_shape, constants, output, batch, device, is_open } = self;
         Self {
             file: Arc::clone(file),
             tensors: tensors.iter().map(Tensor::shallow_clone).collect(),
@@ -174,6 +178,7 @@ impl Program {
             output: *output,
             batch: *batch,
             device: *device,
+            is_open: *is_open,
         }
     }
 
@@ -322,15 +327,16 @@ impl Program {
     /// What it is and takes, for people.
     pub(crate) fn summary(&self) -> Summary {
         let Content { graph, torch, .. } = &*self.file;
+        let rows = self.file.graph.inputs[self.query].meta.as_ref().and_then(|meta| meta.sizes.first());
         let port = |name: &str, meta: Option<&Layout>| Port {
             name: name.into(),
-            layout: meta.map_or("unknown".into(), describe),
+            layout: meta.map_or("unknown".into(), |meta| describe(meta, rows)),
         };
         let users = graph.inputs.iter().filter(|input| input.role == Role::User);
         Summary {
             kind: format!("exported program of PyTorch {torch}"),
             inputs: users.map(|input| port(&input.name, input.meta.as_ref())).collect(),
-            query: Some(graph.inputs[self.query].name.clone()),
+            query: (!self.is_open).then(|| graph.inputs[self.query].name.clone()),
             batch: self.batch.most.map(|most| {
                 let at_most = if self.batch.least < most { "at most " } else { "" };
                 format!("{at_most}{} at a time", parm::counted(most.unsigned_abs(), "row"))
@@ -443,7 +449,7 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
 }
 
 /// A type and shape, as `f4[rows, 3, 224, 224]`.
-fn describe(meta: &Layout) -> String {
+fn describe(meta: &Layout, rows: Option<&Axis>) -> String {
     let dtype = match weights::kind(meta.dtype) {
         Some(Kind::BFloat16) => "bf16".into(),
         Some(kind) => {
@@ -454,6 +460,7 @@ fn describe(meta: &Layout) -> String {
     let axes: Vec<String> = (meta.sizes.iter())
         .map(|axis| match axis {
             Axis::Fixed(length) => length.to_string(),
+            symbol if Some(symbol) == rows => "rows".into(),
             Axis::Symbol(name) => name.clone(),
         })
         .collect();
