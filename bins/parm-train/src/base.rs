@@ -11,7 +11,7 @@ use parm_torch::{Description, Phase};
 
 use crate::data::{boxes_of, labels_of, rows};
 use crate::plan::check_free;
-use crate::recipe::{self, Task, recipe};
+use crate::recipe::{self, Layers, Task, recipe};
 use crate::watch::Watch;
 use crate::{Machine, family};
 
@@ -45,11 +45,11 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
         (None, Some(input)) => (boxes_of(input, &queries, machine, io, window)?, 4, Loss::SmoothL1),
         (None, None) => return Err(Usage::error("labels (--labels) or boxes (--boxes) needed")),
     };
-    let recipe = recipe(&options.recipe, Task::Base, queries.count())?;
+    let recipe = recipe(&options.recipe, Task::Base, Layers::Linear, queries.count())?;
     recipe::check(&recipe, if options.boxes.is_some() { "boxes" } else { "logits" })?;
     let folder = options.output.with_extension("run");
     check_free(&options.recipe, &options.output, &folder, true)?;
-    let recipe = recipe.resumed(&folder)?;
+    let recipe = recipe.resumed(&folder, &recipe::unset(&options.recipe))?;
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
     if options.boxes.is_some() {
         description.output = "boxes".into();

@@ -23,7 +23,7 @@ use parm_torch::{Description, Family, Model, Network, NotTrainable, Phase};
 use crate::Machine;
 use crate::data::Teacher;
 use crate::family;
-use crate::recipe::{self, Task, objective, recipe};
+use crate::recipe::{self, Layers, Task, objective, recipe};
 use crate::watch::Watch;
 
 /// How the parts that are networks are trained.
@@ -80,11 +80,14 @@ impl Plan<'_> {
         let coding = self.coding(teacher, &initial)?;
         let task = if self.training == Training::Apart { Task::Parity } else { Task::Coders };
         let task = task(self.code.k());
-        let recipe = recipe(self.recipe, task, teacher.queries.count())?;
+        let recipe = recipe(self.recipe, task, layers(&coding)?, teacher.queries.count())?;
         recipe::check(&recipe, &teacher.output)?;
         let trains = self.training != Training::Nothing;
         check_free(self.recipe, &self.output.join(directory::FILE_NAME), &self.first_run(), trains)?;
-        let recipe = train::Recipe { norm: norm(self.network), ..recipe.resumed(&self.first_run())? };
+        let recipe = train::Recipe {
+            norm: norm(self.network),
+            ..recipe.resumed(&self.first_run(), &recipe::unset(self.recipe))?
+        };
         for note in self.notes(teacher)? {
             common.note(io, &note);
         }
@@ -108,7 +111,10 @@ impl Plan<'_> {
         let none = Recipe { validation: none, ..self.recipe.clone() };
         // What is scored are the rows for validation: all of them.
         let validation = Validation { rows: count, kept: Kept::Tail };
-        let all = train::Recipe { validation, ..recipe(&none, Task::Coders(self.code.k()), count)? };
+        let all = train::Recipe {
+            validation,
+            ..recipe(&none, Task::Coders(self.code.k()), Layers::Linear, count)?
+        };
         Ok(self.coding(rows, &Initial::default())?.score(trained, &all)?)
     }
 
@@ -139,8 +145,8 @@ impl Plan<'_> {
         let mut notes = Vec::new();
         let why = match teacher.model.as_ref().map(Model::check_trainable) {
             Some(Ok(())) => None,
-            Some(Err(NotTrainable { found, .. })) => {
-                Some(format!("{} is {found}, which cannot be trained", teacher.deployed.name))
+            Some(Err(NotTrainable { found, mend })) => {
+                Some(format!("{} cannot be trained (found {found}: {mend})", teacher.deployed.name))
             }
             None => Some("there is no deployed model, only its predictions".into()),
         };
@@ -391,6 +397,17 @@ impl Plan<'_> {
 /// A learned encoder or decoder at its start, with random weights.
 fn coder<'a>(description: Description, learns: bool) -> Start<'a> {
     Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns }
+}
+
+/// What parity models are made of.
+fn layers(coding: &Coding<'_>) -> Result<Layers> {
+    match &coding.answers {
+        AnswersPlan::Parity(starts) => {
+            let linear = starts.iter().map(Start::is_linear).collect::<Result<Vec<_>, _>>()?;
+            Ok(if linear.contains(&false) { Layers::Others } else { Layers::Linear })
+        }
+        AnswersPlan::Deployed(_) => Ok(Layers::Linear),
+    }
 }
 
 /// Batch normalisation in the training of parity models.

@@ -5,7 +5,9 @@ use parm_cli::Usage;
 use parm_cli::tools::train::{
     self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
 };
-use parm_torch::train::{Augment, BatchNorm, Compared, Kept, Loss, Precision, Recipe, Schedule, Validation};
+use parm_torch::train::{
+    Augment, BatchNorm, Compared, Kept, Loss, Precision, Recipe, Schedule, Setting, Validation,
+};
 
 /// The kind of predictions of one number, for which softmax and top-1 have no meaning.
 pub(crate) const VALUES: &str = "values";
@@ -20,8 +22,28 @@ pub(crate) enum Task {
     Coders(usize),
 }
 
+/// What the network of a parity model is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layers {
+    /// Linear layers alone.
+    Linear,
+    /// Also convolutions, normalisation or attention, which diverge at rates that suit linear layers.
+    Others,
+}
+
+/// The settings that these options leave to the run that is resumed.
+pub(crate) fn unset(options: &arguments::Recipe) -> Vec<Setting> {
+    let all = [
+        (Setting::Rate, options.lr),
+        (Setting::WarmUp, options.warm_up),
+        (Setting::Clip, options.clip),
+        (Setting::Average, options.ema),
+    ];
+    all.into_iter().filter(|(_, value)| value.is_none()).map(|(setting, _)| setting).collect()
+}
+
 /// The recipe of these options for this number of rows.
-pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Result<Recipe> {
+pub(crate) fn recipe(options: &arguments::Recipe, task: Task, layers: Layers, rows: usize) -> Result<Recipe> {
     let arguments::ValidationOption { share, tail } = options.validation;
     let kept = if tail || options.recipe == Whose::Paper { Kept::Tail } else { Kept::Drawn };
     let validation = Validation { rows: share.of(rows), kept };
@@ -36,9 +58,15 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
         }
         (Whose::Paper, _) => (50, 32, 1e-3, 1e-5, Schedule::Constant),
         (Whose::Parm, Task::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
+        (Whose::Parm, Task::Parity(_)) if layers == Layers::Others => (100, 256, 1e-3, 0.0, Schedule::Cosine),
         (Whose::Parm, Task::Parity(_)) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
         (Whose::Parm, Task::Coders(_)) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
     };
+    let (warm_up, clip) = match (options.recipe, task, layers) {
+        (Whose::Parm, Task::Parity(_), Layers::Others) => (1.0, 1.0),
+        _ => (0.0, 0.0),
+    };
+    let above_0 = |number: f64| (number > 0.0).then_some(number);
     Ok(Recipe {
         epochs: options.epochs.unwrap_or(epochs),
         batch: options.batch.unwrap_or(batch) as usize,
@@ -48,6 +76,9 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, rows: usize) -> Re
             arguments::Schedule::Constant => Schedule::Constant,
             arguments::Schedule::Cosine => Schedule::Cosine,
         }),
+        warm_up: options.warm_up.unwrap_or(warm_up),
+        clip: above_0(options.clip.unwrap_or(clip)),
+        average: options.ema.and_then(above_0),
         validation,
         seed: options.seed,
         checkpoint_cycle: options.checkpoint_cycle,

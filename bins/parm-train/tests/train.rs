@@ -453,7 +453,9 @@ fn where_no_deployed_model_says_its_layers_the_first_line_says_what_the_parity_m
     for (call, note) in [
         (
             &*script,
-            Some("parm-train: note: parity model: an MLP [4, 200, 100, 3], since b.pt is TorchScript"),
+            Some(
+                "parm-train: note: parity model: an MLP [4, 200, 100, 3], since b.pt cannot be trained (found ",
+            ),
         ),
         (&format!("{script} --hidden 7"), None),
         (PARITY, None),
@@ -930,4 +932,47 @@ fn a_parity_model_begins_as_the_model_of_a_file() {
         let ended = train(path, &format!("{parity} {options} -o none"));
         assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn a_run_that_is_resumed_keeps_its_rate_and_warm_up_where_no_option_sets_them() {
+    let folder = data();
+    let path = folder.path();
+    images(path);
+    done(path, "base --data i.npy --labels l.npy --batch 6 --model lenet5 --epochs 1 -o n.safetensors");
+    let parity = "parity --base n.safetensors --data i.npy --code sum -k 2 --batch 3 --schedule constant";
+    // As version 0.1.0, which had one rate for all networks.
+    let old = "--lr 0.005 --warm-up 0 --clip 0";
+    let new = "--lr 0.002 --warm-up 1.5 --clip 0.5 --ema 0.9";
+    for own in [old, new] {
+        done(path, &format!("{parity} --epochs 2 {own} -o whole"));
+        done(path, &format!("{parity} --epochs 1 {own} -o part"));
+        done(path, &format!("{parity} --epochs 2 --resume -o part"));
+        same(path, "whole/parity-0.safetensors", "part/parity-0.safetensors");
+        same(path, "whole/run/parity-0/checkpoint.safetensors", "part/run/parity-0/checkpoint.safetensors");
+    }
+    for (option, found) in [
+        ("--lr 0.005", "lr = 0.002, expected 0.005"),
+        ("--warm-up 1", "warm-up = 1.5, expected 1"),
+        ("--clip 0", "clip = 0.5, expected none"),
+        ("--ema 0.5", "average = 0.9, expected 0.5"),
+    ] {
+        let ended = train(path, &format!("{parity} --epochs 2 {option} --resume -o part"));
+        assert!(ended.code == 1 && ended.stderr.contains(found), "{option}: {}", ended.stderr);
+    }
+    let ended = train(path, &format!("{parity} --ema 1 -o none"));
+    assert!(ended.code == 2 && ended.stderr.contains("a number from 0 to below 1"), "{}", ended.stderr);
+
+    // What is not made of linear layers alone begins slowly, but for the papers' recipe.
+    let first = |options: &str| {
+        done(path, &format!("{parity} --epochs 1 {options} -o rate"));
+        let checkpoint = fs::read(path.join("rate/run/parity-0/checkpoint.safetensors")).unwrap();
+        let text = String::from_utf8_lossy(&checkpoint).into_owned();
+        let lr = text.split(r#"\"lr\":\""#).nth(1).unwrap().split('\\').next().unwrap().to_owned();
+        (lr, text.contains("warm-up"))
+    };
+    assert_eq!(first("--model mlp"), ("0.005".into(), false));
+    assert_eq!(first("--recipe paper"), ("0.001".into(), false));
+    let (rate, warms_up) = first("");
+    assert!(rate.parse::<f64>().unwrap() < 0.005 && warms_up, "{rate}");
 }

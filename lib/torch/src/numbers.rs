@@ -234,6 +234,14 @@ impl Numbers {
             .map(|(_, view)| view)
     }
 
+    /// Whether what is learned are weights and biases of linear layers alone, as far as shapes and names tell:
+    /// convolutions have weights of more axes, and normalisations weights of one.
+    pub(crate) fn is_linear(&self) -> bool {
+        let is_bias = |entry: &Entry| entry.names.iter().any(|name| name.ends_with("bias"));
+        let is_linear = |entry: &Entry| entry.shape.len() == 2 || is_bias(entry);
+        self.entries.iter().filter(|entry| entry.part == Part::Learned).all(is_linear)
+    }
+
     /// The tensors by their first names.
     pub(crate) fn named(&self) -> Vec<(String, Tensor)> {
         let name = |entry: &Entry| entry.names.first().cloned().unwrap_or_default();
@@ -336,6 +344,23 @@ mod tests {
         assert_eq!(error, "found no parameter 'c.*', expected one of a.weight, b.weight, tied.weight");
         // Buffers are not learned anyway.
         assert!(held(&["a.running_mean"]).is_err());
+    }
+
+    #[test]
+    fn networks_of_linear_layers_are_told_from_others() {
+        let is_linear = |name: &str, shape: &[usize]| {
+            let entries = vec![
+                Entry::new("fc.weight", &[1, 2], Part::Learned),
+                Entry::new("fc.bias", &[1], Part::Learned),
+                Entry::new(name, shape, Part::Learned),
+                Entry::new("running_mean", &[3], Part::Fixed),
+            ];
+            let tensors: Vec<Tensor> =
+                entries.iter().map(|entry| Tensor::zeros(entry.size(), (Kind::Float, Device::Cpu))).collect();
+            Numbers::of(entries, &tensors, Device::Cpu).unwrap().is_linear()
+        };
+        assert!(is_linear("out.weight", &[3, 1]) && is_linear("attention.in_proj_bias", &[3]));
+        assert!(!is_linear("conv.weight", &[3, 1, 2, 2]) && !is_linear("norm.weight", &[3]));
     }
 
     #[test]

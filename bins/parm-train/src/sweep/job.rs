@@ -131,6 +131,9 @@ impl<'a> Job<'a> {
                 lr: None,
                 weight_decay: None,
                 schedule: None,
+                warm_up: None,
+                clip: None,
+                ema: None,
                 ..self.recipe.clone()
             },
             compute: self.options.compute,
@@ -147,6 +150,9 @@ impl<'a> Job<'a> {
             lr,
             weight_decay,
             schedule,
+            warm_up,
+            clip,
+            ema,
             precision,
             validation,
             seed,
@@ -176,6 +182,12 @@ impl<'a> Job<'a> {
             "seed": seed,
             "augment": named(augment),
         });
+        // Left out by default, as in earlier versions.
+        for (name, value) in [("warm_up", warm_up), ("clip", clip), ("ema", ema)] {
+            if let Some(value) = value {
+                settings[name] = json!(value);
+            }
+        }
         if !validation.tail && *recipe != Whose::Paper {
             settings["validation_drawn"] = true.into();
         }

@@ -562,7 +562,8 @@ pub struct Recipe {
     /// the constant rate 0.001, with a decay of 0.00001. 'parm' is better and faster: the rate decreases along
     /// a cosine. Base models have 20 epochs in minibatches of 64 from the rate 0.001 with a decay of 0.00001,
     /// parity models 100 epochs in minibatches of 256 groups from 0.005, coders 30 epochs of 64 from 0.001,
-    /// both without decay.
+    /// both without decay. Parity models with other layers than linear ones (convolutions, attention) begin at
+    /// 0.001, after a warm-up of one epoch, with gradients clipped to the norm 1.
     #[arg(long, value_name = "WHOSE", default_value = "parm")]
     pub recipe: Whose,
 
@@ -577,6 +578,22 @@ pub struct Recipe {
     /// The learning rate of Adam
     #[arg(long, value_name = "X", value_parser = positive)]
     pub lr: Option<f64>,
+
+    /// Epochs, also a fraction, in which the learning rate rises linearly from 0; 0: none
+    ///
+    /// A run that is resumed keeps its own rate, warm-up, clipping and average where no option sets them.
+    #[arg(long, value_name = "EPOCHS", value_parser = not_negative)]
+    pub warm_up: Option<f64>,
+
+    /// The largest norm of the gradient of all parameters; longer gradients are shortened; 0: any
+    #[arg(long, value_name = "NORM", value_parser = not_negative)]
+    pub clip: Option<f64>,
+
+    /// Keep a moving average of the weights with this decay, below 1, in place of the weights; 0: do not
+    ///
+    /// It is the average that is validated and written.
+    #[arg(long, value_name = "DECAY", value_parser = decay)]
+    pub ema: Option<f64>,
 
     /// The weight decay of Adam, added to the gradient
     #[arg(long, value_name = "X", value_parser = not_negative)]
@@ -695,6 +712,11 @@ pub enum Augmentation {
     Shift(u32),
     /// Mirrored.
     Flip,
+}
+
+fn decay(text: &str) -> Result<f64, ValueError> {
+    let number = text.parse().ok().filter(|number| (0.0..1.0).contains(number));
+    number.ok_or_else(|| expected("a number from 0 to below 1"))
 }
 
 fn augmentation(text: &str) -> Result<Augmentation, ValueError> {

@@ -209,6 +209,14 @@ impl Description {
         }
     }
 
+    /// Whether its layers with weights are linear ones alone.
+    pub(crate) fn is_linear(&self) -> bool {
+        matches!(
+            self.architecture,
+            Architecture::Mlp { .. } | Architecture::EncoderMlp(_) | Architecture::DecoderMlp(_)
+        )
+    }
+
     /// The layers. The description must be [checked](Self::check).
     pub(crate) fn layers(&self) -> Vec<Layer> {
         self.architecture.layers(self.query_shape.as_deref(), self.prediction_shape.iter().product())

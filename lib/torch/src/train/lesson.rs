@@ -12,7 +12,7 @@ use super::state::{Best, Folder, Learner, State};
 use super::{Augment, Environment, Epoch, Recipe, TrainError};
 use crate::device::Device;
 use crate::timings::Phase;
-use crate::trainable::{Mode, Trainable};
+use crate::trainable::Trainable;
 
 /// Models and their objective.
 pub(super) struct Lesson<'a> {
@@ -55,7 +55,7 @@ impl Lesson<'_> {
             None
         };
         let key = rng_key(recipe.seed, self.stream);
-        let mut state = resumed.map_or_else(|| State::new(&self.learners, key, self.device), Ok)?;
+        let mut state = resumed.map_or_else(|| State::new(&self.learners, key, recipe, self.device), Ok)?;
         let mut metrics = folder.metrics(&state, &self.learners)?;
         let validation = validation_groups(&split, self.objective, recipe, self.device)?;
         while state.epoch < recipe.epochs {
@@ -71,7 +71,7 @@ impl Lesson<'_> {
             };
             state.epoch += 1;
             (state.batch, state.losses) = (0, (0.0, 0.0));
-            let counts = || count(self.objective, &state.answers(Mode::Evaluate), &validation);
+            let counts = || count(self.objective, &state.kept_answers(), &validation);
             let counts = timings.measure_on(self.device, Phase::Compute, counts)?;
             let seconds = (environment.clock)() - begin;
             let line = line(state.epoch, train_loss, &counts, rate, seconds);
@@ -119,7 +119,9 @@ impl Lesson<'_> {
         let is_random = state.models.iter().any(|model| model.is_random());
         let (before, mut count) = state.losses;
         let mut sum = Tensor::from(before).f_to_device(self.device.0)?;
-        for index in index.f_split(recipe.batch as i64, 0)?.iter().skip(state.batch as usize) {
+        let batches = index.f_split(recipe.batch as i64, 0)?;
+        let before_epoch = u64::from(state.epoch) * batches.len() as u64;
+        for index in batches.iter().skip(state.batch as usize) {
             if (environment.stop)() {
                 state.losses = (read(&sum), count);
                 return Ok(Ended::Early);
@@ -131,11 +133,21 @@ impl Lesson<'_> {
             let loss = self.objective.loss(&state.answers(recipe.mode()), index, drawn.as_ref())?;
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             let mut gradients = gradients.iter().zip(&parameters).map(flat_gradient);
+            let mut flats = Vec::with_capacity(learning.len());
             for &at in &learning {
-                let (numbers, adam) = (state.models[at].numbers(), &mut state.optimisers[at]);
-                let own = gradients.by_ref().take(numbers.learned().count());
-                let flat = own.collect::<Result<Vec<Tensor>, TchError>>()?;
-                adam.step(&numbers.flat().learned, Tensor::f_cat(&flat, 0)?, rate, recipe.decay)?;
+                let own = gradients.by_ref().take(state.models[at].numbers().learned().count());
+                flats.push(Tensor::f_cat(&own.collect::<Result<Vec<Tensor>, TchError>>()?, 0)?);
+            }
+            if let Some(most) = recipe.clip {
+                clip(&mut flats, most)?;
+            }
+            let rate = recipe.warmed(rate, before_epoch + state.batch, batches.len() as u64);
+            for (&at, gradient) in learning.iter().zip(flats) {
+                let learned = &state.models[at].numbers().flat().learned;
+                state.optimisers[at].step(learned, gradient, rate, recipe.decay)?;
+            }
+            if let Some(decay) = recipe.average {
+                state.average(decay)?;
             }
             let loss = loss.f_detach()?.f_to_kind(tch::Kind::Double)?.f_mul_scalar(size)?;
             sum = sum.f_add(&loss)?;
@@ -156,8 +168,8 @@ impl Lesson<'_> {
         // Without scores the loss alone decides.
         let undecided = line.score().is_some() && !moved;
         if undecided || state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
-            folder.save_best(&state.models, &self.learners)?;
-            let flats = state.models.iter().map(|model| model.numbers().flat().copy(self.device.0));
+            folder.save_best(state.kept(), &self.learners)?;
+            let flats = state.kept().iter().map(|model| model.numbers().flat().copy(self.device.0));
             let flats = flats.collect::<Result<_, _>>()?;
             state.best = Some(Best { epoch: line.epoch, rank, moved, flats });
         } else if let Some(best) = &mut state.best {
@@ -174,6 +186,17 @@ fn flat_gradient((gradient, parameter): (&Tensor, &Tensor)) -> Result<Tensor, Tc
     } else {
         parameter.f_detach()?.f_zeros_like()?.f_flatten(0, -1)
     }
+}
+
+/// Shortens gradients whose norm, of all together, is larger than `most`.
+fn clip(gradients: &mut [Tensor], most: f64) -> Result<(), TchError> {
+    let norms: Vec<Tensor> = gradients.iter().map(Tensor::f_norm).collect::<Result<_, _>>()?;
+    let norm = Tensor::f_stack(&norms, 0)?.f_norm()?;
+    let factor = norm.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(most)?.f_clamp_max(1.0)?;
+    for gradient in gradients {
+        let _ = gradient.f_mul_(&factor)?;
+    }
+    Ok(())
 }
 
 /// The training rows and the validation rows.
@@ -226,5 +249,24 @@ fn line(epoch: u32, train_loss: f64, counts: &Counts, lr: f64, seconds: f64) -> 
         determination: counts.determination(),
         lr,
         seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_gradients_are_shortened_together_and_short_ones_stay() {
+        let gradients = || [Tensor::from_slice(&[3_f32, 0.0]), Tensor::from_slice(&[4_f32])];
+        let clipped = |most| {
+            let mut all = gradients();
+            clip(&mut all, most).unwrap();
+            all.map(|gradient| Vec::<f32>::try_from(gradient).unwrap())
+        };
+        assert_eq!(clipped(6.0), [vec![3.0, 0.0], vec![4.0]]);
+        for (found, expected) in clipped(1.0).concat().into_iter().zip([0.6, 0.0, 0.8]) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
     }
 }

@@ -58,6 +58,11 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 const BEST: &str = "best";
 /// The name of the validation rows in checkpoints.
 const VALIDATION: &str = "validation rows";
+/// The names of other settings.
+const RATE: &str = "lr";
+const WARM_UP: &str = "warm-up";
+const CLIP: &str = "clip";
+const AVERAGE: &str = "average";
 /// The metrics in a run's folder, one line for each epoch.
 pub const METRICS: &str = "metrics.jsonl";
 
@@ -84,6 +89,13 @@ pub struct Recipe {
     pub decay: f64,
     /// The schedule of the learning rate.
     pub schedule: Schedule,
+    /// The epochs in which the learning rate rises linearly to its schedule, minibatch by minibatch.
+    pub warm_up: f64,
+    /// The largest norm of the gradient of all parameters together; longer gradients are shortened.
+    pub clip: Option<f64>,
+    /// The decay of the moving average of the weights, which is validated and kept in place of the weights
+    /// themselves; none: the weights are.
+    pub average: Option<f64>,
     /// The rows that are kept for validation.
     pub validation: Validation,
     /// The seed of everything random.
@@ -106,16 +118,37 @@ impl Recipe {
         Mode::Train { precision: self.precision, norm: self.norm }
     }
 
-    /// The recipe with the validation rows of the run to resume: version 0.1.0 kept the last rows.
+    /// The recipe with the settings of the run to resume, for what no option sets, and with its validation
+    /// rows: version 0.1.0 kept the last rows.
     ///
     /// # Errors
     /// A checkpoint in this folder that cannot be read.
-    pub fn resumed(mut self, folder: &Path) -> Result<Self, TrainError> {
+    pub fn resumed(mut self, folder: &Path, unset: &[Setting]) -> Result<Self, TrainError> {
+        let Some(found) = self.resume.then(|| state::settings_of(folder)).transpose()?.flatten() else {
+            return Ok(self);
+        };
         let tail = Validation { kept: Kept::Tail, ..self.validation };
-        if self.resume && state::validation_of(folder)?.is_some_and(|found| found == tail.to_string()) {
+        if found.get(VALIDATION).is_some_and(|found| *found == tail.to_string()) {
             self.validation = tail;
         }
+        let number = |name: &str| found.get(name).and_then(|text| text.parse::<f64>().ok());
+        for setting in unset {
+            match setting {
+                Setting::Rate => self.rate = number(RATE).unwrap_or(self.rate),
+                Setting::WarmUp => self.warm_up = number(WARM_UP).unwrap_or(0.0),
+                Setting::Clip => self.clip = number(CLIP),
+                Setting::Average => self.average = number(AVERAGE),
+            }
+        }
         Ok(self)
+    }
+
+    /// The learning rate of a minibatch: that of its epoch, or less in the warm-up. `steps` minibatches were
+    /// done before, and an epoch has `batches`.
+    fn warmed(&self, rate: f64, steps: u64, batches: u64) -> f64 {
+        let all = self.warm_up * batches as f64;
+        let done = steps as f64 + 1.0;
+        if done < all { rate * done / all } else { rate }
     }
 
     /// The learning rate after `done` epochs.
@@ -128,6 +161,19 @@ impl Recipe {
             }
         }
     }
+}
+
+/// A setting that a run keeps when it is resumed, if no option sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// The learning rate.
+    Rate,
+    /// The warm-up.
+    WarmUp,
+    /// The largest norm of the gradient.
+    Clip,
+    /// The moving average of the weights.
+    Average,
 }
 
 /// The environment of a training: its folder, the clock, and callbacks.
@@ -224,7 +270,7 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
     let shared = [
         ("data", queries.sha256().to_owned()),
         ("batch", recipe.batch.to_string()),
-        ("lr", recipe.rate.to_string()),
+        (RATE, recipe.rate.to_string()),
         ("weight decay", recipe.decay.to_string()),
         ("schedule", schedule),
         (VALIDATION, recipe.validation.to_string()),
@@ -233,8 +279,19 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
         ("augmentation", recipe.augment.map_or("none".into(), |augment| format!("{augment:?}"))),
     ];
     // What has its default is left out, so that trainings of earlier versions can be resumed.
-    let norm = (recipe.norm == BatchNorm::Frozen).then(|| ("batch normalisation", "frozen".to_owned()));
-    own.iter().chain(&shared).chain(&norm).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    let others = [
+        ("batch normalisation", (recipe.norm == BatchNorm::Frozen).then(|| "frozen".to_owned())),
+        (WARM_UP, (recipe.warm_up > 0.0).then(|| recipe.warm_up.to_string())),
+        (CLIP, recipe.clip.map(|most| most.to_string())),
+        (AVERAGE, recipe.average.map(|decay| decay.to_string())),
+    ];
+    let others = others.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    let others: Vec<_> = others.collect();
+    own.iter()
+        .chain(&shared)
+        .chain(&others)
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -268,6 +325,9 @@ mod tests {
             rate: 1e-3,
             decay: 0.0,
             schedule: Schedule::Cosine,
+            warm_up: 0.0,
+            clip: None,
+            average: None,
             validation: Validation { rows, kept: Kept::Tail },
             seed: 3,
             checkpoint_cycle: 1,
@@ -338,6 +398,14 @@ mod tests {
         let rates = [0, 1, 2, 3].map(|done| recipe(0).rate_of(done) / 1e-3);
         assert_eq!(rates[0], 1.0);
         assert!((rates[2] - 0.5).abs() < 1e-12 && rates[1] > rates[2] && rates[3] > 0.0, "{rates:?}");
+    }
+
+    #[test]
+    fn the_rate_rises_over_the_warm_up() {
+        let recipe = Recipe { warm_up: 1.5, ..recipe(0) };
+        let rates = [0, 2, 4, 5, 6].map(|steps| recipe.warmed(6.0, steps, 4));
+        assert_eq!(rates, [1.0, 3.0, 5.0, 6.0, 6.0]);
+        assert_eq!(Recipe { warm_up: 0.0, ..recipe }.warmed(6.0, 0, 4), 6.0);
     }
 
     #[test]

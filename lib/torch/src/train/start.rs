@@ -43,6 +43,14 @@ impl Begin<'_> {
         }
     }
 
+    /// Whether it is made of linear layers alone.
+    fn is_linear(&self) -> Result<bool, NotTrainable> {
+        match self {
+            Self::Native { description, .. } => Ok(description.is_linear()),
+            Self::Copy(model) => Ok(model.trainable()?.numbers().is_linear()),
+        }
+    }
+
     /// The hash of the numbers that it begins with.
     pub(super) fn hash(&self) -> Result<String, NotTrainable> {
         match self {
@@ -88,6 +96,14 @@ impl<'a> Start<'a> {
             error => TrainError::Hold(error),
         })?;
         Ok(model.with(held)?)
+    }
+
+    /// Whether the model is made of linear layers alone, for the default recipe.
+    ///
+    /// # Errors
+    /// A model that cannot be trained.
+    pub fn is_linear(&self) -> Result<bool, NotTrainable> {
+        self.begin.is_linear()
     }
 
     /// A text for the settings of a training.

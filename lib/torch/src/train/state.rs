@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::objective::{Models, none};
-use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError, VALIDATION};
+use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError};
 use crate::adam::Adam;
 use crate::device::Device;
 use crate::model::EXTENSIONS;
@@ -43,6 +43,8 @@ pub(super) struct State {
     /// Each model and its optimiser.
     pub(super) models: Vec<Box<dyn Trainable>>,
     pub(super) optimisers: Vec<Adam>,
+    /// The moving averages of the models, if they are kept.
+    pub(super) averages: Option<Vec<Box<dyn Trainable>>>,
     /// The number of finished epochs.
     pub(super) epoch: u32,
     /// The number of finished minibatches of the next epoch.
@@ -99,7 +101,12 @@ const LOSSES: &str = "losses";
 const BEST_RANK: &str = "best.rank";
 
 impl State {
-    pub(super) fn new(learners: &[Learner<'_>], key: [u8; 32], device: Device) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        learners: &[Learner<'_>],
+        key: [u8; 32],
+        recipe: &Recipe,
+        device: Device,
+    ) -> Result<Self, TrainError> {
         let (mut models, mut optimisers) = (Vec::new(), Vec::new());
         for (index, learner) in learners.iter().enumerate() {
             let mut key = key;
@@ -108,12 +115,40 @@ impl State {
             optimisers.push(Adam::new(&model.numbers().flat().learned)?);
             models.push(model);
         }
-        Ok(Self { models, optimisers, epoch: 0, batch: 0, losses: (0.0, 0.0), best: None })
+        let copies = || models.iter().map(|model| model.copy(device.0)).collect::<Result<_, _>>();
+        let averages = recipe.average.map(|_| copies()).transpose()?;
+        Ok(Self { models, optimisers, averages, epoch: 0, batch: 0, losses: (0.0, 0.0), best: None })
     }
 
-    /// The answers of the models in this mode.
+    /// The answers of the models that learn.
     pub(super) fn answers(&self, mode: Mode) -> Box<Models<'_>> {
         Box::new(move |at, queries| self.models.get(at).ok_or_else(none)?.answer(queries, mode))
+    }
+
+    /// The models that are validated and kept.
+    pub(super) fn kept(&self) -> &[Box<dyn Trainable>] {
+        self.averages.as_deref().unwrap_or(&self.models)
+    }
+
+    /// Their answers.
+    pub(super) fn kept_answers(&self) -> Box<Models<'_>> {
+        Box::new(|at, queries| self.kept().get(at).ok_or_else(none)?.answer(queries, Mode::Evaluate))
+    }
+
+    /// Moves the averages towards the models. In the first steps they move faster, so that they do not
+    /// remember the initial weights.
+    pub(super) fn average(&self, decay: f64) -> Result<(), TchError> {
+        let steps = self.optimisers.iter().map(|adam| adam.state().0).max().unwrap_or_default() as f64;
+        let decay = decay.min((1.0 + steps) / (10.0 + steps));
+        tch::no_grad(|| {
+            for (average, model) in self.averages.iter().flatten().zip(&self.models) {
+                let (average, model) = (average.numbers().flat(), model.numbers().flat());
+                let _ = average.learned.shallow_clone().f_lerp_(&model.learned, 1.0 - decay)?;
+                let _ = average.fixed.shallow_clone().f_lerp_(&model.fixed, 1.0 - decay)?;
+                average.integers.shallow_clone().f_copy_(&model.integers)?;
+            }
+            Ok(())
+        })
     }
 
     /// A model's tensors in a checkpoint. There are none of a best model before the first epoch has
@@ -123,22 +158,24 @@ impl State {
         let adam = [("mean", mean), ("square", square)];
         let own = self.models[index].numbers().flat().named().into_iter().chain(adam);
         let own = own.map(|(name, tensor)| (format!("{}.{name}", learner.name), tensor));
+        let averages = self.averages.iter().flat_map(|averages| averages[index].numbers().flat().named());
+        let averages = averages.map(|(name, tensor)| (format!("{}.average.{name}", learner.name), tensor));
         let best = self.best.iter().flat_map(|best| best.flats[index].named());
         let best = best.map(|(name, tensor)| (format!("{}.best.{name}", learner.name), tensor));
         // Empty tensors, as those of models without buffers, are left out.
-        let all = own.chain(best).filter(|(_, tensor)| tensor.numel() > 0);
+        let all = own.chain(averages).chain(best).filter(|(_, tensor)| tensor.numel() > 0);
         all.map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 }
 
-/// The validation rows of the checkpoint in a folder, if there is one.
-pub(super) fn validation_of(folder: &Path) -> Result<Option<String>, TrainError> {
+/// The settings of the checkpoint in a folder, if there is one.
+pub(super) fn settings_of(folder: &Path) -> Result<Option<BTreeMap<String, String>>, TrainError> {
     let path = folder.join(CHECKPOINT);
     if !path.exists() {
         return Ok(None);
     }
     let training: Training = checkpoint::metadata(&path, STATE)?;
-    Ok(training.settings.get(VALIDATION).cloned())
+    Ok(Some(training.settings))
 }
 
 /// The folder of a run.
@@ -221,7 +258,7 @@ impl Folder {
             let expected = format!("at most --epochs {}", recipe.epochs);
             return differs("epoch", training.epoch.to_string(), expected);
         }
-        let mut state = State::new(learners, [0; 32], device)?;
+        let mut state = State::new(learners, [0; 32], recipe, device)?;
         (state.epoch, state.batch) = (training.epoch, training.batch);
         let mut numbers = |name| {
             let numbers = file.take(name, Kind::Double, &[2])?;
@@ -247,6 +284,10 @@ impl Folder {
             let own = numbers.flat().try_map(&mut take)?;
             if let Some(best) = &mut best {
                 best.flats.push(numbers.flat().try_map(|name, like| take(&format!("best.{name}"), like))?);
+            }
+            if let Some(averages) = &mut state.averages {
+                let flat = numbers.flat().try_map(|name, like| take(&format!("average.{name}"), like))?;
+                averages[index] = averages[index].with(numbers.with(&flat, device.0)?)?;
             }
             let learned = &numbers.flat().learned;
             let (mean, square) = (take("mean", learned)?, take("square", learned)?);

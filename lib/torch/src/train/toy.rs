@@ -113,26 +113,18 @@ fn train(
     Ok(lesson.train(recipe, &mut environment)?.remove(0))
 }
 
-fn resuming(recipe: &Recipe) -> Recipe {
-    Recipe { resume: true, ..recipe.clone() }
-}
-
-#[test]
-fn a_training_with_dropout_and_counts_is_resumed_to_the_bit() {
+/// Trains a toy in one go and in three parts, broken off in the middle of the second epoch and between the last
+/// two, and returns the model.
+fn unbroken_and_resumed(toy: &Toy, recipe: &Recipe) -> Box<dyn Trainable> {
     let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let toy = Toy::new(0.5);
     // Eight minibatches in each of four epochs.
-    let recipe = recipe(8);
-    let unbroken = train(whole.path(), &toy, &recipe, None).unwrap();
+    let unbroken = train(whole.path(), toy, recipe, None).unwrap();
     // Other users of libtorch's generator change nothing.
     let _ = Tensor::rand([17], (Kind::Float, Device::Cpu));
-    // In the middle of the second epoch, and between the last two.
-    assert!(matches!(train(part.path(), &toy, &recipe, Some(11)), Err(TrainError::Stopped { epoch: 1 })));
-    assert!(matches!(
-        train(part.path(), &toy, &resuming(&recipe), Some(13)),
-        Err(TrainError::Stopped { epoch: 3 })
-    ));
-    let resumed = train(part.path(), &toy, &resuming(&recipe), None).unwrap();
+    let resuming = Recipe { resume: true, ..recipe.clone() };
+    assert!(matches!(train(part.path(), toy, recipe, Some(11)), Err(TrainError::Stopped { epoch: 1 })));
+    assert!(matches!(train(part.path(), toy, &resuming, Some(13)), Err(TrainError::Stopped { epoch: 3 })));
+    let resumed = train(part.path(), toy, &resuming, None).unwrap();
     for (one, other) in unbroken.numbers().views().iter().zip(resumed.numbers().views()) {
         assert_eq!(one, other);
     }
@@ -141,13 +133,46 @@ fn a_training_with_dropout_and_counts_is_resumed_to_the_bit() {
         assert!(one == other, "{name}");
     }
     // A best epoch has the count of its own time.
-    assert_eq!(Toy::count(&*unbroken) % 8, 0);
-    assert!(Toy::count(&*unbroken) > 0);
-    // Dropout took part, and depends on the seed.
-    let weight = |model: &dyn Trainable| model.numbers().views()[0].copy();
-    let other = tempfile::tempdir().unwrap();
-    let plain = train(other.path(), &Toy::new(0.0), &recipe, None).unwrap();
-    assert_ne!(weight(&*plain), weight(&*unbroken));
+    assert!(Toy::count(&*unbroken) > 0 && Toy::count(&*unbroken) % 8 == 0);
+    unbroken
+}
+
+fn weight(model: &dyn Trainable) -> Tensor {
+    model.numbers().views()[0].detach_copy()
+}
+
+#[test]
+fn a_training_with_dropout_and_counts_is_resumed_to_the_bit() {
+    let trained = unbroken_and_resumed(&Toy::new(0.5), &recipe(8));
+    let plain = unbroken_and_resumed(&Toy::new(0.0), &recipe(8));
+    assert_ne!(weight(&*trained), weight(&*plain), "dropout took part");
+}
+
+#[test]
+fn warm_up_clipping_and_averages_are_resumed_to_the_bit() {
+    let plain = weight(&*unbroken_and_resumed(&Toy::new(0.5), &recipe(8)));
+    for recipe in [
+        Recipe { warm_up: 1.5, ..recipe(8) },
+        Recipe { clip: Some(0.1), ..recipe(8) },
+        Recipe { average: Some(0.9), ..recipe(8) },
+        Recipe { warm_up: 0.5, clip: Some(1.0), average: Some(0.99), ..recipe(8) },
+    ] {
+        let other = weight(&*unbroken_and_resumed(&Toy::new(0.5), &recipe));
+        assert_ne!(plain, other, "{recipe:?}");
+    }
+}
+
+#[test]
+fn the_average_of_the_weights_is_what_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    // One minibatch: the average moves by 1 - 2/11 of the way.
+    let recipe = Recipe { epochs: 1, batch: 64, rate: 0.1, ..recipe(8) };
+    let toy = Toy::new(0.0);
+    let start = weight(&toy);
+    let step = weight(&*train(folder.path(), &toy, &recipe, None).unwrap()) - &start;
+    let averaged = Recipe { average: Some(0.9), ..recipe };
+    let found = weight(&*train(folder.path(), &toy, &averaged, None).unwrap()) - start;
+    assert!((found - step * (9.0 / 11.0)).abs().max().double_value(&[]) < 1e-6);
 }
 
 #[test]
