@@ -143,6 +143,13 @@ impl Plan<'_> {
     /// What the options leave open and the deployed model cannot say.
     fn notes(&self, teacher: &Teacher) -> Result<Vec<String>> {
         let mut notes = Vec::new();
+        let is_copied = self.runs_on == RunsOn::Parity && self.is_open();
+        if let Some(base @ Model::Exported(_)) = teacher.model.as_ref().filter(|_| is_copied) {
+            // Another network in its place would be a guess: the mend is a line of Python.
+            base.check_trainable().with_context(|| teacher.deployed.name.clone())?;
+        }
+        let learns = if is_copied { teacher.model.as_ref() } else { None };
+        notes.extend(learns.and_then(Model::untrained_part));
         let why = match teacher.model.as_ref().map(Model::check_trainable) {
             Some(Ok(())) => None,
             Some(Err(NotTrainable { found, mend })) => {

@@ -36,6 +36,8 @@ pub struct Script {
     inputs: Vec<String>,
     /// The one that is the query.
     query: CString,
+    /// Whether the query and other inputs are yet to be chosen.
+    is_open: bool,
     /// Parameters and buffers, by name; the flag says which are parameters.
     tensors: Vec<(String, bool, Tensor)>,
     /// Its other arguments, the same for all queries.
@@ -198,6 +200,7 @@ impl Script {
         let tensors = handle.tensors()?;
         Ok(Self {
             query: text(&query)?,
+            is_open: needed.len() > choices.constants.len() + 1,
             inputs: names.into_iter().map(str::to_owned).collect(),
             tensors,
             handle,
@@ -225,7 +228,7 @@ impl Script {
         Summary {
             kind: "TorchScript".into(),
             inputs: self.inputs.iter().map(|name| port(name)).collect(),
-            query: Some(self.query.to_string_lossy().into_owned()),
+            query: (!self.is_open).then(|| self.query.to_string_lossy().into_owned()),
             batch: None,
             outputs: vec![port("")],
             parameters: parameters().map(|(.., tensor)| tensor.numel() as u64).sum(),
@@ -281,6 +284,7 @@ impl Script {
             handle,
             inputs: self.inputs.clone(),
             query: self.query.clone(),
+            is_open: self.is_open,
             constants: self
                 .constants
                 .iter()

@@ -1,0 +1,127 @@
+//! Parity models of exported programs and TorchScript, as processes: the README's session on digits.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use parm_testkit::Tool;
+
+fn digits(name: &str) -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/digits").join(name)).unwrap()
+}
+
+fn run(folder: &Path, tool: &str, options: &str) -> Vec<u8> {
+    Tool::new(tool)
+        .args(&options.replace("DIGITS", digits("").to_str().unwrap()))
+        .within(folder)
+        .run()
+        .output()
+}
+
+fn train(folder: &Path, options: &str) -> parm_testkit::Outcome {
+    let data = digits("");
+    let options = options.replace("DIGITS", data.to_str().unwrap());
+    let all = format!(
+        "parity --data {0}/train.npy --labels {0}/train-labels.npy --threads 1 {options}",
+        data.display()
+    );
+    Tool::new("parm-train").args(&all).within(folder).run()
+}
+
+/// A score of `parm-score --json` on the test rows, each lost once.
+fn degraded(folder: &Path, code: &str, k: u32, base: &str, parity: &str) -> f64 {
+    let output = |name: &str, bytes: Vec<u8>| fs::write(folder.join(name), bytes).unwrap();
+    output("p.npy", run(folder, "parm-infer", &format!("-m {base} DIGITS/test.npy")));
+    output("parity-queries.npy", run(folder, "parm-encode", &format!("--code {code} DIGITS/test.npy")));
+    output("parity.npy", run(folder, "parm-infer", &format!("-m {code}/{parity} parity-queries.npy")));
+    let decode = format!("--code {code} --parity parity.npy --erase each --erased-out lost.npy p.npy");
+    output("each.npy", run(folder, "parm-decode", &decode));
+    let score = format!("--labels DIGITS/test-labels.npy --available lost.npy --copies {k} --json each.npy");
+    let scores: serde_json::Value = serde_json::from_slice(&run(folder, "parm-score", &score)).unwrap();
+    let all = scores["scores"].as_array().unwrap();
+    let found = all.iter().find(|score| score["score"] == "A_d" && score["top"] == 1);
+    found.and_then(|score| score["value"].as_f64()).unwrap()
+}
+
+#[test]
+fn a_program_has_a_parity_model_of_its_own_architecture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let model = digits("model.pt2");
+    let base = model.display();
+    let ended = train(path, &format!("--base {base} --code sum -k 2 --epochs 40 -o code -q"));
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    assert!(path.join("code/parity-0.pt2").exists() && path.join("code/run/parity-0/best.pt2").exists());
+    let degraded = degraded(path, "code", 2, &base.to_string(), "parity-0.pt2");
+    // .95 when this was written; guessing the most frequent digit has .1.
+    assert!(degraded > 0.9, "{degraded}");
+    let text = String::from_utf8(run(path, "parm-infer", "-m code/parity-0.pt2 --describe")).unwrap();
+    assert!(text.contains("trainable   yes"), "{text}");
+}
+
+#[test]
+fn a_training_of_a_program_is_resumed_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let base = digits("model.pt2");
+    let options = |out: &str, more: &str| {
+        format!("--base {} --code sum -k 3 -r 2 --epochs 4 -o {out} -q {more}", base.display())
+    };
+    assert_eq!(train(path, &options("whole", "")).code, 0);
+    let once = path.join("parts/run/parity-0/metrics.jsonl");
+    let all = format!(
+        "parity --data {0}/train.npy --labels {0}/train-labels.npy --threads 1 {1}",
+        digits("").display(),
+        options("parts", "")
+    );
+    let stopped = Tool::new("parm-train").args(&all).within(path).interrupt("INT", &once);
+    assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+    assert_eq!(train(path, &options("parts", "--resume")).code, 0);
+    for name in ["parity-0.pt2", "parity-1.pt2", "run/parity-0/metrics.jsonl"] {
+        let read = |folder: &str| fs::read(path.join(folder).join(name)).unwrap();
+        if name.ends_with("jsonl") {
+            continue;
+        }
+        assert!(read("whole") == read("parts"), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported/mlp-fixed.pt2");
+    let data: Vec<f32> = (0..40 * 16).map(|value| value as f32 * 0.01).collect();
+    fs::write(folder.path().join("x.npy"), parm_testkit::npy::f4(&[40, 16], &data)).unwrap();
+    let options = format!("parity --base {} --code sum -k 2 --data x.npy -o code", fixed.display());
+    let ended = Tool::new("parm-train").args(&options).within(folder.path()).run();
+    assert_eq!(ended.code, 1);
+    for part in ["mlp-fixed.pt2", "found a graph of a constant number of rows", "dynamic_shapes=("] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    assert!(!folder.path().join("code").exists());
+    // Another kind of network may be trained for it.
+    let other = format!("{options} --model mlp --hidden 8 --epochs 1 -q");
+    let ended = Tool::new("parm-train").args(&other).within(folder.path()).run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    assert!(folder.path().join("code/parity-0.safetensors").exists());
+}
+
+#[test]
+fn programs_and_torchscript_are_exported_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let base = digits("model.pt2");
+    let infer = |model: &str| run(path, "parm-infer", &format!("-m {model} DIGITS/test.npy"));
+    let export = |options: &str| Tool::new("parm-train").args("export").args(options).within(path).run();
+    let base = base.display().to_string();
+    assert_eq!(export(&format!("{base} -o new.pt2")).output(), b"");
+    assert_eq!(infer("new.pt2"), infer(&base));
+    assert_eq!(export(&format!("{base} --triton models --name digits")).output(), b"");
+    assert_eq!(infer("models/digits/1/model.pt2"), infer(&base));
+    let config = fs::read_to_string(path.join("models/digits/config.pbtxt")).unwrap();
+    assert!(config.contains("backend: \"python\"") && config.contains("dims: [1, 8, 8]"), "{config}");
+    assert!(config.contains("name: \"OUTPUT__0\"\n    data_type: TYPE_FP32\n    dims: [10]"), "{config}");
+    assert!(fs::read_to_string(path.join("models/digits/1/model.py")).unwrap().contains("torch.export.load"));
+    let ended = export(&format!("{base} --triton models --name other --backend libtorch"));
+    assert!(ended.code == 1 && ended.stderr.contains("expected --backend python"), "{}", ended.stderr);
+    assert!(!path.join("models/other").exists());
+}
