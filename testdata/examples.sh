@@ -1,7 +1,8 @@
 # Makes the files that the examples of the README and the man pages name, in the current folder.
 digits=$(cd "$(dirname "${BASH_SOURCE[0]}")/digits" && pwd)
 
-cp "$digits/train.npy" "$digits/train-labels.npy" "$digits/test.npy" .
+cp "$digits/train.npy" "$digits/train-labels.npy" "$digits/test.npy" "$digits/model.pt2" .
+cp test.npy queries.npy
 cp "$digits/test-labels.npy" y.npy
 mkdir -p data/mnist/train data/mnist/test
 cp train.npy data/mnist/train/images.npy

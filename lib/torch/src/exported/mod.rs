@@ -9,6 +9,7 @@
 //! Refused by name are operators of other libraries, graphs within graphs, and shapes that depend on values.
 
 mod archive;
+mod constant;
 mod error;
 mod graph;
 mod learning;
@@ -23,17 +24,17 @@ use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
 
-use parm::npy::Array;
 use serde_json::{Value, json};
 use tch::{Kind, TchError, Tensor};
 
 pub use error::ProgramError;
 
-use crate::model::{Choices, InputsError, NotTrainable, choose_query, tensor_of, whole_numbers};
+use crate::model::{Choices, InputsError, NotTrainable, choose_query, whole_numbers};
 use crate::summary::{Port, Summary};
 use crate::train::hash;
 use crate::trainable::{Mode, Trainable};
 use archive::{Archive, Kept};
+use constant::Constant;
 use graph::{Axis, Graph, Input, Layout, Role};
 use learning::Learning;
 
@@ -50,8 +51,8 @@ pub struct Program {
     query: usize,
     /// The shape of a query, if it is known.
     query_shape: Option<Vec<usize>>,
-    /// The tensors of the user's other inputs, which have a row for each query if the flag says so.
-    constants: Vec<(usize, Tensor, bool)>,
+    /// The user's other inputs.
+    constants: Vec<Constant>,
     /// The index of the output.
     output: usize,
     batch: Batch,
@@ -145,16 +146,14 @@ impl Program {
                 Batch { least: 1, most: range.max_val }
             }
         };
-        let mut constants = Vec::new();
-        for (at, input) in
-            graph.inputs.iter().enumerate().filter(|(at, input)| input.role == Role::User && *at != query)
-        {
-            // The choices name each one: `query_of` has seen to it.
-            if let Some(given) = choices.constants.iter().find(|(name, _)| *name == input.name) {
-                let (tensor, has_rows) = constant(input, &given.1, &symbol)?;
-                constants.push((at, tensor.f_to_device(device)?, has_rows));
-            }
-        }
+        let of = |at: usize| &graph.inputs[at];
+        let given = choices.constants.iter().filter_map(|(name, array)| {
+            // That the graph has them was seen when the query was chosen.
+            let is_it = |input: &Input| input.role == Role::User && input.name == *name;
+            Some((graph.inputs.iter().position(is_it)?, array))
+        });
+        let constants = given.map(|(at, array)| Constant::new(at, of(at), array, &symbol, device));
+        let constants = constants.collect::<Result<Vec<_>, _>>()?;
         let output = output_of(&graph, choices.output.as_deref())?;
         let (torch, hash) = (program.torch_version, hash(&[&json]));
         let file = Arc::new(Content { graph, kept, weights, list, torch, hash });
@@ -171,10 +170,7 @@ impl Program {
             tensors: tensors.iter().map(Tensor::shallow_clone).collect(),
             query: *query,
             query_shape: query_shape.clone(),
-            constants: constants
-                .iter()
-                .map(|(at, tensor, rows)| (*at, tensor.shallow_clone(), *rows))
-                .collect(),
+            constants: constants.iter().map(Constant::share).collect(),
             output: *output,
             batch: *batch,
             device: *device,
@@ -228,19 +224,12 @@ impl Program {
             None => queries.shallow_clone(),
         };
         let rows = queries.size().first().copied().unwrap_or(0);
-        let others = self.constants.iter().map(|(at, tensor, has_rows)| {
-            if !has_rows {
-                return Ok((*at, tensor.shallow_clone()));
-            }
-            let mut size = tensor.size();
-            size[0] = rows;
-            Ok((*at, tensor.f_expand(&*size, false)?))
-        });
+        let others = self.constants.iter().map(|constant| constant.of(rows));
         let others = others.collect::<Result<Vec<_>, TchError>>()?;
         let mut inputs: Vec<&Tensor> = self.tensors.iter().collect();
         inputs[self.query] = &queries;
-        for (at, tensor) in &others {
-            inputs[*at] = tensor;
+        for (constant, tensor) in self.constants.iter().zip(&others) {
+            inputs[constant.place()] = tensor;
         }
         let mut outputs = graph.run(&inputs, mode, self.device)?;
         outputs
@@ -379,60 +368,6 @@ fn query_of(graph: &Graph, choices: &Choices) -> Result<usize, ProgramError> {
     found.ok_or(ProgramError::Inputs(InputsError::NoInput))
 }
 
-/// A constant as the graph takes it, and whether it has a row for each query.
-fn constant(input: &Input, given: &Array, batch: &Axis) -> Result<(Tensor, bool), ProgramError> {
-    let Layout { dtype, sizes } = layout(input)?;
-    let found = tensor_of(given)?;
-    let has_rows = matches!(batch, Axis::Symbol(_)) && sizes.first() == Some(batch);
-    let fixed = |axes: &[Axis]| {
-        axes.iter()
-            .map(|axis| match axis {
-                Axis::Fixed(length) => *length,
-                Axis::Symbol(_) => -1,
-            })
-            .collect::<Vec<i64>>()
-    };
-    let size = found.size();
-    let fits = |size: &[i64], axes: &[i64]| {
-        size.len() == axes.len() && size.iter().zip(axes).all(|(size, axis)| size == axis || *axis == -1)
-    };
-    let expected = fixed(sizes);
-    let kind = weights::kind(*dtype);
-    let tensor = match kind {
-        Some(kind)
-            if kind == found.kind()
-                || (is_float(kind) && is_float(found.kind()))
-                || is_integer(kind) && is_integer(found.kind()) =>
-        {
-            found.f_to_kind(kind)?
-        }
-        _ => found.shallow_clone(),
-    };
-    let fitting = if has_rows {
-        // One row for all queries.
-        let rest = &expected[1..];
-        if fits(&size, rest) {
-            Some(tensor.f_unsqueeze(0)?)
-        } else {
-            (size.first() == Some(&1) && fits(&size[1..], rest)).then_some(tensor.shallow_clone())
-        }
-    } else {
-        fits(&size, &expected).then_some(tensor.shallow_clone())
-    };
-    match fitting {
-        Some(tensor) if kind == Some(tensor.kind()) => Ok((tensor, has_rows)),
-        _ => Err(ProgramError::Constant {
-            name: input.name.clone(),
-            found: format!("{:?}{size:?}", found.kind()),
-            expected: match kind {
-                Some(kind) if has_rows => format!("{kind:?}{:?}, one row for all queries", &expected[1..]),
-                Some(kind) => format!("{kind:?}{expected:?}"),
-                None => "a supported type".into(),
-            },
-        }),
-    }
-}
-
 /// The name of a file of weights that no member has.
 fn free_name(kept: &Kept, from: usize) -> String {
     let names = (from..).map(|number| format!("weight_{number}"));
@@ -465,14 +400,6 @@ fn describe(meta: &Layout, rows: Option<&Axis>) -> String {
         })
         .collect();
     format!("{dtype}[{}]", axes.join(", "))
-}
-
-fn is_float(kind: Kind) -> bool {
-    matches!(kind, Kind::Half | Kind::Float | Kind::Double | Kind::BFloat16)
-}
-
-fn is_integer(kind: Kind) -> bool {
-    matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64)
 }
 
 /// The index of the named output; none is named: the first.
