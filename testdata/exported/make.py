@@ -8,6 +8,7 @@ LATER, under names of their own. All is seeded, on the CPU, with one thread.
 import json
 import os
 import sys
+import zipfile
 
 import torch
 import torch.nn.functional as F
@@ -398,6 +399,16 @@ def clean(path):
     return torch.export.load(path)
 
 
+def save_script(module, path):
+    """Saves TorchScript without its debugging information, which contains paths, and with one date for all."""
+    torch.jit.save(module, path)
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist() if not name.endswith(".debug_pkl")]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
 def difference(found, expected):
     """The greatest difference as a share of the largest value."""
     found, expected = found.double(), expected.double()
@@ -443,6 +454,8 @@ def main():
             one = logits(program.module()(x[:1]))
         fine &= difference(one, values["outputs"][:1]) <= BOUNDS["outputs"]
         if name == "cnn":
+            save_script(torch.jit.script(model), path("cnn", "pt"))
+            save_script(torch.jit.trace(model, x), path("cnn-traced", "pt"))
             program = torch.export.export(model.train(), (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             torch.export.save(program, path("cnn-train"))
             found |= train(to_training(torch.export.load(path(name)).module()), x)
@@ -474,6 +487,7 @@ def main():
     program = torch.export.export(model.eval(), (x, table), dynamic_shapes=(batch, None))
     torch.export.save(program, path("two"))
     outputs, found = model(x, table), clean(path("two")).module()(x, table)
+    save_script(torch.jit.script(model), path("two", "pt"))
     values = {"queries": x, "table": table} | own({f"outputs.{key}": value for key, value in outputs.items()})
     fine &= compare("two", {f"outputs.{key}": value for key, value in found.items()}, values)
     save_file(values, path("two", "safetensors"))

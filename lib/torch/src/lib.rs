@@ -16,6 +16,8 @@ mod adam;
 pub mod device;
 mod encoder;
 mod exported;
+#[cfg(test)]
+mod fixtures;
 mod foreign;
 mod memory;
 mod model;

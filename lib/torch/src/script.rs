@@ -452,3 +452,101 @@ impl Trainable for Learning {
         Model::Script(self.script)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::fixtures::{difference, folder, train, values};
+    use crate::trainable::{BatchNorm, Precision};
+
+    fn load(name: &str) -> Script {
+        Script::load(&folder().join(name), Device::Cpu, &Choices::default()).unwrap()
+    }
+
+    #[test]
+    fn the_training_of_a_scripted_module_is_that_of_pytorch() {
+        let values = values("cnn");
+        let learning = Learning::new(&load("cnn.pt")).unwrap();
+        train(&learning, &values["queries"]);
+        let named = learning.numbers().named();
+        assert_eq!(named.len(), values.keys().filter(|name| name.starts_with("after.")).count());
+        for (name, view) in named {
+            let found = difference(&view.detach(), &values[&format!("after.{name}")]);
+            assert!(found <= 1e-6, "{name}: {found:e}");
+        }
+    }
+
+    #[test]
+    fn a_traced_module_keeps_its_batch_normalisation() {
+        let (script, values) = (load("cnn-traced.pt"), values("cnn"));
+        assert_eq!((script.fixed_norms().unwrap(), load("cnn.pt").fixed_norms().unwrap()), (2, 0));
+        let learning = Learning::new(&script).unwrap();
+        let before = learning.numbers().flat().fixed.copy();
+        let learned = learning.numbers().flat().learned.copy();
+        train(&learning, &values["queries"]);
+        assert_eq!(learning.numbers().flat().fixed, before);
+        assert!(learning.numbers().flat().learned != learned);
+    }
+
+    #[test]
+    fn frozen_statistics_stay_while_dropout_draws() {
+        let learning = Learning::new(&load("cnn.pt")).unwrap();
+        let queries = &values("cnn")["queries"];
+        let run = |norm, seed| {
+            tch::manual_seed(seed);
+            let mode = Mode::Train { precision: Precision::Full, norm };
+            learning.forward(queries, mode).unwrap().detach()
+        };
+        let before = learning.numbers().flat().fixed.copy();
+        assert_eq!(run(BatchNorm::Frozen, 1), run(BatchNorm::Frozen, 1));
+        assert!(run(BatchNorm::Frozen, 1) != run(BatchNorm::Frozen, 2));
+        assert_eq!(learning.numbers().flat().fixed, before);
+        let _ = run(BatchNorm::Train, 1);
+        assert!(learning.numbers().flat().fixed != before);
+    }
+
+    #[test]
+    fn what_a_module_learned_is_saved_and_the_module_it_began_as_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("learned.pt");
+        let (script, queries) = (load("cnn.pt"), &values("cnn")["queries"]);
+        let answer = |script: &Script| tch::no_grad(|| script.forward(queries).unwrap());
+        let before = answer(&script);
+        let learning = Learning::new(&script).unwrap();
+        train(&learning, queries);
+        learning.save(&path).unwrap();
+        let again = Script::load(&path, Device::Cpu, &Choices::default()).unwrap();
+        assert_eq!(answer(&again), answer(&learning.script));
+        assert_eq!(answer(&script), before);
+        assert!(answer(&again) != before);
+    }
+
+    #[test]
+    fn inputs_are_chosen_by_name() {
+        let path = folder().join("two.pt");
+        let error = Script::load(&path, Device::Cpu, &Choices::default()).unwrap_err().to_string();
+        assert!(error.contains("found the inputs x, table, expected --input"), "{error}");
+        let values = values("two");
+        let table = parm::npy::Array {
+            dtype: parm::Dtype::F32,
+            shape: vec![3, 6],
+            bytes: Vec::<f32>::try_from(values["table"].flatten(0, -1))
+                .unwrap()
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect(),
+        };
+        for (output, expected) in [(None, "outputs.logits"), (Some("features"), "outputs.features")] {
+            let choices = Choices {
+                output: output.map(str::to_owned),
+                constants: vec![("table".to_owned(), table.clone())],
+                ..Choices::default()
+            };
+            let script = Script::load(&path, Device::Cpu, &choices).unwrap();
+            let found = difference(&script.forward(&values["queries"]).unwrap().detach(), &values[expected]);
+            assert!(found <= 1e-5, "{expected}: {found:e}");
+        }
+    }
+}

@@ -1,40 +1,17 @@
 //! Programs of `testdata/exported`, beside what PyTorch computed with the same modules.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
 use tch::{Device, Kind, Tensor};
 
 use super::Program;
 use super::learning::Learning;
-use crate::adam::Adam;
+use crate::fixtures::{difference, folder, loss, train, values};
 use crate::model::Choices;
 use crate::trainable::{BatchNorm, Mode, Precision, Trainable};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported")
-}
-
 fn load(name: &str) -> Program {
     Program::load(&folder().join(format!("{name}.pt2")), Device::Cpu, &Choices::default()).unwrap()
-}
-
-/// The tensors of a file of values.
-fn values(name: &str) -> BTreeMap<String, Tensor> {
-    let bytes = std::fs::read(folder().join(format!("{name}.safetensors"))).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::I64 => Kind::Int64,
-            other => panic!("{name}: {other:?}"),
-        };
-        let size: Vec<i64> = view.shape().iter().map(|&axis| axis as i64).collect();
-        (name.to_owned(), Tensor::from_data_size(view.data(), &size, kind))
-    };
-    file.iter().map(tensor).collect()
 }
 
 /// `index.json`: the file of values of each program.
@@ -44,21 +21,9 @@ fn index(group: &str) -> BTreeMap<String, String> {
     serde_json::from_value(index[group].clone()).unwrap()
 }
 
-/// The largest difference as a share of the largest value.
-fn difference(found: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(found.size(), expected.size());
-    let [found, expected] = [found, expected].map(|tensor| tensor.to_kind(Kind::Double));
-    let largest = expected.abs().max().double_value(&[]).max(1e-30);
-    (found - expected).abs().max().double_value(&[]) / largest
-}
-
 /// A copy that learns.
 fn learning(program: &Program) -> Learning {
     Learning::new(program).unwrap()
-}
-
-fn loss(outputs: &Tensor) -> Tensor {
-    outputs.square().mean(Kind::Float)
 }
 
 #[test]
@@ -101,17 +66,7 @@ fn a_training_is_that_of_pytorch() {
     let values = values("cnn");
     for name in ["cnn", "cnn-2.15", "cnn-train"] {
         let learning = learning(&load(name));
-        let flat = &learning.numbers().flat().learned;
-        let mut adam = Adam::new(flat).unwrap();
-        for step in 0..10 {
-            // As PyTorch's generator was.
-            tch::manual_seed(1000 + step);
-            let loss = loss(&learning.forward(&values["queries"], Mode::TRAIN).unwrap());
-            let own: Vec<&Tensor> = learning.numbers().learned().collect();
-            let gradients = Tensor::run_backward(&[&loss], &own, false, false);
-            let gradients: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
-            adam.step(flat, Tensor::cat(&gradients, 0), 1e-3, 0.0).unwrap();
-        }
+        train(&learning, &values["queries"]);
         let mut compared = 0;
         for (parameter, view) in learning.numbers().named() {
             // A module in evaluation mode has no counter in its graph.
