@@ -33,7 +33,7 @@ pub use loss::Loss;
 pub use objective::{Compared, TilesError};
 pub use rows::{Rows, sha256};
 pub use split::{Kept, Validation};
-pub use start::{Begin, Start};
+pub use start::{Begin, Layers, Start};
 
 pub use crate::trainable::{BatchNorm, Precision};
 
