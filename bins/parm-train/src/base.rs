@@ -6,12 +6,12 @@ use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
 use parm_cli::tools::train::Base;
 use parm_cli::{Io, Usage};
-use parm_torch::train::{self, Begin, Loss, Start, Truth};
+use parm_torch::train::{self, Begin, Layers, Loss, Start, Truth};
 use parm_torch::{Description, Phase};
 
 use crate::data::{boxes_of, labels_of, rows};
 use crate::plan::check_free;
-use crate::recipe::{self, Layers, Task, recipe};
+use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
 use crate::{Machine, family};
 

@@ -15,15 +15,15 @@ use parm_cli::tools::train::{
 };
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
-    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Start, Trained,
-    Validation, single,
+    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Layers, Start,
+    Trained, Validation, single,
 };
 use parm_torch::{Description, Family, Model, Network, NotTrainable, Phase};
 
 use crate::Machine;
 use crate::data::Teacher;
 use crate::family;
-use crate::recipe::{self, Layers, Task, objective, recipe};
+use crate::recipe::{self, Task, objective, recipe};
 use crate::watch::Watch;
 
 /// How the parts that are networks are trained.
@@ -409,10 +409,8 @@ fn coder<'a>(description: Description, learns: bool) -> Start<'a> {
 /// What parity models are made of.
 fn layers(coding: &Coding<'_>) -> Result<Layers> {
     match &coding.answers {
-        AnswersPlan::Parity(starts) => {
-            let linear = starts.iter().map(Start::is_linear).collect::<Result<Vec<_>, _>>()?;
-            Ok(if linear.contains(&false) { Layers::Others } else { Layers::Linear })
-        }
+        // All parity models begin as the same model.
+        AnswersPlan::Parity(starts) => Ok(starts.first().map_or(Ok(Layers::Linear), Start::layers)?),
         AnswersPlan::Deployed(_) => Ok(Layers::Linear),
     }
 }

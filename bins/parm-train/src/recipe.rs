@@ -6,7 +6,7 @@ use parm_cli::tools::train::{
     self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
 };
 use parm_torch::train::{
-    Augment, BatchNorm, Compared, Kept, Loss, Precision, Recipe, Schedule, Setting, Validation,
+    Augment, BatchNorm, Compared, Kept, Layers, Loss, Precision, Recipe, Schedule, Setting, Validation,
 };
 
 /// The kind of predictions of one number, for which softmax and top-1 have no meaning.
@@ -20,15 +20,6 @@ pub(crate) enum Task {
     Parity(usize),
     /// Coders for groups of k.
     Coders(usize),
-}
-
-/// What the network of a parity model is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layers {
-    /// Linear layers alone.
-    Linear,
-    /// Also convolutions, normalisation or attention, which diverge at rates that suit linear layers.
-    Others,
 }
 
 /// The settings that these options leave to the run that is resumed.
@@ -58,12 +49,12 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, layers: Layers, ro
         }
         (Whose::Paper, _) => (50, 32, 1e-3, 1e-5, Schedule::Constant),
         (Whose::Parm, Task::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
-        (Whose::Parm, Task::Parity(_)) if layers == Layers::Others => (100, 256, 1e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Task::Parity(_)) if layers == Layers::Large => (100, 256, 1e-3, 0.0, Schedule::Cosine),
         (Whose::Parm, Task::Parity(_)) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
         (Whose::Parm, Task::Coders(_)) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
     };
     let (warm_up, clip) = match (options.recipe, task, layers) {
-        (Whose::Parm, Task::Parity(_), Layers::Others) => (1.0, 1.0),
+        (Whose::Parm, Task::Parity(_), Layers::Small | Layers::Large) => (1.0, 1.0),
         _ => (0.0, 0.0),
     };
     let above_0 = |number: f64| (number > 0.0).then_some(number);

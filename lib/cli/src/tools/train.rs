@@ -562,8 +562,9 @@ pub struct Recipe {
     /// the constant rate 0.001, with a decay of 0.00001. 'parm' is better and faster: the rate decreases along
     /// a cosine. Base models have 20 epochs in minibatches of 64 from the rate 0.001 with a decay of 0.00001,
     /// parity models 100 epochs in minibatches of 256 groups from 0.005, coders 30 epochs of 64 from 0.001,
-    /// both without decay. Parity models with other layers than linear ones (convolutions, attention) begin at
-    /// 0.001, after a warm-up of one epoch, with gradients clipped to the norm 1.
+    /// both without decay. Parity models with other layers than linear ones (convolutions, attention) have a
+    /// warm-up of one epoch and gradients clipped to the norm 1, and with more than a million parameters begin at
+    /// 0.001.
     #[arg(long, value_name = "WHOSE", default_value = "parm")]
     pub recipe: Whose,
 

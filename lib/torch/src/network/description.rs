@@ -6,7 +6,7 @@ use parm::Activation;
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{self, Architecture, Coder, Image, Residual, Stem};
-use super::layer::Layer;
+use super::layer::{Layer, Needed, Needs};
 
 /// The description of a model, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +215,13 @@ impl Description {
             self.architecture,
             Architecture::Mlp { .. } | Architecture::EncoderMlp(_) | Architecture::DecoderMlp(_)
         )
+    }
+
+    /// The number of parameters.
+    pub(crate) fn parameters(&self) -> usize {
+        let elements = |needed: &Needed| size(&needed.shape).unwrap_or(usize::MAX);
+        let needs = Needs::of(&self.layers());
+        needs.parameters.iter().map(elements).fold(0, usize::saturating_add)
     }
 
     /// The layers. The description must be [checked](Self::check).

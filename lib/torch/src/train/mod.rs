@@ -34,7 +34,7 @@ pub use objective::{Compared, TilesError};
 pub(crate) use rows::hash;
 pub use rows::{Rows, sha256};
 pub use split::{Kept, Validation};
-pub use start::{Begin, Start};
+pub use start::{Begin, Layers, Start};
 
 pub use crate::trainable::{BatchNorm, Precision};
 

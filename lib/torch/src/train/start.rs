@@ -34,6 +34,20 @@ pub enum Begin<'a> {
     Copy(&'a Model),
 }
 
+/// What a model is made of, for the default recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// Linear layers alone.
+    Linear,
+    /// Also others, such as convolutions, normalisation or attention, with up to a million parameters.
+    Small,
+    /// As `Small`, with more parameters.
+    Large,
+}
+
+/// The most parameters of a small model.
+const SMALL: usize = 1_000_000;
+
 impl Begin<'_> {
     /// What the model computes, for the settings of a training.
     pub(super) fn record(&self) -> Result<String, NotTrainable> {
@@ -43,12 +57,20 @@ impl Begin<'_> {
         }
     }
 
-    /// Whether it is made of linear layers alone.
-    fn is_linear(&self) -> Result<bool, NotTrainable> {
-        match self {
-            Self::Native { description, .. } => Ok(description.is_linear()),
-            Self::Copy(model) => Ok(model.trainable()?.numbers().is_linear()),
-        }
+    fn layers(&self) -> Result<Layers, NotTrainable> {
+        let (is_linear, parameters) = match self {
+            Self::Native { description, .. } => (description.is_linear(), description.parameters()),
+            Self::Copy(model) => {
+                let model = model.trainable()?;
+                let numbers = model.numbers();
+                (numbers.is_linear(), numbers.flat().learned.numel())
+            }
+        };
+        Ok(match (is_linear, parameters) {
+            (true, _) => Layers::Linear,
+            (false, ..=SMALL) => Layers::Small,
+            (false, _) => Layers::Large,
+        })
     }
 
     /// The hash of the numbers that it begins with.
@@ -98,12 +120,12 @@ impl<'a> Start<'a> {
         Ok(model.with(held)?)
     }
 
-    /// Whether the model is made of linear layers alone, for the default recipe.
+    /// What the model is made of.
     ///
     /// # Errors
     /// A model that cannot be trained.
-    pub fn is_linear(&self) -> Result<bool, NotTrainable> {
-        self.begin.is_linear()
+    pub fn layers(&self) -> Result<Layers, NotTrainable> {
+        self.begin.layers()
     }
 
     /// A text for the settings of a training.
