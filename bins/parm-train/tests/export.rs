@@ -91,6 +91,9 @@ fn exported_models_answer_as_the_models_themselves() {
         "{}",
         warned.stderr
     );
+    // TorchScript stays TorchScript.
+    assert_eq!(export(&format!("{script} -o again.pt")).output(), b"");
+    assert_eq!(infer("again.pt"), infer(&script));
     let state = format!("{state} --activation relu");
     assert_eq!(export(&format!("{state} --query-shape 2,3 -o state.pt")).output(), b"");
     for (options, code, found, expected) in [
@@ -102,7 +105,12 @@ fn exported_models_answer_as_the_models_themselves() {
             "found queries of shape [4]",
             "expected [2, 2]",
         ),
-        (format!("{script} -o new.pt"), 1, "linear.pt: found TorchScript", "expected safetensors"),
+        (
+            format!("{script} --triton models"),
+            1,
+            "linear.pt: found a model without the shape",
+            "--query-shape",
+        ),
         ("none.safetensors -o new.pt".into(), 1, "none.safetensors", "No such file"),
         ("b.safetensors -o none/new.pt".into(), 1, "none/new.pt: cannot create", "No such file"),
         ("b.safetensors --triton x.npy".into(), 1, "x.npy/b/1", "Not a directory"),

@@ -906,7 +906,7 @@ fn a_parity_model_begins_as_the_model_of_a_file() {
 
     fs::write(path.join("wide.safetensors"), safetensors::linear(&[4], 3, &[0.5; 12])).unwrap();
     fs::write(path.join("two.safetensors"), safetensors::linear(&[2, 2], 2, &[0.5; 8])).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/pair.pt");
     for (options, code, found) in [
         ("--model other.safetensors --hidden 4", 2, "found --model with the file of a model"),
         ("--model other.safetensors --parity-width 2", 2, "found --model with the file of a model"),
@@ -926,7 +926,7 @@ fn a_parity_model_begins_as_the_model_of_a_file() {
         (
             &format!("--model {}", script.display()),
             1,
-            "found TorchScript, expected a model that can be trained",
+            "found TorchScript without parameters, expected a model that can be trained",
         ),
     ] {
         let ended = train(path, &format!("{parity} {options} -o none"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -42,8 +43,15 @@ pub(crate) fn loss(outputs: &Tensor) -> Tensor {
     outputs.square().mean(Kind::Float)
 }
 
+/// libtorch's generator of random numbers, which all tests of a process share: whoever draws from it holds this.
+pub(crate) fn generator() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Ten steps of Adam on these queries, each with libtorch's generator as PyTorch's was.
 pub(crate) fn train(model: &dyn Trainable, queries: &Tensor) {
+    let _generator = generator();
     let flat = &model.numbers().flat().learned;
     let mut adam = Adam::new(flat).unwrap();
     for step in 0..10 {

@@ -458,7 +458,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::fixtures::{difference, folder, train, values};
+    use crate::fixtures::{difference, folder, generator, train, values};
     use crate::trainable::{BatchNorm, Precision};
 
     fn load(name: &str) -> Script {
@@ -492,6 +492,7 @@ mod tests {
 
     #[test]
     fn frozen_statistics_stay_while_dropout_draws() {
+        let _generator = generator();
         let learning = Learning::new(&load("cnn.pt")).unwrap();
         let queries = &values("cnn")["queries"];
         let run = |norm, seed| {

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::Program;
 use super::learning::Learning;
-use crate::fixtures::{difference, folder, loss, train, values};
+use crate::fixtures::{difference, folder, generator, loss, train, values};
 use crate::model::Choices;
 use crate::trainable::{BatchNorm, Mode, Precision, Trainable};
 
@@ -91,6 +91,7 @@ fn a_program_that_answers_keeps_its_numbers() {
 
 #[test]
 fn held_statistics_stay() {
+    let _generator = generator();
     let learning = learning(&load("cnn"));
     let queries = &values("cnn")["queries"];
     let fixed = || learning.numbers().flat().fixed.copy();
@@ -108,16 +109,18 @@ fn what_is_saved_is_loaded_again() {
     let path = scratch.path().join("saved.pt2");
     for (name, of) in index("trainable") {
         let mut program = load(&name);
-        // Other numbers, in memory of another order.
-        for tensor in &mut program.tensors {
-            if tensor.kind() == Kind::Float {
+        // Other numbers, in the memory's order of the old ones.
+        for (input, tensor) in program.file.graph.inputs.iter().zip(&mut program.tensors) {
+            if input.role == super::Role::Parameter {
                 *tensor = tensor.f_mul_scalar(0.5).unwrap();
             }
         }
         std::fs::write(&path, program.to_bytes().unwrap()).unwrap();
         let again = Program::load(&path, Device::Cpu, &Choices::default()).unwrap();
         let queries = values(&of)["queries"].to_kind(Kind::Float);
-        assert_eq!(program.predict(&queries).unwrap(), again.predict(&queries).unwrap(), "{name}");
+        // A transposed weight is multiplied by other loops.
+        let found = difference(&again.predict(&queries).unwrap(), &program.predict(&queries).unwrap());
+        assert!(found <= 1e-6, "{name}: {found:e}");
         std::fs::write(&path, again.to_bytes().unwrap()).unwrap();
         assert_eq!(program.to_bytes().unwrap(), again.to_bytes().unwrap(), "{name}");
     }
@@ -162,6 +165,7 @@ fn a_constant_number_of_rows_is_filled() {
 
 #[test]
 fn dropout_draws_only_while_the_model_learns() {
+    let _generator = generator();
     let learning = learning(&load("cnn"));
     assert!(learning.is_random());
     let queries = &values("cnn")["queries"];

@@ -87,6 +87,7 @@ fn train(
     recipe: &Recipe,
     stop: Option<u32>,
 ) -> Result<Box<dyn Trainable>, TrainError> {
+    let _generator = crate::fixtures::generator();
     let queries = rows(40);
     let labels: Vec<i64> = (0..40).map(|row| row % 2).collect();
     let truth = Truth::classes(&labels, &queries, 2, crate::Device::CPU).unwrap();
