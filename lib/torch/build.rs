@@ -5,6 +5,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let mut sources = cc::Build::new();
     sources.cpp(true).std("c++17").warnings(false);
+    println!("cargo:rerun-if-changed=src/thrown.h");
     for file in ["src/device.cpp", "src/operator.cpp", "src/script.cpp"] {
         println!("cargo:rerun-if-changed={file}");
         sources.file(file);

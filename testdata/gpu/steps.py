@@ -128,6 +128,27 @@ def outputs(check):
             for what, worst in found:
                 right = worst <= 1e-3
                 check.report.check(f"outputs of {what}", right, value=worst, unit="of the largest", detail="<= 1e-3")
+    programs(check)
+
+
+def programs(check):
+    """Exported programs, whose graphs name the CPU: their outputs here and there, and a parity model of one."""
+    testdata = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    queries = check.save("programs.npy", check.images(16, (1, 8, 8)))
+    for name in ("cnn", "depthwise", "vit", "swin", "convnext"):
+        path = os.path.join(testdata, "exported", f"{name}.pt2")
+        worst = difference(check.tools.infer(path, queries), check.tools.infer(path, queries, device="cpu"))
+        check.report.check(f"outputs of {name}.pt2", worst <= 1e-3, value=worst, unit="of the largest", detail="<= 1e-3")
+    digits = os.path.join(testdata, "digits")
+    for precision in ("f32", "mixed"):
+        code = check.path(f"program-{precision}")
+        check.tools.on_device(
+            "train", "parity", "--base", os.path.join(digits, "model.pt2"), "--code", "sum", "-k", 2, "--epochs", 5,
+            "--data", os.path.join(digits, "train.npy"), "--precision", precision, "-o", code,
+        )
+        lines = epochs_of(os.path.join(code, "run", "parity-0"))
+        falls = lines[-1]["train_loss"] < lines[0]["train_loss"]
+        check.report.check(f"a parity model of a program, {precision}: the loss falls", falls)
 
 
 def pipeline(check):

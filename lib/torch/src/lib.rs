@@ -27,6 +27,7 @@ mod operator;
 mod script;
 pub mod session;
 mod summary;
+mod thrown;
 pub mod timings;
 pub mod train;
 mod trainable;

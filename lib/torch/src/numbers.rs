@@ -165,6 +165,35 @@ impl Numbers {
         Self::new(entries.into(), &flat, device)
     }
 
+    /// The numbers of these tensors, which are copied to the device; those that share their memory are one entry
+    /// of several names. Also returns the entry of each tensor.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn gather(
+        tensors: &[(String, Part, Tensor)],
+        device: Device,
+    ) -> Result<(Self, Vec<usize>), TchError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut own: Vec<Tensor> = Vec::new();
+        let mut places = Vec::with_capacity(tensors.len());
+        for (name, part, tensor) in tensors {
+            let size = tensor.size();
+            let is_same = |other: &Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
+            // Empty tensors have no memory to share.
+            let tied = own.iter().position(is_same).filter(|_| tensor.numel() > 0);
+            places.push(tied.unwrap_or(entries.len()));
+            if let Some(entry) = tied.and_then(|at| entries.get_mut(at)) {
+                entry.names.push(name.clone());
+            } else {
+                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
+                entries.push(Entry::new(name.clone(), &shape, *part));
+                own.push(tensor.shallow_clone());
+            }
+        }
+        Ok((Self::of(entries, &own, device)?, places))
+    }
+
     /// Numbers of the same entries: these flat tensors, which are copied to the device.
     ///
     /// # Errors

@@ -3,9 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include <cstring>
 #include <string>
 #include <vector>
+
+#include "thrown.h"
 
 namespace {
 
@@ -30,10 +31,6 @@ struct Operator {
   std::vector<c10::Argument> arguments;
   std::vector<c10::TypePtr> types;
 };
-
-char* copied(const std::string& text) {
-  return strdup(text.c_str());
-}
 
 template <typename T>
 std::vector<T> items(const Argument& argument) {
@@ -188,7 +185,7 @@ extern "C" const char* parm_operator_argument(const Operator* of, size_t at, boo
 
 // Calls an operator with one argument for each of its schema. Null, or the error's text, which the caller frees.
 extern "C" char* parm_operator_call(const Operator* of, const Argument* given, size_t count, Emit emit, void* context) {
-  try {
+  return caught([&]() {
     TORCH_CHECK(count == of->arguments.size(), "found ", count, " arguments, expected ", of->arguments.size());
     torch::jit::Stack stack;
     stack.reserve(count);
@@ -203,12 +200,5 @@ extern "C" char* parm_operator_call(const Operator* of, const Argument* given, s
     }
     of->handle.callBoxed(stack);
     for (const auto& result : stack) emit_value(result, emit, context);
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return copied(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return copied(error.what());
-  } catch (...) {
-    return copied("an unknown error");
-  }
+  });
 }

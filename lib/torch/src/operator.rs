@@ -7,6 +7,8 @@ use std::ptr;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::thrown::check;
+
 /// An operator of libtorch.
 #[derive(Clone, Debug)]
 pub(crate) struct Operator {
@@ -161,16 +163,8 @@ impl Operator {
             .collect();
         let mut results = Results { values: results, left: 0 };
         let context: *mut c_void = ptr::from_mut(&mut results).cast();
-        // SAFETY: each argument lives during the call, and `emit` is given this context alone.
-        let error = unsafe { parm_operator_call(self.handle, raw.as_ptr(), raw.len(), emit, context) };
-        if error.is_null() {
-            return Ok(());
-        }
-        // SAFETY: it is a string that ends, which is ours to free.
-        let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
-        // SAFETY: strdup made it.
-        unsafe { libc::free(error.cast()) };
-        Err(TchError::Torch(text))
+        // SAFETY: each argument lives during the call, `emit` is given this context alone, and the error is ours.
+        unsafe { check(parm_operator_call(self.handle, raw.as_ptr(), raw.len(), emit, context)) }
     }
 }
 

@@ -3,31 +3,13 @@
 #include <torch/script.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
-#include <cstring>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "thrown.h"
+
 namespace {
-
-char* copied(const std::string& text) {
-  return strdup(text.c_str());
-}
-
-// Runs `work`. Null, or the error's text, which the caller frees.
-template <typename Work>
-char* caught(const Work& work) {
-  try {
-    work();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return copied(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return copied(error.what());
-  } catch (...) {
-    return copied("an unknown error");
-  }
-}
 
 // What `emit` is given: a name and a tensor, or null for what is none.
 using Emit = void (*)(void* context, const char* name, bool flag, at::Tensor* tensor);

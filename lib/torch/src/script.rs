@@ -1,6 +1,7 @@
 //! TorchScript modules.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::{Arc, OnceLock};
@@ -12,8 +13,9 @@ use crate::model::{
     Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers,
 };
 use crate::network::{CheckpointError, checkpoint};
-use crate::numbers::{Entry, Numbers, Part};
+use crate::numbers::{Numbers, Part};
 use crate::summary::{Port, Summary};
+use crate::thrown::check;
 use crate::train::hash;
 use crate::trainable::{Mode, Trainable};
 
@@ -72,7 +74,7 @@ impl Handle {
     fn copy(&self) -> Result<Self, TchError> {
         let mut raw = ptr::null_mut();
         // SAFETY: the module lives, and `raw` is set if there is no error.
-        check(unsafe { parm_script_copy(self.0, &mut raw) })?;
+        unsafe { check(parm_script_copy(self.0, &mut raw)) }?;
         Ok(Self(raw))
     }
 
@@ -80,13 +82,13 @@ impl Handle {
     fn tensors(&self) -> Result<Vec<(String, bool, Tensor)>, TchError> {
         let mut tensors: Vec<Named> = Vec::new();
         // SAFETY: the module lives, and the context is what `emit` expects.
-        check(unsafe { parm_script_tensors(self.0, emit, ptr::from_mut(&mut tensors).cast()) })?;
+        unsafe { check(parm_script_tensors(self.0, emit, ptr::from_mut(&mut tensors).cast())) }?;
         Ok(tensors.into_iter().filter_map(|(name, flag, tensor)| Some((name, flag, tensor?))).collect())
     }
 
     fn set_mode(&self, mode: Mode) -> Result<(), TchError> {
         // SAFETY: the module lives, and its user is the only one.
-        check(unsafe { parm_script_train(self.0, mode != Mode::Evaluate, mode.trains_norm()) })
+        unsafe { check(parm_script_train(self.0, mode != Mode::Evaluate, mode.trains_norm())) }
     }
 }
 
@@ -151,18 +153,6 @@ unsafe extern "C" fn take(context: *mut c_void, bytes: *const u8, length: usize)
     all.extend_from_slice(bytes);
 }
 
-/// The error of a call of script.cpp.
-fn check(error: *mut c_char) -> Result<(), TchError> {
-    if error.is_null() {
-        return Ok(());
-    }
-    // SAFETY: it is a string that ends, and ours.
-    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
-    // SAFETY: strdup made it.
-    unsafe { libc::free(error.cast()) };
-    Err(TchError::Torch(text))
-}
-
 fn text(text: &str) -> Result<CString, TchError> {
     CString::new(text)
         .map_err(|_| TchError::Kind(format!("found '{text}', expected text without a zero byte")))
@@ -174,20 +164,21 @@ impl Script {
     /// # Errors
     /// libtorch's; choices of inputs that the module does not have.
     pub(crate) fn load(path: &Path, device: tch::Device, choices: &Choices) -> Result<Self, ScriptError> {
-        let file = text(&path.to_string_lossy())?;
+        // Paths have no zero byte.
+        let file = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
         let (kind, index) = match device {
             tch::Device::Cuda(index) => (1, index as i8),
             _ => (0, -1),
         };
         let mut raw = ptr::null_mut();
         // SAFETY: the path ends, and `raw` is set if there is no error.
-        check(unsafe { parm_script_load(file.as_ptr(), kind, index, &mut raw) })?;
+        unsafe { check(parm_script_load(file.as_ptr(), kind, index, &mut raw)) }?;
         let handle = Handle(raw);
         // A module that was saved in training mode would apply dropout.
         handle.set_mode(Mode::Evaluate)?;
         let mut arguments: Vec<Named> = Vec::new();
         // SAFETY: the module lives, and the context is what `emit` expects.
-        check(unsafe { parm_script_arguments(handle.0, emit, ptr::from_mut(&mut arguments).cast()) })?;
+        unsafe { check(parm_script_arguments(handle.0, emit, ptr::from_mut(&mut arguments).cast())) }?;
         let names: Vec<&str> = arguments.iter().map(|(name, ..)| name.as_str()).collect();
         let needed = arguments.iter().filter(|(_, has_default, _)| !has_default);
         let needed: Vec<&str> = needed.map(|(name, ..)| name.as_str()).collect();
@@ -217,7 +208,7 @@ impl Script {
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, TchError> {
         let mut bytes: Vec<u8> = Vec::new();
         // SAFETY: the module lives, and the context is what `take` expects.
-        check(unsafe { parm_script_save(self.handle.0, take, ptr::from_mut(&mut bytes).cast()) })?;
+        unsafe { check(parm_script_save(self.handle.0, take, ptr::from_mut(&mut bytes).cast())) }?;
         Ok(bytes)
     }
 
@@ -272,7 +263,7 @@ impl Script {
     pub(crate) fn fixed_norms(&self) -> Result<usize, TchError> {
         let mut count = 0;
         // SAFETY: the module lives.
-        check(unsafe { parm_script_fixed_norms(self.handle.0, &mut count) })?;
+        unsafe { check(parm_script_fixed_norms(self.handle.0, &mut count)) }?;
         Ok(count)
     }
 
@@ -322,11 +313,11 @@ impl Script {
             all.map(|(name, tensor)| (name.as_ptr(), tensor.as_ptr())).unzip();
         let mut outputs: Vec<Named> = Vec::new();
         let context = ptr::from_mut(&mut outputs).cast();
-        // SAFETY: names and tensors live during the call, and the context is what `emit` expects.
-        let error = unsafe {
-            parm_script_forward(self.handle.0, names.as_ptr(), tensors.as_ptr(), names.len(), emit, context)
-        };
-        check(error)?;
+        let handle = self.handle.0;
+        // SAFETY: names and tensors live during the call, the context is what `emit` expects, and the error is ours.
+        unsafe {
+            check(parm_script_forward(handle, names.as_ptr(), tensors.as_ptr(), names.len(), emit, context))?;
+        }
         self.choose(outputs)
     }
 
@@ -365,31 +356,22 @@ struct Learning {
 impl Learning {
     /// A copy of a module, whose parameters are f32. Tied tensors stay tied.
     fn new(script: &Script) -> Result<Self, TchError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut tensors: Vec<&Tensor> = Vec::new();
-        for (name, is_parameter, tensor) in &script.tensors {
-            let part = match (is_parameter, tensor.kind()) {
-                (true, _) => Part::Learned,
-                (false, Kind::Float) => Part::Fixed,
-                (false, Kind::Int64) => Part::Integers,
-                _ => continue,
-            };
-            let size = tensor.size();
-            let is_same = |other: &&Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
-            let tied = tensors.iter().position(is_same).filter(|_| tensor.numel() > 0);
-            if let Some(entry) = tied.and_then(|at| entries.get_mut(at)) {
-                entry.names.push(name.clone());
-            } else {
-                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
-                entries.push(Entry::new(name.clone(), &shape, part));
-                tensors.push(tensor);
-            }
+        let part = |is_parameter, kind| match (is_parameter, kind) {
+            (true, _) => Some(Part::Learned),
+            (false, Kind::Float) => Some(Part::Fixed),
+            (false, Kind::Int64) => Some(Part::Integers),
+            _ => None,
+        };
+        let tensors = script.tensors.iter().filter_map(|(name, is_parameter, tensor)| {
+            Some((name.clone(), part(*is_parameter, tensor.kind())?, tensor.shallow_clone()))
+        });
+        let tensors: Vec<_> = tensors.collect();
+        let device = tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());
+        let (numbers, entries) = Numbers::gather(&tensors, device)?;
+        let mut names = vec![Vec::new(); numbers.views().len()];
+        for ((name, ..), entry) in tensors.iter().zip(entries) {
+            names[entry].push(text(name)?);
         }
-        let device = script.tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());
-        let names = entries.iter().map(|entry| entry.names.iter().map(|name| text(name)).collect());
-        let names = names.collect::<Result<Vec<Vec<CString>>, TchError>>()?;
-        let tensors: Vec<Tensor> = tensors.into_iter().map(Tensor::shallow_clone).collect();
-        let numbers = Numbers::of(entries, &tensors, device)?;
         let hash = hash(&[&script.to_bytes()?]);
         Self::of(script, numbers, names.into(), hash.into())
     }
@@ -405,7 +387,7 @@ impl Learning {
         for (names, view) in names.iter().zip(numbers.views()) {
             for name in names {
                 // SAFETY: the module is this one's alone; name and tensor live.
-                check(unsafe { parm_script_set(script.handle.0, name.as_ptr(), view.as_ptr()) })?;
+                unsafe { check(parm_script_set(script.handle.0, name.as_ptr(), view.as_ptr())) }?;
             }
         }
         Ok(Self { script, numbers, names, hash })

@@ -9,7 +9,7 @@ use super::Program;
 use super::graph::Role;
 use crate::model::{Model, ModelError};
 use crate::network::{CheckpointError, checkpoint};
-use crate::numbers::{Entry, Numbers, Part};
+use crate::numbers::{Numbers, Part};
 use crate::trainable::{Mode, Trainable};
 
 /// A program whose parameters and buffers are views of flat tensors.
@@ -27,33 +27,21 @@ impl Learning {
     /// # Errors
     /// libtorch's.
     pub(super) fn new(program: &Program) -> Result<Self, TchError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut tensors: Vec<Tensor> = Vec::new();
-        let mut places = Vec::new();
-        for (input, tensor) in program.file.graph.inputs.iter().zip(&program.tensors) {
-            let part = match (input.role, tensor.kind()) {
-                (Role::Parameter, _) => Part::Learned,
-                (Role::Buffer, Kind::Float) => Part::Fixed,
-                (Role::Buffer, Kind::Int64) => Part::Integers,
-                _ => {
-                    places.push(None);
-                    continue;
-                }
-            };
-            let size = tensor.size();
-            let is_same = |other: &Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
-            // Empty tensors have no memory to share.
-            let tied = tensors.iter().position(is_same).filter(|_| tensor.numel() > 0);
-            places.push(Some(tied.unwrap_or(entries.len())));
-            if let Some(entry) = tied.and_then(|at| entries.get_mut(at)) {
-                entry.names.push(input.name.clone());
-            } else {
-                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
-                entries.push(Entry::new(input.name.clone(), &shape, part));
-                tensors.push(tensor.shallow_clone());
-            }
-        }
-        let numbers = Numbers::of(entries, &tensors, program.device)?;
+        let part = |role, kind| match (role, kind) {
+            (Role::Parameter, _) => Some(Part::Learned),
+            (Role::Buffer, Kind::Float) => Some(Part::Fixed),
+            (Role::Buffer, Kind::Int64) => Some(Part::Integers),
+            _ => None,
+        };
+        let inputs = program.file.graph.inputs.iter().zip(&program.tensors);
+        let parts: Vec<_> =
+            inputs.map(|(input, tensor)| (part(input.role, tensor.kind()), input, tensor)).collect();
+        let tensors = parts
+            .iter()
+            .filter_map(|(part, input, tensor)| Some((input.name.clone(), (*part)?, tensor.shallow_clone())));
+        let (numbers, places) = Numbers::gather(&tensors.collect::<Vec<_>>(), program.device)?;
+        let mut places = places.into_iter();
+        let places: Vec<_> = parts.iter().map(|(part, ..)| part.and_then(|_| places.next())).collect();
         Ok(Self::of(program, numbers, places.into()))
     }
 
