@@ -143,9 +143,12 @@ fn parity_answers(
     let models = code.parity_models();
     let mut answers = Vec::new();
     for parity in 0..r {
-        // Parity models say all about themselves.
+        // A parity model that may have begun as the deployed model has its inputs and outputs; a native one has
+        // one of each.
+        let native = ModelOptions::default();
         let (model, about) = match models.get(parity) {
-            Some(model) => (model, &ModelOptions::default()),
+            Some(model) if model.extension().is_some_and(|kind| kind == "safetensors") => (model, &native),
+            Some(model) => (model, &options.model_options),
             None => (&options.model, &options.model_options),
         };
         let groups = coded.chunks_exact(r * elements);

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use parm::codes::Code;
 use parm::counted;
 use parm::group::GroupCount;
@@ -94,8 +94,25 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         let load = || Model::load_as(path, chosen.device, choices);
         timings.measure_on(chosen.device, Phase::Load, load)
     };
-    let load = |path: &Path| load_as(path, &Choices::default());
-    let choices = choices(&options.model_options, io)?;
+    let mut choices = choices(&options.model_options, io)?;
+    if let Some(trained) = code.as_ref().and_then(Code::trained) {
+        for (option, given, of_code) in [
+            ("--input", &mut choices.input, &trained.file.input_name),
+            ("--output-name", &mut choices.output, &trained.file.output_name),
+        ] {
+            ensure!(
+                given.is_none() || of_code.is_none() || given == of_code,
+                "{option} {}: expected {} as the code has it",
+                given.as_deref().unwrap_or_default(),
+                of_code.as_deref().unwrap_or_default()
+            );
+            *given = given.take().or_else(|| of_code.clone());
+        }
+    }
+    let load = |path: &Path| {
+        let load = || Model::load_part(path, chosen.device, &choices);
+        timings.measure_on(chosen.device, Phase::Load, load)
+    };
     let model = load_as(path, &choices)?;
     if let Some(warning) = model.warning() {
         options.common.warn(io, &format!("{}: {warning}", path.display()));

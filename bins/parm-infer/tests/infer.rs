@@ -267,7 +267,7 @@ fn what_cannot_be_answered_is_refused_with_one_line_that_names_both_sides() {
         (write("empty", b""), &fits, "found no safetensors", "expected a model"),
         (write("text", b"weights, weights, weights"), &fits, "found no safetensors", "expected a model"),
         (write("cut", &good[..good.len() - 1]), &fits, "found no safetensors", "expected a model"),
-        (pk, &fits, "pk.pt: found TorchScript that cannot be loaded", ""),
+        (pk, &fits, "pk.pt: found a zip archive that is incomplete or damaged", "write the model again"),
         (
             write("foreign", &described("\"format\":\"pt\"")),
             &fits,

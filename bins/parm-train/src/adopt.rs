@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use parm::CodeFile;
 use parm::codes::CodeName;
 use parm::codes::directory::{self, RunsOn};
-use parm_cli::options::{CodeOptions, Common};
+use parm_cli::options::{CodeOptions, Common, ModelOptions};
 use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
-use parm_torch::{Device, Model, Session, train};
+use parm_torch::{Choices, Device, Model, Session, train};
 
 use crate::data::named;
 use crate::plan::{made_by, remove};
@@ -29,7 +29,10 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     };
     let code = linear.choose(io)?;
     let linear = code.systematic().context("found a code without parity queries")?;
-    let [query_shape, prediction_shape] = shapes(options)?;
+    let constants = options.model_options.read_constants(io)?;
+    let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
+    let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
+    let [query_shape, prediction_shape] = shapes(options, &choices)?;
     let deployed = base.as_deref().map(|path| Ok(named(path, train::sha256(path)?))).transpose();
     let deployed: Result<_, train::TrainError> = deployed;
 
@@ -50,6 +53,8 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
         weights: (0..linear.r()).map(|parity| linear.weights(parity)).collect(),
         query_shape,
         prediction_shape,
+        input_name: choices.input,
+        output_name: choices.output,
         output: "logits".into(),
         runs_on: if parity.is_empty() { RunsOn::Deployed } else { RunsOn::Parity },
         parity: numbered.collect::<Result<_>>()?,
@@ -87,7 +92,7 @@ fn check_parts(options: &Adopt) -> Result<()> {
 
 /// The shapes of a query and of a prediction, if the options or the models say them. All models must have
 /// the same.
-fn shapes(options: &Adopt) -> Result<[Option<Vec<usize>>; 2]> {
+fn shapes(options: &Adopt, choices: &Choices) -> Result<[Option<Vec<usize>>; 2]> {
     let Adopt { parity, encoder, decoder, base, .. } = options;
     // A coder has other shapes; that it can be read is seen here.
     for path in encoder.iter().chain(decoder) {
@@ -97,7 +102,7 @@ fn shapes(options: &Adopt) -> Result<[Option<Vec<usize>>; 2]> {
     let mut prediction: Option<Vec<usize>> = None;
     let mut models = Vec::new();
     for path in parity.iter().chain(base) {
-        let model = Model::load(path, Device::CPU)?;
+        let model = Model::load_part(path, Device::CPU, choices)?;
         query = query.or_else(|| model.query_shape().map(<[usize]>::to_vec));
         models.push((path, model));
     }

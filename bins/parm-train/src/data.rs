@@ -25,6 +25,8 @@ pub(crate) struct Teacher {
     pub(crate) model: Option<Model>,
     /// The kind of predictions: `logits` or `boxes`.
     pub(crate) output: String,
+    /// What the file of the deployed model leaves open.
+    pub(crate) choices: Choices,
 }
 
 impl Teacher {
@@ -100,7 +102,7 @@ impl Teacher {
             _ if boxes.is_some() => "boxes".into(),
             _ => "logits".into(),
         };
-        Ok(Self { queries, predictions, truth, deployed, model, output: said })
+        Ok(Self { queries, predictions, truth, deployed, model, output: said, choices })
     }
 }
 

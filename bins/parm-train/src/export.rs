@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use parm::Dtype;
 use parm::npy::RowLayout;
-use parm_cli::options::Common;
+use parm_cli::options::{Common, ModelOptions};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
@@ -21,7 +21,9 @@ const OUTPUT: &str = "OUTPUT__0";
 const PYTHON: &str = include_str!("model.py");
 
 pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> {
-    let choices = Choices { activation: options.activation, ..Choices::default() };
+    let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
+    let constants = options.model_options.read_constants(io)?;
+    let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
     let model = Model::load_as(&options.model, Device::CPU, &choices)?;
     if let Some(warning) = model.warning() {
         common.warn(io, &format!("{}: {warning}", options.model.display()));
@@ -70,6 +72,21 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
             at()
         );
     }
+    if !choices_are_written(options, backend) {
+        bail!(
+            "{}: found --output-name, --input or --constant, expected none of them: {}",
+            at(),
+            "a model of Triton has one input, and only --backend python can choose an output"
+        );
+    }
+    let most = match model.most_rows() {
+        Some((rows, true)) => bail!(
+            "{}: found a program of {rows} rows at a time, expected any number: Triton makes batches of its own",
+            at()
+        ),
+        Some((most, false)) => options.max_batch.min(u32::try_from(most).unwrap_or(u32::MAX)),
+        None => options.max_batch,
+    };
     let shape = options.query_shape.clone().or_else(|| model.query_shape().map(<[usize]>::to_vec));
     let shape = shape.with_context(|| {
         format!("{}: found a model without the shape of its queries, expected --query-shape", at())
@@ -85,7 +102,7 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
     write(&Target::Path(version.join("model").with_extension(extension)), &bytes, io)?;
     let program = version.join("model.py");
     match backend {
-        Backend::Python => fs::write(&program, PYTHON),
+        Backend::Python => fs::write(&program, python(options.model_options.output_name.as_deref())),
         // A file of the other backend would be ignored, but confuse readers.
         Backend::Libtorch => match fs::remove_file(&program) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -100,10 +117,24 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
     };
     let input = tensor("input", INPUT, &query);
     let output = tensor("output", OUTPUT, prediction);
-    let most = options.max_batch;
     let text = format!("name: \"{name}\"\n{runs}\nmax_batch_size: {most}\n{input}{output}");
     fs::write(&config, text).with_context(|| config.display().to_string())?;
     Ok(config)
+}
+
+/// Whether a repository can hold what the options choose.
+fn choices_are_written(options: &Export, backend: Backend) -> bool {
+    let ModelOptions { output_name, query_input, constants, .. } = &options.model_options;
+    let is_chosen = output_name.is_some() && backend == Backend::Libtorch;
+    !is_chosen && query_input.is_none() && constants.is_empty()
+}
+
+/// The program of the Python backend, which answers with this output.
+fn python(output: Option<&str>) -> String {
+    let Some(output) = output else { return PYTHON.into() };
+    // JSON's text is Python's, too.
+    let output = serde_json::Value::from(output).to_string();
+    PYTHON.replacen("OUTPUT = None", &format!("OUTPUT = {output}"), 1)
 }
 
 /// An input or output of a configuration. Triton supports shapes without axes only by reshaping.

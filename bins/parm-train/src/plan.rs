@@ -16,7 +16,7 @@ use parm_cli::tools::train::{
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
     self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Layers, Start,
-    Trained, Validation, single,
+    TrainError, Trained, Validation, single,
 };
 use parm_torch::{Description, Family, Model, Network, NotTrainable, Phase};
 
@@ -100,7 +100,8 @@ impl Plan<'_> {
     /// Scores the code, as it is in its directory, on rows of their own.
     pub(crate) fn test(&self, rows: &Teacher) -> Result<CodeScores> {
         let file = CodeFile::load(self.output)?;
-        let load = |name: &String| Model::load(&self.output.join(name), self.machine.device);
+        let load =
+            |name: &String| Model::load_part(&self.output.join(name), self.machine.device, &rows.choices);
         let trained = Trained {
             encoder: file.encoder.as_ref().map(load).transpose()?,
             parity: file.parity.iter().map(load).collect::<Result<_, _>>()?,
@@ -302,7 +303,10 @@ impl Plan<'_> {
         common: &Common,
         io: &mut Io,
     ) -> Result<Trained> {
-        let data = || self.data.to_string();
+        let of_data = |trained: Result<Trained, TrainError>| match trained {
+            Err(TrainError::Hold(error)) => Err(error).context("--freeze"),
+            other => other.with_context(|| self.data.to_string()),
+        };
         let folder = self.output.join("run");
         let epochs = u64::from(recipe.epochs);
         let timings = &self.machine.timings;
@@ -318,7 +322,7 @@ impl Plan<'_> {
                     let (parity, _) = watch.run(folder, &format!("parity {j}: "), |around| {
                         let answers = AnswersPlan::Parity(vec![start.clone()]);
                         let one = Coding { code: &own, answers, stream: j as u64 + 1, ..all.clone() };
-                        one.train(recipe, around).with_context(data)
+                        of_data(one.train(recipe, around))
                     })?;
                     trained.parity.extend(parity.parity);
                 }
@@ -326,8 +330,7 @@ impl Plan<'_> {
             }
             _ => {
                 let watch = Watch::new(common, io, epochs, timings);
-                let (trained, _) =
-                    watch.run(folder, "", |around| all.train(recipe, around).with_context(data))?;
+                let (trained, _) = watch.run(folder, "", |around| of_data(all.train(recipe, around)))?;
                 Ok(trained)
             }
         }
@@ -375,6 +378,8 @@ impl Plan<'_> {
             weights: (0..code.r()).map(|j| code.weights(j)).collect(),
             query_shape: Some(teacher.queries.shape().to_vec()),
             prediction_shape: Some(teacher.predictions.shape().to_vec()),
+            input_name: teacher.choices.input.clone(),
+            output_name: teacher.choices.output.clone(),
             output: teacher.output.clone(),
             runs_on: match self.runs_on {
                 RunsOn::Parity => directory::RunsOn::Parity,

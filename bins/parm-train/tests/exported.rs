@@ -106,6 +106,40 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_code_knows_the_output_of_its_models_and_takes_their_constants() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported/two.pt2");
+    let numbers =
+        |count: usize| (0..count).map(|i| ((i * 7919) % 101) as f32 * 0.02 - 1.0).collect::<Vec<_>>();
+    fs::write(path.join("x.npy"), parm_testkit::npy::f4(&[60, 6], &numbers(360))).unwrap();
+    fs::write(path.join("table.npy"), parm_testkit::npy::f4(&[3, 6], &numbers(18))).unwrap();
+    let constant = "--constant table=table.npy";
+    let options = format!("parity --base {} --code sum -k 2 --data x.npy", base.display());
+    let all = format!("{options} {constant} --output-name features --loss mse --epochs 2 -o code -q");
+    let ended = Tool::new("parm-train").args(&all).within(path).run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    let infer = |options: &str| Tool::new("parm-infer").args("--threads 1").args(options).within(path).run();
+    let base = base.display();
+    fs::write(path.join("coded.npy"), run(path, "parm-encode", "--code code x.npy")).unwrap();
+    let steps = infer(&format!("-m code/parity-0.pt2 {constant} --output-name features coded.npy")).output();
+    // The code says which output its models have; the constants are those of the call.
+    let both = infer(&format!("-m {base} --code code --parity-out one.npy {constant} x.npy"));
+    let alone = infer(&format!("-m {base} {constant} --output-name features x.npy")).output();
+    assert_eq!(both.output(), alone);
+    let found = parm_testkit::npy::f4_values(&fs::read(path.join("one.npy")).unwrap());
+    for (found, expected) in found.iter().zip(parm_testkit::npy::f4_values(&steps)) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    let other = infer(&format!("-m {base} --code code {constant} --output-name logits x.npy"));
+    assert!(
+        other.code == 1 && other.stderr.contains("expected features as the code has it"),
+        "{}",
+        other.stderr
+    );
+}
+
+#[test]
 fn programs_and_torchscript_are_exported_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

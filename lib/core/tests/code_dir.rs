@@ -17,6 +17,8 @@ fn file() -> CodeFile {
         weights: vec![vec![1.0, 1.0], vec![1.0, 0.1]],
         query_shape: Some(vec![1, 28, 28]),
         prediction_shape: Some(vec![10]),
+        input_name: None,
+        output_name: None,
         output: "logits".into(),
         runs_on: RunsOn::Parity,
         parity: vec!["parity-0.safetensors".into(), "parity-1.safetensors".into()],

@@ -51,6 +51,11 @@ pub(crate) struct Foreign {
 /// The file system's.
 pub(crate) fn tell(path: &Path) -> io::Result<Format> {
     let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        let hint = "copy it to a file, since a model is not read in order".into();
+        return Ok(Format::Foreign(Foreign { found: "a pipe or a device", hint }));
+    }
     let mut head = Vec::new();
     file.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
     let name = path.display().to_string();
@@ -114,7 +119,8 @@ pub(crate) fn tell(path: &Path) -> io::Result<Format> {
                      save_file(dict(numpy.load('{name}')), '{tensors}')"
                 ),
             ),
-            _ => Format::Script,
+            Some(_) => Format::Script,
+            None => of("a zip archive that is incomplete or damaged", "copy or write the model again".into()),
         },
         [0x80, 2..=5, ..] => {
             file.seek(SeekFrom::Start(0))?;
@@ -158,13 +164,13 @@ enum Kind {
     Arrays,
 }
 
-/// The members of a zip archive, if it is one and not TorchScript.
+/// The members of a zip archive; none if it cannot be read.
 fn members(file: &mut File) -> Option<Members> {
     let mut archive = ZipArchive::new(file).ok()?;
     let names: BTreeSet<String> = archive.file_names().map(str::to_owned).collect();
     let ends = |end: &str| names.iter().find(|name| name.ends_with(end));
     if ends("/constants.pkl").is_some() {
-        return None;
+        return Some(Members { kind: None, pickle: None });
     }
     let kind = if names.iter().any(|name| name.contains("/aotinductor/")) {
         Some(Kind::Compiled)

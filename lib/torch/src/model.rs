@@ -196,6 +196,18 @@ impl Model {
         }
     }
 
+    /// Loads a part of a code. Choices for the deployed model hold for a part that may have begun as it; a native
+    /// one has nothing to choose.
+    ///
+    /// # Errors
+    /// [`ModelError`], by kind.
+    pub fn load_part(path: &Path, device: Device, choices: &Choices) -> Result<Self, ModelError> {
+        let io = |error| CheckpointError::Io { path: path.into(), error };
+        let is_native = foreign::tell(path).map_err(io)? == Format::Native;
+        let choices = Choices { activation: None, ..choices.clone() };
+        Self::load_as(path, device, &if is_native { Choices::default() } else { choices })
+    }
+
     /// A note about a choice that neither the file nor the caller made.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
@@ -244,6 +256,15 @@ impl Model {
             Self::Native(network) => network.description().query_shape.as_deref(),
             Self::Exported(program) => program.query_shape(),
             Self::Script(_) => None,
+        }
+    }
+
+    /// The most queries that it computes at a time, and whether exactly as many; none: any number.
+    #[must_use]
+    pub fn most_rows(&self) -> Option<(i64, bool)> {
+        match self {
+            Self::Exported(program) => program.most_rows(),
+            Self::Native(_) | Self::Script(_) => None,
         }
     }
 
@@ -306,7 +327,12 @@ impl Model {
                 let norms = parm::counted(count, "batch normalisation");
                 Some(format!("found traced TorchScript: it learns with its {norms} as in evaluation"))
             }
-            Self::Native(_) | Self::Exported(_) => None,
+            Self::Exported(program) => {
+                let count = Some(program.fixed_norms()).filter(|&count| count > 0)?;
+                let norms = parm::counted(count, "batch normalisation");
+                Some(format!("found a decomposed program: it learns with its {norms} as in evaluation"))
+            }
+            Self::Native(_) => None,
         }
     }
 

@@ -324,7 +324,8 @@ impl Script {
     /// The chosen output among those that a module returned.
     fn choose(&self, mut outputs: Vec<Named>) -> Result<Tensor, TchError> {
         let at = match &self.output {
-            None => Some(0),
+            // The first tensor; if there is none, what is first says so.
+            None => outputs.iter().position(|(.., tensor)| tensor.is_some()).or(Some(0)),
             Some(wanted) => outputs.iter().position(|(name, ..)| name == wanted),
         };
         match at.filter(|&at| at < outputs.len()).map(|at| outputs.swap_remove(at).2) {
@@ -356,14 +357,17 @@ struct Learning {
 impl Learning {
     /// A copy of a module, whose parameters are f32. Tied tensors stay tied.
     fn new(script: &Script) -> Result<Self, TchError> {
-        let part = |is_parameter, kind| match (is_parameter, kind) {
-            (true, _) => Some(Part::Learned),
-            (false, Kind::Float) => Some(Part::Fixed),
+        // A module that was frozen as a whole, to answer, learns as a whole.
+        let is_frozen =
+            !script.tensors.iter().any(|(_, is_parameter, tensor)| *is_parameter && tensor.requires_grad());
+        let part = |is_parameter, tensor: &Tensor| match (is_parameter, tensor.kind()) {
+            (true, _) if tensor.requires_grad() || is_frozen => Some(Part::Learned),
+            (true, _) | (false, Kind::Float) => Some(Part::Fixed),
             (false, Kind::Int64) => Some(Part::Integers),
             _ => None,
         };
         let tensors = script.tensors.iter().filter_map(|(name, is_parameter, tensor)| {
-            Some((name.clone(), part(*is_parameter, tensor.kind())?, tensor.shallow_clone()))
+            Some((name.clone(), part(*is_parameter, tensor)?, tensor.shallow_clone()))
         });
         let tensors: Vec<_> = tensors.collect();
         let device = tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());

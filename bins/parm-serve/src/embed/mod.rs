@@ -15,7 +15,7 @@ use parm_config::{Embedded, Model as ModelConfig};
 use parm_oip::instance::Instance;
 use parm_serving::Embed;
 use parm_torch::device::{Device, Settings};
-use parm_torch::{Encoder, Model, Session, device};
+use parm_torch::{Choices, Encoder, Model, Session, device};
 
 /// Makes embedded instances and networks with libtorch.
 pub(crate) struct Libtorch {
@@ -57,11 +57,17 @@ impl Embed for Libtorch {
             .transpose()
             .map_err(|_| failed("embedded models need fixed shapes"))?;
         parm_config::made_for(model).map_err(failed)?;
+        let file = code.and_then(Code::trained).map(|trained| &trained.file);
+        let choices = Choices {
+            input: file.and_then(|file| file.input_name.clone()),
+            output: file.and_then(|file| file.output_name.clone()),
+            ..Choices::default()
+        };
         let code = code.filter(|_| embedded.encode.unwrap_or_else(|| device.is_gpu()));
         let mut models = HashMap::new();
         let mut encoder = None;
         for (name, file) in files {
-            let loaded = Model::load(file, device).map_err(failed)?;
+            let loaded = Model::load_part(file, device, &choices).map_err(failed)?;
             if let Some(warning) = loaded.warning() {
                 tracing::warn!(file = %file.display(), "{warning}; parm-train export has that option");
             }

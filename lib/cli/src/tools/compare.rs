@@ -18,7 +18,7 @@ use crate::value::fraction;
 #[derive(Parser, Clone, Debug)]
 #[command(name = Compare::NAME, version, max_term_width = 100)]
 pub struct Compare {
-    /// The deployed model: safetensors of parm-train, a state dict of PyTorch, or TorchScript
+    /// The deployed model, of any kind: see parm-models(7)
     #[arg(short, long, value_name = "MODEL")]
     pub model: PathBuf,
 

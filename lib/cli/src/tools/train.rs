@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use parm::Activation;
 use parm::codes::CodeName;
 
 use crate::input::Input;
@@ -74,9 +73,8 @@ pub struct Export {
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub query_shape: Option<Vec<usize>>,
 
-    /// The activation of an MLP if its file does not contain it: relu, gelu, tanh, sigmoid, silu or leaky-relu
-    #[arg(long, value_name = "NAME")]
-    pub activation: Option<Activation>,
+    #[command(flatten)]
+    pub model_options: ModelOptions,
 
     /// Where to write the model
     #[arg(
@@ -186,7 +184,7 @@ pub struct Base {
 /// What a code is trained on.
 #[derive(Args, Clone, Debug)]
 pub struct Teaching {
-    /// The deployed model: safetensors or TorchScript
+    /// The deployed model, of any kind: see parm-models(7)
     #[arg(long, value_name = "MODEL", required_unless_present = "targets", conflicts_with = "targets")]
     pub base: Option<PathBuf>,
 
@@ -342,6 +340,9 @@ pub struct Adopt {
     /// The shape of a query, if the models do not contain it; tools then refuse others
     #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Parts")]
     pub query_shape: Option<Vec<usize>>,
+
+    #[command(flatten)]
+    pub model_options: ModelOptions,
 
     /// The code directory to write; code.json is written last
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]

@@ -54,6 +54,12 @@ pub struct CodeFile {
     /// The shape of one prediction, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction_shape: Option<Vec<usize>>,
+    /// The input that is the query, of models with several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_name: Option<String>,
+    /// The output that is the prediction, of models with several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_name: Option<String>,
     /// What the predictions are: `logits` by default.
     #[serde(default = "logits")]
     pub output: String,

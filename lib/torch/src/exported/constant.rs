@@ -50,6 +50,10 @@ impl Constant {
             size.len() == axes.len() && size.iter().zip(axes).all(is)
         };
         let tensor = found.f_to_kind(kind)?.f_to_device(device)?;
+        // A stream has no single numbers: one of shape [1] stands for it.
+        if sizes.is_empty() && size == [1] {
+            return Ok(Self { place, tensor: tensor.f_reshape([0_i64; 0])?, is_row: false });
+        }
         if let ([Axis::Symbol(first), rest @ ..], Axis::Symbol(rows)) = (&sizes[..], queries) {
             let row = if fits(&size, rest) { Some(tensor.f_unsqueeze(0)?) } else { None };
             let is_one = size.first() == Some(&1) && fits(&size, sizes);

@@ -109,6 +109,24 @@ pub enum ProgramError {
         /// The operator that makes it.
         target: String,
     },
+    /// A number of rows that is an expression.
+    #[error(
+        "found {found}, expected any number; in Python: torch.export.export(model, (example,), \
+         dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},))"
+    )]
+    Rows {
+        /// The number.
+        found: String,
+    },
+    /// Batch normalisation in training mode, in a decomposed program.
+    #[error(
+        "found {target}, batch normalisation of a decomposed program in training mode, which uses the batch's own \
+         statistics; expected model.eval(), or a program without run_decompositions()"
+    )]
+    TrainingMode {
+        /// The operator.
+        target: String,
+    },
     /// A parameter, buffer or constant without numbers.
     #[error("found no tensor '{name}' in the archive, which the graph needs")]
     NoTensor {

@@ -36,6 +36,8 @@ pub(super) struct Input {
     pub(super) meta: Option<Layout>,
     /// Whether a call changes it other than by [`ByMode::Normalise`].
     pub(super) is_written: bool,
+    /// Whether gradients were wanted of it in Python.
+    pub(super) requires_grad: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +278,8 @@ fn input(
         InputSpec::Token(_) => return Err(ProgramError::Signature { found: "a token of effects".into() }),
     };
     places.add(value)?;
-    Ok(Input { name: name.clone(), role, meta: layout(graph, value), is_written: false })
+    let requires_grad = graph.tensor_values.get(value).is_some_and(|meta| meta.requires_grad);
+    Ok(Input { name: name.clone(), role, meta: layout(graph, value), is_written: false, requires_grad })
 }
 
 /// The type and shape of a value, if the graph has them.
@@ -365,6 +368,18 @@ fn call(node: &schema::Node, places: &mut Places) -> std::result::Result<Call, P
                         return Err(ProgramError::Argument { target, argument, expected });
                     }
                 }
+            }
+            let name = target.strip_prefix("torch.ops.aten.").unwrap_or(&target);
+            let is_norm = ["_native_batch_norm_legit", "native_batch_norm", "_batch_norm_with_update"]
+                .iter()
+                .any(|norm| {
+                    name.starts_with(norm) && !name.contains("no_training") && !name.contains("no_update")
+                });
+            let training = operator.arguments().iter().position(|declared| declared.name == "training");
+            let is_training =
+                training.is_none_or(|at| !matches!(arguments.get(at), Some(Argument::Bool(false))));
+            if is_norm && is_training {
+                return Err(ProgramError::TrainingMode { target });
             }
             by_mode = mode_argument(operator, &target, &arguments);
             arguments
@@ -584,8 +599,12 @@ fn keys(tree: &schema::Tree) -> Vec<String> {
     fn list(value: &serde_json::Value, count: usize) -> Option<Vec<String>> {
         match value {
             serde_json::Value::Array(items) => {
-                let texts: Option<Vec<String>> =
-                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                let text = |item: &serde_json::Value| match item {
+                    serde_json::Value::String(text) => Some(text.clone()),
+                    serde_json::Value::Number(number) => Some(number.to_string()),
+                    _ => None,
+                };
+                let texts: Option<Vec<String>> = items.iter().map(text).collect();
                 texts
                     .filter(|texts| texts.len() == count)
                     .or_else(|| items.iter().find_map(|item| list(item, count)))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tch::{Kind, TchError, Tensor};
 
 use super::Program;
-use super::graph::Role;
+use super::graph::{Input, Role};
 use crate::model::{Model, ModelError};
 use crate::network::{CheckpointError, checkpoint};
 use crate::numbers::{Numbers, Part};
@@ -27,15 +27,18 @@ impl Learning {
     /// # Errors
     /// libtorch's.
     pub(super) fn new(program: &Program) -> Result<Self, TchError> {
-        let part = |role, kind| match (role, kind) {
-            (Role::Parameter, _) => Some(Part::Learned),
-            (Role::Buffer, Kind::Float) => Some(Part::Fixed),
+        let all = program.file.graph.inputs.iter();
+        // A model that was frozen as a whole, to answer, learns as a whole.
+        let is_frozen = !all.clone().any(|input| input.role == Role::Parameter && input.requires_grad);
+        let part = |input: &Input, kind| match (input.role, kind) {
+            (Role::Parameter, _) if input.requires_grad || is_frozen => Some(Part::Learned),
+            (Role::Parameter, _) | (Role::Buffer, Kind::Float) => Some(Part::Fixed),
             (Role::Buffer, Kind::Int64) => Some(Part::Integers),
             _ => None,
         };
-        let inputs = program.file.graph.inputs.iter().zip(&program.tensors);
+        let inputs = all.zip(&program.tensors);
         let parts: Vec<_> =
-            inputs.map(|(input, tensor)| (part(input.role, tensor.kind()), input, tensor)).collect();
+            inputs.map(|(input, tensor)| (part(input, tensor.kind()), input, tensor)).collect();
         let tensors = parts
             .iter()
             .filter_map(|(part, input, tensor)| Some((input.name.clone(), (*part)?, tensor.shallow_clone())));

@@ -140,6 +140,10 @@ impl Program {
         };
         let batch = match &symbol {
             Axis::Fixed(rows) => Batch { least: *rows, most: Some(*rows) },
+            Axis::Symbol(expression) if expression.contains('(') => {
+                let found = format!("a number of rows that is {expression}");
+                return Err(ProgramError::Rows { found });
+            }
             // PyTorch writes a least number of 2 and does not hold to it.
             Axis::Symbol(name) => {
                 let range = program.range_constraints.get(name).copied().unwrap_or_default();
@@ -272,6 +276,17 @@ impl Program {
         Ok(archive.into_inner())
     }
 
+    /// The most queries that it computes at a time, and whether it computes exactly as many; none: any number.
+    pub(crate) fn most_rows(&self) -> Option<(i64, bool)> {
+        self.batch.most.map(|most| (most, self.batch.least == most))
+    }
+
+    /// The number of batch normalisations that do not learn, since the program was decomposed.
+    pub(crate) fn fixed_norms(&self) -> usize {
+        let is_fixed = |target: &str| target.contains("_native_batch_norm_legit_no_training");
+        self.file.graph.calls.iter().filter(|call| is_fixed(&call.target)).count()
+    }
+
     /// Sees that a copy of this program can be trained.
     ///
     /// # Errors
@@ -280,7 +295,7 @@ impl Program {
         let obstacle = |found: &str, mend| Err(NotTrainable { found: found.into(), mend });
         if self.batch.most.is_some() {
             return obstacle(
-                "a graph of a constant number of rows",
+                "a graph of a constant or bounded number of rows",
                 "torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))",
             );
         }
@@ -396,6 +411,7 @@ fn describe(meta: &Layout, rows: Option<&Axis>) -> String {
         .map(|axis| match axis {
             Axis::Fixed(length) => length.to_string(),
             symbol if Some(symbol) == rows => "rows".into(),
+            Axis::Symbol(name) if name.contains('(') => "?".into(),
             Axis::Symbol(name) => name.clone(),
         })
         .collect();

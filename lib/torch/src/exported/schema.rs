@@ -150,6 +150,8 @@ pub(super) struct Meta {
     #[serde(default)]
     pub(super) strides: Vec<Size>,
     pub(super) storage_offset: Option<Size>,
+    #[serde(default)]
+    pub(super) requires_grad: bool,
 }
 
 #[derive(Debug, Deserialize)]

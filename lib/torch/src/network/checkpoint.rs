@@ -48,7 +48,7 @@ pub enum CheckpointError {
         error: io::Error,
     },
     /// Not a model file.
-    #[error("{}: found {found}, expected a model: safetensors of parm-train, or TorchScript", path.display())]
+    #[error("{}: found {found}, expected a model: safetensors, .pt2 or TorchScript", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

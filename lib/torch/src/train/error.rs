@@ -70,6 +70,17 @@ pub enum TrainError {
         /// The most pixels by which images are moved.
         shift: usize,
     },
+    /// The loss does not depend on the parameters.
+    #[error(
+        "found outputs that do not depend on the parameters by way of gradients (argmax, integers, detach, \
+         torch.no_grad), expected a model that can be trained"
+    )]
+    NoGradient,
+    /// Outputs that are no real numbers.
+    #[error(
+        "found complex outputs, expected real numbers: export a model that returns their real part or magnitude"
+    )]
+    Complex,
     /// No network is to be trained.
     #[error("found nothing to train, expected an encoder, a decoder or a parity model")]
     Nothing,

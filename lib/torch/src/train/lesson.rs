@@ -131,6 +131,10 @@ impl Lesson<'_> {
                 tch::manual_seed(dropout_seed(recipe.seed, self.stream, epoch, state.batch));
             }
             let loss = self.objective.loss(&state.answers(recipe.mode()), index, drawn.as_ref())?;
+            // libtorch ends the process if it is asked for gradients of what has none.
+            if !loss.requires_grad() {
+                return Err(TrainError::NoGradient);
+            }
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             let mut gradients = gradients.iter().zip(&parameters).map(flat_gradient);
             let mut flats = Vec::with_capacity(learning.len());

@@ -155,7 +155,10 @@ impl Rows {
                 }
                 _ => return Err(TrainError::Predictions { found: size, rows }),
             }
-            blocks.push(outputs.f_to_kind(Kind::Float)?.f_view([rows, -1])?);
+            if matches!(outputs.kind(), Kind::ComplexHalf | Kind::ComplexFloat | Kind::ComplexDouble) {
+                return Err(TrainError::Complex);
+            }
+            blocks.push(outputs.f_to_kind(Kind::Float)?.f_reshape([rows, -1])?);
         }
         let shape = shape.into_iter().map(|axis| axis as usize).collect();
         // The model's hash identifies the predictions, which differ in the last bit between machines.

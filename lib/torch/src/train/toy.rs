@@ -21,6 +21,8 @@ struct Toy {
     numbers: Numbers,
     /// The share of queries' numbers that are dropped.
     dropout: f64,
+    /// Whether outputs have no gradient, as those of argmax.
+    is_detached: bool,
 }
 
 impl Toy {
@@ -32,7 +34,7 @@ impl Toy {
         ];
         let weight = Tensor::from_slice(&[0.3_f32, -0.1, 0.2, -0.4, 0.5, 0.7]).view([2, 3]);
         let tensors = [weight, Tensor::from_slice(&[1_f32, 2.0]), Tensor::from(0_i64)];
-        Self { numbers: Numbers::of(entries, &tensors, Device::Cpu).unwrap(), dropout }
+        Self { numbers: Numbers::of(entries, &tensors, Device::Cpu).unwrap(), dropout, is_detached: false }
     }
 
     fn count(model: &dyn Trainable) -> i64 {
@@ -46,7 +48,7 @@ impl Trainable for Toy {
     }
 
     fn with(&self, numbers: Numbers) -> Result<Box<dyn Trainable>, TchError> {
-        Ok(Box::new(Self { numbers, dropout: self.dropout }))
+        Ok(Box::new(Self { numbers, dropout: self.dropout, is_detached: self.is_detached }))
     }
 
     fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
@@ -55,7 +57,8 @@ impl Trainable for Toy {
         if trains {
             let _ = count.shallow_clone().f_add_scalar_(1)?;
         }
-        queries.f_dropout(self.dropout, trains)?.f_linear::<Tensor>(weight, None)
+        let outputs = queries.f_dropout(self.dropout, trains)?.f_linear::<Tensor>(weight, None)?;
+        if self.is_detached { outputs.f_detach() } else { Ok(outputs) }
     }
 
     fn save(&self, path: &Path) -> Result<(), ModelError> {
@@ -184,6 +187,13 @@ fn a_parameter_that_the_loss_does_not_depend_on_stays() {
     let [[weight, unused, _], [start, same, _]] = [&*trained, &toy as &dyn Trainable]
         .map(|model| [0, 1, 2].map(|at| model.numbers().views()[at].copy()));
     assert!(weight != start && unused == same);
+}
+
+#[test]
+fn outputs_without_a_gradient_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let toy = Toy { is_detached: true, ..Toy::new(0.0) };
+    assert!(matches!(train(folder.path(), &toy, &recipe(8), None), Err(TrainError::NoGradient)));
 }
 
 #[test]
