@@ -16,7 +16,7 @@ def evaluate(module):
         name = str(node.target)
         if node.op != "call_function" or not name.startswith("aten."):
             continue
-        if name.startswith("aten.batch_norm") and node.args[3] is not None:
+        if name.startswith(("aten.batch_norm", "aten.instance_norm")) and node.args[3] is not None:
             node.update_arg(5, False)
         elif "dropout" in name and len(node.args) > 2:
             node.update_arg(2, False)

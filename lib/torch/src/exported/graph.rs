@@ -155,7 +155,8 @@ pub(super) enum Result {
 pub(super) enum ByMode {
     /// `train` of dropout and recurrent layers: true while it learns.
     Dropout,
-    /// `training` of batch normalisation: true while it learns, unless the statistics are held.
+    /// `training` of batch normalisation, `use_input_stats` of instance normalisation with running statistics: true
+    /// while it learns, unless the statistics are held.
     Normalise,
     /// A probability of dropout: 0 unless it learns.
     Probability,
@@ -400,6 +401,10 @@ fn mode_argument(operator: &Operator, target: &str, arguments: &[Argument]) -> O
             // Without running statistics those of the batch are the only ones.
             let has_statistics = matches!(arguments.get(at("running_mean")?)?, Argument::Place(_));
             Some((at("training")?, ByMode::Normalise)).filter(|_| has_statistics)
+        }
+        "instance_norm" => {
+            let has_statistics = matches!(arguments.get(at("running_mean")?)?, Argument::Place(_));
+            Some((at("use_input_stats")?, ByMode::Normalise)).filter(|_| has_statistics)
         }
         "scaled_dot_product_attention" => Some((at("dropout_p")?, ByMode::Probability)),
         "rrelu" | "rrelu_" => Some((at("training")?, ByMode::Dropout)),

@@ -423,7 +423,10 @@ fn output_of(graph: &Graph, name: Option<&str>) -> Result<usize, ProgramError> {
     let outputs = || graph.outputs.iter();
     let found = match name {
         None => outputs().position(|output| output.place.is_some()),
-        Some(name) => outputs().position(|output| output.name == name),
+        // An index serves also where outputs have keys.
+        Some(name) => outputs()
+            .position(|output| output.name == name)
+            .or_else(|| name.parse().ok().filter(|&at| at < graph.outputs.len())),
     };
     let tensor = found.filter(|at| graph.outputs[*at].place.is_some());
     tensor.ok_or_else(|| ProgramError::NoSuchOutput {
