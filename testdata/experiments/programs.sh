@@ -26,7 +26,7 @@ made() { # FILE COMMAND…
 row() { # NAME CODE EPOCHS ROWS SECONDS_FILE TEST_ROWS AGREEMENT A_a A_d
     local clock processor
     read -r clock processor < "$5"
-    printf '%-12s %-7s %6s %6s %7.0f %9.0f %6s %7s %10s %7s\n' \
+    printf '%-20s %-7s %6s %6s %7.0f %9.0f %6s %7s %10s %7s\n' \
         "$1" "$2" "$3" "$4" "$clock" "$processor" "$6" "$8" "$7" "$9"
 }
 
@@ -58,7 +58,7 @@ first() { # ROWS FOLDER OUT
     for name in images labels; do parm-data slice ":$1" "$2/$name.npy" > "$3/$name.npy"; done
 }
 
-printf '%-12s %-7s %6s %6s %7s %9s %6s %7s %10s %7s\n' \
+printf '%-20s %-7s %6s %6s %7s %9s %6s %7s %10s %7s\n' \
     model code epochs rows seconds processor tested A_a agreement A_d
 
 # The deployed models, by epochs of PyTorch and of their parity models.
@@ -67,7 +67,7 @@ while read -r name own epochs; do
     made "$out/$name.pt2" "$python" "$experiments/programs.py" train "$name" "$train" "$test" "$own" "$out/$name.pt2"
     row "$name.pt2" - "$own" "$(rows "$train")" "$out/$name.pt2.seconds" - - - -
     for code in sum concat; do parity "$name" "$out/$name.pt2" $code "$epochs" "$train" "$test"; done
-done <<< "vit 5 8
+done <<< "vit 5 20
 mobile 2 5"
 
 wants resnet18 || exit 0
