@@ -139,3 +139,11 @@ for name, model in models.items():
     with zipfile.ZipFile(f"{name}.pt", "w") as archive:
         for part, content in parts:
             archive.writestr(zipfile.ZipInfo(part), content)
+
+# The same coders as exported programs, for any number of groups and queries.
+axis = torch.export.Dim.DYNAMIC
+for name, example in [("encoder", torch.zeros(2, 3, 2, 3)), ("decoder", torch.zeros(2, 3, 2))]:
+    program = torch.export.export(models[name].eval(), (example,), dynamic_shapes=({0: axis, 1: axis},))
+    for node in program.graph_module.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, f"{name}.pt2")

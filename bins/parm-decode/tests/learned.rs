@@ -53,6 +53,17 @@ fn a_learned_decoder_fills_what_is_missing() {
 }
 
 #[test]
+fn an_exported_program_decodes_as_well() {
+    let folder = stage(600, 2, 4);
+    code_dir::learned(&folder.path().join("program"), (2, 1), None, Some("decoder.pt2"));
+    let decoded = |code: &str| {
+        let call = format!("--code {code} --threads 1 --parity p.npy --available have.npy lost.npy");
+        decode(folder.path(), &call).output()
+    };
+    assert_eq!(decoded("program"), decoded("code"));
+}
+
+#[test]
 fn losses_beyond_the_parities_stay_as_they_came_or_get_the_default() {
     let folder = stage(6, 3, 9);
     fs::write(folder.path().join("have.npy"), mask(&[false, false, true, true, false, true])).unwrap();

@@ -44,6 +44,20 @@ fn a_learned_encoder_writes_one_stream_per_parity() {
 }
 
 #[test]
+fn an_exported_program_encodes_as_well() {
+    let folder = stage(60);
+    for k in [2, 3, 5] {
+        let code = folder.path().join(format!("program-{k}"));
+        code_dir::learned(&code, (k, 2), Some("encoder.pt2"), None);
+        let encoded = |code: &str| {
+            let call = format!("--code {code} --threads 1 --parity-index 1 x.npy");
+            encode(folder.path(), &call).output()
+        };
+        assert_eq!(encoded(&format!("program-{k}")), encoded(&format!("code-{k}")), "k = {k}");
+    }
+}
+
+#[test]
 fn one_parity_can_be_picked_and_goes_to_a_pipe() {
     let folder = stage(10);
     let picked = encode(folder.path(), "--code code-2 --parity-index 1 x.npy").output();

@@ -79,7 +79,7 @@ fn other_inputs_come_from_files_and_outputs_have_names() {
         ("--input x", 1, "found the inputs x, table, expected --input"),
         ("--input y --constant table=table.npy", 1, "found no input 'y', expected one of x, table"),
         ("--constant y=table.npy", 1, "found no input 'y', expected one of x, table"),
-        ("--constant table=short.npy", 1, "found Float[3, 5] for the input 'table', expected Float[3, 6]"),
+        ("--constant table=short.npy", 1, "found f4[3, 5] for the input 'table', expected f4[3, 6]"),
         ("--constant table=none.npy", 1, "none.npy"),
         ("--constant table", 2, "expected NAME=FILE.npy"),
         ("--constant table=table.npy --output-name no", 1, "found outputs [logits, features], expected 'no'"),

@@ -5,7 +5,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::ProgramError;
 use super::graph::{Axis, Input, Layout};
-use super::{layout, weights};
+use super::{layout, type_name, weights};
 use crate::model::tensor_of;
 
 /// The value of an input other than the query.
@@ -37,10 +37,10 @@ impl Constant {
         let misfit = |what: &str| {
             let axes: Vec<String> =
                 sizes.iter().map(|axis| axis.length().map_or("any".into(), |n| n.to_string())).collect();
-            let kind = kind.map_or("a type that is not supported".into(), |kind| format!("{kind:?}"));
+            let kind = kind.map_or("a type that is not supported".into(), type_name);
             ProgramError::Constant {
                 name: input.name.clone(),
-                found: format!("{:?}{size:?}", found.kind()),
+                found: format!("{}{size:?}", type_name(found.kind())),
                 expected: format!("{kind}[{}]{what}", axes.join(", ")),
             }
         };

@@ -196,7 +196,8 @@ impl Program {
         tch::no_grad(|| {
             let rows = queries.size().first().copied().unwrap_or(0);
             let most = self.batch.most.unwrap_or(rows).max(1);
-            if (self.batch.least..=most).contains(&rows) {
+            // No rows are answered by a graph of any number, too.
+            if (self.batch.least..=most).contains(&rows) || rows == 0 {
                 return self.forward(queries, Mode::Evaluate);
             }
             let mut outputs = Vec::new();
@@ -398,15 +399,19 @@ fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
     Ok(bytes)
 }
 
+/// The name of a type, as `f4`.
+fn type_name(kind: Kind) -> String {
+    match kind {
+        Kind::BFloat16 => "bf16".into(),
+        Kind::ComplexFloat => "c8".into(),
+        Kind::ComplexDouble => "c16".into(),
+        kind => crate::session::dtype(kind).map_or_else(|| format!("{kind:?}"), |dtype| dtype.to_string()),
+    }
+}
+
 /// A type and shape, as `f4[rows, 3, 224, 224]`.
 fn describe(meta: &Layout, rows: Option<&Axis>) -> String {
-    let dtype = match weights::kind(meta.dtype) {
-        Some(Kind::BFloat16) => "bf16".into(),
-        Some(kind) => {
-            crate::session::dtype(kind).map_or_else(|| format!("{kind:?}"), |dtype| dtype.to_string())
-        }
-        None => "unknown".into(),
-    };
+    let dtype = weights::kind(meta.dtype).map_or("unknown".into(), type_name);
     let axes: Vec<String> = (meta.sizes.iter())
         .map(|axis| match axis {
             Axis::Fixed(length) => length.to_string(),
