@@ -99,7 +99,7 @@ pub(super) struct Call {
     /// The argument that depends on whether the model learns.
     pub(super) by_mode: Option<(usize, ByMode)>,
     /// Where the results go.
-    pub(super) results: Vec<Result>,
+    pub(super) results: Vec<Destination>,
     /// The places of values that no later call uses.
     pub(super) last: Vec<usize>,
     /// True if the results have memory that was not written.
@@ -142,7 +142,7 @@ pub(super) enum Term {
 
 /// Where a result goes.
 #[derive(Debug)]
-pub(super) enum Result {
+pub(super) enum Destination {
     /// Nobody uses it.
     Nowhere,
     One(usize),
@@ -167,7 +167,7 @@ impl Graph {
     ///
     /// # Errors
     /// What cannot be computed, by name.
-    pub(super) fn new(program: &schema::Program) -> std::result::Result<Self, ProgramError> {
+    pub(super) fn new(program: &schema::Program) -> Result<Self, ProgramError> {
         let schema::GraphModule { graph, signature, .. } = &program.graph_module;
         refuse_data_dependence(graph)?;
         let mut places = Places::default();
@@ -241,7 +241,7 @@ struct Places {
 }
 
 impl Places {
-    fn add(&mut self, name: &str) -> std::result::Result<usize, ProgramError> {
+    fn add(&mut self, name: &str) -> Result<usize, ProgramError> {
         if self.by_name.insert(name.to_owned(), self.count).is_some() {
             return Err(ProgramError::Twice(name.into()));
         }
@@ -249,17 +249,13 @@ impl Places {
         Ok(self.count - 1)
     }
 
-    fn find(&self, name: &str, user: &str) -> std::result::Result<usize, ProgramError> {
+    fn find(&self, name: &str, user: &str) -> Result<usize, ProgramError> {
         let undefined = || ProgramError::Undefined { name: name.into(), user: user.into() };
         self.by_name.get(name).copied().ok_or_else(undefined)
     }
 }
 
-fn input(
-    spec: &InputSpec,
-    places: &mut Places,
-    graph: &schema::Graph,
-) -> std::result::Result<Input, ProgramError> {
+fn input(spec: &InputSpec, places: &mut Places, graph: &schema::Graph) -> Result<Input, ProgramError> {
     let (value, name, role) = match spec {
         InputSpec::UserInput(user) => match &user.arg {
             schema::Argument::AsTensor(tensor) => (&tensor.name, &tensor.name, Role::User),
@@ -306,7 +302,7 @@ fn symbol(expression: &str) -> &str {
 }
 
 /// Refuses tensors whose shape depends on values: their symbols are `u0`, `u1`, …
-fn refuse_data_dependence(graph: &schema::Graph) -> std::result::Result<(), ProgramError> {
+fn refuse_data_dependence(graph: &schema::Graph) -> Result<(), ProgramError> {
     let is_unbacked = |word: &str| {
         word.strip_prefix('u')
             .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
@@ -334,7 +330,7 @@ fn refuse_data_dependence(graph: &schema::Graph) -> std::result::Result<(), Prog
     Ok(())
 }
 
-fn call(node: &schema::Node, places: &mut Places) -> std::result::Result<Call, ProgramError> {
+fn call(node: &schema::Node, places: &mut Places) -> Result<Call, ProgramError> {
     let target = node.target.clone();
     let mut given: Vec<(&str, Argument)> = Vec::with_capacity(node.inputs.len());
     let operation = Operation::find(&target);
@@ -370,16 +366,7 @@ fn call(node: &schema::Node, places: &mut Places) -> std::result::Result<Call, P
                     }
                 }
             }
-            let name = target.strip_prefix("torch.ops.aten.").unwrap_or(&target);
-            let is_norm = ["_native_batch_norm_legit", "native_batch_norm", "_batch_norm_with_update"]
-                .iter()
-                .any(|norm| {
-                    name.starts_with(norm) && !name.contains("no_training") && !name.contains("no_update")
-                });
-            let training = operator.arguments().iter().position(|declared| declared.name == "training");
-            let is_training =
-                training.is_none_or(|at| !matches!(arguments.get(at), Some(Argument::Bool(false))));
-            if is_norm && is_training {
+            if is_norm_in_training(operator, &target, &arguments) {
                 return Err(ProgramError::TrainingMode { target });
             }
             by_mode = mode_argument(operator, &target, &arguments);
@@ -387,9 +374,21 @@ fn call(node: &schema::Node, places: &mut Places) -> std::result::Result<Call, P
         }
     };
     let results = node.outputs.iter().map(|output| result(output, &target, places));
-    let results = results.collect::<std::result::Result<_, _>>()?;
+    let results = results.collect::<Result<_, _>>()?;
     let is_uninitialised = permitted::is_uninitialised(&target);
     Ok(Call { target, function, arguments, by_mode, results, last: Vec::new(), is_uninitialised })
+}
+
+/// Whether this is batch normalisation of a decomposed program that uses the batch's own statistics: it has no
+/// counterpart in evaluation.
+fn is_norm_in_training(operator: &Operator, target: &str, arguments: &[Argument]) -> bool {
+    let name = target.strip_prefix("torch.ops.aten.").unwrap_or(target);
+    let is_norm = ["_native_batch_norm_legit", "native_batch_norm", "_batch_norm_with_update"]
+        .iter()
+        .any(|norm| name.starts_with(norm));
+    let training = operator.arguments().iter().position(|declared| declared.name == "training");
+    let is_off = training.is_some_and(|at| matches!(arguments.get(at), Some(Argument::Bool(false))));
+    is_norm && !name.contains("no_training") && !is_off
 }
 
 /// The argument that depends on whether the model learns.
@@ -419,7 +418,7 @@ fn argument(
     name: &str,
     target: &str,
     places: &Places,
-) -> std::result::Result<Argument, ProgramError> {
+) -> Result<Argument, ProgramError> {
     use schema::Argument as Written;
     let place = |name: &str| places.find(name, target);
     let unsupported = || ProgramError::Argument {
@@ -433,17 +432,14 @@ fn argument(
             Argument::Place(place(&tensor.name)?)
         }
         Written::AsTensors(tensors) => Argument::Places(
-            tensors
-                .iter()
-                .map(|tensor| place(&tensor.name).map(Some))
-                .collect::<std::result::Result<_, _>>()?,
+            tensors.iter().map(|tensor| place(&tensor.name).map(Some)).collect::<Result<_, _>>()?,
         ),
         Written::AsOptionalTensors(tensors) => {
             let tensors = tensors.iter().map(|tensor| match tensor {
                 OptionalTensor::AsTensor(tensor) => place(&tensor.name).map(Some),
                 OptionalTensor::AsNone(_) => Ok(None),
             });
-            Argument::Places(tensors.collect::<std::result::Result<_, _>>()?)
+            Argument::Places(tensors.collect::<Result<_, _>>()?)
         }
         Written::AsInt(number) => Argument::Int(*number),
         Written::AsInts(numbers) => Argument::Ints(numbers.clone()),
@@ -466,7 +462,7 @@ fn argument(
                 Symbol::AsInt(number) => Ok(Term::Known(*number)),
                 Symbol::AsFloat(_) | Symbol::AsBool(_) => Err(unsupported()),
             });
-            Argument::Sizes(terms.collect::<std::result::Result<_, _>>()?)
+            Argument::Sizes(terms.collect::<Result<_, _>>()?)
         }
         // libtorch's own codes differ from those of the schema.
         Written::AsScalarType(code) => Argument::Int(match code {
@@ -491,19 +487,19 @@ fn result(
     argument: &schema::Argument,
     target: &str,
     places: &mut Places,
-) -> std::result::Result<Result, ProgramError> {
+) -> Result<Destination, ProgramError> {
     use schema::Argument as Written;
     Ok(match argument {
         Written::AsTensor(tensor) | Written::AsOptionalTensor(OptionalTensor::AsTensor(tensor)) => {
-            Result::One(places.add(&tensor.name)?)
+            Destination::One(places.add(&tensor.name)?)
         }
-        Written::AsTensors(tensors) => Result::Many(
-            tensors.iter().map(|tensor| places.add(&tensor.name)).collect::<std::result::Result<_, _>>()?,
+        Written::AsTensors(tensors) => Destination::Many(
+            tensors.iter().map(|tensor| places.add(&tensor.name)).collect::<Result<_, _>>()?,
         ),
         Written::AsSymInt(Symbol::AsName(name))
         | Written::AsSymFloat(Symbol::AsName(name))
-        | Written::AsSymBool(Symbol::AsName(name)) => Result::One(places.add(name)?),
-        Written::AsNone(_) | Written::AsOptionalTensor(OptionalTensor::AsNone(_)) => Result::Nowhere,
+        | Written::AsSymBool(Symbol::AsName(name)) => Destination::One(places.add(name)?),
+        Written::AsNone(_) | Written::AsOptionalTensor(OptionalTensor::AsNone(_)) => Destination::Nowhere,
         other => {
             let (argument, expected) =
                 (format!("result that is {}", kind(other)), "tensors and numbers".into());
@@ -563,9 +559,9 @@ fn free(calls: &mut [Call], inputs: usize, kept: &BTreeSet<usize>) {
     let mut seen: BTreeSet<usize> = kept.clone();
     for call in calls.iter_mut().rev() {
         let made = call.results.iter().flat_map(|result| match result {
-            Result::Nowhere => Vec::new(),
-            Result::One(place) => vec![*place],
-            Result::Many(places) => places.clone(),
+            Destination::Nowhere => Vec::new(),
+            Destination::One(place) => vec![*place],
+            Destination::Many(places) => places.clone(),
         });
         let used = call.arguments.iter().flat_map(Argument::places);
         let all: Vec<usize> = used.chain(made).collect();

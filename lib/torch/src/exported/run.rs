@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::graph::{Argument as Given, ByMode, Call, Function, Graph, Result as Goes, Role, Term};
+use super::graph::{Argument as Given, ByMode, Call, Destination, Function, Graph, Role, Term};
 use super::symbols::copy;
 use crate::operator::{Argument, Value};
 use crate::trainable::Mode;
@@ -105,14 +105,14 @@ impl Table<'_> {
         }
         for (goes, value) in call.results.iter().zip(results.drain(..)) {
             match (goes, value) {
-                (Goes::Nowhere, _) => {}
-                (Goes::One(place), value) => self.set(*place, value),
-                (Goes::Many(places), Value::Tensors(tensors)) if tensors.len() == places.len() => {
+                (Destination::Nowhere, _) => {}
+                (Destination::One(place), value) => self.set(*place, value),
+                (Destination::Many(places), Value::Tensors(tensors)) if tensors.len() == places.len() => {
                     for (&place, tensor) in places.iter().zip(tensors) {
                         self.set(place, Value::Tensor(tensor));
                     }
                 }
-                (Goes::Many(places), _) => {
+                (Destination::Many(places), _) => {
                     let expected = places.len();
                     return Err(TchError::Kind(format!(
                         "{}: expected a list of {expected} tensors",
