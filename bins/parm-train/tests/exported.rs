@@ -132,7 +132,8 @@ fn a_code_knows_the_output_of_its_models_and_takes_their_constants() {
     for (found, expected) in found.iter().zip(parm_testkit::npy::f4_values(&steps)) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
-    let other = infer(&format!("-m {base} --code code {constant} --output-name logits x.npy"));
+    let options = format!("{constant} --output-name logits --parity-out two.npy x.npy");
+    let other = infer(&format!("-m {base} --code code {options}"));
     assert!(
         other.code == 1 && other.stderr.contains("expected features as the code has it"),
         "{}",
