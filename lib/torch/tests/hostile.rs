@@ -165,6 +165,18 @@ fn tensors_that_reach_beyond_their_file_are_refused() {
 }
 
 #[test]
+fn lists_of_weights_without_keys_are_refused() {
+    let refuse = |change: &dyn Fn(&mut Value)| {
+        refused(load(&with_json(WEIGHTS, change)), "found a list of weights without keys");
+    };
+    refuse(&|json| *json = json!([json["config"].clone()]));
+    refuse(&|json| {
+        let entry = &mut json["config"]["0.weight"];
+        *entry = json!([entry["path_name"], false, entry["tensor_meta"]]);
+    });
+}
+
+#[test]
 fn graphs_that_are_no_lists_of_calls_are_refused() {
     let first = |module: &mut Value| module["graph"]["nodes"][0].take();
     // A call of what a later one makes: in a list of calls, a cycle is that.

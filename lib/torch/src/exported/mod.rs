@@ -128,6 +128,13 @@ impl Program {
         let tensors = tensors.collect::<Result<Vec<Tensor>, ProgramError>>()?;
         let weights = archive.read(&list).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let weights: Value = weights.unwrap_or_else(|| json!({ "config": {} }));
+        // It is written again by its keys, which JSON's other form of a structure, a list, does not have.
+        let has_keys = |list: &serde_json::Map<String, Value>| {
+            list.values().all(|entry| entry["tensor_meta"].is_object())
+        };
+        if !weights["config"].as_object().is_some_and(has_keys) {
+            return Err(ProgramError::Signature { found: "a list of weights without keys".into() });
+        }
         let replaced: BTreeSet<String> = (graph.inputs.iter())
             .filter_map(|input| weights["config"][&input.name]["path_name"].as_str())
             .map(|file| format!("{WEIGHTS}{file}"))
@@ -264,8 +271,7 @@ impl Program {
                 written.push((tensor.data_ptr(), size.clone(), file.clone()));
                 file
             };
-            let strides =
-                (1..=size.len()).map(|axis| json!({ "as_int": size[axis..].iter().product::<i64>() }));
+            let strides = (1..=size.len()).map(|axis| json!({ "as_int": product(&size[axis..]) }));
             entry["path_name"] = file.into();
             entry["tensor_meta"]["strides"] = strides.collect();
             entry["tensor_meta"]["storage_offset"] = json!({ "as_int": 0 });
@@ -382,6 +388,11 @@ fn query_of(graph: &Graph, choices: &Choices) -> Result<usize, ProgramError> {
     let query = choose_query(&names, &names, choices)?;
     let found = graph.inputs.iter().position(|input| input.role == Role::User && input.name == query);
     found.ok_or(ProgramError::Inputs(InputsError::NoInput))
+}
+
+/// The product of lengths. Where one is 0, the others may be any.
+fn product(lengths: &[i64]) -> i64 {
+    lengths.iter().fold(1, |product: i64, &length| product.saturating_mul(length))
 }
 
 /// The name of a file of weights that no member has.
