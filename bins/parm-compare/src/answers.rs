@@ -1,10 +1,10 @@
 //! Every answer that any scheme needs, asked for once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use parm::Dtype;
-use parm::codes::Code;
+use parm::codes::{Code, Encoder};
 use parm::npy::RowLayout;
 use parm_cli::Progress;
 use parm_cli::options::ModelOptions;
@@ -18,10 +18,19 @@ use crate::scheme::Scheme;
 /// The answers of all workers of all groups.
 pub(crate) struct Answers {
     queries: usize,
-    /// The deployed model's: the queries', then those of each scheme whose coded queries it answers.
-    deployed: Predictions,
+    /// That of the options first, then those that were trained with a code.
+    deployed: Vec<Deployed>,
     /// By scheme.
     own: Vec<Own>,
+    /// The deployed model of each scheme.
+    models: Vec<usize>,
+}
+
+/// A deployed model.
+pub(crate) struct Deployed {
+    pub(crate) file: PathBuf,
+    /// Its answers to the queries, then to the coded queries of each scheme that it answers.
+    pub(crate) answers: Predictions,
 }
 
 /// The answers that belong to one scheme.
@@ -45,16 +54,21 @@ impl Answers {
         schemes: &[Scheme],
         progress: &Progress,
     ) -> Result<Self> {
-        let layout = RowLayout::new(Dtype::F32, queries.shape.clone());
-        let mut own = Vec::new();
-        let mut total = queries.count;
-        // Those whose coded queries the deployed model answers, with what makes them.
-        let mut coded = Vec::new();
-        for Scheme { code, .. } in schemes {
+        let mut files = vec![options.model.clone()];
+        let mut models = Vec::new();
+        for scheme in schemes {
+            let file = scheme.code.joint_model().unwrap_or_else(|| options.model.clone());
+            models.push(files.iter().position(|known| *known == file).unwrap_or_else(|| {
+                files.push(file);
+                files.len() - 1
+            }));
+        }
+        let mut own: Vec<Own> = Vec::new();
+        let mut totals = vec![queries.count; files.len()];
+        for (Scheme { code, .. }, &model) in schemes.iter().zip(&models) {
             own.push(if code.interpolating().is_some() {
-                let first = total;
-                total += queries.groups(code.k()).1 * code.workers();
-                coded.push((code, code.encoder(&queries.shape, &network::loader(options))?));
+                let first = totals[model];
+                totals[model] += queries.groups(code.k()).1 * code.workers();
                 Own::Coded(first)
             } else if code.trained().is_some() {
                 Own::Parities(Vec::new())
@@ -62,34 +76,30 @@ impl Answers {
                 Own::Queries
             });
         }
-        progress.expect(total as u64);
-        let deployed = sibling::infer(
-            &options.model,
-            &options.model_options,
-            options.compute,
-            layout.clone(),
-            total as u64,
-            |out| {
-                out.write(&queries.values[..queries.count * queries.elements()])?;
-                progress.advance(queries.count as u64);
-                for (code, encoder) in &coded {
-                    let (values, groups) = queries.groups(code.k());
-                    let mut made = Vec::new();
-                    for group in values.chunks_exact(code.k() * queries.elements()) {
-                        encoder.encode(0..code.workers(), group, &mut made)?;
-                        out.write(&made)?;
-                    }
-                    progress.advance((groups * code.workers()) as u64);
+        progress.expect(totals.iter().sum::<usize>() as u64);
+        let mut deployed: Vec<Deployed> = Vec::new();
+        for (model, (file, total)) in files.into_iter().zip(totals).enumerate() {
+            // What makes the coded queries that it answers.
+            let mut coded = Vec::new();
+            for ((Scheme { code, .. }, own), _) in
+                schemes.iter().zip(&own).zip(&models).filter(|(_, of)| **of == model)
+            {
+                if let Own::Coded(_) = own {
+                    coded.push((code, code.encoder(&queries.shape, &network::loader(options))?));
                 }
-                Ok(())
-            },
-        )?;
-        for (scheme, own) in schemes.iter().zip(&mut own) {
+            }
+            let answers = ask_deployed(options, &file, queries, total, &coded, progress)?;
+            if let Some(first) = deployed.first() {
+                same_shape(&file, &answers, first)?;
+            }
+            deployed.push(Deployed { file, answers });
+        }
+        for ((scheme, own), &model) in schemes.iter().zip(&mut own).zip(&models) {
             if let Own::Parities(answers) = own {
-                *answers = parity_answers(options, &scheme.code, queries, &deployed)?;
+                *answers = parity_answers(options, &scheme.code, queries, &deployed[model])?;
             }
         }
-        Ok(Self { queries: queries.count, deployed, own })
+        Ok(Self { queries: queries.count, deployed, own, models })
     }
 
     /// Classes of a prediction.
@@ -97,7 +107,7 @@ impl Answers {
     /// # Errors
     /// Predictions that are no classes.
     pub(crate) fn classes(&self) -> Result<usize> {
-        let shape = &self.deployed.shape;
+        let shape = &self.deployed[0].answers.shape;
         ensure!(shape.len() == 1, "found predictions of shape {shape:?}, expected [classes]");
         ensure!(
             shape[0] > 1,
@@ -112,21 +122,77 @@ impl Answers {
         self.queries
     }
 
-    /// The deployed model's own prediction of a query.
-    pub(crate) fn prediction(&self, query: usize) -> &[f32] {
-        self.deployed.row(query)
+    /// The deployed models, that of the options first.
+    pub(crate) fn deployed(&self) -> &[Deployed] {
+        &self.deployed
+    }
+
+    /// The own prediction of the deployed model of the scheme of this index.
+    pub(crate) fn prediction(&self, index: usize, query: usize) -> &[f32] {
+        self.of(index).row(query)
+    }
+
+    /// The answers of the deployed model of the scheme of this index.
+    pub(crate) fn of(&self, index: usize) -> &Predictions {
+        &self.deployed[self.models[index]].answers
     }
 
     /// The answer of one worker of a group, by the scheme's index.
     pub(crate) fn answer(&self, index: usize, scheme: &Scheme, group: usize, worker: usize) -> &[f32] {
-        let k = scheme.k();
+        let (k, deployed) = (scheme.k(), self.of(index));
         match &self.own[index] {
-            Own::Coded(first) => self.deployed.row(first + group * scheme.code.workers() + worker),
+            Own::Coded(first) => deployed.row(first + group * scheme.code.workers() + worker),
             Own::Parities(answers) if worker >= k => answers[worker - k].row(group),
             // Spare workers are dealt round-robin over the queries.
-            Own::Parities(_) | Own::Queries => self.deployed.row(group * k + worker % k),
+            Own::Parities(_) | Own::Queries => deployed.row(group * k + worker % k),
         }
     }
+}
+
+/// The answers of a deployed model to the queries, and to what these codes make of them.
+fn ask_deployed(
+    options: &Compare,
+    file: &Path,
+    queries: &Queries,
+    total: usize,
+    coded: &[(&Code, Encoder)],
+    progress: &Progress,
+) -> Result<Predictions> {
+    let layout = RowLayout::new(Dtype::F32, queries.shape.clone());
+    sibling::infer(file, &about(file, options), options.compute, layout, total as u64, |out| {
+        out.write(&queries.values[..queries.count * queries.elements()])?;
+        progress.advance(queries.count as u64);
+        for (code, encoder) in coded {
+            let (values, groups) = queries.groups(code.k());
+            let mut made = Vec::new();
+            for group in values.chunks_exact(code.k() * queries.elements()) {
+                encoder.encode(0..code.workers(), group, &mut made)?;
+                out.write(&made)?;
+            }
+            progress.advance((groups * code.workers()) as u64);
+        }
+        Ok(())
+    })
+}
+
+/// What the options say of a model that may have begun as the deployed model, whose inputs and outputs it then
+/// has; a native one has one of each.
+fn about(file: &Path, options: &Compare) -> ModelOptions {
+    let is_native = file.extension().is_some_and(|kind| kind == "safetensors");
+    if is_native && file != options.model { ModelOptions::default() } else { options.model_options.clone() }
+}
+
+/// Sees that a model has outputs of the shape that the deployed model has.
+fn same_shape(file: &Path, found: &Predictions, expected: &Deployed) -> Result<()> {
+    ensure!(
+        found.shape == expected.answers.shape,
+        "{}: found outputs of shape {:?}, expected {:?} as {} has",
+        file.display(),
+        found.shape,
+        expected.answers.shape,
+        expected.file.display()
+    );
+    Ok(())
 }
 
 /// The outputs for the parity queries of a trained code, by parity.
@@ -134,7 +200,7 @@ fn parity_answers(
     options: &Compare,
     code: &Code,
     queries: &Queries,
-    deployed: &Predictions,
+    deployed: &Deployed,
 ) -> Result<Vec<Predictions>> {
     let (r, elements) = (code.r(), queries.elements());
     let encoder = code.encoder(&queries.shape, &network::loader(options))?;
@@ -143,40 +209,22 @@ fn parity_answers(
     let models = code.parity_models();
     let mut answers = Vec::new();
     for parity in 0..r {
-        // A parity model that may have begun as the deployed model has its inputs and outputs; a native one has
-        // one of each.
-        let native = ModelOptions::default();
-        let (model, about) = match models.get(parity) {
-            Some(model) if model.extension().is_some_and(|kind| kind == "safetensors") => (model, &native),
-            Some(model) => (model, &options.model_options),
-            None => (&options.model, &options.model_options),
-        };
+        let model = models.get(parity).unwrap_or(&deployed.file);
         let groups = coded.chunks_exact(r * elements);
         let rows: Vec<f32> =
             groups.flat_map(|group| &group[parity * elements..][..elements]).copied().collect();
-        let answer = ask(model, about, options, &queries.shape, &rows)?;
-        ensure!(
-            answer.shape == deployed.shape,
-            "{}: found outputs of shape {:?}, expected {:?} as {} has",
-            model.display(),
-            answer.shape,
-            deployed.shape,
-            options.model.display()
-        );
+        let answer = ask(model, options, &queries.shape, &rows)?;
+        same_shape(model, &answer, deployed)?;
         answers.push(answer);
     }
     Ok(answers)
 }
 
 /// Asks a model for its outputs for rows of this shape.
-fn ask(
-    model: &Path,
-    about: &ModelOptions,
-    options: &Compare,
-    shape: &[usize],
-    rows: &[f32],
-) -> Result<Predictions> {
+fn ask(model: &Path, options: &Compare, shape: &[usize], rows: &[f32]) -> Result<Predictions> {
     let layout = RowLayout::new(Dtype::F32, shape);
     let count = rows.len() / layout.elements();
-    sibling::infer(model, about, options.compute, layout, count as u64, |out| Ok(out.write(rows)?))
+    sibling::infer(model, &about(model, options), options.compute, layout, count as u64, |out| {
+        Ok(out.write(rows)?)
+    })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use parm::codes::Decoder;
 use parm::score::{Fate, Interval, Measure, Row, Scorer, rank, top1};
+use parm_cli::sibling::Predictions;
 use parm_cli::tools::compare::Compare;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
@@ -21,6 +22,8 @@ pub(crate) struct Evaluation {
     pub(crate) k: usize,
     pub(crate) extra: usize,
     pub(crate) is_baseline: bool,
+    /// The accuracy of its deployed model.
+    pub(crate) accuracy: f64,
     /// A_a: accuracy of the deployed model where its own prediction arrived.
     pub(crate) available: Option<f64>,
     /// A_d: accuracy of what was rebuilt; of an interpolating code that is everything.
@@ -66,7 +69,7 @@ pub(crate) fn evaluate(
     let Losses { draws, rate, seed } = losses;
     let (k, extra) = (scheme.k(), scheme.extra);
     let groups = answers.queries() / k;
-    let classes = answers.prediction(0).len();
+    let classes = answers.prediction(index, 0).len();
     let decoder = scheme.code.decoder(&[classes], &network::loader(options))?;
     let mut counter = Counter { index, scheme, answers, labels, decoder, decode: Duration::ZERO };
     // The same losses for all schemes of one size: a worker that is lost may also be an idle one.
@@ -102,6 +105,7 @@ pub(crate) fn evaluate(
         k,
         extra,
         is_baseline: scheme.is_baseline(),
+        accuracy: accuracy(answers.of(index), labels),
         available: scorer.score(Measure::Available, 0),
         degraded: scorer.score(Measure::Degraded, 0),
         all: scorer.score(all, 0),
@@ -110,6 +114,12 @@ pub(crate) fn evaluate(
         agreement: scorer.score(Measure::Agreement, 0),
         decode: (!is_learned).then(|| decode / exact.len().max(1) as u32),
     })
+}
+
+/// The accuracy of a deployed model.
+pub(crate) fn accuracy(deployed: &Predictions, labels: &[i64]) -> f64 {
+    let is_right = |&(row, &label): &(usize, &i64)| top1(deployed.row(row)) == usize::try_from(label).ok();
+    labels.iter().enumerate().filter(is_right).count() as f64 / labels.len().max(1) as f64
 }
 
 /// Decodes groups and counts what comes of them.
@@ -156,7 +166,7 @@ impl Counter<'_> {
     fn count_available(&self, draw: &Draw, scorer: &mut Scorer) {
         let k = self.scheme.k();
         for slot in (0..k).filter(|&slot| draw.available[slot]) {
-            let own = self.answers.prediction(draw.group * k + slot);
+            let own = self.answers.prediction(self.index, draw.group * k + slot);
             self.count_one(draw.group, slot, Fate::Available, Some(own), scorer);
         }
     }
@@ -171,7 +181,8 @@ impl Counter<'_> {
     ) {
         let query = group * self.scheme.k() + slot;
         let rank = prediction.and_then(|prediction| rank(prediction, self.labels[query] as usize));
-        let agrees = prediction.map(|prediction| top1(prediction) == top1(self.answers.prediction(query)));
+        let agrees =
+            prediction.map(|prediction| top1(prediction) == top1(self.answers.prediction(self.index, query)));
         scorer.count(group, Row { fate, rank, agrees });
     }
 }

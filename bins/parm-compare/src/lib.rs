@@ -18,9 +18,10 @@ use parm_cli::input::check_stdin;
 use parm_cli::tools::compare::Compare;
 use parm_cli::{Exit, Io, Progress};
 
-use crate::answers::Answers;
+use crate::answers::{Answers, Deployed};
 use crate::evaluate::Losses;
 use crate::queries::Queries;
+use crate::report::Report;
 
 /// Compares codes and prints the table.
 ///
@@ -57,11 +58,10 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     }
     drop(progress);
 
-    let text = if options.json {
-        report::as_json(&results, losses.rate)
-    } else {
-        report::as_table(&results, losses.rate)
-    };
+    let accuracy = |of: &Deployed| (of.file.clone(), evaluate::accuracy(&of.answers, &labels));
+    let report =
+        Report { results, rate: losses.rate, deployed: answers.deployed().iter().map(accuracy).collect() };
+    let text = if options.json { report.as_json() } else { report.as_table() };
     io.print(&text)?;
     options
         .common

@@ -33,11 +33,17 @@ impl Scheme {
 /// kind.
 fn trained_name(code: &Code, all: &[Code]) -> String {
     let decoder = if code.learned_decoder().is_some() { ", learned decoder" } else { "" };
-    let kind = |of: &Code| (of.name(), of.learned_decoder().is_some(), of.k(), of.r());
+    let training = |of: &Code| if of.joint_model().is_some() { "joint" } else { "trained" };
+    let kind = |of: &Code| (of.name(), training(of), of.learned_decoder().is_some(), of.k(), extra(of));
     let alike = all.iter().filter(|other| kind(other) == kind(code)).count();
     let directory = code.trained().filter(|_| alike > 1);
     let directory = directory.map_or_else(String::new, |of| format!(", {}", of.directory.display()));
-    format!("{} (trained{decoder}{directory})", code.name())
+    format!("{} ({}{decoder}{directory})", code.name(), training(code))
+}
+
+/// Extra workers of a group of a trained code.
+fn extra(code: &Code) -> usize {
+    code.workers() - code.k()
 }
 
 /// All schemes, by k and extra workers, baselines first.
@@ -48,7 +54,10 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
         if let Some(of) = code.trained() {
             let checked = of.file.check_queries(directory, &queries.shape);
             checked.with_context(|| options.data.to_string())?;
-            of.file.check_model(directory, &options.model)?;
+            // A deployed model that was trained with its code comes with it.
+            if of.file.joint().is_none() {
+                of.file.check_model(directory, &options.model)?;
+            }
         }
         if trained.iter().filter_map(Code::trained).any(|other| other.directory == *directory) {
             return Err(Usage::error(format!("--code-dir {}: given twice", directory.display())));
@@ -57,7 +66,7 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
     }
     let asked =
         options.k.iter().flat_map(|&k| options.lost.iter().map(move |&lost| (k as usize, lost as usize)));
-    let own = trained.iter().map(|code| (code.k(), code.r()));
+    let own = trained.iter().map(|code| (code.k(), extra(code)));
     let mut sizes: Vec<(usize, usize)> = asked.chain(own).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -74,7 +83,7 @@ pub(crate) fn list(options: &Compare, queries: &Queries) -> Result<Vec<Scheme>> 
         for name in [CodeName::None, CodeName::Replicate] {
             add(name.to_string(), Code::new(&CodeSpec { r: Some(extra), ..CodeSpec::new(name, k) })?);
         }
-        for code in trained.iter().filter(|code| (code.k(), code.r()) == (k, extra)) {
+        for code in trained.iter().filter(|code| (code.k(), self::extra(code)) == (k, extra)) {
             add(trained_name(code, &trained), code.clone());
         }
         for &name in &options.codes {

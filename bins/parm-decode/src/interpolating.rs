@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use parm::codes::{Decoder, Decoding, InterpolatingCode, Locator, Matrices, apply};
+use anyhow::{Context, Result, bail};
+use parm::codes::{Code, Decoder, Decoding, InterpolatingCode, Locator, Matrices, apply};
 use parm::corrupt::Corrupt;
 use parm::erase::Erase;
 use parm::group::GroupCount;
@@ -19,12 +19,16 @@ use crate::report::{Report, report_unsolved, warn_condition, warn_non_finite};
 use crate::streams::{Block, Recorded, Streams};
 
 /// Rebuilds all predictions from the answers of a stream.
-pub(crate) fn run(options: &Decode, io: &mut Io, code: InterpolatingCode) -> Result<Exit> {
+pub(crate) fn run(options: &Decode, io: &mut Io, named: &Code, code: InterpolatingCode) -> Result<Exit> {
     check_options(options, &code)?;
     let code = if options.strict { code.strict() } else { code };
     let recorded = Recorded::for_each_loss(options, io)?;
     let first = Streams::first(options, io, recorded.as_ref(), code.workers())?;
     let layout = first.predictions.layout().clone();
+    if let Some(trained) = named.trained() {
+        let checked = trained.file.check_predictions(&trained.directory, &layout.shape);
+        checked.with_context(|| first.predictions.name().to_owned())?;
+    }
     let outputs = Outputs::open(options, io, &layout)?;
     let progress = Progress::new(&options.common, io, "answers", Some(0));
     let (report, located) = match layout.dtype {

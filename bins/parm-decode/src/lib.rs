@@ -22,7 +22,7 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
     let code = options.curve.choose(&options.code, io)?;
     match code.interpolating() {
         None => systematic::run(options, io, &code),
-        Some(interpolating) => interpolating::run(options, io, interpolating.clone()),
+        Some(interpolating) => interpolating::run(options, io, &code, interpolating.clone()),
     }
 }
 

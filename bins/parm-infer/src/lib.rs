@@ -227,6 +227,14 @@ fn trained(directory: &Path, model: &Path) -> Result<Code> {
     if let Some(trained) = code.trained() {
         trained.file.check_model(directory, model)?;
     }
+    if code.interpolating().is_some() {
+        return Err(Usage::error(format!(
+            "--code {}: found the code {}, all of whose coded queries run on the deployed model; expected the \
+             output of parm-encode --code as queries, without --code here",
+            directory.display(),
+            code.name()
+        )));
+    }
     Ok(code)
 }
 

@@ -1,8 +1,8 @@
 //! JSON results to images: `curves` from the metrics of trainings, `workers` and `k` from the report
-//! of a comparison of codes, `latency` from records of requests, `load` from reports of
+//! of a comparison of codes, `joint` from several, `latency` from records of requests, `load` from reports of
 //! loads, `front` from advice, `timeline` from a journal of the serving core.
 //!
-//! `results`, `latency`, `load` and `front` read JSON and make a `figure::Figure` of it, which `draw` draws;
+//! `results`, `joint`, `latency`, `load` and `front` read JSON and make a `figure::Figure` of it, which `draw` draws;
 //! `timeline` reads a journal, and `swim` draws it. Both draw with a `pen`, which measures texts by the
 //! `font` and writes `svg`; `png` makes pixels of that. `image` is the whole of it.
 
@@ -13,6 +13,7 @@ mod figure;
 mod font;
 mod front;
 mod image;
+mod joint;
 mod latency;
 mod load;
 mod names;
@@ -58,6 +59,9 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
         Chart::K(compared) => {
             Drawing::Chart(results::k(&text(&compared.input, io)?, compared)?.with(&compared.reference)?)
         }
+        Chart::Joint(joint) => {
+            Drawing::Chart(joint::joint(&texts(&joint.inputs, io)?, joint)?.with(&joint.reference)?)
+        }
         Chart::Latency(latency) => Drawing::Chart(records(&options.common, latency, io)?),
         Chart::Load(load) => {
             Drawing::Chart(load::load(&texts(&load.inputs, io)?, load)?.with(&load.reference)?)
@@ -95,6 +99,7 @@ fn image(chart: &Chart) -> &ImageOptions {
     match chart {
         Chart::Curves(curves) => &curves.image,
         Chart::Workers(compared) | Chart::K(compared) => &compared.image,
+        Chart::Joint(joint) => &joint.image,
         Chart::Latency(latency) => &latency.image,
         Chart::Load(load) => &load.image,
         Chart::Front(front) => &front.image,

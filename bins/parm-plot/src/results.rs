@@ -9,10 +9,11 @@ use crate::figure::{Figure, Form, Look, Panel, Point, Scale, Series};
 
 /// The measures of a training: the field, its name, and whether it is a share. Losses and shares have a panel
 /// each.
-const MEASURES: [(&str, &str, bool); 5] = [
+const MEASURES: [(&str, &str, bool); 6] = [
     ("validation_loss", "validation loss", false),
     ("train_loss", "train loss", false),
     ("accuracy", "accuracy", true),
+    ("A_a", "A_a", true),
     ("agreement", "agreement", true),
     ("A_d", "A_d", true),
 ];

@@ -46,23 +46,18 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let copy = |path: &Path, part: String| copy(path, output, &part);
     let numbered = parity.iter().enumerate().map(|(j, path)| copy(path, format!("parity-{j}")));
     let file = CodeFile {
-        format: directory::FORMAT,
-        code: options.code,
-        k: linear.k(),
-        r: linear.r(),
         weights: (0..linear.r()).map(|parity| linear.weights(parity)).collect(),
         query_shape,
         prediction_shape,
         input_name: choices.input,
         output_name: choices.output,
-        output: "logits".into(),
         runs_on: if parity.is_empty() { RunsOn::Deployed } else { RunsOn::Parity },
         parity: numbered.collect::<Result<_>>()?,
         encoder: encoder.as_deref().map(|path| copy(path, "encoder".into())).transpose()?,
         decoder: decoder.as_deref().map(|path| copy(path, "decoder".into())).transpose()?,
         deployed: deployed?,
-        scores: None,
         made_by: Some(made_by(io)),
+        ..CodeFile::new(code.spec())
     };
     file.save(output)?;
     if options.force {

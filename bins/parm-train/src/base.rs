@@ -1,6 +1,6 @@
 //! Deployed models.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use parm::counted;
 use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
@@ -9,14 +9,11 @@ use parm_cli::{Io, Usage};
 use parm_torch::train::{self, Begin, Layers, Loss, Start, Truth};
 use parm_torch::{Description, Phase};
 
-use crate::data::{boxes_of, labels_of, rows};
+use crate::data::{boxes_of, classes, labels_of, rows};
 use crate::plan::check_free;
 use crate::recipe::{self, Task, recipe};
 use crate::watch::Watch;
 use crate::{Machine, family};
-
-/// The most classes of a deployed model, against wrong labels.
-const MAX_CLASSES: i64 = 1 << 20;
 
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
@@ -34,11 +31,7 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     let (truth, outputs, loss) = match (&options.labels, &options.boxes) {
         (Some(input), _) => {
             let labels = labels_of(input, &queries, &options.data, io, window)?;
-            let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
-            ensure!(
-                classes != 1,
-                "{input}: found labels that are all 0, expected two classes or more: there is nothing to learn"
-            );
+            let classes = classes(input, &labels)?;
             let truth = Truth::classes(&labels, &queries, classes, *device);
             (truth.with_context(|| input.to_string())?, classes as usize, Loss::CrossEntropy)
         }

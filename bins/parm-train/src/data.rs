@@ -7,26 +7,37 @@ use parm::codes::directory::Deployed;
 use parm::npy::RowBuffer;
 use parm_cli::input::{Reading, check_stdin};
 use parm_cli::options::{Common, ModelOptions, ReadOptions};
-use parm_cli::tools::train::Teaching;
+use parm_cli::tools::train::{Joint, ParityModel, Teaching};
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{self, Rows, Truth};
-use parm_torch::{Choices, Device, Model, Phase};
+use parm_torch::{Choices, Description, Device, Model, Network, Phase};
 
-use crate::Machine;
 use crate::recipe::VALUES;
+use crate::{Machine, family};
 
-/// The deployed model and its predictions, on which a code is trained.
+/// The deployed model, and the data on which a code is trained.
 pub(crate) struct Teacher {
     pub(crate) queries: Rows,
-    pub(crate) predictions: Rows,
+    /// The shape of a prediction.
+    pub(crate) prediction: Vec<usize>,
     pub(crate) truth: Option<Truth>,
-    pub(crate) deployed: Deployed,
+    /// What the deployed model is called in messages.
+    pub(crate) name: String,
+    /// What stays as it is of the deployed model; none if it is trained with the code.
+    pub(crate) fixed: Option<Predicted>,
     /// The deployed model, if it was given.
     pub(crate) model: Option<Model>,
     /// The kind of predictions: `logits` or `boxes`.
     pub(crate) output: String,
     /// What the file of the deployed model leaves open.
     pub(crate) choices: Choices,
+}
+
+/// A deployed model that stays as it is.
+pub(crate) struct Predicted {
+    /// Its predictions of the queries.
+    pub(crate) predictions: Rows,
+    pub(crate) deployed: Deployed,
 }
 
 impl Teacher {
@@ -44,20 +55,14 @@ impl Teacher {
                 "--activation, --output-name, --input, --constant: found no model, expected --base",
             ));
         }
-        let constants = model_options.read_constants(io)?;
-        let ModelOptions { activation, output_name, query_input, .. } = model_options.clone();
-        let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
+        let choices = choices(model_options, io)?;
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.reading();
         let queries = rows(data, machine, window, io)?;
         let (predictions, deployed, model) = match (base, targets) {
             (Some(path), _) => {
                 let deployed = named(path, train::sha256(path)?);
-                let load = || Model::load_as(path, *device, &choices);
-                let model = timings.measure_on(*device, Phase::Load, load)?;
-                if let Some(warning) = model.warning() {
-                    common.warn(io, &format!("{}: {warning}", path.display()));
-                }
+                let model = load(path, &choices, machine, common, io)?;
                 let on = || format!("{} on {data}", path.display());
                 let predict = || queries.predict(&model).with_context(on);
                 (timings.measure_on(*device, Phase::Compute, predict)?, deployed, Some(model))
@@ -78,37 +83,141 @@ impl Teacher {
                 ));
             }
         };
-        let outputs = predictions.shape().iter().product::<usize>();
-        if let (Some(labels), 1) = (labels, outputs) {
-            bail!(
-                "{labels}: found predictions of one number, which tell no classes apart: leave out --labels"
-            );
+        let prediction = predictions.shape().to_vec();
+        let known = Known::read([labels, boxes].map(Option::as_ref), &queries, data, machine, window, io)?;
+        let (truth, said) = Known::truth(known, &queries, &prediction, model.as_ref(), machine)?;
+        let name = deployed.name.clone();
+        let fixed = Some(Predicted { predictions, deployed });
+        Ok(Self { queries, prediction, truth, name, fixed, model, output: said, choices })
+    }
+
+    /// The data of a code whose deployed model is trained with it.
+    pub(crate) fn read_joint(
+        options: &Joint,
+        machine: &Machine,
+        common: &Common,
+        io: &mut Io,
+    ) -> Result<Self> {
+        let Joint { base, model_options, data, labels, boxes, network, .. } = options;
+        let choices = choices(model_options, io)?;
+        check_stdin([data].into_iter().chain(labels).chain(boxes))?;
+        let window = options.read.reading();
+        let queries = rows(data, machine, window, io)?;
+        let known = Known::read([labels, boxes].map(Option::as_ref), &queries, data, machine, window, io)?;
+        let (model, name) = match base {
+            ParityModel::File(path) => {
+                let model = load(path, &choices, machine, common, io)?;
+                model.check_trainable().with_context(|| path.display().to_string())?;
+                (model, path.display().to_string())
+            }
+            ParityModel::Kind(_) if model_options.is_given() => {
+                return Err(Usage::error(
+                    "--activation, --output-name, --input, --constant: found a kind of network, expected --base \
+                     with the file of a model",
+                ));
+            }
+            ParityModel::Kind(kind) => {
+                let family = family::choose(Some(*kind), network.hidden.as_deref(), None, 1)?;
+                let outputs = known.as_ref().map_or(Ok(1), Known::outputs)?;
+                let mut description = Description::new(&family, queries.shape(), &[outputs])?;
+                if boxes.is_some() {
+                    description.output = "boxes".into();
+                }
+                let network = Network::initial(description, options.recipe.seed, machine.device)?;
+                (Model::Native(Box::new(network)), "the deployed model".into())
+            }
+        };
+        let prediction = queries.output_shape(&model).with_context(|| format!("{name} on {data}"))?;
+        let (truth, said) = Known::truth(known, &queries, &prediction, Some(&model), machine)?;
+        Ok(Self { queries, prediction, truth, name, fixed: None, model: Some(model), output: said, choices })
+    }
+}
+
+/// What the options say that the file of the deployed model leaves open.
+fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
+    let constants = options.read_constants(io)?;
+    let ModelOptions { activation, output_name, query_input, .. } = options.clone();
+    Ok(Choices { activation, output: output_name, input: query_input, constants, open: false })
+}
+
+/// Loads a deployed model.
+fn load(path: &Path, choices: &Choices, machine: &Machine, common: &Common, io: &mut Io) -> Result<Model> {
+    let load = || Model::load_as(path, machine.device, choices);
+    let model = machine.timings.measure_on(machine.device, Phase::Load, load)?;
+    if let Some(warning) = model.warning() {
+        common.warn(io, &format!("{}: {warning}", path.display()));
+    }
+    Ok(model)
+}
+
+/// The labels or boxes of rows, and where they come from.
+enum Known<'a> {
+    Labels(&'a Input, Vec<i64>),
+    Boxes(&'a Input, Truth),
+}
+
+impl<'a> Known<'a> {
+    /// Reads labels or boxes, as far as they are given.
+    fn read(
+        [labels, boxes]: [Option<&'a Input>; 2],
+        queries: &Rows,
+        data: &Input,
+        machine: &Machine,
+        window: Reading,
+        io: &mut Io,
+    ) -> Result<Option<Self>> {
+        Ok(match (labels, boxes) {
+            (Some(input), _) => Some(Self::Labels(input, labels_of(input, queries, data, io, window)?)),
+            (None, Some(input)) => Some(Self::Boxes(input, boxes_of(input, queries, machine, io, window)?)),
+            (None, None) => None,
+        })
+    }
+
+    /// The outputs of a model that predicts them.
+    fn outputs(&self) -> Result<usize> {
+        match self {
+            Self::Labels(input, labels) => Ok(classes(input, labels)? as usize),
+            Self::Boxes(..) => Ok(4),
         }
-        let truth = match (labels, boxes) {
-            (Some(input), _) => {
-                let labels = labels_of(input, &queries, data, io, window)?;
-                let truth = Truth::classes(&labels, &queries, outputs as i64, *device);
+    }
+
+    /// The truth for predictions of this shape, and what these predictions are.
+    fn truth(
+        known: Option<Self>,
+        queries: &Rows,
+        prediction: &[usize],
+        model: Option<&Model>,
+        machine: &Machine,
+    ) -> Result<(Option<Truth>, String)> {
+        let outputs = prediction.iter().product::<usize>();
+        let has_boxes = matches!(known, Some(Self::Boxes(..)));
+        let truth = match known {
+            Some(Self::Labels(input, _)) if outputs == 1 => bail!(
+                "{input}: found predictions of one number, which tell no classes apart: leave out --labels"
+            ),
+            Some(Self::Labels(input, labels)) => {
+                let truth = Truth::classes(&labels, queries, outputs as i64, machine.device);
                 Some(truth.with_context(|| input.to_string())?)
             }
-            (None, Some(input)) => Some(boxes_of(input, &queries, machine, io, window)?),
-            (None, None) => None,
+            Some(Self::Boxes(input, _)) if outputs != 4 => {
+                bail!("{input}: found predictions of {outputs} numbers, expected 4, which are boxes as well")
+            }
+            Some(Self::Boxes(_, truth)) => Some(truth),
+            None => None,
         };
-        if let (Some(boxes), true) = (boxes, outputs != 4) {
-            bail!("{boxes}: found predictions of {outputs} numbers, expected 4, which are boxes as well");
-        }
-        let said = match &model {
+        let said = match model {
             _ if outputs == 1 => VALUES.into(),
             Some(Model::Native(network)) => network.description().output.clone(),
-            _ if boxes.is_some() => "boxes".into(),
+            _ if has_boxes => "boxes".into(),
             _ => "logits".into(),
         };
-        Ok(Self { queries, predictions, truth, deployed, model, output: said, choices })
+        Ok((truth, said))
     }
 }
 
 pub(crate) fn named(path: &Path, sha256: String) -> Deployed {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Deployed { sha256, name, recorded: false }
+    Deployed { sha256, name, recorded: false, joint: false }
 }
 
 /// Reads recorded predictions, and returns their hash.
@@ -153,6 +262,19 @@ pub(crate) fn labels_of(
         "{input}: found {found} labels, expected {expected}: one for each row of {data}"
     );
     Ok(labels)
+}
+
+/// The most classes of a deployed model, against wrong labels.
+const MAX_CLASSES: i64 = 1 << 20;
+
+/// The number of classes of labels.
+pub(crate) fn classes(input: &Input, labels: &[i64]) -> Result<i64> {
+    let classes = labels.iter().max().map_or(0, |&label| label.saturating_add(1)).min(MAX_CLASSES);
+    ensure!(
+        classes != 1,
+        "{input}: found labels that are all 0, expected two classes or more: there is nothing to learn"
+    );
+    Ok(classes)
 }
 
 /// Reads one box for each row of the data.

@@ -33,6 +33,7 @@ pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
         What::Base(options) => base::run(options, common, io),
         What::Parity(options) => code::run_parity(options, common, io),
         What::Coders(options) => code::run_coders(options, common, io),
+        What::Joint(options) => code::run_joint(options, common, io),
         What::Adopt(options) => adopt::run(options, common, io),
         What::Sweep(options) => sweep::run(options, common, io),
         What::Export(options) => export::run(options, common, io),

@@ -5,9 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use parm::LinearCode;
-use parm::codes::CodeName;
-use parm::codes::directory::{self, CodeFile, MadeBy, Scores};
+use parm::codes::directory::{self, CodeFile, Deployed, MadeBy, Scores};
+use parm::codes::{CodeKind, CodeSpec, Matrices};
 use parm_cli::options::Common;
 use parm_cli::tools::train::{
     DecoderKind, EncoderKind, Init, Norm, Objective, ParityModel, ParityNetwork, Recipe, RunsOn, Share,
@@ -15,13 +14,13 @@ use parm_cli::tools::train::{
 };
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
-    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, EncoderPlan, Kept, Layers, Start,
-    TrainError, Trained, Validation, single,
+    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, DeployedPlan, EncoderPlan, Joint,
+    Kept, Layers, Loss, Start, TrainError, Trained, Truth, Validation, single,
 };
 use parm_torch::{Description, Family, Model, Network, NotTrainable, Phase};
 
 use crate::Machine;
-use crate::data::Teacher;
+use crate::data::{Predicted, Teacher};
 use crate::family;
 use crate::recipe::{self, Task, objective, recipe};
 use crate::watch::Watch;
@@ -55,9 +54,11 @@ struct Initial {
 
 /// A code to train.
 pub(crate) struct Plan<'a> {
-    /// The name of the code.
-    pub(crate) name: CodeName,
-    pub(crate) code: LinearCode,
+    pub(crate) spec: CodeSpec,
+    /// Its matrices; those of a learned encoder are the linear decoder's.
+    pub(crate) code: CodeKind,
+    /// The weight of the code's loss, if the deployed model is trained with the code.
+    pub(crate) joint: Option<f64>,
     pub(crate) encoder: EncoderKind,
     pub(crate) runs_on: RunsOn,
     pub(crate) decoder: DecoderKind,
@@ -78,7 +79,11 @@ impl Plan<'_> {
     pub(crate) fn run(&self, teacher: &Teacher, common: &Common, io: &mut Io) -> Result<()> {
         let initial = self.initial(teacher, common, io)?;
         let coding = self.coding(teacher, &initial)?;
-        let task = if self.training == Training::Apart { Task::Parity } else { Task::Coders };
+        let task = match (self.joint, self.training) {
+            (Some(_), _) => Task::Joint,
+            (None, Training::Apart) => Task::Parity,
+            (None, _) => Task::Coders,
+        };
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, layers(&coding)?, teacher.queries.count())?;
         recipe::check(&recipe, &teacher.output)?;
@@ -103,6 +108,7 @@ impl Plan<'_> {
         let load =
             |name: &String| Model::load_part(&self.output.join(name), self.machine.device, &rows.choices);
         let trained = Trained {
+            deployed: None,
             encoder: file.encoder.as_ref().map(load).transpose()?,
             parity: file.parity.iter().map(load).collect::<Result<_, _>>()?,
             decoder: file.decoder.as_ref().map(load).transpose()?,
@@ -147,20 +153,20 @@ impl Plan<'_> {
         let is_copied = self.runs_on == RunsOn::Parity && self.is_open();
         if let Some(base @ Model::Exported(_)) = teacher.model.as_ref().filter(|_| is_copied) {
             // Another network in its place would be a guess: the mend is a line of Python.
-            base.check_trainable().with_context(|| teacher.deployed.name.clone())?;
+            base.check_trainable().with_context(|| teacher.name.clone())?;
         }
         let learns = if is_copied { teacher.model.as_ref() } else { None };
         notes.extend(learns.and_then(Model::untrained_part));
         let why = match teacher.model.as_ref().map(Model::check_trainable) {
             Some(Ok(())) => None,
             Some(Err(NotTrainable { found, mend })) => {
-                Some(format!("{} cannot be trained (found {found}: {mend})", teacher.deployed.name))
+                Some(format!("{} cannot be trained (found {found}: {mend})", teacher.name))
             }
             None => Some("there is no deployed model, only its predictions".into()),
         };
         if let (Some(why), true, RunsOn::Parity) = (why, self.is_open(), self.runs_on) {
             let family = family_of(self.network, None)?;
-            let shapes = (teacher.queries.shape(), teacher.predictions.shape());
+            let shapes = (teacher.queries.shape(), &*teacher.prediction);
             let widths = Description::new(&family, shapes.0, shapes.1)?.architecture;
             notes.push(format!("parity model: an MLP {widths}, since {why} (--model, --hidden)"));
         }
@@ -177,8 +183,8 @@ impl Plan<'_> {
     }
 
     fn coding<'a>(&'a self, teacher: &'a Teacher, initial: &'a Initial) -> Result<Coding<'a>> {
-        let (k, r) = (self.code.k(), self.code.r());
-        let (shape, classes) = (teacher.queries.shape(), teacher.predictions.shape());
+        let (k, r) = (self.code.k(), self.spec.parities());
+        let (shape, classes) = (teacher.queries.shape(), &*teacher.prediction);
         let [encoder, decoder] = [self.fixed.encoder, self.fixed.decoder]
             .map(|fixed| move |description| coder(description, !fixed));
         let encoder = match self.encoder {
@@ -189,7 +195,7 @@ impl Plan<'_> {
         };
         let answers = match (self.runs_on, &teacher.model) {
             (RunsOn::Parity, _) => AnswersPlan::Parity(vec![self.parity(teacher, initial)?; r]),
-            (RunsOn::Deployed, Some(model)) => AnswersPlan::Deployed(model),
+            (RunsOn::Deployed, Some(_)) => AnswersPlan::Deployed,
             (RunsOn::Deployed, None) => {
                 return Err(Usage::error(
                     "--runs-on deployed needs the deployed model itself (--base), not recorded predictions",
@@ -202,11 +208,11 @@ impl Plan<'_> {
             DecoderKind::Linear => DecoderPlan::Linear,
             DecoderKind::Mlp => DecoderPlan::Learned(decoder(network)),
         };
-        let (loss, compared) = objective(self.objective, self.recipe.recipe, &teacher.output, self.decoder)?;
+        let (whose, is_joint) = (self.recipe.recipe, self.joint.is_some());
+        let (loss, compared) = objective(self.objective, whose, &teacher.output, self.decoder, is_joint)?;
         Ok(Coding {
             queries: &teacher.queries,
-            predictions: &teacher.predictions,
-            deployed: &teacher.deployed.sha256,
+            deployed: self.deployed(teacher)?,
             truth: teacher.truth.as_ref(),
             code: &self.code,
             encoder,
@@ -217,6 +223,34 @@ impl Plan<'_> {
             stream: 0,
             device: self.machine.device,
         })
+    }
+
+    fn deployed<'a>(&self, teacher: &'a Teacher) -> Result<DeployedPlan<'a>> {
+        let model = teacher.model.as_ref();
+        match (self.joint, &teacher.fixed, model) {
+            (Some(weight), _, Some(model)) => {
+                let begin = match model {
+                    Model::Native(network) => Begin::Native {
+                        description: Description {
+                            output: teacher.output.clone(),
+                            ..network.description().clone()
+                        },
+                        weights: Some(network),
+                    },
+                    other => Begin::Copy(other),
+                };
+                let start = Start { begin, held: self.network.freeze.clone(), learns: true };
+                let loss = match teacher.truth {
+                    Some(Truth::Boxes(_)) => Loss::SmoothL1,
+                    _ => Loss::CrossEntropy,
+                };
+                Ok(DeployedPlan::Joint(Joint { start, loss, weight }))
+            }
+            (_, Some(Predicted { predictions, deployed }), model) => {
+                Ok(DeployedPlan::Fixed { predictions, sha256: &deployed.sha256, model })
+            }
+            _ => Err(TrainError::Nothing.into()),
+        }
     }
 
     /// A parity model at its start.
@@ -277,8 +311,7 @@ impl Plan<'_> {
             _ => None,
         };
         let family = family_of(self.network, native)?;
-        let mut description =
-            Description::new(&family, teacher.queries.shape(), teacher.predictions.shape())?;
+        let mut description = Description::new(&family, teacher.queries.shape(), &teacher.prediction)?;
         description.output.clone_from(&teacher.output);
         let default = if self.recipe.recipe == Whose::Paper { Init::Random } else { Init::Auto };
         let own = native.filter(|network| network.is_like(&description));
@@ -310,14 +343,14 @@ impl Plan<'_> {
         let folder = self.output.join("run");
         let epochs = u64::from(recipe.epochs);
         let timings = &self.machine.timings;
-        match (self.training, &all.answers) {
-            (Training::Nothing, _) => Ok(Trained::default()),
-            (Training::Apart, AnswersPlan::Parity(starts)) => {
+        match (self.training, &all.answers, &self.code) {
+            (Training::Nothing, ..) => Ok(Trained::default()),
+            (Training::Apart, AnswersPlan::Parity(starts), CodeKind::Systematic(code)) => {
                 let watch = Watch::new(common, io, epochs * starts.len() as u64, timings);
                 let mut trained = Trained::default();
                 for (j, start) in starts.iter().enumerate() {
                     // Each is trained as the only one: any of them may be all that arrives.
-                    let own = single(&self.code, j)?;
+                    let own = single(code, j)?;
                     let folder = folder.join(format!("parity-{j}"));
                     let (parity, _) = watch.run(folder, &format!("parity {j}: "), |around| {
                         let answers = AnswersPlan::Parity(vec![start.clone()]);
@@ -363,21 +396,28 @@ impl Plan<'_> {
         };
         let part =
             |model: &Option<Model>, name: &str| model.as_ref().map(|model| save(model, name)).transpose();
+        let own = part(&trained.deployed, "deployed")?;
         let (encoder, decoder) = (part(&trained.encoder, "encoder")?, part(&trained.decoder, "decoder")?);
         let mut parity = Vec::new();
         for (j, model) in trained.parity.iter().enumerate() {
             parity.push(save(model, &format!("parity-{j}"))?);
         }
         let scores = timings.measure_on(*device, Phase::Compute, || coding.score(trained, recipe))?;
-        let code = &self.code;
+        let deployed = match (own, &teacher.fixed) {
+            (Some(name), _) => {
+                let sha256 = train::sha256(&directory.join(&name))?;
+                Some(Deployed { sha256, name, recorded: false, joint: true })
+            }
+            (None, fixed) => fixed.as_ref().map(|fixed| fixed.deployed.clone()),
+        };
+        let weights = match &self.code {
+            CodeKind::Systematic(code) => (0..code.r()).map(|j| code.weights(j)).collect(),
+            CodeKind::Interpolating(_) => Vec::new(),
+        };
         let file = CodeFile {
-            format: directory::FORMAT,
-            code: self.name,
-            k: code.k(),
-            r: code.r(),
-            weights: (0..code.r()).map(|j| code.weights(j)).collect(),
+            weights,
             query_shape: Some(teacher.queries.shape().to_vec()),
-            prediction_shape: Some(teacher.predictions.shape().to_vec()),
+            prediction_shape: Some(teacher.prediction.clone()),
             input_name: teacher.choices.input.clone(),
             output_name: teacher.choices.output.clone(),
             output: teacher.output.clone(),
@@ -388,7 +428,7 @@ impl Plan<'_> {
             parity,
             encoder,
             decoder,
-            deployed: Some(teacher.deployed.clone()),
+            deployed,
             scores: Some(Scores {
                 available: scores.available,
                 degraded: scores.degraded,
@@ -396,6 +436,7 @@ impl Plan<'_> {
                 n: scores.reconstructions,
             }),
             made_by: Some(made_by(io)),
+            ..CodeFile::new(&self.spec)
         };
         file.save(directory)?;
         if self.recipe.resume || self.recipe.force {
@@ -411,12 +452,13 @@ fn coder<'a>(description: Description, learns: bool) -> Start<'a> {
     Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns }
 }
 
-/// What parity models are made of.
+/// What the models that are trained are made of.
 fn layers(coding: &Coding<'_>) -> Result<Layers> {
-    match &coding.answers {
+    match (&coding.deployed, &coding.answers) {
+        (DeployedPlan::Joint(Joint { start, .. }), _) => Ok(start.layers()?),
         // All parity models begin as the same model.
-        AnswersPlan::Parity(starts) => Ok(starts.first().map_or(Ok(Layers::Linear), Start::layers)?),
-        AnswersPlan::Deployed(_) => Ok(Layers::Linear),
+        (_, AnswersPlan::Parity(starts)) => Ok(starts.first().map_or(Ok(Layers::Linear), Start::layers)?),
+        (_, AnswersPlan::Deployed) => Ok(Layers::Linear),
     }
 }
 

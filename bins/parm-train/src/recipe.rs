@@ -12,6 +12,9 @@ use parm_torch::train::{
 /// The kind of predictions of one number, for which softmax and top-1 have no meaning.
 pub(crate) const VALUES: &str = "values";
 
+/// The rows of a minibatch of a joint training.
+const JOINT_ROWS: u32 = 512;
+
 /// The kind of training.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -20,6 +23,8 @@ pub(crate) enum Task {
     Parity(usize),
     /// Coders for groups of k.
     Coders(usize),
+    /// A deployed model together with its code, for groups of k.
+    Joint(usize),
 }
 
 /// The settings that these options leave to the run that is resumed.
@@ -44,17 +49,23 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, layers: Layers, ro
         options.validation
     );
     let (epochs, batch, rate, decay, schedule) = match (options.recipe, task) {
-        (Whose::Paper, Task::Base | Task::Parity(2) | Task::Coders(2)) => {
+        (Whose::Paper, Task::Base | Task::Parity(2) | Task::Coders(2) | Task::Joint(2)) => {
             (50, 64, 1e-3, 1e-5, Schedule::Constant)
         }
         (Whose::Paper, _) => (50, 32, 1e-3, 1e-5, Schedule::Constant),
         (Whose::Parm, Task::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
         (Whose::Parm, Task::Parity(_)) if layers == Layers::Large => (100, 256, 1e-3, 0.0, Schedule::Cosine),
         (Whose::Parm, Task::Parity(_)) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Task::Joint(k)) => {
+            let rate = if layers == Layers::Large { 1e-3 } else { 3e-3 };
+            (100, (JOINT_ROWS / k as u32).max(1), rate, 0.0, Schedule::Cosine)
+        }
         (Whose::Parm, Task::Coders(_)) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
     };
     let (warm_up, clip) = match (options.recipe, task, layers) {
-        (Whose::Parm, Task::Parity(_), Layers::Small | Layers::Large) => (1.0, 1.0),
+        (Whose::Parm, Task::Parity(_), Layers::Small | Layers::Large) | (Whose::Parm, Task::Joint(_), _) => {
+            (1.0, 1.0)
+        }
         _ => (0.0, 0.0),
     };
     let above_0 = |number: f64| (number > 0.0).then_some(number);
@@ -110,15 +121,18 @@ fn augment(options: &[Augmentation]) -> Result<Option<Augment>> {
 }
 
 /// The loss of these options and the values that it compares, for this kind of predictions and this decoder.
+/// A deployed model that learns with its code has labels.
 pub(crate) fn objective(
     options: &Objective,
     whose: Whose,
     output: &str,
     decoder: DecoderKind,
+    is_joint: bool,
 ) -> Result<(Loss, Compared)> {
     let default = match whose {
         Whose::Parm if output == "boxes" => LossKind::SmoothL1,
         Whose::Parm if output == VALUES => LossKind::Mse,
+        Whose::Parm if is_joint => LossKind::CrossEntropy,
         Whose::Parm => LossKind::Kl,
         Whose::Paper => LossKind::Mse,
     };

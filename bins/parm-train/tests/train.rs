@@ -921,7 +921,7 @@ fn a_parity_model_begins_as_the_model_of_a_file() {
         (
             "--model two.safetensors",
             1,
-            "found outputs of shape [1, 2] for one row, expected [3] as of the predictions",
+            "found outputs of shape [2] for one row, expected [3] as of the predictions",
         ),
         (
             &format!("--model {}", script.display()),

@@ -3,31 +3,27 @@
 use std::fs;
 use std::path::Path;
 
-use parm::codes::directory::{CodeDirError, CodeFile, Deployed, FILE_NAME, FORMAT, MadeBy, RunsOn, Scores};
-use parm::codes::{CodeError, CodeName};
+use parm::codes::directory::{CodeDirError, CodeFile, Deployed, FILE_NAME, MadeBy, RunsOn, Scores};
+use parm::codes::geometry::Points;
+use parm::codes::{Code, CodeError, CodeKind, CodeName, CodeSpec};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn file() -> CodeFile {
     CodeFile {
-        format: FORMAT,
-        code: CodeName::Sum,
-        k: 2,
-        r: 2,
         weights: vec![vec![1.0, 1.0], vec![1.0, 0.1]],
         query_shape: Some(vec![1, 28, 28]),
         prediction_shape: Some(vec![10]),
-        input_name: None,
-        output_name: None,
-        output: "logits".into(),
-        runs_on: RunsOn::Parity,
         parity: vec!["parity-0.safetensors".into(), "parity-1.safetensors".into()],
-        encoder: None,
-        decoder: None,
-        deployed: Some(Deployed { sha256: "00ff".into(), name: "base.safetensors".into(), recorded: false }),
+        deployed: Some(deployed("00ff")),
         scores: Some(Scores { available: Some(0.97), degraded: Some(0.1 + 0.2), agreement: None, n: 300 }),
         made_by: Some(MadeBy { version: "0.1.0".into(), command: "parm-train parity".into() }),
+        ..CodeFile::new(&CodeSpec { r: Some(2), ..CodeSpec::new(CodeName::Sum, 2) })
     }
+}
+
+fn deployed(sha256: &str) -> Deployed {
+    Deployed { sha256: sha256.into(), name: "base.safetensors".into(), recorded: false, joint: false }
 }
 
 /// A directory with the models that `file` names.
@@ -63,7 +59,7 @@ fn what_is_saved_is_loaded() {
     // And again over itself, without a trace of the temporary file.
     file().save(directory.path()).unwrap();
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
-    let code = file().linear().unwrap();
+    let CodeKind::Systematic(code) = file().kind().unwrap() else { panic!("a code with parities") };
     assert_eq!((code.k(), code.r(), code.weights(1)), (2, 2, vec![1.0, 0.1]));
 }
 
@@ -73,6 +69,32 @@ fn a_code_without_parity_models_is_loaded() {
     let file = CodeFile { runs_on: RunsOn::Deployed, parity: vec![], ..file() };
     file.save(directory.path()).unwrap();
     assert_eq!(CodeFile::load(directory.path()).unwrap(), file);
+}
+
+#[test]
+fn an_interpolating_code_comes_with_its_deployed_model() {
+    let directory = directory();
+    let spec = CodeSpec {
+        stragglers: Some(2),
+        byzantine: Some(1),
+        points: Some(Points::Chebyshev2),
+        lambdas: [Some(0.5), Some(1e-5)],
+        ..CodeSpec::new(CodeName::Spline, 4)
+    };
+    let joint = Deployed { name: "deployed.safetensors".into(), joint: true, ..deployed("00ff") };
+    let file = CodeFile { deployed: Some(joint), ..CodeFile::new(&spec) };
+    file.save(directory.path()).unwrap();
+    let error = CodeFile::load(directory.path()).unwrap_err();
+    assert!(matches!(error, CodeDirError::MissingPart(_)), "{error}");
+    let model = directory.path().join("deployed.safetensors");
+    fs::write(&model, b"weights").unwrap();
+    assert_eq!(CodeFile::load(directory.path()).unwrap(), file);
+    let code = Code::load(directory.path()).unwrap();
+    assert_eq!((code.kind(), code.runs_on()), (&spec.matrices().unwrap(), RunsOn::Deployed));
+    assert_eq!(code.joint_model(), Some(model.clone()));
+    // Another code in its place removes the model.
+    CodeFile { deployed: None, ..file }.remove_other_parts(directory.path()).unwrap();
+    assert!(!model.exists());
 }
 
 #[test]
@@ -146,7 +168,8 @@ fn a_code_of_another_name_is_unknown() {
     let error = changed("code", json!("turbo"));
     assert!(matches!(&error, CodeDirError::UnknownCode { found, .. } if found == "turbo"));
     assert!(
-        error.to_string().ends_with("code.json: found code 'turbo', expected 'sum', 'concat' or 'learned'"),
+        error.to_string().ends_with("code.json: found code 'turbo', expected 'sum', 'concat', 'berrut', 'floater-hormann', 'spline' or \
+                                    'learned'"),
         "{error}"
     );
 }
@@ -269,7 +292,7 @@ fn a_code_is_used_with_what_it_was_made_for() {
     fs::write(&model, "test").unwrap();
     let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let made_for = |sha256: &str, recorded| CodeFile {
-        deployed: Some(Deployed { sha256: sha256.into(), name: "base.pt".into(), recorded }),
+        deployed: Some(Deployed { recorded, ..deployed(sha256) }),
         ..file()
     };
     made_for(sha256, false).check_model(directory.path(), &model).unwrap();
@@ -277,7 +300,8 @@ fn a_code_is_used_with_what_it_was_made_for() {
     made_for("00ff", true).check_model(directory.path(), &model).unwrap();
     let error = made_for("00ff", false).check_model(directory.path(), &model).unwrap_err();
     assert!(matches!(error, CodeDirError::OtherModel { .. }));
-    let expected = format!("model: found the SHA-256 {sha256}, expected 00ff (base.pt), the model that ");
+    let expected =
+        format!("model: found the SHA-256 {sha256}, expected 00ff (base.safetensors), the model that ");
     assert!(message(&error, directory.path()).starts_with(&expected), "{error}");
     let missing = directory.path().join("missing");
     let error = made_for("00ff", false).check_model(directory.path(), &missing).unwrap_err();

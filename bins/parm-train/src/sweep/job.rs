@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use parm::LinearCode;
+use parm::codes::CodeSpec;
 use parm::codes::directory::{CodeDirError, CodeFile};
 use parm_cli::options::{Common, ModelOptions, TimingsOption};
 use parm_cli::output::{Compression, Target};
@@ -223,8 +224,9 @@ impl<'a> Job<'a> {
         let weightless = matches!(encoder.meaning, EncoderKind::Sum | EncoderKind::Concat)
             && decoder.meaning == DecoderKind::Linear;
         let plan = Plan {
-            name: encoder.meaning.code(),
-            code: LinearCode::sum(k as usize, 1)?,
+            spec: CodeSpec::new(encoder.meaning.code(), k as usize),
+            code: LinearCode::sum(k as usize, 1)?.into(),
+            joint: None,
             encoder: encoder.meaning,
             runs_on: if parity { RunsOn::Parity } else { RunsOn::Deployed },
             decoder: decoder.meaning,

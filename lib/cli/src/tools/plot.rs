@@ -11,7 +11,7 @@ use crate::options::Common;
 use crate::value::{ValueError, expected};
 pub use image::{ImageFormat, ImageOptions, ImageSize};
 
-/// Draw results: training curves, accuracy of codes, latencies, accuracy against latency, and coding groups
+/// Draw results: training curves, accuracy of codes and of joint training, latencies, accuracy against latency, and coding groups
 ///
 /// Reads JSON and writes an SVG or PNG image. It is readable in black and white, since series
 /// differ in markers and dashes as well as in colors.
@@ -44,6 +44,11 @@ pub enum Chart {
     ///
     /// Reads the report of parm-compare; see COMPARISONS.
     K(Compared),
+    /// What is gained and lost by joint training: A_d against the accuracy of the deployed model
+    ///
+    /// Reads reports of parm-compare; see COMPARISONS. A line for each code and k connects its trainings, also
+    /// those of several reports.
+    Joint(Jointly),
     /// Latencies: the share of slower answers, to the end of the tail, with a line for each rate
     ///
     /// Reads the records of requests of parm-load and parm-sim, any number of them, in bounded memory. The
@@ -228,6 +233,24 @@ pub struct Compared {
     /// Draw only these numbers of lost workers
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub lost: Vec<u32>,
+
+    #[command(flatten)]
+    pub reference: ReferenceOption,
+
+    #[command(flatten)]
+    pub image: ImageOptions,
+}
+
+/// `parm-plot joint`
+#[derive(Args, Clone, Debug)]
+pub struct Jointly {
+    /// The reports
+    #[arg(value_name = "COMPARE.json", default_value = "-", help_heading = "Streams")]
+    pub inputs: Vec<Input>,
+
+    /// Draw only these k
+    #[arg(short, value_name = "K,…", value_delimiter = ',')]
+    pub k: Vec<u32>,
 
     #[command(flatten)]
     pub reference: ReferenceOption,

@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use parm::codes::CodeName;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, Compute, ModelOptions, ReadOptions, TimingsOption, code_name};
+use crate::options::{
+    CodeOptions, Common, Compute, CurveOptions, ModelOptions, ReadOptions, TimingsOption, code_name,
+};
 use crate::output::Target;
 use crate::value::{ValueError, expected, not_negative, positive};
 
@@ -45,6 +47,12 @@ pub enum What {
     /// The networks among encoder, parity models and decoder are trained together, to rebuild
     /// the deployed model's predictions under every loss of up to r of them.
     Coders(Coders),
+    /// Train a deployed model together with its code
+    ///
+    /// Both learn at once: the deployed model to predict the truth, and all parts of the code to rebuild its
+    /// predictions. Reconstructions are then better than those of a deployed model that stays as it is, at some
+    /// cost in its own accuracy, which --weight trades.
+    Joint(Box<Joint>),
     /// Make a code directory from models that were trained elsewhere
     ///
     /// The models are copied into it, and its code.json describes them. All tools accept it like the
@@ -300,6 +308,109 @@ pub struct Coders {
     pub read: ReadOptions,
 }
 
+/// `parm-train joint`
+#[derive(Args, Clone, Debug)]
+pub struct Joint {
+    /// The deployed model to begin with: a trained one of any kind, or a kind of network with random weights
+    ///
+    /// The kinds are those of 'parm-train base', and the name of a file has a dot or a slash. See parm-models(7)
+    /// for what can be trained.
+    #[arg(long, value_name = "KIND|FILE", default_value = "mlp")]
+    pub base: ParityModel,
+
+    #[command(flatten)]
+    pub model_options: ModelOptions,
+
+    /// The training rows
+    #[arg(long, value_name = "DATA.npy")]
+    pub data: Input,
+
+    /// Their labels [N], integers from 0
+    #[arg(long, value_name = "LABELS.npy", required_unless_present = "boxes", conflicts_with = "boxes")]
+    pub labels: Option<Input>,
+
+    /// Their boxes [N, 4], corner, width and height; the deployed model then predicts boxes
+    #[arg(long, value_name = "BOXES.npy")]
+    pub boxes: Option<Input>,
+
+    /// The code
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = code_name(CodeName::in_directories()),
+        help_heading = "Code"
+    )]
+    pub code: CodeName,
+
+    /// Queries of a coding group
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Code")]
+    pub k: u32,
+
+    /// Parity queries of a coding group [default: 1]
+    #[arg(short, value_name = "R", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Code")]
+    pub r: Option<u32>,
+
+    /// A file of weights [r, k] in place of the default, (i+1)^j for parity j and slot i
+    #[arg(long, value_name = "W.npy", help_heading = "Code")]
+    pub weights: Option<PathBuf>,
+
+    /// The encoder of the code 'learned' [default: mlp]
+    #[arg(long, value_name = "KIND", help_heading = "Code")]
+    pub encoder: Option<LearnedEncoder>,
+
+    /// The decoder [default: linear; of the code 'learned': mlp]
+    #[arg(long, value_name = "KIND", help_heading = "Code")]
+    pub decoder: Option<DecoderKind>,
+
+    /// The model that answers the coded queries [default: parity; of the code 'learned' and of interpolating ones:
+    /// deployed]
+    #[arg(long, value_name = "WHICH", help_heading = "Code")]
+    pub runs_on: Option<RunsOn>,
+
+    #[command(flatten)]
+    pub curve: CurveOptions,
+
+    #[command(flatten)]
+    pub network: ParityNetwork,
+
+    /// The code directory to write, with the deployed model in it; code.json is written last
+    ///
+    /// DIR/run/ has checkpoint.safetensors (the newest epoch), the best models and metrics.jsonl.
+    #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
+    pub output: PathBuf,
+
+    /// The weight of the loss of what is rebuilt, beside the deployed model's own loss [default: 1/(k-1); of
+    /// interpolating codes 1]
+    ///
+    /// The more, the better reconstructions are, and the worse the deployed model is.
+    #[arg(long, value_name = "X", value_parser = positive, help_heading = "Loss")]
+    pub weight: Option<f64>,
+
+    #[command(flatten)]
+    pub objective: Objective,
+
+    #[command(flatten)]
+    pub recipe: Recipe,
+
+    #[command(flatten)]
+    pub compute: Compute,
+
+    #[command(flatten)]
+    pub timings: TimingsOption,
+
+    #[command(flatten)]
+    pub read: ReadOptions,
+}
+
+/// A network that makes coded queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LearnedEncoder {
+    /// An MLP of two layers, as wide as the group
+    Mlp,
+    /// Seven dilated convolutions, whose channels are the slots
+    Conv,
+}
+
 /// `parm-train adopt`
 #[derive(Args, Clone, Debug)]
 pub struct Adopt {
@@ -476,7 +587,8 @@ impl FromStr for ParityModel {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Loss")]
 pub struct Objective {
-    /// The loss [default: kl; for boxes smooth-l1; for single numbers mse; with --recipe paper: mse]
+    /// The loss [default: kl; joint: cross-entropy; for boxes smooth-l1; for single numbers mse; with --recipe
+    /// paper: mse]
     #[arg(long, value_name = "WHICH")]
     pub loss: Option<LossKind>,
 
@@ -565,7 +677,8 @@ pub struct Recipe {
     /// parity models 100 epochs in minibatches of 256 groups from 0.005, coders 30 epochs of 64 from 0.001,
     /// both without decay. Parity models with other layers than linear ones (convolutions, attention) have a
     /// warm-up of one epoch and gradients clipped to the norm 1, and with more than a million parameters begin at
-    /// 0.001.
+    /// 0.001. Joint trainings have 100 epochs in minibatches of 512 rows from 0.003 (0.001), always with that
+    /// warm-up and clipping.
     #[arg(long, value_name = "WHOSE", default_value = "parm")]
     pub recipe: Whose,
 

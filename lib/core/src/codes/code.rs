@@ -18,7 +18,8 @@ use super::spec::{CodeKind, CodeName, CodeSpec};
 /// A code, made of a [`CodeSpec`] or read from the directory of a trained code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Code {
-    name: CodeName,
+    /// What was said of it; the weights of a directory are in its matrices alone.
+    spec: CodeSpec,
     kind: CodeKind,
     encoding: Encoding,
     learned_decoder: Option<PathBuf>,
@@ -57,7 +58,7 @@ impl Code {
         }
         let kind = spec.matrices()?;
         Ok(Self {
-            name: spec.name,
+            spec: spec.clone(),
             kind,
             encoding: if spec.is_tiled() { Encoding::Tiled } else { Encoding::Weighted },
             learned_decoder: None,
@@ -72,11 +73,11 @@ impl Code {
     /// As [`CodeFile::load`].
     pub fn load(directory: &Path) -> Result<Self, CodeDirError> {
         let file = CodeFile::load(directory)?;
-        let linear = file.linear();
-        let linear = linear.map_err(|error| CodeDirError::Code { path: directory.to_owned(), error })?;
+        let kind = file.kind();
+        let kind = kind.map_err(|error| CodeDirError::Code { path: directory.to_owned(), error })?;
         Ok(Self {
-            name: file.code,
-            kind: linear.into(),
+            spec: file.spec(),
+            kind,
             encoding: match &file.encoder {
                 Some(name) => Encoding::Learned(directory.join(name)),
                 None if file.spec().is_tiled() => Encoding::Tiled,
@@ -91,7 +92,13 @@ impl Code {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> CodeName {
-        self.name
+        self.spec.name
+    }
+
+    /// What was said of it.
+    #[must_use]
+    pub fn spec(&self) -> &CodeSpec {
+        &self.spec
     }
 
     /// Queries of a group.
@@ -136,13 +143,10 @@ impl Code {
         }
     }
 
-    /// The matrix `[coded queries, k]` of weighted sums: E without the queries of a code that keeps them.
+    /// The matrix `[coded queries, k]` of weighted sums: see [`CodeKind::parity_matrix`].
     #[must_use]
     pub fn parity_matrix(&self) -> DMatrix<f64> {
-        match &self.kind {
-            CodeKind::Systematic(code) => code.parity_matrix().clone(),
-            CodeKind::Interpolating(code) => code.encoding(),
-        }
+        self.kind.parity_matrix()
     }
 
     /// How its coded queries are made.
@@ -190,6 +194,13 @@ impl Code {
             file.parity.iter().map(|name| directory.join(name)).collect()
         };
         self.trained.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// The file of the deployed model that was trained together with it, if one was.
+    #[must_use]
+    pub fn joint_model(&self) -> Option<PathBuf> {
+        let Trained { directory, file } = self.trained.as_ref()?;
+        Some(directory.join(&file.joint()?.name))
     }
 
     /// What makes its coded queries of queries of this shape. `load` loads a learned encoder.

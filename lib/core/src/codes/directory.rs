@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::CodeError;
+use super::geometry::Points;
 use super::linear::LinearCode;
-use super::spec::{CodeName, CodeSpec};
+use super::spec::{CodeKind, CodeName, CodeSpec};
 
 /// The name of the file that describes the directory.
 pub const FILE_NAME: &str = "code.json";
@@ -36,14 +37,31 @@ struct Versioned {
 pub struct CodeFile {
     /// The version of this format: [`FORMAT`], or 1.
     pub format: u32,
-    /// Its name: a code that parity models are trained for, or `learned`, whose encoder is the model
-    /// `encoder`.
+    /// Its name; that of `learned` is of a code whose encoder is the model `encoder`.
     pub code: CodeName,
     /// Queries of a group.
     pub k: usize,
-    /// Parities of a group; 1 by default.
+    /// Parities of a group; 1 by default, and 0 of interpolating codes.
     #[serde(default = "one")]
     pub r: usize,
+    /// Answers of a group that may be missing, of interpolating codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stragglers: Option<usize>,
+    /// Answers of a group that may be wrong, of interpolating codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub byzantine: Option<usize>,
+    /// The points of the workers, of interpolating codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<Points>,
+    /// The blending degree of `floater-hormann`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degree: Option<usize>,
+    /// The weight of smoothness on the queries, λ_e of `spline`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda_e: Option<f64>,
+    /// The weight of smoothness on the answers, λ_d of `spline`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda_d: Option<f64>,
     /// The weights `[r][k]` of `sum`'s encoder, and of the linear decoder of any code without a learned one;
     /// by default (i+1)^j of parity j, slot i.
     #[serde(default)]
@@ -116,6 +134,10 @@ pub struct Deployed {
     /// The file holds recorded predictions: the model that made them is not known.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recorded: bool,
+    /// The model was trained together with the code: its file is in the directory, and no other model goes with
+    /// the code.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub joint: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
@@ -201,7 +223,7 @@ pub enum CodeDirError {
         found: u32,
     },
     /// A code that this version does not know.
-    #[error("{}: found code '{found}', expected {}", path.display(), trained_names())]
+    #[error("{}: found code '{found}', expected {}", path.display(), names())]
     UnknownCode {
         /// The file.
         path: PathBuf,
@@ -272,6 +294,37 @@ pub enum CodeDirError {
 }
 
 impl CodeFile {
+    /// A file that says what a specification says, but for its weights, and nothing else.
+    #[must_use]
+    pub fn new(spec: &CodeSpec) -> Self {
+        let [lambda_e, lambda_d] = spec.lambdas;
+        Self {
+            format: FORMAT,
+            code: spec.name,
+            k: spec.k,
+            r: spec.parities(),
+            stragglers: spec.stragglers,
+            byzantine: spec.byzantine,
+            points: spec.points,
+            degree: spec.degree,
+            lambda_e,
+            lambda_d,
+            weights: Vec::new(),
+            query_shape: None,
+            prediction_shape: None,
+            input_name: None,
+            output_name: None,
+            output: logits(),
+            runs_on: if spec.name.interpolates() { RunsOn::Deployed } else { RunsOn::Parity },
+            parity: Vec::new(),
+            encoder: None,
+            decoder: None,
+            deployed: None,
+            scores: None,
+            made_by: None,
+        }
+    }
+
     /// Reads and checks the `code.json` of a directory.
     ///
     /// # Errors
@@ -289,15 +342,19 @@ impl CodeFile {
             return Err(CodeDirError::Format { path, found: format });
         }
         if let Some(serde_json::Value::String(found)) = code
-            && CodeName::trained().all(|name| name.as_str() != found)
+            && CodeName::in_directories().all(|name| name.as_str() != found)
         {
             return Err(CodeDirError::UnknownCode { path, found });
         }
         let mut file: Self = serde_json::from_slice(&text).map_err(json)?;
         let wrong = |error| CodeDirError::Code { path: path.clone(), error };
+        if file.code.interpolates() {
+            (file.r, file.runs_on) = (0, RunsOn::Deployed);
+        }
         file.spec().check_size().map_err(wrong)?;
-        if file.weights.is_empty() {
-            let code = file.linear().map_err(wrong)?;
+        if file.weights.is_empty()
+            && let CodeKind::Systematic(code) = file.kind().map_err(wrong)?
+        {
             file.weights = (0..code.r()).map(|parity| code.weights(parity)).collect();
         }
         file.check(directory, path)?;
@@ -321,7 +378,7 @@ impl CodeFile {
         if usize::from(self.encoder.is_some()) != encoders {
             return count("encoders", 1 - encoders, format!("{encoders} for the code '{}'", self.code));
         }
-        for name in self.parts() {
+        for name in self.parts().chain(self.joint().map(|deployed| &deployed.name)) {
             if Path::new(name).file_name() != Some(name.as_ref()) {
                 return Err(CodeDirError::PartName { path, name: name.clone() });
             }
@@ -330,7 +387,13 @@ impl CodeFile {
                 return Err(CodeDirError::MissingPart(part));
             }
         }
-        self.linear().map(drop).map_err(|error| CodeDirError::Code { path, error })
+        self.kind().map(drop).map_err(|error| CodeDirError::Code { path, error })
+    }
+
+    /// The deployed model, if it was trained together with the code.
+    #[must_use]
+    pub fn joint(&self) -> Option<&Deployed> {
+        self.deployed.as_ref().filter(|deployed| deployed.joint)
     }
 
     /// The names of the files of all parts.
@@ -376,8 +439,8 @@ impl CodeFile {
     }
 
     /// Removes the parts of an earlier code from the directory: files with the names that trainings give
-    /// to parts (`parity-N`, `encoder` and `decoder`, with the extensions of models), but for the parts of this
-    /// code and the TorchScript (`.pt`) of its native ones.
+    /// to parts (`parity-N`, `encoder`, `decoder` and `deployed`, with the extensions of models), but for the parts
+    /// of this code and the TorchScript (`.pt`) of its native ones.
     ///
     /// # Errors
     /// The file system's.
@@ -387,8 +450,8 @@ impl CodeFile {
             move |error| CodeDirError::Io { path, error }
         };
         let twin = |name: &str| name.strip_suffix("safetensors").map(|stem| format!("{stem}pt"));
-        let own: Vec<String> =
-            self.parts().flat_map(|name| [Some(name.to_owned()), twin(name)]).flatten().collect();
+        let all = self.parts().chain(self.joint().map(|deployed| &deployed.name));
+        let own: Vec<String> = all.flat_map(|name| [Some(name.to_owned()), twin(name)]).flatten().collect();
         let is_own = |path: &Path| own.iter().any(|own| path.file_name() == Some(OsStr::new(own)));
         for entry in fs::read_dir(directory).map_err(at(directory))? {
             let path = entry.map_err(at(directory))?.path();
@@ -401,19 +464,29 @@ impl CodeFile {
 
     /// What the file says of its code, but for the weights.
     pub(super) fn spec(&self) -> CodeSpec {
-        CodeSpec { r: Some(self.r), ..CodeSpec::new(self.code, self.k) }
+        CodeSpec {
+            name: self.code,
+            k: self.k,
+            r: Some(self.r),
+            weights: None,
+            stragglers: self.stragglers,
+            byzantine: self.byzantine,
+            points: self.points,
+            degree: self.degree,
+            lambdas: [self.lambda_e, self.lambda_d],
+        }
     }
 
-    /// The linear code that the file describes: by its weights, or by the default ones.
+    /// The matrices of the code that the file describes: by its weights, or by the default ones.
     ///
     /// # Errors
-    /// Weights that make no code.
-    pub fn linear(&self) -> Result<LinearCode, CodeError> {
+    /// Weights or parameters that make no code.
+    pub fn kind(&self) -> Result<CodeKind, CodeError> {
         if self.weights.is_empty() {
-            return self.spec().parity_weights();
+            return self.spec().matrices();
         }
         let weights = DMatrix::from_row_iterator(self.r, self.k, self.weights.iter().flatten().copied());
-        LinearCode::weighted(self.k, weights)
+        LinearCode::weighted(self.k, weights).map(CodeKind::Systematic)
     }
 
     /// Writes `code.json`, by way of a temporary file beside it. Call it when all else is written.
@@ -440,8 +513,8 @@ impl CodeFile {
 }
 
 /// The names that a code in a file may have, for a message.
-fn trained_names() -> String {
-    let names: Vec<String> = CodeName::trained().map(|name| format!("'{name}'")).collect();
+fn names() -> String {
+    let names: Vec<String> = CodeName::in_directories().map(|name| format!("'{name}'")).collect();
     match names.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
@@ -455,7 +528,8 @@ fn is_part(path: &Path) -> bool {
     let Some((stem, extension)) = words else { return false };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     ["safetensors", "pt2", "pt"].contains(&extension)
-        && (["encoder", "decoder"].contains(&stem) || stem.strip_prefix("parity-").is_some_and(is_number))
+        && (["encoder", "decoder", "deployed"].contains(&stem)
+            || stem.strip_prefix("parity-").is_some_and(is_number))
 }
 
 fn same_shape(

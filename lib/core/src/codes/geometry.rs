@@ -6,12 +6,14 @@
 //! arrived. Berrut's rational interpolant is *ApproxIFER*'s (AAAI 2022, equations 7 and 10), that of
 //! Floater and Hormann its generalisation, and the smoothing spline that of *NeRCC* and *LeTCC*.
 
-use nalgebra::DMatrix;
-
 use std::f64::consts::PI;
 
+use nalgebra::DMatrix;
+use serde::{Deserialize, Serialize};
+
 /// Where the workers stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Points {
     /// cos(iπ/n), i = 0..n-1: the points behind ApproxIFER's published numbers.
     #[default]

@@ -115,7 +115,7 @@ impl CodeName {
         }
     }
 
-    /// True if models are trained for it: it may be the code of a directory.
+    /// True if parity models are trained for it, or an encoder or a decoder.
     #[must_use]
     pub fn is_trained(self) -> bool {
         !self.interpolates() && !self.is_baseline()
@@ -124,6 +124,12 @@ impl CodeName {
     /// The codes that models are trained for.
     pub fn trained() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().chain([Self::Learned]).filter(|name| name.is_trained())
+    }
+
+    /// The codes that a directory may hold: those that models are trained for, and those whose deployed model is
+    /// trained together with them.
+    pub fn in_directories() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::Learned]).filter(|name| !name.is_baseline())
     }
 
     /// Whether a parameter is one of this code.
@@ -197,6 +203,15 @@ impl CodeKind {
         match self {
             Self::Systematic(code) => code,
             Self::Interpolating(code) => code,
+        }
+    }
+
+    /// The matrix `[coded queries, k]` of weighted sums: E without the queries of a code that keeps them.
+    #[must_use]
+    pub fn parity_matrix(&self) -> DMatrix<f64> {
+        match self {
+            Self::Systematic(code) => code.parity_matrix().clone(),
+            Self::Interpolating(code) => code.encoding(),
         }
     }
 }
@@ -318,7 +333,7 @@ impl CodeSpec {
 
     /// Makes the weights of the parities of a code that keeps its queries. Those of a learned encoder are its
     /// linear decoder's.
-    pub(super) fn parity_weights(&self) -> Result<LinearCode, CodeError> {
+    fn parity_weights(&self) -> Result<LinearCode, CodeError> {
         let (k, r) = (self.k, self.parities());
         match (self.name, &self.weights) {
             (CodeName::Replicate, _) => LinearCode::replicate(k, r),

@@ -43,6 +43,16 @@ pub struct Network {
 }
 
 impl Network {
+    /// A network with random initial weights from this seed.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn initial(description: Description, seed: u64, device: crate::Device) -> Result<Self, TchError> {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        Self::random(description, key, device.0)
+    }
+
     /// A network with the initial weights of the reference implementation: Xavier's for convolutions,
     /// N(0, 0.01²) for linear weights, 0 for biases, 1 and 0 for batch normalisation. The weights of learned
     /// coders have a deviation that depends on the layer.

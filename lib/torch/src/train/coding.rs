@@ -2,11 +2,11 @@
 
 use nalgebra::DMatrix;
 use parm::LinearCode;
-use parm::codes::CodeError;
+use parm::codes::{CodeError, CodeKind, Matrices};
 use tch::Tensor;
 
 use super::lesson::{Lesson, count, split, validation_groups};
-use super::objective::{Answers, Coded, Compared, Encoder, Tiles, none};
+use super::objective::{Answers, Coded, Compared, Deployed, Encoder, Tiles, none};
 use super::scenarios::Scenarios;
 use super::start::Begin;
 use super::{Environment, Fit, Loss, Recipe, Rows, Start, TrainError, Truth, settings};
@@ -14,10 +14,38 @@ use crate::device::Device;
 use crate::model::Model;
 use crate::trainable::Trainable;
 
+/// The deployed model of a code.
+#[derive(Clone, Debug)]
+pub enum DeployedPlan<'a> {
+    /// It stays as it is.
+    Fixed {
+        /// Its predictions of the queries.
+        predictions: &'a Rows,
+        /// The hash of the model, or of its recorded predictions.
+        sha256: &'a str,
+        /// The model, if it is more than its recorded predictions.
+        model: Option<&'a Model>,
+    },
+    /// It is trained together with the code.
+    Joint(Joint<'a>),
+}
+
+/// A deployed model that is trained together with its code, to answer queries as the truth says and to be rebuilt
+/// well.
+#[derive(Clone, Debug)]
+pub struct Joint<'a> {
+    /// What it begins as.
+    pub start: Start<'a>,
+    /// The loss of its own predictions against the truth.
+    pub loss: Loss,
+    /// λ, the weight of the loss of what is rebuilt beside it.
+    pub weight: f64,
+}
+
 /// How parity queries are made.
 #[derive(Clone, Debug)]
 pub enum EncoderPlan<'a> {
-    /// By the code's weighted sums.
+    /// By the code's weighted sums, or its interpolant.
     Sum,
     /// As tiled images, with one parity query.
     Concat,
@@ -25,19 +53,19 @@ pub enum EncoderPlan<'a> {
     Learned(Start<'a>),
 }
 
-/// The models that answer parity queries.
+/// The models that answer coded queries.
 #[derive(Clone, Debug)]
 pub enum AnswersPlan<'a> {
     /// Parity models, one for each parity.
     Parity(Vec<Start<'a>>),
     /// The deployed model.
-    Deployed(&'a Model),
+    Deployed,
 }
 
 /// How predictions are rebuilt.
 #[derive(Clone, Debug)]
 pub enum DecoderPlan<'a> {
-    /// By solving the code's linear system.
+    /// By the code's matrices.
     Linear,
     /// By a network, `[k + r, …]` to `[k, …]`.
     Learned(Start<'a>),
@@ -48,15 +76,13 @@ pub enum DecoderPlan<'a> {
 pub struct Coding<'a> {
     /// The queries.
     pub queries: &'a Rows,
-    /// The deployed model's predictions of them.
-    pub predictions: &'a Rows,
-    /// The hash of the deployed model, or of its recorded predictions.
-    pub deployed: &'a str,
-    /// The labels or boxes of the queries, for scores and for the cross-entropy.
+    /// The deployed model.
+    pub deployed: DeployedPlan<'a>,
+    /// The labels or boxes of the queries, for scores and for losses against them.
     pub truth: Option<&'a Truth>,
-    /// The size of the code, and its weights if the encoder or decoder uses them.
-    pub code: &'a LinearCode,
-    /// How parity queries are made.
+    /// The size of the code, and its matrices if the encoder or decoder uses them.
+    pub code: &'a CodeKind,
+    /// How coded queries are made.
     pub encoder: EncoderPlan<'a>,
     /// The models that answer them.
     pub answers: AnswersPlan<'a>,
@@ -75,6 +101,8 @@ pub struct Coding<'a> {
 /// The trained parts of a code.
 #[derive(Debug, Default)]
 pub struct Trained {
+    /// The deployed model, if it was trained.
+    pub deployed: Option<Model>,
     /// The encoder, if it was learned.
     pub encoder: Option<Model>,
     /// The parity models, by parity; empty if the deployed model answers.
@@ -111,13 +139,17 @@ impl<'a> Coding<'a> {
     pub fn train(&self, recipe: &Recipe, environment: &mut Environment<'_>) -> Result<Trained, TrainError> {
         let starts = self.starts();
         let alone = starts.len() == 1;
+        let weights = weights(self.code);
+        let (task, deployed) = match &self.deployed {
+            DeployedPlan::Fixed { sha256, .. } => ("code", (*sha256).to_owned()),
+            DeployedPlan::Joint(Joint { loss, weight, .. }) => {
+                ("joint", format!("{loss:?} + {weight} of the code's"))
+            }
+        };
         let mut own = vec![
-            ("task", format!("code {} {}", self.code.k(), self.stream)),
-            ("deployed", self.deployed.into()),
-            (
-                "weights",
-                format!("{:?}", (0..self.code.r()).map(|j| self.code.weights(j)).collect::<Vec<_>>()),
-            ),
+            ("task", format!("{task} {} {}", self.code.k(), self.stream)),
+            ("deployed", deployed),
+            ("weights", format!("{weights:?}")),
             ("encoder", self.encoder.name().into()),
             ("loss", format!("{:?} of {:?}", self.loss, self.compared)),
         ];
@@ -139,6 +171,9 @@ impl<'a> Coding<'a> {
         self.check_parity_models()?;
         let mut models = lesson.train(recipe, environment)?.into_iter().map(Trainable::into_model);
         let mut trained = Trained::default();
+        if let DeployedPlan::Joint(_) = self.deployed {
+            trained.deployed = models.next();
+        }
         if matches!(self.encoder, EncoderPlan::Learned(_)) {
             trained.encoder = models.next();
         }
@@ -156,8 +191,8 @@ impl<'a> Coding<'a> {
     pub fn score(&self, trained: Trained, recipe: &Recipe) -> Result<CodeScores, TrainError> {
         let objective = self.objective()?;
         let groups = validation_groups(&split(&objective, recipe)?, &objective, recipe, self.device)?;
-        let Trained { encoder, parity, decoder } = trained;
-        let models: Vec<Model> = encoder.into_iter().chain(parity).chain(decoder).collect();
+        let Trained { deployed, encoder, parity, decoder } = trained;
+        let models: Vec<Model> = deployed.into_iter().chain(encoder).chain(parity).chain(decoder).collect();
         let answer = |at: usize, queries: &Tensor| models.get(at).ok_or_else(none)?.forward(queries);
         let counts = count(&objective, &answer, &groups)?;
         Ok(CodeScores {
@@ -170,9 +205,12 @@ impl<'a> Coding<'a> {
         })
     }
 
-    /// The models, by name: encoder, parity models, decoder.
+    /// The models, by name: the deployed one, encoder, parity models, decoder.
     fn starts(&self) -> Vec<(String, Start<'a>)> {
         let mut starts = Vec::new();
+        if let DeployedPlan::Joint(Joint { start, .. }) = &self.deployed {
+            starts.push(("deployed".to_owned(), start.clone()));
+        }
         if let EncoderPlan::Learned(start) = &self.encoder {
             starts.push(("encoder".to_owned(), start.clone()));
         }
@@ -188,57 +226,77 @@ impl<'a> Coding<'a> {
     /// Sees that the models that are to answer parity queries answer a row as the deployed model does.
     fn check_parity_models(&self) -> Result<(), TrainError> {
         let AnswersPlan::Parity(starts) = &self.answers else { return Ok(()) };
+        let expected = match &self.deployed {
+            DeployedPlan::Fixed { predictions, .. } => predictions.shape().to_vec(),
+            DeployedPlan::Joint(Joint { start, .. }) => self.output_shape(start)?,
+        };
         for start in starts {
-            let found = match &start.begin {
-                Begin::Native { description, .. } => {
-                    let shape = description.prediction_shape.iter().map(|&axis| axis as i64);
-                    std::iter::once(1).chain(shape).collect()
-                }
-                Begin::Copy(model) => {
-                    let row = self.queries.shaped(&self.queries.tensor.f_narrow(0, 0, 1)?)?;
-                    model.predict(&row.f_to_device(self.device.0)?)?.size()
-                }
-            };
-            let expected = self.predictions.shape();
-            if found.iter().product::<i64>() != expected.iter().product::<usize>() as i64 {
-                return Err(TrainError::Outputs { found, expected: expected.into() });
+            let found = self.output_shape(start)?;
+            if found.iter().product::<usize>() != expected.iter().product::<usize>() {
+                return Err(TrainError::Outputs { found, expected });
             }
         }
         Ok(())
     }
 
+    fn output_shape(&self, start: &Start<'_>) -> Result<Vec<usize>, TrainError> {
+        match &start.begin {
+            Begin::Native { description, .. } => Ok(description.prediction_shape.clone()),
+            Begin::Copy(model) => self.queries.output_shape(model),
+        }
+    }
+
     fn objective(&self) -> Result<Coded<'a>, TrainError> {
-        let (found, expected) = (self.predictions.count(), self.queries.count());
-        if found != expected {
-            return Err(TrainError::Count { what: "predictions", found, expected });
+        if let DeployedPlan::Fixed { predictions, .. } = &self.deployed {
+            let (found, expected) = (predictions.count(), self.queries.count());
+            if found != expected {
+                return Err(TrainError::Count { what: "predictions", found, expected });
+            }
         }
         if self.loss == Loss::CrossEntropy && !matches!(self.truth, Some(Truth::Classes(_))) {
             return Err(TrainError::Unlabelled);
         }
-        let (k, r) = (self.code.k(), self.code.r());
         let mut models = 0;
         let mut next = |count| {
             models += count;
             models - count
         };
+        let deployed = match &self.deployed {
+            DeployedPlan::Fixed { predictions, .. } => Deployed::Fixed(predictions),
+            DeployedPlan::Joint(_) if self.truth.is_none() => return Err(TrainError::Unlabelled),
+            DeployedPlan::Joint(Joint { loss, weight, .. }) => {
+                next(1);
+                Deployed::Joint { loss: *loss, weight: *weight }
+            }
+        };
         let encoder = match &self.encoder {
             EncoderPlan::Sum => Encoder::Weights,
-            EncoderPlan::Concat => Encoder::Tiles(Tiles::new(self.queries, k, self.device)?),
+            EncoderPlan::Concat => Encoder::Tiles(Tiles::new(self.queries, self.code.k(), self.device)?),
             EncoderPlan::Learned(_) => Encoder::Network(next(1)),
         };
-        let answers = match &self.answers {
-            AnswersPlan::Parity(starts) => Answers::Networks(next(starts.len())),
-            AnswersPlan::Deployed(model) => Answers::Deployed(model),
+        let answers = match (&self.answers, &self.deployed) {
+            (AnswersPlan::Parity(starts), _) => Answers::Networks(next(starts.len())),
+            (AnswersPlan::Deployed, DeployedPlan::Joint(_)) => Answers::Joint,
+            (AnswersPlan::Deployed, DeployedPlan::Fixed { model, .. }) => {
+                Answers::Deployed(model.ok_or(TrainError::Nothing)?)
+            }
         };
+        let weights = weights(self.code);
+        let (k, r) = (self.code.k(), weights.len());
         let (decoder, scenarios): (_, Box<dyn Fn(usize) -> _>) = match &self.decoder {
             DecoderPlan::Linear => (None, Box::new(|most| Scenarios::linear(self.code, most, self.device))),
             DecoderPlan::Learned(_) => {
                 (Some(next(1)), Box::new(|most| Scenarios::learned(k, r, most, self.device)))
             }
         };
+        // Answers that are located as wrong are left out like those that are missing.
+        let most = match self.code {
+            CodeKind::Systematic(code) => code.r(),
+            CodeKind::Interpolating(code) => code.redundancy().stragglers + code.redundancy().byzantine,
+        };
         Ok(Coded {
             queries: self.queries,
-            predictions: self.predictions,
+            deployed,
             truth: self.truth,
             code: self.code,
             encoder,
@@ -246,10 +304,16 @@ impl<'a> Coding<'a> {
             decoder,
             loss: self.loss,
             compared: self.compared,
-            learnt: scenarios(r)?,
-            single: scenarios(1)?,
+            learnt: scenarios(most)?,
+            single: scenarios(most.min(1))?,
+            weights,
         })
     }
+}
+
+/// The weights of the queries in each coded query.
+fn weights(code: &CodeKind) -> Vec<Vec<f64>> {
+    code.parity_matrix().row_iter().map(|row| row.iter().copied().collect()).collect()
 }
 
 impl EncoderPlan<'_> {
@@ -266,7 +330,8 @@ impl EncoderPlan<'_> {
 ///
 /// # Errors
 /// A parity that the code does not have.
-pub fn single(code: &LinearCode, j: usize) -> Result<LinearCode, CodeError> {
+pub fn single(code: &LinearCode, j: usize) -> Result<CodeKind, CodeError> {
     let weights = code.weights(j);
-    LinearCode::weighted(weights.len(), DMatrix::from_row_slice(1, weights.len(), &weights))
+    let row = DMatrix::from_row_slice(1, weights.len(), &weights);
+    Ok(LinearCode::weighted(weights.len(), row)?.into())
 }

@@ -82,7 +82,7 @@ pub enum TrainError {
     )]
     Complex,
     /// No network is to be trained.
-    #[error("found nothing to train, expected an encoder, a decoder or a parity model")]
+    #[error("found nothing to train, expected an encoder, a decoder, a parity model or a deployed model")]
     Nothing,
     /// The loss needs labels, and there are none.
     #[error("found no labels, expected them for the cross-entropy")]
@@ -127,7 +127,7 @@ pub enum TrainError {
     #[error("found outputs of shape {found:?} for one row, expected {expected:?} as of the predictions")]
     Outputs {
         /// The shape found.
-        found: Vec<i64>,
+        found: Vec<usize>,
         /// The shape of a prediction.
         expected: Vec<usize>,
     },

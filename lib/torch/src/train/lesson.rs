@@ -74,7 +74,8 @@ impl Lesson<'_> {
             let counts = || count(self.objective, &state.kept_answers(), &validation);
             let counts = timings.measure_on(self.device, Phase::Compute, counts)?;
             let seconds = (environment.clock)() - begin;
-            let line = line(state.epoch, train_loss, &counts, rate, seconds);
+            let is_joint = self.objective.is_joint();
+            let line = line(state.epoch, train_loss, &counts, is_joint, rate, seconds);
             let losses = [Some(train_loss), line.validation_loss];
             if let Some(loss) = losses.into_iter().flatten().find(|loss| !loss.is_finite()) {
                 return Err(TrainError::Diverged { epoch: state.epoch, loss });
@@ -240,13 +241,14 @@ pub(super) fn count(
     Ok(counts)
 }
 
-fn line(epoch: u32, train_loss: f64, counts: &Counts, lr: f64, seconds: f64) -> Epoch {
+fn line(epoch: u32, train_loss: f64, counts: &Counts, is_joint: bool, lr: f64, seconds: f64) -> Epoch {
     let agreement = counts.agreement();
     Epoch {
         epoch,
         train_loss,
         validation_loss: counts.loss(),
         accuracy: counts.accuracy().filter(|_| agreement.is_none()),
+        available: counts.available().filter(|_| is_joint),
         agreement,
         degraded: counts.accuracy().filter(|_| agreement.is_some()),
         iou: counts.fit().map(|fit| fit.mean),

@@ -26,7 +26,9 @@ mod state;
 mod toy;
 
 pub use augment::Augment;
-pub use coding::{AnswersPlan, CodeScores, Coding, DecoderPlan, EncoderPlan, Trained, single};
+pub use coding::{
+    AnswersPlan, CodeScores, Coding, DecoderPlan, DeployedPlan, EncoderPlan, Joint, Trained, single,
+};
 pub use counts::{Fit, Truth};
 pub use error::TrainError;
 pub use loss::Loss;
@@ -202,16 +204,19 @@ pub struct Epoch {
     /// Base: the accuracy on the validation rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Parity: the share of reconstructions whose top-1 equals the deployed model's.
+    /// Joint: the accuracy of the deployed model.
+    #[serde(rename = "A_a", default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<f64>,
+    /// Codes: the share of reconstructions whose top-1 equals the deployed model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
-    /// Parity: the accuracy of reconstructions; only with labels.
+    /// Codes: the accuracy of reconstructions; only with labels.
     #[serde(rename = "A_d", skip_serializing_if = "Option::is_none")]
     pub degraded: Option<f64>,
     /// The mean intersection over union of boxes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iou: Option<f64>,
-    /// Parity: R² of reconstructions that are one number each.
+    /// Codes: R² of reconstructions that are one number each.
     #[serde(rename = "R2", default, skip_serializing_if = "Option::is_none")]
     pub determination: Option<f64>,
     /// The learning rate.
@@ -221,10 +226,12 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// The score that selects the best epoch: agreement, else accuracy, else the mean IoU, else R².
+    /// The score that selects the best epoch: of a joint training the sum of A_a and A_d, else agreement, else
+    /// accuracy, else the mean IoU, else R².
     #[must_use]
     pub fn score(&self) -> Option<f64> {
-        self.agreement.or(self.accuracy).or(self.iou).or(self.determination)
+        let both = self.available.zip(self.degraded).map(|(available, degraded)| available + degraded);
+        both.or(self.agreement).or(self.accuracy).or(self.iou).or(self.determination)
     }
 }
 
@@ -297,6 +304,7 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use parm::LinearCode;
+    use parm::codes::{CodeKind, Matrices};
 
     use super::*;
     use crate::network::{Description, Network};
@@ -343,19 +351,18 @@ mod tests {
         queries: &'a Rows,
         predictions: &'a Rows,
         truth: Option<&'a Truth>,
-        code: &'a LinearCode,
+        code: &'a CodeKind,
     ) -> Coding<'a> {
         let description = linear().description().clone();
         let start =
             Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns: true };
         Coding {
             queries,
-            predictions,
-            deployed: "",
+            deployed: DeployedPlan::Fixed { predictions, sha256: "", model: None },
             truth,
             code,
             encoder: EncoderPlan::Sum,
-            answers: AnswersPlan::Parity(vec![start; code.r()]),
+            answers: AnswersPlan::Parity(vec![start; code.workers() - code.k()]),
             decoder: DecoderPlan::Linear,
             loss: Loss::Mse,
             compared: Compared::Sums,
@@ -374,7 +381,7 @@ mod tests {
         let predictions = queries.predict(&Model::Native(Box::new(linear()))).unwrap();
         let truth = Truth::classes(&[1; 60], &queries, 2, Device::CPU).unwrap();
         for (k, r) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3)] {
-            let code = LinearCode::sum(k, r).unwrap();
+            let code = LinearCode::sum(k, r).unwrap().into();
             let coding = coding(&queries, &predictions, Some(&truth), &code);
             let scores = coding.score(parities(r), &recipe(31)).unwrap();
             let counted = (31 / k * k) as u64;
@@ -388,7 +395,8 @@ mod tests {
     fn a_code_with_weights_of_zero_scores_the_slots_that_it_holds() {
         let queries = rows(20);
         let predictions = queries.predict(&Model::Native(Box::new(linear()))).unwrap();
-        let code = LinearCode::weighted(2, nalgebra::DMatrix::from_row_slice(1, 2, &[0.0, 2.0])).unwrap();
+        let code =
+            LinearCode::weighted(2, nalgebra::DMatrix::from_row_slice(1, 2, &[0.0, 2.0])).unwrap().into();
         let scores = coding(&queries, &predictions, None, &code).score(parities(1), &recipe(20)).unwrap();
         assert_eq!((scores.agreement, scores.available, scores.reconstructions), (Some(1.0), None, 10));
     }

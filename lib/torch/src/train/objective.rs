@@ -1,13 +1,13 @@
 //! The objectives of training: a network that answers rows, or the parts of a code.
 
-use parm::LinearCode;
 use parm::codes::concat::{Concat, ConcatError};
+use parm::codes::{CodeKind, Matrices};
 use tch::{Kind, TchError, Tensor};
 
 use super::augment::Drawn;
 use super::counts::{Counts, Truth};
 use super::loss::Loss;
-use super::rows::{Rows, flat};
+use super::rows::{Rows, flat, weighted};
 use super::scenarios::Scenarios;
 use crate::device::Device;
 use crate::model::Model;
@@ -25,6 +25,11 @@ pub(super) trait Objective {
 
     /// The number of rows of a group.
     fn k(&self) -> usize;
+
+    /// Whether the deployed model learns with its code.
+    fn is_joint(&self) -> bool {
+        false
+    }
 
     /// The mean loss of groups `[groups, k]` of rows, augmented if `drawn` is given.
     fn loss(&self, models: &Models<'_>, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError>;
@@ -175,20 +180,41 @@ impl From<TchError> for TilesError {
     }
 }
 
-/// The models that answer parity queries.
+/// The deployed model of a code that is trained.
+pub(super) enum Deployed<'a> {
+    /// It stays as it is: its predictions are known.
+    Fixed(&'a Rows),
+    /// The network of index 0, which is trained with the code: its own loss, against the truth, and the weight of
+    /// the loss of what is rebuilt beside it.
+    Joint { loss: Loss, weight: f64 },
+}
+
+/// The models that answer coded queries.
 pub(super) enum Answers<'a> {
     /// The networks from this index on, one for each parity query.
     Networks(usize),
-    /// The deployed model.
+    /// The deployed model, which stays as it is.
     Deployed(&'a Model),
+    /// The deployed model, which is the network of index 0.
+    Joint,
+}
+
+/// The outputs of a code's models for groups.
+struct Outputs {
+    /// The deployed model's predictions: `[groups, k, elements]`.
+    own: Tensor,
+    /// The answers to coded queries, by query: `[groups, elements]` each.
+    coded: Vec<Tensor>,
 }
 
 /// A code with networks that are trained.
 pub(super) struct Coded<'a> {
     pub(super) queries: &'a Rows,
-    pub(super) predictions: &'a Rows,
+    pub(super) deployed: Deployed<'a>,
     pub(super) truth: Option<&'a Truth>,
-    pub(super) code: &'a LinearCode,
+    pub(super) code: &'a CodeKind,
+    /// The weights of the queries in each coded query, if the encoder or decoder uses them.
+    pub(super) weights: Vec<Vec<f64>>,
     pub(super) encoder: Encoder,
     pub(super) answers: Answers<'a>,
     /// The index of the network that decodes, if the decoder is learned.
@@ -197,12 +223,12 @@ pub(super) struct Coded<'a> {
     pub(super) compared: Compared,
     /// The loss patterns of training.
     pub(super) learnt: Scenarios,
-    /// All loss patterns of one prediction.
+    /// All loss patterns of one answer.
     pub(super) single: Scenarios,
 }
 
 impl Coded<'_> {
-    /// The parity queries of groups: r times `[groups, elements]`.
+    /// The coded queries of groups, by query: `[groups, elements]` each.
     fn encode(
         &self,
         models: &Models<'_>,
@@ -211,8 +237,8 @@ impl Coded<'_> {
     ) -> Result<Vec<Tensor>, TchError> {
         match (&self.encoder, drawn) {
             (Encoder::Weights, _) => {
-                let parity = |j| self.queries.combine(index, &self.code.weights(j), drawn);
-                (0..self.code.r()).map(parity).collect()
+                let coded = |weights: &Vec<f64>| self.queries.combine(index, weights, drawn);
+                self.weights.iter().map(coded).collect()
             }
             (Encoder::Tiles(tiles), None) => Ok(vec![tiles.encode(index)?]),
             (Encoder::Tiles(tiles), Some(drawn)) => {
@@ -222,55 +248,76 @@ impl Coded<'_> {
                 let groups = self.queries.drawn(&index.f_flatten(0, 1)?, drawn)?;
                 let groups = groups.f_view(&*sized(&index.size(), self.queries.shape()))?;
                 let coded = models(*at, &groups)?;
-                let parity = |j| coded.f_select(1, j as i64)?.f_flatten(1, -1);
-                (0..self.code.r()).map(parity).collect()
+                let coded = |j| coded.f_select(1, j as i64)?.f_flatten(1, -1);
+                (0..self.weights.len()).map(coded).collect()
             }
         }
     }
 
-    /// The parity outputs of groups: r times `[groups, elements]`.
-    fn answer(
+    /// The outputs of all models for groups.
+    fn outputs(
         &self,
         models: &Models<'_>,
         index: &Tensor,
         drawn: Option<&Drawn>,
-    ) -> Result<Vec<Tensor>, TchError> {
-        let coded = self.encode(models, index, drawn)?;
-        let answer = |(j, coded): (usize, &Tensor)| {
-            let coded = self.queries.shaped(coded)?;
-            match &self.answers {
-                Answers::Networks(first) => flat(models(first + j, &coded)?),
-                Answers::Deployed(model) => flat(model.forward(&coded)?),
+    ) -> Result<Outputs, TchError> {
+        let mut coded = self.encode(models, index, drawn)?;
+        let own = match self.deployed {
+            Deployed::Fixed(predictions) => predictions.select(&index.f_flatten(0, 1)?)?,
+            Deployed::Joint { .. } => {
+                // Coded queries that it answers as well are of the same batch: batch normalisation sees all.
+                let rows = index.numel() as i64;
+                let mut asked = vec![self.queries.drawn(&index.f_flatten(0, 1)?, drawn)?];
+                if let Answers::Joint = self.answers {
+                    asked.append(&mut coded);
+                }
+                let all = flat(models(0, &self.queries.shaped(&Tensor::f_cat(&asked, 0)?)?)?)?;
+                if let Answers::Joint = self.answers {
+                    let answers = all.f_narrow(0, rows, all.size()[0] - rows)?;
+                    coded = answers.f_split(index.size()[0], 0)?;
+                }
+                all.f_narrow(0, 0, rows)?
             }
         };
-        coded.iter().enumerate().map(answer).collect()
+        let own = own.f_view([index.size()[0], index.size()[1], -1])?;
+        let answer = |(j, coded): (usize, &Tensor)| match &self.answers {
+            Answers::Networks(first) => flat(models(first + j, &self.queries.shaped(coded)?)?),
+            Answers::Deployed(model) => flat(model.forward(&self.queries.shaped(coded)?)?),
+            Answers::Joint => Ok(coded.shallow_clone()),
+        };
+        let coded = coded.iter().enumerate().map(answer).collect::<Result<_, TchError>>()?;
+        Ok(Outputs { own, coded })
     }
 
-    /// All outputs of groups, the deployed model's first: `[groups, k + r, elements]`.
-    fn outputs(&self, answers: &[Tensor], index: &Tensor) -> Result<Tensor, TchError> {
-        let own = gather(self.predictions, index)?;
-        let mut outputs = vec![own];
-        for answer in answers {
-            outputs.push(answer.f_unsqueeze(1)?);
+    /// The mean loss of groups.
+    fn loss_of(&self, models: &Models<'_>, index: &Tensor, outputs: &Outputs) -> Result<Tensor, TchError> {
+        let coded = match self.compared {
+            Compared::Reconstructions => {
+                let rebuilt = self.rebuild(&self.learnt, models, outputs)?;
+                self.loss.of(&rebuilt, &self.lost(&self.learnt, index, outputs)?)?
+            }
+            Compared::Sums => self.loss_of_sums(index, outputs)?,
+        };
+        match (&self.deployed, self.truth) {
+            (Deployed::Joint { loss, weight }, Some(truth)) => {
+                let truth = truth.tensor().f_index_select(0, &index.f_flatten(0, 1)?)?;
+                loss.of(&outputs.own.f_flatten(0, 1)?, &truth)?.f_add(&coded.f_mul_scalar(*weight)?)
+            }
+            _ => Ok(coded),
         }
-        Tensor::f_cat(&outputs, 1)
     }
 
-    fn loss_of(&self, models: &Models<'_>, index: &Tensor, answers: &[Tensor]) -> Result<Tensor, TchError> {
-        if self.compared == Compared::Reconstructions {
-            let outputs = self.outputs(answers, index)?;
-            let rebuilt = self.rebuild(&self.learnt, models, &outputs)?;
-            return self.loss.of(&rebuilt, &self.lost(&self.learnt, index)?);
-        }
+    /// The mean loss of the answers to coded queries against the weighted sums of predictions.
+    fn loss_of_sums(&self, index: &Tensor, outputs: &Outputs) -> Result<Tensor, TchError> {
         let mut sum: Option<Tensor> = None;
-        for (j, answer) in answers.iter().enumerate() {
-            let loss = self.loss.of(answer, &self.sums(j, index)?)?;
+        for (answer, weights) in outputs.coded.iter().zip(&self.weights) {
+            let loss = self.loss.of(answer, &self.sums(weights, index, outputs)?)?;
             sum = Some(match sum {
                 None => loss,
                 Some(sum) => sum.f_add(&loss)?,
             });
         }
-        sum.ok_or_else(none)?.f_div_scalar(answers.len() as f64)
+        sum.ok_or_else(none)?.f_div_scalar(outputs.coded.len() as f64)
     }
 
     /// The reconstructions of all groups, one after the other: `[groups·lost, elements]`.
@@ -278,32 +325,39 @@ impl Coded<'_> {
         &self,
         scenarios: &Scenarios,
         models: &Models<'_>,
-        outputs: &Tensor,
+        outputs: &Outputs,
     ) -> Result<Tensor, TchError> {
+        let coded = Tensor::f_stack(&outputs.coded, 1)?;
+        let all = match self.code {
+            CodeKind::Systematic(_) => Tensor::f_cat(&[&outputs.own, &coded], 1)?,
+            CodeKind::Interpolating(_) => coded,
+        };
         let rebuilt = match self.decoder {
-            Some(at) => scenarios.rebuild(outputs, Some(&|answers: &Tensor| models(at, answers)))?,
-            None => scenarios.rebuild(outputs, None)?,
+            Some(at) => scenarios.rebuild(&all, Some(&|answers: &Tensor| models(at, answers)))?,
+            None => scenarios.rebuild(&all, None)?,
         };
         rebuilt.f_flatten(0, 1)
     }
 
     /// The targets of the lost rows.
-    fn lost(&self, scenarios: &Scenarios, index: &Tensor) -> Result<Tensor, TchError> {
-        let rows = index.f_index_select(1, scenarios.slots())?.f_flatten(0, 1)?;
+    fn lost(&self, scenarios: &Scenarios, index: &Tensor, outputs: &Outputs) -> Result<Tensor, TchError> {
         match (self.loss, self.truth) {
-            (Loss::CrossEntropy, Some(truth)) => truth.tensor().f_index_select(0, &rows),
-            _ => self.predictions.select(&rows),
+            (Loss::CrossEntropy, Some(truth)) => {
+                let rows = index.f_index_select(1, scenarios.slots())?.f_flatten(0, 1)?;
+                truth.tensor().f_index_select(0, &rows)
+            }
+            _ => own_of(scenarios, outputs)?.f_detach(),
         }
     }
 
-    /// The target of parity output j: the weighted sum of predictions; for the cross-entropy the weighted
-    /// shares of the labels.
-    fn sums(&self, j: usize, index: &Tensor) -> Result<Tensor, TchError> {
-        let weights = self.code.weights(j);
+    /// The target of the answer to a coded query: the weighted sum of predictions; for the cross-entropy the
+    /// weighted shares of the labels.
+    fn sums(&self, weights: &[f64], index: &Tensor, outputs: &Outputs) -> Result<Tensor, TchError> {
         let (Loss::CrossEntropy, Some(truth)) = (self.loss, self.truth) else {
-            return self.predictions.combine(index, &weights, None);
+            let own = outputs.own.f_detach()?;
+            return weighted(weights, |slot| own.f_select(1, slot)?.f_detach_copy());
         };
-        let classes = self.predictions.tensor.size()[1];
+        let classes = outputs.own.size()[2];
         // [groups, k, classes] to the weighted mean over the slots.
         let labels = truth.tensor().f_index_select(0, &index.f_flatten(0, 1)?)?;
         let ones = labels.f_one_hot(classes)?.f_to_kind(Kind::Float)?;
@@ -315,19 +369,17 @@ impl Coded<'_> {
     }
 
     /// Counts the results of groups under every single loss.
-    pub(super) fn count_single(
+    fn count_single(
         &self,
         models: &Models<'_>,
         index: &Tensor,
-        answers: &[Tensor],
+        outputs: &Outputs,
         counts: &mut Counts,
     ) -> Result<(), TchError> {
-        let outputs = self.outputs(answers, index)?;
-        let rebuilt = self.rebuild(&self.single, models, &outputs)?;
+        let rebuilt = self.rebuild(&self.single, models, outputs)?;
         let rows = index.f_index_select(1, self.single.slots())?.f_flatten(0, 1)?;
-        let own = self.predictions.select(&rows)?;
         let truth = self.truth.map(|truth| truth.select(&rows)).transpose()?;
-        counts.count(&rebuilt, Some(&own), truth.as_ref())
+        counts.count(&rebuilt, Some(&own_of(&self.single, outputs)?), truth.as_ref())
     }
 }
 
@@ -344,23 +396,25 @@ impl Objective for Coded<'_> {
         self.code.k()
     }
 
+    fn is_joint(&self) -> bool {
+        matches!(self.deployed, Deployed::Joint { .. })
+    }
+
     fn loss(&self, models: &Models<'_>, index: &Tensor, drawn: Option<&Drawn>) -> Result<Tensor, TchError> {
-        let answers = self.answer(models, index, drawn)?;
-        self.loss_of(models, index, &answers)
+        let outputs = self.outputs(models, index, drawn)?;
+        self.loss_of(models, index, &outputs)
     }
 
     fn count(&self, models: &Models<'_>, index: &Tensor, counts: &mut Counts) -> Result<(), TchError> {
-        let answers = self.answer(models, index, None)?;
-        let loss = self.loss_of(models, index, &answers)?;
-        counts.add_loss(&loss, index.size()[0])?;
-        self.count_single(models, index, &answers, counts)
+        let outputs = self.outputs(models, index, None)?;
+        counts.add_loss(&self.loss_of(models, index, &outputs)?, index.size()[0])?;
+        self.count_single(models, index, &outputs, counts)
     }
 }
 
-/// Rows by group: `[groups, k, elements]`.
-fn gather(rows: &Rows, index: &Tensor) -> Result<Tensor, TchError> {
-    let size = index.size();
-    rows.select(&index.f_flatten(0, 1)?)?.f_view([size[0], size[1], -1])
+/// The deployed model's predictions of the lost rows, group by group.
+fn own_of(scenarios: &Scenarios, outputs: &Outputs) -> Result<Tensor, TchError> {
+    outputs.own.f_index_select(1, scenarios.slots())?.f_flatten(0, 1)
 }
 
 /// The size `[counts…, shape…]`.

@@ -117,16 +117,7 @@ impl Rows {
         weights: &[f64],
         drawn: Option<&Drawn>,
     ) -> Result<Tensor, TchError> {
-        let mut sum: Option<Tensor> = None;
-        for (slot, &weight) in weights.iter().enumerate() {
-            let slot = self.drawn(&index.f_select(1, slot as i64)?, drawn)?;
-            let part = if weight == 1.0 { slot } else { slot.f_mul_scalar(weight)? };
-            sum = Some(match sum {
-                None => part,
-                Some(mut sum) => sum.f_add_(&part)?,
-            });
-        }
-        sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
+        weighted(weights, |slot| self.drawn(&index.f_select(1, slot)?, drawn))
     }
 
     /// SHA-256 of the shape and the values, in hexadecimal.
@@ -164,6 +155,16 @@ impl Rows {
         // The model's hash identifies the predictions, which differ in the last bit between machines.
         Ok(Self { tensor: Tensor::f_cat(&blocks, 0)?, device: self.device, shape, sha256: String::new() })
     }
+
+    /// The shape of a model's output for one row.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn output_shape(&self, model: &Model) -> Result<Vec<usize>, TrainError> {
+        let tensor = self.tensor.f_narrow(0, 0, 1)?;
+        let first = Self { tensor, device: self.device, shape: self.shape.clone(), sha256: String::new() };
+        Ok(first.predict(model)?.shape)
+    }
 }
 
 /// Outputs as `[rows, elements]`.
@@ -173,6 +174,23 @@ pub(super) fn flat(outputs: Tensor) -> Result<Tensor, TchError> {
         [rows, ..] => outputs.f_reshape([rows, -1]),
         [] => Err(TchError::Shape("outputs without rows".into())),
     }
+}
+
+/// The sum of these tensors times their weights, into the first of them: each is a copy of its own.
+pub(super) fn weighted(
+    weights: &[f64],
+    part: impl Fn(i64) -> Result<Tensor, TchError>,
+) -> Result<Tensor, TchError> {
+    let mut sum: Option<Tensor> = None;
+    for (slot, &weight) in weights.iter().enumerate() {
+        let part = part(slot as i64)?;
+        let part = if weight == 1.0 { part } else { part.f_mul_scalar(weight)? };
+        sum = Some(match sum {
+            None => part,
+            Some(mut sum) => sum.f_add_(&part)?,
+        });
+    }
+    sum.ok_or_else(|| TchError::Shape("a group without queries".into()))
 }
 
 pub(crate) fn hash(parts: &[&[u8]]) -> String {

@@ -1,8 +1,7 @@
 //! The loss patterns of training, and the reconstruction under them.
 
 use bytemuck::cast_slice;
-use parm::LinearCode;
-use parm::codes::Matrices;
+use parm::codes::{CodeKind, Matrices};
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
@@ -12,7 +11,7 @@ use crate::device::Device;
 /// limit.
 const MOST: usize = 1024;
 
-/// Loss patterns of a group; all parity outputs have arrived.
+/// Loss patterns of a group.
 pub(super) struct Scenarios {
     decoder: Decoder,
     /// The slots that are rebuilt, pattern by pattern: `[lost]`.
@@ -23,7 +22,7 @@ pub(super) struct Scenarios {
 pub(super) type Decode<'a> = dyn Fn(&Tensor) -> Result<Tensor, TchError> + 'a;
 
 enum Decoder {
-    /// The coefficients of the k + r outputs in each reconstruction: `[lost, k + r]`.
+    /// The coefficients of the workers' outputs in each reconstruction: `[lost, workers]`.
     Linear(Tensor),
     Learned {
         /// 1 for available outputs, 0 for lost ones: `[patterns, 1, k + r, 1]`.
@@ -34,12 +33,18 @@ enum Decoder {
 }
 
 impl Scenarios {
-    /// Every loss of 1 to `most` predictions, rebuilt by the code itself; predictions that it cannot
-    /// rebuild are left out.
-    pub(super) fn linear(code: &LinearCode, most: usize, device: Device) -> Result<Self, TchError> {
-        let (k, answers) = (code.k(), code.workers());
+    /// Every loss of 1 to `most` answers, rebuilt by the code itself: of predictions, all parity outputs being
+    /// there, or of any answers of an interpolating code. Of that the loss of none is one, too, if
+    /// `most` is 0. Predictions that it cannot rebuild are left out.
+    pub(super) fn linear(code: &CodeKind, most: usize, device: Device) -> Result<Self, TchError> {
+        let answers = code.workers();
+        let patterns = match code {
+            CodeKind::Systematic(code) => patterns(code.k(), most),
+            CodeKind::Interpolating(_) if most == 0 => vec![Vec::new()],
+            CodeKind::Interpolating(_) => patterns(answers, most),
+        };
         let (mut slots, mut coefficients) = (Vec::new(), Vec::new());
-        for lost in patterns(k, most) {
+        for lost in patterns {
             let available: Vec<bool> = (0..answers).map(|answer| !lost.contains(&answer)).collect();
             for rebuilt in &code.decoding(&available).rebuilt {
                 slots.push(rebuilt.slot as i64);
@@ -81,7 +86,8 @@ impl Scenarios {
         &self.slots
     }
 
-    /// The reconstructions `[groups, lost, elements]` from all outputs `[groups, k + r, elements]`. A learned
+    /// The reconstructions `[groups, lost, elements]` from the outputs of all workers
+    /// `[groups, workers, elements]`. A learned
     /// decoder needs its network.
     pub(super) fn rebuild(&self, outputs: &Tensor, network: Option<&Decode<'_>>) -> Result<Tensor, TchError> {
         match (&self.decoder, network) {
@@ -123,6 +129,9 @@ fn patterns(k: usize, most: usize) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use parm::LinearCode;
+    use parm::codes::{CodeName, CodeSpec};
+
     use super::*;
     use crate::network::{Description, Network};
     use crate::trainable::Mode;
@@ -147,11 +156,33 @@ mod tests {
             let weights: Vec<f32> = (0..r).flat_map(|j| code.weights(j)).map(|w| w as f32).collect();
             let weights = Tensor::from_slice(&weights).view([r as i64, k as i64]);
             let outputs = Tensor::cat(&[&own, &weights.matmul(&own)], 1);
-            let scenarios = Scenarios::linear(&code, r, cpu).unwrap();
+            let scenarios = Scenarios::linear(&code.into(), r, cpu).unwrap();
             let rebuilt = scenarios.rebuild(&outputs, None).unwrap();
             assert_eq!(rebuilt.size(), [5, lost, 2]);
             let expected = own.index_select(1, scenarios.slots());
             assert!((rebuilt - expected).abs().max().double_value(&[]) < 1e-3, "k = {k}, r = {r}");
+        }
+    }
+
+    #[test]
+    fn interpolating_scenarios_are_those_of_the_code() {
+        let cpu = Device(tch::Device::Cpu);
+        let code = CodeSpec { stragglers: Some(2), ..CodeSpec::new(CodeName::Berrut, 3) }.matrices().unwrap();
+        let answers: Vec<f32> = (0..5).map(|i| ((i * 7) % 11) as f32).collect();
+        let outputs = Tensor::from_slice(&answers).view([1, 5, 1]);
+        for (most, patterns) in [(0, 1), (1, 5), (2, 5 + 10)] {
+            let scenarios = Scenarios::linear(&code, most, cpu).unwrap();
+            assert_eq!(scenarios.slots().size(), [patterns * 3]);
+            let rebuilt = scenarios.rebuild(&outputs, None).unwrap().view([-1, 3]);
+            let lost = |answer: usize| most > 0 && answer == 4;
+            // The loss of the last answer alone is the fifth pattern; none is lost in the only one of 0.
+            let rows = code.decoding(&std::array::from_fn::<bool, 5, _>(|answer| !lost(answer))).rebuilt;
+            let at = if most > 0 { 4 } else { 0 };
+            for (slot, row) in rows.iter().enumerate() {
+                let sum: f64 = row.terms.iter().map(|&(answer, c)| c * f64::from(answers[answer])).sum();
+                let found = rebuilt.double_value(&[at, slot as i64]);
+                assert!((found - sum).abs() < 1e-4, "{most} {slot}: {found} {sum}");
+            }
         }
     }
 
