@@ -9,6 +9,10 @@ fn digits(name: &str) -> PathBuf {
     fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/digits").join(name)).unwrap()
 }
 
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported").join(name)
+}
+
 fn run(folder: &Path, tool: &str, options: &str) -> Vec<u8> {
     Tool::new(tool)
         .args(&options.replace("DIGITS", digits("").to_str().unwrap()))
@@ -58,37 +62,43 @@ fn a_program_has_a_parity_model_of_its_own_architecture() {
     assert!(text.contains("trainable   yes"), "{text}");
 }
 
-#[test]
-fn a_training_of_a_program_is_resumed_to_the_bit() {
+/// SIGINT in the second epoch of four, then `--resume`: the parity models are those of an unbroken training.
+fn resumes_to_the_bit(base: &Path, options: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let base = digits("model.pt2");
-    let options = |out: &str, more: &str| {
-        format!("--base {} --code sum -k 3 -r 2 --epochs 4 -o {out} -q {more}", base.display())
+    let call = |out: &str| {
+        let data = digits("train.npy");
+        let files = format!("--base {} --data {} -o {out} -q", base.display(), data.display());
+        let call = format!("parity {files} --code sum -k 3 -r 2 --epochs 4 --threads 1 {options}");
+        Tool::new("parm-train").args(&call).within(path)
     };
-    assert_eq!(train(path, &options("whole", "")).code, 0);
-    let once = path.join("parts/run/parity-0/metrics.jsonl");
-    let all = format!(
-        "parity --data {0}/train.npy --labels {0}/train-labels.npy --threads 1 {1}",
-        digits("").display(),
-        options("parts", "")
-    );
-    let stopped = Tool::new("parm-train").args(&all).within(path).interrupt("INT", &once);
+    assert_eq!(call("whole").run().code, 0);
+    let stopped = call("parts").interrupt("INT", &path.join("parts/run/parity-0/metrics.jsonl"));
     assert_eq!(stopped.code, 130, "{}", stopped.stderr);
-    assert_eq!(train(path, &options("parts", "--resume")).code, 0);
-    for name in ["parity-0.pt2", "parity-1.pt2", "run/parity-0/metrics.jsonl"] {
-        let read = |folder: &str| fs::read(path.join(folder).join(name)).unwrap();
-        if name.ends_with("jsonl") {
-            continue;
-        }
+    assert!(!path.join("parts/code.json").exists());
+    assert_eq!(call("parts").args("--resume").run().code, 0);
+    let kind = base.extension().unwrap().to_str().unwrap();
+    for name in ["parity-0", "parity-1", "run/parity-0/best", "run/parity-1/best"] {
+        let read = |folder: &str| fs::read(path.join(format!("{folder}/{name}.{kind}"))).unwrap();
         assert!(read("whole") == read("parts"), "{name}");
     }
 }
 
 #[test]
+fn a_training_of_a_program_is_resumed_to_the_bit() {
+    resumes_to_the_bit(&digits("model.pt2"), "");
+}
+
+/// Its dropout draws again what it drew, and its running statistics move on.
+#[test]
+fn a_training_of_a_scripted_module_is_resumed_to_the_bit() {
+    resumes_to_the_bit(&fixture("cnn.pt"), "--loss mse");
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let fixed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported/mlp-fixed.pt2");
+    let fixed = fixture("mlp-fixed.pt2");
     let data: Vec<f32> = (0..40 * 16).map(|value| value as f32 * 0.01).collect();
     fs::write(folder.path().join("x.npy"), parm_testkit::npy::f4(&[40, 16], &data)).unwrap();
     let options = format!("parity --base {} --code sum -k 2 --data x.npy -o code", fixed.display());
@@ -110,7 +120,7 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
 fn a_code_knows_the_output_of_its_models_and_takes_their_constants() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported/two.pt2");
+    let base = fixture("two.pt2");
     let numbers =
         |count: usize| (0..count).map(|i| ((i * 7919) % 101) as f32 * 0.02 - 1.0).collect::<Vec<_>>();
     fs::write(path.join("x.npy"), parm_testkit::npy::f4(&[60, 6], &numbers(360))).unwrap();
