@@ -46,6 +46,8 @@ fn programs_answer_as_pytorch_does() {
     for (program, values) in [
         ("mlp.pt2", "mlp.safetensors"),
         ("mlp-fixed.pt2", "mlp.safetensors"),
+        ("mlp-by-four.pt2", "mlp.safetensors"),
+        ("no-grad.pt2", "no-grad.safetensors"),
         ("cnn.pt2", "cnn.safetensors"),
         ("cnn-train.pt2", "cnn.safetensors"),
         ("vit-2.15.pt2", "vit.safetensors"),

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use parm::Dtype;
 use parm::npy::RowLayout;
 use parm_cli::options::{Common, ModelOptions};
@@ -79,14 +79,14 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
             "a model of Triton has one input, and only --backend python can choose an output"
         );
     }
-    let most = match model.most_rows() {
-        Some((rows, true)) => bail!(
-            "{}: found a program of {rows} rows at a time, expected any number: Triton makes batches of its own",
-            at()
-        ),
-        Some((most, false)) => options.max_batch.min(u32::try_from(most).unwrap_or(u32::MAX)),
-        None => options.max_batch,
-    };
+    let batch = model.batch();
+    ensure!(
+        batch.step == 1,
+        "{}: found a program of {batch}, expected any number: Triton makes batches of its own",
+        at()
+    );
+    let most = batch.most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+    let most = most.min(options.max_batch);
     let shape = options.query_shape.clone().or_else(|| model.query_shape().map(<[usize]>::to_vec));
     let shape = shape.with_context(|| {
         format!("{}: found a model without the shape of its queries, expected --query-shape", at())

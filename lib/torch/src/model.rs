@@ -7,7 +7,7 @@ use parm::{Activation, Dtype};
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
-use crate::exported::{Program, ProgramError};
+use crate::exported::{Batch, Program, ProgramError};
 use crate::foreign::{self, Foreign, Format};
 use crate::network::{CheckpointError, ExportError, Network};
 use crate::script::{Script, ScriptError};
@@ -41,7 +41,7 @@ pub struct Choices {
 }
 
 /// The extensions of models' files, by kind.
-pub(crate) const EXTENSIONS: [&str; 3] = ["safetensors", "pt2", "pt"];
+pub const EXTENSIONS: [&str; 3] = ["safetensors", "pt2", "pt"];
 
 /// The number up to which f4 represents all integers.
 const MOST_WHOLE: f64 = 16_777_216.0;
@@ -237,7 +237,7 @@ impl Model {
                     kind: format!("native model, {}", description.architecture.record()),
                     inputs: vec![port(description.query_shape.as_deref())],
                     query: Some("the input".into()),
-                    batch: None,
+                    batch: Batch::ANY,
                     outputs: vec![port(Some(&description.prediction_shape))],
                     parameters: network.numbers().learned().map(|tensor| tensor.numel() as u64).sum(),
                     tensors: network.numbers().learned().count(),
@@ -259,12 +259,12 @@ impl Model {
         }
     }
 
-    /// The most queries that it computes at a time, and whether exactly as many; none: any number.
+    /// The numbers of queries that it computes at a time.
     #[must_use]
-    pub fn most_rows(&self) -> Option<(i64, bool)> {
+    pub fn batch(&self) -> Batch {
         match self {
-            Self::Exported(program) => program.most_rows(),
-            Self::Native(_) | Self::Script(_) => None,
+            Self::Exported(program) => program.batch(),
+            Self::Native(_) | Self::Script(_) => Batch::ANY,
         }
     }
 

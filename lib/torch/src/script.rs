@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::exported::Batch;
 use crate::model::{
     Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers,
 };
@@ -220,7 +221,7 @@ impl Script {
             kind: "TorchScript".into(),
             inputs: self.inputs.iter().map(|name| port(name)).collect(),
             query: (!self.is_open).then(|| self.query.to_string_lossy().into_owned()),
-            batch: None,
+            batch: Batch::ANY,
             outputs: vec![port("")],
             parameters: parameters().map(|(.., tensor)| tensor.numel() as u64).sum(),
             tensors: parameters().count(),
