@@ -25,7 +25,8 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
     // What no deployed model can mend is refused before anything is read.
     check_network(&options.network)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
+    let copies = options.network.is_open();
+    let teacher = Teacher::read(&options.teaching, options.read, copies, &machine, common, io)?;
     let plan = Plan {
         name: code.name(),
         code: linear.clone(),
@@ -61,7 +62,8 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     let code = LinearCode::sum(k, r)?;
     check_network(&options.network)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
+    let copies = options.runs_on == RunsOn::Parity && options.network.is_open();
+    let teacher = Teacher::read(&options.teaching, options.read, copies, &machine, common, io)?;
     let plan = Plan {
         name: options.encoder.code(),
         code,

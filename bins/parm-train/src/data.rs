@@ -30,9 +30,11 @@ pub(crate) struct Teacher {
 }
 
 impl Teacher {
+    /// `copies` says that parity models begin as copies of the deployed model.
     pub(crate) fn read(
         options: &Teaching,
         read: ReadOptions,
+        copies: bool,
         machine: &Machine,
         common: &Common,
         io: &mut Io,
@@ -57,6 +59,10 @@ impl Teacher {
                 let model = timings.measure_on(*device, Phase::Load, load)?;
                 if let Some(warning) = model.warning() {
                     common.warn(io, &format!("{}: {warning}", path.display()));
+                }
+                if let (true, Model::Exported(_)) = (copies, &model) {
+                    // Another network in its place would be a guess: the mend is a line of Python.
+                    model.check_trainable().with_context(|| deployed.name.clone())?;
                 }
                 let on = || format!("{} on {data}", path.display());
                 let predict = || queries.predict(&model).with_context(on);

@@ -1,5 +1,6 @@
 //! Exports models for other programs, alone or in a model repository of Triton.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use parm_cli::options::{Common, ModelOptions};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
-use parm_torch::{Choices, Device, Model, Session};
+use parm_torch::{Choices, Device, EXTENSIONS, Model, Session};
 
 /// The name of a model's input in Triton's PyTorch backend.
 const INPUT: &str = "INPUT__0";
@@ -30,7 +31,8 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
     }
     let written = match (&options.output, &options.triton) {
         (Some(target), _) => {
-            let (bytes, _) = export(options, &model)?;
+            let (bytes, extension) = export(options, &model)?;
+            check_name(target, extension)?;
             write(target, &bytes, io)?;
             target.to_string()
         }
@@ -44,6 +46,18 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
 /// The file of the exported model, and its extension.
 fn export(options: &Export, model: &Model) -> Result<(Vec<u8>, &'static str)> {
     model.export(options.query_shape.as_deref()).with_context(|| options.model.display().to_string())
+}
+
+/// Refuses a name that says another kind of model.
+fn check_name(target: &Target, extension: &str) -> Result<()> {
+    let Target::Path(path) = target else { return Ok(()) };
+    let found = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    let kind = if extension == "pt2" { "an exported program" } else { "TorchScript" };
+    ensure!(
+        found == extension || !EXTENSIONS.contains(&found),
+        "{target}: found the extension .{found}, expected .{extension}: the model is written as {kind}"
+    );
+    Ok(())
 }
 
 fn write(target: &Target, bytes: &[u8], io: &mut Io) -> Result<()> {

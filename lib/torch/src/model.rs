@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::exported::{Batch, Program, ProgramError};
 use crate::foreign::{self, Foreign, Format};
 use crate::network::{CheckpointError, ExportError, Network};
+use crate::numbers::Gathered;
 use crate::script::{Script, ScriptError};
 use crate::summary::{Port, Summary};
 use crate::trainable::{Mode, Trainable};
@@ -59,6 +60,12 @@ pub enum InputsError {
         .0.join(", ")
     )]
     Several(Vec<String>),
+    /// The query is named, and other inputs have no value.
+    #[error("found no value of {}, expected --constant NAME=FILE for each input but the query", .0.join(", "))]
+    Valueless(Vec<String>),
+    /// The query is also a constant.
+    #[error("found --input and --constant of '{0}', expected one of them")]
+    Both(String),
     /// An input of this name does not exist.
     #[error("found no input '{name}', expected one of {}", inputs.join(", "))]
     NoSuchInput {
@@ -306,6 +313,27 @@ impl Model {
         }
     }
 
+    /// The tensors that a copy has as its own.
+    pub(crate) fn gathered(&self) -> Gathered {
+        match self {
+            Self::Native(network) => Gathered::of(network.numbers()),
+            Self::Exported(program) => program.gathered(),
+            Self::Script(script) => script.gathered(),
+        }
+    }
+
+    /// What it computes: a text for the settings of a training, which must be equal to resume it.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn record(&self) -> Result<String, TchError> {
+        match self {
+            Self::Native(network) => Ok(network.description().architecture.record()),
+            Self::Exported(program) => Ok(program.record()),
+            Self::Script(script) => script.record(),
+        }
+    }
+
     /// Sees that the model can be trained.
     ///
     /// # Errors
@@ -412,6 +440,9 @@ pub(crate) fn choose_query(
             return Err(InputsError::NoSuchInput { name: name.clone(), inputs: all() });
         }
     }
+    if let Some(name) = choices.input.as_ref().filter(|name| is_constant(name)) {
+        return Err(InputsError::Both(name.clone()));
+    }
     let mut open: Vec<&str> = needed.iter().copied().filter(|name| !is_constant(name)).collect();
     if open.is_empty() {
         open.extend(
@@ -423,6 +454,10 @@ pub(crate) fn choose_query(
         ([query], None) => Ok((*query).to_owned()),
         ([query], Some(name)) if *query == name => Ok((*query).to_owned()),
         ([first, ..], _) if choices.open => Ok((*first).to_owned()),
+        (_, Some(name)) => {
+            let others = open.iter().filter(|other| **other != name);
+            Err(InputsError::Valueless(others.map(|&other| other.to_owned()).collect()))
+        }
         _ => Err(InputsError::Several(all())),
     }
 }

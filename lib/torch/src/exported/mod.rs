@@ -31,6 +31,7 @@ use tch::{Kind, TchError, Tensor};
 pub use error::ProgramError;
 
 use crate::model::{Choices, InputsError, NotTrainable, choose_query, whole_numbers};
+use crate::numbers::Gathered;
 use crate::summary::{Port, Summary};
 use crate::train::hash;
 use crate::trainable::{Mode, Trainable};
@@ -168,9 +169,8 @@ impl Program {
         let batch = match &symbol {
             Axis::Fixed(rows) => Batch { step: (*rows).max(1), most: Some((*rows).max(1)) },
             Axis::Symbol(expression) => {
-                let found = || format!("a number of rows that is {expression}");
-                let (step, name) =
-                    graph::multiple(expression).ok_or_else(|| ProgramError::Rows { found: found() })?;
+                let other = || ProgramError::Rows { found: format!("a number of rows that is {expression}") };
+                let (step, name) = graph::multiple(expression).ok_or_else(other)?;
                 // PyTorch writes a least number of 2 and does not hold to it.
                 let range = program.range_constraints.get(name).copied().unwrap_or_default();
                 let most = range.max_val.map(|most| most.max(1).saturating_mul(step));
@@ -227,8 +227,8 @@ impl Program {
             if rows % step == 0 && most.is_none_or(|most| rows <= most) {
                 return self.forward(queries, Mode::Evaluate);
             }
-            let mut outputs = Vec::new();
             let part = most.map_or(rows, |most| most - most % step);
+            let mut outputs = Vec::new();
             for part in queries.f_split(part, 0)? {
                 let found = part.size()[0];
                 let missing = (step - found % step) % step;
@@ -331,8 +331,17 @@ impl Program {
                 "torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))",
             );
         }
-        if self.query_kind().is_some_and(|kind| kind != Kind::Float) {
-            return obstacle("queries of another type than f4", "codes make sums of f4 queries");
+        match self.query_kind() {
+            Some(Kind::Float) | None => {}
+            Some(kind @ (Kind::Half | Kind::BFloat16 | Kind::Double)) => {
+                return obstacle(&format!("queries of type {}", type_name(kind)), "export model.float()");
+            }
+            Some(kind) => {
+                return obstacle(
+                    &format!("queries of type {}", type_name(kind)),
+                    "a code makes sums of queries, which have no meaning for numbers such as token ids",
+                );
+            }
         }
         match self.parameters().find(|(_, tensor)| tensor.kind() != Kind::Float) {
             Some((name, _)) => {
@@ -352,6 +361,16 @@ impl Program {
     pub(crate) fn trainable(&self) -> Result<Box<dyn Trainable>, NotTrainable> {
         self.check_trainable()?;
         Ok(Box::new(Learning::new(self)?))
+    }
+
+    /// The tensors that a copy has as its own.
+    pub(crate) fn gathered(&self) -> Gathered {
+        learning::gather(self).0
+    }
+
+    /// What it computes, without its numbers.
+    pub(crate) fn record(&self) -> String {
+        format!("exported program {}", self.file.hash)
     }
 
     fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {

@@ -196,10 +196,6 @@ impl Trainable for Network {
         "safetensors"
     }
 
-    fn record(&self) -> String {
-        self.description.architecture.record()
-    }
-
     fn is_mixing(&self) -> bool {
         true
     }
