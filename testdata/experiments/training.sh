@@ -56,7 +56,7 @@ list | while read -r name k what; do
     if [ ! -e "$code/code.json" ]; then
         TIMEFORMAT='%U'
         { time parm-train "${arguments[@]}" -k "$k" --base "$base" --data "$train/images.npy" \
-            --labels "$train/labels.npy" -o "$code" 2>&3; } 2> "$code.seconds" 3>&2
+            --labels "$train/labels.npy" -o "$code" 2>&3; } 3>&2 2> "$code.seconds"
     fi
     rows=$(parm-data info --json "$test/images.npy" | sed 's/.*"rows": *\([0-9]*\).*/\1/')
     parm-data slice ":$((rows / k * k))" "$test/images.npy" > "$out/x.npy"

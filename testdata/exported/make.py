@@ -252,6 +252,24 @@ class Tied(nn.Module):
         return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
 
 
+class NoGrad(nn.Module):
+    """A part without gradients, and within it one with gradients. PyTorch keeps what is without gradients as two
+    graphs within the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.held, self.body, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        rows = x.shape[0]
+        with torch.no_grad():
+            held = torch.tanh(self.held(x))
+            with torch.enable_grad():
+                body = F.relu(self.body(held))
+            held = held.reshape(rows, 4, 4).transpose(1, 2).reshape(rows, 16)
+        return self.head(body + held)
+
+
 class Conditional(nn.Module):
     """An operator of higher order: its arguments are graphs."""
 
@@ -287,6 +305,17 @@ def mlp():
     return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 5))
 
 
+class ByFour(nn.Module):
+    """The MLP on four rows at a time: the number of rows is a multiple of 4."""
+
+    def __init__(self, mlp):
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, x):
+        return self.mlp(x.reshape(-1, 4, 16)).flatten(0, 1)
+
+
 def distilbert():
     # Here, since a later torch does not need transformers.
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
@@ -308,13 +337,14 @@ MODELS = {
     "convnext": (ConvNeXt, IMAGE),
     "tied": (Tied, (16,)),
     "distilbert": (distilbert, None),
+    "no-grad": (NoGrad, (16,)),
 }
 REFUSED = {"refused-cond": Conditional, "refused-operator": Custom, "refused-shape": DataDependent}
 
 # Which file of values belongs to a program.
 INDEX = {
     "trainable": {name: name for name in MODELS} | {f"{name}-2.15": name for name in LATER} | {"cnn-train": "cnn"},
-    "inference": {"mlp-fixed": "mlp", "two": "two", "distilbert-mask": "distilbert-mask"},
+    "inference": {"mlp-fixed": "mlp", "mlp-by-four": "mlp", "two": "two", "distilbert-mask": "distilbert-mask"},
     "refused": list(REFUSED),
 }
 
@@ -470,6 +500,11 @@ def main():
     program = clean(path("mlp-fixed"))
     found = torch.cat([program.module()(rows) for rows in x.split(4)])
     fine &= compare("mlp-fixed", {"outputs": found}, {"outputs": model(x)})
+
+    rows = {0: 4 * torch.export.Dim("quarter")}
+    torch.export.save(torch.export.export(ByFour(model), (x,), dynamic_shapes=(rows,)), path("mlp-by-four"))
+    program = clean(path("mlp-by-four"))
+    fine &= compare("mlp-by-four", {"outputs": program.module()(x)}, {"outputs": model(x)})
 
     model, x = make("distilbert")
     mask = (torch.arange(12) < torch.arange(5, 5 + ROWS)[:, None]).long()

@@ -46,6 +46,8 @@ fn programs_answer_as_pytorch_does() {
     for (program, values) in [
         ("mlp.pt2", "mlp.safetensors"),
         ("mlp-fixed.pt2", "mlp.safetensors"),
+        ("mlp-by-four.pt2", "mlp.safetensors"),
+        ("no-grad.pt2", "no-grad.safetensors"),
         ("cnn.pt2", "cnn.safetensors"),
         ("cnn-train.pt2", "cnn.safetensors"),
         ("vit-2.15.pt2", "vit.safetensors"),
@@ -76,7 +78,12 @@ fn other_inputs_come_from_files_and_outputs_have_names() {
     fs::write(path.join("short.npy"), f4(&[3, 5], &[0.0; 15])).unwrap();
     for (options, code, message) in [
         ("", 1, "found the inputs x, table, expected --input"),
-        ("--input x", 1, "found the inputs x, table, expected --input"),
+        (
+            "--input x",
+            1,
+            "found no value of table, expected --constant NAME=FILE for each input but the query",
+        ),
+        ("--input x --constant x=x.npy", 1, "found --input and --constant of 'x', expected one of them"),
         ("--input y --constant table=table.npy", 1, "found no input 'y', expected one of x, table"),
         ("--constant y=table.npy", 1, "found no input 'y', expected one of x, table"),
         ("--constant table=short.npy", 1, "found f4[3, 5] for the input 'table', expected f4[3, 6]"),
@@ -141,6 +148,11 @@ fn models_are_described() {
     assert!(text.contains("batch       4 rows at a time\n"), "{text}");
     assert!(text.contains("trainable   no: found a graph of a constant or bounded number of rows"), "{text}");
     assert!(text.contains("dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)"), "{text}");
+    let text = describe("mlp-by-four.pt2");
+    assert!(text.contains("inputs      x f4[rows, 16]\n"), "{text}");
+    assert!(text.contains("batch       multiples of 4 rows\noutputs     0 f4[rows, 5]\n"), "{text}");
+    let text = describe("distilbert.pt2");
+    assert!(text.contains("trainable   no: found queries of type i8, "), "{text}");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
     let output = Tool::new("parm-infer").args("--describe -m").arg(script).run().output();
     let text = String::from_utf8(output).unwrap();

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 
 use common::{Server, ask, next};
 use parm_testkit::Tool;
+use parm_testkit::npy::{f4, f4_values};
 
 const SYNTHETIC: &str = r#"{"models": [{"name": "toy", "placement": "pooled",
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
@@ -349,4 +350,54 @@ fn embedded_models_rebuild_what_they_predict_wherever_parity_queries_are_made() 
         });
         assert!(rebuilt >= 1);
     }
+}
+
+/// Both the deployed model and the parity model are exported programs, and one of two instances takes ten seconds.
+#[test]
+fn embedded_exported_programs_answer_and_rebuild_as_the_tools_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let digits = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/digits");
+    std::fs::copy(digits.join("model.pt2"), path.join("model.pt2")).unwrap();
+    let text = r#"{"models": [{"name": "digits", "deadline_ms": 20000, "call_timeout_ms": 20000,
+        "files": {"deployed": "model.pt2", "parity": ["model.pt2"]},
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [10]}],
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 8, 8]}],
+        "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}},
+        "instances": [{"embedded": {}, "roles": ["deployed"]}, {"embedded": {}, "roles": ["parity-0"]},
+            {"synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 10000}}},
+                "roles": ["deployed"]}]}]}"#;
+    let config = path.join("c.json");
+    std::fs::write(&config, text).unwrap();
+    let server = Server::start(&config, &[]);
+    server.ready();
+    let images = f4_values(&std::fs::read(digits.join("test.npy")).unwrap());
+    let infer = |queries: Vec<u8>| {
+        let call = Tool::new("parm-infer").args("--threads 1 -m model.pt2").within(path);
+        f4_values(&call.stdin(queries).run().output())
+    };
+    let (mut answered, mut rebuilt) = (0, 0);
+    for pair in images.chunks(2 * 64).take(5) {
+        let body = format!(
+            r#"{{"inputs": [{{"name": "x", "shape": [2, 1, 8, 8], "datatype": "FP32", "data": {pair:?}}}]}}"#
+        );
+        let (code, answer) = server.ask("POST", "/v2/models/digits/infer", &body);
+        assert_eq!(code, 200, "{answer}");
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let queries = f4(&[2, 1, 8, 8], pair);
+        let sum = Tool::new("parm-encode").args("--code sum -k 2").stdin(queries.clone()).run().output();
+        let (own, parity) = (infer(queries), infer(sum));
+        let which = answer["parameters"]["parm_reconstructed"].as_str().unwrap_or_default();
+        for row in 0..2 {
+            let is_rebuilt = which.split(',').any(|index| index == row.to_string());
+            *(if is_rebuilt { &mut rebuilt } else { &mut answered }) += 1;
+            for class in 0..10 {
+                let [mine, other] = [row, 1 - row].map(|row| own[row * 10 + class]);
+                let expected = if is_rebuilt { parity[class] - other } else { mine };
+                let found = answer["outputs"][0]["data"][row * 10 + class].as_f64().unwrap();
+                assert!((found - f64::from(expected)).abs() < 1e-4, "{row} {class}: {expected}, {answer}");
+            }
+        }
+    }
+    assert!(answered >= 1 && rebuilt >= 1, "{answered} {rebuilt}");
 }

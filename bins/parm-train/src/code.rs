@@ -26,7 +26,8 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
     // What no deployed model can mend is refused before anything is read.
     check_network(&options.network)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
+    let copies = options.network.is_open();
+    let teacher = Teacher::read(&options.teaching, options.read, copies, &machine, common, io)?;
     let plan = Plan {
         spec: code.spec().clone(),
         code: code.kind().clone(),
@@ -62,7 +63,8 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
     }
     check_network(&options.network)?;
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
-    let teacher = Teacher::read(&options.teaching, options.read, &machine, common, io)?;
+    let copies = options.runs_on == RunsOn::Parity && options.network.is_open();
+    let teacher = Teacher::read(&options.teaching, options.read, copies, &machine, common, io)?;
     let plan = Plan {
         spec: CodeSpec { r: Some(r), ..CodeSpec::new(options.encoder.code(), k) },
         code: LinearCode::sum(k, r)?.into(),

@@ -41,9 +41,11 @@ pub(crate) struct Predicted {
 }
 
 impl Teacher {
+    /// `copies` says that parity models begin as copies of the deployed model.
     pub(crate) fn read(
         options: &Teaching,
         read: ReadOptions,
+        copies: bool,
         machine: &Machine,
         common: &Common,
         io: &mut Io,
@@ -63,6 +65,10 @@ impl Teacher {
             (Some(path), _) => {
                 let deployed = named(path, train::sha256(path)?);
                 let model = load(path, &choices, machine, common, io)?;
+                if let (true, Model::Exported(_)) = (copies, &model) {
+                    // Another network in its place would be a guess: the mend is a line of Python.
+                    model.check_trainable().with_context(|| deployed.name.clone())?;
+                }
                 let on = || format!("{} on {data}", path.display());
                 let predict = || queries.predict(&model).with_context(on);
                 (timings.measure_on(*device, Phase::Compute, predict)?, deployed, Some(model))

@@ -1,17 +1,18 @@
 //! Exports models for other programs, alone or in a model repository of Triton.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use parm::Dtype;
 use parm::npy::RowLayout;
 use parm_cli::options::{Common, ModelOptions};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
-use parm_torch::{Choices, Device, Model, Session};
+use parm_torch::{Choices, Device, EXTENSIONS, Model, Session};
 
 /// The name of a model's input in Triton's PyTorch backend.
 const INPUT: &str = "INPUT__0";
@@ -30,7 +31,8 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
     }
     let written = match (&options.output, &options.triton) {
         (Some(target), _) => {
-            let (bytes, _) = export(options, &model)?;
+            let (bytes, extension) = export(options, &model)?;
+            check_name(target, extension)?;
             write(target, &bytes, io)?;
             target.to_string()
         }
@@ -44,6 +46,18 @@ pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> 
 /// The file of the exported model, and its extension.
 fn export(options: &Export, model: &Model) -> Result<(Vec<u8>, &'static str)> {
     model.export(options.query_shape.as_deref()).with_context(|| options.model.display().to_string())
+}
+
+/// Refuses a name that says another kind of model.
+fn check_name(target: &Target, extension: &str) -> Result<()> {
+    let Target::Path(path) = target else { return Ok(()) };
+    let found = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    let kind = if extension == "pt2" { "an exported program" } else { "TorchScript" };
+    ensure!(
+        found == extension || !EXTENSIONS.contains(&found),
+        "{target}: found the extension .{found}, expected .{extension}: the model is written as {kind}"
+    );
+    Ok(())
 }
 
 fn write(target: &Target, bytes: &[u8], io: &mut Io) -> Result<()> {
@@ -79,14 +93,14 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
             "a model of Triton has one input, and only --backend python can choose an output"
         );
     }
-    let most = match model.most_rows() {
-        Some((rows, true)) => bail!(
-            "{}: found a program of {rows} rows at a time, expected any number: Triton makes batches of its own",
-            at()
-        ),
-        Some((most, false)) => options.max_batch.min(u32::try_from(most).unwrap_or(u32::MAX)),
-        None => options.max_batch,
-    };
+    let batch = model.batch();
+    ensure!(
+        batch.step == 1,
+        "{}: found a program of {batch}, expected any number: Triton makes batches of its own",
+        at()
+    );
+    let most = batch.most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+    let most = most.min(options.max_batch);
     let shape = options.query_shape.clone().or_else(|| model.query_shape().map(<[usize]>::to_vec));
     let shape = shape.with_context(|| {
         format!("{}: found a model without the shape of its queries, expected --query-shape", at())

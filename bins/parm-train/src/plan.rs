@@ -93,7 +93,7 @@ impl Plan<'_> {
             norm: norm(self.network),
             ..recipe.resumed(&self.first_run(), &recipe::unset(self.recipe))?
         };
-        for note in self.notes(teacher)? {
+        for note in self.notes(teacher, &coding)? {
             common.note(io, &note);
         }
         // The mark of a finished code: what follows is unfinished.
@@ -148,13 +148,9 @@ impl Plan<'_> {
     }
 
     /// What the options leave open and the deployed model cannot say.
-    fn notes(&self, teacher: &Teacher) -> Result<Vec<String>> {
+    fn notes(&self, teacher: &Teacher, coding: &Coding<'_>) -> Result<Vec<String>> {
         let mut notes = Vec::new();
-        let is_copied = self.runs_on == RunsOn::Parity && self.is_open();
-        if let Some(base @ Model::Exported(_)) = teacher.model.as_ref().filter(|_| is_copied) {
-            // Another network in its place would be a guess: the mend is a line of Python.
-            base.check_trainable().with_context(|| teacher.name.clone())?;
-        }
+        let is_copied = self.runs_on == RunsOn::Parity && self.network.is_open();
         let learns = if is_copied { teacher.model.as_ref() } else { None };
         notes.extend(learns.and_then(Model::untrained_part));
         let why = match teacher.model.as_ref().map(Model::check_trainable) {
@@ -164,11 +160,33 @@ impl Plan<'_> {
             }
             None => Some("there is no deployed model, only its predictions".into()),
         };
-        if let (Some(why), true, RunsOn::Parity) = (why, self.is_open(), self.runs_on) {
+        let widths = || {
             let family = family_of(self.network, None)?;
             let shapes = (teacher.queries.shape(), &*teacher.prediction);
-            let widths = Description::new(&family, shapes.0, shapes.1)?.architecture;
-            notes.push(format!("parity model: an MLP {widths}, since {why} (--model, --hidden)"));
+            anyhow::Ok(Description::new(&family, shapes.0, shapes.1)?.architecture)
+        };
+        if let (Some(why), true) = (why, is_copied) {
+            notes.push(format!("parity model: an MLP {}, since {why} (--model, --hidden)", widths()?));
+        }
+        let is_mlp = |model: &Model| match model {
+            Model::Native(network) => matches!(network.description().family(), Some(Family::Mlp { .. })),
+            Model::Exported(_) | Model::Script(_) => false,
+        };
+        let is_other = teacher.model.as_ref().is_some_and(|model| !is_mlp(model));
+        if is_other && self.network.model.is_none() && self.network.hidden.is_some() {
+            notes.push(format!(
+                "parity model: an MLP {}, since --hidden has its widths, and not a model like {} (--model mlp says \
+                 so too)",
+                widths()?,
+                teacher.name
+            ));
+        }
+        if let (Norm::Frozen, AnswersPlan::Parity(starts)) = (self.network.bn, &coding.answers)
+            && !starts.iter().any(Start::has_norm)
+        {
+            notes.push(
+                "--bn frozen: found parity models without batch normalisation, where it has no effect".into(),
+            );
         }
         if teacher.output == recipe::VALUES && self.objective.loss.is_none() {
             notes.push("predictions of one number: the loss is mse and the score R2".into());
@@ -257,15 +275,10 @@ impl Plan<'_> {
     fn parity<'a>(&self, teacher: &'a Teacher, initial: &'a Initial) -> Result<Start<'a>> {
         let begin = match (&initial.file, &teacher.model) {
             (Some(file), _) => self.begin_as(file, teacher)?,
-            (None, Some(base)) if self.is_open() && self.copies(base)? => Begin::Copy(base),
+            (None, Some(base)) if self.network.is_open() && self.copies(base)? => Begin::Copy(base),
             _ => self.native(teacher, initial.wide.as_ref())?,
         };
         Ok(Start { begin, held: self.network.freeze.clone(), learns: true })
-    }
-
-    /// Whether the options leave open what parity models are.
-    fn is_open(&self) -> bool {
-        self.network.model.is_none() && self.network.hidden.is_none()
     }
 
     /// Whether parity models begin as copies of the deployed model, which is not native. One that cannot be

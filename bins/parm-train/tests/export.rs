@@ -99,6 +99,9 @@ fn exported_models_answer_as_the_models_themselves() {
     for (options, code, found, expected) in [
         (format!("{state} -o new.pt"), 1, "found a model without the shape of its queries", "--query-shape"),
         (format!("{state} --query-shape 7 -o new.pt"), 1, "cannot be multiplied", ""),
+        ("b.safetensors -o new.safetensors".into(), 1, "found the extension .safetensors", "expected .pt: "),
+        ("b.safetensors -o new.pt2".into(), 1, "found the extension .pt2, expected .pt: ", "as TorchScript"),
+        (format!("{script} -o new.pt2"), 1, "found the extension .pt2, expected .pt: ", "as TorchScript"),
         (
             "b.safetensors --query-shape 4 -o new.pt".into(),
             1,
@@ -123,6 +126,7 @@ fn exported_models_answer_as_the_models_themselves() {
         let ended = export(&options);
         let line = &ended.stderr;
         assert!(ended.code == code && line.contains(found) && line.contains(expected), "{options}: {line}");
-        assert!(!path.join("new.pt").exists() && !line.contains("panicked"), "{options}");
+        let is_written = ["new.pt", "new.pt2", "new.safetensors"].map(|name| path.join(name).exists());
+        assert!(is_written == [false; 3] && !line.contains("panicked"), "{options}");
     }
 }

@@ -9,6 +9,10 @@ fn digits(name: &str) -> PathBuf {
     fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/digits").join(name)).unwrap()
 }
 
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported").join(name)
+}
+
 fn run(folder: &Path, tool: &str, options: &str) -> Vec<u8> {
     Tool::new(tool)
         .args(&options.replace("DIGITS", digits("").to_str().unwrap()))
@@ -58,37 +62,43 @@ fn a_program_has_a_parity_model_of_its_own_architecture() {
     assert!(text.contains("trainable   yes"), "{text}");
 }
 
-#[test]
-fn a_training_of_a_program_is_resumed_to_the_bit() {
+/// SIGINT in the second epoch of four, then `--resume`: the parity models are those of an unbroken training.
+fn resumes_to_the_bit(base: &Path, options: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let base = digits("model.pt2");
-    let options = |out: &str, more: &str| {
-        format!("--base {} --code sum -k 3 -r 2 --epochs 4 -o {out} -q {more}", base.display())
+    let call = |out: &str| {
+        let data = digits("train.npy");
+        let files = format!("--base {} --data {} -o {out} -q", base.display(), data.display());
+        let call = format!("parity {files} --code sum -k 3 -r 2 --epochs 4 --threads 1 {options}");
+        Tool::new("parm-train").args(&call).within(path)
     };
-    assert_eq!(train(path, &options("whole", "")).code, 0);
-    let once = path.join("parts/run/parity-0/metrics.jsonl");
-    let all = format!(
-        "parity --data {0}/train.npy --labels {0}/train-labels.npy --threads 1 {1}",
-        digits("").display(),
-        options("parts", "")
-    );
-    let stopped = Tool::new("parm-train").args(&all).within(path).interrupt("INT", &once);
+    assert_eq!(call("whole").run().code, 0);
+    let stopped = call("parts").interrupt("INT", &path.join("parts/run/parity-0/metrics.jsonl"));
     assert_eq!(stopped.code, 130, "{}", stopped.stderr);
-    assert_eq!(train(path, &options("parts", "--resume")).code, 0);
-    for name in ["parity-0.pt2", "parity-1.pt2", "run/parity-0/metrics.jsonl"] {
-        let read = |folder: &str| fs::read(path.join(folder).join(name)).unwrap();
-        if name.ends_with("jsonl") {
-            continue;
-        }
+    assert!(!path.join("parts/code.json").exists());
+    assert_eq!(call("parts").args("--resume").run().code, 0);
+    let kind = base.extension().unwrap().to_str().unwrap();
+    for name in ["parity-0", "parity-1", "run/parity-0/best", "run/parity-1/best"] {
+        let read = |folder: &str| fs::read(path.join(format!("{folder}/{name}.{kind}"))).unwrap();
         assert!(read("whole") == read("parts"), "{name}");
     }
 }
 
 #[test]
+fn a_training_of_a_program_is_resumed_to_the_bit() {
+    resumes_to_the_bit(&digits("model.pt2"), "");
+}
+
+/// Its dropout draws again what it drew, and its running statistics move on.
+#[test]
+fn a_training_of_a_scripted_module_is_resumed_to_the_bit() {
+    resumes_to_the_bit(&fixture("cnn.pt"), "--loss mse");
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let fixed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported/mlp-fixed.pt2");
+    let fixed = fixture("mlp-fixed.pt2");
     let data: Vec<f32> = (0..40 * 16).map(|value| value as f32 * 0.01).collect();
     fs::write(folder.path().join("x.npy"), parm_testkit::npy::f4(&[40, 16], &data)).unwrap();
     let options = format!("parity --base {} --code sum -k 2 --data x.npy -o code", fixed.display());
@@ -107,10 +117,51 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_model_of_integer_queries_is_refused_as_such_before_it_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let data: Vec<f32> = (0..40 * 12).map(|value| value as f32 * 0.01).collect();
+    fs::write(folder.path().join("x.npy"), parm_testkit::npy::f4(&[40, 12], &data)).unwrap();
+    let base = fixture("distilbert.pt2");
+    let options = format!("parity --base {} --code sum -k 2 --data x.npy -o code", base.display());
+    let ended = Tool::new("parm-train").args(&options).within(folder.path()).run();
+    let message =
+        "distilbert.pt2: found queries of type i8, expected a model that can be trained: a code makes sums";
+    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
+}
+
+#[test]
+fn notes_tell_what_options_come_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let data: Vec<f32> = (0..40 * 16).map(|value| (value % 37) as f32 * 0.1).collect();
+    fs::write(folder.path().join("x.npy"), parm_testkit::npy::f4(&[40, 16], &data)).unwrap();
+    let notes = |base: &str, data: &Path, options: &str| {
+        let call = format!("--base {} --data {}", fixture(base).display(), data.display());
+        let call =
+            format!("parity {call} --code sum -k 2 --loss mse --epochs 1 --threads 1 -o code {options}");
+        let ended = Tool::new("parm-train").args(&call).args("--force").within(folder.path()).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let notes = ended.stderr.lines().filter_map(|line| line.strip_prefix("parm-train: note: "));
+        notes.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (rows, digits) = (folder.path().join("x.npy"), digits("train.npy"));
+    let mlp = "parity model: an MLP [16, 8, 5], since --hidden has its widths, and not a model like mlp.pt2";
+    let found = notes("mlp.pt2", &rows, "--hidden 8");
+    assert!(found.len() == 1 && found[0].starts_with(mlp), "{found:?}");
+    assert!(notes("mlp.pt2", &rows, "--hidden 8 --model mlp").is_empty());
+    let frozen = "--bn frozen: found parity models without batch normalisation, where it has no effect";
+    for (base, data, expected) in
+        [("mlp.pt2", &rows, vec![frozen]), ("cnn.pt2", &digits, vec![]), ("cnn.pt", &digits, vec![])]
+    {
+        assert_eq!(notes(base, data, "--bn frozen"), expected, "{base}");
+    }
+    assert_eq!(notes("mlp.pt2", &rows, "--model mlp --bn frozen"), [frozen]);
+}
+
+#[test]
 fn a_code_knows_the_output_of_its_models_and_takes_their_constants() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/exported/two.pt2");
+    let base = fixture("two.pt2");
     let numbers =
         |count: usize| (0..count).map(|i| ((i * 7919) % 101) as f32 * 0.02 - 1.0).collect::<Vec<_>>();
     fs::write(path.join("x.npy"), parm_testkit::npy::f4(&[60, 6], &numbers(360))).unwrap();
@@ -151,6 +202,16 @@ fn programs_and_torchscript_are_exported_as_they_are() {
     let base = base.display().to_string();
     assert_eq!(export(&format!("{base} -o new.pt2")).output(), b"");
     assert_eq!(infer("new.pt2"), infer(&base));
+    for name in ["e.safetensors", "e.pt"] {
+        let ended = export(&format!("{base} -o {name}"));
+        assert!(
+            ended.code == 1 && ended.stderr.contains("expected .pt2: the model is written as an exported")
+        );
+        assert!(!path.join(name).exists());
+    }
+    // Names that say nothing of a kind, and standard output, stay.
+    assert_eq!(export(&format!("{base} -o program.bin")).output(), b"");
+    assert_eq!(export(&format!("{base} -o -")).output(), fs::read(path.join("new.pt2")).unwrap());
     assert_eq!(export(&format!("{base} --triton models --name digits")).output(), b"");
     assert_eq!(infer("models/digits/1/model.pt2"), infer(&base));
     let config = fs::read_to_string(path.join("models/digits/config.pbtxt")).unwrap();

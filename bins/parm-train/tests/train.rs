@@ -862,7 +862,7 @@ fn parameters_are_held_by_their_names_and_batch_norm_by_an_option() {
     fs::rename(path.join("part"), path.join("unbroken")).unwrap();
     assert_eq!(constant(1, holds).code, 0);
     for (other, found) in
-        [("--bn frozen", "held"), ("--freeze layer*.conv1.*", "batch normalisation = frozen, expected none")]
+        [("--bn frozen", "held"), ("--freeze layer*.conv1.*", "batch normalisation = frozen, expected train")]
     {
         let ended = constant(2, &format!("{other} --resume"));
         assert!(ended.code == 1 && ended.stderr.contains(found), "{other}: {}", ended.stderr);
@@ -954,6 +954,8 @@ fn a_run_that_is_resumed_keeps_its_rate_and_warm_up_where_no_option_sets_them() 
     for (option, found) in [
         ("--lr 0.005", "lr = 0.002, expected 0.005"),
         ("--warm-up 1", "warm-up = 1.5, expected 1"),
+        ("--warm-up 0", "warm-up = 1.5, expected 0"),
+        ("--bn frozen", "batch normalisation = train, expected frozen"),
         ("--clip 0", "clip = 0.5, expected none"),
         ("--ema 0.5", "average = 0.9, expected 0.5"),
     ] {

@@ -34,8 +34,8 @@ mod trainable;
 
 pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
-pub use exported::{Program, ProgramError};
-pub use model::{Choices, InputsError, Model, ModelError, NotTrainable};
+pub use exported::{Batch, Program, ProgramError};
+pub use model::{Choices, EXTENSIONS, InputsError, Model, ModelError, NotTrainable};
 pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
 pub use numbers::HoldError;
 pub use script::Script;

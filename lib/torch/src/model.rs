@@ -7,9 +7,10 @@ use parm::{Activation, Dtype};
 use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
-use crate::exported::{Program, ProgramError};
+use crate::exported::{Batch, Program, ProgramError};
 use crate::foreign::{self, Foreign, Format};
 use crate::network::{CheckpointError, ExportError, Network};
+use crate::numbers::Gathered;
 use crate::script::{Script, ScriptError};
 use crate::summary::{Port, Summary};
 use crate::trainable::{Mode, Trainable};
@@ -41,7 +42,7 @@ pub struct Choices {
 }
 
 /// The extensions of models' files, by kind.
-pub(crate) const EXTENSIONS: [&str; 3] = ["safetensors", "pt2", "pt"];
+pub const EXTENSIONS: [&str; 3] = ["safetensors", "pt2", "pt"];
 
 /// The number up to which f4 represents all integers.
 const MOST_WHOLE: f64 = 16_777_216.0;
@@ -59,6 +60,12 @@ pub enum InputsError {
         .0.join(", ")
     )]
     Several(Vec<String>),
+    /// The query is named, and other inputs have no value.
+    #[error("found no value of {}, expected --constant NAME=FILE for each input but the query", .0.join(", "))]
+    Valueless(Vec<String>),
+    /// The query is also a constant.
+    #[error("found --input and --constant of '{0}', expected one of them")]
+    Both(String),
     /// An input of this name does not exist.
     #[error("found no input '{name}', expected one of {}", inputs.join(", "))]
     NoSuchInput {
@@ -237,7 +244,7 @@ impl Model {
                     kind: format!("native model, {}", description.architecture.record()),
                     inputs: vec![port(description.query_shape.as_deref())],
                     query: Some("the input".into()),
-                    batch: None,
+                    batch: Batch::ANY,
                     outputs: vec![port(Some(&description.prediction_shape))],
                     parameters: network.numbers().learned().map(|tensor| tensor.numel() as u64).sum(),
                     tensors: network.numbers().learned().count(),
@@ -259,12 +266,12 @@ impl Model {
         }
     }
 
-    /// The most queries that it computes at a time, and whether exactly as many; none: any number.
+    /// The numbers of queries that it computes at a time.
     #[must_use]
-    pub fn most_rows(&self) -> Option<(i64, bool)> {
+    pub fn batch(&self) -> Batch {
         match self {
-            Self::Exported(program) => program.most_rows(),
-            Self::Native(_) | Self::Script(_) => None,
+            Self::Exported(program) => program.batch(),
+            Self::Native(_) | Self::Script(_) => Batch::ANY,
         }
     }
 
@@ -303,6 +310,27 @@ impl Model {
             }
             Self::Exported(program) => program.trainable(),
             Self::Script(script) => script.trainable(),
+        }
+    }
+
+    /// The tensors that a copy has as its own.
+    pub(crate) fn gathered(&self) -> Gathered {
+        match self {
+            Self::Native(network) => Gathered::of(network.numbers()),
+            Self::Exported(program) => program.gathered(),
+            Self::Script(script) => script.gathered(),
+        }
+    }
+
+    /// What it computes: a text for the settings of a training, which must be equal to resume it.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn record(&self) -> Result<String, TchError> {
+        match self {
+            Self::Native(network) => Ok(network.description().architecture.record()),
+            Self::Exported(program) => Ok(program.record()),
+            Self::Script(script) => script.record(),
         }
     }
 
@@ -412,6 +440,9 @@ pub(crate) fn choose_query(
             return Err(InputsError::NoSuchInput { name: name.clone(), inputs: all() });
         }
     }
+    if let Some(name) = choices.input.as_ref().filter(|name| is_constant(name)) {
+        return Err(InputsError::Both(name.clone()));
+    }
     let mut open: Vec<&str> = needed.iter().copied().filter(|name| !is_constant(name)).collect();
     if open.is_empty() {
         open.extend(
@@ -423,6 +454,10 @@ pub(crate) fn choose_query(
         ([query], None) => Ok((*query).to_owned()),
         ([query], Some(name)) if *query == name => Ok((*query).to_owned()),
         ([first, ..], _) if choices.open => Ok((*first).to_owned()),
+        (_, Some(name)) => {
+            let others = open.iter().filter(|other| **other != name);
+            Err(InputsError::Valueless(others.map(|&other| other.to_owned()).collect()))
+        }
         _ => Err(InputsError::Several(all())),
     }
 }

@@ -115,7 +115,11 @@ impl Numbers {
     /// # Errors
     /// libtorch's, if there are fewer numbers than the entries need.
     pub(crate) fn new(entries: Arc<[Entry]>, flat: &Flat, device: Device) -> Result<Self, TchError> {
-        let flat = flat.copy(device)?;
+        Self::over(entries, flat.copy(device)?)
+    }
+
+    /// The numbers of these flat tensors, which nobody else has.
+    fn over(entries: Arc<[Entry]>, flat: Flat) -> Result<Self, TchError> {
         let mut begin = [0; 3];
         let mut views = Vec::with_capacity(entries.len());
         for entry in entries.iter() {
@@ -162,36 +166,7 @@ impl Numbers {
             fixed: join(Part::Fixed, Kind::Float)?,
             integers: join(Part::Integers, Kind::Int64)?,
         };
-        Self::new(entries.into(), &flat, device)
-    }
-
-    /// The numbers of these tensors, which are copied to the device; those that share their memory are one entry
-    /// of several names. Also returns the entry of each tensor.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub(crate) fn gather(
-        tensors: &[(String, Part, Tensor)],
-        device: Device,
-    ) -> Result<(Self, Vec<usize>), TchError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut own: Vec<Tensor> = Vec::new();
-        let mut places = Vec::with_capacity(tensors.len());
-        for (name, part, tensor) in tensors {
-            let size = tensor.size();
-            let is_same = |other: &Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
-            // Empty tensors have no memory to share.
-            let tied = own.iter().position(is_same).filter(|_| tensor.numel() > 0);
-            places.push(tied.unwrap_or(entries.len()));
-            if let Some(entry) = tied.and_then(|at| entries.get_mut(at)) {
-                entry.names.push(name.clone());
-            } else {
-                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
-                entries.push(Entry::new(name.clone(), &shape, *part));
-                own.push(tensor.shallow_clone());
-            }
-        }
-        Ok((Self::of(entries, &own, device)?, places))
+        Self::over(entries.into(), flat)
     }
 
     /// Numbers of the same entries: these flat tensors, which are copied to the device.
@@ -263,18 +238,76 @@ impl Numbers {
             .map(|(_, view)| view)
     }
 
+    /// The tensors by their first names.
+    pub(crate) fn named(&self) -> Vec<(String, Tensor)> {
+        let name = |entry: &Entry| entry.names.first().cloned().unwrap_or_default();
+        self.entries.iter().map(name).zip(self.views.iter().map(Tensor::shallow_clone)).collect()
+    }
+}
+
+/// The tensors of a model by entry, before a copy of the model has them as its [`Numbers`].
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    entries: Vec<Entry>,
+    /// By entry.
+    tensors: Vec<Tensor>,
+    /// The entry of each tensor that was given.
+    pub(crate) places: Vec<usize>,
+}
+
+impl Gathered {
+    /// These tensors; those that share their memory are one entry of several names.
+    pub(crate) fn new(tensors: impl IntoIterator<Item = (String, Part, Tensor)>) -> Self {
+        let mut all = Self { entries: Vec::new(), tensors: Vec::new(), places: Vec::new() };
+        for (name, part, tensor) in tensors {
+            let size = tensor.size();
+            let is_same = |other: &Tensor| other.data_ptr() == tensor.data_ptr() && other.size() == size;
+            // Empty tensors have no memory to share.
+            let tied = all.tensors.iter().position(is_same).filter(|_| tensor.numel() > 0);
+            all.places.push(tied.unwrap_or(all.entries.len()));
+            if let Some(entry) = tied.and_then(|at| all.entries.get_mut(at)) {
+                entry.names.push(name);
+            } else {
+                let shape: Vec<usize> = size.iter().map(|&axis| axis as usize).collect();
+                all.entries.push(Entry::new(name, &shape, part));
+                all.tensors.push(tensor);
+            }
+        }
+        all
+    }
+
+    /// The tensors of numbers.
+    pub(crate) fn of(numbers: &Numbers) -> Self {
+        let tensors: Vec<Tensor> = numbers.views().iter().map(Tensor::shallow_clone).collect();
+        Self { entries: numbers.entries.to_vec(), places: (0..tensors.len()).collect(), tensors }
+    }
+
+    /// The tensors as numbers, which are copied to the device, and the entry of each tensor that was given.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn numbers(self, device: Device) -> Result<(Numbers, Vec<usize>), TchError> {
+        Ok((Numbers::of(self.entries, &self.tensors, device)?, self.places))
+    }
+
+    /// The tensors of a part, in the order of the flat tensor.
+    pub(crate) fn of_part(&self, part: Part) -> impl Iterator<Item = &Tensor> {
+        let all = self.entries.iter().zip(&self.tensors);
+        all.filter(move |(entry, _)| entry.part == part).map(|(_, tensor)| tensor)
+    }
+
+    /// Whether there is batch normalisation with running statistics, as far as names tell.
+    pub(crate) fn has_norm(&self) -> bool {
+        let mut names = self.entries.iter().flat_map(|entry| &entry.names);
+        names.any(|name| name.ends_with("running_mean"))
+    }
+
     /// Whether what is learned are weights and biases of linear layers alone, as far as shapes and names tell:
     /// convolutions have weights of more axes, and normalisations weights of one.
     pub(crate) fn is_linear(&self) -> bool {
         let is_bias = |entry: &Entry| entry.names.iter().any(|name| name.ends_with("bias"));
         let is_linear = |entry: &Entry| entry.shape.len() == 2 || is_bias(entry);
         self.entries.iter().filter(|entry| entry.part == Part::Learned).all(is_linear)
-    }
-
-    /// The tensors by their first names.
-    pub(crate) fn named(&self) -> Vec<(String, Tensor)> {
-        let name = |entry: &Entry| entry.names.first().cloned().unwrap_or_default();
-        self.entries.iter().map(name).zip(self.views.iter().map(Tensor::shallow_clone)).collect()
     }
 }
 
@@ -386,7 +419,7 @@ mod tests {
             ];
             let tensors: Vec<Tensor> =
                 entries.iter().map(|entry| Tensor::zeros(entry.size(), (Kind::Float, Device::Cpu))).collect();
-            Numbers::of(entries, &tensors, Device::Cpu).unwrap().is_linear()
+            Gathered::of(&Numbers::of(entries, &tensors, Device::Cpu).unwrap()).is_linear()
         };
         assert!(is_linear("out.weight", &[3, 1]) && is_linear("attention.in_proj_bias", &[3]));
         assert!(!is_linear("conv.weight", &[3, 1, 2, 2]) && !is_linear("norm.weight", &[3]));

@@ -9,11 +9,12 @@ use std::sync::{Arc, OnceLock};
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::exported::Batch;
 use crate::model::{
     Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers,
 };
 use crate::network::{CheckpointError, checkpoint};
-use crate::numbers::{Numbers, Part};
+use crate::numbers::{Gathered, Numbers, Part};
 use crate::summary::{Port, Summary};
 use crate::thrown::check;
 use crate::train::hash;
@@ -220,7 +221,7 @@ impl Script {
             kind: "TorchScript".into(),
             inputs: self.inputs.iter().map(|name| port(name)).collect(),
             query: (!self.is_open).then(|| self.query.to_string_lossy().into_owned()),
-            batch: None,
+            batch: Batch::ANY,
             outputs: vec![port("")],
             parameters: parameters().map(|(.., tensor)| tensor.numel() as u64).sum(),
             tensors: parameters().count(),
@@ -265,6 +266,36 @@ impl Script {
         // SAFETY: the module lives.
         unsafe { check(parm_script_fixed_norms(self.handle.0, &mut count)) }?;
         Ok(count)
+    }
+
+    /// The tensors that a copy has as its own.
+    pub(crate) fn gathered(&self) -> Gathered {
+        let own = self.own();
+        Gathered::new(own.map(|(name, part, tensor)| (name.to_owned(), part, tensor.shallow_clone())))
+    }
+
+    fn own(&self) -> impl Iterator<Item = (&str, Part, &Tensor)> {
+        // A module that was frozen as a whole, to answer, learns as a whole.
+        let is_frozen =
+            !self.tensors.iter().any(|(_, is_parameter, tensor)| *is_parameter && tensor.requires_grad());
+        let part = move |is_parameter, tensor: &Tensor| match (is_parameter, tensor.kind()) {
+            (true, _) if tensor.requires_grad() || is_frozen => Some(Part::Learned),
+            (true, _) | (false, Kind::Float) => Some(Part::Fixed),
+            (false, Kind::Int64) => Some(Part::Integers),
+            _ => None,
+        };
+        let all = self.tensors.iter();
+        all.filter_map(move |(name, is_parameter, tensor)| {
+            Some((&**name, part(*is_parameter, tensor)?, tensor))
+        })
+    }
+
+    /// What it computes, with its numbers: the hash of its file.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn record(&self) -> Result<String, TchError> {
+        Ok(format!("TorchScript {}", hash(&[&self.to_bytes()?])))
     }
 
     /// The same module, with other parts of its own.
@@ -350,43 +381,23 @@ struct Learning {
     numbers: Numbers,
     /// The names of each entry in the module.
     names: Arc<[Vec<CString>]>,
-    /// The hash of the module's file before it learned.
-    hash: Arc<str>,
 }
 
 impl Learning {
     /// A copy of a module, whose parameters are f32. Tied tensors stay tied.
     fn new(script: &Script) -> Result<Self, TchError> {
-        // A module that was frozen as a whole, to answer, learns as a whole.
-        let is_frozen =
-            !script.tensors.iter().any(|(_, is_parameter, tensor)| *is_parameter && tensor.requires_grad());
-        let part = |is_parameter, tensor: &Tensor| match (is_parameter, tensor.kind()) {
-            (true, _) if tensor.requires_grad() || is_frozen => Some(Part::Learned),
-            (true, _) | (false, Kind::Float) => Some(Part::Fixed),
-            (false, Kind::Int64) => Some(Part::Integers),
-            _ => None,
-        };
-        let tensors = script.tensors.iter().filter_map(|(name, is_parameter, tensor)| {
-            Some((name.clone(), part(*is_parameter, tensor)?, tensor.shallow_clone()))
-        });
-        let tensors: Vec<_> = tensors.collect();
-        let device = tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());
-        let (numbers, entries) = Numbers::gather(&tensors, device)?;
+        let device = script.tensors.first().map_or(tch::Device::Cpu, |(.., tensor)| tensor.device());
+        let own = script.own();
+        let (numbers, entries) = script.gathered().numbers(device)?;
         let mut names = vec![Vec::new(); numbers.views().len()];
-        for ((name, ..), entry) in tensors.iter().zip(entries) {
+        for ((name, ..), entry) in own.zip(entries) {
             names[entry].push(text(name)?);
         }
-        let hash = hash(&[&script.to_bytes()?]);
-        Self::of(script, numbers, names.into(), hash.into())
+        Self::of(script, numbers, names.into())
     }
 
     /// A copy of the module with these numbers.
-    fn of(
-        script: &Script,
-        numbers: Numbers,
-        names: Arc<[Vec<CString>]>,
-        hash: Arc<str>,
-    ) -> Result<Self, TchError> {
+    fn of(script: &Script, numbers: Numbers, names: Arc<[Vec<CString>]>) -> Result<Self, TchError> {
         let script = script.copy()?;
         for (names, view) in names.iter().zip(numbers.views()) {
             for name in names {
@@ -394,7 +405,7 @@ impl Learning {
                 unsafe { check(parm_script_set(script.handle.0, name.as_ptr(), view.as_ptr())) }?;
             }
         }
-        Ok(Self { script, numbers, names, hash })
+        Ok(Self { script, numbers, names })
     }
 }
 
@@ -404,8 +415,7 @@ impl Trainable for Learning {
     }
 
     fn with(&self, numbers: Numbers) -> Result<Box<dyn Trainable>, TchError> {
-        let (names, hash) = (Arc::clone(&self.names), Arc::clone(&self.hash));
-        Ok(Box::new(Self::of(&self.script, numbers, names, hash)?))
+        Ok(Box::new(Self::of(&self.script, numbers, Arc::clone(&self.names))?))
     }
 
     fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
@@ -423,10 +433,6 @@ impl Trainable for Learning {
 
     fn extension(&self) -> &'static str {
         "pt"
-    }
-
-    fn record(&self) -> String {
-        format!("TorchScript {}", self.hash)
     }
 
     /// Whether a module has dropout is not known.

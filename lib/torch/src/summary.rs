@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::exported::Batch;
+
 /// A description of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -11,8 +13,8 @@ pub struct Summary {
     pub inputs: Vec<Port>,
     /// The input that is the query; none: it is not known.
     pub query: Option<String>,
-    /// The number of rows that it computes at a time; none: any.
-    pub batch: Option<String>,
+    /// The numbers of rows that it computes at a time.
+    pub batch: Batch,
     /// Its outputs.
     pub outputs: Vec<Port>,
     /// The number of parameters.
@@ -49,7 +51,7 @@ impl fmt::Display for Summary {
         writeln!(f, "kind        {}", self.kind)?;
         writeln!(f, "inputs      {}", all(&self.inputs))?;
         writeln!(f, "query       {}", self.query.as_deref().unwrap_or("to be named (--input)"))?;
-        writeln!(f, "batch       {}", self.batch.as_deref().unwrap_or("any number of rows"))?;
+        writeln!(f, "batch       {}", self.batch)?;
         writeln!(f, "outputs     {}", all(&self.outputs))?;
         writeln!(f, "parameters  {} in {}", self.parameters, parm::counted(self.tensors as u64, "tensor"))?;
         match &self.obstacle {

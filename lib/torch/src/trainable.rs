@@ -80,10 +80,6 @@ pub(crate) trait Trainable: fmt::Debug + Send {
     /// The extension of its file.
     fn extension(&self) -> &'static str;
 
-    /// What the model computes, without its numbers: a text for the settings of a training, which must be
-    /// equal to resume it.
-    fn record(&self) -> String;
-
     /// Whether libtorch's random numbers are drawn in training, as by dropout.
     fn is_random(&self) -> bool {
         false

@@ -256,6 +256,29 @@ fn what_cannot_be_exported_is_refused_by_name() {
     }
 }
 
+#[test]
+fn outputs_that_are_none_are_neither_listed_nor_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    let none_first = with_json(GRAPH, |json| {
+        let none = json!({ "user_output": { "arg": { "as_none": true } } });
+        json["graph_module"]["signature"]["output_specs"].as_array_mut().unwrap().insert(0, none);
+    });
+    fs::write(&path, none_first).unwrap();
+    let load = |output: Option<&str>| {
+        let choices = Choices { output: output.map(str::to_owned), ..Choices::default() };
+        Model::load_as(&path, Device::CPU, &choices)
+    };
+    let names: Vec<String> =
+        load(None).unwrap().summary().outputs.into_iter().map(|output| output.name).collect();
+    assert_eq!(names, ["1"]);
+    assert!(load(Some("1")).is_ok());
+    for name in ["0", "2"] {
+        let error = load(Some(name)).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("found outputs [1], expected '{name}' among them")), "{error}");
+    }
+}
+
 /// Mutates bytes of members, or of the whole archive.
 fn mutated(members: &Members, input: u64) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(input);

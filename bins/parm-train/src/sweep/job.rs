@@ -291,7 +291,7 @@ impl Taught {
             let model_options = ModelOptions::default();
             let base = Some(job.base.clone());
             let teaching = Teaching { base, model_options, targets: None, data, labels, boxes };
-            Teacher::read(&teaching, job.options.read, machine, common, io)
+            Teacher::read(&teaching, job.options.read, false, machine, common, io)
         };
         let (learnt, test) = (read("train")?, read("test")?);
         Ok(Self { base: job.base.clone(), learnt, test })

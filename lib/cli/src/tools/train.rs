@@ -545,6 +545,14 @@ pub struct ParityNetwork {
     pub bn: Norm,
 }
 
+impl ParityNetwork {
+    /// Whether they leave open what a parity model is: it then begins as the deployed model, if that can be trained.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.model.is_none() && self.hidden.is_none()
+    }
+}
+
 /// Batch normalisation in training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Norm {

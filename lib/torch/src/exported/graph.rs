@@ -104,6 +104,16 @@ pub(super) struct Call {
     pub(super) last: Vec<usize>,
     /// True if the results have memory that was not written.
     pub(super) is_uninitialised: bool,
+    pub(super) gradients: Gradients,
+}
+
+/// What a call does for gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gradients {
+    /// They go through it, if its user computes any.
+    Kept,
+    /// Its results are constants for them, as within torch.no_grad().
+    Stopped,
 }
 
 #[derive(Debug)]
@@ -169,16 +179,13 @@ impl Graph {
     /// What cannot be computed, by name.
     pub(super) fn new(program: &schema::Program) -> Result<Self, ProgramError> {
         let schema::GraphModule { graph, signature, .. } = &program.graph_module;
-        refuse_data_dependence(graph)?;
         let mut places = Places::default();
         let mut inputs = Vec::new();
         for spec in &signature.input_specs {
             inputs.push(input(spec, &mut places, graph)?);
         }
         let mut calls = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
-            calls.push(call(node, &mut places)?);
-        }
+        add_calls(graph, Gradients::Kept, &mut places, &mut calls)?;
         let by_name: BTreeMap<&str, usize> = (inputs.iter().enumerate())
             .filter(|(_, input)| input.role == Role::Buffer)
             .map(|(at, input)| (input.name.as_str(), at))
@@ -223,6 +230,11 @@ impl Graph {
 }
 
 impl Graph {
+    /// The outputs that are tensors.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().filter(|output| output.place.is_some())
+    }
+
     /// Whether random numbers are drawn while the model learns.
     pub(super) fn draws(&self) -> bool {
         let draws = |by_mode| matches!(by_mode, ByMode::Dropout | ByMode::Probability);
@@ -241,12 +253,19 @@ struct Places {
 }
 
 impl Places {
+    /// A new place for the value of this name.
     fn add(&mut self, name: &str) -> Result<usize, ProgramError> {
-        if self.by_name.insert(name.to_owned(), self.count).is_some() {
-            return Err(ProgramError::Twice(name.into()));
-        }
+        self.bind(name, self.count)?;
         self.count += 1;
         Ok(self.count - 1)
+    }
+
+    /// Gives the value at a place this name.
+    fn bind(&mut self, name: &str, place: usize) -> Result<(), ProgramError> {
+        match self.by_name.insert(name.to_owned(), place) {
+            None => Ok(()),
+            Some(_) => Err(ProgramError::Twice(name.into())),
+        }
     }
 
     fn find(&self, name: &str, user: &str) -> Result<usize, ProgramError> {
@@ -301,6 +320,19 @@ fn symbol(expression: &str) -> &str {
     }
 }
 
+/// The symbol and the factor of `4*s0`, which is written `Mul(Integer(4), Symbol('s0', integer=True))`; also of a
+/// symbol alone. None: it is another expression.
+pub(super) fn multiple(expression: &str) -> Option<(i64, &str)> {
+    let (step, name) = match expression.strip_prefix("Mul(Integer(") {
+        Some(rest) => {
+            let (step, rest) = rest.split_once("), ")?;
+            (step.parse().ok()?, symbol(rest.strip_suffix(')')?))
+        }
+        None => (1, expression),
+    };
+    (step >= 1 && !name.contains('(')).then_some((step, name))
+}
+
 /// Refuses tensors whose shape depends on values: their symbols are `u0`, `u1`, …
 fn refuse_data_dependence(graph: &schema::Graph) -> Result<(), ProgramError> {
     let is_unbacked = |word: &str| {
@@ -330,7 +362,86 @@ fn refuse_data_dependence(graph: &schema::Graph) -> Result<(), ProgramError> {
     Ok(())
 }
 
-fn call(node: &schema::Node, places: &mut Places) -> Result<Call, ProgramError> {
+/// Adds the calls of a graph. Those of a part under another setting of gradients, which PyTorch keeps as a graph
+/// within the graph, come in its place.
+fn add_calls(
+    graph: &schema::Graph,
+    gradients: Gradients,
+    places: &mut Places,
+    calls: &mut Vec<Call>,
+) -> Result<(), ProgramError> {
+    refuse_data_dependence(graph)?;
+    for node in &graph.nodes {
+        if node.target == permitted::SET_GRADIENTS {
+            add_part(node, places, calls)?;
+        } else {
+            calls.push(call(node, gradients, places)?);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the calls of a part under another setting of gradients. The arguments of the node are the setting, the
+/// graph, and the values of the graph's inputs; its results are those of the graph.
+fn add_part(node: &schema::Node, places: &mut Places, calls: &mut Vec<Call>) -> Result<(), ProgramError> {
+    use schema::Argument as Written;
+    let target = &node.target;
+    let wrong = |found: String, expected: &str| ProgramError::Argument {
+        target: target.clone(),
+        argument: found,
+        expected: expected.into(),
+    };
+    let mut arguments = node.inputs.iter().map(|named| &named.arg);
+    let (Some(Written::AsBool(are_kept)), Some(Written::AsGraph(inner))) =
+        (arguments.next(), arguments.next())
+    else {
+        return Err(wrong("none".into(), "true or false, and a graph"));
+    };
+    let values = arguments.map(|given| match argument(given, "a value", target, places)? {
+        Argument::Place(place) => Ok(place),
+        other => Err(wrong(format!("{other:?}"), "values of the graph")),
+    });
+    let values = values.collect::<Result<Vec<usize>, ProgramError>>()?;
+    let names = |of: &[Written]| {
+        let names =
+            of.iter().map(|value| name(value).ok_or_else(|| wrong(kind(value), "tensors and numbers")));
+        names.map(|name| name.map(str::to_owned)).collect::<Result<Vec<_>, ProgramError>>()
+    };
+    let graph = &*inner.graph;
+    let (inputs, outputs, results) = (names(&graph.inputs)?, names(&graph.outputs)?, names(&node.outputs)?);
+    for (found, expected) in [(values.len(), inputs.len()), (results.len(), outputs.len())] {
+        if found != expected {
+            return Err(wrong(parm::counted(found as u64, "value"), &expected.to_string()));
+        }
+    }
+    // The names in the part are its own.
+    let outside = std::mem::take(&mut places.by_name);
+    for (name, place) in inputs.iter().zip(values) {
+        places.bind(name, place)?;
+    }
+    let gradients = if *are_kept { Gradients::Kept } else { Gradients::Stopped };
+    add_calls(graph, gradients, places, calls)?;
+    let made = outputs.iter().map(|name| places.find(name, target)).collect::<Result<Vec<_>, _>>()?;
+    places.by_name = outside;
+    for (name, place) in results.iter().zip(made) {
+        places.bind(name, place)?;
+    }
+    Ok(())
+}
+
+/// The name of a value that is a tensor or a number.
+fn name(value: &schema::Argument) -> Option<&str> {
+    use schema::Argument as Written;
+    match value {
+        Written::AsTensor(tensor) => Some(&tensor.name),
+        Written::AsSymInt(Symbol::AsName(name))
+        | Written::AsSymFloat(Symbol::AsName(name))
+        | Written::AsSymBool(Symbol::AsName(name)) => Some(name),
+        _ => None,
+    }
+}
+
+fn call(node: &schema::Node, gradients: Gradients, places: &mut Places) -> Result<Call, ProgramError> {
     let target = node.target.clone();
     let mut given: Vec<(&str, Argument)> = Vec::with_capacity(node.inputs.len());
     let operation = Operation::find(&target);
@@ -376,7 +487,7 @@ fn call(node: &schema::Node, places: &mut Places) -> Result<Call, ProgramError> 
     let results = node.outputs.iter().map(|output| result(output, &target, places));
     let results = results.collect::<Result<_, _>>()?;
     let is_uninitialised = permitted::is_uninitialised(&target);
-    Ok(Call { target, function, arguments, by_mode, results, last: Vec::new(), is_uninitialised })
+    Ok(Call { target, function, arguments, by_mode, results, last: Vec::new(), is_uninitialised, gradients })
 }
 
 /// Whether this is batch normalisation of a decomposed program that uses the batch's own statistics: it has no

@@ -9,7 +9,7 @@ use super::Program;
 use super::graph::{Input, Role};
 use crate::model::{Model, ModelError};
 use crate::network::{CheckpointError, checkpoint};
-use crate::numbers::{Numbers, Part};
+use crate::numbers::{Gathered, Numbers, Part};
 use crate::trainable::{Mode, Trainable};
 
 /// A program whose parameters and buffers are views of flat tensors.
@@ -27,25 +27,11 @@ impl Learning {
     /// # Errors
     /// libtorch's.
     pub(super) fn new(program: &Program) -> Result<Self, TchError> {
-        let all = program.file.graph.inputs.iter();
-        // A model that was frozen as a whole, to answer, learns as a whole.
-        let is_frozen = !all.clone().any(|input| input.role == Role::Parameter && input.requires_grad);
-        let part = |input: &Input, kind| match (input.role, kind) {
-            (Role::Parameter, _) if input.requires_grad || is_frozen => Some(Part::Learned),
-            (Role::Parameter, _) | (Role::Buffer, Kind::Float) => Some(Part::Fixed),
-            (Role::Buffer, Kind::Int64) => Some(Part::Integers),
-            _ => None,
-        };
-        let inputs = all.zip(&program.tensors);
-        let parts: Vec<_> =
-            inputs.map(|(input, tensor)| (part(input, tensor.kind()), input, tensor)).collect();
-        let tensors = parts
-            .iter()
-            .filter_map(|(part, input, tensor)| Some((input.name.clone(), (*part)?, tensor.shallow_clone())));
-        let (numbers, places) = Numbers::gather(&tensors.collect::<Vec<_>>(), program.device)?;
+        let (gathered, has_entry) = gather(program);
+        let (numbers, places) = gathered.numbers(program.device)?;
         let mut places = places.into_iter();
-        let places: Vec<_> = parts.iter().map(|(part, ..)| part.and_then(|_| places.next())).collect();
-        Ok(Self::of(program, numbers, places.into()))
+        let entries: Vec<_> = has_entry.iter().map(|has| has.then(|| places.next()).flatten()).collect();
+        Ok(Self::of(program, numbers, entries.into()))
     }
 
     /// The program with these numbers.
@@ -58,6 +44,24 @@ impl Learning {
         }
         Self { program, numbers, entries }
     }
+}
+
+/// The tensors that a copy of a program has as its own, and of each input of the graph whether it is among them.
+pub(super) fn gather(program: &Program) -> (Gathered, Vec<bool>) {
+    let all = program.file.graph.inputs.iter();
+    // A model that was frozen as a whole, to answer, learns as a whole.
+    let is_frozen = !all.clone().any(|input| input.role == Role::Parameter && input.requires_grad);
+    let part = |input: &Input, kind| match (input.role, kind) {
+        (Role::Parameter, _) if input.requires_grad || is_frozen => Some(Part::Learned),
+        (Role::Parameter, _) | (Role::Buffer, Kind::Float) => Some(Part::Fixed),
+        (Role::Buffer, Kind::Int64) => Some(Part::Integers),
+        _ => None,
+    };
+    let inputs = all.zip(&program.tensors).map(|(input, tensor)| (part(input, tensor.kind()), input, tensor));
+    let own = inputs
+        .clone()
+        .filter_map(|(part, input, tensor)| Some((input.name.clone(), part?, tensor.shallow_clone())));
+    (Gathered::new(own), inputs.map(|(part, ..)| part.is_some()).collect())
 }
 
 impl Trainable for Learning {
@@ -80,10 +84,6 @@ impl Trainable for Learning {
 
     fn extension(&self) -> &'static str {
         "pt2"
-    }
-
-    fn record(&self) -> String {
-        format!("exported program {}", self.program.file.hash)
     }
 
     fn is_random(&self) -> bool {

@@ -20,6 +20,7 @@ mod symbols;
 mod weights;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use tch::{Kind, TchError, Tensor};
 pub use error::ProgramError;
 
 use crate::model::{Choices, InputsError, NotTrainable, choose_query, whole_numbers};
+use crate::numbers::Gathered;
 use crate::summary::{Port, Summary};
 use crate::train::hash;
 use crate::trainable::{Mode, Trainable};
@@ -77,12 +79,31 @@ struct Content {
     hash: String,
 }
 
-/// The numbers of rows that a graph computes at a time.
+/// The numbers of rows that a program computes at a time: multiples of `step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Batch {
-    least: i64,
-    /// None: any number.
-    most: Option<i64>,
+pub struct Batch {
+    /// 1 or more.
+    pub step: i64,
+    /// The greatest number; none: there is none.
+    pub most: Option<i64>,
+}
+
+impl Batch {
+    /// Any number of rows.
+    pub const ANY: Self = Self { step: 1, most: None };
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = |count: i64| parm::counted(count.unsigned_abs(), "row");
+        match (self.step, self.most) {
+            (1, None) => f.write_str("any number of rows"),
+            (step, None) => write!(f, "multiples of {}", rows(step)),
+            (step, Some(most)) if step == most => write!(f, "{} at a time", rows(most)),
+            (1, Some(most)) => write!(f, "at most {} at a time", rows(most)),
+            (step, Some(most)) => write!(f, "multiples of {}, at most {most} at a time", rows(step)),
+        }
+    }
 }
 
 /// The members of a program.
@@ -146,15 +167,14 @@ impl Program {
             [first, rest @ ..] => (first.clone(), rest.iter().map(Axis::length).collect()),
         };
         let batch = match &symbol {
-            Axis::Fixed(rows) => Batch { least: *rows, most: Some(*rows) },
-            Axis::Symbol(expression) if expression.contains('(') => {
-                let found = format!("a number of rows that is {expression}");
-                return Err(ProgramError::Rows { found });
-            }
-            // PyTorch writes a least number of 2 and does not hold to it.
-            Axis::Symbol(name) => {
+            Axis::Fixed(rows) => Batch { step: (*rows).max(1), most: Some((*rows).max(1)) },
+            Axis::Symbol(expression) => {
+                let other = || ProgramError::Rows { found: format!("a number of rows that is {expression}") };
+                let (step, name) = graph::multiple(expression).ok_or_else(other)?;
+                // PyTorch writes a least number of 2 and does not hold to it.
                 let range = program.range_constraints.get(name).copied().unwrap_or_default();
-                Batch { least: 1, most: range.max_val }
+                let most = range.max_val.map(|most| most.max(1).saturating_mul(step));
+                Batch { step, most }
             }
         };
         let of = |at: usize| &graph.inputs[at];
@@ -194,24 +214,25 @@ impl Program {
         self.query_shape.as_deref()
     }
 
-    /// Outputs for queries `[rows, …]` of any type, without a gradient. A graph of a constant number of rows
-    /// computes as many at a time, the last ones with copies of the last row.
+    /// Outputs for queries `[rows, …]` of any type, without a gradient. What the graph cannot compute at a time is
+    /// computed in parts, the last one with copies of the last row.
     ///
     /// # Errors
     /// libtorch's; numbers that are no integers, if the graph takes integers.
     pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         tch::no_grad(|| {
             let rows = queries.size().first().copied().unwrap_or(0);
-            let most = self.batch.most.unwrap_or(rows).max(1);
+            let Batch { step, most } = self.batch;
             // No rows are answered by a graph of any number, too.
-            if (self.batch.least..=most).contains(&rows) || rows == 0 {
+            if rows % step == 0 && most.is_none_or(|most| rows <= most) {
                 return self.forward(queries, Mode::Evaluate);
             }
+            let part = most.map_or(rows, |most| most - most % step);
             let mut outputs = Vec::new();
-            for part in queries.f_split(most, 0)? {
+            for part in queries.f_split(part, 0)? {
                 let found = part.size()[0];
-                let missing = self.batch.least - found;
-                if missing <= 0 {
+                let missing = (step - found % step) % step;
+                if missing == 0 {
                     outputs.push(self.forward(&part, Mode::Evaluate)?);
                     continue;
                 }
@@ -283,9 +304,9 @@ impl Program {
         Ok(archive.into_inner())
     }
 
-    /// The most queries that it computes at a time, and whether it computes exactly as many; none: any number.
-    pub(crate) fn most_rows(&self) -> Option<(i64, bool)> {
-        self.batch.most.map(|most| (most, self.batch.least == most))
+    /// The numbers of rows that it computes at a time.
+    pub(crate) fn batch(&self) -> Batch {
+        self.batch
     }
 
     /// The number of batch normalisations that do not learn, since the program was decomposed.
@@ -300,14 +321,27 @@ impl Program {
     /// What keeps it from that.
     pub(crate) fn check_trainable(&self) -> Result<(), NotTrainable> {
         let obstacle = |found: &str, mend| Err(NotTrainable { found: found.into(), mend });
-        if self.batch.most.is_some() {
+        if self.batch != Batch::ANY {
+            let found = match self.batch.most {
+                Some(_) => "a graph of a constant or bounded number of rows".into(),
+                None => format!("a graph of {}", self.batch),
+            };
             return obstacle(
-                "a graph of a constant or bounded number of rows",
+                &found,
                 "torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))",
             );
         }
-        if self.query_kind().is_some_and(|kind| kind != Kind::Float) {
-            return obstacle("queries of another type than f4", "codes make sums of f4 queries");
+        match self.query_kind() {
+            Some(Kind::Float) | None => {}
+            Some(kind @ (Kind::Half | Kind::BFloat16 | Kind::Double)) => {
+                return obstacle(&format!("queries of type {}", type_name(kind)), "export model.float()");
+            }
+            Some(kind) => {
+                return obstacle(
+                    &format!("queries of type {}", type_name(kind)),
+                    "a code makes sums of queries, which have no meaning for numbers such as token ids",
+                );
+            }
         }
         match self.parameters().find(|(_, tensor)| tensor.kind() != Kind::Float) {
             Some((name, _)) => {
@@ -329,6 +363,16 @@ impl Program {
         Ok(Box::new(Learning::new(self)?))
     }
 
+    /// The tensors that a copy has as its own.
+    pub(crate) fn gathered(&self) -> Gathered {
+        learning::gather(self).0
+    }
+
+    /// What it computes, without its numbers.
+    pub(crate) fn record(&self) -> String {
+        format!("exported program {}", self.file.hash)
+    }
+
     fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         let all = self.file.graph.inputs.iter().zip(&self.tensors);
         let own = all.filter(|(input, _)| input.role == Role::Parameter);
@@ -348,11 +392,8 @@ impl Program {
             kind: format!("exported program of PyTorch {torch}"),
             inputs: users.map(|input| port(&input.name, input.meta.as_ref())).collect(),
             query: (!self.is_open).then(|| graph.inputs[self.query].name.clone()),
-            batch: self.batch.most.map(|most| {
-                let at_most = if self.batch.least < most { "at most " } else { "" };
-                format!("{at_most}{} at a time", parm::counted(most.unsigned_abs(), "row"))
-            }),
-            outputs: graph.outputs.iter().map(|output| port(&output.name, output.meta.as_ref())).collect(),
+            batch: self.batch,
+            outputs: graph.tensors().map(|output| port(&output.name, output.meta.as_ref())).collect(),
             parameters: self.parameters().map(|(_, tensor)| tensor.numel() as u64).sum(),
             tensors: self.parameters().count(),
             obstacle: self.check_trainable().err().map(|obstacle| obstacle.to_string()),
@@ -447,7 +488,7 @@ fn output_of(graph: &Graph, name: Option<&str>) -> Result<usize, ProgramError> {
     let tensor = found.filter(|at| graph.outputs[*at].place.is_some());
     tensor.ok_or_else(|| ProgramError::NoSuchOutput {
         name: name.unwrap_or("a tensor").into(),
-        outputs: outputs().map(|output| output.name.clone()).collect(),
+        outputs: graph.tensors().map(|output| output.name.clone()).collect(),
     })
 }
 

@@ -8,6 +8,9 @@ use super::ProgramError;
 /// The namespaces of libtorch's operators that only compute. Those of other libraries are not linked.
 const NAMESPACES: [&str; 1] = ["aten"];
 
+/// A part of the graph under another setting of gradients: its calls are made in its place.
+pub(super) const SET_GRADIENTS: &str = "torch.ops.higher_order.wrap_with_set_grad_enabled";
+
 /// Operators of these names are refused, with the reason.
 const REFUSED: [(&str, &str); 16] = [
     ("from_file", "it maps a file"),
@@ -79,9 +82,6 @@ pub(super) fn is_uninitialised(target: &str) -> bool {
 /// What to do instead of a higher-order operator.
 fn higher_order(name: &str) -> &'static str {
     match name {
-        "wrap_with_set_grad_enabled" => {
-            "a part of the model turns gradients off; export the model within `with torch.no_grad():`"
-        }
         "wrap_with_autocast" => "a part of the model sets autocast; export the model without it",
         "cond" | "while_loop" | "scan" | "associative_scan" | "map_impl" | "map" => {
             "it depends on values which part of the model runs; write it with torch.where, or unroll the loop"
@@ -123,7 +123,7 @@ mod tests {
             ("torch.ops.aten.max_pool2d_with_indices_backward.default", "does not check"),
             ("torch.ops.mylib.double.default", "no operator of PyTorch's own"),
             ("torch.ops.higher_order.cond", "torch.where"),
-            ("torch.ops.higher_order.wrap_with_set_grad_enabled", "no_grad"),
+            ("torch.ops.higher_order.wrap_with_autocast", "autocast"),
             ("torch.ops.aten.conv9d.default", "does not have it"),
             ("os.system", "expected an operator of torch.ops"),
         ] {

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::graph::{Argument as Given, ByMode, Call, Destination, Function, Graph, Role, Term};
+use super::graph::{Argument as Given, ByMode, Call, Destination, Function, Gradients, Graph, Role, Term};
 use super::symbols::copy;
 use crate::operator::{Argument, Value};
 use crate::trainable::Mode;
@@ -196,7 +196,10 @@ impl Call {
                 _ => argument,
             });
         }
-        operator.call(&arguments, results)?;
+        match self.gradients {
+            Gradients::Kept => operator.call(&arguments, results)?,
+            Gradients::Stopped => tch::no_grad(|| operator.call(&arguments, results))?,
+        }
         if self.is_uninitialised {
             for value in results.iter_mut() {
                 if let Value::Tensor(tensor) = value {

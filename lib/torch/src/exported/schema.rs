@@ -47,6 +47,11 @@ pub(super) struct GraphModule {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Graph {
+    /// The inputs and outputs of a graph within a graph; those of the whole are also in the signature.
+    #[serde(default)]
+    pub(super) inputs: Vec<Argument>,
+    #[serde(default)]
+    pub(super) outputs: Vec<Argument>,
     pub(super) nodes: Vec<Node>,
     #[serde(default)]
     pub(super) tensor_values: BTreeMap<String, Meta>,
@@ -93,9 +98,15 @@ pub(super) enum Argument {
     AsLayout(i64),
     AsDevice(IgnoredAny),
     /// A graph within the graph, which a higher-order operator takes.
-    AsGraph(IgnoredAny),
+    AsGraph(Inner),
     #[serde(untagged)]
     Other(serde_json::Map<String, serde_json::Value>),
+}
+
+/// A graph within the graph.
+#[derive(Debug, Deserialize)]
+pub(super) struct Inner {
+    pub(super) graph: Box<Graph>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -89,21 +89,31 @@ impl Operation {
             (Self::IfElse, [is, a, b]) => copy(if truth(is)? { a } else { b })?,
             (Self::Equal, [Bool(a), Bool(b)]) => Bool(a == b),
             (Self::NotEqual, [Bool(a), Bool(b)]) => Bool(a != b),
-            (_, [Int(a), Int(b)]) => self.of_integers(*a, *b)?,
-            (_, [a, b]) => self.of_floats(float(a)?, float(b)?)?,
+            (_, [Int(a), Int(b)]) => self.compare(a, b).or_else(|| self.of_integers(*a, *b))?,
+            (_, [a, b]) => {
+                let (a, b) = (float(a)?, float(b)?);
+                self.compare(&a, &b).or_else(|| self.of_floats(a, b))?
+            }
             _ => return None,
         })
     }
 
+    /// The result of a comparison; none: it is another operation.
+    fn compare<T: PartialOrd>(self, a: &T, b: &T) -> Option<Value> {
+        Some(Value::Bool(match self {
+            Self::Equal => a == b,
+            Self::NotEqual => a != b,
+            Self::LessEqual => a <= b,
+            Self::GreaterEqual => a >= b,
+            Self::Less => a < b,
+            Self::Greater => a > b,
+            _ => return None,
+        }))
+    }
+
     fn of_integers(self, a: i64, b: i64) -> Option<Value> {
-        use Value::{Bool, Float, Int};
+        use Value::{Float, Int};
         Some(match self {
-            Self::Equal => Bool(a == b),
-            Self::NotEqual => Bool(a != b),
-            Self::LessEqual => Bool(a <= b),
-            Self::GreaterEqual => Bool(a >= b),
-            Self::Less => Bool(a < b),
-            Self::Greater => Bool(a > b),
             Self::Multiply => Int(a.checked_mul(b)?),
             Self::Add => Int(a.checked_add(b)?),
             Self::Subtract => Int(a.checked_sub(b)?),
@@ -126,14 +136,8 @@ impl Operation {
     }
 
     fn of_floats(self, a: f64, b: f64) -> Option<Value> {
-        use Value::{Bool, Float};
+        use Value::Float;
         Some(match self {
-            Self::Equal => Bool(a == b),
-            Self::NotEqual => Bool(a != b),
-            Self::LessEqual => Bool(a <= b),
-            Self::GreaterEqual => Bool(a >= b),
-            Self::Less => Bool(a < b),
-            Self::Greater => Bool(a > b),
             Self::Multiply => Float(a * b),
             Self::Add => Float(a + b),
             Self::Subtract => Float(a - b),
@@ -200,6 +204,8 @@ mod tests {
         assert_eq!(of("math.trunc", &[Float(-2.5)]), "Int(-2)");
         assert_eq!(of("torch.sym_ite", &[Bool(false), Int(1), Int(2)]), "Int(2)");
         assert_eq!(of("_operator.mul", &[Int(2), Float(0.5)]), "Float(1.0)");
+        assert_eq!(of("_operator.lt", &[Int(2), Float(2.5)]), "Bool(true)");
+        assert_eq!(of("_operator.ne", &[Int(2), Int(2)]), "Bool(false)");
         assert_eq!(of("torch.sym_not", &[Bool(false)]), "Bool(true)");
     }
 

@@ -217,6 +217,11 @@ impl Description {
         )
     }
 
+    /// Whether it has batch normalisation.
+    pub(crate) fn has_norm(&self) -> bool {
+        !Needs::of(&self.layers()).buffers.is_empty()
+    }
+
     /// The number of parameters.
     pub(crate) fn parameters(&self) -> usize {
         let elements = |needed: &Needed| size(&needed.shape).unwrap_or(usize::MAX);

@@ -206,10 +206,6 @@ impl Trainable for Network {
         "safetensors"
     }
 
-    fn record(&self) -> String {
-        self.description.architecture.record()
-    }
-
     fn is_mixing(&self) -> bool {
         true
     }

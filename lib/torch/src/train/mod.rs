@@ -65,6 +65,7 @@ const RATE: &str = "lr";
 const WARM_UP: &str = "warm-up";
 const CLIP: &str = "clip";
 const AVERAGE: &str = "average";
+const NORM: &str = "batch normalisation";
 /// The metrics in a run's folder, one line for each epoch.
 pub const METRICS: &str = "metrics.jsonl";
 
@@ -253,7 +254,7 @@ pub fn base(
         ("task", "base".into()),
         ("labels", hash_tensor(truth.tensor())),
         ("layers", start.begin.record()?),
-        ("initial", start.begin.hash()?),
+        ("initial", start.begin.hash()),
         ("loss", format!("{loss:?}")),
     ];
     let learner = start.learner("base", true);
@@ -287,7 +288,7 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
     ];
     // What has its default is left out, so that trainings of earlier versions can be resumed.
     let others = [
-        ("batch normalisation", (recipe.norm == BatchNorm::Frozen).then(|| "frozen".to_owned())),
+        (NORM, (recipe.norm == BatchNorm::Frozen).then(|| "frozen".to_owned())),
         (WARM_UP, (recipe.warm_up > 0.0).then(|| recipe.warm_up.to_string())),
         (CLIP, recipe.clip.map(|most| most.to_string())),
         (AVERAGE, recipe.average.map(|decay| decay.to_string())),
@@ -299,6 +300,15 @@ fn settings(own: &[(&str, String)], queries: &Rows, recipe: &Recipe) -> BTreeMap
         .chain(&others)
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
         .collect()
+}
+
+/// The value, for messages, of a setting that is left out.
+fn left_out(name: &str) -> &'static str {
+    match name {
+        NORM => "train",
+        WARM_UP => "0",
+        _ => "none",
+    }
 }
 
 #[cfg(test)]

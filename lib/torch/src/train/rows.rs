@@ -194,6 +194,11 @@ pub(super) fn weighted(
 }
 
 pub(crate) fn hash(parts: &[&[u8]]) -> String {
+    hash_all(parts)
+}
+
+/// SHA-256 of these parts, one after the other, in hexadecimal.
+pub(super) fn hash_all(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part);

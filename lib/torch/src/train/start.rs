@@ -1,12 +1,14 @@
 //! What the models of a training begin as.
 
+use tch::Tensor;
+
 use super::TrainError;
-use super::rows::{bytes_of, hash};
+use super::rows::{bytes_of, hash_all};
 use super::state::Learner;
 use crate::device::Device;
 use crate::model::{Model, NotTrainable};
 use crate::network::{Description, Network};
-use crate::numbers::{Flat, HoldError};
+use crate::numbers::{Gathered, HoldError, Part};
 use crate::trainable::Trainable;
 
 /// A model of a training.
@@ -53,7 +55,7 @@ impl Begin<'_> {
     pub(super) fn record(&self) -> Result<String, NotTrainable> {
         match self {
             Self::Native { description, .. } => Ok(description.architecture.record()),
-            Self::Copy(model) => Ok(model.trainable()?.record()),
+            Self::Copy(model) => Ok(model.record()?),
         }
     }
 
@@ -61,9 +63,9 @@ impl Begin<'_> {
         let (is_linear, parameters) = match self {
             Self::Native { description, .. } => (description.is_linear(), description.parameters()),
             Self::Copy(model) => {
-                let model = model.trainable()?;
-                let numbers = model.numbers();
-                (numbers.is_linear(), numbers.flat().learned.numel())
+                model.check_trainable()?;
+                let own = model.gathered();
+                (own.is_linear(), own.of_part(Part::Learned).map(Tensor::numel).sum())
             }
         };
         Ok(match (is_linear, parameters) {
@@ -73,12 +75,19 @@ impl Begin<'_> {
         })
     }
 
-    /// The hash of the numbers that it begins with.
-    pub(super) fn hash(&self) -> Result<String, NotTrainable> {
+    fn has_norm(&self) -> bool {
         match self {
-            Self::Native { weights: None, .. } => Ok("random".into()),
-            Self::Native { weights: Some(network), .. } => Ok(hash_flat(network.numbers().flat())),
-            Self::Copy(model) => Ok(hash_flat(model.trainable()?.numbers().flat())),
+            Self::Native { description, .. } => description.has_norm(),
+            Self::Copy(model) => model.gathered().has_norm(),
+        }
+    }
+
+    /// The hash of the numbers that it begins with.
+    pub(super) fn hash(&self) -> String {
+        match self {
+            Self::Native { weights: None, .. } => "random".into(),
+            Self::Native { weights: Some(network), .. } => hash_of(&Gathered::of(network.numbers())),
+            Self::Copy(model) => hash_of(&model.gathered()),
         }
     }
 
@@ -95,7 +104,11 @@ impl Begin<'_> {
                     [network.description(), description].map(|found| found.architecture.to_string());
                 Err(TrainError::Initial { found, expected })
             }
-            Self::Copy(model) => Ok(model.trainable()?.copy(device.0)?),
+            Self::Copy(model) => {
+                let copy = model.trainable()?;
+                let is_there = copy.numbers().device() == device.0;
+                Ok(if is_there { copy } else { copy.copy(device.0)? })
+            }
         }
     }
 }
@@ -128,16 +141,41 @@ impl<'a> Start<'a> {
         self.begin.layers()
     }
 
+    /// Whether the model has batch normalisation with running statistics.
+    #[must_use]
+    pub fn has_norm(&self) -> bool {
+        self.begin.has_norm()
+    }
+
     /// A text for the settings of a training.
     pub(super) fn record(&self) -> Result<String, NotTrainable> {
         let held =
             if self.held.is_empty() { String::new() } else { format!(", {} held", self.held.join(" ")) };
         let stays = if self.learns { "" } else { ", which stays" };
-        Ok(format!("{} from {}{held}{stays}", self.begin.record()?, self.begin.hash()?))
+        Ok(format!("{} from {}{held}{stays}", self.begin.record()?, self.begin.hash()))
     }
 }
 
-fn hash_flat(flat: &Flat) -> String {
-    let bytes = flat.named().map(|(_, tensor)| bytes_of(tensor));
-    hash(&bytes.each_ref().map(Vec::as_slice))
+/// The hash of flat tensors of these numbers, one after the other.
+fn hash_of(gathered: &Gathered) -> String {
+    let parts = [Part::Learned, Part::Fixed, Part::Integers];
+    hash_all(parts.into_iter().flat_map(|part| gathered.of_part(part)).map(bytes_of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::folder;
+
+    /// Checkpoints have this hash.
+    #[test]
+    fn the_hash_of_a_start_is_that_of_the_numbers_of_its_copy() {
+        // Tied weights, a transposed one, and counters of batches.
+        for name in ["tied.pt2", "cnn-train.pt2", "cnn.pt"] {
+            let model = Model::load(&folder().join(name), Device::CPU).unwrap();
+            let copy = model.trainable().unwrap();
+            let flat = copy.numbers().flat().named().map(|(_, tensor)| bytes_of(tensor));
+            assert_eq!(Begin::Copy(&model).hash(), hash_all(flat), "{name}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
 use super::objective::{Models, none};
-use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError};
+use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError, left_out};
 use crate::adam::Adam;
 use crate::device::Device;
 use crate::model::EXTENSIONS;
@@ -248,7 +248,9 @@ impl Folder {
             Err(TrainError::Settings { path: path.clone(), name: name.into(), found, expected })
         };
         for name in settings.keys().chain(training.settings.keys()) {
-            let value = |of: &BTreeMap<String, String>| of.get(name).map_or("none".into(), String::clone);
+            let value = |of: &BTreeMap<String, String>| {
+                of.get(name).cloned().unwrap_or_else(|| left_out(name).into())
+            };
             let (found, expected) = (value(&training.settings), value(settings));
             if found != expected {
                 return differs(name, found, expected);

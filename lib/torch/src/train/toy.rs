@@ -70,10 +70,6 @@ impl Trainable for Toy {
         "pt2"
     }
 
-    fn record(&self) -> String {
-        "a toy".into()
-    }
-
     fn is_random(&self) -> bool {
         self.dropout > 0.0
     }
