@@ -4,8 +4,8 @@
 # NAME is CODE-K, such as sum-4; without names, all. The deployed model is a 784-200-100-10 MLP, begun alone for 5
 # epochs; it is compared with one that was trained alone for as long as a joint training. Prints a row for each
 # weight λ of the loss of what is rebuilt, and writes OUT/NAME.json for parm-plot joint. What is there already is not
-# trained again. Each training has one thread; seconds are those of the processor. WEIGHTS are the λ ("0.3 1"), and
-# JOINT options of parm-train joint.
+# trained again. Each training has one thread and all rows; seconds are those of the processor. WEIGHTS are the λ ("0.3 1"), SHARED
+# are options of all trainings (--augment shift=1), and JOINT those of the joint ones.
 set -euo pipefail
 train=$1 test=$2 out=$3
 shift 3
@@ -13,7 +13,8 @@ mkdir -p "$out"
 names=("$@")
 [ $# -gt 0 ] || names=(sum-2 sum-3 sum-4 sum-8 berrut-8)
 weights=${WEIGHTS:-0.1 0.3 0.5 1 2}
-rows=(--data "$train/images.npy" --labels "$train/labels.npy" --threads 1)
+rows=(--data "$train/images.npy" --labels "$train/labels.npy" --threads 1
+    --validation 0 ${SHARED:-})
 
 # Runs a command that makes a file or a directory, and keeps its seconds of the processor.
 made() { # FILE COMMAND…

@@ -148,3 +148,36 @@ fn characters_that_the_font_has_not_are_named_where_boxes_stand_for_them() {
     assert_eq!(plot("\u{3b1} \u{2264} \u{e9}t\u{e9}", "-o o.png"), "");
     assert_eq!(plot("\u{7cbe}\u{5ea6}", "-o o.svg"), "");
 }
+
+/// A comparison: the code, its k, the accuracy of its deployed model and A_d.
+fn comparison(rows: &[(&str, u32, f64, f64)]) -> String {
+    let row = |(code, k, accuracy, degraded): &(&str, u32, f64, f64)| {
+        format!(
+            r#"{{"code":"{code}","k":{k},"extra_workers":1,"lost":1,"accuracy":{accuracy},"A_d":{degraded}}}"#
+        )
+    };
+    format!(r#"{{"format":1,"rows":[{}]}}"#, rows.iter().map(row).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn joint_trainings_of_several_reports_are_a_line_for_each_code_and_k() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let write =
+        |name: &str, rows: &[(&str, u32, f64, f64)]| fs::write(path.join(name), comparison(rows)).unwrap();
+    write(
+        "a.json",
+        &[("none", 4, 0.98, 0.1), ("sum (joint)", 4, 0.97, 0.93), ("berrut (joint, b)", 8, 0.98, 0.9)],
+    );
+    write("b.json", &[("replicate", 4, 0.98, 0.98), ("sum (joint, c)", 4, 0.98, 0.91)]);
+    let all = texts(&svg(path, "joint a.json b.json"));
+    for expected in ["sum (joint), k = 4", "berrut (joint), k = 8", "accuracy of the deployed model"] {
+        assert_eq!(all.iter().filter(|text| *text == expected).count(), 1, "{expected} in {all:?}");
+    }
+    assert!(!all.iter().any(|text| text.contains("none") || text.contains("replicate")), "{all:?}");
+    let some = texts(&svg(path, "joint a.json b.json -k 4"));
+    assert!(!some.iter().any(|text| text.contains("berrut")), "{some:?}");
+    let refused = plot(path, "joint a.json -k 3");
+    assert_eq!((refused.code, refused.stderr.lines().count()), (1, 1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("found accuracy and A_d of no code"), "{}", refused.stderr);
+}
