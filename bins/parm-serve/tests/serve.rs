@@ -259,8 +259,12 @@ fn check_config_loads_embedded_models_and_their_codes() {
         std::fs::write(path.join("code.json"), text).unwrap();
     };
     let check = |deployed: &str, directory: &str, shape: &str| {
+        let files = match deployed {
+            "" => String::new(),
+            file => format!(r#""deployed": "{file}""#),
+        };
         let text = format!(
-            r#"{{"models": [{{"name": "m", "placement": "pooled", "files": {{"deployed": "{deployed}"}},
+            r#"{{"models": [{{"name": "m", "placement": "pooled", "files": {{{files}}},
                 "inputs": [{{"name": "x", "datatype": "FP32", "shape": {shape}}}],
                 "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}],
                 "redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": "{directory}"}}}},
@@ -294,6 +298,13 @@ fn check_config_loads_embedded_models_and_their_codes() {
             expected => refused("model", ".", "[4]", expected),
         }
     }
+    // A model that was trained with its code is the one to run.
+    code("");
+    refused("", ".", "[4]", "models[0].instances[0]: ");
+    code(r#", "deployed": {"sha256": "00", "name": "model", "joint": true}"#);
+    assert_eq!(check("", ".", "[4]").code, 0);
+    code(r#", "deployed": {"sha256": "00", "name": "cut", "joint": true}"#);
+    refused("", ".", "[4]", "cut: ");
     code("");
     std::fs::write(path.join("parity-0.safetensors"), "broken").unwrap();
     refused("model", ".", "[4]", "parity-0.safetensors: ");

@@ -379,14 +379,15 @@ impl Model {
         code: Option<&Code>,
     ) -> Result<Vec<(Role, PathBuf)>, InstancesError> {
         let of_code = code.map(Code::parity_models).unwrap_or_default();
+        let joint = code.and_then(Code::joint_model);
+        let deployed = self.files.deployed.as_ref().or(joint.as_ref());
         let parity = |index: usize| {
             let of_code = of_code.get(index);
-            let deployed = self.files.deployed.as_ref();
             let deployed = deployed.filter(|_| code.is_some_and(|code| code.runs_on() == RunsOn::Deployed));
             self.files.parity.get(index).or(of_code).or(deployed)
         };
         let mut wanted = Vec::new();
-        wanted.extend(roles.deployed.then_some((Role::Deployed, self.files.deployed.as_ref(), "deployed")));
+        wanted.extend(roles.deployed.then_some((Role::Deployed, deployed, "deployed")));
         wanted.extend(roles.approximate.then_some((
             Role::Approximate,
             self.files.approximate.as_ref(),
