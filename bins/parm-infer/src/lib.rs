@@ -84,6 +84,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let timings_file = options.timings.create(io)?;
     let begin = Instant::now();
     let timings = Arc::new(Timings::new(move || begin.elapsed().as_secs_f64()));
+    device::keep_memory();
     let Compute { device, threads, tf32 } = options.compute;
     let chosen = timings.measure(Phase::Start, || device::prepare(Settings { device, threads, tf32 }))?;
     if let Some(note) = &chosen.note {
