@@ -48,7 +48,8 @@ impl Teacher {
         }
         let constants = model_options.read_constants(io)?;
         let ModelOptions { activation, output_name, query_input, .. } = model_options.clone();
-        let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
+        let choices =
+            Choices { activation, output: output_name, input: query_input, constants, ..Choices::default() };
         check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
         let window = read.reading();
         let queries = rows(data, machine, window, io)?;

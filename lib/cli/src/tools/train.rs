@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use parm::codes::CodeName;
 
 use crate::input::Input;
-use crate::options::{CodeOptions, Common, Compute, ModelOptions, ReadOptions, TimingsOption, code_name};
+use crate::options::{
+    CodeOptions, Common, Compute, ModelOptions, PartOptions, ReadOptions, TimingsOption, code_name,
+};
 use crate::output::Target;
 use crate::value::{ValueError, expected, not_negative, positive};
 
@@ -75,6 +77,9 @@ pub struct Export {
 
     #[command(flatten)]
     pub model_options: ModelOptions,
+
+    #[command(flatten)]
+    pub part: PartOptions,
 
     /// Where to write the model
     #[arg(
