@@ -26,7 +26,7 @@ fn identity(code: &str, datatype: &str, shape: &str) -> (RowEncoder, RowDecoder)
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
     let code = code_of(&model).unwrap().unwrap();
-    let (_, encoder, decoder) = coders(&spec, coded, &code, &common::no_network).unwrap();
+    let (_, encoder, decoder) = coders(&spec, coded, model.task, &code, &common::no_network).unwrap();
     (encoder, decoder)
 }
 
@@ -56,7 +56,7 @@ fn confidences_go_through_the_calibration_which_must_be_one() {
         let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
         let code = code_of(&model).unwrap().unwrap();
-        let (_, _, mut decoder) = coders(&spec, coded, &code, &common::no_network)?;
+        let (_, _, mut decoder) = coders(&spec, coded, model.task, &code, &common::no_network)?;
         let outputs = [[1.0, 2.0], [0.0, 0.0], [2.0, 5.0]].map(|row| vec![common::bytes(&row)]);
         let lost = Lost { slot: 1, available: 0b101, absent: 0 };
         decoder.decode(lost, 1, |worker| Some(&outputs[worker][..]))
@@ -221,7 +221,9 @@ fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
     assert_eq!((code.r(), code.runs_on()), (1, RunsOn::Deployed));
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
-    let Err(error) = coders(&spec, coded, &code, &common::no_network) else { panic!("it has no networks") };
+    let Err(error) = coders(&spec, coded, model.task, &code, &common::no_network) else {
+        panic!("it has no networks")
+    };
     assert_eq!(error.to_string(), "there is none");
     // The encoder is the first query and twice the second; the decoder gives what it sees of each slot.
     let load = |file: &Path, group: &[usize]| -> Result<Arc<dyn Network>, NetworkError> {
@@ -239,7 +241,7 @@ fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
             ]
         })))
     };
-    let (_, encoder, mut decoder) = coders(&spec, coded, &code, &load).unwrap();
+    let (_, encoder, mut decoder) = coders(&spec, coded, model.task, &code, &load).unwrap();
     let both = encoder.encode(0, &[members(&[vec![1.0, 2.0], vec![3.0, 4.0]])]).unwrap();
     assert_eq!(common::floats(&both[0].data.contiguous()), [7.0, 10.0]);
     let alone = encoder.encode(0, &[vec![(1, vec![common::bytes(&[3.0, 4.0])])]]).unwrap();
