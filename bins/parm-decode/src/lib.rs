@@ -31,9 +31,9 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
 
 /// The task of predictions, which their confidences depend on.
 fn task(options: &Decode, said: Option<Task>, layout: &RowLayout) -> Result<Task> {
-    match (options.task.task, &options.confidence) {
+    match (options.task.with(&[])?, &options.confidence) {
         (None, None) => Ok(Task::default()),
-        (asked, _) => choose_task(asked, said, layout.elements()),
+        (asked, _) => choose_task(asked.as_ref(), said, layout.elements()),
     }
 }
 

@@ -72,10 +72,11 @@ fn task(options: &Score, layout: &RowLayout) -> Result<Task> {
         ("--values", options.values.is_some(), Task::Regress),
     ];
     let asked = options.task.with(&given)?;
-    if layout.dtype.is_float() && layout.shape.len() < 2 && asked.is_none_or(|task| task == Task::Classify) {
-        return choose_task(asked, None, layout.elements());
+    let task = asked.as_ref().map(|asked| asked.task).unwrap_or_default();
+    if layout.dtype.is_float() && layout.shape.len() < 2 && task == Task::Classify {
+        return choose_task(asked.as_ref(), None, layout.elements());
     }
-    Ok(asked.unwrap_or_default())
+    Ok(task)
 }
 
 fn print(options: &Score, io: &mut Io, text: &str, rows: usize) -> Result<Exit> {

@@ -121,7 +121,7 @@ fn predictions_of_one_number_are_scored_as_values() {
         (
             "--task classify --available have.npy --reference own.npy rebuilt.npy",
             2,
-            "--task: found predictions of one number",
+            "--task classify: found predictions of one number",
         ),
         ("--values own.npy --tolerance 0 rebuilt.npy", 2, "--tolerance"),
     ] {

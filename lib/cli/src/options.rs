@@ -504,12 +504,21 @@ pub struct TaskOption {
     pub task: Option<Task>,
 }
 
+/// A task that the options ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedTask {
+    /// The option that does.
+    from: String,
+    /// The task.
+    pub task: Task,
+}
+
 impl TaskOption {
-    /// The task that the options mean: this one, or that of the first option among these that is given.
+    /// The task that the options ask for: this one, or that of the first option among these that is given.
     ///
     /// # Errors
     /// Options of different tasks.
-    pub fn with(self, given: &[(&str, bool, Task)]) -> anyhow::Result<Option<Task>> {
+    pub fn with(self, given: &[(&str, bool, Task)]) -> Result<Option<AskedTask>> {
         let mut given = given.iter().filter(|(_, given, _)| *given);
         let first = given.clone().next().map(|(flag, _, task)| (*flag, *task));
         let (from, task) = match (self.task, first) {
@@ -518,10 +527,10 @@ impl TaskOption {
             (None, None) => return Ok(None),
         };
         match given.find(|(.., other)| *other != task) {
-            Some((flag, _, other)) => Err(crate::Usage::error(format!(
-                "{from}: found {flag}, which goes with --task {other} alone"
-            ))),
-            None => Ok(Some(task)),
+            Some((flag, _, other)) => {
+                Err(Usage::error(format!("{from}: found {flag}, which goes with --task {other} alone")))
+            }
+            None => Ok(Some(AskedTask { from, task })),
         }
     }
 }
@@ -530,9 +539,9 @@ impl TaskOption {
 ///
 /// # Errors
 /// A task that contradicts the file of the code or the model, or that such predictions do not have.
-pub fn choose_task(asked: Option<Task>, said: Option<Task>, elements: usize) -> anyhow::Result<Task> {
-    Task::choose(asked, said, elements).map_err(|error| match asked {
-        Some(_) => Usage::error(format!("--task: {error}")),
+pub fn choose_task(asked: Option<&AskedTask>, said: Option<Task>, elements: usize) -> Result<Task> {
+    Task::choose(asked.map(|asked| asked.task), said, elements).map_err(|error| match asked {
+        Some(AskedTask { from, .. }) => Usage::error(format!("{from}: {error}")),
         None => error.into(),
     })
 }

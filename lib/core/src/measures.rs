@@ -45,6 +45,12 @@ impl Measures {
         Self { task, agreement, origin: origin.to_vec() }
     }
 
+    /// When two predictions agree.
+    #[must_use]
+    pub fn agreement(&self) -> Agreement {
+        self.agreement
+    }
+
     /// The scores, the main one first.
     #[must_use]
     pub fn columns(&self) -> &'static [Column] {
