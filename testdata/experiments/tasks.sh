@@ -55,7 +55,7 @@ if wants embeddings; then
     model=$out/embed.pt2
     [ -e "$model" ] || "$python" "$experiments/tasks.py" embed "$train" "$test" 8 "$model"
     pairs embeddings "$model" "$train/images.npy" "$test/images.npy" --task embed --labels "$test/labels.npy" \
-        -- --task embed --epochs 20
+        -- --task embed --epochs 60
 fi
 
 if wants boxes; then

@@ -99,7 +99,7 @@ impl Report {
                 "k": result.k,
                 "extra_workers": result.extra,
                 "lost": result.extra,
-            "accuracy": result.accuracy,
+            *measure: result.deployed,
                 "A_a": result.available,
                 "A_d": result.degraded,
                 "A_all": result.all,

@@ -150,7 +150,7 @@ fn values_are_compared_by_their_r2() {
     let own = known["deployed"][0]["R2"].as_f64().unwrap();
     let [none, copies, sum] =
         ["none", "replicate", "sum (trained)"].map(|name| of(&known, name, "A_all").unwrap());
-    assert!(none < copies && copies < sum && sum <= own, "{none} {copies} {sum} {own}");
+    assert!(none < copies && copies < sum && sum < own + 0.01, "{none} {copies} {sum} {own}");
     assert!(own > 0.7 && of(&known, "sum (trained)", "agreement").unwrap() > 0.3, "{known}");
     assert!(known["recommendation"].as_str().unwrap().contains(": R2_all 0."), "{known}");
     // What arrived is the deployed model's own prediction, and without the truth it is that itself.

@@ -283,7 +283,7 @@ fn confidences_of_what_has_no_classes_are_those_of_the_amplification() {
         f4_values(&fs::read(folder.path().join("c.npy")).unwrap())
     };
     // X2 = P - X1 lets in the errors of two answers.
-    let alone = [1.0, 1.0 / (1.0 + 2.0_f32.sqrt()), 0.0, 0.0];
+    let alone = [1.0, (1.0 / (1.0 + 2.0_f64.sqrt())) as f32, 0.0, 0.0];
     for task in ["regress", "embed"] {
         assert_eq!(confidences(&format!("--task {task} lost.npy")), alone, "{task}");
     }

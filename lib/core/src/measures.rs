@@ -186,7 +186,10 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    fn total(measures: &Measures, rows: &[(Vec<f64>, Vec<f64>)]) -> Vec<Option<f64>> {
+    /// A prediction and the truth.
+    type Pair = (Vec<f64>, Vec<f64>);
+
+    fn total(measures: &Measures, rows: &[Pair]) -> Vec<Option<f64>> {
         let mut tally = Tally::new(measures.width(), rows.len());
         for (group, (prediction, truth)) in rows.iter().enumerate() {
             tally.count(group, &measures.row(prediction, truth));
@@ -201,13 +204,13 @@ mod tests {
         ) {
             // The same far from 0, by the same origin.
             for shift in [0.0, 1e6] {
-                let rows: Vec<(Vec<f64>, Vec<f64>)> =
+                let rows: Vec<Pair> =
                     rows.iter().map(|(a, b)| (a.map(|x| x + shift).to_vec(), b.map(|x| x + shift).to_vec())).collect();
                 let measures = Measures::new(Task::Regress, Agreement::Distance(2.0), &rows[0].1);
                 let found = total(&measures, &rows);
                 let count = rows.len() as f64;
                 let mean = |i: usize| rows.iter().map(|row| row.1[i]).sum::<f64>() / count;
-                let sum = |of: &dyn Fn(&(Vec<f64>, Vec<f64>), usize) -> f64| {
+                let sum = |of: &dyn Fn(&Pair, usize) -> f64| {
                     rows.iter().flat_map(|row| (0..2).map(move |i| of(row, i))).sum::<f64>()
                 };
                 let errors = sum(&|(a, b), i| (a[i] - b[i]).powi(2));

@@ -267,6 +267,8 @@ fn a_task_that_the_outputs_or_the_code_contradict_is_refused() {
     assert!(found.contains("found predictions of 3 numbers, expected 4"), "{found}");
     let found = message(decoder(1, &format!(r#""task": "classify", {SUM}"#)));
     assert!(found.contains("found predictions of one number, which tell no classes apart"), "{found}");
+    let unknown = Config::parse(r#"{"models": [{"name": "m", "task": "logits"}]}"#).unwrap_err().to_string();
+    assert!(unknown.contains("unknown variant `logits`, expected one of `classify`, `regress`"), "{unknown}");
     let folder = std::env::temp_dir().join(format!("parm-task-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("p.pt"), "").unwrap();

@@ -58,6 +58,7 @@ pub(crate) const LOSSES: &[Known<LossKind>] = &[
     known("mse", "mse", LossKind::Mse),
     known("torch.nn.SmoothL1Loss", "smooth-l1", LossKind::SmoothL1),
     known("torch.nn.CosineEmbeddingLoss", "cosine", LossKind::Cosine),
+    known("cosine", "cosine", LossKind::Cosine),
     known("torch.nn.CrossEntropyLoss", "cross-entropy", LossKind::CrossEntropy),
     known("loss.kldiv.KLDivLoss", "kl", LossKind::Kl),
 ];

@@ -293,7 +293,8 @@ impl Counts {
             return Ok(None);
         }
         let floats = |blocks: &[Tensor]| -> Result<Vec<f32>, TchError> {
-            Vec::try_from(Tensor::f_cat(blocks, 0)?.f_to_kind(Kind::Float)?.f_flatten(0, -1)?)
+            let rows = Tensor::f_cat(blocks, 0)?.f_to_device(tch::Device::Cpu)?;
+            Vec::try_from(rows.f_to_kind(Kind::Float)?.f_flatten(0, -1)?)
         };
         let (own, predictions) = (floats(own)?, floats(predictions)?);
         let elements = own.len() / self.rows as usize;
