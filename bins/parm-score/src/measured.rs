@@ -313,10 +313,8 @@ impl Near {
         let queries: Vec<f32> =
             asked.iter().flat_map(|&row| set.rows.row(row)).map(|value| *value as f32).collect();
         let of: Vec<usize> = asked.iter().map(|row| row % set.originals).collect();
-        let mut rows: Vec<Vec<usize>> = Vec::new();
-        for row in 0..set.rows.count() {
-            rows.push(own[row % set.originals].clone());
-        }
+        let mut rows: Vec<Vec<usize>> =
+            (0..set.rows.count()).map(|row| own[row % set.originals].clone()).collect();
         for (row, found) in asked.into_iter().zip(neighbours.nearest(&queries, &of)) {
             rows[row] = found;
         }

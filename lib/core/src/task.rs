@@ -170,12 +170,8 @@ pub struct Misfit {
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { task, elements } = self;
-        let found = match elements {
-            1 => "one number, which tell no classes apart".to_owned(),
-            count => format!("{count} numbers"),
-        };
-        let found =
-            if *task == Task::Classify { found } else { found.replace(", which tell no classes apart", "") };
+        let why = if *task == Task::Classify { ", which tell no classes apart" } else { "" };
+        let found = if *elements == 1 { format!("one number{why}") } else { format!("{elements} numbers") };
         let expected = match task {
             Task::Classify | Task::Embed => "two or more",
             Task::Regress => "one or more",
