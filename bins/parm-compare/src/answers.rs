@@ -102,19 +102,14 @@ impl Answers {
         Ok(Self { queries: queries.count, deployed, own, models })
     }
 
-    /// Classes of a prediction.
+    /// Elements of a prediction.
     ///
     /// # Errors
-    /// Predictions that are no classes.
-    pub(crate) fn classes(&self) -> Result<usize> {
-        let shape = &self.deployed[0].answers.shape;
-        ensure!(shape.len() == 1, "found predictions of shape {shape:?}, expected [classes]");
-        ensure!(
-            shape[0] > 1,
-            "found predictions of one number, which tell no classes apart: expected two classes or more, since \
-             codes are compared by the class that comes first"
-        );
-        Ok(shape[0])
+    /// Predictions that are no vectors.
+    pub(crate) fn elements(&self) -> Result<usize> {
+        let Predictions { shape, .. } = &self.deployed[0].answers;
+        ensure!(shape.len() < 2, "found predictions of shape {shape:?}, expected [d]");
+        Ok(self.deployed[0].answers.elements())
     }
 
     /// Queries that were asked.
@@ -127,12 +122,7 @@ impl Answers {
         &self.deployed
     }
 
-    /// The own prediction of the deployed model of the scheme of this index.
-    pub(crate) fn prediction(&self, index: usize, query: usize) -> &[f32] {
-        self.of(index).row(query)
-    }
-
-    /// The answers of the deployed model of the scheme of this index.
+    /// The answers of the deployed model of the scheme of this index: its own predictions come first.
     pub(crate) fn of(&self, index: usize) -> &Predictions {
         &self.deployed[self.models[index]].answers
     }

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use parm::codes::Decoder;
-use parm::score::{Fate, Interval, Measure, Row, Scorer, rank, top1};
-use parm_cli::sibling::Predictions;
+use parm::score::{Fate, Interval};
 use parm_cli::tools::compare::Compare;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
@@ -15,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::answers::Answers;
 use crate::network;
 use crate::scheme::Scheme;
+use crate::truth::{Board, Scores, Truth};
 
 /// What one scheme came to.
 pub(crate) struct Evaluation {
@@ -22,11 +22,12 @@ pub(crate) struct Evaluation {
     pub(crate) k: usize,
     pub(crate) extra: usize,
     pub(crate) is_baseline: bool,
-    /// The accuracy of its deployed model.
-    pub(crate) accuracy: f64,
-    /// A_a: accuracy of the deployed model where its own prediction arrived.
+    /// The measure of its deployed model; none without a truth.
+    pub(crate) deployed: Option<f64>,
+    /// A_a: the measure of the task (accuracy, R², cosine or IoU) of the deployed model where its own prediction
+    /// arrived.
     pub(crate) available: Option<f64>,
-    /// A_d: accuracy of what was rebuilt; of an interpolating code that is everything.
+    /// A_d: that of what was rebuilt; of an interpolating code that is everything.
     pub(crate) degraded: Option<f64>,
     /// A_all, what nothing rebuilt being guessed.
     pub(crate) all: Option<f64>,
@@ -62,16 +63,16 @@ pub(crate) fn evaluate(
     index: usize,
     scheme: &Scheme,
     answers: &Answers,
-    labels: &[i64],
+    truth: &Truth,
     losses: Losses,
     options: &Compare,
 ) -> Result<Evaluation> {
     let Losses { draws, rate, seed } = losses;
     let (k, extra) = (scheme.k(), scheme.extra);
     let groups = answers.queries() / k;
-    let classes = answers.prediction(index, 0).len();
-    let decoder = scheme.code.decoder(&[classes], &network::loader(options))?;
-    let mut counter = Counter { index, scheme, answers, labels, decoder, decode: Duration::ZERO };
+    let own = answers.of(index);
+    let decoder = scheme.code.decoder(&own.shape, &network::loader(options))?;
+    let mut counter = Counter { index, scheme, answers, decoder, decode: Duration::ZERO };
     // The same losses for all schemes of one size: a worker that is lost may also be an idle one.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(((k as u64) << 32) | extra as u64);
@@ -91,35 +92,29 @@ pub(crate) fn evaluate(
     let at_rate = draw(&mut |available, rng| available.fill_with(|| !rng.random_bool(rate)));
     let is_learned = scheme.code.learned_decoder().is_some();
     let mut score = |drawn: &[Draw]| {
-        let mut scorer = Scorer::new(vec![1], groups);
+        let mut board = truth.board(own, groups);
         // A model decodes all groups in one run; the time of others is that of single groups.
         let at_once = if is_learned { drawn.len().max(1) } else { 1 };
-        drawn.chunks(at_once).try_for_each(|drawn| counter.count(drawn, classes, &mut scorer))?;
-        anyhow::Ok((scorer, counter.decode))
+        drawn.chunks(at_once).try_for_each(|drawn| counter.count(drawn, own.elements(), &mut board))?;
+        anyhow::Ok((board, counter.decode))
     };
-    let (scorer, decode) = score(&exact)?;
-    let (scorer_at_rate, _) = score(&at_rate)?;
-    let all = Measure::AllGuessed(classes);
+    let (board, decode) = score(&exact)?;
+    let (board_at_rate, _) = score(&at_rate)?;
+    let Scores { available, degraded, all, agreement } = board.scores();
     Ok(Evaluation {
         name: scheme.name.clone(),
         k,
         extra,
         is_baseline: scheme.is_baseline(),
-        accuracy: accuracy(answers.of(index), labels),
-        available: scorer.score(Measure::Available, 0),
-        degraded: scorer.score(Measure::Degraded, 0),
-        all: scorer.score(all, 0),
-        interval: scorer.intervals(&[(all, 0)], &mut ChaCha8Rng::seed_from_u64(seed)).remove(0),
-        at_rate: scorer_at_rate.score(all, 0),
-        agreement: scorer.score(Measure::Agreement, 0),
+        deployed: truth.of_deployed(own),
+        available,
+        degraded,
+        all,
+        interval: board.interval(seed),
+        at_rate: board_at_rate.scores().all,
+        agreement,
         decode: (!is_learned).then(|| decode / exact.len().max(1) as u32),
     })
-}
-
-/// The accuracy of a deployed model.
-pub(crate) fn accuracy(deployed: &Predictions, labels: &[i64]) -> f64 {
-    let is_right = |&(row, &label): &(usize, &i64)| top1(deployed.row(row)) == usize::try_from(label).ok();
-    labels.iter().enumerate().filter(is_right).count() as f64 / labels.len().max(1) as f64
 }
 
 /// Decodes groups and counts what comes of them.
@@ -127,7 +122,6 @@ struct Counter<'a> {
     index: usize,
     scheme: &'a Scheme,
     answers: &'a Answers,
-    labels: &'a [i64],
     decoder: Decoder,
     /// The time that decoding took.
     decode: Duration,
@@ -135,7 +129,7 @@ struct Counter<'a> {
 
 impl Counter<'_> {
     /// Counts the predictions of groups; workers beyond the scheme's own are idle.
-    fn count(&mut self, drawn: &[Draw], classes: usize, scorer: &mut Scorer) -> Result<()> {
+    fn count(&mut self, drawn: &[Draw], elements: usize, board: &mut Board<'_>) -> Result<()> {
         let workers = self.scheme.code.workers();
         let available: Vec<&[bool]> = drawn.iter().map(|draw| &draw.available[..workers]).collect();
         let answer =
@@ -143,46 +137,32 @@ impl Counter<'_> {
         // Of each prediction that was missing its group and slot, and what was rebuilt.
         let (mut found, mut values) = (Vec::new(), Vec::new());
         let begin = Instant::now();
-        self.decoder.decode(classes, &available, answer, |at, slot, rebuilt| {
+        self.decoder.decode(elements, &available, answer, |at, slot, rebuilt| {
             values.extend_from_slice(rebuilt.map_or(&[][..], |(row, _)| row));
             found.push((drawn[at].group, slot, rebuilt.is_some()));
         })?;
         self.decode += begin.elapsed();
         if self.scheme.code.interpolating().is_none() {
             for draw in drawn {
-                self.count_available(draw, scorer);
+                self.count_available(draw, board);
             }
         }
-        let mut rows = values.chunks_exact(classes);
+        let mut rows = values.chunks_exact(elements);
         for (group, slot, is_rebuilt) in found {
             let row = if is_rebuilt { rows.next() } else { None };
             let fate = if is_rebuilt { Fate::Reconstructed } else { Fate::Unsolved };
-            self.count_one(group, slot, fate, row, scorer);
+            board.count(group, group * self.scheme.k() + slot, fate, row);
         }
         Ok(())
     }
 
     /// Counts the predictions that arrived as they are.
-    fn count_available(&self, draw: &Draw, scorer: &mut Scorer) {
+    fn count_available(&self, draw: &Draw, board: &mut Board<'_>) {
         let k = self.scheme.k();
         for slot in (0..k).filter(|&slot| draw.available[slot]) {
-            let own = self.answers.prediction(self.index, draw.group * k + slot);
-            self.count_one(draw.group, slot, Fate::Available, Some(own), scorer);
+            let query = draw.group * k + slot;
+            let own = self.answers.of(self.index).row(query);
+            board.count(draw.group, query, Fate::Available, Some(own));
         }
-    }
-
-    fn count_one(
-        &self,
-        group: usize,
-        slot: usize,
-        fate: Fate,
-        prediction: Option<&[f32]>,
-        scorer: &mut Scorer,
-    ) {
-        let query = group * self.scheme.k() + slot;
-        let rank = prediction.and_then(|prediction| rank(prediction, self.labels[query] as usize));
-        let agrees =
-            prediction.map(|prediction| top1(prediction) == top1(self.answers.prediction(self.index, query)));
-        scorer.count(group, Row { fate, rank, agrees });
     }
 }

@@ -10,8 +10,9 @@ mod network;
 mod queries;
 mod report;
 mod scheme;
+mod truth;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use parm::counted;
 use parm::npy::RowBuffer;
 use parm_cli::input::check_stdin;
@@ -22,45 +23,42 @@ use crate::answers::{Answers, Deployed};
 use crate::evaluate::Losses;
 use crate::queries::Queries;
 use crate::report::Report;
+use crate::truth::{Read, Truth};
 
 /// Compares codes and prints the table.
 ///
 /// # Errors
 /// Streams and codes that are refused or do not fit each other, a model that cannot be run.
 pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
-    check_stdin([&options.data, &options.labels])?;
+    let truth = options.labels.iter().chain(&options.values).chain(&options.boxes);
+    check_stdin([&options.data].into_iter().chain(truth))?;
     let reading = options.read.reading();
     let mut rows = options.data.rows(io, reading)?;
     let layout = rows.layout().clone();
     let mut buffer = RowBuffer::<f32>::default();
     let count = rows.read(usize::MAX, &mut buffer)?;
     let queries = Queries { values: buffer.into_values(), count, shape: layout.shape };
-    let labels = options.labels.labels(io, reading)?;
-    ensure!(
-        labels.len() == count,
-        "{}: found {} labels, expected {count}: one for each row of {}",
-        options.labels,
-        labels.len(),
-        options.data
-    );
+    let read = Read::new(options, count, reading, io)?;
 
     let schemes = scheme::list(options, &queries)?;
     let progress = Progress::new(&options.common, io, "answers", Some(0));
     let answers = Answers::ask(options, &queries, &schemes, &progress)?;
-    let classes = answers.classes()?;
-    if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
-        anyhow::bail!("{}: row {row}: found label {label}, expected 0 to {}", options.labels, classes - 1);
-    }
+    let truth = Truth::new(options, read, &answers, &schemes)?;
     let losses = Losses { draws: options.draws as usize, rate: options.loss_rate, seed: options.seed };
     let mut results = Vec::new();
     for (index, scheme) in schemes.iter().enumerate() {
-        results.push(evaluate::evaluate(index, scheme, &answers, &labels, losses, options)?);
+        results.push(evaluate::evaluate(index, scheme, &answers, &truth, losses, options)?);
     }
     drop(progress);
 
-    let accuracy = |of: &Deployed| (of.file.clone(), evaluate::accuracy(&of.answers, &labels));
-    let report =
-        Report { results, rate: losses.rate, deployed: answers.deployed().iter().map(accuracy).collect() };
+    let measured = |of: &Deployed| (of.file.clone(), truth.of_deployed(&of.answers));
+    let report = Report {
+        task: truth.task,
+        measure: truth.measure(),
+        results,
+        rate: losses.rate,
+        deployed: answers.deployed().iter().map(measured).collect(),
+    };
     let text = if options.json { report.as_json() } else { report.as_table() };
     io.print(&text)?;
     options

@@ -3,40 +3,51 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use parm::counted;
+use parm::{Task, counted};
 use serde_json::json;
 
 use crate::evaluate::Evaluation;
 
 /// What came of all schemes.
 pub(crate) struct Report {
+    pub(crate) task: Task,
+    /// What its scores measure.
+    pub(crate) measure: &'static str,
     pub(crate) results: Vec<Evaluation>,
     /// The probability that a worker is lost.
     pub(crate) rate: f64,
-    /// The accuracies of the deployed models, that of the options first.
-    pub(crate) deployed: Vec<(PathBuf, f64)>,
+    /// The measures of the deployed models, that of the options first; none without a truth.
+    pub(crate) deployed: Vec<(PathBuf, Option<f64>)>,
 }
 
 impl Report {
+    /// The letter or word of the scores in the table.
+    fn score(&self) -> &'static str {
+        if self.task == Task::Classify { "A" } else { self.measure }
+    }
+
     /// The table for people.
     pub(crate) fn as_table(&self) -> String {
-        let Self { results, rate, deployed } = self;
+        let Self { measure, results, rate, deployed, .. } = self;
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+        let score = self.score();
+        let at_rate = format!("{score}_all({rate})");
+        let (one, rated) = ((score.len() + 5).max(9), (at_rate.len() + 2).max(13));
         let mut table = String::new();
         let width = results.iter().map(|result| result.name.chars().count()).max().unwrap_or(0).max(16) + 1;
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "{:<width$}{:>4}{:>7}{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
+            "{:<width$}{:>4}{:>7}{:>6}{:>one$}{:>one$}{:>one$}{:>16}{:>rated$}{:>11}{:>11}",
             "code",
             "k",
             "extra",
             "lost",
-            "A_a",
-            "A_d",
-            "A_all",
+            format!("{score}_a"),
+            format!("{score}_d"),
+            format!("{score}_all"),
             "95 % interval",
-            format!("A_all({rate})"),
+            at_rate,
             "agreement",
             "decode"
         );
@@ -51,7 +62,7 @@ impl Report {
                 result.interval.map(|interval| format!("{:.4}-{:.4}", interval.low, interval.high));
             let _ = writeln!(
                 table,
-                "{:<width$}{:>4}{:>6.1}%{:>6}{:>9}{:>9}{:>9}{:>16}{:>13}{:>11}{:>11}",
+                "{:<width$}{:>4}{:>6.1}%{:>6}{:>one$}{:>one$}{:>one$}{:>16}{:>rated$}{:>11}{:>11}",
                 result.name,
                 result.k,
                 100.0 * result.extra as f64 / result.k as f64,
@@ -69,26 +80,26 @@ impl Report {
         if let [(own, accuracy), joint @ ..] = &**deployed
             && !joint.is_empty()
         {
-            let _ = writeln!(table, "accuracy of {}: {accuracy:.4}", own.display());
+            let _ = writeln!(table, "{measure} of {}: {}", own.display(), number(*accuracy));
             for (file, accuracy) in joint {
-                let _ =
-                    writeln!(table, "accuracy of {}, trained with its code: {accuracy:.4}", file.display());
+                let (file, accuracy) = (file.display(), number(*accuracy));
+                let _ = writeln!(table, "{measure} of {file}, trained with its code: {accuracy}");
             }
         }
-        let _ = writeln!(table, "{}", recommendation(results));
+        let _ = writeln!(table, "{}", recommendation(results, self.score()));
         table
     }
 
     /// The table for programs: what parm-plot reads.
     pub(crate) fn as_json(&self) -> String {
-        let Self { results, rate, deployed } = self;
+        let Self { task, measure, results, rate, deployed } = self;
         let row = |result: &Evaluation| {
             json!({
                 "code": result.name,
                 "k": result.k,
                 "extra_workers": result.extra,
                 "lost": result.extra,
-            "accuracy": result.accuracy,
+            *measure: result.deployed,
                 "A_a": result.available,
                 "A_d": result.degraded,
                 "A_all": result.all,
@@ -104,13 +115,15 @@ impl Report {
             "{}\n",
             json!({
                 "format": 1,
+                "task": task,
+                "measure": measure,
                 "loss_rate": rate,
                 "rows": rows,
                 "deployed": deployed
                     .iter()
-                    .map(|(file, accuracy)| json!({"model": file, "accuracy": accuracy}))
+                    .map(|(file, accuracy)| json!({"model": file, *measure: accuracy}))
                     .collect::<Vec<_>>(),
-                "recommendation": recommendation(results),
+                "recommendation": recommendation(results, self.score()),
             })
         )
     }
@@ -123,7 +136,7 @@ fn microseconds(result: &Evaluation) -> Option<f64> {
 
 /// What to do: the code that gains most over the better baseline of its own size, if its gain is not
 /// chance (its interval lies above the baseline's); else nothing.
-fn recommendation(results: &[Evaluation]) -> String {
+fn recommendation(results: &[Evaluation], score: &str) -> String {
     let gain = |result: &Evaluation| {
         let size =
             |other: &&Evaluation| other.is_baseline && (other.k, other.extra) == (result.k, result.extra);
@@ -139,7 +152,7 @@ fn recommendation(results: &[Evaluation]) -> String {
     match best {
         None => "recommended: do not code; no code is surely better than the baselines at equal cost".into(),
         Some((code, (_, baseline))) => format!(
-            "recommended: {} with k = {} and {} a group: A_all {:.4}, where {} has {:.4}",
+            "recommended: {} with k = {} and {} a group: {score}_all {:.4}, where {} has {:.4}",
             code.name,
             code.k,
             counted(code.extra, "extra worker"),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use parm_testkit::npy::{f4, f4_values};
 use parm_testkit::{Outcome, Tool, safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -47,8 +48,8 @@ fn a_model_of_one_output_is_refused_and_what_its_file_leaves_open_is_passed_on()
     let call = "-k 2 --draws 1 --threads 1 --codes berrut";
     write(1);
     let ended = compare(path, &format!("{call} --activation tanh"));
-    let message = "found predictions of one number, which tell no classes apart";
-    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
+    let message = "--labels: found predictions of one number, which tell no classes apart";
+    assert!(ended.code == 2 && ended.stderr.contains(message), "{}", ended.stderr);
     write(10);
     let ended = compare(path, &format!("{call} --activation tanh"));
     assert!(ended.code == 0 && ended.stderr.is_empty(), "{}", ended.stderr);
@@ -111,6 +112,97 @@ fn codes_stand_beside_the_baselines_of_their_size() {
     }
     let other = compare(folder.path(), &format!("{call} --seed 1")).output();
     assert_ne!(without_times(&other), without_times(&output));
+}
+
+/// The JSON of a comparison on the digits without labels.
+fn unlabelled(folder: &Path, arguments: &str) -> Outcome {
+    let call = Tool::new("parm-compare").args("-m base.safetensors --data").arg(digits("test.npy"));
+    call.args(arguments).within(folder).run()
+}
+
+#[test]
+fn values_are_compared_by_their_r2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    // The values of a picture are the sums of its upper and of its lower half.
+    for part in ["train", "test"] {
+        let pixels = f4_values(&std::fs::read(digits(&format!("{part}.npy"))).unwrap());
+        let values: Vec<f32> = pixels.chunks(32).map(|half| half.iter().sum()).collect();
+        std::fs::write(path.join(format!("{part}.npy")), f4(&[values.len() / 2, 2], &values)).unwrap();
+    }
+    for what in [
+        "base --values train.npy --hidden 32 --epochs 20 --lr 0.01 -o base.safetensors",
+        "parity --base base.safetensors --code sum -k 2 --epochs 60 --batch 32 -o pairs",
+    ] {
+        let call = Tool::new("parm-train").args(what).arg("--data").arg(digits("train.npy"));
+        let _ = call.args("--threads 1").within(path).run().output();
+    }
+    let call = "-k 2 --code-dir pairs --json --threads 1 --draws 2";
+    let report = |arguments: &str| -> Value {
+        serde_json::from_slice(&unlabelled(path, &format!("{call} {arguments}")).output()).unwrap()
+    };
+    let known = report("--values test.npy");
+    assert_eq!((&known["task"], &known["measure"]), (&"regress".into(), &"R2".into()));
+    let of = |report: &Value, name: &str, key: &str| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["code"] == name).unwrap()[key].as_f64()
+    };
+    let own = known["deployed"][0]["R2"].as_f64().unwrap();
+    let [none, copies, sum] =
+        ["none", "replicate", "sum (trained)"].map(|name| of(&known, name, "A_all").unwrap());
+    assert!(none < copies && copies < sum && sum < own + 0.01, "{none} {copies} {sum} {own}");
+    assert!(own > 0.7 && of(&known, "sum (trained)", "agreement").unwrap() > 0.3, "{known}");
+    assert!(known["recommendation"].as_str().unwrap().contains(": R2_all 0."), "{known}");
+    // What arrived is the deployed model's own prediction, and without the truth it is that itself.
+    let alone = report("");
+    assert_eq!(of(&alone, "sum (trained)", "A_a"), Some(1.0));
+    assert!(alone["deployed"][0]["R2"].is_null(), "{alone}");
+    let table = unlabelled(path, "-k 2 --code-dir pairs --threads 1 --draws 1 --values test.npy").output();
+    let table = String::from_utf8(table).unwrap();
+    let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head[4..7], ["R2_a", "R2_d", "R2_all"], "{table}");
+
+    std::fs::write(path.join("one.npy"), f4(&[3], &[1., 2., 3.])).unwrap();
+    let rows = known["rows"].as_array().map_or(0, Vec::len);
+    assert_eq!(rows, 6, "two baselines, the trained code and three that interpolate");
+    for (arguments, code, message) in [
+        ("--values one.npy", 1, "one.npy: found 3 rows, expected"),
+        (
+            "--task embed --code-dir pairs",
+            2,
+            "--task embed: found the task embed, expected regress: the outputs are values",
+        ),
+        (
+            "--task regress --boxes test.npy",
+            2,
+            "--task regress: found --boxes, which goes with --task boxes alone",
+        ),
+        ("--boxes test.npy", 2, "--boxes: found predictions of 2 numbers, expected 4"),
+        ("", 2, "found no truth of classes, expected --labels"),
+    ] {
+        let ended = unlabelled(path, &format!("-k 2 --threads 1 --draws 1 --codes berrut {arguments}"));
+        assert!(
+            ended.code == code && ended.stderr.contains(message),
+            "{arguments}: {} {}",
+            ended.code,
+            ended.stderr
+        );
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn embeddings_are_compared_by_their_cosine() {
+    let folder = stage();
+    let call = "-k 2 --json --threads 1 --draws 2 --task embed --code-dir pairs";
+    let report: Value = serde_json::from_slice(&unlabelled(folder.path(), call).output()).unwrap();
+    assert_eq!((&report["task"], &report["measure"]), (&"embed".into(), &"cosine".into()));
+    let rows = report["rows"].as_array().unwrap();
+    let of = |name: &str, key: &str| rows.iter().find(|row| row["code"] == name).unwrap()[key].as_f64();
+    assert!((of("replicate", "A_a").unwrap() - 1.0).abs() < 1e-6);
+    assert_eq!(of("replicate", "agreement"), Some(1.0));
+    assert!(of("none", "A_all") < of("sum (trained)", "A_all"), "{report}");
+    assert!(of("berrut", "A_d").is_some_and(|cosine| 0.0 < cosine && cosine < 1.0), "{report}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use parm::codes::{Code, Decoder, Decoding, InterpolatingCode, Locator, Matrices,
 use parm::corrupt::Corrupt;
 use parm::erase::Erase;
 use parm::group::GroupCount;
-use parm::{Dtype, Float, Tail};
+use parm::{Dtype, Float, Tail, Task};
 use parm_cli::tools::decode::{CorruptOption, Decode};
 use parm_cli::{Exit, Io, Progress, Usage};
 use rand::SeedableRng;
@@ -17,6 +17,7 @@ use crate::losses::{default_row, each_or_drawn};
 use crate::outputs::Outputs;
 use crate::report::{Report, report_unsolved, warn_condition, warn_non_finite};
 use crate::streams::{Block, Recorded, Streams};
+use crate::task;
 
 /// Rebuilds all predictions from the answers of a stream.
 pub(crate) fn run(options: &Decode, io: &mut Io, named: &Code, code: InterpolatingCode) -> Result<Exit> {
@@ -29,11 +30,12 @@ pub(crate) fn run(options: &Decode, io: &mut Io, named: &Code, code: Interpolati
         let checked = trained.file.check_predictions(&trained.directory, &layout.shape);
         checked.with_context(|| first.predictions.name().to_owned())?;
     }
+    let task = task(options, named.task(), &layout)?;
     let outputs = Outputs::open(options, io, &layout)?;
     let progress = Progress::new(&options.common, io, "answers", Some(0));
     let (report, located) = match layout.dtype {
-        Dtype::F64 => decode::<f64>(options, io, code, first, recorded.as_ref(), outputs, &progress),
-        _ => decode::<f32>(options, io, code, first, recorded.as_ref(), outputs, &progress),
+        Dtype::F64 => decode::<f64>(options, io, (code, task), first, recorded.as_ref(), outputs, &progress),
+        _ => decode::<f32>(options, io, (code, task), first, recorded.as_ref(), outputs, &progress),
     }?;
     drop(progress);
     warn_non_finite(options, io, &report);
@@ -83,7 +85,7 @@ fn check_options(options: &Decode, code: &InterpolatingCode) -> Result<()> {
 fn decode<T: Float>(
     options: &Decode,
     io: &mut Io,
-    code: InterpolatingCode,
+    (code, task): (InterpolatingCode, Task),
     first: Streams,
     recorded: Option<&Recorded>,
     mut outputs: Outputs,
@@ -95,7 +97,7 @@ fn decode<T: Float>(
     let default = default.unwrap_or_else(|| vec![T::zeroed(); shape.iter().product()]);
     let n = code.workers();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut interpolator = Interpolator::<T>::new(options, code, default);
+    let mut interpolator = Interpolator::<T>::new(options, code, task, default);
     if let Some(recorded) = recorded {
         // One item holds all copies, so that it can be loaded whole.
         let answers = first.count_rows()?;
@@ -165,7 +167,7 @@ struct Written<T> {
 }
 
 impl<T: Float> Interpolator<T> {
-    fn new(options: &Decode, code: InterpolatingCode, default: Vec<T>) -> Self {
+    fn new(options: &Decode, code: InterpolatingCode, task: Task, default: Vec<T>) -> Self {
         let locator =
             options.locate.map(|locate| Locator::new(code.clone(), locate.into(), options.threshold));
         let located = Located { left_out: vec![0; code.workers()], corrupted: 0, found: 0 };
@@ -176,7 +178,7 @@ impl<T: Float> Interpolator<T> {
             Corruption { how, rng, before: None, workers: Vec::new() }
         });
         Self {
-            decoder: Decoder::new(code.clone()),
+            decoder: Decoder::new(code.clone()).with_task(task),
             code,
             locator,
             default,
@@ -339,8 +341,8 @@ impl<T: Float> Interpolator<T> {
         if with_confidence {
             written.confidence.resize(solved + k, 0.0);
             for rebuilt in rebuilt {
-                let logits = &out[rebuilt.slot * elements..][..elements];
-                written.confidence[solved + rebuilt.slot] = self.decoder.confidence(rebuilt, logits);
+                let prediction = &out[rebuilt.slot * elements..][..elements];
+                written.confidence[solved + rebuilt.slot] = self.decoder.confidence(rebuilt, prediction);
             }
         }
         self.report.worst_condition = self.report.worst_condition.max(*condition);

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use parm::codes::{Code, learned};
 use parm::erase::Erase;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
-use parm::{Float, Tail};
+use parm::{Float, Tail, Task};
 use parm_cli::tools::decode::Decode;
 use parm_cli::{Io, Progress, sibling};
 use rand::SeedableRng;
@@ -31,7 +31,7 @@ pub(crate) fn decode<T: Float>(
     options: &Decode,
     io: &mut Io,
     model: &Path,
-    code: &Code,
+    (code, task): (&Code, Task),
     first: Streams,
     recorded: Option<&Recorded>,
     mut outputs: Outputs,
@@ -72,7 +72,7 @@ pub(crate) fn decode<T: Float>(
         if answers.layout().shape != group_shape(k) {
             bail!("found outputs of {} from the decoder, expected {:?}", answers.layout(), group_shape(k));
         }
-        let mut writer = Writer { k, elements, default, announce, outputs, report: Report::default() };
+        let mut writer = Writer { k, elements, task, default, announce, outputs, report: Report::default() };
         writer.write(answers, &pending, &progress)?;
         Ok(writer)
     };
@@ -107,6 +107,7 @@ fn questions<T: Float>(block: &Block<T>, k: usize, r: usize, elements: usize) ->
 struct Writer<T> {
     k: usize,
     elements: usize,
+    task: Task,
     default: Option<Vec<T>>,
     announce: Announce,
     outputs: Outputs,
@@ -151,7 +152,7 @@ impl<T: Float> Writer<T> {
             };
             let answer = &answer[slot * self.elements..][..self.elements];
             predictions[row * self.elements..][..self.elements].copy_from_slice(answer);
-            fates.scores[row] = learned::confidence(answer);
+            fates.scores[row] = learned::confidence(self.task, answer);
             self.report.rebuilt += 1;
         }
     }

@@ -9,6 +9,9 @@ mod streams;
 mod systematic;
 
 use anyhow::Result;
+use parm::Task;
+use parm::npy::RowLayout;
+use parm_cli::options::choose_task;
 use parm_cli::tools::decode::Decode;
 use parm_cli::{Exit, Io, Usage};
 
@@ -23,6 +26,14 @@ pub fn run(options: &Decode, io: &mut Io) -> Result<Exit> {
     match code.interpolating() {
         None => systematic::run(options, io, &code),
         Some(interpolating) => interpolating::run(options, io, &code, interpolating.clone()),
+    }
+}
+
+/// The task of predictions, which their confidences depend on.
+fn task(options: &Decode, said: Option<Task>, layout: &RowLayout) -> Result<Task> {
+    match (options.task.with(&[])?, &options.confidence) {
+        (None, None) => Ok(Task::default()),
+        (asked, _) => choose_task(asked.as_ref(), said, layout.elements()),
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use parm::codes::{Code, Decoder, Matrices};
 use parm::erase::Erase;
-use parm::{Dtype, Float, Tail, counted};
+use parm::{Dtype, Float, Tail, Task, counted};
 use parm_cli::tools::decode::Decode;
 use parm_cli::{Exit, Io, Progress, Usage};
 use rand::SeedableRng;
@@ -14,6 +14,7 @@ use crate::losses::{default_row, each_or_drawn};
 use crate::outputs::{Announce, Fates, Outputs};
 use crate::report::{Report, report_unsolved, warn_condition, warn_non_finite};
 use crate::streams::{Block, Recorded, Streams};
+use crate::task;
 
 /// Rebuilds what is missing from predictions and parity outputs.
 pub(crate) fn run(options: &Decode, io: &mut Io, code: &Code) -> Result<Exit> {
@@ -26,15 +27,18 @@ pub(crate) fn run(options: &Decode, io: &mut Io, code: &Code) -> Result<Exit> {
         let checked = trained.file.check_predictions(&trained.directory, &layout.shape);
         checked.with_context(|| first.predictions.name().to_owned())?;
     }
+    let task = task(options, code.task(), &layout)?;
     let outputs = Outputs::open(options, io, &layout)?;
     let recorded = recorded.as_ref();
     let report = match (code.learned_decoder(), layout.dtype) {
-        (None, Dtype::F64) => decode::<f64>(options, io, code, first, recorded, outputs),
-        (None, _) => decode::<f32>(options, io, code, first, recorded, outputs),
+        (None, Dtype::F64) => decode::<f64>(options, io, (code, task), first, recorded, outputs),
+        (None, _) => decode::<f32>(options, io, (code, task), first, recorded, outputs),
         (Some(model), Dtype::F64) => {
-            learned::decode::<f64>(options, io, model, code, first, recorded, outputs)
+            learned::decode::<f64>(options, io, model, (code, task), first, recorded, outputs)
         }
-        (Some(model), _) => learned::decode::<f32>(options, io, model, code, first, recorded, outputs),
+        (Some(model), _) => {
+            learned::decode::<f32>(options, io, model, (code, task), first, recorded, outputs)
+        }
     }?;
     warn_non_finite(options, io, &report);
     warn_condition(options, io, &report, "weights that differ less, or fewer losses,");
@@ -80,7 +84,7 @@ fn check_counts(options: &Decode, r: usize) -> Result<()> {
 fn decode<T: Float>(
     options: &Decode,
     io: &mut Io,
-    code: &Code,
+    (code, task): (&Code, Task),
     first: Streams,
     recorded: Option<&Recorded>,
     mut outputs: Outputs,
@@ -89,7 +93,8 @@ fn decode<T: Float>(
     let default = default_row::<T>(options, io, first.predictions.layout().shape.as_slice())?;
     let k = code.k();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut rebuilder = Rebuilder::<T>::new(code, options.tail.into(), default);
+    let mut rebuilder =
+        Rebuilder::<T>::new(code.linear_decoder().with_task(task), options.tail.into(), default);
     if let Some(recorded) = recorded {
         // One item holds all copies, so that it can be loaded whole.
         let rows = first.count_rows()? * k as u64;
@@ -120,9 +125,9 @@ struct Rebuilder<T> {
 }
 
 impl<T: Float> Rebuilder<T> {
-    fn new(code: &Code, tail: Tail, default: Option<Vec<T>>) -> Self {
+    fn new(decoder: Decoder, tail: Tail, default: Option<Vec<T>>) -> Self {
         Self {
-            decoder: code.linear_decoder(),
+            decoder,
             tail,
             default,
             report: Report::default(),

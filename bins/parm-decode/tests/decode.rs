@@ -273,6 +273,40 @@ fn an_ill_conditioned_system_is_named() {
 }
 
 #[test]
+fn confidences_of_what_has_no_classes_are_those_of_the_amplification() {
+    let folder = stage("--code sum -k 2", 4);
+    write_lost(folder.path(), &[true, false, false, false]);
+    let call = "--code sum -k 2 --parity p0.npy --available have.npy --allow-unsolved --confidence c.npy";
+    let confidences = |arguments: &str| {
+        let ended = decode(folder.path(), &format!("{call} {arguments}"));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        f4_values(&fs::read(folder.path().join("c.npy")).unwrap())
+    };
+    // X2 = P - X1 lets in the errors of two answers.
+    let alone = [1.0, (1.0 / (1.0 + 2.0_f64.sqrt())) as f32, 0.0, 0.0];
+    for task in ["regress", "embed"] {
+        assert_eq!(confidences(&format!("--task {task} lost.npy")), alone, "{task}");
+    }
+    assert_ne!(confidences("--task classify lost.npy")[1], alone[1]);
+    // One number tells no classes apart.
+    for (name, from) in [("one.npy", "lost.npy"), ("one-parity.npy", "p0.npy")] {
+        let first: Vec<f32> =
+            f4_values(&fs::read(folder.path().join(from)).unwrap()).into_iter().step_by(2).collect();
+        fs::write(folder.path().join(name), f4(&[first.len(), 1], &first)).unwrap();
+    }
+    let call = call.replace("p0.npy", "one-parity.npy");
+    let ended = decode(folder.path(), &format!("{call} one.npy"));
+    assert_eq!((ended.code, f4_values(&fs::read(folder.path().join("c.npy")).unwrap())), (0, alone.to_vec()));
+    for (task, message) in [
+        ("classify", "--task classify: found predictions of one number, which tell no classes apart"),
+        ("boxes", "--task boxes: found predictions of one number, expected 4"),
+    ] {
+        let ended = decode(folder.path(), &format!("{call} --task {task} one.npy"));
+        assert!(ended.code == 2 && ended.stderr.contains(message), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn calibrated_confidences_are_read_off_the_curve() {
     let folder = stage("--code sum -k 2", 4);
     write_lost(folder.path(), &[true, false, false, false]);

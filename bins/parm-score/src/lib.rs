@@ -1,21 +1,21 @@
 //! Scores predictions against the truth, as a table or JSON.
 
-mod boxes;
+mod measured;
 mod report;
-mod values;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::{Context, Result, bail};
 use parm::calibration::{Calibration, Judged};
-use parm::npy::{RowBuffer, RowReader};
+use parm::npy::{RowBuffer, RowLayout, RowReader};
 use parm::score::{Fate, Row, Scorer, rank, top1};
-use parm::{Dtype, Float};
+use parm::{Dtype, Float, Task};
 use parm_cli::input::{Reading, Source, check_stdin};
+use parm_cli::options::choose_task;
 use parm_cli::output::Compression;
 use parm_cli::tools::score::Score;
-use parm_cli::{Exit, Input, Io};
+use parm_cli::{Exit, Input, Io, Usage};
 
 /// Scores a stream of predictions and prints the result.
 ///
@@ -25,20 +25,17 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     check_stdin(options.inputs())?;
     let reading = options.read.reading();
     let predictions = options.input.rows(io, reading)?;
-    if let Some(boxes) = &options.boxes {
-        let available = options.available.as_ref().map(|input| mask(input, io, reading)).transpose()?;
-        let available = available.as_ref().map(|available| available.rows.as_slice());
-        let (text, rows) = boxes::score(options, boxes, predictions, available, io)?;
+    let layout = predictions.layout();
+    let task = task(options, layout)?;
+    let mask =
+        |input: &Option<Input>, io: &mut Io| input.as_ref().map(|input| mask(input, io, reading)).transpose();
+    let masks = Masks { available: mask(&options.available, io)?, solved: mask(&options.solved, io)? };
+    if task != Task::Classify {
+        let (text, rows) = measured::score(task, options, predictions, &masks, io)?;
         return print(options, io, &text, rows);
     }
-    let layout = predictions.layout();
-    if layout.dtype.is_float() && layout.elements() == 1 && layout.shape.len() < 2 {
-        let mask = |input: &Option<Input>, io: &mut Io| {
-            input.as_ref().map(|input| mask(input, io, reading)).transpose()
-        };
-        let masks = Masks { available: mask(&options.available, io)?, solved: mask(&options.solved, io)? };
-        let (text, rows) = values::score(options, predictions, &masks, io)?;
-        return print(options, io, &text, rows);
+    if options.labels.is_none() && options.reference.is_none() {
+        return Err(Usage::error("found logits, expected --labels or --reference to compare them with"));
     }
     if !layout.dtype.is_float() || layout.shape.len() != 1 {
         bail!("{}: found rows of {layout}, expected predictions: floats [classes]", predictions.name());
@@ -50,10 +47,6 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     let truth = Truth {
         reference: reference.map(|input| reference_rows(input, io, reading, classes, known)).transpose()?,
         labels,
-    };
-    let masks = Masks {
-        available: options.available.as_ref().map(|input| mask(input, io, reading)).transpose()?,
-        solved: options.solved.as_ref().map(|input| mask(input, io, reading)).transpose()?,
     };
     let confidence = options.confidence.as_ref().map(|input| confidences(input, io, reading)).transpose()?;
     let tops = options.top.iter().map(|&n| n as usize).filter(|&n| (1..=classes).contains(&n)).collect();
@@ -70,6 +63,20 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         output.commit()?;
     }
     print(options, io, &report::text(&scores, options), scores.rows)
+}
+
+/// The task that the options mean, or else the rows.
+fn task(options: &Score, layout: &RowLayout) -> Result<Task> {
+    let given = [
+        ("--boxes", options.boxes.is_some(), Task::Boxes),
+        ("--values", options.values.is_some(), Task::Regress),
+    ];
+    let asked = options.task.with(&given)?;
+    let task = asked.as_ref().map(|asked| asked.task).unwrap_or_default();
+    if layout.dtype.is_float() && layout.shape.len() < 2 && task == Task::Classify {
+        return choose_task(asked.as_ref(), None, layout.elements());
+    }
+    Ok(task)
 }
 
 fn print(options: &Score, io: &mut Io, text: &str, rows: usize) -> Result<Exit> {

@@ -40,8 +40,16 @@ fn value<'a>(report: &'a Value, score: &str, top: u64) -> &'a Value {
     &found.unwrap_or_else(|| panic!("no {score} top {top}"))["value"]
 }
 
+/// One line of a report about values, embeddings or boxes.
+fn line<'a>(report: &'a Value, name: &str, against: &str) -> &'a Value {
+    let kind = ["values", "embeddings", "boxes"].into_iter().find(|kind| report[kind].is_array()).unwrap();
+    let lines = report[kind].as_array().unwrap();
+    let found = lines.iter().find(|line| line[kind] == name && line["against"] == against);
+    found.unwrap_or_else(|| panic!("no {name} against {against}: {report}"))
+}
+
 #[test]
-fn predictions_of_one_number_are_scored_by_their_error_and_r2() {
+fn predictions_of_one_number_are_scored_as_values() {
     let folder = stage();
     let path = folder.path();
     let write = |name: &str, bytes| fs::write(path.join(name), bytes).unwrap();
@@ -51,9 +59,10 @@ fn predictions_of_one_number_are_scored_by_their_error_and_r2() {
     let call = "--available have.npy --solved solved.npy";
     for reference in ["own.npy", "flat.npy"] {
         let report = json(path, &format!("{call} --reference {reference} rebuilt.npy"));
-        let [available, rebuilt, all] = [0, 1, 2].map(|at| &report["values"][at]);
+        let [available, rebuilt, all] =
+            ["available", "reconstructed", "all"].map(|name| line(&report, name, "deployed"));
         assert_eq!(
-            (&available["rows"], &available["mse"], &available["r2"]),
+            (&available["rows"], &available["mae"], &available["r2"]),
             (&json!(2), &json!(0.0), &json!(1.0))
         );
         // 1003 and 1007 for 1004 and 1006: errors of 2, a scatter of 2.
@@ -61,26 +70,184 @@ fn predictions_of_one_number_are_scored_by_their_error_and_r2() {
             (&rebuilt["rows"], &rebuilt["mse"], &rebuilt["r2"]),
             (&json!(2), &json!(1.0), &json!(0.0))
         );
-        assert_eq!((&all["rows"], &all["mse"], &all["r2"]), (&json!(4), &json!(0.5), &json!(0.9)));
-        assert_eq!(report["unsolved"], 1);
+        // What nothing rebuilt is guessed: the mean is 1002.4.
+        assert_eq!(all["rows"], 5);
+        assert!((all["mae"].as_f64().unwrap() - (1.0 + 1.0 + 2.4) / 5.0).abs() < 1e-9, "{all}");
+        assert_eq!((&report["unsolved"], &report["task"]), (&json!(1), &json!("regress")));
+    }
+    // The deviation is √5.44 = 2.33: errors of 1 are within half of it, and beyond a fifth.
+    for (tolerance, agreement) in [("0.5", 1.0), ("0.2", 0.0)] {
+        let call = format!("{call} --reference own.npy --tolerance {tolerance} rebuilt.npy");
+        assert_eq!(line(&json(path, &call), "reconstructed", "deployed")["agreement"], agreement);
     }
     let table = score(path, &format!("{call} --reference own.npy rebuilt.npy")).output();
-    assert!(String::from_utf8(table).unwrap().contains("reconstructed        2      1.0000    0.0000"));
-    for (options, found) in [
+    let table = String::from_utf8(table).unwrap();
+    let words: Vec<&str> = table.lines().nth(2).unwrap().split_whitespace().collect();
+    assert_eq!(words[..4], ["reconstructed", "deployed", "2", "0.0000"], "{table}");
+    write("x.npy", f4(&[4], &[0.; 4]));
+    write("nan.npy", f4(&[5, 1], &[1000., 1002., 1004., f32::NAN, 1000.]));
+    for (options, code, found) in [
         (
-            "--labels labels.npy",
-            "one number, which tell no classes apart, and labels.npy; expected --reference",
+            "--labels labels.npy rebuilt.npy",
+            2,
+            "found --labels, but a prediction of the task regress has no classes",
         ),
         (
-            &*format!("{call} --reference reference.npy"),
-            "found rows of f4[3], expected predictions of one number",
+            &*format!("{call} --reference reference.npy rebuilt.npy"),
+            1,
+            "found rows of f4[3], expected floats [1]",
         ),
-        (&*format!("{call} --reference x.npy"), "x.npy: found 4 rows, expected as many as"),
+        (&*format!("{call} --reference x.npy rebuilt.npy"), 1, "x.npy: found 4 rows, expected as many as"),
+        (
+            &*format!("{call} --reference own.npy nan.npy"),
+            1,
+            "nan.npy: row 3: found a value that is not finite",
+        ),
+        (
+            &*format!("{call} --reference nan.npy own.npy"),
+            1,
+            "nan.npy: row 3: found a value that is not finite",
+        ),
+        (
+            "--available have.npy --reference own.npy nan.npy",
+            1,
+            "row 3: found a value that is not finite, expected numbers; --solved leaves out what could not",
+        ),
+        (
+            "--values own.npy --task embed rebuilt.npy",
+            2,
+            "--task embed: found --values, which goes with --task regress",
+        ),
+        (
+            "--task classify --available have.npy --reference own.npy rebuilt.npy",
+            2,
+            "--task classify: found predictions of one number",
+        ),
+        ("--values own.npy --tolerance 0 rebuilt.npy", 2, "--tolerance"),
     ] {
-        write("x.npy", f4(&[4], &[0.; 4]));
-        let ended = score(path, &format!("{options} rebuilt.npy"));
-        assert!(ended.code == 1 && ended.stderr.contains(found), "{options}: {}", ended.stderr);
+        let ended = score(path, options);
+        assert!(
+            ended.code == code && ended.stderr.contains(found),
+            "{options}: {} {}",
+            ended.code,
+            ended.stderr
+        );
+        assert_eq!(
+            ended.stderr.lines().count(),
+            if found == "--tolerance" { 3 } else { 1 },
+            "{}",
+            ended.stderr
+        );
     }
+}
+
+#[test]
+fn values_are_scored_against_the_truth_and_the_deployed_model_beside_the_baselines() {
+    let folder = stage();
+    let path = folder.path();
+    let write = |name: &str, bytes| fs::write(path.join(name), bytes).unwrap();
+    // Two values a row; the deployed model is wrong by 1 in the first of each row.
+    let truth = [[0., 0.], [4., 0.], [0., 8.], [4., 8.]];
+    let own = truth.map(|[a, b]| [a + 1., b]);
+    let rebuilt = [own[0], [5., 2.], own[2], [5., 6.]];
+    for (name, rows) in [("truth.npy", truth), ("own.npy", own), ("rebuilt.npy", rebuilt)] {
+        write(name, f4(&[4, 2], rows.as_flattened()));
+    }
+    write("some.npy", mask(&[true, false, true, false]));
+    let call = "--values truth.npy --available some.npy --reference own.npy -k 2 rebuilt.npy";
+    let report = json(path, call);
+    let of = |name: &str, against: &str, key: &str| line(&report, name, against)[key].as_f64().unwrap();
+    let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+    // Rows 0 and 2 scatter by 32 in the second value, and so do rows 1 and 3.
+    close(of("available", "truth", "r2"), 1. - 2. / 32.);
+    close(of("reconstructed", "truth", "r2"), 1. - (2. + 8.) / 32.);
+    close(of("reconstructed", "truth", "mae"), 6. / 4.);
+    close(of("reconstructed", "deployed", "r2"), 1. - 8. / 32.);
+    // All rows scatter by 16 and 64; the mean is [3, 4] for the deployed model.
+    close(of("all", "truth", "r2"), 1. - 12. / 80.);
+    let guessed =
+        |rows: &[[f64; 2]]| rows.iter().map(|[a, b]| (a - 3.).powi(2) + (b - 4.).powi(2)).sum::<f64>();
+    close(of("all, none", "truth", "r2"), 1. - (2. + guessed(&[[4., 0.], [4., 8.]])) / 80.);
+    // The spare worker has the first query of a group, and here the second ones are lost.
+    close(of("all, replicate", "truth", "r2"), of("all, none", "truth", "r2"));
+    let two = json(path, &format!("-r 2 {call}"));
+    close(line(&two, "all, replicate", "truth")["r2"].as_f64().unwrap(), 1. - 4. / 80.);
+    // The truth alone is enough.
+    let alone = json(path, "--values truth.npy own.npy");
+    close(line(&alone, "available", "truth")["mae"].as_f64().unwrap(), 0.5);
+    assert!(line(&alone, "reconstructed", "truth")["r2"].is_null());
+    let copies = json(path, "--values truth.npy --copies 1 --seed 3 own.npy");
+    let found = line(&copies, "all", "truth");
+    assert!(found["low"].as_f64() <= found["r2"].as_f64() && found["r2"].as_f64() <= found["high"].as_f64());
+}
+
+#[test]
+fn embeddings_are_scored_by_their_cosine_and_their_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let write = |name: &str, bytes| fs::write(path.join(name), bytes).unwrap();
+    // Twenty-four directions of two classes; the rebuilt ones of the second half are turned to the other class.
+    let rows = 24;
+    let at = |degrees: f64, length: f64| {
+        let angle = degrees.to_radians();
+        [(angle.cos() * length) as f32, (angle.sin() * length) as f32]
+    };
+    let label = |row: usize| u8::from(row % 12 >= 6);
+    let angle = |row: usize| (row % 6) as f64 + 4.0 * (row / 12) as f64 / 7.0 + 90.0 * f64::from(label(row));
+    let own: Vec<[f32; 2]> = (0..rows).map(|row| at(angle(row), 1.0)).collect();
+    let turned: Vec<[f32; 2]> =
+        (0..rows).map(|row| at(angle(row) + if row < 12 { 0.0 } else { 90.0 }, 3.0)).collect();
+    write("own.npy", f4(&[rows, 2], own.as_flattened()));
+    write("turned.npy", f4(&[rows, 2], turned.as_flattened()));
+    write("labels.npy", u1(&[rows], &(0..rows).map(label).collect::<Vec<_>>()));
+    write("none.npy", mask(&vec![false; rows]));
+    write("half.npy", mask(&(0..rows).map(|row| row >= 12).collect::<Vec<_>>()));
+    let call = "--task embed --reference own.npy --labels labels.npy -k 2";
+    let report = json(path, &format!("{call} --available none.npy turned.npy"));
+    let found = line(&report, "reconstructed", "deployed");
+    let value = |key: &str| found[key].as_f64().unwrap();
+    assert!((value("cosine") - 0.5).abs() < 1e-6 && value("agreement") == 0.5, "{found}");
+    // Rows of class 0 that were turned find those of class 1. Rows of class 1 still find their own class, but for
+    // ten of its eleven others they find those that are farthest from class 0.
+    assert_eq!((value("label_recall_10"), value("label_share_10")), (0.75, 0.75));
+    assert!((0.7..0.75).contains(&value("recall_10")), "{found}");
+    // Equal directions of another length are the same embeddings.
+    let half = json(path, &format!("{call} --available half.npy turned.npy"));
+    let found = line(&half, "reconstructed", "deployed");
+    assert_eq!((&found["rows"], &found["recall_10"]), (&json!(12), &json!(1.0)));
+    assert_eq!((&found["label_recall_10"], &found["label_share_10"]), (&json!(1.0), &json!(1.0)));
+    let none = line(&half, "all, none", "deployed");
+    assert!(none["cosine"].as_f64() < line(&half, "all", "deployed")["cosine"].as_f64());
+    assert!(none["recall_10"].as_f64() < Some(0.8), "{none}");
+    for (options, code, message) in [
+        ("--task embed --labels labels.npy own.npy", 2, "own.npy: found embeddings, expected --reference"),
+        (
+            "--task embed --available none.npy --reference labels.npy own.npy",
+            1,
+            "labels.npy: found rows of u1[]",
+        ),
+        (
+            "--task embed --available none.npy --reference own.npy labels.npy",
+            1,
+            "expected embeddings: floats [d]",
+        ),
+        (
+            "--task classify --boxes own.npy own.npy",
+            2,
+            "--task classify: found --boxes, which goes with --task boxes",
+        ),
+    ] {
+        let ended = score(path, options);
+        assert!(
+            ended.code == code && ended.stderr.contains(message),
+            "{options}: {} {}",
+            ended.code,
+            ended.stderr
+        );
+    }
+    write("few.npy", u1(&[3], &[0, 1, 0]));
+    let ended = score(path, "--task embed --available none.npy --reference own.npy --labels few.npy own.npy");
+    assert!(ended.stderr.contains("few.npy: found 3 labels, expected 24"), "{}", ended.stderr);
 }
 
 #[test]
@@ -243,10 +410,10 @@ fn boxes_are_scored_by_their_intersection_over_union() {
         String::from_utf8(call("--boxes truth.npy --available have.npy --copies 2 -k 2 p.npy").output())
             .unwrap();
     let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(words[1][..3], ["available", "6", "0.9167"]);
-    assert_eq!(words[1][4..], ["1.0000", "0.8333"]);
-    assert_eq!(words[2], ["reconstructed", "2", "0.0000", "0.0000-0.0000", "0.0000", "0.0000"]);
-    assert_eq!(words[3][..3], ["all", "8", "0.6875"]);
+    assert_eq!(words[1][..4], ["available", "truth", "6", "0.9167"]);
+    assert_eq!(words[1][5..], ["1.0000", "0.8333"]);
+    assert_eq!(words[2], ["reconstructed", "truth", "2", "0.0000", "-", "0.0000", "0.0000"]);
+    assert_eq!(words[3][..4], ["all", "truth", "8", "0.6875"]);
     let json = call("--boxes truth.npy --copies 2 --json p.npy").output();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(
@@ -254,11 +421,24 @@ fn boxes_are_scored_by_their_intersection_over_union() {
         (&serde_json::Value::Null, &0.625.into())
     );
 
+    // The deployed model's own boxes are a second truth, and the baselines need them.
+    let with_own =
+        "--boxes truth.npy --available have.npy --reference truth.npy --copies 2 -k 2 --json p.npy";
+    let json: serde_json::Value = serde_json::from_slice(&call(with_own).output()).unwrap();
+    assert_eq!(line(&json, "reconstructed", "deployed")["mean_iou"], 0.0);
+    assert!(
+        line(&json, "all, replicate", "truth")["mean_iou"].as_f64()
+            > line(&json, "all", "truth")["mean_iou"].as_f64()
+    );
+
     for (arguments, message) in [
-        ("--boxes truth.npy p.npy", "truth.npy: found 4 boxes, expected 8: one for each row of p.npy"),
+        ("--boxes truth.npy p.npy", "truth.npy: found 4 rows, expected as many as p.npy has: 8"),
         ("--boxes p.npy have.npy", "have.npy: found rows of b1[], expected boxes: floats [4]"),
-        ("--boxes have.npy p.npy", "have.npy: found rows of b1[], expected boxes [4]"),
-        ("--boxes truth.npy --available have.npy truth.npy", "--available: found 8 entries, expected 4"),
+        ("--boxes have.npy p.npy", "have.npy: found rows of b1[], expected boxes: floats [4]"),
+        (
+            "--boxes truth.npy --available have.npy truth.npy",
+            "have.npy: found 8 entries, expected 4 as truth.npy has rows",
+        ),
     ] {
         let ended = call(arguments);
         assert!(ended.code == 1 && ended.stderr.contains(message), "{arguments}: {}", ended.stderr);

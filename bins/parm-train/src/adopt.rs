@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use parm::CodeFile;
 use parm::codes::CodeName;
 use parm::codes::directory::{self, RunsOn};
-use parm_cli::options::{CodeOptions, Common, ModelOptions};
+use parm::{CodeFile, Task};
+use parm_cli::options::{CodeOptions, Common, ModelOptions, choose_task};
 use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, Model, Session, train};
@@ -33,7 +33,15 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
     let choices =
         Choices { activation, output: output_name, input: query_input, constants, ..Choices::default() };
+    let asked = options.task.with(&[])?;
     let [query_shape, prediction_shape] = shapes(options, &choices)?;
+    let said = said(base.as_deref(), &choices)?;
+    // What is not known is not checked.
+    let elements = prediction_shape.as_ref().map(|shape| shape.iter().product());
+    let task = match elements {
+        Some(elements) => choose_task(asked.as_ref(), said, elements)?,
+        None => asked.map(|asked| asked.task).or(said).unwrap_or_default(),
+    };
     let deployed = base.as_deref().map(|path| Ok(named(path, train::sha256(path)?))).transpose();
     let deployed: Result<_, train::TrainError> = deployed;
 
@@ -52,6 +60,7 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
         prediction_shape,
         input_name: choices.input,
         output_name: choices.output,
+        output: task,
         runs_on: if parity.is_empty() { RunsOn::Deployed } else { RunsOn::Parity },
         parity: numbered.collect::<Result<_>>()?,
         encoder: encoder.as_deref().map(|path| copy(path, "encoder".into())).transpose()?,
@@ -115,6 +124,14 @@ fn shapes(options: &Adopt, choices: &Choices) -> Result<[Option<Vec<usize>>; 2]>
         );
     }
     Ok([query, prediction])
+}
+
+/// The task that the file of the deployed model says.
+fn said(base: Option<&Path>, choices: &Choices) -> Result<Option<Task>> {
+    Ok(match base.map(|path| Model::load_part(path, Device::CPU, choices)).transpose()? {
+        Some(Model::Native(network)) => network.description().task(),
+        _ => None,
+    })
 }
 
 /// Copies a model into the directory, as this part. Returns its name there.

@@ -1,17 +1,17 @@
 //! Deployed models.
 
 use anyhow::{Context, Result};
-use parm::counted;
+use parm::{Task, counted};
 use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
-use parm_cli::tools::train::Base;
+use parm_cli::tools::train::{Base, LossKind};
 use parm_cli::{Io, Usage};
 use parm_torch::train::{self, Begin, Layers, Loss, Start, Truth};
-use parm_torch::{Description, Phase};
+use parm_torch::{Description, Output, Phase};
 
-use crate::data::{boxes_of, classes, labels_of, rows};
+use crate::data::{Given, boxes_of, classes, labels_of, rows};
 use crate::plan::check_free;
-use crate::recipe::{self, Task, recipe};
+use crate::recipe::{self, Kind, recipe};
 use crate::watch::Watch;
 use crate::{Machine, family};
 
@@ -24,29 +24,47 @@ pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
 /// Trains a deployed model and writes it. Returns the number of rows.
 pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut Io) -> Result<usize> {
     let Machine { device, timings, .. } = machine;
-    check_stdin([&options.data].into_iter().chain(&options.labels).chain(&options.boxes))?;
+    let Base { data, labels, boxes, values, .. } = options;
+    let given = Given { labels: labels.as_ref(), boxes: boxes.as_ref(), values: values.as_ref() };
+    let task = given.taught(options.task)?.task;
+    let loss = match (task, options.loss) {
+        (Task::Classify, None) => Loss::CrossEntropy,
+        (Task::Classify, Some(_)) => {
+            return Err(Usage::error(
+                "--loss: found labels, which are learnt by the cross-entropy; leave it out",
+            ));
+        }
+        (_, asked) => recipe::loss(asked, LossKind::SmoothL1, 1.0, task)?,
+    };
+    check_stdin([data].into_iter().chain(given.inputs()))?;
     let family = family::choose(Some(options.model), options.hidden.as_deref(), None, 1)?;
     let window = options.read.reading();
-    let queries = rows(&options.data, machine, window, io)?;
-    let (truth, outputs, loss) = match (&options.labels, &options.boxes) {
-        (Some(input), _) => {
-            let labels = labels_of(input, &queries, &options.data, io, window)?;
+    let queries = rows(data, machine, window, io)?;
+    let (truth, outputs) = match given {
+        Given { labels: Some(input), .. } => {
+            let labels = labels_of(input, &queries, data, io, window)?;
             let classes = classes(input, &labels)?;
             let truth = Truth::classes(&labels, &queries, classes, *device);
-            (truth.with_context(|| input.to_string())?, classes as usize, Loss::CrossEntropy)
+            (truth.with_context(|| input.to_string())?, classes as usize)
         }
-        (None, Some(input)) => (boxes_of(input, &queries, machine, io, window)?, 4, Loss::SmoothL1),
-        (None, None) => return Err(Usage::error("labels (--labels) or boxes (--boxes) needed")),
+        Given { values: Some(input), .. } => {
+            let values = rows(input, machine, window, io)?;
+            let outputs = values.shape().iter().product();
+            let truth = Truth::values(&values, &queries, outputs);
+            (truth.with_context(|| input.to_string())?, outputs)
+        }
+        Given { boxes, .. } => {
+            let input = boxes.context("found no truth to learn")?;
+            (boxes_of(input, &queries, machine, io, window)?, 4)
+        }
     };
-    let recipe = recipe(&options.recipe, Task::Base, Layers::Linear, queries.count())?;
-    recipe::check(&recipe, if options.boxes.is_some() { "boxes" } else { "logits" })?;
+    let recipe = recipe(&options.recipe, Kind::Base, Layers::Linear, queries.count())?;
+    recipe::check(&recipe, task)?;
     let folder = options.output.with_extension("run");
     check_free(&options.recipe, &options.output, &folder, true)?;
     let recipe = recipe.resumed(&folder, &recipe::unset(&options.recipe))?;
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
-    if options.boxes.is_some() {
-        description.output = "boxes".into();
-    }
+    description.output = Output::Predictions(task);
     let watch = Watch::new(common, io, u64::from(recipe.epochs), timings);
     let start = Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns: true };
     let (model, last) = watch.run(folder, "", |around| {

@@ -1,18 +1,18 @@
-//! The data of a training: rows, their labels or boxes, and the deployed model's predictions.
+//! The data of a training: rows, their labels, boxes or values, and the deployed model's predictions.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use parm::Task;
 use parm::codes::directory::Deployed;
 use parm::npy::RowBuffer;
 use parm_cli::input::{Reading, check_stdin};
-use parm_cli::options::{Common, ModelOptions, ReadOptions};
+use parm_cli::options::{AskedTask, Common, ModelOptions, ReadOptions, TaskOption, choose_task};
 use parm_cli::tools::train::{Joint, ParityModel, Teaching};
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{self, Rows, Truth};
-use parm_torch::{Choices, Description, Device, Model, Network, Phase};
+use parm_torch::{Choices, Description, Device, Model, Network, Output, Phase};
 
-use crate::recipe::VALUES;
 use crate::{Machine, family};
 
 /// The deployed model, and the data on which a code is trained.
@@ -27,8 +27,8 @@ pub(crate) struct Teacher {
     pub(crate) fixed: Option<Predicted>,
     /// The deployed model, if it was given.
     pub(crate) model: Option<Model>,
-    /// The kind of predictions: `logits` or `boxes`.
-    pub(crate) output: String,
+    /// What the predictions are.
+    pub(crate) task: Task,
     /// What the file of the deployed model leaves open.
     pub(crate) choices: Choices,
 }
@@ -51,14 +51,16 @@ impl Teacher {
         io: &mut Io,
     ) -> Result<Self> {
         let Machine { device, timings, .. } = machine;
-        let Teaching { base, model_options, targets, data, labels, boxes } = options;
+        let Teaching { base, model_options, targets, data, labels, boxes, values, task } = options;
+        let given = Given { labels: labels.as_ref(), boxes: boxes.as_ref(), values: values.as_ref() };
+        let asked = given.task(*task)?;
         if base.is_none() && model_options.is_given() {
             return Err(Usage::error(
                 "--activation, --output-name, --input, --constant: found no model, expected --base",
             ));
         }
         let choices = choices(model_options, io)?;
-        check_stdin([data].into_iter().chain(labels).chain(targets).chain(boxes))?;
+        check_stdin([data].into_iter().chain(targets).chain(given.inputs()))?;
         let window = read.reading();
         let queries = rows(data, machine, window, io)?;
         let (predictions, deployed, model) = match (base, targets) {
@@ -90,11 +92,12 @@ impl Teacher {
             }
         };
         let prediction = predictions.shape().to_vec();
-        let known = Known::read([labels, boxes].map(Option::as_ref), &queries, data, machine, window, io)?;
-        let (truth, said) = Known::truth(known, &queries, &prediction, model.as_ref(), machine)?;
+        let known = Known::read(given, &queries, data, machine, window, io)?;
+        let task = task_of(asked.as_ref(), model.as_ref(), &prediction)?;
+        let truth = Known::truth(known, &queries, &prediction, machine)?;
         let name = deployed.name.clone();
         let fixed = Some(Predicted { predictions, deployed });
-        Ok(Self { queries, prediction, truth, name, fixed, model, output: said, choices })
+        Ok(Self { queries, prediction, truth, name, fixed, model, task, choices })
     }
 
     /// The data of a code whose deployed model is trained with it.
@@ -104,12 +107,14 @@ impl Teacher {
         common: &Common,
         io: &mut Io,
     ) -> Result<Self> {
-        let Joint { base, model_options, data, labels, boxes, network, .. } = options;
+        let Joint { base, model_options, data, labels, boxes, values, task, network, .. } = options;
+        let given = Given { labels: labels.as_ref(), boxes: boxes.as_ref(), values: values.as_ref() };
+        let asked = Some(given.taught(*task)?);
         let choices = choices(model_options, io)?;
-        check_stdin([data].into_iter().chain(labels).chain(boxes))?;
+        check_stdin([data].into_iter().chain(given.inputs()))?;
         let window = options.read.reading();
         let queries = rows(data, machine, window, io)?;
-        let known = Known::read([labels, boxes].map(Option::as_ref), &queries, data, machine, window, io)?;
+        let known = Known::read(given, &queries, data, machine, window, io)?;
         let (model, name) = match base {
             ParityModel::File(path) => {
                 let model = load(path, &choices, machine, common, io)?;
@@ -126,16 +131,16 @@ impl Teacher {
                 let family = family::choose(Some(*kind), network.hidden.as_deref(), None, 1)?;
                 let outputs = known.as_ref().map_or(Ok(1), Known::outputs)?;
                 let mut description = Description::new(&family, queries.shape(), &[outputs])?;
-                if boxes.is_some() {
-                    description.output = "boxes".into();
-                }
+                description.output =
+                    Output::Predictions(asked.as_ref().map(|asked| asked.task).unwrap_or_default());
                 let network = Network::initial(description, options.recipe.seed, machine.device)?;
                 (Model::Native(Box::new(network)), "the deployed model".into())
             }
         };
         let prediction = queries.output_shape(&model).with_context(|| format!("{name} on {data}"))?;
-        let (truth, said) = Known::truth(known, &queries, &prediction, Some(&model), machine)?;
-        Ok(Self { queries, prediction, truth, name, fixed: None, model: Some(model), output: said, choices })
+        let task = task_of(asked.as_ref(), Some(&model), &prediction)?;
+        let truth = Known::truth(known, &queries, &prediction, machine)?;
+        Ok(Self { queries, prediction, truth, name, fixed: None, model: Some(model), task, choices })
     }
 }
 
@@ -156,26 +161,84 @@ fn load(path: &Path, choices: &Choices, machine: &Machine, common: &Common, io: 
     Ok(model)
 }
 
-/// The labels or boxes of rows, and where they come from.
+/// The files of labels, boxes or values that are given.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) labels: Option<&'a Input>,
+    pub(crate) boxes: Option<&'a Input>,
+    pub(crate) values: Option<&'a Input>,
+}
+
+impl<'a> Given<'a> {
+    pub(crate) fn inputs(self) -> impl Iterator<Item = &'a Input> {
+        self.labels.into_iter().chain(self.boxes).chain(self.values)
+    }
+
+    /// The task that the options ask for.
+    pub(crate) fn task(self, task: TaskOption) -> Result<Option<AskedTask>> {
+        task.with(&[
+            ("--labels", self.labels.is_some(), Task::Classify),
+            ("--boxes", self.boxes.is_some(), Task::Boxes),
+            ("--values", self.values.is_some(), Task::Regress),
+        ])
+    }
+
+    /// The task that a deployed model is taught, by a truth that must be given.
+    pub(crate) fn taught(self, task: TaskOption) -> Result<AskedTask> {
+        let asked = self.task(task)?;
+        let expected = match asked.as_ref().map(|asked| asked.task) {
+            Some(Task::Embed) => {
+                return Err(Usage::error(
+                    "--task embed: found no loss for embeddings here; expected a model that was trained elsewhere, \
+                     as the --base of 'parm-train parity'",
+                ));
+            }
+            None => "--labels, --boxes or --values",
+            Some(Task::Classify) => "--labels",
+            Some(Task::Boxes) => "--boxes",
+            Some(Task::Regress) => "--values",
+        };
+        match asked.filter(|_| self.inputs().next().is_some()) {
+            Some(asked) => Ok(asked),
+            None => Err(Usage::error(format!("found no truth to learn, expected {expected}"))),
+        }
+    }
+}
+
+/// The task of predictions of this shape.
+fn task_of(asked: Option<&AskedTask>, model: Option<&Model>, prediction: &[usize]) -> Result<Task> {
+    let said = match model {
+        Some(Model::Native(network)) => network.description().task(),
+        _ => None,
+    };
+    choose_task(asked, said, prediction.iter().product())
+}
+
+/// The labels, boxes or values of rows, and where they come from.
 enum Known<'a> {
     Labels(&'a Input, Vec<i64>),
-    Boxes(&'a Input, Truth),
+    Boxes(Truth),
+    Values(&'a Input, Rows),
 }
 
 impl<'a> Known<'a> {
-    /// Reads labels or boxes, as far as they are given.
+    /// Reads labels, boxes or values, as far as they are given.
     fn read(
-        [labels, boxes]: [Option<&'a Input>; 2],
+        Given { labels, boxes, values }: Given<'a>,
         queries: &Rows,
         data: &Input,
         machine: &Machine,
         window: Reading,
         io: &mut Io,
     ) -> Result<Option<Self>> {
-        Ok(match (labels, boxes) {
-            (Some(input), _) => Some(Self::Labels(input, labels_of(input, queries, data, io, window)?)),
-            (None, Some(input)) => Some(Self::Boxes(input, boxes_of(input, queries, machine, io, window)?)),
-            (None, None) => None,
+        Ok(if let Some(input) = labels {
+            Some(Self::Labels(input, labels_of(input, queries, data, io, window)?))
+        } else if let Some(input) = boxes {
+            Some(Self::Boxes(boxes_of(input, queries, machine, io, window)?))
+        } else if let Some(input) = values {
+            Some(Self::Values(input, rows(input, machine, window, io)?))
+        } else {
+            None
         })
     }
 
@@ -183,41 +246,30 @@ impl<'a> Known<'a> {
     fn outputs(&self) -> Result<usize> {
         match self {
             Self::Labels(input, labels) => Ok(classes(input, labels)? as usize),
-            Self::Boxes(..) => Ok(4),
+            Self::Boxes(_) => Ok(4),
+            Self::Values(_, values) => Ok(values.shape().iter().product()),
         }
     }
 
-    /// The truth for predictions of this shape, and what these predictions are.
+    /// The truth for predictions of this shape.
     fn truth(
         known: Option<Self>,
         queries: &Rows,
         prediction: &[usize],
-        model: Option<&Model>,
         machine: &Machine,
-    ) -> Result<(Option<Truth>, String)> {
+    ) -> Result<Option<Truth>> {
         let outputs = prediction.iter().product::<usize>();
-        let has_boxes = matches!(known, Some(Self::Boxes(..)));
-        let truth = match known {
-            Some(Self::Labels(input, _)) if outputs == 1 => bail!(
-                "{input}: found predictions of one number, which tell no classes apart: leave out --labels"
-            ),
+        Ok(match known {
             Some(Self::Labels(input, labels)) => {
                 let truth = Truth::classes(&labels, queries, outputs as i64, machine.device);
                 Some(truth.with_context(|| input.to_string())?)
             }
-            Some(Self::Boxes(input, _)) if outputs != 4 => {
-                bail!("{input}: found predictions of {outputs} numbers, expected 4, which are boxes as well")
+            Some(Self::Boxes(truth)) => Some(truth),
+            Some(Self::Values(input, values)) => {
+                Some(Truth::values(&values, queries, outputs).with_context(|| input.to_string())?)
             }
-            Some(Self::Boxes(_, truth)) => Some(truth),
             None => None,
-        };
-        let said = match model {
-            _ if outputs == 1 => VALUES.into(),
-            Some(Model::Native(network)) => network.description().output.clone(),
-            _ if has_boxes => "boxes".into(),
-            _ => "logits".into(),
-        };
-        Ok((truth, said))
+        })
     }
 }
 

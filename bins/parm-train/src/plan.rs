@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use parm::Task;
 use parm::codes::directory::{self, CodeFile, Deployed, MadeBy, Scores};
 use parm::codes::{CodeKind, CodeSpec, Matrices};
 use parm_cli::options::Common;
@@ -17,12 +18,12 @@ use parm_torch::train::{
     self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, DeployedPlan, EncoderPlan, Joint,
     Kept, Layers, Loss, Start, TrainError, Trained, Truth, Validation, single,
 };
-use parm_torch::{Description, Family, Model, Network, NotTrainable, Phase};
+use parm_torch::{Description, Family, Model, Network, NotTrainable, Output, Phase};
 
 use crate::Machine;
 use crate::data::{Predicted, Teacher};
 use crate::family;
-use crate::recipe::{self, Task, objective, recipe};
+use crate::recipe::{self, Kind, objective, recipe};
 use crate::watch::Watch;
 
 /// How the parts that are networks are trained.
@@ -80,13 +81,13 @@ impl Plan<'_> {
         let initial = self.initial(teacher, common, io)?;
         let coding = self.coding(teacher, &initial)?;
         let task = match (self.joint, self.training) {
-            (Some(_), _) => Task::Joint,
-            (None, Training::Apart) => Task::Parity,
-            (None, _) => Task::Coders,
+            (Some(_), _) => Kind::Joint,
+            (None, Training::Apart) => Kind::Parity,
+            (None, _) => Kind::Coders,
         };
         let task = task(self.code.k());
         let recipe = recipe(self.recipe, task, layers(&coding)?, teacher.queries.count())?;
-        recipe::check(&recipe, &teacher.output)?;
+        recipe::check(&recipe, teacher.task)?;
         let trains = self.training != Training::Nothing;
         check_free(self.recipe, &self.output.join(directory::FILE_NAME), &self.first_run(), trains)?;
         let recipe = train::Recipe {
@@ -120,7 +121,7 @@ impl Plan<'_> {
         let validation = Validation { rows: count, kept: Kept::Tail };
         let all = train::Recipe {
             validation,
-            ..recipe(&none, Task::Coders(self.code.k()), Layers::Linear, count)?
+            ..recipe(&none, Kind::Coders(self.code.k()), Layers::Linear, count)?
         };
         Ok(self.coding(rows, &Initial::default())?.score(trained, &all)?)
     }
@@ -188,8 +189,13 @@ impl Plan<'_> {
                 "--bn frozen: found parity models without batch normalisation, where it has no effect".into(),
             );
         }
-        if teacher.output == recipe::VALUES && self.objective.loss.is_none() {
-            notes.push("predictions of one number: the loss is mse and the score R2".into());
+        if teacher.task == Task::Regress && teacher.prediction.iter().product::<usize>() == 1 {
+            let loss = if self.objective.loss.is_none() {
+                "the loss is smooth-l1 and the score R2"
+            } else {
+                "the score is R2"
+            };
+            notes.push(format!("predictions of one number are values: {loss}"));
         }
         Ok(notes)
     }
@@ -221,17 +227,18 @@ impl Plan<'_> {
             }
         };
         let mut network = Description::decoder_mlp(k, r, classes);
-        network.output.clone_from(&teacher.output);
+        network.output = Output::Predictions(teacher.task);
         let decoder = match self.decoder {
             DecoderKind::Linear => DecoderPlan::Linear,
             DecoderKind::Mlp => DecoderPlan::Learned(decoder(network)),
         };
         let (whose, is_joint) = (self.recipe.recipe, self.joint.is_some());
-        let (loss, compared) = objective(self.objective, whose, &teacher.output, self.decoder, is_joint)?;
+        let (loss, compared) = objective(self.objective, whose, teacher.task, self.decoder, is_joint)?;
         Ok(Coding {
             queries: &teacher.queries,
             deployed: self.deployed(teacher)?,
             truth: teacher.truth.as_ref(),
+            task: teacher.task,
             code: &self.code,
             encoder,
             answers,
@@ -250,7 +257,7 @@ impl Plan<'_> {
                 let begin = match model {
                     Model::Native(network) => Begin::Native {
                         description: Description {
-                            output: teacher.output.clone(),
+                            output: Output::Predictions(teacher.task),
                             ..network.description().clone()
                         },
                         weights: Some(network),
@@ -259,7 +266,7 @@ impl Plan<'_> {
                 };
                 let start = Start { begin, held: self.network.freeze.clone(), learns: true };
                 let loss = match teacher.truth {
-                    Some(Truth::Boxes(_)) => Loss::SmoothL1,
+                    Some(Truth::Boxes(_) | Truth::Values(_)) => Loss::SmoothL1,
                     _ => Loss::CrossEntropy,
                 };
                 Ok(DeployedPlan::Joint(Joint { start, loss, weight }))
@@ -304,7 +311,7 @@ impl Plan<'_> {
         match (file, &self.network.init) {
             (Model::Native(network), init) => {
                 let mut description = network.description().clone();
-                description.output.clone_from(&teacher.output);
+                description.output = Output::Predictions(teacher.task);
                 description.query_shape = Some(teacher.queries.shape().to_vec());
                 let weights = (*init != Some(Init::Random)).then_some(&**network);
                 Ok(Begin::Native { description, weights })
@@ -325,7 +332,7 @@ impl Plan<'_> {
         };
         let family = family_of(self.network, native)?;
         let mut description = Description::new(&family, teacher.queries.shape(), &teacher.prediction)?;
-        description.output.clone_from(&teacher.output);
+        description.output = Output::Predictions(teacher.task);
         let default = if self.recipe.recipe == Whose::Paper { Init::Random } else { Init::Auto };
         let own = native.filter(|network| network.is_like(&description));
         let wide = wide.filter(|network| network.is_like(&description));
@@ -433,7 +440,7 @@ impl Plan<'_> {
             prediction_shape: Some(teacher.prediction.clone()),
             input_name: teacher.choices.input.clone(),
             output_name: teacher.choices.output.clone(),
-            output: teacher.output.clone(),
+            output: teacher.task,
             runs_on: match self.runs_on {
                 RunsOn::Parity => directory::RunsOn::Parity,
                 RunsOn::Deployed => directory::RunsOn::Deployed,
@@ -446,6 +453,13 @@ impl Plan<'_> {
                 available: scores.available,
                 degraded: scores.degraded,
                 agreement: scores.agreement,
+                available_determination: scores.true_determinations[0],
+                degraded_determination: scores.true_determinations[1],
+                determination: scores.determination,
+                absolute_error: scores.absolute_error,
+                cosine: scores.cosine,
+                recall: scores.recall,
+                overlap: scores.fit.map(|fit| fit.mean),
                 n: scores.reconstructions,
             }),
             made_by: Some(made_by(io)),
@@ -551,7 +565,12 @@ fn scored(scores: &CodeScores) -> String {
         ("mean IoU", fit(|fit| fit.mean)),
         ("IoU >= 0.5", fit(|fit| fit.half)),
         ("IoU >= 0.75", fit(|fit| fit.three_quarters)),
+        ("R2_a", scores.true_determinations[0]),
+        ("R2_d", scores.true_determinations[1]),
         ("R2", scores.determination),
+        ("MAE", scores.absolute_error),
+        ("cosine", scores.cosine),
+        ("recall@10", scores.recall),
     ];
     let known = values.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value:.4}, ")));
     format!("{}{} reconstructions scored", known.collect::<String>(), scores.reconstructions)

@@ -1,6 +1,7 @@
 //! Recipes: the settings of a training, with their defaults.
 
 use anyhow::{Result, ensure};
+use parm::Task;
 use parm_cli::Usage;
 use parm_cli::tools::train::{
     self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
@@ -9,15 +10,12 @@ use parm_torch::train::{
     Augment, BatchNorm, Compared, Kept, Layers, Loss, Precision, Recipe, Schedule, Setting, Validation,
 };
 
-/// The kind of predictions of one number, for which softmax and top-1 have no meaning.
-pub(crate) const VALUES: &str = "values";
-
 /// The rows of a minibatch of a joint training.
 const JOINT_ROWS: u32 = 512;
 
 /// The kind of training.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Task {
+pub(crate) enum Kind {
     Base,
     /// Parity models for groups of k.
     Parity(usize),
@@ -39,7 +37,7 @@ pub(crate) fn unset(options: &arguments::Recipe) -> Vec<Setting> {
 }
 
 /// The recipe of these options for this number of rows.
-pub(crate) fn recipe(options: &arguments::Recipe, task: Task, layers: Layers, rows: usize) -> Result<Recipe> {
+pub(crate) fn recipe(options: &arguments::Recipe, kind: Kind, layers: Layers, rows: usize) -> Result<Recipe> {
     let arguments::ValidationOption { share, tail } = options.validation;
     let kept = if tail || options.recipe == Whose::Paper { Kept::Tail } else { Kept::Drawn };
     let validation = Validation { rows: share.of(rows), kept };
@@ -48,22 +46,22 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, layers: Layers, ro
         "--validation {}: found {rows} rows in all, expected more",
         options.validation
     );
-    let (epochs, batch, rate, decay, schedule) = match (options.recipe, task) {
-        (Whose::Paper, Task::Base | Task::Parity(2) | Task::Coders(2) | Task::Joint(2)) => {
+    let (epochs, batch, rate, decay, schedule) = match (options.recipe, kind) {
+        (Whose::Paper, Kind::Base | Kind::Parity(2) | Kind::Coders(2) | Kind::Joint(2)) => {
             (50, 64, 1e-3, 1e-5, Schedule::Constant)
         }
         (Whose::Paper, _) => (50, 32, 1e-3, 1e-5, Schedule::Constant),
-        (Whose::Parm, Task::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
-        (Whose::Parm, Task::Parity(_)) if layers == Layers::Large => (100, 256, 1e-3, 0.0, Schedule::Cosine),
-        (Whose::Parm, Task::Parity(_)) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
-        (Whose::Parm, Task::Joint(k)) => {
+        (Whose::Parm, Kind::Base) => (20, 64, 1e-3, 1e-5, Schedule::Cosine),
+        (Whose::Parm, Kind::Parity(_)) if layers == Layers::Large => (100, 256, 1e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Kind::Parity(_)) => (100, 256, 5e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Kind::Joint(k)) => {
             let rate = if layers == Layers::Large { 1e-3 } else { 3e-3 };
             (100, (JOINT_ROWS / k as u32).max(1), rate, 0.0, Schedule::Cosine)
         }
-        (Whose::Parm, Task::Coders(_)) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
+        (Whose::Parm, Kind::Coders(_)) => (30, 64, 1e-3, 0.0, Schedule::Cosine),
     };
-    let (warm_up, clip) = match (options.recipe, task, layers) {
-        (Whose::Parm, Task::Parity(_), Layers::Small | Layers::Large) | (Whose::Parm, Task::Joint(_), _) => {
+    let (warm_up, clip) = match (options.recipe, kind, layers) {
+        (Whose::Parm, Kind::Parity(_), Layers::Small | Layers::Large) | (Whose::Parm, Kind::Joint(_), _) => {
             (1.0, 1.0)
         }
         _ => (0.0, 0.0),
@@ -95,9 +93,9 @@ pub(crate) fn recipe(options: &arguments::Recipe, task: Task, layers: Layers, ro
 }
 
 /// Refuses augmentation for boxes, which would have to move with the images.
-pub(crate) fn check(recipe: &Recipe, output: &str) -> Result<()> {
+pub(crate) fn check(recipe: &Recipe, task: Task) -> Result<()> {
     match recipe.augment {
-        Some(_) if output == "boxes" => {
+        Some(_) if task == Task::Boxes => {
             Err(Usage::error("--augment: found boxes, which would not be moved along; expected labels"))
         }
         _ => Ok(()),
@@ -120,40 +118,61 @@ fn augment(options: &[Augmentation]) -> Result<Option<Augment>> {
     Ok((!options.is_empty()).then_some(augment))
 }
 
-/// The loss of these options and the values that it compares, for this kind of predictions and this decoder.
+/// The losses that compare predictions of a task.
+pub(crate) fn losses(task: Task) -> &'static [LossKind] {
+    match task {
+        Task::Classify => &[LossKind::Kl, LossKind::CrossEntropy, LossKind::Mse, LossKind::SmoothL1],
+        Task::Regress | Task::Boxes => &[LossKind::SmoothL1, LossKind::Mse],
+        Task::Embed => &[LossKind::Cosine, LossKind::Mse, LossKind::SmoothL1],
+    }
+}
+
+/// The loss of these options, or else this one.
+pub(crate) fn loss(asked: Option<LossKind>, default: LossKind, temperature: f64, task: Task) -> Result<Loss> {
+    let kind = asked.unwrap_or(default);
+    if !losses(task).contains(&kind) {
+        let expected: Vec<String> = losses(task).iter().map(LossKind::to_string).collect();
+        return Err(Usage::error(format!(
+            "--loss {kind}: found predictions of the task {task}, expected {}",
+            expected.join(" or ")
+        )));
+    }
+    Ok(match kind {
+        LossKind::Mse => Loss::Mse,
+        LossKind::SmoothL1 => Loss::SmoothL1,
+        LossKind::Cosine => Loss::Cosine,
+        LossKind::Kl => Loss::Kl { temperature },
+        LossKind::CrossEntropy => Loss::CrossEntropy,
+    })
+}
+
+/// The loss of these options and the values that it compares, for the task of the predictions and this decoder.
 /// A deployed model that learns with its code has labels.
 pub(crate) fn objective(
     options: &Objective,
     whose: Whose,
-    output: &str,
+    task: Task,
     decoder: DecoderKind,
     is_joint: bool,
 ) -> Result<(Loss, Compared)> {
-    let default = match whose {
-        Whose::Parm if output == "boxes" => LossKind::SmoothL1,
-        Whose::Parm if output == VALUES => LossKind::Mse,
-        Whose::Parm if is_joint => LossKind::CrossEntropy,
-        Whose::Parm => LossKind::Kl,
-        Whose::Paper => LossKind::Mse,
+    let default = match (whose, task) {
+        (Whose::Paper, _) => LossKind::Mse,
+        (Whose::Parm, Task::Regress | Task::Boxes) => LossKind::SmoothL1,
+        (Whose::Parm, Task::Embed) => LossKind::Cosine,
+        (Whose::Parm, Task::Classify) if is_joint => LossKind::CrossEntropy,
+        (Whose::Parm, Task::Classify) => LossKind::Kl,
     };
-    let loss = match options.loss.unwrap_or(default) {
-        LossKind::Mse => Loss::Mse,
-        LossKind::SmoothL1 => Loss::SmoothL1,
-        LossKind::Kl => Loss::Kl { temperature: options.temperature },
-        LossKind::CrossEntropy => Loss::CrossEntropy,
-    };
-    let what = match output {
-        "boxes" => Some("boxes"),
-        VALUES => Some("predictions of one number, which tell no classes apart"),
-        _ => None,
-    };
-    if let (Some(what), Loss::Kl { .. } | Loss::CrossEntropy) = (what, loss) {
-        return Err(Usage::error(format!("--loss: found {what}, expected mse or smooth-l1")));
-    }
+    let loss = loss(options.loss, default, options.temperature, task)?;
     let compared = match (options.compare, whose, decoder) {
         (Some(Comparison::Sums), _, DecoderKind::Mlp) => {
             return Err(Usage::error(
                 "--compare sums: found a decoder that is a network, which sums tell nothing; expected \
+                 reconstructions",
+            ));
+        }
+        (Some(Comparison::Sums), ..) if loss == Loss::Cosine => {
+            return Err(Usage::error(
+                "--compare sums: found the loss cosine, which leaves the lengths of sums open; expected \
                  reconstructions",
             ));
         }

@@ -56,10 +56,11 @@ impl<'a> Watch<'a> {
 /// A short summary of an epoch.
 pub(crate) fn summary(epoch: &Epoch) -> String {
     let scores = [
-        ("accuracy", epoch.accuracy),
-        ("agreement", epoch.agreement),
         ("IoU", epoch.iou),
         ("R2", epoch.determination),
+        ("cosine", epoch.cosine),
+        ("accuracy", epoch.accuracy),
+        ("agreement", epoch.agreement),
     ];
     let score = scores.iter().find_map(|(name, score)| score.map(|score| format!(", {name} {score:.4}")));
     format!("loss {:.4}{}", epoch.train_loss, score.unwrap_or_default())

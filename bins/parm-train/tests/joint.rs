@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use parm::CodeFile;
-use parm_testkit::npy::u1;
+use parm::{CodeFile, Task};
+use parm_testkit::npy::{f4, f4_values, u1};
 use parm_testkit::{Outcome, Tool};
 use serde_json::Value;
 
@@ -182,5 +182,41 @@ fn what_cannot_be_trained_jointly_is_refused_in_one_line() {
         assert_eq!(ended.code, code, "{options}: {line}");
         assert!(line.contains(expected) && !line.contains("panicked"), "{options}: {line}");
         assert!(!path.join("new/code.json").exists(), "{options}");
+    }
+}
+
+#[test]
+fn a_deployed_model_of_values_learns_with_its_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    // The sums of the upper and the lower half of a picture.
+    let pixels = f4_values(&fs::read(repository("testdata/digits/train.npy")).unwrap());
+    let values: Vec<f32> = pixels.chunks(32).map(|half| half.iter().sum()).collect();
+    fs::write(path.join("v.npy"), f4(&[values.len() / 2, 2], &values)).unwrap();
+    let call = "joint --data DIGITS/train.npy --code sum -k 2 --threads 1 --epochs 40 --batch 32 --lr 0.01";
+    let train = |options: &str| {
+        Tool::new("parm-train").args(&digits(&format!("{call} {options}"))).within(path).run()
+    };
+    let ended = train("--values v.npy -o joint");
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let file = CodeFile::load(&path.join("joint")).unwrap();
+    let scores = file.scores.unwrap();
+    let [own, rebuilt] = [scores.available_determination, scores.degraded_determination].map(Option::unwrap);
+    assert!(file.output == Task::Regress && own > 0.5 && rebuilt > own - 0.2, "{scores:?}");
+    for (options, message) in [
+        ("--task embed -o new", "--task embed: found no loss for embeddings here"),
+        ("-o new", "found no truth to learn, expected --labels, --boxes or --values"),
+        (
+            "--values v.npy --loss cross-entropy -o new",
+            "--loss cross-entropy: found predictions of the task regress",
+        ),
+    ] {
+        let ended = train(options);
+        assert!(
+            ended.code == 2 && ended.stderr.contains(message),
+            "{options}: {} {}",
+            ended.code,
+            ended.stderr
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use parm::CodeFile;
 use parm::codes::directory::RunsOn;
-use parm_testkit::npy::f4;
-use parm_testkit::{Outcome, Tool};
+use parm_testkit::npy::{f4, f4_values};
+use parm_testkit::{Outcome, Tool, safetensors};
 use serde_json::{Value, json};
 
 const SUM: [&str; 2] = ["coders.summation.AdditionEncoder", "coders.summation.SubtractionDecoder"];
@@ -344,6 +344,47 @@ fn boxes_are_scored_by_their_overlap() {
     assert!(line["IoU"]["mean"].as_f64().is_some_and(|mean| mean > 0.5) && line["A_d"].is_null(), "{line}");
     let table = String::from_utf8(sweep(path, "save --only-test").output()).unwrap();
     assert!(table.lines().next().unwrap().ends_with("IoU  IoU>=.5 IoU>=.75  rebuilt"), "{table}");
+}
+
+#[test]
+fn a_configuration_may_say_what_its_models_predict() {
+    let folder = folder();
+    let path = folder.path();
+    // Values in the place of labels.
+    for part in ["train", "test"] {
+        let to = path.join("data/mnist").join(part);
+        let images = f4_values(&fs::read(to.join("images.npy")).unwrap());
+        let pixels = 64;
+        let sum = |image: &[f32]| [image[..pixels / 2].iter().sum::<f32>(), image[pixels / 2..].iter().sum()];
+        let values: Vec<f32> = images.chunks(pixels).flat_map(sum).collect();
+        fs::write(to.join("values.npy"), f4(&[values.len() / 2, 2], &values)).unwrap();
+        fs::remove_file(to.join("labels.npy")).unwrap();
+    }
+    write(path, &with(&json!({"task": "regress", "k_vals": [2], "num_epoch": 10})));
+    let call = "save --lr 0.005 --recipe parm --batch 32";
+    let line = &lines(path, call)[0];
+    assert!(line["R2"].as_f64().is_some_and(|r2| r2 > 0.3) && line["A_d"].is_null(), "{line}");
+    assert!(line["MAE"].is_number() && line["cosine"].is_null(), "{line}");
+    let table = String::from_utf8(sweep(path, "save --only-test").output()).unwrap();
+    assert!(table.lines().next().unwrap().ends_with("R2      MAE  rebuilt"), "{table}");
+
+    let embed = with(&json!({"task": "embed", "k_vals": [2], "num_epoch": 10, "losses": ["cosine"]}));
+    write(path, &embed);
+    let ended = sweep(path, "other");
+    let message = "other/base/mnist/base-mlp/model.safetensors: not found, expected the deployed model there: \
+                   embeddings are trained elsewhere";
+    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
+    // The values' model says that it is none of embeddings.
+    let ended = sweep(path, "new --base-dir save/base");
+    let message = "--task embed: found the task embed, expected regress";
+    assert!(ended.code == 2 && ended.stderr.contains(message), "{}", ended.stderr);
+    let base = path.join("own/base/mnist/base-mlp");
+    fs::create_dir_all(&base).unwrap();
+    let weights: Vec<f32> = (0..64 * 6).map(|i| ((i * 7919) % 101) as f32 / 101.0 - 0.5).collect();
+    fs::write(base.join("model.safetensors"), safetensors::linear(&[1, 8, 8], 6, &weights)).unwrap();
+    let line = &lines(path, "own --lr 0.005 --recipe parm --batch 32")[0];
+    assert!(line["cosine"].as_f64().is_some_and(|cosine| cosine > 0.8) && line["R2"].is_null(), "{line}");
+    assert!(line["recall@10"].is_number(), "{line}");
 }
 
 #[test]

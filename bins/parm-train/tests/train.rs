@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use parm::CodeFile;
+use parm::{CodeFile, Task};
 use parm_testkit::npy::{f4, f4_values, item, u1};
 use parm_testkit::{Outcome, Tool, safetensors};
 
@@ -415,27 +415,31 @@ fn what_cannot_be_learnt_is_refused_with_one_line_that_names_both_sides() {
 }
 
 #[test]
-fn predictions_of_one_number_are_learnt_by_their_squared_error_and_scored_by_r2() {
+fn predictions_of_one_number_are_values() {
     let folder = data();
     let path = folder.path();
     fs::write(path.join("one.safetensors"), safetensors::linear(&[2, 2], 1, &[1., 2., -1., 0.5])).unwrap();
     let call =
         "parity --base one.safetensors --data x.npy --code sum -k 2 --epochs 60 --batch 8 --lr 0.01 -o one";
     let ended = train(path, &format!("{call} -v"));
-    let note = "note: predictions of one number: the loss is mse and the score R2";
+    let note = "note: predictions of one number are values: the loss is smooth-l1 and the score R2";
     assert!(ended.code == 0 && ended.stderr.contains(note), "{}", ended.stderr);
     let report = ended.stderr.lines().find(|line| line.contains("reconstructions scored")).unwrap();
     let score: f64 = report.split("R2 ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-    assert!(score > 0.95 && !report.contains("agreement"), "{report}");
+    assert!(score > 0.95, "{report}");
     let last = metrics(&path.join("one/run/parity-0/metrics.jsonl")).pop().unwrap();
-    assert!(last.contains("\"R2\":0.9") && !last.contains("agreement"), "{last}");
+    assert!(last.contains("\"R2\":0.9") && last.contains("\"MAE\":0."), "{last}");
     let file = CodeFile::load(&path.join("one")).unwrap();
-    assert_eq!((file.output.as_str(), file.scores.unwrap().agreement), ("values", None));
+    let scores = file.scores.unwrap();
+    assert_eq!((file.output, scores.determination.map(|r2| r2 > 0.95)), (Task::Regress, Some(true)));
+    assert!(scores.agreement.is_some_and(|agreement| agreement > 0.5) && scores.degraded.is_none());
 
     for (options, code, found) in [
-        ("--loss kl", 2, "--loss: found predictions of one number"),
-        ("--loss cross-entropy", 2, "--loss: found predictions of one number"),
-        ("--labels y.npy", 1, "y.npy: found predictions of one number"),
+        ("--loss kl", 2, "--loss kl: found predictions of the task regress, expected smooth-l1 or mse"),
+        ("--loss cross-entropy", 2, "--loss cross-entropy: found predictions of the task regress"),
+        ("--labels y.npy", 2, "--labels: found predictions of one number, which tell no classes apart"),
+        ("--task embed", 2, "--task embed: found predictions of one number, expected two or more"),
+        ("--task classify", 2, "--task classify: found predictions of one number"),
     ] {
         let ended = train(path, &format!("{call} {options}"));
         assert!(ended.code == code && ended.stderr.contains(found), "{options}: {}", ended.stderr);
@@ -627,6 +631,153 @@ fn mixed_precision_learns_nearly_the_same() {
 }
 
 #[test]
+fn values_are_learnt_and_rebuilt() {
+    let folder = data();
+    let path = folder.path();
+    // Two values of a row, which are sums of its numbers.
+    let x = f4_values(&fs::read(path.join("x.npy")).unwrap());
+    let rows = x.chunks(4);
+    let values: Vec<f32> = rows.flat_map(|x| [x[0] + 2.0 * x[1] + 10.0, x[2] - x[3]]).collect();
+    fs::write(path.join("v.npy"), f4(&[ROWS, 2], &values)).unwrap();
+    let first: Vec<f32> = values.iter().step_by(2).copied().collect();
+    fs::write(path.join("one.npy"), f4(&[ROWS], &first)).unwrap();
+    let base = "base --data x.npy --values v.npy --hidden 16 --batch 8 --epochs 60 --lr 0.01";
+    let ended = train(path, &format!("{base} -v -o b.safetensors"));
+    assert!(ended.code == 0 && ended.stderr.contains(", R2 0.9"), "{}", ended.stderr);
+    let last = metrics(&path.join("b.run/metrics.jsonl")).pop().unwrap();
+    assert!(last.contains("\"MAE\":0.") && !last.contains("accuracy"), "{last}");
+    let file = String::from_utf8_lossy(&fs::read(path.join("b.safetensors")).unwrap()).into_owned();
+    assert!(file.contains(r#"\"output\":\"values\""#));
+    done(path, &format!("{base} --loss mse -o mse.safetensors"));
+    assert_ne!(
+        fs::read(path.join("mse.safetensors")).unwrap(),
+        fs::read(path.join("b.safetensors")).unwrap()
+    );
+    done(path, "base --data x.npy --values one.npy --epochs 1 -o one.safetensors");
+
+    let call = "parity --base b.safetensors --data x.npy --code sum -k 2 --batch 8 --epochs 60";
+    let ended = train(path, &format!("{call} --values v.npy -v -o code"));
+    assert!(ended.code == 0 && !ended.stderr.contains("note: predictions"), "{}", ended.stderr);
+    let code = CodeFile::load(&path.join("code")).unwrap();
+    let scores = code.scores.unwrap();
+    assert_eq!((code.output, scores.available), (Task::Regress, None));
+    let [own, rebuilt] = [scores.available_determination, scores.degraded_determination].map(Option::unwrap);
+    assert!(own > 0.9 && 0.8 < rebuilt && rebuilt < own, "{scores:?}");
+    assert!(scores.determination.unwrap() > 0.8 && scores.absolute_error.unwrap() < 1.0, "{scores:?}");
+    // The best epoch is that of the highest R².
+    let lines = metrics(&path.join("code/run/parity-0/metrics.jsonl"));
+    let r2 = |line: &String| {
+        line.split("\"R2\":").nth(1).unwrap().split(',').next().unwrap().parse::<f64>().unwrap()
+    };
+    let best = lines.iter().map(r2).fold(f64::MIN, f64::max);
+    assert!((scores.determination.unwrap() - best).abs() < 1e-9, "{best} {scores:?}");
+    done(path, &format!("{call} -o plain"));
+    let scores = CodeFile::load(&path.join("plain")).unwrap().scores.unwrap();
+    assert!(scores.degraded_determination.is_none() && scores.determination.is_some());
+
+    for (call, code, message) in [
+        (format!("{call} --values one.npy -o new"), 1, "one.npy: found rows of 1 values, expected 2"),
+        (
+            format!("{call} --task embed -o new"),
+            2,
+            "--task embed: found the task embed, expected regress: the outputs are values",
+        ),
+        (
+            format!("{call} --task classify --values v.npy -o new"),
+            2,
+            "--task classify: found --values, which goes with --task regress alone",
+        ),
+        (
+            format!("{base} --loss cosine -o new.safetensors"),
+            2,
+            "--loss cosine: found predictions of the task regress",
+        ),
+        (
+            format!("{BASE} --loss mse -o new.safetensors"),
+            2,
+            "--loss: found labels, which are learnt by the cross-entropy",
+        ),
+        (
+            "base --data x.npy --task regress -o new.safetensors".into(),
+            2,
+            "found no truth to learn, expected --values",
+        ),
+        (
+            "base --data x.npy -o new.safetensors".into(),
+            2,
+            "found no truth to learn, expected --labels, --boxes or --values",
+        ),
+    ] {
+        let ended = train(path, &call);
+        assert!(
+            ended.code == code && ended.stderr.contains(message),
+            "{call}: {} {}",
+            ended.code,
+            ended.stderr
+        );
+        assert_eq!(ended.stderr.lines().count(), 1, "{call}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn embeddings_are_rebuilt_by_their_direction() {
+    let folder = data();
+    let path = folder.path();
+    base(path);
+    // What classifies may be taken for an embedding: its file says no more than the default.
+    let call = "parity --base b.safetensors --task embed --data x.npy --code sum -k 2 --batch 8 --epochs 60 --validation 48";
+    let ended = train(path, &format!("{call} -v -o code"));
+    assert!(ended.code == 0 && ended.stderr.contains("recall@10 "), "{}", ended.stderr);
+    let code = CodeFile::load(&path.join("code")).unwrap();
+    let scores = code.scores.unwrap();
+    assert_eq!((code.output, scores.determination, scores.degraded), (Task::Embed, None, None));
+    assert!(scores.cosine.unwrap() > 0.9 && scores.agreement.unwrap() > 0.5, "{scores:?}");
+    let recall = scores.recall.unwrap();
+    assert!(0.5 < recall && recall <= 1.0, "{scores:?}");
+    let last = metrics(&path.join("code/run/parity-0/metrics.jsonl")).pop().unwrap();
+    assert!(last.contains("\"cosine\":0.") && last.contains("\"recall@10\":"), "{last}");
+    // A parity model says what it predicts.
+    let file =
+        String::from_utf8_lossy(&fs::read(path.join("code/parity-0.safetensors")).unwrap()).into_owned();
+    assert!(file.contains(r#"\"output\":\"embeddings\""#));
+    done(path, &format!("{call} --loss mse --epochs 2 --compare sums -o sums"));
+    for (call, message) in [
+        (
+            format!("{call} --loss kl -o new"),
+            "--loss kl: found predictions of the task embed, expected cosine or mse or smooth-l1",
+        ),
+        (format!("{call} --compare sums -o new"), "--compare sums: found the loss cosine"),
+        (
+            format!("{call} --labels y.npy -o new"),
+            "--task embed: found --labels, which goes with --task classify alone",
+        ),
+        (
+            "base --data x.npy --task embed -o new.safetensors".into(),
+            "--task embed: found no loss for embeddings here",
+        ),
+    ] {
+        let ended = train(path, &call);
+        assert!(ended.code == 2 && ended.stderr.contains(message), "{call}: {} {}", ended.code, ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{call}: {}", ended.stderr);
+    }
+    // A code of models that were trained elsewhere says so as well.
+    done(
+        path,
+        "adopt --code sum -k 2 --parity code/parity-0.safetensors --base b.safetensors --task embed -o adopted",
+    );
+    assert_eq!(CodeFile::load(&path.join("adopted")).unwrap().output, Task::Embed);
+    let ended = train(
+        path,
+        "adopt --code sum -k 2 --parity code/parity-0.safetensors --query-shape 2,2 --task boxes -o adopted",
+    );
+    assert!(
+        ended.code == 2 && ended.stderr.contains("found predictions of 3 numbers, expected 4"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn boxes_are_learnt_and_rebuilt() {
     let folder = data();
     let path = folder.path();
@@ -643,14 +794,20 @@ fn boxes_are_learnt_and_rebuilt() {
     let ended = train(path, call);
     assert!(ended.code == 0 && ended.stderr.contains("mean IoU 0."), "{}", ended.stderr);
     let code = CodeFile::load(&path.join("code")).unwrap();
-    assert_eq!((code.output.as_str(), code.scores.unwrap().agreement), ("boxes", None));
+    let scores = code.scores.unwrap();
+    assert_eq!((code.output, scores.degraded, scores.recall), (Task::Boxes, None, None));
+    assert!(scores.overlap.is_some_and(|mean| mean > 0.5) && scores.agreement.is_some(), "{scores:?}");
     let mean: f64 = ended.stderr.split("mean IoU ").nth(1).unwrap()[..6].parse().unwrap();
     assert!(mean > 0.5, "{mean}");
     fs::write(path.join("three.npy"), f4(&[ROWS, 3], &boxes[..ROWS * 3])).unwrap();
     let other = call.replace("--base b.safetensors", "--targets three.npy");
     for (call, code, message) in [
-        (format!("{call} --loss kl"), 2, "--loss: found boxes, expected mse or smooth-l1"),
-        (other, 1, "boxes.npy: found predictions of 3 numbers, expected 4"),
+        (
+            format!("{call} --loss kl"),
+            2,
+            "--loss kl: found predictions of the task boxes, expected smooth-l1 or mse",
+        ),
+        (other, 2, "--boxes: found predictions of 3 numbers, expected 4"),
     ] {
         let ended = train(path, &call);
         assert!(ended.code == code && ended.stderr.contains(message), "{call}: {}", ended.stderr);

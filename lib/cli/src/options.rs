@@ -12,7 +12,7 @@ use nalgebra::DMatrix;
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeName, CodeSpec, MAX_WORKERS, Parameter, UnknownCode};
 use parm::npy::{Array, RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
-use parm::{Activation, DeviceChoice, Tail};
+use parm::{Activation, DeviceChoice, Tail, Task};
 use serde::Serialize;
 
 use crate::exit::Usage;
@@ -506,6 +506,70 @@ pub(crate) fn code_name(names: impl Iterator<Item = CodeName>) -> impl TypedValu
         let known = names.iter().find(|name| name.as_str() == found);
         known.copied().ok_or(UnknownCode(found))
     })
+}
+
+/// What the model predicts.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct TaskOption {
+    /// What a prediction is [default: what the code or the model says, or what the other options and the rows mean]
+    ///
+    /// The task decides how predictions are compared, and with it losses, scores and confidences. One number a row
+    /// is a value, whatever else is said of it. See parm(7).
+    #[arg(long, value_name = "WHAT", value_parser = task())]
+    pub task: Option<Task>,
+}
+
+/// A task that the options ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedTask {
+    /// The option that does.
+    from: String,
+    /// The task.
+    pub task: Task,
+}
+
+impl TaskOption {
+    /// The task that the options ask for: this one, or that of the first option among these that is given.
+    ///
+    /// # Errors
+    /// Options of different tasks.
+    pub fn with(self, given: &[(&str, bool, Task)]) -> Result<Option<AskedTask>> {
+        let mut given = given.iter().filter(|(_, given, _)| *given);
+        let first = given.clone().next().map(|(flag, _, task)| (*flag, *task));
+        let (from, task) = match (self.task, first) {
+            (Some(task), _) => (format!("--task {task}"), task),
+            (None, Some((flag, task))) => (flag.to_owned(), task),
+            (None, None) => return Ok(None),
+        };
+        match given.find(|(.., other)| *other != task) {
+            Some((flag, _, other)) => {
+                Err(Usage::error(format!("{from}: found {flag}, which goes with --task {other} alone")))
+            }
+            None => Ok(Some(AskedTask { from, task })),
+        }
+    }
+}
+
+/// The task of predictions of so many numbers: see [`Task::choose`].
+///
+/// # Errors
+/// A task that contradicts the file of the code or the model, or that such predictions do not have.
+pub fn choose_task(asked: Option<&AskedTask>, said: Option<Task>, elements: usize) -> Result<Task> {
+    Task::choose(asked.map(|asked| asked.task), said, elements).map_err(|error| match asked {
+        Some(AskedTask { from, .. }) => Usage::error(format!("{from}: {error}")),
+        None => error.into(),
+    })
+}
+
+fn task() -> impl TypedValueParser<Value = Task> {
+    let help = |task: Task| match task {
+        Task::Classify => "the logits of classes",
+        Task::Regress => "one or more values",
+        Task::Embed => "a vector whose direction counts",
+        Task::Boxes => "a box: corner, width and height",
+    };
+    let values = Task::ALL.map(|task| PossibleValue::new(task.name()).help(help(task)));
+    PossibleValuesParser::new(values).try_map(|found| Task::from_name(&found))
 }
 
 /// Where workers stand.

@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use parm::Task;
 pub use parm_engine::{Agreement, Balance, Delay, Ejection, Hedge, When};
 use parm_workload::faults::{Behavior, Faults};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub use code::CodeChoice;
@@ -194,6 +195,11 @@ pub struct Model {
     pub inputs: Vec<TensorSpec>,
     /// Its outputs; empty: an instance is asked.
     pub outputs: Vec<TensorSpec>,
+    /// What it predicts: how reconstructions are compared with the predictions that arrive later, and what their
+    /// confidence is. null: what the code directory says, else `regress` if a prediction is one number, else
+    /// `classify`.
+    #[schemars(schema_with = "tasks")]
+    pub task: Option<Task>,
     /// The names of the models at remote instances.
     pub names: Names,
     /// The files of embedded models.
@@ -251,6 +257,7 @@ impl Default for Model {
             load: true,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            task: None,
             names: Names::default(),
             files: Files::default(),
             batch: Batch::default(),
@@ -275,6 +282,11 @@ impl Default for Model {
             overhead: Overhead::default(),
         }
     }
+}
+
+fn tasks(_: &mut SchemaGenerator) -> Schema {
+    let names = Task::ALL.iter().map(|task| Some(task.name())).chain([None]);
+    json_schema!({"enum": names.collect::<Vec<_>>(), "default": null})
 }
 
 /// An input or output.

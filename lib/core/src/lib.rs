@@ -3,7 +3,8 @@
 //! One row's path through a tool is one module's path through this crate: [`npy`] turns bytes into
 //! rows and back, [`group`] counts rows into coding groups, [`codes`] turns a group into parity
 //! queries and answers into reconstructions, [`mask`] and [`erase`] say which predictions are
-//! available, and [`score`] compares the result with the truth.
+//! available, and [`score`] and [`measures`] compare the result with the truth. [`task`] says what a prediction
+//! is.
 //!
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
@@ -17,8 +18,11 @@ pub mod dtype;
 pub mod erase;
 pub mod group;
 pub mod mask;
+pub mod measures;
+pub mod neighbours;
 pub mod npy;
 pub mod score;
+pub mod task;
 pub mod words;
 
 pub use activation::Activation;
@@ -27,4 +31,5 @@ pub use codes::directory::CodeFile;
 pub use device::DeviceChoice;
 pub use dtype::{Dtype, Float};
 pub use group::Tail;
+pub use task::Task;
 pub use words::counted;

@@ -249,7 +249,7 @@ impl Scorer {
 }
 
 /// The middle 95 % of what was drawn.
-fn interval(mut drawn: Vec<f64>) -> Option<Interval> {
+pub(crate) fn interval(mut drawn: Vec<f64>) -> Option<Interval> {
     drawn.sort_by(f64::total_cmp);
     let at = |share: f64| drawn.get((share * (drawn.len().max(1) - 1) as f64).round() as usize).copied();
     Some(Interval { low: at(0.025)?, high: at(0.975)? })

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use parm::Task;
 use parm::codes::directory::{CodeDirError, CodeFile, Deployed, FILE_NAME, MadeBy, RunsOn, Scores};
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeError, CodeKind, CodeName, CodeSpec};
@@ -16,7 +17,12 @@ fn file() -> CodeFile {
         prediction_shape: Some(vec![10]),
         parity: vec!["parity-0.safetensors".into(), "parity-1.safetensors".into()],
         deployed: Some(deployed("00ff")),
-        scores: Some(Scores { available: Some(0.97), degraded: Some(0.1 + 0.2), agreement: None, n: 300 }),
+        scores: Some(Scores {
+            available: Some(0.97),
+            degraded: Some(0.1 + 0.2),
+            n: 300,
+            ..Scores::default()
+        }),
         made_by: Some(MadeBy { version: "0.1.0".into(), command: "parm-train parity".into() }),
         ..CodeFile::new(&CodeSpec { r: Some(2), ..CodeSpec::new(CodeName::Sum, 2) })
     }
@@ -42,6 +48,21 @@ fn changed(at: &str, value: Value) -> CodeDirError {
     json[at] = value;
     fs::write(directory.path().join(FILE_NAME), json.to_string()).unwrap();
     CodeFile::load(directory.path()).unwrap_err()
+}
+
+#[test]
+fn the_task_has_the_word_of_its_outputs_and_other_words_are_refused() {
+    let directory = directory();
+    for task in Task::ALL {
+        let file = CodeFile { output: task, ..file() };
+        file.save(directory.path()).unwrap();
+        let text = fs::read_to_string(directory.path().join(FILE_NAME)).unwrap();
+        assert!(text.contains(&format!("\"output\": \"{}\"", task.output())), "{text}");
+        assert_eq!(CodeFile::load(directory.path()).unwrap(), file);
+    }
+    let error = changed("output", json!("classes"));
+    let expected = "output: found 'classes', expected logits, values, embeddings, boxes";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 /// The message without the temporary directory's own name, and on one line.
@@ -259,7 +280,7 @@ fn a_file_written_by_hand_says_only_what_a_person_knows() {
     let models = r#""parity": ["parity-0.safetensors", "parity-1.safetensors"]"#;
     let file = load(&format!(r#"{{"format": 2, "code": "sum", "k": 3, "r": 2, {models}}}"#)).unwrap();
     assert_eq!(file.weights, [[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]);
-    assert_eq!((file.runs_on, file.output.as_str()), (RunsOn::Parity, "logits"));
+    assert_eq!((file.runs_on, file.output), (RunsOn::Parity, Task::Classify));
     assert_eq!((&file.query_shape, &file.deployed, &file.scores), (&None, &None, &None));
     // What is not known is not checked.
     file.check_queries(directory.path(), &[7]).unwrap();

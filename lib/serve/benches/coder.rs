@@ -27,7 +27,8 @@ fn coders_of(k: usize, input: &str) -> (RowEncoder, RowDecoder) {
     let Redundancy::Coded(coded) = &model.redundancy else { return coders_of(k, input) };
     let code = code_of(&model).expect("a code").expect("a code");
     let (_, encoder, decoder) =
-        coders(&spec, coded, &code, &|_, _| Err(NetworkError("there is none".to_owned()))).expect("coders");
+        coders(&spec, coded, model.task, &code, &|_, _| Err(NetworkError("there is none".to_owned())))
+            .expect("coders");
     (encoder, decoder)
 }
 

@@ -45,7 +45,7 @@ fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
         && code.networks().next().is_none()
         && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
     {
-        let checked = coders(&spec, coded, code, &no_network);
+        let checked = coders(&spec, coded, model.task, code, &no_network);
         checked.map_err(|problem| ConfigError::value(&format!("{at}.redundancy"), problem))?;
     }
     if model.synthetic_count() > 0 && (!model.inputs.is_empty() || !model.outputs.is_empty()) {
@@ -124,7 +124,8 @@ pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigEr
             && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
         {
             let network = |file: &Path, group: &[usize]| embed.network(file, model, group);
-            coders(&spec, coded, code, &network).map_err(|problem| ConfigError::value(&at, problem))?;
+            coders(&spec, coded, model.task, code, &network)
+                .map_err(|problem| ConfigError::value(&at, problem))?;
         }
     }
     Ok(())

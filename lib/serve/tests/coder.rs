@@ -10,7 +10,7 @@ use parm::codes::directory::RunsOn;
 use parm::codes::{Network, NetworkError};
 use parm_config::{Config, Redundancy, code_of};
 use parm_oip::{Datatype, ModelMetadata, Tensor};
-use parm_serving::runtime::{Lost, Members, RowDecoder, RowEncoder, Spec, coders};
+use parm_serving::runtime::{CodingError, Lost, Members, RowDecoder, RowEncoder, Spec, coders};
 use proptest::prelude::*;
 
 /// The coders of a model whose input and output are alike.
@@ -26,7 +26,7 @@ fn identity(code: &str, datatype: &str, shape: &str) -> (RowEncoder, RowDecoder)
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
     let code = code_of(&model).unwrap().unwrap();
-    let (_, encoder, decoder) = coders(&spec, coded, &code, &common::no_network).unwrap();
+    let (_, encoder, decoder) = coders(&spec, coded, model.task, &code, &common::no_network).unwrap();
     (encoder, decoder)
 }
 
@@ -56,7 +56,7 @@ fn confidences_go_through_the_calibration_which_must_be_one() {
         let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
         let code = code_of(&model).unwrap().unwrap();
-        let (_, _, mut decoder) = coders(&spec, coded, &code, &common::no_network)?;
+        let (_, _, mut decoder) = coders(&spec, coded, model.task, &code, &common::no_network)?;
         let outputs = [[1.0, 2.0], [0.0, 0.0], [2.0, 5.0]].map(|row| vec![common::bytes(&row)]);
         let lost = Lost { slot: 1, available: 0b101, absent: 0 };
         decoder.decode(lost, 1, |worker| Some(&outputs[worker][..]))
@@ -197,6 +197,95 @@ fn what_a_parity_model_answers_is_checked() {
 }
 
 /// A network that is a function of its rows, of two elements each.
+/// The decoder of a model of `elements` outputs, with more of its configuration.
+fn decoder(elements: usize, more: &str) -> Result<RowDecoder, CodingError> {
+    let text = format!(
+        r#"{{"models": [{{"name": "m", {more}
+            "inputs": [{{"name": "x", "datatype": "FP32", "shape": [2]}}],
+            "outputs": [{{"name": "y", "datatype": "FP32", "shape": [{elements}]}}]}}]}}"#
+    );
+    let model = Config::parse(&text).unwrap().models.remove(0);
+    let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
+    let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
+    let code = code_of(&model).unwrap().unwrap();
+    coders(&spec, coded, model.task, &code, &common::no_network).map(|(_, _, decoder)| decoder)
+}
+
+const SUM: &str = r#""redundancy": {"policy": "coded"},"#;
+
+#[test]
+fn agreement_and_confidence_are_those_of_the_task() {
+    let near = [3.0, 1.2, 0.0, 1.0];
+    let own = [3.0, 1.0, 1.0, 1.0];
+    // X2 = P − X1 has the amplification √2; logits have a margin of 0.2 as well.
+    let (alone, margin) = (1.0 / (1.0 + 2.0_f32.sqrt()), 0.2 / (0.2 + 2.0_f32.sqrt()));
+    for (task, agrees, confidence) in [
+        // The top-1 is the same, the angle is 17 degrees, and the first box is empty.
+        (r#""task": "classify","#, true, margin),
+        (r#""task": "embed","#, true, alone),
+        (r#""task": "boxes","#, false, alone),
+        ("", true, margin),
+    ] {
+        let mut decoder = decoder(4, &format!("{task} {SUM}")).unwrap();
+        let found = decoder.agrees(&[common::bytes(&near)], &[common::bytes(&own)]);
+        assert_eq!(found, Some(agrees), "{task}");
+        let outputs = [own, own, near].map(|row| vec![common::bytes(&row)]);
+        let lost = Lost { slot: 1, available: 0b101, absent: 0 };
+        let rebuilt = decoder.decode(lost, 1, |worker| Some(&outputs[worker][..])).unwrap();
+        assert!((rebuilt.confidence - confidence).abs() < 1e-3, "{task}: {}", rebuilt.confidence);
+    }
+}
+
+#[test]
+fn values_agree_by_the_deviation_of_the_predictions_that_came() {
+    // One number is a value, whatever else is said of it.
+    for more in ["", r#""task": "regress","#] {
+        let mut decoder = decoder(1, &format!("{more} {SUM}")).unwrap();
+        let mut agrees =
+            |rebuilt: f32, own: f32| decoder.agrees(&[common::bytes(&[rebuilt])], &[common::bytes(&[own])]);
+        let sign = |i: i32| if i % 2 == 0 { 1.0 } else { -1.0 };
+        // Around 1000 with a deviation of 1: the first predictions say too little of it.
+        for i in 0..7 {
+            assert_eq!(agrees(0.0, 1000.0 + sign(i)), None);
+        }
+        for i in 7..200 {
+            let own = 1000.0 + sign(i);
+            assert_eq!(agrees(own + 0.19, own), Some(true), "{i}");
+            assert_eq!(agrees(own + 0.25, own), Some(false), "{i}");
+        }
+        assert_eq!(agrees(f32::NAN, 1000.0), Some(false));
+    }
+}
+
+#[test]
+fn a_task_that_the_outputs_or_the_code_contradict_is_refused() {
+    let message = |decoder: Result<RowDecoder, CodingError>| match decoder {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("it was made"),
+    };
+    let found = message(decoder(3, &format!(r#""task": "boxes", {SUM}"#)));
+    assert!(found.contains("found predictions of 3 numbers, expected 4"), "{found}");
+    let found = message(decoder(1, &format!(r#""task": "classify", {SUM}"#)));
+    assert!(found.contains("found predictions of one number, which tell no classes apart"), "{found}");
+    let unknown = Config::parse(r#"{"models": [{"name": "m", "task": "logits"}]}"#).unwrap_err().to_string();
+    assert!(unknown.contains("unknown variant `logits`, expected one of `classify`, `regress`"), "{unknown}");
+    let folder = std::env::temp_dir().join(format!("parm-task-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("p.pt"), "").unwrap();
+    let file = r#"{"format": 2, "code": "sum", "k": 2, "parity": ["p.pt"], "output": "embeddings"}"#;
+    std::fs::write(folder.join("code.json"), file).unwrap();
+    let code = format!(
+        r#""redundancy": {{"policy": "coded", "code": {{"name": "directory", "directory": {folder:?}}}}},"#
+    );
+    let found = message(decoder(2, &format!(r#""task": "regress", {code}"#)));
+    assert!(found.contains("found the task regress, expected embed: the outputs are embeddings"), "{found}");
+    // Without a task, it is that of the directory.
+    let mut of_directory = decoder(2, &code).unwrap();
+    let [a, b] = [[1.0, 0.9], [1.0, 1.1]].map(|row| [common::bytes(&row)]);
+    assert_eq!(of_directory.agrees(&a, &b), Some(true), "the top-1 differs, and the direction does not");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 struct By(fn(&[[f32; 2]]) -> Vec<[f32; 2]>);
 
 impl Network for By {
@@ -221,7 +310,9 @@ fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
     assert_eq!((code.r(), code.runs_on()), (1, RunsOn::Deployed));
     let spec = Spec::new(&model, &ModelMetadata::default()).unwrap();
     let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
-    let Err(error) = coders(&spec, coded, &code, &common::no_network) else { panic!("it has no networks") };
+    let Err(error) = coders(&spec, coded, model.task, &code, &common::no_network) else {
+        panic!("it has no networks")
+    };
     assert_eq!(error.to_string(), "there is none");
     // The encoder is the first query and twice the second; the decoder gives what it sees of each slot.
     let load = |file: &Path, group: &[usize]| -> Result<Arc<dyn Network>, NetworkError> {
@@ -239,7 +330,7 @@ fn learned_coders_see_zeros_for_what_is_absent_or_lost() {
             ]
         })))
     };
-    let (_, encoder, mut decoder) = coders(&spec, coded, &code, &load).unwrap();
+    let (_, encoder, mut decoder) = coders(&spec, coded, model.task, &code, &load).unwrap();
     let both = encoder.encode(0, &[members(&[vec![1.0, 2.0], vec![3.0, 4.0]])]).unwrap();
     assert_eq!(common::floats(&both[0].data.contiguous()), [7.0, 10.0]);
     let alone = encoder.encode(0, &[vec![(1, vec![common::bytes(&[3.0, 4.0])])]]).unwrap();

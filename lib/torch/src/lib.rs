@@ -36,7 +36,7 @@ pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
 pub use exported::{Batch, CutError, Program, ProgramError};
 pub use model::{Choices, EXTENSIONS, InputsError, Model, ModelError, NotTrainable};
-pub use network::{CheckpointError, Description, ExportError, Family, Network, ShapeError};
+pub use network::{CheckpointError, Description, ExportError, Family, Network, Output, ShapeError};
 pub use numbers::HoldError;
 pub use script::Script;
 pub use session::{Pass, Session};

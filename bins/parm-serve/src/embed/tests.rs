@@ -87,7 +87,7 @@ async fn answers(
     let Redundancy::Coded(policy) = &model.redundancy else { panic!("it has a code") };
     let load = |file: &Path, group: &[usize]| libtorch.network(file, model, group);
     let (_, encoder, _): (_, RowEncoder, _) =
-        coders(&spec, policy, code, &load).map_err(|error| error.to_string())?;
+        coders(&spec, policy, model.task, code, &load).map_err(|error| error.to_string())?;
     let groups = groups(code.k());
     let mut request = InferRequest { model: "parity".to_owned(), ..InferRequest::default() };
     if itself {

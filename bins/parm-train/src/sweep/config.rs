@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
+use parm::Task;
 use parm_cli::tools::train::{Architecture, DecoderKind, EncoderKind, LossKind};
 use serde::Deserialize;
 
 use crate::plan::Fixed;
+use crate::recipe::losses;
 
-use super::known::{DATA_SETS, DECODERS, ENCODERS, Files, Known, LOSSES, MODELS, Truth, find};
+use super::known::{DATA_SETS, DECODERS, ENCODERS, Files, Known, LOSSES, MODELS, find};
 
 /// The most queries of a group, as for -k.
 const MAX_K: u32 = 4096;
@@ -28,9 +30,12 @@ struct Written {
     train_encoder: bool,
     train_parity_model: bool,
     train_decoder: bool,
-    /// The only key that the reference implementation does not have.
+    /// This key and the next are not the reference implementation's.
     #[serde(default)]
     train_base_model: bool,
+    /// What the models predict, if it is not what the data set has.
+    #[serde(default)]
+    task: Option<Task>,
 }
 
 /// The sweep of a configuration.
@@ -45,6 +50,7 @@ pub(crate) struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) data_set: Known<Files>,
+    pub(crate) task: Task,
     pub(crate) model: Known<Architecture>,
     pub(crate) k: u32,
     pub(crate) loss: Known<LossKind>,
@@ -113,8 +119,16 @@ impl Config {
 impl Written {
     fn run(&self, data_set: &str, model: &str, k: u32, loss: &str, coders: &[String; 2]) -> Result<Run> {
         let [encoder, decoder] = coders;
+        let known = find("datasets", data_set, DATA_SETS)?;
+        let task = self.task.unwrap_or(known.meaning.task);
+        ensure!(
+            task == known.meaning.task || matches!(task, Task::Regress | Task::Embed),
+            "task: found '{task}' for {data_set}, expected {}, regress or embed",
+            known.meaning.task
+        );
         let mut run = Run {
-            data_set: find("datasets", data_set, DATA_SETS)?,
+            data_set: known,
+            task,
             model: find("models", model, MODELS)?,
             k,
             loss: find("losses", loss, LOSSES)?,
@@ -139,12 +153,14 @@ impl Written {
             "found nothing to train with {encoder} and {decoder}, expected one of train_encoder, \
              train_parity_model and train_decoder to be true"
         );
-        let classes = matches!(run.loss.meaning, LossKind::Kl | LossKind::CrossEntropy);
-        ensure!(
-            !(classes && run.data_set.meaning.truth == Truth::Boxes),
-            "losses: found '{loss}' for the boxes of {data_set}, expected torch.nn.MSELoss or \
-             torch.nn.SmoothL1Loss"
-        );
+        if !losses(task).contains(&run.loss.meaning) {
+            let fits = LOSSES.iter().filter(|loss| losses(task).contains(&loss.meaning));
+            let names: Vec<&str> = fits.map(|loss| loss.name).filter(|name| name.contains('.')).collect();
+            bail!(
+                "losses: found '{loss}' for the task {task} of {data_set}, expected {}",
+                names.join(" or ")
+            );
+        }
         Ok(run)
     }
 }
@@ -295,7 +311,24 @@ mod tests {
             (
                 r#"["mnist"], "models": ["base-mlp", "resnet18"], "losses": ["torch.nn.MSELoss"]"#,
                 r#"["cub-localization"], "models": ["resnet18"], "losses": ["loss.kldiv.KLDivLoss"]"#,
-                "losses: found 'loss.kldiv.KLDivLoss' for the boxes of cub-localization",
+                "losses: found 'loss.kldiv.KLDivLoss' for the task boxes of cub-localization, expected \
+                 torch.nn.MSELoss or torch.nn.SmoothL1Loss",
+            ),
+            (
+                r#""losses": ["torch.nn.MSELoss"]"#,
+                r#""task": "embed", "losses": ["loss.kldiv.KLDivLoss"]"#,
+                "for the task embed of mnist, expected torch.nn.MSELoss or torch.nn.SmoothL1Loss or \
+                 torch.nn.CosineEmbeddingLoss",
+            ),
+            (
+                r#""train_encoder": false"#,
+                r#""train_encoder": false, "task": "boxes""#,
+                "task: found 'boxes' for mnist, expected classify, regress or embed",
+            ),
+            (
+                r#""train_encoder": false"#,
+                r#""train_encoder": false, "task": "logits""#,
+                "unknown variant `logits`, expected one of `classify`, `regress`, `embed`, `boxes`",
             ),
             ("{", "[", "expected"),
             (MNIST, "[1]", "expected an object with the keys"),

@@ -6,10 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use parm::LinearCode;
 use parm::codes::CodeSpec;
 use parm::codes::directory::{CodeDirError, CodeFile};
-use parm_cli::options::{Common, ModelOptions, TimingsOption};
+use parm::{LinearCode, Task};
+use parm_cli::options::{Common, ModelOptions, TaskOption, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
     Base, DecoderKind, EncoderKind, Norm, Objective, ParityModel, ParityNetwork, Recipe, RunsOn, Share,
@@ -20,7 +20,6 @@ use parm_torch::train;
 use serde_json::json;
 
 use super::config::Run;
-use super::known::Truth;
 use super::report::Tested;
 use crate::Machine;
 use crate::base;
@@ -71,7 +70,8 @@ impl<'a> Job<'a> {
     /// Checks that all files of the run exist.
     pub(super) fn check(&self, train_base: bool) -> Result<()> {
         for part in ["train", "test"] {
-            for file in self.files(part) {
+            let (rows, truth) = self.files(part);
+            for file in [Some(rows), truth].into_iter().flatten() {
                 ensure!(
                     file.exists(),
                     "{}: not found, expected the data set {} there, written by parm-data",
@@ -80,10 +80,17 @@ impl<'a> Job<'a> {
                 );
             }
         }
+        if !self.base.exists() && self.run.task == Task::Embed {
+            bail!(
+                "{}: not found, expected the deployed model there: embeddings are trained elsewhere",
+                self.base.display()
+            );
+        }
         if !self.base.exists() && (self.options.only_test || !train_base) {
-            let Base { data, labels, boxes, output, .. } = self.base_options();
-            let truth = labels.map(|labels| format!("--labels {labels}"));
-            let truth = truth.or(boxes.map(|boxes| format!("--boxes {boxes}"))).unwrap_or_default();
+            let Base { data, labels, boxes, values, output, .. } = self.base_options();
+            let truth = [("--labels", labels), ("--boxes", boxes), ("--values", values)];
+            let truth = truth.into_iter().find_map(|(flag, file)| Some(format!("{flag} {}", file?)));
+            let truth = truth.unwrap_or_default();
             bail!(
                 "{}: not found, expected the deployed model there: make it by parm-train base --model {} \
                  --data {data} {truth} -o {}, or write \"train_base_model\": true in the configuration",
@@ -95,34 +102,36 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// The rows of a split of the data set, with their labels or boxes.
-    fn files(&self, part: &str) -> [PathBuf; 2] {
-        let files = self.run.data_set.meaning;
-        let truth = match files.truth {
-            Truth::Labels => "labels.npy",
-            Truth::Boxes => "boxes.npy",
-        };
+    /// The files of a split of the data set: its rows and, if the task has one, its truth.
+    fn files(&self, part: &str) -> (PathBuf, Option<PathBuf>) {
         let folder = self.options.data_dir.join(self.run.data_set.name).join(part);
-        [folder.join(files.rows), folder.join(truth)]
+        let truth = match self.run.task {
+            Task::Classify => Some("labels.npy"),
+            Task::Regress => Some("values.npy"),
+            Task::Boxes => Some("boxes.npy"),
+            Task::Embed => None,
+        };
+        (folder.join(self.run.data_set.meaning.rows), truth.map(|name| folder.join(name)))
     }
 
-    /// The files of a split of the data set: rows, then labels or boxes.
-    fn inputs(&self, part: &str) -> (Input, Option<Input>, Option<Input>) {
-        let [rows, truth] = self.files(part).map(Input::Path);
-        match self.run.data_set.meaning.truth {
-            Truth::Labels => (rows, Some(truth), None),
-            Truth::Boxes => (rows, None, Some(truth)),
-        }
+    /// The files of a split of the data set: its rows, then labels, boxes or values.
+    fn inputs(&self, part: &str) -> (Input, [Option<Input>; 3]) {
+        let (rows, truth) = self.files(part);
+        let of = |task: Task| truth.clone().filter(|_| self.run.task == task).map(Input::Path);
+        (Input::Path(rows), [Task::Classify, Task::Boxes, Task::Regress].map(of))
     }
 
     /// The options to train the deployed model, without those of codes.
     fn base_options(&self) -> Base {
-        let (data, labels, boxes) = self.inputs("train");
+        let (data, [labels, boxes, values]) = self.inputs("train");
         Base {
             timings: TimingsOption::default(),
             data,
             labels,
             boxes,
+            values,
+            task: self.task(),
+            loss: None,
             model: self.run.model.meaning,
             hidden: None,
             output: self.base.clone(),
@@ -140,6 +149,10 @@ impl<'a> Job<'a> {
             compute: self.options.compute,
             read: self.options.read,
         }
+    }
+
+    fn task(&self) -> TaskOption {
+        TaskOption { task: Some(self.run.task) }
     }
 
     /// The settings that must be equal to reuse an earlier run.
@@ -188,6 +201,9 @@ impl<'a> Job<'a> {
             if let Some(value) = value {
                 settings[name] = json!(value);
             }
+        }
+        if self.run.task != self.run.data_set.meaning.task {
+            settings["task"] = json!(self.run.task);
         }
         if !validation.tail && *recipe != Whose::Paper {
             settings["validation_drawn"] = true.into();
@@ -287,10 +303,11 @@ impl Taught {
             base::train(&job.base_options(), machine, common, io)?;
         }
         let mut read = |part| {
-            let (data, labels, boxes) = job.inputs(part);
+            let (data, [labels, boxes, values]) = job.inputs(part);
+            let task = job.task();
             let model_options = ModelOptions::default();
             let base = Some(job.base.clone());
-            let teaching = Teaching { base, model_options, targets: None, data, labels, boxes };
+            let teaching = Teaching { base, model_options, targets: None, data, labels, boxes, values, task };
             Teacher::read(&teaching, job.options.read, false, machine, common, io)
         };
         let (learnt, test) = (read("train")?, read("test")?);

@@ -1,6 +1,7 @@
 //! The names that configurations may use: the reference implementation's.
 
 use anyhow::{Result, anyhow};
+use parm::Task;
 use parm_cli::tools::train::{Architecture, Augmentation, DecoderKind, EncoderKind, LossKind};
 
 /// A name of a configuration, and its meaning.
@@ -17,26 +18,20 @@ pub(crate) struct Known<T: 'static> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Files {
     pub(crate) rows: &'static str,
-    pub(crate) truth: Truth,
+    /// What models for it predict, unless the configuration says something else.
+    pub(crate) task: Task,
     /// The augmentation of the reference implementation, as far as it is supported.
     pub(crate) augment: &'static [Augmentation],
-}
-
-/// The kind of targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Truth {
-    Labels,
-    Boxes,
 }
 
 const fn known<T>(name: &'static str, short: &'static str, meaning: T) -> Known<T> {
     Known { name, short, meaning }
 }
 
-const IMAGES: Files = Files { rows: "images.npy", truth: Truth::Labels, augment: &[] };
+const IMAGES: Files = Files { rows: "images.npy", task: Task::Classify, augment: &[] };
 const CIFAR: Files = Files { augment: &[Augmentation::Shift(4), Augmentation::Flip], ..IMAGES };
 const CLIPS: Files = Files { rows: "clips.npy", ..IMAGES };
-const BOXES: Files = Files { truth: Truth::Boxes, ..IMAGES };
+const BOXES: Files = Files { task: Task::Boxes, ..IMAGES };
 
 pub(crate) const DATA_SETS: &[Known<Files>] = &[
     known("mnist", "mnist", IMAGES),
@@ -62,6 +57,8 @@ pub(crate) const LOSSES: &[Known<LossKind>] = &[
     known("torch.nn.MSELoss", "mse", LossKind::Mse),
     known("mse", "mse", LossKind::Mse),
     known("torch.nn.SmoothL1Loss", "smooth-l1", LossKind::SmoothL1),
+    known("torch.nn.CosineEmbeddingLoss", "cosine", LossKind::Cosine),
+    known("cosine", "cosine", LossKind::Cosine),
     known("torch.nn.CrossEntropyLoss", "cross-entropy", LossKind::CrossEntropy),
     known("loss.kldiv.KLDivLoss", "kl", LossKind::Kl),
 ];

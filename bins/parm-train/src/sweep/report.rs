@@ -18,6 +18,14 @@ pub(crate) struct Tested {
     agreement: Option<f64>,
     #[serde(rename = "IoU")]
     fit: Option<Fit>,
+    #[serde(rename = "R2", default, skip_serializing_if = "Option::is_none")]
+    determination: Option<f64>,
+    #[serde(rename = "MAE", default, skip_serializing_if = "Option::is_none")]
+    absolute_error: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cosine: Option<f64>,
+    #[serde(rename = "recall@10", default, skip_serializing_if = "Option::is_none")]
+    recall: Option<f64>,
     /// The number of scored reconstructions.
     n: u64,
     /// The settings that must be equal to reuse the run.
@@ -47,6 +55,10 @@ impl Tested {
                 half: fit.half,
                 three_quarters: fit.three_quarters,
             }),
+            determination: scores.determination,
+            absolute_error: scores.absolute_error,
+            cosine: scores.cosine,
+            recall: scores.recall,
             n: scores.reconstructions,
             settings,
         }
@@ -59,14 +71,28 @@ pub(crate) fn as_json(results: &[Tested]) -> Result<String, serde_json::Error> {
     results.iter().map(line).collect()
 }
 
-/// The table; it has the columns of boxes if there are any.
+/// A column of the table, which is there if a run has such a score.
+type Column = (&'static str, fn(&Tested) -> Option<f64>);
+
+const COLUMNS: &[Column] = &[
+    ("IoU", |run| run.fit.map(|fit| fit.mean)),
+    ("IoU>=.5", |run| run.fit.map(|fit| fit.half)),
+    ("IoU>=.75", |run| run.fit.map(|fit| fit.three_quarters)),
+    ("R2", |run| run.determination),
+    ("MAE", |run| run.absolute_error),
+    ("cosine", |run| run.cosine),
+    ("recall@10", |run| run.recall),
+];
+
+/// The table; it has the columns of the scores that there are.
 pub(crate) fn as_table(results: &[Tested]) -> String {
-    let boxes = results.iter().any(|result| result.fit.is_some());
+    let is_there = |column: &&Column| results.iter().any(|result| column.1(result).is_some());
+    let columns: Vec<&Column> = COLUMNS.iter().filter(is_there).collect();
     let width = results.iter().map(|result| result.run.len()).max().unwrap_or_default();
     let mut table = format!("{:<width$}{:>5}{:>9}{:>9}{:>11}", "run", "k", "A_a", "A_d", "agreement");
     // Writing to a string cannot fail.
-    if boxes {
-        let _ = write!(table, "{:>9}{:>9}{:>9}", "IoU", "IoU>=.5", "IoU>=.75");
+    for (title, _) in &columns {
+        let _ = write!(table, "{title:>width$}", width = title.len().max(8) + 1);
     }
     let _ = writeln!(table, "{:>9}", "rebuilt");
     let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
@@ -75,10 +101,8 @@ pub(crate) fn as_table(results: &[Tested]) -> String {
         let [available, degraded, agreement] =
             [result.available, result.degraded, result.agreement].map(number);
         let _ = write!(table, "{run:<width$}{k:>5}{available:>9}{degraded:>9}{agreement:>11}");
-        if boxes {
-            for of in [|fit: Fit| fit.mean, |fit: Fit| fit.half, |fit: Fit| fit.three_quarters] {
-                let _ = write!(table, "{:>9}", number(result.fit.map(of)));
-            }
+        for (title, of) in &columns {
+            let _ = write!(table, "{:>width$}", number(of(result)), width = title.len().max(8) + 1);
         }
         let _ = writeln!(table, "{:>9}", result.n);
     }
@@ -96,8 +120,8 @@ mod tests {
             degraded: score(0.25),
             agreement: score(1.0),
             fit,
-            determination: None,
             reconstructions: 12,
+            ..CodeScores::default()
         };
         Tested::new(run.into(), 2, &scores, Value::Null)
     }

@@ -7,7 +7,7 @@ use clap::Parser;
 use parm::codes::{CodeName, LAMBDA_D, LAMBDA_E};
 
 use crate::input::Input;
-use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions, code_name};
+use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions, TaskOption, code_name};
 use crate::value::fraction;
 
 /// Compare codes on your own model and data
@@ -29,9 +29,24 @@ pub struct Compare {
     #[arg(long, value_name = "DATA.npy")]
     pub data: Input,
 
-    /// Their labels [N], integers from 0
+    /// Their labels [N], integers from 0; classes need them
     #[arg(long, value_name = "LABELS.npy")]
-    pub labels: Input,
+    pub labels: Option<Input>,
+
+    /// Their true values [N] or [N, d]; predictions are values
+    ///
+    /// Without them, values are compared with those of the deployed model.
+    #[arg(long, value_name = "VALUES.npy", conflicts_with = "labels")]
+    pub values: Option<Input>,
+
+    /// Their true boxes [N, 4], corner, width and height; predictions are boxes
+    ///
+    /// Without them, boxes are compared with those of the deployed model.
+    #[arg(long, value_name = "BOXES.npy", conflicts_with_all = ["labels", "values"])]
+    pub boxes: Option<Input>,
+
+    #[command(flatten)]
+    pub task: TaskOption,
 
     /// The codes to compare that run on the deployed model
     #[arg(

@@ -10,7 +10,8 @@ use parm::corrupt::Corrupt;
 
 use crate::input::Input;
 use crate::options::{
-    CodeOptions, Common, Compute, CurveOptions, ReadOptions, ShardOption, TailOption, WriteOptions,
+    CodeOptions, Common, Compute, CurveOptions, ReadOptions, ShardOption, TailOption, TaskOption,
+    WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{ValueError, expected};
@@ -104,9 +105,13 @@ pub struct Decode {
     ///
     /// 1 for available predictions; m/(m + a) for reconstructions, with the margin m between
     /// their two largest scores (logits) and the amplification a of errors by the reconstruction (1 for a
-    /// learned decoder); 0 for predictions that could not be rebuilt.
+    /// learned decoder); 0 for predictions that could not be rebuilt. Values, embeddings and boxes have no margin:
+    /// theirs is 1/(1 + a).
     #[arg(long, value_name = "FILE", help_heading = "Losses")]
     pub confidence: Option<Target>,
+
+    #[command(flatten)]
+    pub task: TaskOption,
 
     /// A calibration from parm-score: confidences become probabilities of being right
     ///

@@ -11,8 +11,8 @@ use parm::codes::CodeName;
 
 use crate::input::Input;
 use crate::options::{
-    CodeOptions, Common, Compute, CurveOptions, ModelOptions, PartOptions, ReadOptions, TimingsOption,
-    code_name,
+    CodeOptions, Common, Compute, CurveOptions, ModelOptions, PartOptions, ReadOptions, TaskOption,
+    TimingsOption, code_name,
 };
 use crate::output::Target;
 use crate::value::{ValueError, expected, not_negative, positive};
@@ -36,7 +36,7 @@ super::tool!(Train, "parm-train");
 /// What `parm-train` does.
 #[derive(Subcommand, Clone, Debug)]
 pub enum What {
-    /// Train a deployed model: a classifier, or a model that predicts boxes
+    /// Train a deployed model: a classifier, or a model that predicts values or boxes
     Base(Base),
     /// Train the parity models of a code for a deployed model
     ///
@@ -155,12 +155,23 @@ pub struct Base {
     pub data: Input,
 
     /// Their labels [N], integers from 0
-    #[arg(long, value_name = "LABELS.npy", required_unless_present = "boxes", conflicts_with = "boxes")]
+    #[arg(long, value_name = "LABELS.npy", conflicts_with = "boxes")]
     pub labels: Option<Input>,
 
     /// Their boxes [N, 4], corner, width and height; the model then predicts boxes
     #[arg(long, value_name = "BOXES.npy")]
     pub boxes: Option<Input>,
+
+    /// Their values [N] or [N, d]; the model then predicts values
+    #[arg(long, value_name = "VALUES.npy", conflicts_with_all = ["labels", "boxes"])]
+    pub values: Option<Input>,
+
+    #[command(flatten)]
+    pub task: TaskOption,
+
+    /// The loss of values and boxes: mse or smooth-l1 [default: smooth-l1]
+    #[arg(long, value_name = "WHICH")]
+    pub loss: Option<LossKind>,
 
     /// The kind of network
     ///
@@ -218,6 +229,13 @@ pub struct Teaching {
     /// Their boxes [N, 4], for the scores, if the deployed model predicts boxes
     #[arg(long, value_name = "BOXES.npy")]
     pub boxes: Option<Input>,
+
+    /// Their values [N] or [N, d], for the scores, if the deployed model predicts values
+    #[arg(long, value_name = "VALUES.npy", conflicts_with_all = ["labels", "boxes"])]
+    pub values: Option<Input>,
+
+    #[command(flatten)]
+    pub task: TaskOption,
 }
 
 /// `parm-train parity`
@@ -330,12 +348,19 @@ pub struct Joint {
     pub data: Input,
 
     /// Their labels [N], integers from 0
-    #[arg(long, value_name = "LABELS.npy", required_unless_present = "boxes", conflicts_with = "boxes")]
+    #[arg(long, value_name = "LABELS.npy", conflicts_with = "boxes")]
     pub labels: Option<Input>,
 
     /// Their boxes [N, 4], corner, width and height; the deployed model then predicts boxes
     #[arg(long, value_name = "BOXES.npy")]
     pub boxes: Option<Input>,
+
+    /// Their values [N] or [N, d]; the deployed model then predicts values
+    #[arg(long, value_name = "VALUES.npy", conflicts_with_all = ["labels", "boxes"])]
+    pub values: Option<Input>,
+
+    #[command(flatten)]
+    pub task: TaskOption,
 
     /// The code
     #[arg(
@@ -458,6 +483,9 @@ pub struct Adopt {
 
     #[command(flatten)]
     pub model_options: ModelOptions,
+
+    #[command(flatten)]
+    pub task: TaskOption,
 
     /// The code directory to write; code.json is written last
     #[arg(short, long, value_name = "DIR", help_heading = "Streams")]
@@ -599,7 +627,7 @@ impl FromStr for ParityModel {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Loss")]
 pub struct Objective {
-    /// The loss [default: kl; joint: cross-entropy; for boxes smooth-l1; for single numbers mse; with --recipe
+    /// The loss [default: kl; joint: cross-entropy; of values and boxes smooth-l1; of embeddings cosine; with --recipe
     /// paper: mse]
     #[arg(long, value_name = "WHICH")]
     pub loss: Option<LossKind>,
@@ -621,10 +649,18 @@ pub enum LossKind {
     Mse,
     /// The absolute error, squared below 1
     SmoothL1,
+    /// One minus the cosine: for embeddings
+    Cosine,
     /// The divergence between softmax outputs at a temperature
     Kl,
     /// The cross-entropy against the labels
     CrossEntropy,
+}
+
+impl fmt::Display for LossKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 /// What a loss compares.

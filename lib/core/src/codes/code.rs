@@ -14,6 +14,7 @@ use super::learned::{LoadNetwork, Network, NetworkError};
 use super::linear::LinearCode;
 use super::matrices::Matrices;
 use super::spec::{CodeKind, CodeName, CodeSpec};
+use crate::task::Task;
 
 /// A code, made of a [`CodeSpec`] or read from the directory of a trained code.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,6 +188,12 @@ impl Code {
         self.trained.as_ref()
     }
 
+    /// The task of the predictions, if it is the code of a directory.
+    #[must_use]
+    pub fn task(&self) -> Option<Task> {
+        self.trained.as_ref().map(|of| of.file.output)
+    }
+
     /// The files of its parity models, by parity; none of a code without a directory.
     #[must_use]
     pub fn parity_models(&self) -> Vec<PathBuf> {
@@ -219,7 +226,7 @@ impl Code {
     /// What rebuilds predictions by its matrices.
     #[must_use]
     pub fn linear_decoder(&self) -> Decoder {
-        let decoder = Decoder::new(self.kind.clone());
+        let decoder = Decoder::new(self.kind.clone()).with_task(self.task().unwrap_or_default());
         match self.runs_on {
             RunsOn::Parity => decoder.with_parity_models(),
             RunsOn::Deployed => decoder,

@@ -1,6 +1,19 @@
 //! How far to trust a rebuilt prediction.
 
 use crate::dtype::Float;
+use crate::task::Task;
+
+/// The confidence in a rebuilt prediction of a task, from 0 to 1. Only logits say how sure they are: see
+/// [`confidence`]. That of values, embeddings and boxes is 1/(1 + a), with the amplification a, and 0 if one is not
+/// a number.
+#[must_use]
+pub fn confidence_of<T: Float>(task: Task, prediction: &[T], amplification: f64) -> f32 {
+    match task {
+        Task::Classify => confidence(prediction, amplification),
+        _ if prediction.iter().any(|value| value.partial_cmp(value).is_none()) => 0.0,
+        _ => (1.0 / (1.0 + amplification)) as f32,
+    }
+}
 
 /// A score in [0, 1] of a rebuilt prediction: m/(m + a), with the margin m between the two largest
 /// of its logits and the [amplification](super::Reconstruction::amplification) a of its
@@ -56,6 +69,17 @@ fn largest_two<T: Float>(values: &[T]) -> Option<[f64; 2]> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn without_logits_the_amplification_alone_counts() {
+        let logits = [3.0, 1.0];
+        assert_eq!(confidence_of(Task::Classify, &logits, 1.5), confidence(&logits, 1.5));
+        for task in [Task::Regress, Task::Embed, Task::Boxes] {
+            assert_eq!(confidence_of(task, &[3.0, 1.0], 1.5), 0.4);
+            assert_eq!(confidence_of(task, &[7.0], 0.0), 1.0);
+            assert_eq!(confidence_of(task, &[7.0, f32::NAN], 1.0), 0.0);
+        }
+    }
 
     proptest! {
         #[test]

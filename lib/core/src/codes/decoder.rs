@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::confidence::confidence;
+use super::confidence::confidence_of;
 use super::learned::{self, Network, NetworkError};
 use super::matrices::{Decoding, Matrices, Reconstruction};
 use super::spec::CodeKind;
 use crate::dtype::Float;
+use crate::task::Task;
 
 /// Loss patterns whose decoding matrices are kept. More than real losses show; a bound all the
 /// same, since 60 workers would allow 2^60.
@@ -16,6 +17,7 @@ const MAX_CACHED: usize = 4096;
 /// Rebuilds predictions. D_F is made once for each pattern of losses.
 pub struct Decoder {
     kind: CodeKind,
+    task: Task,
     /// Answers that are a prediction as it stands come from the deployed model.
     on_deployed: bool,
     network: Option<Arc<dyn Network>>,
@@ -29,7 +31,20 @@ impl Decoder {
     /// A decoder of these matrices, all of whose answers come from the deployed model.
     #[must_use]
     pub fn new(kind: impl Into<CodeKind>) -> Self {
-        Self { kind: kind.into(), on_deployed: true, network: None, cache: HashMap::new() }
+        let task = Task::default();
+        Self { kind: kind.into(), task, on_deployed: true, network: None, cache: HashMap::new() }
+    }
+
+    /// The same, for predictions of this task.
+    #[must_use]
+    pub fn with_task(self, task: Task) -> Self {
+        Self { task, ..self }
+    }
+
+    /// The task of the predictions.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        self.task
     }
 
     /// The same, but parities are answered by parity models.
@@ -72,14 +87,14 @@ impl Decoder {
         decoding
     }
 
-    /// How far to trust what was rebuilt so, of two logits or more: see [`confidence`]. The deployed model's
-    /// own answer to a query is as good as one that was never coded.
+    /// How far to trust what was rebuilt so: see [`confidence_of`]. The deployed model's own answer to a query is
+    /// as good as one that was never coded.
     #[must_use]
-    pub fn confidence<T: Float>(&self, reconstruction: &Reconstruction, logits: &[T]) -> f32 {
+    pub fn confidence<T: Float>(&self, reconstruction: &Reconstruction, prediction: &[T]) -> f32 {
         if self.on_deployed && reconstruction.is_answer() {
             1.0
         } else {
-            confidence(logits, reconstruction.amplification())
+            confidence_of(self.task, prediction, reconstruction.amplification())
         }
     }
 
@@ -152,7 +167,7 @@ impl Decoder {
             let output = if asked { outputs.next() } else { None };
             for slot in (0..available.len() - parities).filter(|&slot| !available[slot]) {
                 let row = output.map(|output| &output[slot * elements..][..elements]);
-                take(group, slot, row.map(|row| (row, learned::confidence(row))));
+                take(group, slot, row.map(|row| (row, learned::confidence(self.task, row))));
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use super::error::CodeError;
 use super::geometry::Points;
 use super::linear::LinearCode;
 use super::spec::{CodeKind, CodeName, CodeSpec};
+use crate::task::{self, Task};
 
 /// The name of the file that describes the directory.
 pub const FILE_NAME: &str = "code.json";
@@ -78,9 +79,9 @@ pub struct CodeFile {
     /// The output that is the prediction, of models with several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_name: Option<String>,
-    /// What the predictions are: `logits` by default.
-    #[serde(default = "logits")]
-    pub output: String,
+    /// The task of the deployed model, by the word for its outputs; `logits` by default.
+    #[serde(default, with = "task::output")]
+    pub output: Task,
     /// Which model answers the parity queries; parity models by default.
     #[serde(default)]
     pub runs_on: RunsOn,
@@ -106,10 +107,6 @@ pub struct CodeFile {
 
 fn one() -> usize {
     1
-}
-
-fn logits() -> String {
-    "logits".into()
 }
 
 /// Which model answers the coded queries.
@@ -163,7 +160,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 }
 
 /// Scores on the validation rows, every single loss simulated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
     /// Accuracy of the deployed model; none without labels.
@@ -172,8 +169,32 @@ pub struct Scores {
     /// Accuracy of the reconstructions; none without labels.
     #[serde(rename = "A_d")]
     pub degraded: Option<f64>,
-    /// Share of reconstructions with the deployed model's own top-1.
+    /// Share of reconstructions that agree with the deployed model's own predictions, as their task has it.
     pub agreement: Option<f64>,
+    /// Values: R² of the deployed model and of the reconstructions against the true values, and of the
+    /// reconstructions against the deployed model's predictions.
+    #[serde(rename = "R2_a", default, skip_serializing_if = "Option::is_none")]
+    pub available_determination: Option<f64>,
+    /// The second of these.
+    #[serde(rename = "R2_d", default, skip_serializing_if = "Option::is_none")]
+    pub degraded_determination: Option<f64>,
+    /// The third.
+    #[serde(rename = "R2", default, skip_serializing_if = "Option::is_none")]
+    pub determination: Option<f64>,
+    /// Values: the mean absolute error of the reconstructions against the deployed model's predictions.
+    #[serde(rename = "MAE", default, skip_serializing_if = "Option::is_none")]
+    pub absolute_error: Option<f64>,
+    /// Embeddings: the mean cosine of the reconstructions and the deployed model's predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+    /// Embeddings: the share of the ten nearest neighbours of the deployed model's predictions that are those of
+    /// the reconstructions.
+    #[serde(rename = "recall@10", default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
+    /// Boxes: the mean intersection over union with the true boxes, if they are known, or else with the deployed
+    /// model's.
+    #[serde(rename = "IoU", default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<f64>,
     /// Reconstructions that were scored.
     pub n: u64,
 }
@@ -314,7 +335,7 @@ impl CodeFile {
             prediction_shape: None,
             input_name: None,
             output_name: None,
-            output: logits(),
+            output: Task::default(),
             runs_on: if spec.name.interpolates() { RunsOn::Deployed } else { RunsOn::Parity },
             parity: Vec::new(),
             encoder: None,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::dtype::Float;
+use crate::task::Task;
 
 /// A network that encodes or decodes whole groups: libtorch's models are brought to the codes as such.
 pub trait Network: Send + Sync {
@@ -55,9 +56,9 @@ pub fn gather<'a, T: Float>(
     true
 }
 
-/// How far to trust a prediction that a network rebuilt, of two logits or more. By how much errors of the
-/// answers grow in it is not known: as in one that they reach as they are.
+/// How far to trust a prediction that a network rebuilt. By how much errors of the answers grow in it is not
+/// known: as in one that they reach as they are.
 #[must_use]
-pub fn confidence<T: Float>(logits: &[T]) -> f32 {
-    super::confidence(logits, 1.0)
+pub fn confidence<T: Float>(task: Task, prediction: &[T]) -> f32 {
+    super::confidence_of(task, prediction, 1.0)
 }

@@ -31,7 +31,7 @@ mod pseudo_inverse;
 mod spec;
 
 pub use code::{Code, Encoding, Trained};
-pub use confidence::confidence;
+pub use confidence::{confidence, confidence_of};
 pub use decoder::{Decoder, Rebuilt};
 pub use encoder::{Encoder, EncoderError};
 pub use error::{CodeError, MAX_WORKERS};

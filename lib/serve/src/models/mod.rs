@@ -547,7 +547,7 @@ async fn load(
     match (&spec, &config.redundancy, &code) {
         (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
             let (inputs, encoder, decoder) =
-                coders(spec, coded, code, &|file, group| embed.network(file, &config, group))?;
+                coders(spec, coded, config.task, code, &|file, group| embed.network(file, &config, group))?;
             rebuilt = decoder.outputs();
             let encoder = Arc::new(encoder);
             let made_for = coded.made_for.clone();

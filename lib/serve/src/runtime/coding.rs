@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use parm::Dtype;
 use parm::codes::{self, Code, LoadNetwork, NetworkError};
 use parm::dtype::Float;
+use parm::{Dtype, Task};
 
 use super::decoding::RowDecoder;
 use super::rows::{CodingError, floats, floats_tensor};
@@ -55,13 +55,14 @@ fn chosen(names: &[String], all: &[RowTensor], outputs: bool) -> Result<Vec<usiz
     }
 }
 
-/// The encoder and decoder of a model.
+/// The encoder and decoder of a model, whose task is this one if the file says so.
 ///
 /// # Errors
-/// Tensors that the code cannot work with, or a network that cannot be loaded.
+/// Tensors that the code cannot work with, another task than that of the code, or a network that cannot be loaded.
 pub fn coders(
     spec: &Spec,
     coded: &Coded,
+    task: Option<Task>,
     code: &Code,
     load: &LoadNetwork<'_>,
 ) -> Result<(CodedInputs, RowEncoder, RowDecoder), CodingError> {
@@ -79,7 +80,7 @@ pub fn coders(
         inputs: inputs.iter().map(coded_input).collect::<Result<_, CodingError>>()?,
     };
     let outputs = outputs.into_iter().map(|index| (index, spec.outputs[index].clone())).collect();
-    let decoder = RowDecoder::new(coded, code, outputs, load)?;
+    let decoder = RowDecoder::new(coded, task, code, outputs, load)?;
     Ok((CodedInputs(inputs), encoder, decoder))
 }
 

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parm::Dtype;
 use parm::calibration::Calibration;
 use parm::codes::{Code, Decoder, LoadNetwork, Matrices, Reconstruction};
 use parm::dtype::Float;
-use parm::score::top1;
+use parm::task::{Spread, TOLERANCE};
+use parm::{Dtype, Task};
 use parm_engine::Mask;
 
 use super::learned::{LearnedDecoder, LearnedOutput};
@@ -26,7 +26,13 @@ pub struct RowDecoder {
     interpolates: bool,
     how: How,
     calibration: Option<Calibration>,
+    task: Task,
+    /// The predictions of values that were compared.
+    spread: Spread,
 }
+
+/// The predictions from which the deviation of values is known well enough to compare them.
+const KNOWN: u64 = 8;
 
 enum How {
     Matrices(Decoder),
@@ -37,25 +43,30 @@ impl RowDecoder {
     /// The decoder of these outputs.
     pub(super) fn new(
         coded: &Coded,
+        task: Option<Task>,
         code: &Code,
         outputs: Vec<(usize, RowTensor)>,
         load: &LoadNetwork<'_>,
     ) -> Result<Self, CodingError> {
         let (k, n) = (code.k(), code.workers());
+        // The first output that is rebuilt is the prediction.
+        let elements = outputs.first().map_or(0, |(_, spec)| spec.elements());
+        let task = Task::choose(task, code.task(), elements)?;
         let how = match code.learned_decoder() {
-            None => How::Matrices(code.linear_decoder()),
+            None => How::Matrices(code.linear_decoder().with_task(task)),
             Some(file) => {
                 let output = |(index, spec): &(usize, RowTensor)| {
                     let network = load(file, &[&[n], &spec.axes()[..]].concat())?;
                     Ok(LearnedOutput { index: *index, spec: spec.clone(), network })
                 };
                 let outputs = outputs.iter().map(output).collect::<Result<_, CodingError>>()?;
-                How::Network(Arc::new(LearnedDecoder::new(k, n, outputs)))
+                How::Network(Arc::new(LearnedDecoder::new(k, n, task, outputs)))
             }
         };
         let calibration =
             calibration_of(coded).map_err(|error| CodingError::Calibration(error.to_string()))?;
-        Ok(Self { outputs, k, interpolates: code.interpolating().is_some(), how, calibration })
+        let interpolates = code.interpolating().is_some();
+        Ok(Self { outputs, k, interpolates, how, calibration, task, spread: Spread::default() })
     }
 
     /// True if all predictions are rebuilt by interpolation.
@@ -190,20 +201,24 @@ impl RowDecoder {
         slices
     }
 
-    /// True if a reconstruction has the prediction's top-1, in the first output that is rebuilt; of
-    /// one without classes, if it is within a tenth of its largest magnitude.
-    #[must_use]
-    pub fn agrees(&self, rebuilt: &[Bytes], prediction: &[Bytes]) -> bool {
-        let Some((index, spec)) = self.outputs.first() else { return false };
+    /// Whether a reconstruction agrees with the prediction, in the first output that is rebuilt: see
+    /// [`Task::agreement`]. Values are compared by the deviation of those that were compared; none while these are
+    /// too few.
+    pub fn agrees(&mut self, rebuilt: &[Bytes], prediction: &[Bytes]) -> Option<bool> {
+        let (index, spec) = self.outputs.first()?;
         let values = |outputs: &[Bytes]| -> Vec<f64> {
             let bytes = outputs.get(*index).map_or(&[][..], |bytes| &bytes[..]);
             floats::<f64>(spec.dtype().unwrap_or(Dtype::F64), bytes).into_owned()
         };
         let (rebuilt, prediction) = (values(rebuilt), values(prediction));
-        match (&rebuilt[..], &prediction[..]) {
-            ([a], [b]) => (a - b).abs() <= 0.1 * b.abs(),
-            _ => top1(&rebuilt) == top1(&prediction),
+        if self.task == Task::Regress {
+            self.spread.add(&prediction);
+            if self.spread.rows() < KNOWN {
+                return None;
+            }
         }
+        let agreement = self.task.agreement(TOLERANCE * self.spread.deviation());
+        Some(agreement.agrees(&rebuilt, &prediction))
     }
 }
 

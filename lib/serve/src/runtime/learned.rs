@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parm::Dtype;
 use parm::codes::{Network, NetworkError, learned};
 use parm::dtype::Float;
+use parm::{Dtype, Task};
 use parm_engine::QueryId;
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ const AT_ONCE: usize = 256;
 pub(super) struct LearnedDecoder {
     k: usize,
     n: usize,
+    task: Task,
     outputs: Vec<LearnedOutput>,
 }
 
@@ -61,8 +62,8 @@ pub(super) enum Purpose {
 }
 
 impl LearnedDecoder {
-    pub(super) fn new(k: usize, n: usize, outputs: Vec<LearnedOutput>) -> Self {
-        Self { k, n, outputs }
+    pub(super) fn new(k: usize, n: usize, task: Task, outputs: Vec<LearnedOutput>) -> Self {
+        Self { k, n, task, outputs }
     }
 
     /// Takes together what one prediction is rebuilt from.
@@ -111,7 +112,7 @@ impl LearnedDecoder {
                     (Ok(row), Ok(rebuilt)) => {
                         rebuilt.outputs[*index] = to_bytes(row.to_vec(), spec);
                         if place == 0 {
-                            rebuilt.confidence = learned::confidence(row);
+                            rebuilt.confidence = learned::confidence(self.task, row);
                         }
                     }
                     (Err(error), Ok(_)) => *rebuilt = Err(error.into()),

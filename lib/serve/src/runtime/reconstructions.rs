@@ -98,9 +98,9 @@ impl Driver {
 
     fn compared(&mut self, now: Time, rebuilt: Result<Rebuilt, Error>, prediction: &Values) {
         if let (Ok(rebuilt), Values::Row(prediction), Some(coding)) =
-            (rebuilt, prediction, &self.options.coding)
+            (rebuilt, prediction, &mut self.options.coding)
+            && let Some(agrees) = coding.decoder.agrees(&rebuilt.outputs, prediction)
         {
-            let agrees = coding.decoder.agrees(&rebuilt.outputs, prediction);
             self.engine.compared(now, agrees);
         }
     }

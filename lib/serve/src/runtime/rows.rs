@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parm::Dtype;
 use parm::codes::{EncoderError, NetworkError};
 use parm::dtype::Float;
+use parm::task::TaskError;
 use parm_engine::{Decode, Mask};
 
 use super::spec::RowTensor;
@@ -43,6 +44,9 @@ pub enum CodingError {
     /// A network that cannot be loaded, or that failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A task that the first output does not have.
+    #[error(transparent)]
+    Task(#[from] TaskError),
     /// The file of a calibration.
     #[error("{0}")]
     Calibration(String),
@@ -132,7 +136,7 @@ impl From<Decode> for Lost {
 pub struct Rebuilt {
     /// Each of the model's outputs; those that are not rebuilt are empty.
     pub outputs: Vec<Bytes>,
-    /// How far to trust it, 0 to 1; 0 where the first output is no vector of logits.
+    /// How far to trust it, 0 to 1, by the first output.
     pub confidence: f32,
 }
 

@@ -98,7 +98,7 @@ pub(super) fn counts(counters: &Counters) -> Vec<Count> {
         ),
         by(
             "parm_agreement_total",
-            "Reconstructions that were compared with the prediction that arrived later",
+            "Reconstructions that were compared, as the model's task has it, with the prediction that arrived later",
             "agrees",
             &[("yes", agreed), ("no", disagreed)],
         ),

@@ -125,7 +125,7 @@ pub(crate) fn runtime_with(model: &Model, load: &LoadNetwork<'_>) -> Runtime {
     let spec = Arc::new(Spec::new(model, &ModelMetadata::default()).unwrap());
     let coding = code_of(model).unwrap().map(|code| {
         let Redundancy::Coded(coded) = &model.redundancy else { panic!("it has a code") };
-        let (inputs, encoder, decoder) = coders(&spec, coded, &code, load).unwrap();
+        let (inputs, encoder, decoder) = coders(&spec, coded, model.task, &code, load).unwrap();
         let made_for = coded.made_for.clone();
         let (parities, k) = (code.r(), code.k());
         let max_scale = coded.max_scale;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use parm::Activation;
+use parm::task::UnknownTask;
+use parm::{Activation, Task};
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{self, Architecture, Coder, Image, Residual, Stem};
@@ -14,8 +15,8 @@ pub struct Description {
     /// The kind of network.
     #[serde(flatten)]
     pub architecture: Architecture,
-    /// The kind of predictions: `logits`; `queries` for an encoder.
-    pub output: String,
+    /// What its outputs are.
+    pub output: Output,
     /// The shape of one prediction.
     pub prediction_shape: Vec<usize>,
     /// The shape of one query; none if the model accepts any that fits its layers.
@@ -24,6 +25,45 @@ pub struct Description {
     /// The progress of a training; only in its checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
+}
+
+/// What the outputs of a network are, by one word in its file: `logits`, `values`, `embeddings` or `boxes`;
+/// `queries` for an encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Output {
+    /// Predictions of a task.
+    Predictions(Task),
+    /// Coded queries.
+    Queries,
+}
+
+const QUERIES: &str = "queries";
+
+/// What outputs are unless something else is said.
+const LOGITS: Output = Output::Predictions(Task::Classify);
+
+impl TryFrom<String> for Output {
+    type Error = UnknownTask;
+
+    fn try_from(word: String) -> Result<Self, UnknownTask> {
+        if word == QUERIES {
+            return Ok(Self::Queries);
+        }
+        Task::from_output(&word).map(Self::Predictions).map_err(|mut error| {
+            error.expected.push(QUERIES);
+            error
+        })
+    }
+}
+
+impl From<Output> for String {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Predictions(task) => task.output().into(),
+            Output::Queries => QUERIES.into(),
+        }
+    }
 }
 
 /// The progress of a training, and its settings.
@@ -136,7 +176,7 @@ impl Description {
             Family::Resnet18 => Architecture::Resnet18(resnet(family.image(query_shape)?)),
             Family::Resnet152 => Architecture::Resnet152(resnet(family.image(query_shape)?)),
         };
-        Ok(Self::of(architecture, "logits", query_shape.into(), prediction_shape.into()))
+        Ok(Self::of(architecture, LOGITS, query_shape.into(), prediction_shape.into()))
     }
 
     /// Describes an MLP with ReLU between these shapes, whose outputs are logits.
@@ -145,14 +185,14 @@ impl Description {
         let ends = [query_shape, prediction_shape].map(|shape| shape.iter().product());
         let layers = [&ends[..1], hidden, &ends[1..]].concat();
         let architecture = Architecture::Mlp { layers, activation: Activation::Relu };
-        Self::of(architecture, "logits", query_shape.into(), prediction_shape.into())
+        Self::of(architecture, LOGITS, query_shape.into(), prediction_shape.into())
     }
 
     /// Describes an MLP that encodes groups `[k, row…]` as `[r, row…]`.
     #[must_use]
     pub fn encoder_mlp(k: usize, r: usize, row: &[usize]) -> Self {
         let architecture = Architecture::EncoderMlp(Coder { k, r });
-        Self::of(architecture, "queries", group(k, row), group(r, row))
+        Self::of(architecture, Output::Queries, group(k, row), group(r, row))
     }
 
     /// Describes a convolutional network that encodes groups `[k, row…]` as `[r, row…]`.
@@ -165,7 +205,7 @@ impl Description {
             return Err(ShapeError { found: row.into(), expected, network: "encoder-conv" });
         }
         let architecture = Architecture::EncoderConv(Coder { k, r });
-        Ok(Self::of(architecture, "queries", group(k, row), group(r, row)))
+        Ok(Self::of(architecture, Output::Queries, group(k, row), group(r, row)))
     }
 
     /// Describes an MLP that decodes the outputs `[k+r, row…]` of a group, with zeros for missing ones, as
@@ -173,16 +213,19 @@ impl Description {
     #[must_use]
     pub fn decoder_mlp(k: usize, r: usize, row: &[usize]) -> Self {
         let architecture = Architecture::DecoderMlp(Coder { k, r });
-        Self::of(architecture, "logits", group(k + r, row), group(k, row))
+        Self::of(architecture, LOGITS, group(k + r, row), group(k, row))
     }
 
-    fn of(architecture: Architecture, output: &str, query: Vec<usize>, prediction: Vec<usize>) -> Self {
-        Self {
-            architecture,
-            output: output.into(),
-            prediction_shape: prediction,
-            query_shape: Some(query),
-            training: None,
+    fn of(architecture: Architecture, output: Output, query: Vec<usize>, prediction: Vec<usize>) -> Self {
+        Self { architecture, output, prediction_shape: prediction, query_shape: Some(query), training: None }
+    }
+
+    /// The task of its predictions; none for an encoder.
+    #[must_use]
+    pub fn task(&self) -> Option<Task> {
+        match self.output {
+            Output::Predictions(task) => Some(task),
+            Output::Queries => None,
         }
     }
 

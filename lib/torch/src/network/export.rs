@@ -118,10 +118,10 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
-    use parm::Activation;
+    use parm::{Activation, Task};
 
     use super::*;
-    use crate::network::{Description, Family};
+    use crate::network::{Description, Family, Output};
     use crate::{Model, Session};
 
     /// Outputs of a model for queries of this shape.
@@ -147,7 +147,7 @@ mod tests {
         let activated =
             Activation::ALL.map(|activation| of(&Family::Mlp { hidden: vec![6], activation }, &[4]));
         let mut scalar = Description::mlp(&[], &[3], &[]);
-        scalar.output = "numbers".into();
+        scalar.output = Output::Predictions(Task::Regress);
         let others = [
             of(&mlp, &[2, 3, 4]),
             Description::mlp(&[7], &[], &[2, 3]),

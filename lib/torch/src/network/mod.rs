@@ -17,7 +17,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 pub(crate) use architecture::{Architecture, image};
 pub use checkpoint::CheckpointError;
-pub use description::{Description, Family, ShapeError};
+pub use description::{Description, Family, Output, ShapeError};
 pub use export::ExportError;
 
 use checkpoint::Checkpoint;

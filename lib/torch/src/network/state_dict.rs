@@ -12,10 +12,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parm::Activation;
+use parm::{Activation, Task};
 
 use super::architecture::{Architecture, Image, Residual, Stem};
-use super::description::{Description, Misfit};
+use super::description::{Description, Misfit, Output};
 use super::layer::Needs;
 
 /// The prefixes of wrappers.
@@ -278,7 +278,7 @@ impl<'a> Order<'a> {
 fn describe(architecture: Architecture, outputs: usize) -> Description {
     Description {
         architecture,
-        output: "logits".into(),
+        output: Output::Predictions(Task::Classify),
         prediction_shape: vec![outputs],
         query_shape: None,
         training: None,

@@ -1,9 +1,10 @@
 //! Trains the parts of a code, and scores it.
 
 use nalgebra::DMatrix;
-use parm::LinearCode;
 use parm::codes::{CodeError, CodeKind, Matrices};
-use tch::Tensor;
+use parm::task::TOLERANCE;
+use parm::{LinearCode, Task};
+use tch::{Kind, TchError, Tensor};
 
 use super::lesson::{Lesson, count, split, validation_groups};
 use super::objective::{Answers, Coded, Compared, Deployed, Encoder, Tiles, none};
@@ -78,8 +79,10 @@ pub struct Coding<'a> {
     pub queries: &'a Rows,
     /// The deployed model.
     pub deployed: DeployedPlan<'a>,
-    /// The labels or boxes of the queries, for scores and for losses against them.
+    /// The labels, values or boxes of the queries, for scores and for losses against them.
     pub truth: Option<&'a Truth>,
+    /// What the predictions are.
+    pub task: Task,
     /// The size of the code, and its matrices if the encoder or decoder uses them.
     pub code: &'a CodeKind,
     /// How coded queries are made.
@@ -112,26 +115,35 @@ pub struct Trained {
 }
 
 /// The scores of a code on the validation rows, under every single loss.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CodeScores {
     /// A_a, the accuracy of the deployed model; none without labels.
     pub available: Option<f64>,
     /// A_d, the accuracy of the reconstructions; none without labels.
     pub degraded: Option<f64>,
-    /// The share of reconstructions whose top-1 equals the deployed model's; none without validation rows,
-    /// for boxes, and for predictions of one number.
+    /// The share of reconstructions that agree with the deployed model's own predictions; none without validation
+    /// rows.
     pub agreement: Option<f64>,
-    /// The IoU of the reconstructions; only for boxes.
+    /// The IoU of the reconstructions with the true boxes, or with the deployed model's own; only for boxes.
     pub fit: Option<Fit>,
-    /// R² of the reconstructions; only for predictions of one number.
+    /// R² of the reconstructions against the deployed model's own predictions; only for values.
     pub determination: Option<f64>,
+    /// R² of the deployed model's own predictions, and of the reconstructions, against the true values.
+    pub true_determinations: [Option<f64>; 2],
+    /// The mean absolute error of the reconstructions; only for values.
+    pub absolute_error: Option<f64>,
+    /// The mean cosine of the reconstructions and the deployed model's own predictions; only for embeddings.
+    pub cosine: Option<f64>,
+    /// The share of the ten nearest neighbours of the deployed model's own predictions that are found; only for
+    /// embeddings.
+    pub recall: Option<f64>,
     /// The number of scored reconstructions.
     pub reconstructions: u64,
 }
 
 impl<'a> Coding<'a> {
-    /// Trains the parts together. Returns those of the epoch with the best agreement under every single loss
-    /// of the validation rows, among equals those of the lowest loss; without validation rows those of the
+    /// Trains the parts together. Returns those of the epoch with the best score of the task (agreement, R²,
+    /// mean cosine or mean IoU) under every single loss of the validation rows, among equals those of the lowest loss; without validation rows those of the
     /// last epoch.
     ///
     /// # Errors
@@ -201,8 +213,22 @@ impl<'a> Coding<'a> {
             agreement: counts.agreement(),
             fit: counts.fit(),
             determination: counts.determination(),
+            true_determinations: counts.true_determinations(),
+            absolute_error: counts.absolute(),
+            cosine: counts.cosine(),
+            recall: counts.recall()?,
             reconstructions: counts.rows(),
         })
+    }
+
+    /// The largest distance of values that agree.
+    fn tolerance(&self) -> Result<f64, TchError> {
+        let values = match (self.task, &self.deployed, self.truth) {
+            (Task::Regress, DeployedPlan::Fixed { predictions, .. }, _) => &predictions.tensor,
+            (Task::Regress, DeployedPlan::Joint(_), Some(truth)) => truth.tensor(),
+            _ => return Ok(0.0),
+        };
+        Ok(TOLERANCE * deviation(values)?)
     }
 
     /// The models, by name: the deployed one, encoder, parity models, decoder.
@@ -298,6 +324,8 @@ impl<'a> Coding<'a> {
             queries: self.queries,
             deployed,
             truth: self.truth,
+            task: self.task,
+            tolerance: self.tolerance()?,
             code: self.code,
             encoder,
             answers,
@@ -314,6 +342,14 @@ impl<'a> Coding<'a> {
 /// The weights of the queries in each coded query.
 fn weights(code: &CodeKind) -> Vec<Vec<f64>> {
     code.parity_matrix().row_iter().map(|row| row.iter().copied().collect()).collect()
+}
+
+/// The standard deviation of rows of values: the root of the sum of the variances of all elements.
+fn deviation(values: &Tensor) -> Result<f64, TchError> {
+    let values = values.f_to_kind(Kind::Double)?;
+    let errors = values.f_sub(&values.f_mean_dim(0, true, Kind::Double)?)?;
+    let variance = errors.f_square()?.f_sum(Kind::Double)?.double_value(&[]) / values.size()[0].max(1) as f64;
+    Ok(variance.sqrt())
 }
 
 impl EncoderPlan<'_> {

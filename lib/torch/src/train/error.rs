@@ -13,7 +13,7 @@ use crate::numbers::HoldError;
 /// An error of a training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The number of labels, boxes or predictions is not that of queries.
+    /// The number of labels, values, boxes or predictions is not that of queries.
     #[error("found {found} {what}, expected {expected}: one for each row of data")]
     Count {
         /// What is counted.
@@ -56,6 +56,14 @@ pub enum TrainError {
     /// Boxes of another shape.
     #[error("found rows of shape {0:?}, expected boxes [4]: corner, width and height")]
     Boxes(Vec<usize>),
+    /// Values of another shape.
+    #[error("found rows of {found} values, expected {expected} as the predictions have")]
+    Values {
+        /// The values of a row.
+        found: usize,
+        /// The values of a prediction.
+        expected: usize,
+    },
     /// Rows that cannot be tiled.
     #[error(transparent)]
     Tiles(#[from] super::TilesError),

@@ -74,14 +74,13 @@ impl Lesson<'_> {
             let counts = || count(self.objective, &state.kept_answers(), &validation);
             let counts = timings.measure_on(self.device, Phase::Compute, counts)?;
             let seconds = (environment.clock)() - begin;
-            let is_joint = self.objective.is_joint();
-            let line = line(state.epoch, train_loss, &counts, is_joint, rate, seconds);
+            let line = line(state.epoch, train_loss, &counts, self.objective.is_joint(), rate, seconds)?;
             let losses = [Some(train_loss), line.validation_loss];
             if let Some(loss) = losses.into_iter().flatten().find(|loss| !loss.is_finite()) {
                 return Err(TrainError::Diverged { epoch: state.epoch, loss });
             }
             timings.measure(Phase::Write, || {
-                self.keep_best(&mut state, &line, &folder)?;
+                self.keep_best(&mut state, &line, counts.score(self.objective.is_joint()), &folder)?;
                 folder.append(&mut metrics, &line)?;
                 if state.epoch == recipe.epochs || state.epoch.is_multiple_of(recipe.checkpoint_cycle) {
                     folder.save(&state, &self.learners, &self.settings)?;
@@ -164,14 +163,20 @@ impl Lesson<'_> {
 
     /// Keeps the models if they are the best so far. Without validation rows, or if the score never
     /// changed, these are the last ones.
-    fn keep_best(&self, state: &mut State, line: &Epoch, folder: &Folder) -> Result<(), TrainError> {
+    fn keep_best(
+        &self,
+        state: &mut State,
+        line: &Epoch,
+        score: Option<f64>,
+        folder: &Folder,
+    ) -> Result<(), TrainError> {
         let rank = match line.validation_loss {
-            Some(loss) => (line.score().unwrap_or(0.0), loss),
+            Some(loss) => (score.unwrap_or(0.0), loss),
             None => (f64::from(line.epoch), line.train_loss),
         };
         let moved = state.best.as_ref().is_some_and(|best| best.moved || best.rank.0 != rank.0);
         // Without scores the loss alone decides.
-        let undecided = line.score().is_some() && !moved;
+        let undecided = score.is_some() && !moved;
         if undecided || state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
             folder.save_best(state.kept(), &self.learners)?;
             let flats = state.kept().iter().map(|model| model.numbers().flat().copy(self.device.0));
@@ -208,7 +213,7 @@ fn clip(gradients: &mut [Tensor], most: f64) -> Result<(), TchError> {
 pub(super) fn split(objective: &dyn Objective, recipe: &Recipe) -> Result<Split, TchError> {
     let classes = match objective.truth() {
         Some(Truth::Classes(classes)) => Some(Vec::<i64>::try_from(classes.f_to_device(tch::Device::Cpu)?)?),
-        Some(Truth::Boxes(_)) | None => None,
+        Some(Truth::Boxes(_) | Truth::Values(_)) | None => None,
     };
     Ok(Split::new(objective.queries().count(), classes.as_deref(), recipe.validation, recipe.seed))
 }
@@ -229,7 +234,7 @@ pub(super) fn count(
     models: &Models<'_>,
     groups: &Tensor,
 ) -> Result<Counts, TchError> {
-    let mut counts = Counts::default();
+    let mut counts = objective.counts();
     if groups.size()[0] > 0 {
         tch::no_grad(|| {
             for index in groups.f_split(objective.queries().block(), 0)? {
@@ -241,9 +246,16 @@ pub(super) fn count(
     Ok(counts)
 }
 
-fn line(epoch: u32, train_loss: f64, counts: &Counts, is_joint: bool, lr: f64, seconds: f64) -> Epoch {
+fn line(
+    epoch: u32,
+    train_loss: f64,
+    counts: &Counts,
+    is_joint: bool,
+    lr: f64,
+    seconds: f64,
+) -> Result<Epoch, TchError> {
     let agreement = counts.agreement();
-    Epoch {
+    Ok(Epoch {
         epoch,
         train_loss,
         validation_loss: counts.loss(),
@@ -253,9 +265,12 @@ fn line(epoch: u32, train_loss: f64, counts: &Counts, is_joint: bool, lr: f64, s
         degraded: counts.accuracy().filter(|_| agreement.is_some()),
         iou: counts.fit().map(|fit| fit.mean),
         determination: counts.determination(),
+        absolute_error: counts.absolute(),
+        cosine: counts.cosine(),
+        recall: counts.recall()?,
         lr,
         seconds,
-    }
+    })
 }
 
 #[cfg(test)]

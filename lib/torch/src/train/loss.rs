@@ -7,8 +7,10 @@ use tch::{Reduction, TchError, Tensor};
 pub enum Loss {
     /// The mean squared error.
     Mse,
-    /// The absolute error, squared and halved below 1: for boxes.
+    /// The absolute error, squared and halved below 1: for values and boxes.
     SmoothL1,
+    /// 1 − cos: for embeddings.
+    Cosine,
     /// T²·KL(softmax(y/T) ‖ softmax(ŷ/T)) with the temperature T (Hinton, Vinyals and Dean, 2015).
     Kl {
         /// The temperature T.
@@ -25,6 +27,10 @@ impl Loss {
         match self {
             Self::Mse => outputs.f_mse_loss(target, Reduction::Mean),
             Self::SmoothL1 => outputs.f_smooth_l1_loss(target, Reduction::Mean, 1.0),
+            Self::Cosine => {
+                let cosine = Tensor::f_cosine_similarity(outputs, target, -1, 1e-8)?;
+                cosine.f_neg()?.f_add_scalar(1.0)?.f_mean(None::<tch::Kind>)
+            }
             Self::Kl { temperature } => {
                 let log =
                     |values: &Tensor| values.f_div_scalar(temperature)?.f_log_softmax(-1, None::<tch::Kind>);
@@ -60,6 +66,8 @@ mod tests {
         close(of(Loss::Mse, &tensor(t)), pairs().map(|d| d * d).sum::<f64>() / 6.0);
         let huber = |d: f64| if d.abs() < 1.0 { 0.5 * d * d } else { d.abs() - 0.5 };
         close(of(Loss::SmoothL1, &tensor(t)), pairs().map(huber).sum::<f64>() / 6.0);
+        let cosine = |(y, t): (&[f64; 3], &[f64; 3])| parm::task::cosine(y, t);
+        close(of(Loss::Cosine, &tensor(t)), 1.0 - y.iter().zip(&t).map(cosine).sum::<f64>() / 2.0);
         for temperature in [1.0, 4.0] {
             let divergence = |(y, t): (&[f64; 3], &[f64; 3])| {
                 let (q, p) = (softmax(y, temperature), softmax(t, temperature));

@@ -208,7 +208,7 @@ pub struct Epoch {
     /// Joint: the accuracy of the deployed model.
     #[serde(rename = "A_a", default, skip_serializing_if = "Option::is_none")]
     pub available: Option<f64>,
-    /// Codes: the share of reconstructions whose top-1 equals the deployed model's.
+    /// Codes: the share of reconstructions that agree with the deployed model's own predictions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
     /// Codes: the accuracy of reconstructions; only with labels.
@@ -217,27 +217,26 @@ pub struct Epoch {
     /// The mean intersection over union of boxes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iou: Option<f64>,
-    /// Codes: R² of reconstructions that are one number each.
+    /// Values: R², base: against the true ones; codes: of reconstructions against the deployed model's own.
     #[serde(rename = "R2", default, skip_serializing_if = "Option::is_none")]
     pub determination: Option<f64>,
+    /// Values: the mean absolute error, against the same.
+    #[serde(rename = "MAE", default, skip_serializing_if = "Option::is_none")]
+    pub absolute_error: Option<f64>,
+    /// Embeddings: the mean cosine with the deployed model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+    /// Embeddings: the share of the deployed model's ten nearest neighbours that are found.
+    #[serde(rename = "recall@10", default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
     /// The learning rate.
     pub lr: f64,
     /// The time of the epoch, in seconds.
     pub seconds: f64,
 }
 
-impl Epoch {
-    /// The score that selects the best epoch: of a joint training the sum of A_a and A_d, else agreement, else
-    /// accuracy, else the mean IoU, else R².
-    #[must_use]
-    pub fn score(&self) -> Option<f64> {
-        let both = self.available.zip(self.degraded).map(|(available, degraded)| available + degraded);
-        both.or(self.agreement).or(self.accuracy).or(self.iou).or(self.determination)
-    }
-}
-
-/// Trains a deployed model. Returns the model of the epoch with the best validation accuracy (for boxes the
-/// mean IoU), among equals that of the lowest loss; without validation rows that of the last epoch.
+/// Trains a deployed model. Returns the model of the epoch with the best validation accuracy (for values R², for
+/// boxes the mean IoU), among equals that of the lowest loss; without validation rows that of the last epoch.
 ///
 /// # Errors
 /// [`TrainError`], by kind.
@@ -313,8 +312,8 @@ fn left_out(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use parm::LinearCode;
     use parm::codes::{CodeKind, Matrices};
+    use parm::{LinearCode, Task};
 
     use super::*;
     use crate::network::{Description, Network};
@@ -370,6 +369,7 @@ mod tests {
             queries,
             deployed: DeployedPlan::Fixed { predictions, sha256: "", model: None },
             truth,
+            task: Task::Classify,
             code,
             encoder: EncoderPlan::Sum,
             answers: AnswersPlan::Parity(vec![start; code.workers() - code.k()]),

@@ -1,5 +1,6 @@
 //! The objectives of training: a network that answers rows, or the parts of a code.
 
+use parm::Task;
 use parm::codes::concat::{Concat, ConcatError};
 use parm::codes::{CodeKind, Matrices};
 use tch::{Kind, TchError, Tensor};
@@ -20,8 +21,11 @@ pub(super) trait Objective {
     /// The rows to learn from.
     fn queries(&self) -> &Rows;
 
-    /// Their labels or boxes, if they are known.
+    /// Their labels, values or boxes, if they are known.
     fn truth(&self) -> Option<&Truth>;
+
+    /// Counts of nothing yet, for the task of the predictions.
+    fn counts(&self) -> Counts;
 
     /// The number of rows of a group.
     fn k(&self) -> usize;
@@ -65,6 +69,10 @@ impl Objective for Own<'_> {
 
     fn truth(&self) -> Option<&Truth> {
         Some(self.truth)
+    }
+
+    fn counts(&self) -> Counts {
+        Counts::new(self.truth.task(), 0.0)
     }
 
     fn k(&self) -> usize {
@@ -212,6 +220,9 @@ pub(super) struct Coded<'a> {
     pub(super) queries: &'a Rows,
     pub(super) deployed: Deployed<'a>,
     pub(super) truth: Option<&'a Truth>,
+    pub(super) task: Task,
+    /// The largest distance of values that agree.
+    pub(super) tolerance: f64,
     pub(super) code: &'a CodeKind,
     /// The weights of the queries in each coded query, if the encoder or decoder uses them.
     pub(super) weights: Vec<Vec<f64>>,
@@ -390,6 +401,10 @@ impl Objective for Coded<'_> {
 
     fn truth(&self) -> Option<&Truth> {
         self.truth
+    }
+
+    fn counts(&self) -> Counts {
+        Counts::new(self.task, self.tolerance)
     }
 
     fn k(&self) -> usize {
