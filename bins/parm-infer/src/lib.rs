@@ -20,7 +20,7 @@ use parm::counted;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm_cli::input::Source;
-use parm_cli::options::{Compute, ModelOptions};
+use parm_cli::options::{Compute, ModelOptions, PartOptions};
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
@@ -95,7 +95,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         let load = || Model::load_as(path, chosen.device, choices);
         timings.measure_on(chosen.device, Phase::Load, load)
     };
-    let mut choices = choices(&options.model_options, io)?;
+    let mut choices = choices(options, io)?;
     if let Some(trained) = code.as_ref().and_then(Code::trained) {
         for (option, given, of_code) in [
             ("--input", &mut choices.input, &trained.file.input_name),
@@ -166,17 +166,18 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
 fn describe(options: &Infer, path: &Path, io: &mut Io) -> Result<Exit> {
     let Compute { device, threads, tf32 } = options.compute;
     let chosen = device::prepare(Settings { device, threads, tf32 })?;
-    let choices = Choices { open: true, ..choices(&options.model_options, io)? };
+    let choices = Choices { open: true, ..choices(options, io)? };
     let model = Model::load_as(path, chosen.device, &choices)?;
     io.print(&format!("file        {}\n{}", path.display(), model.summary()))?;
     Ok(Exit::Done)
 }
 
 /// What the options say that the file of the deployed model leaves open.
-fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
-    let constants = options.read_constants(io)?;
-    let ModelOptions { activation, output_name, query_input, .. } = options.clone();
-    Ok(Choices { activation, output: output_name, input: query_input, constants, open: false })
+fn choices(options: &Infer, io: &mut Io) -> Result<Choices> {
+    let constants = options.model_options.read_constants(io)?;
+    let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
+    let PartOptions { from, to } = options.part.clone();
+    Ok(Choices { activation, output: output_name, input: query_input, constants, from, to, open: false })
 }
 
 /// Rows that a shard holds together, where no code says it.

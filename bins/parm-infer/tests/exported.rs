@@ -170,3 +170,38 @@ fn wrong_queries_are_refused_before_anything_runs() {
     let ended = infer("distilbert.pt2", "").stdin(f4(&[1, 12], &[50.0; 12])).run();
     assert!(ended.code == 1 && ended.stderr.contains("aten.embedding"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_model_is_cut_at_a_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for (program, values, node) in [
+        ("cnn.pt2", "cnn.safetensors", "relu"),
+        ("vit-2.15.pt2", "vit.safetensors", "add_1"),
+        // Behind the embedding of token ids, which codes can sum.
+        ("distilbert.pt2", "distilbert.safetensors", "layer_norm"),
+    ] {
+        fs::write(path.join("x.npy"), stream(&value(values, "queries"))).unwrap();
+        let between = infer(program, &format!("--to {node} x.npy")).within(path).run().output();
+        let output = infer(program, &format!("--from {node}")).stdin(between).run().output();
+        assert_near(&output, &value(values, "outputs"), program);
+    }
+    let text = infer("distilbert.pt2", "--from layer_norm --describe").run().output();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("query       layer_norm\n") && text.contains("trainable   yes"), "{text}");
+    let linear = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models/linear.pt");
+    let ended = Tool::new("parm-infer").args("--to relu -m").arg(linear).run();
+    assert!(
+        ended.code == 1 && ended.stderr.contains("found TorchScript, which has no nodes"),
+        "{}",
+        ended.stderr
+    );
+    for (options, code, message) in [
+        ("--to relu9", 1, "cnn.pt2: found no node 'relu9' that makes a tensor, expected one as relu"),
+        ("--to relu --output-name 0", 2, "cannot be used with"),
+        ("--from relu --code code --parity-out p.npy", 2, "cannot be used with"),
+    ] {
+        let ended = infer("cnn.pt2", options).run();
+        assert!(ended.code == code && ended.stderr.contains(message), "{options}: {}", ended.stderr);
+    }
+}

@@ -31,7 +31,8 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let linear = code.systematic().context("found a code without parity queries")?;
     let constants = options.model_options.read_constants(io)?;
     let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
-    let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
+    let choices =
+        Choices { activation, output: output_name, input: query_input, constants, ..Choices::default() };
     let asked = options.task.with(&[])?;
     let [query_shape, prediction_shape] = shapes(options, &choices)?;
     let said = said(base.as_deref(), &choices)?;

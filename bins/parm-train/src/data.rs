@@ -148,7 +148,7 @@ impl Teacher {
 fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
     let constants = options.read_constants(io)?;
     let ModelOptions { activation, output_name, query_input, .. } = options.clone();
-    Ok(Choices { activation, output: output_name, input: query_input, constants, open: false })
+    Ok(Choices { activation, output: output_name, input: query_input, constants, ..Choices::default() })
 }
 
 /// Loads a deployed model.

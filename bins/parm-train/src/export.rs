@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use parm::Dtype;
 use parm::npy::RowLayout;
-use parm_cli::options::{Common, ModelOptions};
+use parm_cli::options::{Common, ModelOptions, PartOptions};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
@@ -24,7 +24,9 @@ const PYTHON: &str = include_str!("model.py");
 pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> {
     let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
     let constants = options.model_options.read_constants(io)?;
-    let choices = Choices { activation, output: output_name, input: query_input, constants, open: false };
+    let PartOptions { from, to } = options.part.clone();
+    let choices =
+        Choices { activation, output: output_name, input: query_input, constants, from, to, open: false };
     let model = Model::load_as(&options.model, Device::CPU, &choices)?;
     if let Some(warning) = model.warning() {
         common.warn(io, &format!("{}: {warning}", options.model.display()));

@@ -222,3 +222,22 @@ fn programs_and_torchscript_are_exported_as_they_are() {
     assert!(ended.code == 1 && ended.stderr.contains("expected --backend python"), "{}", ended.stderr);
     assert!(!path.join("models/other").exists());
 }
+
+#[test]
+fn a_part_of_a_program_is_exported_and_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let base = fixture("distilbert.pt2").display().to_string();
+    let export = |options: &str| Tool::new("parm-train").args("export").args(options).within(path).run();
+    assert_eq!(export(&format!("{base} --to layer_norm -o front.pt2")).output(), b"");
+    assert_eq!(export(&format!("{base} --from layer_norm -o back.pt2")).output(), b"");
+    let ids: Vec<f32> = (0..40 * 12).map(|value| (value * 7 % 50) as f32).collect();
+    fs::write(path.join("ids.npy"), parm_testkit::npy::f4(&[40, 12], &ids)).unwrap();
+    let infer = |options: &str| run(path, "parm-infer", options);
+    fs::write(path.join("x.npy"), infer("-m front.pt2 ids.npy")).unwrap();
+    assert_eq!(infer("-m back.pt2 x.npy"), infer(&format!("-m {base} --from layer_norm x.npy")));
+    // A classifier of token ids is coded behind its embedding.
+    let code = "parity --base back.pt2 --code sum -k 2 --data x.npy --epochs 1 --threads 1 -o code -q";
+    assert_eq!(Tool::new("parm-train").args(code).within(path).run().output(), b"");
+    assert!(path.join("code/parity-0.pt2").exists());
+}

@@ -254,6 +254,21 @@ pub struct ModelOptions {
     pub constants: Vec<ConstantOption>,
 }
 
+/// The part of an exported program that is used.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PartOptions {
+    /// Begin behind a node of an exported program: its value is the query
+    ///
+    /// The names of nodes are those of PyTorch's graph (print(program.graph)), such as relu_1; a wrong one lists some.
+    /// What is behind the node must come from its value, and from inputs that are not before it.
+    #[arg(long, value_name = "NODE")]
+    pub from: Option<String>,
+
+    /// End at a node of an exported program: its value is the output
+    #[arg(long, value_name = "NODE", conflicts_with = "output_name")]
+    pub to: Option<String>,
+}
+
 /// An input that is the same for all queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConstantOption {

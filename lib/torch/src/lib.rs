@@ -34,7 +34,7 @@ mod trainable;
 
 pub use device::Device;
 pub use encoder::{Encoder, EncoderError};
-pub use exported::{Batch, Program, ProgramError};
+pub use exported::{Batch, CutError, Program, ProgramError};
 pub use model::{Choices, EXTENSIONS, InputsError, Model, ModelError, NotTrainable};
 pub use network::{CheckpointError, Description, ExportError, Family, Network, Output, ShapeError};
 pub use numbers::HoldError;

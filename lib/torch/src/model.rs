@@ -37,6 +37,10 @@ pub struct Choices {
     pub input: Option<String>,
     /// Inputs that are the same for all queries, by name.
     pub constants: Vec<(String, Array)>,
+    /// The node of an exported program whose value is the query; none: an input is.
+    pub from: Option<String>,
+    /// The node of an exported program whose value is the output; none: an output of the model is.
+    pub to: Option<String>,
     /// Whether inputs that nobody chose may stay open: enough to describe a model, not to run it.
     pub open: bool,
 }
@@ -119,6 +123,14 @@ pub enum ModelError {
         /// The reason.
         error: InputsError,
     },
+    /// Nodes are named, and the model has none.
+    #[error("{}: found {found}, which has no nodes, expected an exported program (.pt2) for --from and --to", path.display())]
+    NoNodes {
+        /// The file.
+        path: PathBuf,
+        /// The kind of model.
+        found: &'static str,
+    },
     /// An input or output is named, but the model has only one.
     #[error("{}: found a model of one {what}, expected no {option} {name}", path.display())]
     OneOnly {
@@ -169,6 +181,14 @@ impl Model {
         if let (Some(given), Some(what)) = (choices.activation, format.has_activations()) {
             let found = format!("{what}, which has its activations");
             return Err(CheckpointError::Activation { path: path.into(), found, given }.into());
+        }
+        let found = match format {
+            Format::Native => Some("a native model"),
+            Format::Script => Some("TorchScript"),
+            Format::Exported | Format::Foreign(_) => None,
+        };
+        if let (Some(found), true) = (found, choices.from.is_some() || choices.to.is_some()) {
+            return Err(ModelError::NoNodes { path: path.into(), found });
         }
         match format {
             Format::Foreign(Foreign { found, hint }) => {

@@ -175,11 +175,13 @@ extern "C" const Operator* parm_operator(const char* name, const char* overload)
 }
 
 // The name of an argument, and whether the operator writes to it. Null after the last one.
-extern "C" const char* parm_operator_argument(const Operator* of, size_t at, bool* has_default, bool* written) {
+extern "C" const char* parm_operator_argument(const Operator* of, size_t at, bool* has_default, bool* written,
+                                             bool* shared) {
   if (at >= of->arguments.size()) return nullptr;
   const auto& argument = of->arguments[at];
   *has_default = argument.default_value().has_value();
-  *written = argument.alias_info() != nullptr && argument.alias_info()->isWrite();
+  *shared = argument.alias_info() != nullptr;
+  *written = *shared && argument.alias_info()->isWrite();
   return argument.name().c_str();
 }
 

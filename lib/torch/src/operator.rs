@@ -23,6 +23,8 @@ pub(crate) struct Declared {
     pub(crate) has_default: bool,
     /// True if the operator changes this tensor.
     pub(crate) written: bool,
+    /// True if results may share the memory of this tensor.
+    pub(crate) shared: bool,
 }
 
 /// An argument of a call.
@@ -103,6 +105,7 @@ unsafe extern "C" {
         at: usize,
         has_default: &mut bool,
         written: &mut bool,
+        shared: &mut bool,
     ) -> *const c_char;
     fn parm_operator_call(
         of: *const Handle,
@@ -121,16 +124,17 @@ impl Operator {
         let handle = unsafe { parm_operator(name.as_ptr(), overload.as_ptr()).as_ref() }?;
         let mut arguments = Vec::new();
         loop {
-            let (mut has_default, mut written) = (false, false);
+            let (mut has_default, mut written, mut shared) = (false, false, false);
+            let at = arguments.len();
             // SAFETY: the handle is an operator's; the name lives as long as it does.
             let name =
-                unsafe { parm_operator_argument(handle, arguments.len(), &mut has_default, &mut written) };
+                unsafe { parm_operator_argument(handle, at, &mut has_default, &mut written, &mut shared) };
             if name.is_null() {
                 return Some(Self { handle, arguments });
             }
             // SAFETY: it is a string that ends.
             let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
-            arguments.push(Declared { name, has_default, written });
+            arguments.push(Declared { name, has_default, written, shared });
         }
     }
 

@@ -59,6 +59,9 @@ fn load(bytes: &[u8]) -> Option<String> {
     fs::write(&path, bytes).unwrap();
     let (result, excess) = account(FACTOR, || {
         arrived(bytes.len());
+        // What is cut out of it is loaded or refused as well.
+        let part = Choices { from: Some("relu".into()), to: Some("linear_2".into()), ..Choices::default() };
+        let _ = Model::load_as(&path, Device::CPU, &part);
         Model::load_as(&path, Device::CPU, &Choices::default()).map(drop)
     });
     assert!(excess <= CONSTANT, "{excess} bytes beyond {FACTOR} times {}", bytes.len());
@@ -70,7 +73,11 @@ fn load(bytes: &[u8]) -> Option<String> {
 
 /// The MLP with a change of a member that is JSON.
 fn with_json(member: &str, change: impl Fn(&mut Value)) -> Vec<u8> {
-    let mut members = unpack("mlp.pt2");
+    changed("mlp.pt2", member, change)
+}
+
+fn changed(program: &str, member: &str, change: impl Fn(&mut Value)) -> Vec<u8> {
+    let mut members = unpack(program);
     let (_, bytes) = members.iter_mut().find(|(name, _)| name.ends_with(member)).unwrap();
     let mut value: Value = serde_json::from_slice(bytes).unwrap();
     change(&mut value);
@@ -226,6 +233,69 @@ fn graphs_that_are_no_lists_of_calls_are_refused() {
     );
 }
 
+/// The second node is a graph under torch.no_grad() of three inputs.
+#[test]
+fn graphs_within_the_graph_that_do_not_fit_it_are_refused() {
+    let refuse = |change: &dyn Fn(&mut Value), message: &str| {
+        let node = |json: &mut Value| change(&mut json["graph_module"]["graph"]["nodes"][1]);
+        refused(load(&changed("no-grad.pt2", GRAPH, node)), message);
+    };
+    let of = "of torch.ops.higher_order.wrap_with_set_grad_enabled, expected";
+    refuse(&|node| drop(node["inputs"].as_array_mut().unwrap().pop()), &format!("'2 values' {of} 3"));
+    refuse(&|node| node["outputs"] = json!([]), &format!("'0 values' {of} 1"));
+    let first = |value: Value| move |node: &mut Value| node["inputs"][0]["arg"] = value.clone();
+    refuse(&first(json!({ "as_int": 0 })), &format!("{of} true or false, and a graph"));
+    refuse(
+        &|node| node["inputs"][2]["arg"] = json!({ "as_tensor": { "name": "elsewhere" } }),
+        "found the value 'elsewhere'",
+    );
+    let inner = |node: &mut Value, change: &dyn Fn(&mut Value)| {
+        change(&mut node["inputs"][1]["arg"]["as_graph"]["graph"]);
+    };
+    // The names of the graph outside are not those within.
+    refuse(
+        &|node| inner(node, &|graph| graph["inputs"][0]["as_tensor"]["name"] = json!("y")),
+        "found the value 'x' in torch.ops.aten.linear.default",
+    );
+    refuse(
+        &|node| inner(node, &|graph| graph["nodes"][0]["target"] = json!("torch.ops.aten.from_file.default")),
+        "it maps a file",
+    );
+    refuse(
+        &|node| inner(node, &|graph| graph["outputs"][0] = json!({ "as_int": 1 })),
+        "expected tensors and",
+    );
+}
+
+#[test]
+fn parts_that_would_compute_something_else_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    let cut = |change: &dyn Fn(&mut Value), from: Option<&str>, to: &str| {
+        fs::write(&path, changed("cnn.pt2", GRAPH, |json| change(&mut json["graph_module"]))).unwrap();
+        let (from, to) = (from.map(str::to_owned), Some(to.to_owned()));
+        let error = Model::load_as(&path, Device::CPU, &Choices { from, to, ..Choices::default() }).err();
+        error.map(|error| error.to_string())
+    };
+    // A node that nobody reads from doubles the output of the first one in place.
+    let doubles = |module: &mut Value| {
+        let name = |name: &str| json!({ "as_tensor": { "name": name } });
+        let argument = |name: &str, value: Value| json!({ "name": name, "arg": value });
+        let node = json!({
+            "target": "torch.ops.aten.mul_.Scalar",
+            "inputs": [argument("self", name("conv2d")), argument("other", json!({ "as_int": 2 }))],
+            "outputs": [name("mul_")],
+        });
+        module["graph"]["nodes"].as_array_mut().unwrap().insert(1, node);
+    };
+    let changes = "found 'mul_', which is not in the part and changes values of it in place";
+    refused(cut(&doubles, None, "relu"), changes);
+    refused(cut(&doubles, Some("conv2d"), "relu"), changes);
+    assert_eq!(cut(&doubles, Some("batch_norm"), "linear"), None);
+    let no_calls = |module: &mut Value| module["module_call_graph"] = json!([]);
+    refused(cut(&no_calls, None, "relu"), "found JSON of another structure");
+}
+
 #[test]
 fn operators_that_do_more_than_compute_are_refused() {
     for (target, reason) in [
@@ -318,12 +388,13 @@ fn mutated(members: &Members, input: u64) -> Vec<u8> {
 
 #[test]
 fn mutated_archives_are_loaded_or_refused() {
-    let members = unpack("mlp.pt2");
+    let programs = ["mlp.pt2", "no-grad.pt2"].map(unpack);
+    let mutated = |input| mutated(&programs[(input % 2) as usize], input);
     soak(
         INPUTS,
-        |input| eprintln!("{:?}", load(&mutated(&members, input))),
+        |input| eprintln!("{:?}", load(&mutated(input))),
         |input| {
-            let bytes = mutated(&members, input);
+            let bytes = mutated(input);
             (0, load(&bytes).is_none())
         },
     );

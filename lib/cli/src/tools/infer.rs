@@ -8,7 +8,8 @@ use clap::Parser;
 use super::load::EncodingOption;
 use crate::input::Input;
 use crate::options::{
-    Common, Compute, ModelOptions, ReadOptions, ShardOption, TailOption, TimingsOption, WriteOptions,
+    Common, Compute, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption, TimingsOption,
+    WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{header, milliseconds};
@@ -31,6 +32,9 @@ pub struct Infer {
     #[command(flatten)]
     pub model_options: ModelOptions,
 
+    #[command(flatten)]
+    pub part: PartOptions,
+
     /// A server in place of a model file: http://HOST:PORT, https://…, grpc://… or grpcs://…
     ///
     /// Any server of the Open Inference Protocol (KServe v2). The model must have one input. If the server does
@@ -39,7 +43,7 @@ pub struct Infer {
         long,
         value_name = "URL",
         requires = "model_name",
-        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation", "query_input", "constants"],
+        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation", "query_input", "constants", "from", "to"],
         help_heading = "Server"
     )]
     pub url: Option<String>,
@@ -101,7 +105,13 @@ pub struct Infer {
     ///
     /// The queries are read once, copied to the device once, and encoded there. The model must be
     /// the one that the code was trained for.
-    #[arg(long, value_name = "DIR", requires = "parity_out", help_heading = "Code")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "parity_out",
+        conflicts_with_all = ["from", "to"],
+        help_heading = "Code"
+    )]
     pub code: Option<PathBuf>,
 
     /// Where to write the outputs of the parity models; {} stands for the index of the parity

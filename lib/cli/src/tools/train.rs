@@ -11,8 +11,8 @@ use parm::codes::CodeName;
 
 use crate::input::Input;
 use crate::options::{
-    CodeOptions, Common, Compute, CurveOptions, ModelOptions, ReadOptions, TaskOption, TimingsOption,
-    code_name,
+    CodeOptions, Common, Compute, CurveOptions, ModelOptions, PartOptions, ReadOptions, TaskOption,
+    TimingsOption, code_name,
 };
 use crate::output::Target;
 use crate::value::{ValueError, expected, not_negative, positive};
@@ -84,6 +84,9 @@ pub struct Export {
 
     #[command(flatten)]
     pub model_options: ModelOptions,
+
+    #[command(flatten)]
+    pub part: PartOptions,
 
     /// Where to write the model
     #[arg(

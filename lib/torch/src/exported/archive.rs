@@ -92,6 +92,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Adds a member.
+    pub(super) fn add(&mut self, name: String, bytes: Vec<u8>) {
+        self.members.push((name, bytes));
+    }
+
     /// Whether a member of this name is among them.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(own, _)| own == name)

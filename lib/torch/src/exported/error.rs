@@ -4,6 +4,7 @@ use std::io;
 
 use tch::TchError;
 
+use super::cut::CutError;
 use crate::model::InputsError;
 
 /// An exported program that cannot be used. The path is with the caller.
@@ -167,6 +168,9 @@ pub enum ProgramError {
     /// Choices of inputs that do not fit the graph's.
     #[error(transparent)]
     Inputs(#[from] InputsError),
+    /// A part of a program that cannot be cut out.
+    #[error(transparent)]
+    Cut(#[from] CutError),
     /// A constant of another shape or type.
     #[error("found {found} for the input '{name}', expected {expected}")]
     Constant {

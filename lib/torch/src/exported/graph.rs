@@ -680,6 +680,16 @@ fn free(calls: &mut [Call], inputs: usize, kept: &BTreeSet<usize>) {
     }
 }
 
+/// The name of the value that is this output of the user's.
+pub(super) fn output_value(program: &schema::Program, output: usize) -> Option<&str> {
+    let specs = program.graph_module.signature.output_specs.iter();
+    let mut values = specs.filter_map(|spec| match spec {
+        OutputSpec::UserOutput(value) => Some(name(&value.arg)),
+        _ => None,
+    });
+    values.nth(output)?
+}
+
 /// The names of the outputs: the keys of a dictionary or of a class, or indices.
 fn output_names(module: &schema::GraphModule) -> Vec<String> {
     let whole = module.module_call_graph.iter().find(|call| call.fqn.is_empty());

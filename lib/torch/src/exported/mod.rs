@@ -6,10 +6,12 @@
 //! through libtorch's dispatcher, so that gradients, devices and precisions are libtorch's. Numbers between
 //! the operators, as the sizes of dynamic axes, are computed here (`symbols`).
 //!
-//! Refused by name are operators of other libraries, graphs within graphs, and shapes that depend on values.
+//! Refused by name are operators of other libraries, graphs within graphs (but those of `torch.no_grad()`, which are
+//! computed in their place), and shapes that depend on values. A part of a program (`cut`) is a program, too.
 
 mod archive;
 mod constant;
+mod cut;
 mod error;
 mod graph;
 mod learning;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tch::{Kind, TchError, Tensor};
 
+pub use cut::CutError;
 pub use error::ProgramError;
 
 use crate::model::{Choices, InputsError, NotTrainable, choose_query, whole_numbers};
@@ -133,8 +136,14 @@ impl Program {
             first
         };
         let member = format!("models/{model}.json");
-        let json = archive.read(&member)?;
-        let program = parse(&member, &json)?;
+        let mut json = archive.read(&member)?;
+        let mut program = parse(&member, &json)?;
+        let part = part_of(&member, &program, &json, choices)?;
+        let is_part = part.is_some();
+        if let Some(part) = part {
+            program = parse(&member, &part)?;
+            json = part;
+        }
         let graph = Graph::new(&program)?;
         let list = format!("{WEIGHTS}{model}_weights_config.json");
         let mut own = weights::read(&mut archive, &list)?;
@@ -148,7 +157,7 @@ impl Program {
         });
         let tensors = tensors.collect::<Result<Vec<Tensor>, ProgramError>>()?;
         let weights = archive.read(&list).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let weights: Value = weights.unwrap_or_else(|| json!({ "config": {} }));
+        let mut weights: Value = weights.unwrap_or_else(|| json!({ "config": {} }));
         // It is written again by its keys, which JSON's other form of a structure, a list, does not have.
         let has_keys = |list: &serde_json::Map<String, Value>| {
             list.values().all(|entry| entry["tensor_meta"].is_object())
@@ -156,11 +165,23 @@ impl Program {
         if !weights["config"].as_object().is_some_and(has_keys) {
             return Err(ProgramError::Signature { found: "a list of weights without keys".into() });
         }
-        let replaced: BTreeSet<String> = (graph.inputs.iter())
-            .filter_map(|input| weights["config"][&input.name]["path_name"].as_str())
+        let is_own = |name: &String| graph.inputs.iter().any(|input| input.name == *name);
+        let replaced: BTreeSet<String> = (weights["config"].as_object().into_iter().flatten())
+            .filter(|(name, _)| is_part || is_own(name))
+            .filter_map(|(_, entry)| entry["path_name"].as_str())
             .map(|file| format!("{WEIGHTS}{file}"))
             .collect();
-        let kept = archive.keep(|name| name != list && !replaced.contains(name))?;
+        // The queries that the whole was exported with are not those of a part.
+        let sample = format!("data/sample_inputs/{model}.pt");
+        let is_written = |name: &str| is_part && (name == member || name == sample);
+        let mut kept = archive.keep(|name| name != list && !replaced.contains(name) && !is_written(name))?;
+        if is_part {
+            kept.add(sample, Vec::new());
+            kept.add(member, json.clone());
+            if let Some(config) = weights["config"].as_object_mut() {
+                config.retain(|name, _| is_own(name));
+            }
+        }
         let query = query_of(&graph, choices)?;
         let (symbol, query_shape) = match &layout(&graph.inputs[query])?.sizes[..] {
             [] => return Err(ProgramError::Signature { found: "a query without axes".into() }),
@@ -185,7 +206,7 @@ impl Program {
         });
         let constants = given.map(|(at, array)| Constant::new(at, of(at), array, &symbol, device));
         let constants = constants.collect::<Result<Vec<_>, _>>()?;
-        let output = output_of(&graph, choices.output.as_deref())?;
+        let output = output_of(&graph, choices.output.as_deref().filter(|_| !is_part))?;
         let (torch, hash) = (program.torch_version, hash(&[&json]));
         let file = Arc::new(Content { graph, kept, weights, list, torch, hash });
         let users = file.graph.inputs.iter().filter(|input| input.role == Role::User).count();
@@ -339,7 +360,8 @@ impl Program {
             Some(kind) => {
                 return obstacle(
                     &format!("queries of type {}", type_name(kind)),
-                    "a code makes sums of queries, which have no meaning for numbers such as token ids",
+                    "a code makes sums of queries, which have no meaning for token ids; parm-train export --from \
+                     NODE writes the part behind the embedding",
                 );
             }
         }
@@ -415,6 +437,28 @@ fn parse(member: &str, json: &[u8]) -> Result<schema::Program, ProgramError> {
         return Err(ProgramError::Version { major, minor, torch: torch_version });
     }
     serde_json::from_slice(json).map_err(wrong)
+}
+
+/// The JSON of the part that the choices cut out of a program; none: they leave it whole.
+fn part_of(
+    member: &str,
+    program: &schema::Program,
+    json: &[u8],
+    choices: &Choices,
+) -> Result<Option<Vec<u8>>, ProgramError> {
+    let Choices { from, to, output, .. } = choices;
+    if from.is_none() && to.is_none() {
+        return Ok(None);
+    }
+    let wrong = |error| ProgramError::Json { member: member.into(), error };
+    let to = match to {
+        Some(to) => to,
+        None => graph::output_value(program, output_of(&Graph::new(program)?, output.as_deref())?)
+            .ok_or(CutError::Structure)?,
+    };
+    let mut json: Value = serde_json::from_slice(json).map_err(wrong)?;
+    cut::cut(program, &mut json, from.as_deref(), to)?;
+    serde_json::to_vec(&json).map(Some).map_err(wrong)
 }
 
 fn layout(input: &Input) -> Result<&Layout, ProgramError> {

@@ -55,6 +55,8 @@ pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
     #[serde(default)]
     pub(super) tensor_values: BTreeMap<String, Meta>,
+    #[serde(default)]
+    pub(super) sym_int_values: BTreeMap<String, Size>,
 }
 
 /// A call of an operator.

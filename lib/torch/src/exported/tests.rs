@@ -186,3 +186,91 @@ fn dropout_draws_only_while_the_model_learns() {
     assert_eq!(run(frozen, 1), run(frozen, 1));
     assert!(run(frozen, 1) != run(frozen, 2));
 }
+
+/// The names of the tensors that the nodes of a program make.
+fn nodes(name: &str) -> Vec<String> {
+    let mut archive = super::Archive::open(&folder().join(format!("{name}.pt2"))).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&archive.read("models/model.json").unwrap()).unwrap();
+    let nodes = json["graph_module"]["graph"]["nodes"].as_array().unwrap().clone();
+    nodes
+        .iter()
+        .filter_map(|node| node["outputs"][0]["as_tensor"]["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn part(name: &str, from: Option<&str>, to: Option<&str>) -> Result<Program, super::ProgramError> {
+    let [from, to] = [from, to].map(|node| node.map(str::to_owned));
+    let path = folder().join(format!("{name}.pt2"));
+    Program::load(&path, Device::Cpu, &Choices { from, to, ..Choices::default() })
+}
+
+#[test]
+fn a_program_is_its_part_up_to_a_node_and_its_part_behind_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (name, least) in [
+        ("mlp", 4),
+        ("cnn", 7),
+        ("cnn-train", 7),
+        ("depthwise", 6),
+        ("vit", 6),
+        ("swin", 8),
+        ("convnext", 4),
+        ("distilbert", 10),
+        ("no-grad", 2),
+    ] {
+        let of = if name == "cnn-train" { "cnn" } else { name };
+        let queries = values(of)["queries"].to_kind(Kind::Float);
+        let whole = load(name).predict(&queries).unwrap();
+        let mut places = 0;
+        for node in nodes(name) {
+            let Ok(end) = part(name, Some(&node), None) else { continue };
+            let begin = part(name, None, Some(&node)).unwrap();
+            let between = begin.predict(&queries).unwrap();
+            let found = difference(&end.predict(&between).unwrap(), &whole);
+            assert!(found <= 1e-6, "{name}: {node} {found:e}");
+            // Each part has its own parameters alone, and is written as a program.
+            let count = |program: &Program| program.parameters().count();
+            assert!(count(&begin) + count(&end) <= count(&load(name)) + 1, "{name}: {node}");
+            for (part, queries) in [(&begin, &queries), (&end, &between)] {
+                let path = scratch.path().join("part.pt2");
+                std::fs::write(&path, part.to_bytes().unwrap()).unwrap();
+                let again = Program::load(&path, Device::Cpu, &Choices::default()).unwrap();
+                let found = difference(&again.predict(queries).unwrap(), &part.predict(queries).unwrap());
+                assert!(found <= 1e-6, "{name}: {node} {found:e}");
+            }
+            places += 1;
+        }
+        assert!(places >= least, "{name}: {places}");
+    }
+}
+
+#[test]
+fn a_part_is_between_two_nodes() {
+    let queries = values("cnn")["queries"].to_kind(Kind::Float);
+    let run = |from, to, queries: &Tensor| part("cnn", from, to).unwrap().predict(queries).unwrap();
+    let first = run(None, Some("relu"), &queries);
+    let middle = run(Some("relu"), Some("flatten"), &first);
+    assert_eq!(middle, run(None, Some("flatten"), &queries));
+    assert_eq!(run(Some("flatten"), None, &middle), load("cnn").predict(&queries).unwrap());
+}
+
+#[test]
+fn what_is_no_part_is_refused() {
+    let error = |name: &str, from, to| part(name, from, to).unwrap_err().to_string();
+    for (name, from, to, message) in [
+        ("cnn", Some("relu_7"), None, "found no node 'relu_7' that makes a tensor, expected one as relu"),
+        ("cnn", Some("nothing"), None, "expected one as conv2d, batch_norm, relu, dropout, "),
+        ("cnn", Some("x"), None, "found no node 'x'"),
+        ("cnn", Some("flatten"), Some("relu"), "found nothing that leads from 'flatten' to 'relu'"),
+        ("cnn", Some("relu"), Some("relu"), "found nothing that leads from 'relu' to 'relu'"),
+    ] {
+        let error = error(name, from, to);
+        assert!(error.contains(message), "{error}");
+    }
+    // The table goes in behind the features of the query, which is needed beside them.
+    let path = folder().join("two.pt2");
+    let choices = Choices { from: Some("relu".into()), ..Choices::default() };
+    let error = Program::load(&path, Device::Cpu, &choices).unwrap_err().to_string();
+    assert!(error.contains("found 'x' in 'matmul', which is behind 'relu'"), "{error}");
+}
