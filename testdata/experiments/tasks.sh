@@ -37,16 +37,15 @@ for name in diabetes houses; do
     folder=$out/$name
     # Of few rows, few weights that decay.
     if [ $name = diabetes ]; then
-        own="--hidden 32 --epochs 100 --batch 16 --lr 0.001 --weight-decay 0.03" parity="--epochs 200 --batch 16"
+        own=(--hidden 32 --epochs 100 --batch 16 --lr 0.001 --weight-decay 0.03) parity=(--epochs 200 --batch 16)
     else
-        own="--hidden 64,32 --epochs 20 --lr 0.003" parity="--epochs 40 --batch 128"
+        own=(--hidden 64,32 --epochs 20 --lr 0.003) parity=(--epochs 40 --batch 128)
     fi
     [ -e "$folder/test-values.npy" ] || "$python" "$experiments/tasks.py" $name "$folder"
-    # shellcheck disable=SC2086 # several options
     [ -e "$folder/base.safetensors" ] || parm-train base -v --data "$folder/x.npy" --values "$folder/values.npy" \
-        $own --threads 1 -o "$folder/base.safetensors"
+        "${own[@]}" --threads 1 -o "$folder/base.safetensors"
     pairs $name "$folder/base.safetensors" "$folder/x.npy" "$folder/test-x.npy" \
-        --values "$folder/test-values.npy" -- --values "$folder/values.npy" $parity
+        --values "$folder/test-values.npy" -- --values "$folder/values.npy" "${parity[@]}"
     parm-compare -m "$folder/base.safetensors" --data "$folder/test-x.npy" --values "$folder/test-values.npy" -k 2 \
         --code-dir "$out/$name-code" --threads 1
 done

@@ -24,9 +24,8 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     pub(crate) fn open(options: &Decode, io: &mut Io, layout: &RowLayout) -> Result<Self> {
-        let classes = matches!(layout.shape[..], [classes] if classes > 1);
-        if options.confidence.is_some() && !classes {
-            bail!("--confidence: found predictions of {layout}, expected scores of two classes or more");
+        if options.confidence.is_some() && layout.shape.len() > 1 {
+            bail!("--confidence: found predictions of {layout}, expected one number or one axis a row");
         }
         let calibration = options.calibration.as_deref().map(Calibration::read).transpose()?;
         let compression = options.write.compress.compression();

@@ -270,7 +270,7 @@ fn bad_calls_are_refused() {
         (
             "--code berrut -k 4 --erase one --confidence c.npy images.npy",
             1,
-            "found predictions of f4[1, 2], expected scores of two classes or more",
+            "found predictions of f4[1, 2], expected one number or one axis a row",
         ),
         (
             "--code berrut -k 4 --stragglers 2 --erase one --default x.npy y.npy",

@@ -426,7 +426,7 @@ mod tests {
         let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
         let naive = |task: Task, predictions: &[f32], truth: &[f32]| {
             let (predictions, truth) = (wide(predictions), wide(truth));
-            let measures = Measures::new(task, task.agreement(3.0), &truth[..elements]);
+            let measures = Measures::new(task, task.agreement(2.0), &truth[..elements]);
             let mut tally = Tally::new(measures.width(), 1);
             for (a, b) in predictions.chunks(elements).zip(truth.chunks(elements)) {
                 tally.count(0, &measures.row(a, b));
@@ -437,7 +437,7 @@ mod tests {
             assert!((found.unwrap() - expected).abs() < 1e-6, "{found:?} {expected}");
         };
         let count = |task: Task, truth: Option<&Truth>| {
-            let mut counts = Counts::new(task, 3.0);
+            let mut counts = Counts::new(task, 2.0);
             // In blocks of different sizes.
             for (from, length) in [(0, 7), (7, 23)] {
                 let [own, rebuilt] = [&own, &rebuilt].map(|values| tensor(values).narrow(0, from, length));
