@@ -176,8 +176,7 @@ impl Plan<'_> {
         let is_other = teacher.model.as_ref().is_some_and(|model| !is_mlp(model));
         if is_other && self.network.model.is_none() && self.network.hidden.is_some() {
             notes.push(format!(
-                "parity model: an MLP {}, since --hidden has its widths, and not a model like {} (--model mlp says \
-                 so too)",
+                "parity model: an MLP {} by --hidden, not a network like {} (no note with --model mlp)",
                 widths()?,
                 teacher.name
             ));

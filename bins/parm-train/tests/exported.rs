@@ -144,7 +144,7 @@ fn notes_tell_what_options_come_to() {
         notes.map(str::to_owned).collect::<Vec<_>>()
     };
     let (rows, digits) = (folder.path().join("x.npy"), digits("train.npy"));
-    let mlp = "parity model: an MLP [16, 8, 5], since --hidden has its widths, and not a model like mlp.pt2";
+    let mlp = "parity model: an MLP [16, 8, 5] by --hidden, not a network like mlp.pt2";
     let found = notes("mlp.pt2", &rows, "--hidden 8");
     assert!(found.len() == 1 && found[0].starts_with(mlp), "{found:?}");
     assert!(notes("mlp.pt2", &rows, "--hidden 8 --model mlp").is_empty());

@@ -284,7 +284,7 @@ fn networks_of_images_learn_and_their_parity_models_may_be_others() {
         ("", "resnet18"),
         ("--init base", "resnet18"),
         ("--model lenet5", "lenet5"),
-        ("--hidden 5 --parity-width 3", "[320,15,2]"),
+        ("--model mlp --hidden 5 --parity-width 3", "[320,15,2]"),
     ] {
         done(path, &format!("{parity} {options} -o code"));
         assert!(described("code/parity-0.safetensors").contains(found), "{options}");
@@ -461,7 +461,11 @@ fn where_no_deployed_model_says_its_layers_the_first_line_says_what_the_parity_m
                 "parm-train: note: parity model: an MLP [4, 200, 100, 3], since b.pt cannot be trained (found ",
             ),
         ),
-        (&format!("{script} --hidden 7"), None),
+        (
+            &format!("{script} --hidden 7"),
+            Some("parm-train: note: parity model: an MLP [4, 7, 3] by --hidden, not a network like b.pt"),
+        ),
+        (&format!("{script} --model mlp --hidden 7"), None),
         (PARITY, None),
     ] {
         let ended = train(path, &format!("{call} -k 2 --epochs 1 -o p"));
