@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 use parm::codes::CodeName;
 use parm::codes::directory::{self, RunsOn};
 use parm::{CodeFile, Task};
-use parm_cli::options::{CodeOptions, Common, ModelOptions, choose_task};
+use parm_cli::options::{CodeOptions, Common, choose_task};
 use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, Model, Session, train};
 
-use crate::data::named;
+use crate::data::{choices, named};
 use crate::plan::{made_by, remove};
 
 pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
@@ -29,10 +29,7 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     };
     let code = linear.choose(io)?;
     let linear = code.systematic().context("found a code without parity queries")?;
-    let constants = options.model_options.read_constants(io)?;
-    let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
-    let choices =
-        Choices { activation, output: output_name, input: query_input, constants, ..Choices::default() };
+    let choices = choices(&options.model_options, io)?;
     let asked = options.task.with(&[])?;
     let [query_shape, prediction_shape] = shapes(options, &choices)?;
     let said = said(base.as_deref(), &choices)?;

@@ -145,7 +145,7 @@ impl Teacher {
 }
 
 /// What the options say that the file of the deployed model leaves open.
-fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
+pub(crate) fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
     let constants = options.read_constants(io)?;
     let ModelOptions { activation, output_name, query_input, .. } = options.clone();
     Ok(Choices { activation, output: output_name, input: query_input, constants, ..Choices::default() })

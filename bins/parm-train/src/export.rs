@@ -14,6 +14,8 @@ use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, EXTENSIONS, Model, Session};
 
+use crate::data::choices;
+
 /// The name of a model's input in Triton's PyTorch backend.
 const INPUT: &str = "INPUT__0";
 const OUTPUT: &str = "OUTPUT__0";
@@ -22,11 +24,8 @@ const OUTPUT: &str = "OUTPUT__0";
 const PYTHON: &str = include_str!("model.py");
 
 pub(crate) fn run(options: &Export, common: &Common, io: &mut Io) -> Result<()> {
-    let ModelOptions { activation, output_name, query_input, .. } = options.model_options.clone();
-    let constants = options.model_options.read_constants(io)?;
     let PartOptions { from, to } = options.part.clone();
-    let choices =
-        Choices { activation, output: output_name, input: query_input, constants, from, to, open: false };
+    let choices = Choices { from, to, ..choices(&options.model_options, io)? };
     let model = Model::load_as(&options.model, Device::CPU, &choices)?;
     if let Some(warning) = model.warning() {
         common.warn(io, &format!("{}: {warning}", options.model.display()));

@@ -40,8 +40,7 @@ fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
     let code =
         code_of(model).map_err(|problem| ConfigError::value(&format!("{at}.redundancy.code"), problem))?;
     if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
-        && !model.inputs.is_empty()
-        && !model.outputs.is_empty()
+        && has_tensors(model)
         && code.networks().next().is_none()
         && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
     {
@@ -53,6 +52,11 @@ fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
         spec.map_err(|problem| ConfigError::value(&format!("{at}.instances"), problem))?;
     }
     Ok(())
+}
+
+/// Whether the configuration has the inputs and outputs of a model, which otherwise its instances tell.
+fn has_tensors(model: &Model) -> bool {
+    !model.inputs.is_empty() && !model.outputs.is_empty()
 }
 
 /// [`check_model`] does not load networks; it skips the codes that have some.
@@ -121,6 +125,7 @@ pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigEr
             make().map_err(|problem| ConfigError::value(&format!("{at}.instances[{number}]"), problem))?;
         }
         if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+            && has_tensors(model)
             && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
         {
             let network = |file: &Path, group: &[usize]| embed.network(file, model, group);

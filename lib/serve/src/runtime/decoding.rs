@@ -49,11 +49,9 @@ impl RowDecoder {
         load: &LoadNetwork<'_>,
     ) -> Result<Self, CodingError> {
         let (k, n) = (code.k(), code.workers());
-        // The first output that is rebuilt is the prediction; a configuration may leave its shape open.
-        let task = match outputs.first().map_or(0, |(_, spec)| spec.elements()) {
-            0 => task.or(code.task()).unwrap_or_default(),
-            elements => Task::choose(task, code.task(), elements)?,
-        };
+        // The first output that is rebuilt is the prediction.
+        let elements = outputs.first().map_or(0, |(_, spec)| spec.elements());
+        let task = Task::choose(task, code.task(), elements)?;
         let how = match code.learned_decoder() {
             None => How::Matrices(code.linear_decoder().with_task(task)),
             Some(file) => {
