@@ -1,9 +1,9 @@
-//! Training: deployed models (*base*), parity models as in ParM (SOSP 2019, section 4.2), and learned
-//! coders (*Learning a Code*, 2018; JSAIT 2020).
+//! Training: deployed models (*base*), parity models as in ParM (SOSP 2019, section 4.2), learned coders
+//! (*Learning a Code*, 2018; JSAIT 2020), and deployed models together with their codes (*joint*).
 //!
 //! A training minimises an objective (`objective`): that of a network that answers rows, or that of a code
-//! whose encoder, parity models and decoder are trained or given. Both use one loop (`lesson`) over groups of
-//! rows; the groups of a base model have one row.
+//! whose deployed model, encoder, parity models and decoder are trained or given. Both use one loop
+//! (`lesson`) over groups of rows; the groups of a base model have one row.
 //!
 //! All random choices (initial weights, the groups of each epoch, those of the validation rows) are keyed by
 //! seed, training and epoch, and a checkpoint has the complete state of the loop. Therefore a training on one
