@@ -20,14 +20,15 @@ use parm::counted;
 use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm_cli::input::Source;
-use parm_cli::options::{Compute, ModelOptions, PartOptions};
+use parm_cli::options::{Compute, ModelOptions, Optimize, PartOptions, TuningPrecision};
 use parm_cli::output::Target;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, Usage, output};
 use parm_torch::device::Settings;
 use parm_torch::session::{Queries, Upload};
 use parm_torch::timings::Report;
-use parm_torch::{Choices, Encoder, Model, Pass, Phase, Session, Timings, device};
+use parm_torch::train::Precision;
+use parm_torch::{Choices, Encoder, Model, Pass, Phase, Session, Timings, Tuning, device};
 
 /// Blocks between two threads: one that is worked on at either side, and one that waits.
 const BLOCKS: usize = 3;
@@ -120,10 +121,18 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     }
     let together = code.as_ref().map_or_else(|| rows_together(options), Code::k);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
+    let tuning = Tuning {
+        optimize: options.tuning.optimize == Optimize::Auto,
+        precision: match options.tuning.precision {
+            TuningPrecision::F32 => Precision::Full,
+            TuningPrecision::Bf16 => Precision::Mixed,
+        },
+    };
     let job = format!("{} on {}", path.display(), reader.name());
     let shape = &reader.layout().shape;
     let session = |model| {
         let session = Session::new(model, chosen.device, shape).with_context(|| job.clone())?;
+        let session = session.tuned(tuning);
         // To measure is to wait for the device.
         Ok::<_, anyhow::Error>(match options.timings.timings {
             None => session,

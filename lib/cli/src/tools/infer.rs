@@ -9,7 +9,7 @@ use super::load::EncodingOption;
 use crate::input::Input;
 use crate::options::{
     Common, Compute, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption, TimingsOption,
-    WriteOptions,
+    TuningOptions, WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{header, milliseconds};
@@ -43,7 +43,7 @@ pub struct Infer {
         long,
         value_name = "URL",
         requires = "model_name",
-        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation", "query_input", "constants", "from", "to"],
+        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "optimize", "precision", "timings", "activation", "query_input", "constants", "from", "to"],
         help_heading = "Server"
     )]
     pub url: Option<String>,
@@ -136,6 +136,9 @@ pub struct Infer {
 
     #[command(flatten)]
     pub compute: Compute,
+
+    #[command(flatten)]
+    pub tuning: TuningOptions,
 
     #[command(flatten)]
     pub timings: TimingsOption,
