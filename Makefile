@@ -104,7 +104,7 @@ test-gpu: all ## The whole pipeline on a GPU beside PyTorch, in 8 minutes: OUT g
 gpu-kit: all ## Programs and data for test-gpu on another machine, in gpu-kit/ (DATA=FOLDER of MNIST's files)
 	rm -rf gpu-kit target/gpu-kit
 	mkdir -p gpu-kit/data target/gpu-kit
-	for tool in $(TOOLS); do strip -o "target/gpu-kit/parm-$$tool" "$(BIN)/parm-$$tool"; done
+	for tool in $(TOOLS) libtorch; do strip -o "target/gpu-kit/parm-$$tool" "$(BIN)/parm-$$tool"; done
 	tar -C target/gpu-kit -cf - . | xz -T2 > gpu-kit/programs.tar.xz
 	cp testdata/gpu/check testdata/gpu/run testdata/gpu/*.py gpu-kit/
 	cp "$(DATA)"/* gpu-kit/data/
@@ -131,11 +131,17 @@ install: all install-files ## Install under $(DESTDIR)$(PREFIX); LINK_LIBTORCH=1
 
 # Without building first: what the test of the installation calls.
 .PHONY: install-files
-install-files:
+install-files: install-programs
+	lib/torch/libtorch-files "$(LIBTORCH)" $(BIN)/parm-libtorch | while read -r file; do \
+	  $(if $(LINK_LIBTORCH),ln -sf,cp -L) "$$file" "$(DESTDIR)$(PREFIX)/lib/parm/"; done
+
+# All but libtorch.
+.PHONY: install-programs
+install-programs:
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm"
 	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
-	lib/torch/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \
-	  $(if $(LINK_LIBTORCH),ln -sf,cp -L) "$$file" "$(DESTDIR)$(PREFIX)/lib/parm/"; done
+	install -m 755 $(BIN)/parm-libtorch "$(DESTDIR)$(PREFIX)/lib/parm"
+	lib/torch/forget-build "$(DESTDIR)$(PREFIX)/lib/parm/parm-libtorch"
 	rm -rf target/pages
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	for section in 1 5 7; do \

@@ -66,7 +66,7 @@ struct Sent {
 /// # Errors
 /// Any problem that prevents one output for each query.
 pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result<Exit> {
-    let together = crate::rows_together(options);
+    let together = options.rows_together();
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let progress = Progress::new(&options.common, io, "rows", None);
     let server = reach(options, url, name, &reader)?;

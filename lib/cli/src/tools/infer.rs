@@ -162,3 +162,11 @@ pub struct Infer {
 }
 
 super::tool!(Infer, "parm-infer");
+
+impl Infer {
+    /// Rows that a shard holds together, where no code says it.
+    #[must_use]
+    pub fn rows_together(&self) -> usize {
+        self.group.map_or(1, NonZeroUsize::get)
+    }
+}

@@ -1,4 +1,4 @@
-//! Embedded models on libtorch. Each instance has a thread of its own, and on a GPU a stream of its own.
+//! `parm-serve` with models inside it. Each instance has a thread of its own, and on a GPU a stream of its own.
 
 mod coder;
 mod instance;
@@ -11,11 +11,22 @@ use coder::{Coder, failed};
 use instance::{EmbeddedInstance, Loaded, Models};
 use parm::DeviceChoice;
 use parm::codes::{Code, Network, NetworkError};
+use parm_cli::tools::serve::Serve;
+use parm_cli::{Exit, Io};
 use parm_config::{Embedded, Model as ModelConfig};
 use parm_oip::instance::Instance;
 use parm_serving::Embed;
 use parm_torch::device::{Device, Settings};
 use parm_torch::{Choices, Encoder, Model, Session, device};
+
+/// Runs the tool.
+///
+/// # Errors
+/// As [`parm_serve::run`], and models that cannot be loaded.
+pub fn run(options: &Serve, io: &mut Io) -> anyhow::Result<Exit> {
+    let config = parm_serve::read(options)?;
+    parm_serve::run(options, config, Some(Arc::new(Libtorch::new(options.threads))), io)
+}
 
 /// Makes embedded instances and networks with libtorch.
 pub(crate) struct Libtorch {
