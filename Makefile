@@ -138,10 +138,12 @@ install-files: install-programs
 # All but libtorch.
 .PHONY: install-programs
 install-programs:
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm"
-	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm" "$(DESTDIR)$(PREFIX)/share/parm/digits"
+	install -m 755 $(TOOLS:%=$(BIN)/parm-%) lib/python/parm-demo "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 $(BIN)/parm-libtorch "$(DESTDIR)$(PREFIX)/lib/parm"
 	lib/torch/forget-build "$(DESTDIR)$(PREFIX)/lib/parm/parm-libtorch"
+	install -m 755 testdata/digits/*.sh "$(DESTDIR)$(PREFIX)/share/parm/digits"
+	install -m 644 testdata/digits/*.npy testdata/digits/README.md "$(DESTDIR)$(PREFIX)/share/parm/digits"
 	rm -rf target/pages
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	for section in 1 5 7; do \
@@ -154,6 +156,22 @@ install-programs:
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/parm-$$tool"; done
 	install -m 644 target/pages/completions/_parm-* "$(DESTDIR)$(PREFIX)/share/zsh/site-functions"
 	install -m 644 target/pages/completions/*.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+
+# What wheels and archives have: the installation without libtorch.
+.PHONY: stage
+stage: all
+	rm -rf target/stage
+	$(MAKE) install-programs DESTDIR="$(CURDIR)/target/stage" PREFIX=
+	strip $(TOOLS:%=target/stage/bin/parm-%) target/stage/lib/parm/parm-libtorch
+
+.PHONY: wheel
+wheel: stage ## Pack programs, man pages and the Python module as a wheel, in target/wheels
+	rm -rf target/wheels
+	lib/python/wheel target/stage target/wheels
+
+.PHONY: test-wheel
+test-wheel: wheel ## Install the wheel into a clean virtual environment, hide the source tree, run the demo from it
+	$(PYTHON) lib/python/test-wheel target/wheels/*.whl "$(LIBTORCH)"
 
 .PHONY: bench
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
