@@ -16,8 +16,8 @@ BIN   := target/release
 
 # The libtorch that tch 0.24 binds. The wheel's CPU library needs two small CUDA libraries to load;
 # with CUDA=1 all of them come along.
-TORCH := torch==2.11.0
-TORCH_CPU_NEEDS := nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+TORCH_WHEEL := torch==2.11.0
+TORCH_WHEEL_NEEDS := nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
 
 OWN_LIBTORCH := $(CURDIR)/.libtorch/torch
 ifeq ($(origin LIBTORCH),undefined)
@@ -44,12 +44,12 @@ endif
 
 .libtorch/installed:
 	rm -rf .libtorch
-	$(PYTHON) -m pip install --quiet --no-deps --target .libtorch $(TORCH) $(TORCH_CPU_NEEDS)
+	$(PYTHON) -m pip install --quiet --no-deps --target .libtorch $(TORCH_WHEEL) $(TORCH_WHEEL_NEEDS)
 	touch $@
 
 .libtorch/installed-cuda:
 	rm -rf .libtorch
-	$(PYTHON) -m pip install --quiet --target .libtorch $(TORCH)
+	$(PYTHON) -m pip install --quiet --target .libtorch $(TORCH_WHEEL)
 	touch .libtorch/installed $@
 
 .PHONY: demo
@@ -172,6 +172,25 @@ wheel: stage ## Pack programs, man pages and the Python module as a wheel, in ta
 .PHONY: test-wheel
 test-wheel: wheel ## Install the wheel into a clean virtual environment, hide the source tree, run the demo from it
 	$(PYTHON) lib/python/test-wheel target/wheels/*.whl "$(LIBTORCH)"
+
+IMAGE := target/images/parm-serve$(if $(TORCH),-torch).tar
+
+.PHONY: image
+image: stage ## Pack parm-serve as an OCI image, in target/images; with TORCH=1 also libtorch, for embedded models
+	lib/serve/image target/stage $(IMAGE) $(if $(TORCH),"$(LIBTORCH)")
+
+.PHONY: test-image
+test-image: image ## Unpack the image and run it in front of a server, with TLS (needs root)
+	lib/serve/test-image $(IMAGE) target/stage/bin
+
+.PHONY: dist
+dist: stage ## Pack programs, man pages and completions with a script that installs them, in target/dist
+	rm -rf target/dist
+	install -d target/dist
+	install -m 755 lib/cli/install target/stage
+	tar -C target/stage --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --transform 's,^\.,parm,' -cf - . | \
+	  xz -T1 > "target/dist/parm-$$($(BIN)/parm-encode --version | cut -d' ' -f2)-linux-$$(uname -m).tar.xz"
+	rm target/stage/install
 
 .PHONY: bench
 bench: all ## Measure kernels and tools against their peers, as ratios within one run
