@@ -85,5 +85,21 @@ class Tools(unittest.TestCase):
         with self.assertRaises(FileNotFoundError):
             parm.run("parm-nothing")
 
+    def test_a_coprocess_answers_a_group_before_the_next_is_written(self):
+        encode = ["parm-encode", "--code", "sum", "-k", 2, "--flush"]
+        infer = ["parm-infer", "-m", "model.pt2", "--threads", 1, "--flush"]
+        images = np.random.default_rng(1).random((2, 1, 8, 8), dtype="f4")
+        for command, group, answer in [
+            (encode, ROWS[:2], ROWS[:1] + ROWS[1:2]),
+            (infer, images, parm.run("parm-infer", "-m", "model.pt2", input=images)),
+        ]:
+            with parm.start(*command) as process:
+                answers = parm.read(process)
+                for scale in range(3):
+                    parm.write(process, group * scale if command is encode else group)
+                    expected = answer * scale if command is encode else answer
+                    np.testing.assert_allclose(next(answers), expected, rtol=1e-5)
+            self.assertEqual(process.returncode, 0)
+
 
 unittest.main()

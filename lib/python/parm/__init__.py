@@ -3,7 +3,12 @@
 >>> parity = parm.run("parm-encode", "--code", "sum", "-k", 2, input=queries)
 
 A stream is one or more ``.npy`` items back to back. `read` and `rows` read streams, `write` writes an item, `run` and
-`text` call a tool, and `start` starts one that goes on.
+`text` call a tool, and `start` starts one that goes on::
+
+    encoder = parm.start("parm-encode", "--code", "sum", "-k", 2, "--flush")
+    parities = parm.read(encoder)
+    parm.write(encoder, first_group)
+    parity = next(parities)
 """
 
 from __future__ import annotations
@@ -86,8 +91,7 @@ def write(file: File, array: Union[np.ndarray, Iterable[Any]], count: Optional[i
             if (block.dtype, block.shape) != (dtype, shape) or written == count:
                 found = f"found {block.dtype}{block.shape} as row {written}"
                 raise ValueError(f"{found}, expected {count} rows of {dtype}{shape}")
-            little = np.ascontiguousarray(block, dtype.newbyteorder("<"))
-            stream.write(little.reshape(-1).view(np.uint8).data)
+            stream.write(block.astype(dtype.newbyteorder("<"), copy=False).tobytes())
             stream.flush()
             written += 1
     if count is not None and written != count:
@@ -112,8 +116,8 @@ def text(tool: str, *arguments: Any, input: Optional[np.ndarray] = None) -> str:
 
 def start(tool: str, *arguments: Any) -> subprocess.Popen[bytes]:
     """Starts a tool with pipes to its standard input and output, for `write` and `read`."""
-    words = [_program(tool), *map(str, arguments)]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pipe, words = subprocess.PIPE, [_program(tool), *map(str, arguments)]
+    return subprocess.Popen(words, stdin=pipe, stdout=pipe)
 
 
 def _call(tool: str, arguments: tuple[Any, ...], given: Optional[np.ndarray]) -> bytes:

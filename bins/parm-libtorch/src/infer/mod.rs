@@ -56,6 +56,31 @@ struct Outputs {
     last: bool,
 }
 
+/// The queries, and how they are read.
+struct Rows {
+    reader: RowReader<Source>,
+    /// The rows of a block: whole groups.
+    batch: usize,
+    k: usize,
+    /// Whether a block ends with its item.
+    flush: bool,
+}
+
+/// Whether rows may follow.
+enum More {
+    Maybe,
+    No,
+}
+
+impl Rows {
+    /// Reads a block.
+    fn read(&mut self, values: &mut RowBuffer<f32>) -> Result<(usize, More), StreamError> {
+        let wanted = if self.flush { self.reader.rows_at_once(self.batch, self.k)? } else { self.batch };
+        let rows = self.reader.read(wanted, values)?;
+        Ok((rows, if rows == wanted && rows > 0 { More::Maybe } else { More::No }))
+    }
+}
+
 /// What the writer must know of coding groups.
 struct Coded {
     /// The name of the queries.
@@ -141,7 +166,8 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     // Blocks hold whole groups.
     let batch = (options.batch as usize).next_multiple_of(k);
     let name = reader.name().to_owned();
-    let (blocks, computed) = start(job, reader, &pass, batch, &timings);
+    let rows = Rows { reader, batch, k, flush: options.flush.flush };
+    let (blocks, computed) = start(job, rows, &pass, &timings);
     let progress = Progress::new(&options.common, io, "rows", None);
     let coded = Coded { name, targets, groups: GroupCount::new(k, options.tail.into()) };
     let written = write(options, io, coded, &computed, &blocks, &progress, &timings);
@@ -177,9 +203,8 @@ fn choices(options: &Infer, io: &mut Io) -> Result<Choices> {
 /// give blocks back and where outputs come from.
 fn start(
     job: String,
-    reader: RowReader<Source>,
+    rows: Rows,
     pass: &Arc<Mutex<Pass>>,
-    batch: usize,
     timings: &Arc<Timings>,
 ) -> (SyncSender<Vec<Vec<u8>>>, Receiver<Result<Outputs>>) {
     // There is always room for all blocks, so giving one back never waits.
@@ -194,7 +219,7 @@ fn start(
     }
     let (pass, timings) = (Arc::clone(pass), Arc::clone(timings));
     let upload = pass.lock().unwrap_or_else(PoisonError::into_inner).upload();
-    thread::spawn(move || read(reader, batch, &free, &to_uploader, &timings));
+    thread::spawn(move || read(rows, &free, &to_uploader, &timings));
     thread::spawn({
         let job = job.clone();
         move || {
@@ -270,6 +295,9 @@ fn write(
         }
         let mut written = writers.iter_mut().zip(&outputs.bytes);
         timings.measure(Phase::Write, || written.try_for_each(|(writer, bytes)| writer.write_raw(bytes)))?;
+        if options.flush.flush {
+            writers.iter_mut().try_for_each(RowWriter::flush)?;
+        }
         rows += outputs.rows as u64;
         progress.advance(outputs.rows as u64);
         // At the end of the stream nobody takes blocks back.
@@ -298,17 +326,17 @@ fn create(
 
 /// Reads blocks until the stream or its takers end.
 fn read(
-    mut reader: RowReader<Source>,
-    batch: usize,
+    mut rows: Rows,
     free: &Receiver<Block>,
     to_uploader: &SyncSender<Result<Block, StreamError>>,
     timings: &Timings,
 ) {
     for mut block in free {
-        let read = timings.measure(Phase::Read, || reader.read(batch, &mut block.values));
+        let read = timings.measure(Phase::Read, || rows.read(&mut block.values));
         block.items.clear();
-        block.items.extend(reader.take_opened());
-        let end = !matches!(read, Ok(rows) if rows == batch);
+        block.items.extend(rows.reader.take_opened());
+        let end = !matches!(read, Ok((_, More::Maybe)));
+        let read = read.map(|(rows, _)| rows);
         let read = read.map(|rows| Block { rows, ..block });
         if to_uploader.send(read).is_err() || end {
             return;

@@ -8,8 +8,8 @@ use clap::Parser;
 use super::load::EncodingOption;
 use crate::input::Input;
 use crate::options::{
-    Common, Compute, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption, TimingsOption,
-    WriteOptions,
+    Common, Compute, FlushOption, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption,
+    TimingsOption, WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{header, milliseconds};
@@ -149,6 +149,9 @@ pub struct Infer {
 
     #[command(flatten)]
     pub shard: ShardOption,
+
+    #[command(flatten)]
+    pub flush: FlushOption,
 
     /// Rows that a shard must not separate; by default the k of --code, or 1
     #[arg(long, value_name = "K", requires = "shard", conflicts_with = "code", help_heading = "Streams")]
