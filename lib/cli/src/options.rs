@@ -42,6 +42,18 @@ impl From<When> for ColorChoice {
     }
 }
 
+/// Whether answers wait for others.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Streams")]
+pub struct FlushOption {
+    /// Write each answer as soon as its group, or the batch of its item, has been read
+    ///
+    /// For a program that waits for an answer before it writes the next rows. Otherwise rows are read in large
+    /// blocks, which is faster.
+    #[arg(long)]
+    pub flush: bool,
+}
+
 /// The options that all tools have.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Messages")]

@@ -8,8 +8,8 @@ use clap::Parser;
 use super::load::EncodingOption;
 use crate::input::Input;
 use crate::options::{
-    Common, Compute, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption, TimingsOption,
-    TuningOptions, WriteOptions,
+    Common, Compute, FlushOption, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption,
+    TimingsOption, TuningOptions, WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{header, milliseconds};
@@ -153,6 +153,9 @@ pub struct Infer {
     #[command(flatten)]
     pub shard: ShardOption,
 
+    #[command(flatten)]
+    pub flush: FlushOption,
+
     /// Rows that a shard must not separate; by default the k of --code, or 1
     #[arg(long, value_name = "K", requires = "shard", conflicts_with = "code", help_heading = "Streams")]
     pub group: Option<NonZeroUsize>,
@@ -165,3 +168,11 @@ pub struct Infer {
 }
 
 super::tool!(Infer, "parm-infer");
+
+impl Infer {
+    /// Rows that a shard holds together, where no code says it.
+    #[must_use]
+    pub fn rows_together(&self) -> usize {
+        self.group.map_or(1, NonZeroUsize::get)
+    }
+}
