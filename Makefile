@@ -16,8 +16,8 @@ BIN   := target/release
 
 # The libtorch that tch 0.24 binds. The wheel's CPU library needs two small CUDA libraries to load;
 # with CUDA=1 all of them come along.
-TORCH := torch==2.11.0
-TORCH_CPU_NEEDS := nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+TORCH_WHEEL := torch==2.11.0
+TORCH_WHEEL_NEEDS := nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
 
 OWN_LIBTORCH := $(CURDIR)/.libtorch/torch
 ifeq ($(origin LIBTORCH),undefined)
@@ -44,12 +44,12 @@ endif
 
 .libtorch/installed:
 	rm -rf .libtorch
-	$(PYTHON) -m pip install --quiet --no-deps --target .libtorch $(TORCH) $(TORCH_CPU_NEEDS)
+	$(PYTHON) -m pip install --quiet --no-deps --target .libtorch $(TORCH_WHEEL) $(TORCH_WHEEL_NEEDS)
 	touch $@
 
 .libtorch/installed-cuda:
 	rm -rf .libtorch
-	$(PYTHON) -m pip install --quiet --target .libtorch $(TORCH)
+	$(PYTHON) -m pip install --quiet --target .libtorch $(TORCH_WHEEL)
 	touch .libtorch/installed $@
 
 .PHONY: demo
@@ -104,7 +104,7 @@ test-gpu: all ## The whole pipeline on a GPU beside PyTorch, in 8 minutes: OUT g
 gpu-kit: all ## Programs and data for test-gpu on another machine, in gpu-kit/ (DATA=FOLDER of MNIST's files)
 	rm -rf gpu-kit target/gpu-kit
 	mkdir -p gpu-kit/data target/gpu-kit
-	for tool in $(TOOLS); do strip -o "target/gpu-kit/parm-$$tool" "$(BIN)/parm-$$tool"; done
+	for tool in $(TOOLS) libtorch; do strip -o "target/gpu-kit/parm-$$tool" "$(BIN)/parm-$$tool"; done
 	tar -C target/gpu-kit -cf - . | xz -T2 > gpu-kit/programs.tar.xz
 	cp testdata/gpu/check testdata/gpu/run testdata/gpu/*.py gpu-kit/
 	cp "$(DATA)"/* gpu-kit/data/
@@ -131,11 +131,19 @@ install: all install-files ## Install under $(DESTDIR)$(PREFIX); LINK_LIBTORCH=1
 
 # Without building first: what the test of the installation calls.
 .PHONY: install-files
-install-files:
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm"
-	install -m 755 $(TOOLS:%=$(BIN)/parm-%) "$(DESTDIR)$(PREFIX)/bin"
-	lib/torch/libtorch-files "$(LIBTORCH)" $(BIN)/parm-infer | while read -r file; do \
+install-files: install-programs
+	lib/torch/libtorch-files "$(LIBTORCH)" $(BIN)/parm-libtorch | while read -r file; do \
 	  $(if $(LINK_LIBTORCH),ln -sf,cp -L) "$$file" "$(DESTDIR)$(PREFIX)/lib/parm/"; done
+
+# All but libtorch.
+.PHONY: install-programs
+install-programs:
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/parm" "$(DESTDIR)$(PREFIX)/share/parm/digits"
+	install -m 755 $(TOOLS:%=$(BIN)/parm-%) lib/python/parm-demo "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 $(BIN)/parm-libtorch "$(DESTDIR)$(PREFIX)/lib/parm"
+	lib/torch/forget-build "$(DESTDIR)$(PREFIX)/lib/parm/parm-libtorch"
+	install -m 755 testdata/digits/*.sh "$(DESTDIR)$(PREFIX)/share/parm/digits"
+	install -m 644 testdata/digits/*.npy testdata/digits/README.md "$(DESTDIR)$(PREFIX)/share/parm/digits"
 	rm -rf target/pages
 	$(CARGO) run --release --locked --quiet -p parm-cli --example pages -- target/pages
 	for section in 1 5 7; do \
@@ -148,6 +156,41 @@ install-files:
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/parm-$$tool"; done
 	install -m 644 target/pages/completions/_parm-* "$(DESTDIR)$(PREFIX)/share/zsh/site-functions"
 	install -m 644 target/pages/completions/*.fish "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+
+# What wheels and archives have: the installation without libtorch.
+.PHONY: stage
+stage: all
+	rm -rf target/stage
+	$(MAKE) install-programs DESTDIR="$(CURDIR)/target/stage" PREFIX=
+	strip $(TOOLS:%=target/stage/bin/parm-%) target/stage/lib/parm/parm-libtorch
+
+.PHONY: wheel
+wheel: stage ## Pack programs, man pages and the Python module as a wheel, in target/wheels
+	rm -rf target/wheels
+	lib/python/wheel target/stage target/wheels
+
+.PHONY: test-wheel
+test-wheel: wheel ## Install the wheel into a clean virtual environment, hide the source tree, run the demo from it
+	$(PYTHON) lib/python/test-wheel target/wheels/*.whl "$(LIBTORCH)"
+
+IMAGE := target/images/parm-serve$(if $(TORCH),-torch).tar
+
+.PHONY: image
+image: stage ## Pack parm-serve as an OCI image, in target/images; with TORCH=1 also libtorch, for embedded models
+	lib/serve/image target/stage $(IMAGE) $(if $(TORCH),"$(LIBTORCH)")
+
+.PHONY: test-image
+test-image: image ## Unpack the image and run it in front of a server, with TLS (needs root)
+	lib/serve/test-image $(IMAGE) target/stage/bin
+
+.PHONY: dist
+dist: stage ## Pack programs, man pages and completions with a script that installs them, in target/dist
+	rm -rf target/dist
+	install -d target/dist
+	install -m 755 lib/cli/install target/stage
+	tar -C target/stage --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --transform 's,^\.,parm,' -cf - . | \
+	  xz -T1 > "target/dist/parm-$$($(BIN)/parm-encode --version | cut -d' ' -f2)-linux-$$(uname -m).tar.xz"
+	rm target/stage/install
 
 .PHONY: bench
 bench: all ## Measure kernels and tools against their peers, as ratios within one run

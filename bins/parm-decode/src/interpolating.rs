@@ -8,6 +8,7 @@ use parm::corrupt::Corrupt;
 use parm::erase::Erase;
 use parm::group::GroupCount;
 use parm::{Dtype, Float, Tail, Task};
+use parm_cli::options::FlushOption;
 use parm_cli::tools::decode::{CorruptOption, Decode};
 use parm_cli::{Exit, Io, Progress, Usage};
 use rand::SeedableRng;
@@ -123,6 +124,7 @@ struct Interpolator<T> {
     default: Vec<T>,
     /// The predictions that are wanted of a stream, where not all.
     wanted: Option<u64>,
+    flush: FlushOption,
     plan: Option<Plan<T>>,
     /// Survivors' answers, one behind the other.
     gathered: Vec<T>,
@@ -183,6 +185,7 @@ impl<T: Float> Interpolator<T> {
             locator,
             default,
             wanted: options.rows,
+            flush: options.flush,
             plan: None,
             gathered: Vec::new(),
             report: Report::default(),
@@ -207,8 +210,8 @@ impl<T: Float> Interpolator<T> {
         progress: &Progress,
     ) -> Result<()> {
         let n = self.code.workers();
-        let layout = streams.predictions.layout();
-        let (elements, block_rows) = (layout.elements(), (layout.rows_per_block() / n).max(1) * n);
+        let elements = streams.predictions.layout().elements();
+        let block_rows = streams.rows_per_block(n, self.flush);
         let mut count = GroupCount::new(n, Tail::Drop);
         let mut block = Block::<T>::default();
         let mut written = Written { predictions: Vec::new(), solved: Vec::new(), confidence: Vec::new() };
@@ -245,6 +248,7 @@ impl<T: Float> Interpolator<T> {
             outputs.predictions.write(&written.predictions[..here * elements])?;
             outputs.write_solved(&written.solved[..here])?;
             outputs.write_confidence(&written.confidence[..here.min(written.confidence.len())])?;
+            outputs.flush()?;
             done += here as u64;
             let rebuilt: u64 = written.solved[..here].iter().map(|&solved| u64::from(solved)).sum();
             self.report.rebuilt += rebuilt;

@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use parm::codes::{Code, learned};
 use parm::erase::Erase;
-use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter};
+use parm::npy::{RowBuffer, RowLayout, RowWriter};
 use parm::{Float, Tail, Task};
 use parm_cli::tools::decode::Decode;
 use parm_cli::{Io, Progress, sibling};
@@ -39,7 +39,7 @@ pub(crate) fn decode<T: Float>(
     let progress = Progress::new(&options.common, io, "predictions", Some(0));
     let layout = first.predictions.layout().clone();
     let default = default_row::<T>(options, io, &layout.shape)?;
-    let (k, r, tail) = (code.k(), code.r(), Tail::from(options.tail));
+    let (k, r, tail, flush) = (code.k(), code.r(), Tail::from(options.tail), options.flush);
     let group_shape = |rows| std::iter::once(rows).chain(layout.shape.iter().copied()).collect::<Vec<_>>();
     let (passes, announce) = if let Some(recorded) = recorded {
         // One item holds all copies, so that it can be loaded whole.
@@ -57,7 +57,7 @@ pub(crate) fn decode<T: Float>(
     let feed = move |queries: &mut RowWriter<_>| {
         for (streams, erase) in passes {
             let lose = erase.map(|erase| (erase, &mut rng));
-            streams.read_groups::<T>(k, tail, lose, |block| {
+            streams.read_groups::<T>(k, tail, flush, lose, |block| {
                 let (asked, rows) = questions(&block, k, r, elements);
                 queries.announce(asked.len() as u64);
                 // The writer learns of the block before its answers can come; if it is gone, it knows why.
@@ -68,16 +68,15 @@ pub(crate) fn decode<T: Float>(
         }
         Ok(())
     };
-    let drain = |answers: &mut RowReader<_>| {
-        if answers.layout().shape != group_shape(k) {
-            bail!("found outputs of {} from the decoder, expected {:?}", answers.layout(), group_shape(k));
-        }
-        let mut writer = Writer { k, elements, task, default, announce, outputs, report: Report::default() };
+    let drain = |answers: &mut sibling::Outputs| {
+        let group_shape = group_shape(k);
+        let report = Report::default();
+        let mut writer = Writer { k, elements, group_shape, task, default, announce, outputs, report };
         writer.write(answers, &pending, &progress)?;
         Ok(writer)
     };
     let queries = RowLayout::new(T::DTYPE, group_shape(k + r));
-    let ((), mut writer) = sibling::through(model, options.compute, queries, feed, drain)?;
+    let ((), mut writer) = sibling::through(model, options.compute, flush, queries, feed, drain)?;
     writer.report.rows = writer.outputs.rows;
     writer.outputs.commit()?;
     Ok(writer.report)
@@ -107,6 +106,8 @@ fn questions<T: Float>(block: &Block<T>, k: usize, r: usize, elements: usize) ->
 struct Writer<T> {
     k: usize,
     elements: usize,
+    /// The shape of the decoder's outputs.
+    group_shape: Vec<usize>,
     task: Task,
     default: Option<Vec<T>>,
     announce: Announce,
@@ -117,15 +118,27 @@ struct Writer<T> {
 impl<T: Float> Writer<T> {
     fn write(
         &mut self,
-        answers: &mut RowReader<impl std::io::Read>,
+        answers: &mut sibling::Outputs,
         pending: &Receiver<Pending<T>>,
         progress: &Progress,
     ) -> Result<()> {
         let (mut rebuilt, mut fates) = (RowBuffer::<T>::default(), Fates::default());
         for Pending { mut block, asked } in pending {
-            let count = answers.read(asked.len(), &mut rebuilt)?;
-            if count < asked.len() {
-                bail!("found {count} outputs of the decoder, expected {}", asked.len());
+            // Before the first question there are no outputs to open.
+            if !asked.is_empty() {
+                let answers = answers.reader()?;
+                ensure!(
+                    answers.layout().shape == self.group_shape,
+                    "found outputs of {} from the decoder, expected {:?}",
+                    answers.layout(),
+                    self.group_shape
+                );
+                let count = answers.read(asked.len(), &mut rebuilt)?;
+                ensure!(
+                    count == asked.len(),
+                    "found {count} outputs of the decoder, expected {}",
+                    asked.len()
+                );
             }
             self.report.non_finite += block.non_finite;
             fates.reset(block.available.len());

@@ -18,6 +18,8 @@ pub(crate) struct Outputs {
     calibration: Option<Calibration>,
     erased: Option<RowWriter<Output>>,
     kept: Option<RowWriter<Output>>,
+    /// Whether each block is flushed.
+    flush: bool,
     /// Predictions written, where block by block.
     pub(crate) rows: u64,
 }
@@ -39,6 +41,7 @@ impl Outputs {
             erased: open(&options.erased_out, parm::mask::layout())?,
             kept: open(&options.kept, parm::mask::layout())?,
             predictions: options.write.rows(io, layout.clone())?,
+            flush: options.flush.flush,
             rows: 0,
         })
     }
@@ -64,6 +67,7 @@ impl Outputs {
         self.write_solved(&fates.solved)?;
         self.write_confidence(&fates.scores)?;
         self.write_erased(&block.available)?;
+        self.flush()?;
         self.rows += rows as u64;
         progress.advance(rows as u64);
         Ok(())
@@ -97,6 +101,16 @@ impl Outputs {
 
     pub(crate) fn write_kept(&mut self, available: &[bool]) -> Result<()> {
         write_mask(self.kept.as_mut(), available)
+    }
+
+    /// Makes what was written readable, with `--flush`.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if !self.flush {
+            return Ok(());
+        }
+        let Self { predictions, solved, confidence, erased, kept, .. } = self;
+        let others = [solved, confidence, erased, kept].into_iter().flatten();
+        Ok(std::iter::once(predictions).chain(others).try_for_each(RowWriter::flush)?)
     }
 
     pub(crate) fn commit(self) -> Result<()> {

@@ -11,6 +11,7 @@ use parm::npy::{RowBuffer, RowReader};
 use parm::{Float, Tail};
 use parm_cli::input::Source;
 use parm_cli::input::check_stdin;
+use parm_cli::options::FlushOption;
 use parm_cli::tools::decode::{Decode, EraseOption};
 use parm_cli::{Input, Io};
 use rand_chacha::ChaCha8Rng;
@@ -113,10 +114,11 @@ impl Streams {
         mut self,
         k: usize,
         tail: Tail,
+        flush: FlushOption,
         mut lose: Option<(Erase, &mut ChaCha8Rng)>,
         mut take: impl FnMut(Block<T>) -> Result<Option<Block<T>>>,
     ) -> Result<()> {
-        let block_rows = (self.predictions.layout().rows_per_block() / k).max(1) * k;
+        let block_rows = self.rows_per_block(k, flush);
         let mut count = GroupCount::new(k, tail);
         let mut reused = None;
         loop {
@@ -141,6 +143,11 @@ impl Streams {
         }
         count.finish().with_context(|| self.predictions.name().to_owned())?;
         self.check_ends(count.rows())
+    }
+
+    /// The rows of a block of groups of `k`.
+    pub(crate) fn rows_per_block(&self, k: usize, FlushOption { flush }: FlushOption) -> usize {
+        if flush { k } else { (self.predictions.layout().rows_per_block() / k).max(1) * k }
     }
 
     /// Reads the predictions of a block and which of them are available.

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use parm::codes::{Code, Decoder, Matrices};
 use parm::erase::Erase;
 use parm::{Dtype, Float, Tail, Task, counted};
+use parm_cli::options::FlushOption;
 use parm_cli::tools::decode::Decode;
 use parm_cli::{Exit, Io, Progress, Usage};
 use rand::SeedableRng;
@@ -93,8 +94,7 @@ fn decode<T: Float>(
     let default = default_row::<T>(options, io, first.predictions.layout().shape.as_slice())?;
     let k = code.k();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut rebuilder =
-        Rebuilder::<T>::new(code.linear_decoder().with_task(task), options.tail.into(), default);
+    let mut rebuilder = Rebuilder::<T>::new(options, code.linear_decoder().with_task(task), default);
     if let Some(recorded) = recorded {
         // One item holds all copies, so that it can be loaded whole.
         let rows = first.count_rows()? * k as u64;
@@ -116,6 +116,7 @@ fn decode<T: Float>(
 struct Rebuilder<T> {
     decoder: Decoder,
     tail: Tail,
+    flush: FlushOption,
     default: Option<Vec<T>>,
     report: Report,
     /// Which answers of each group of a block are available: those of its queries, then of its parities.
@@ -125,10 +126,11 @@ struct Rebuilder<T> {
 }
 
 impl<T: Float> Rebuilder<T> {
-    fn new(decoder: Decoder, tail: Tail, default: Option<Vec<T>>) -> Self {
+    fn new(options: &Decode, decoder: Decoder, default: Option<Vec<T>>) -> Self {
         Self {
             decoder,
-            tail,
+            tail: options.tail.into(),
+            flush: options.flush,
             default,
             report: Report::default(),
             available: Vec::new(),
@@ -148,7 +150,7 @@ impl<T: Float> Rebuilder<T> {
         let k = self.decoder.kind().k();
         let elements = streams.predictions.layout().elements();
         let mut fates = Fates::default();
-        streams.read_groups(k, self.tail, lose, |mut block| {
+        streams.read_groups(k, self.tail, self.flush, lose, |mut block| {
             self.report.non_finite += block.non_finite;
             fates.reset(block.available.len());
             self.rebuild(elements, &mut block, &mut fates)?;

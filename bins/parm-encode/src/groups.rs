@@ -5,6 +5,7 @@ use parm::group::GroupCount;
 use parm::npy::{RowBuffer, RowReader};
 use parm::{Float, Tail};
 use parm_cli::input::Source;
+use parm_cli::options::FlushOption;
 
 /// What is found in a stream of queries.
 pub(crate) enum Part<'a, T> {
@@ -19,16 +20,18 @@ pub(crate) enum Part<'a, T> {
     Groups(&'a [T]),
 }
 
-/// Reads a stream to its end and passes on what it finds. Returns the queries and the groups; the last
-/// group is padded, dropped or an error, as the tail says.
+/// Reads a stream to its end and passes on what it finds, with `flush` each group as soon as it is whole. Returns the
+/// queries and the groups; the last group is padded, dropped or an error, as the tail says.
 pub(crate) fn read<T: Float>(
     input: &mut RowReader<Source>,
     k: usize,
     tail: Tail,
+    FlushOption { flush }: FlushOption,
     mut take: impl FnMut(Part<'_, T>) -> Result<()>,
 ) -> Result<(u64, u64)> {
     let layout = input.layout();
-    let (elements, block_rows) = (layout.elements(), (layout.rows_per_block() / k).max(1) * k);
+    let groups_per_block = if flush { 1 } else { (layout.rows_per_block() / k).max(1) };
+    let (elements, block_rows) = (layout.elements(), groups_per_block * k);
     let mut count = GroupCount::new(k, tail);
     let mut queries = RowBuffer::<T>::default();
     loop {

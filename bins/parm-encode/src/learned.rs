@@ -24,9 +24,9 @@ pub(crate) fn encode(
     mut input: RowReader<Source>,
 ) -> Result<(u64, u64)> {
     let shape: Vec<usize> = std::iter::once(k).chain(input.layout().shape.iter().copied()).collect();
-    let tail = Tail::from(options.tail);
+    let (tail, flush) = (Tail::from(options.tail), options.flush);
     let feed = move |queries: &mut RowWriter<_>| {
-        groups::read::<f32>(&mut input, k, tail, |part| {
+        groups::read::<f32>(&mut input, k, tail, flush, |part| {
             match part {
                 Part::Item { groups, .. } => queries.announce(groups),
                 Part::Groups(groups) => queries.write(groups)?,
@@ -34,9 +34,9 @@ pub(crate) fn encode(
             Ok(())
         })
     };
-    let drain = |coded: &mut RowReader<_>| write(options, io, (k, r), targets, coded);
+    let drain = |coded: &mut sibling::Outputs| write(options, io, (k, r), targets, coded.reader()?);
     let layout = RowLayout::new(Dtype::F32, shape);
-    let (counts, outputs) = sibling::through(model, options.compute, layout, feed, drain)?;
+    let (counts, outputs) = sibling::through(model, options.compute, flush, layout, feed, drain)?;
     outputs.into_iter().try_for_each(commit)?;
     Ok(counts)
 }
@@ -57,7 +57,8 @@ fn write(
     let open = |(_, target): &Stream| target.rows(io, compression, layout.clone());
     let mut outputs = targets.iter().map(open).collect::<Result<Vec<_>>>()?;
     let progress = Progress::new(&options.common, io, "queries", Some(0));
-    let groups_per_block = coded.layout().rows_per_block();
+    let flush = options.flush.flush;
+    let groups_per_block = if flush { 1 } else { coded.layout().rows_per_block() };
     let mut bytes = Vec::new();
     loop {
         let groups = coded.read_raw(groups_per_block, &mut bytes)?;
@@ -70,6 +71,9 @@ fn write(
         for group in bytes[..groups * coded.layout().bytes()].chunks_exact(coded.layout().bytes()) {
             for ((which, _), output) in targets.iter().zip(&mut outputs) {
                 output.write_raw(&group[which.start * layout.bytes()..][..layout.bytes()])?;
+                if flush {
+                    output.flush()?;
+                }
             }
         }
         progress.advance((groups * k) as u64);

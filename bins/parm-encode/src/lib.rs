@@ -96,7 +96,7 @@ fn encode<T: Float>(
     let mut outputs = targets.iter().map(open).collect::<Result<Vec<_>>>()?;
     let progress = Progress::new(&options.common, io, "queries", Some(0));
     let mut coded = Vec::new();
-    let counts = groups::read::<T>(&mut input, code.k(), Tail::from(options.tail), |part| {
+    let counts = groups::read::<T>(&mut input, code.k(), Tail::from(options.tail), options.flush, |part| {
         match part {
             Part::Item { rows, groups } => {
                 progress.expect(rows);
@@ -108,6 +108,9 @@ fn encode<T: Float>(
                 for (which, output) in &mut outputs {
                     encoder.encode(which.clone(), queries, &mut coded)?;
                     output.write(&coded)?;
+                    if options.flush.flush {
+                        output.flush()?;
+                    }
                 }
                 progress.advance((queries.len() / layout.elements()) as u64);
             }

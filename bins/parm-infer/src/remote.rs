@@ -11,6 +11,7 @@ use parm::dtype::Float;
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 use parm::{Dtype, counted};
 use parm_cli::input::Source;
+use parm_cli::options::FlushOption;
 use parm_cli::tools::infer::Infer;
 use parm_cli::{Exit, Io, Output, Progress, output};
 use parm_config::Encoding;
@@ -66,7 +67,7 @@ struct Sent {
 /// # Errors
 /// Any problem that prevents one output for each query.
 pub(crate) fn run(options: &Infer, url: &str, name: &str, io: &mut Io) -> Result<Exit> {
-    let together = crate::rows_together(options);
+    let together = options.rows_together();
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let progress = Progress::new(&options.common, io, "rows", None);
     let server = reach(options, url, name, &reader)?;
@@ -130,7 +131,8 @@ fn answer(
     let (to_writer, answers) = sync_channel(options.concurrency as usize - 1);
     let batch = if server.single.is_some() { 1 } else { options.batch as usize };
     let sender = Arc::clone(server);
-    thread::spawn(move || read(&sender, reader, batch, &to_writer));
+    let flush = options.flush;
+    thread::spawn(move || read(&sender, reader, batch, flush, &to_writer));
 
     let mut open: Option<RowWriter<Output>> = None;
     let mut rows = 0;
@@ -152,6 +154,9 @@ fn answer(
             writer.announce(rows);
         }
         writer.write_raw(&answer.data)?;
+        if options.flush.flush {
+            writer.flush()?;
+        }
         rows += count as u64;
         progress.advance(count as u64);
         open = Some(writer);
@@ -178,17 +183,24 @@ fn sent_as(layout: &RowLayout, input: Option<Datatype>) -> RowLayout {
 }
 
 /// Reads and sends blocks until the stream or the receiver of answers ends.
-fn read(server: &Server, mut reader: RowReader<Source>, batch: usize, to_writer: &SyncSender<Result<Sent>>) {
+fn read(
+    server: &Server,
+    mut reader: RowReader<Source>,
+    batch: usize,
+    FlushOption { flush }: FlushOption,
+    to_writer: &SyncSender<Result<Sent>>,
+) {
     let layout = sent_as(reader.layout(), server.input());
     let mut first = 0;
     loop {
-        let block = block(&mut reader, &layout, batch);
+        let wanted = if flush { reader.rows_at_once(batch, 1) } else { Ok(batch) };
+        let block = wanted.and_then(|wanted| block(&mut reader, &layout, wanted));
         let count = block.as_ref().map_or(0, |block| block.count);
         if block.is_ok() && count == 0 {
             return;
         }
         let sent = block.map_err(Into::into).and_then(|block| server.send(block, first));
-        let end = sent.is_err() || count < batch;
+        let end = sent.is_err() || (count < batch && !flush);
         first += count as u64;
         if to_writer.send(sent).is_err() || end {
             return;

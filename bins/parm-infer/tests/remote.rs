@@ -16,7 +16,7 @@ use parm_oip::{Datatype, InferRequest, InferResponse, ModelMetadata, Tensor};
 use parm_serving::server::{Addresses, Running};
 use parm_serving::{Embed, NoModels};
 use parm_testkit::npy::{data, descr, f4, f4_values, item, shape};
-use parm_testkit::{Tool, tool};
+use parm_testkit::{Coprocess, Tool, tool};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -121,6 +121,23 @@ impl Instance for Answering {
     fn metadata(&self, _: &str, _: &str) -> Answer<ModelMetadata> {
         Box::pin(async { Ok(ModelMetadata::default()) })
     }
+}
+
+/// A program may wait for the answers of an item before it writes the next.
+#[test]
+fn with_flush_an_item_is_answered_before_the_next_is_read() {
+    let server = Server::start(AT_ONCE);
+    let folder = tempfile::tempdir().unwrap();
+    let call = format!("--url {} --model-name toy --flush", server.http());
+    let mut infer = Coprocess::start("parm-infer", &call, folder.path());
+    let mut expected = Vec::new();
+    for (first, rows) in [(0, 2), (2, 1), (3, 100)] {
+        let (item, answers) = queries(first, rows);
+        infer.send(&item);
+        expected.extend(answers);
+        assert_eq!(infer.answers(expected.len()), expected);
+    }
+    infer.end();
 }
 
 fn url(scheme: &str, at: Option<SocketAddr>) -> String {

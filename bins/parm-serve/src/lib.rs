@@ -1,19 +1,17 @@
-//! `parm-serve`: the prediction server. The server is in `parm_serving`; this crate has its signals, its log,
-//! and embedded models.
-
-mod embed;
+//! `parm-serve`: the prediction server. The server is in `parm_serving`; this crate has its signals and its log.
+//! Embedded models and learned codes run in `parm-libtorch`, which parm-serve becomes if the configuration has any.
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use parm::counted;
 use parm_cli::tools::serve::{LogFormat, Serve};
-use parm_cli::{Exit, Io, Usage, signals};
+use parm_cli::{Exit, Io, Usage, libtorch, signals};
 use parm_config::{Config, ConfigError};
-use parm_serving::check;
 use parm_serving::server::{Order, Running};
+use parm_serving::{Embed, NoModels, check};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing_subscriber::field::MakeExt;
@@ -23,25 +21,58 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// Runs the tool.
+/// Reads the configuration; none with `--schema`. Becomes `parm-libtorch` if the configuration needs libtorch.
+///
+/// # Errors
+/// An invalid configuration, or no libtorch where it is needed.
+pub fn prepare(options: &Serve) -> Result<Option<Config>> {
+    let config = read(options)?;
+    if !config.as_ref().is_some_and(check::needs_libtorch) {
+        return Ok(config);
+    }
+    match &options.config {
+        Some(file) if !file.is_file() => Err(anyhow!(
+            "{}: found a pipe, expected a file: with embedded models or learned codes it is read twice",
+            file.display()
+        )),
+        _ => Err(libtorch::exec::<Serve>()),
+    }
+}
+
+/// Reads the configuration; none with `--schema`.
+///
+/// # Errors
+/// An invalid configuration.
+pub fn read(options: &Serve) -> Result<Option<Config>> {
+    if options.schema {
+        return Ok(None);
+    }
+    let file = options.config.as_ref();
+    let file = file.ok_or_else(|| Usage::error("expected a configuration: parm-serve CONFIG.json"))?;
+    load(options, file).map(Some)
+}
+
+/// Runs the tool with its configuration. `embed` makes embedded models; none: a configuration that has some is
+/// refused.
 ///
 /// # Errors
 /// An invalid configuration, an address that cannot be bound, or requests that were not answered within
 /// `drain_ms`.
-pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
-    if options.schema {
+pub fn run(
+    options: &Serve,
+    config: Option<Config>,
+    embed: Option<Arc<dyn Embed>>,
+    io: &mut Io,
+) -> Result<Exit> {
+    let (Some(file), Some(config)) = (&options.config, config) else {
         let schema = serde_json::to_string_pretty(&parm_config::schema())?;
         io.print(&format!("{schema}\n"))?;
         return Ok(Exit::Done);
-    }
-    let file = options
-        .config
-        .as_ref()
-        .ok_or_else(|| Usage::error("expected a configuration: parm-serve CONFIG.json"))?;
-    let config = load(options, file)?;
+    };
+    let has_libtorch = embed.is_some();
+    let embed = embed.unwrap_or_else(|| Arc::new(NoModels));
     if options.check_config {
-        let embed = embed::Libtorch::new(options.threads);
-        let checked = check::check_files(&config).and_then(|()| check::check_embedded(&config, &embed));
+        let checked = check::check_files(&config).and_then(|()| check::check_embedded(&config, &*embed));
         checked.map_err(|error| named(file, error))?;
         for open in config.open_to_all() {
             options.common.note(io, &open);
@@ -51,7 +82,6 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
     }
     log(options);
     raise_open_files(config.limits.connections);
-    let embed = Arc::new(embed::Libtorch::new(options.threads));
     let runtime = {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.enable_all().thread_name("parm-serve");
@@ -76,7 +106,11 @@ pub fn run(options: &Serve, io: &mut Io) -> Result<Exit> {
         );
         let (options, file) = (options.clone(), file.clone());
         std::thread::Builder::new().name("orders".into()).spawn(move || {
-            perform(&signalled, &orders, || load(&options, &file));
+            perform(&signalled, &orders, || {
+                let config = load(&options, &file)?;
+                ensure!(has_libtorch || !check::needs_libtorch(&config), "{}: {NoModels}", file.display());
+                Ok(config)
+            });
         })?;
         Ok::<_, anyhow::Error>(running.serve(told).await)
     })?;

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    parm_cli::run(parm_serve::run)
+    parm_cli::run_prepared(parm_serve::prepare, |options, config, io| {
+        parm_serve::run(options, config, None, io)
+    })
 }

@@ -412,3 +412,41 @@ fn embedded_exported_programs_answer_and_rebuild_as_the_tools_do() {
     }
     assert!(answered >= 1 && rebuilt >= 1, "{answered} {rebuilt}");
 }
+
+/// It runs without libtorch, which is loaded only at the start.
+#[test]
+fn a_reload_that_first_has_embedded_models_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    std::fs::write(&config, SYNTHETIC).unwrap();
+    let server = Server::start(&config, &[]);
+    server.ready();
+    let model = parm_testkit::safetensors::linear(&[4], 3, &[0.5; 12]);
+    std::fs::write(folder.path().join("model"), model).unwrap();
+    let embedded = r#"{"models": [{"name": "m", "placement": "pooled", "files": {"deployed": "model"},
+        "instances": [{"embedded": {}}]}]}"#;
+    std::fs::write(&config, embedded).unwrap();
+    server.signal("HUP");
+    let line = next(&server.log, "the old configuration stays");
+    assert!(line.contains("c.json") && line.contains("need libtorch") && line.contains("restart"), "{line}");
+    assert_eq!(server.ask("GET", "/v2/models/toy", "").0, 200);
+    drop(server);
+
+    let server = Server::start(&config, &[]);
+    server.ready();
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.process.id())).unwrap();
+    assert!(maps.contains("libtorch_cpu.so"), "a process of the same id takes over");
+}
+
+#[test]
+fn a_configuration_with_embedded_models_on_a_pipe_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model"), parm_testkit::safetensors::linear(&[4], 3, &[0.5; 12]))
+        .unwrap();
+    let embedded = r#"{"models": [{"name": "m", "placement": "pooled", "files": {"deployed": "model"},
+        "instances": [{"embedded": {}}]}]}"#;
+    let run = Tool::new("parm-serve").args("--check-config /dev/stdin").stdin(embedded).run();
+    assert_eq!((run.code, run.stderr.contains("expected a file")), (1, true), "{}", run.stderr);
+    let run = Tool::new("parm-serve").args("--check-config -q /dev/stdin").stdin(SYNTHETIC).run();
+    assert_eq!((run.code, &*run.stderr), (0, ""));
+}

@@ -34,6 +34,14 @@ pub(crate) fn was_closed(descriptor: i32) -> bool {
     closed.is_some_and(|closed| closed.load(Ordering::Relaxed))
 }
 
+/// Closes the standard descriptors that were closed at the start of the process.
+pub(crate) fn close_again() {
+    for descriptor in (0..3).filter(|&descriptor| was_closed(descriptor)) {
+        // SAFETY: it is /dev/null, which Rust's runtime opened, and nothing owns it.
+        unsafe { libc::close(descriptor) };
+    }
+}
+
 /// A standard stream that is closed.
 struct Closed;
 

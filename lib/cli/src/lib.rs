@@ -11,6 +11,7 @@
 mod exit;
 pub mod input;
 mod io;
+pub mod libtorch;
 pub mod options;
 pub mod output;
 mod progress;
@@ -25,4 +26,4 @@ pub use input::Input;
 pub use io::Io;
 pub use output::Output;
 pub use progress::Progress;
-pub use run::run;
+pub use run::{run, run_prepared};

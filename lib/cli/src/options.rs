@@ -42,6 +42,18 @@ impl From<When> for ColorChoice {
     }
 }
 
+/// Whether answers wait for others.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Streams")]
+pub struct FlushOption {
+    /// Write each answer as soon as its group, or the batch of its item, has been read
+    ///
+    /// For a program that waits for an answer before it writes the next rows. Otherwise rows are read in large
+    /// blocks, which is faster.
+    #[arg(long)]
+    pub flush: bool,
+}
+
 /// The options that all tools have.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Messages")]
@@ -219,6 +231,44 @@ pub struct Compute {
     /// GPUs compute in full f32.
     #[arg(long)]
     pub tf32: bool,
+}
+
+/// What may change the outputs of a model by rounding, for speed.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Computing")]
+pub struct TuningOptions {
+    /// Whether to optimise the model for answering
+    ///
+    /// With 'auto', batch normalisations become part of convolutions and linear layers, constants are computed once,
+    /// and a CPU computes with oneDNN's layers, weights in its order and channels last; TorchScript is frozen and
+    /// optimised by libtorch. Outputs differ by rounding: by less than 1e-4 of the largest.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub optimize: Optimize,
+
+    /// The precision of matrix products and convolutions
+    ///
+    /// bf16 keeps eight bits of the mantissa: outputs differ by about a hundredth. It is faster on GPUs and on CPUs
+    /// that compute with it.
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    pub precision: TuningPrecision,
+}
+
+/// Whether to optimise models.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimize {
+    /// If it can be done
+    Auto,
+    /// Compute each operator as the file has it
+    Off,
+}
+
+/// The precision of answers.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TuningPrecision {
+    /// f32
+    F32,
+    /// bf16 for products and convolutions, f32 for the rest
+    Bf16,
 }
 
 /// What the file of a model leaves open.

@@ -24,10 +24,20 @@ pub trait Tool: Parser {
 /// Messages go to standard error, on one line with the chain of causes, after the tool's name. A
 /// closed standard output ends the tool silently with 0.
 pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> ExitCode {
+    run_prepared(|_| Ok(()), |options, (), io| tool(options, io))
+}
+
+/// As [`run`], of a tool that may become another program: `prepare` is called while signals and standard streams are
+/// still as the process got them, so that it may [`exec`](crate::libtorch::exec); the tool gets what it returns.
+pub fn run_prepared<T: Tool, P>(
+    prepare: impl FnOnce(&T) -> anyhow::Result<P>,
+    tool: impl FnOnce(&T, P, &mut Io) -> anyhow::Result<Exit>,
+) -> ExitCode {
     let options = match T::try_parse() {
         Ok(options) => options,
         Err(error) => return explain(T::NAME, &error),
     };
+    let prepared = prepare(&options);
     // Without the handler a signal still ends the process, but temporary files stay.
     let _ = signals::handle();
     let mut io = match Io::process(T::NAME) {
@@ -37,7 +47,7 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
             return Exit::Failed.into();
         }
     };
-    match tool(&options, &mut io) {
+    match prepared.and_then(|prepared| tool(&options, prepared, &mut io)) {
         Ok(exit) => exit.into(),
         Err(error) => report(&error, options.common(), &mut io).into(),
     }

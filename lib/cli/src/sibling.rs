@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use parm::npy::{RowBuffer, RowLayout, RowReader, RowWriter, StreamError};
 
-use crate::options::{Compute, ConstantOption, ModelOptions};
+use crate::options::{Compute, ConstantOption, FlushOption, ModelOptions};
 use crate::run::is_closed_pipe;
 use crate::tools::infer::Infer;
 
@@ -53,7 +53,7 @@ pub fn infer(
     rows: u64,
     feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<()> + Send,
 ) -> Result<Predictions> {
-    let (mut child, stdin, stdout) = start(model, options, compute)?;
+    let (mut child, stdin, stdout) = start(model, options, compute, FlushOption::default())?;
     let result = thread::scope(|scope| {
         let feeding = scope.spawn(move || {
             let mut writer = RowWriter::new(stdin, queries);
@@ -72,6 +72,25 @@ pub fn infer(
     predictions
 }
 
+/// The outputs of a model, whose stream is opened when they are first wanted: it begins with the first answer.
+pub struct Outputs {
+    unopened: Option<ChildStdout>,
+    reader: Option<RowReader<ChildStdout>>,
+}
+
+impl Outputs {
+    /// The stream of outputs. Waits for its first header.
+    ///
+    /// # Errors
+    /// A stream that is refused.
+    pub fn reader(&mut self) -> Result<&mut RowReader<ChildStdout>> {
+        if let Some(stdout) = self.unopened.take() {
+            self.reader = Some(RowReader::new(stdout, Infer::NAME)?);
+        }
+        self.reader.as_mut().context("the outputs of parm-infer were refused")
+    }
+}
+
 /// Streams rows through a model: `feed` announces and writes rows of `queries` in a thread of its own,
 /// `drain` reads the model's outputs. Returns the results of both.
 ///
@@ -81,11 +100,12 @@ pub fn infer(
 pub fn through<F: Send + 'static, D>(
     model: &Path,
     compute: Compute,
+    flush: FlushOption,
     queries: RowLayout,
     feed: impl FnOnce(&mut RowWriter<ChildStdin>) -> Result<F> + Send + 'static,
-    drain: impl FnOnce(&mut RowReader<ChildStdout>) -> Result<D>,
+    drain: impl FnOnce(&mut Outputs) -> Result<D>,
 ) -> Result<(F, D)> {
-    let (child, stdin, stdout) = start(model, &ModelOptions::default(), compute)?;
+    let (child, stdin, stdout) = start(model, &ModelOptions::default(), compute, flush)?;
     let child = Arc::new(Mutex::new(child));
     let failure = Arc::new(Mutex::new(None));
     let feeding = thread::spawn({
@@ -103,10 +123,10 @@ pub fn through<F: Send + 'static, D>(
         }
     });
     let read = || {
-        let mut outputs = RowReader::new(stdout, Infer::NAME)?;
+        let mut outputs = Outputs { unopened: Some(stdout), reader: None };
         let drained = drain(&mut outputs)?;
         // parm-infer can only end when its outputs have been read.
-        outputs.skip_rest()?;
+        outputs.reader()?.skip_rest()?;
         anyhow::Ok(drained)
     };
     let drained = match read() {
@@ -136,7 +156,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start(model: &Path, options: &ModelOptions, compute: Compute) -> Result<(Child, ChildStdin, ChildStdout)> {
+fn start(
+    model: &Path,
+    options: &ModelOptions,
+    compute: Compute,
+    flush: FlushOption,
+) -> Result<(Child, ChildStdin, ChildStdout)> {
     let program = program()?;
     let mut command = Command::new(&program);
     command.arg("--model").arg(model).args(["--progress", "never", "--device", &compute.device.to_string()]);
@@ -159,6 +184,9 @@ fn start(model: &Path, options: &ModelOptions, compute: Compute) -> Result<(Chil
     }
     if compute.tf32 {
         command.arg("--tf32");
+    }
+    if flush.flush {
+        command.arg("--flush");
     }
     let mut child = command
         .stdin(Stdio::piped())

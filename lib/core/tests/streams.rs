@@ -383,6 +383,25 @@ fn items_are_reported_as_they_are_opened() {
 }
 
 #[test]
+fn rows_at_once_end_with_their_item_or_with_the_group_that_it_ends_in() {
+    let empty = RowWriter::new(Vec::new(), RowLayout::new(Dtype::U8, [2])).finish().unwrap();
+    let stream = [empty, small(), small()].concat();
+    let mut reader = RowReader::new(stream.as_slice(), "stream").unwrap();
+    let mut buffer = Vec::new();
+    assert_eq!(
+        [(9, 1), (3, 1), (9, 3), (6, 3)].map(|(max, k)| reader.rows_at_once(max, k).unwrap()),
+        [4, 3, 6, 6]
+    );
+    assert_eq!(reader.read_raw(3, &mut buffer).unwrap(), 3);
+    assert_eq!(reader.rows_at_once(9, 1).unwrap(), 1);
+    assert_eq!(reader.read_raw(1, &mut buffer).unwrap(), 1);
+    assert_eq!(reader.take_opened().collect::<Vec<_>>(), [0, 4], "the next item is not waited for");
+    assert_eq!(reader.rows_at_once(9, 1).unwrap(), 4);
+    assert_eq!(reader.skip_rest().unwrap(), 4);
+    assert_eq!(reader.rows_at_once(9, 1).unwrap(), 0);
+}
+
+#[test]
 fn a_stream_without_rows_has_one_item() {
     let layout = RowLayout::new(Dtype::F32, [3, 2]);
     let bytes = RowWriter::new(Vec::new(), layout.clone()).finish().unwrap();

@@ -29,6 +29,15 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Whether models run inside the server: embedded instances, or the networks of a learned code.
+#[must_use]
+pub fn needs_libtorch(config: &Config) -> bool {
+    config.models.iter().any(|model| {
+        let embedded = model.instances.iter().any(|instances| instances.embedded.is_some());
+        embedded || code_of(model).is_ok_and(|code| code.iter().flat_map(Code::networks).next().is_some())
+    })
+}
+
 fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
     for (index, instances) in model.instances.iter().enumerate() {
         if let Some(remote) = &instances.remote {

@@ -3,6 +3,7 @@
 //! counting allocator, and the tools as processes.
 
 pub mod code_dir;
+mod coprocess;
 pub mod hostile;
 pub mod npy;
 mod proxy;
@@ -13,6 +14,7 @@ pub mod tool;
 mod trickle;
 pub mod wait;
 
+pub use coprocess::Coprocess;
 pub use proxy::Proxy;
 pub use saboteur::Saboteur;
 pub use server::Server;

@@ -57,6 +57,24 @@ pub fn f4_values(mut stream: &[u8]) -> Vec<f32> {
     values
 }
 
+/// The values of a stream of f4 items of which the end may be missing.
+#[must_use]
+pub fn f4_values_so_far(mut stream: &[u8]) -> Vec<f32> {
+    let mut values = Vec::new();
+    while stream.len() >= 10 {
+        let header = 10 + usize::from(u16::from_le_bytes([stream[8], stream[9]]));
+        if stream.len() < header {
+            break;
+        }
+        let (header, data) = split(stream);
+        let size = shape(header).iter().product::<usize>() * 4;
+        let (data, rest) = data.split_at(size.min(data.len()));
+        values.extend(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        stream = rest;
+    }
+    values
+}
+
 /// The data of a single item, after its header.
 #[must_use]
 pub fn data(item: &[u8]) -> &[u8] {

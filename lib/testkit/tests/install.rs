@@ -38,8 +38,7 @@ fn installed_tools_run_without_the_build_tree() {
     }
 
     // The loader takes libtorch from what was installed, not from where it was built.
-    let binaries = destination.join("usr/bin");
-    let ldd = Command::new("ldd").arg(binaries.join("parm-infer")).output().unwrap();
+    let ldd = Command::new("ldd").arg(destination.join("usr/lib/parm/parm-libtorch")).output().unwrap();
     let ldd = String::from_utf8_lossy(&ldd.stdout).into_owned();
     // Addresses are hexadecimal, and may spell c10 as well.
     let is_torch =

@@ -8,8 +8,8 @@ use object::read::elf::{Dyn, ElfFile64, FileHeader};
 use object::{Endianness, elf};
 use parm_testkit::{Tool, tool};
 
-/// The tools that must start without libtorch.
-const LIGHT: [&str; 8] = [
+/// The programs that users call, which must start without libtorch.
+const LIGHT: [&str; 11] = [
     "parm-encode",
     "parm-decode",
     "parm-data",
@@ -18,6 +18,9 @@ const LIGHT: [&str; 8] = [
     "parm-plot",
     "parm-load",
     "parm-sim",
+    "parm-infer",
+    "parm-train",
+    "parm-serve",
 ];
 
 /// The libraries that an ELF file asks the loader for.
@@ -45,33 +48,47 @@ fn light_tools_do_not_link_libtorch() {
         assert!(!libraries.iter().any(|library| is_libtorch(library)), "{tool} needs {libraries:?}");
     }
     assert!(
-        needed("parm-infer").iter().any(|library| is_libtorch(library)),
+        needed("parm-libtorch").iter().any(|library| is_libtorch(library)),
         "the test would not notice libtorch"
     );
 }
 
 #[test]
-fn torch_tools_link_nothing_of_cuda() {
-    for tool in ["parm-infer", "parm-train"] {
-        let libraries = needed(tool);
-        assert!(!libraries.iter().any(|library| library.contains("cuda")), "{tool} needs {libraries:?}");
-    }
+fn the_program_with_libtorch_links_nothing_of_cuda() {
+    let libraries = needed("parm-libtorch");
+    assert!(!libraries.iter().any(|library| library.contains("cuda")), "it needs {libraries:?}");
 }
 
 #[test]
 fn light_tools_answer_at_once() {
     for tool in LIGHT {
-        // The best of several: the machine may be busy, the tool may not be slow.
-        let best = (0..10)
-            .map(|_| {
-                let begin = Instant::now();
-                let outcome = Tool::new(tool).arg("--version").run();
-                assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
-                begin.elapsed()
-            })
-            .min();
-        assert!(best < Some(Duration::from_millis(20)), "{tool} --version took {best:?}");
+        assert_quick(tool, "--version");
     }
+}
+
+#[test]
+fn a_server_without_embedded_models_starts_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    let text = r#"{"models": [{"name": "m", "placement": "pooled",
+        "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}},
+        "instances": [{"remote": {"url": "http://127.0.0.1:9"}}]}]}"#;
+    std::fs::write(&config, text).unwrap();
+    assert_quick("parm-serve", &format!("--check-config -q {}", config.display()));
+}
+
+/// Asserts that a call takes less than 20 ms.
+fn assert_quick(tool: &str, arguments: &str) {
+    // The best of several: the machine may be busy, the tool may not be slow.
+    let best = (0..10)
+        .map(|_| {
+            let begin = Instant::now();
+            let outcome = Tool::new(tool).args(arguments).run();
+            assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+            begin.elapsed()
+        })
+        .min();
+    assert!(best < Some(Duration::from_millis(20)), "{tool} {arguments} took {best:?}");
 }
 
 /// The names of all crates that a crate of this workspace is linked with.
@@ -94,7 +111,7 @@ fn linked_to_depth(name: &str, depth: &str) -> BTreeSet<String> {
 #[test]
 fn no_crate_is_linked_with_what_it_does_not_use() {
     let network = ["tokio", "hyper", "h2", "axum", "tonic"];
-    let cases: [(&str, &[&str]); 7] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("parm", &["tokio", "clap", "tch"]),
         ("parm-engine", &["tokio", "clap", "tch"]),
         ("parm-workload", &network),
@@ -102,6 +119,9 @@ fn no_crate_is_linked_with_what_it_does_not_use() {
         ("parm-sim", &network),
         ("parm-oip", &["clap", "tch", "parm-serving"]),
         ("parm-load", &["tch", "parm-serving"]),
+        ("parm-infer", &["tch", "parm-serving"]),
+        ("parm-train", &["tch", "tokio"]),
+        ("parm-serve", &["tch"]),
     ];
     for (name, without) in cases {
         let linked = linked(name);

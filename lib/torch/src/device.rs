@@ -66,7 +66,7 @@ impl Device {
     }
 
     /// libtorch's numbers of the kind of device, and of the device.
-    fn numbers(self) -> (i8, i8) {
+    pub(crate) fn numbers(self) -> (i8, i8) {
         match self.0 {
             tch::Device::Cuda(index) => (1, i8::try_from(index).unwrap_or(i8::MAX)),
             _ => (0, -1),

@@ -39,7 +39,7 @@ pub use model::{Choices, EXTENSIONS, InputsError, Model, ModelError, NotTrainabl
 pub use network::{CheckpointError, Description, ExportError, Family, Network, Output, ShapeError};
 pub use numbers::HoldError;
 pub use script::Script;
-pub use session::{Pass, Session};
+pub use session::{Pass, Session, Tuning};
 pub use summary::{Port, Summary};
 pub use timings::{Phase, Timings};
 

@@ -13,7 +13,7 @@ use crate::network::{CheckpointError, ExportError, Network};
 use crate::numbers::Gathered;
 use crate::script::{Script, ScriptError};
 use crate::summary::{Port, Summary};
-use crate::trainable::{Mode, Trainable};
+use crate::trainable::{Mode, Precision, Trainable};
 
 /// A model that answers queries.
 #[derive(Debug)]
@@ -400,6 +400,22 @@ impl Model {
     /// [`ModelError::NotTrainable`]; the file system's.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         self.trainable()?.save(path)
+    }
+
+    /// The same model, faster, for one that only answers queries of this shape: it is not to be written or trained.
+    /// What libtorch cannot optimise stays as it is.
+    pub(crate) fn optimized(self, query_shape: &[usize], precision: Precision) -> Self {
+        let is_full = precision == Precision::Full;
+        match self {
+            Self::Exported(program) => Self::Exported(program.lowered(is_full).map_or(program, Box::new)),
+            // libtorch's optimisations and oneDNN's layers are of f4.
+            model if !is_full => model,
+            Self::Native(network) => {
+                let optimized = network.optimized(query_shape).map(Self::Script);
+                optimized.unwrap_or(Self::Native(network))
+            }
+            Self::Script(script) => Self::Script(script.optimized().unwrap_or(script)),
+        }
     }
 
     /// Outputs for f4 queries `[rows, …]`, in f4, with gradient.

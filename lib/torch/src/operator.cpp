@@ -121,6 +121,12 @@ c10::IValue value(const Argument& argument, const c10::Type& type, const c10::Ar
             }
             return list;
           }
+          // Numbers in the place of optional ones.
+          if (argument.tag == kFloats) {
+            auto list = c10::impl::GenericList(type.castRaw<c10::ListType>()->getElementType());
+            for (const auto item : items<double>(argument)) list.push_back(item);
+            return list;
+          }
           break;
         default:
           break;
@@ -172,6 +178,11 @@ extern "C" const Operator* parm_operator(const char* name, const char* overload)
   } catch (...) {
     return nullptr;
   }
+}
+
+// Whether each call of an operator may give other values.
+extern "C" bool parm_operator_is_random(const Operator* of) {
+  return of->handle.hasTag(at::Tag::nondeterministic_seeded);
 }
 
 // The name of an argument, and whether the operator writes to it. Null after the last one.

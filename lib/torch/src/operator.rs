@@ -107,6 +107,7 @@ unsafe extern "C" {
         written: &mut bool,
         shared: &mut bool,
     ) -> *const c_char;
+    fn parm_operator_is_random(of: *const Handle) -> bool;
     fn parm_operator_call(
         of: *const Handle,
         arguments: *const Raw<'_>,
@@ -141,6 +142,12 @@ impl Operator {
     /// The arguments of its schema.
     pub(crate) fn arguments(&self) -> &[Declared] {
         &self.arguments
+    }
+
+    /// Whether each call may give other values.
+    pub(crate) fn is_random(&self) -> bool {
+        // SAFETY: the handle is an operator's.
+        unsafe { parm_operator_is_random(self.handle) }
     }
 
     /// Calls it with one argument for each of the schema. `results` gets its results after those there.

@@ -49,6 +49,15 @@ extern "C" char* parm_script_load(const char* path, signed char type, signed cha
   });
 }
 
+// As parm_script_load, of the bytes of a file.
+extern "C" char* parm_script_parse(const char* bytes, size_t length, signed char type, signed char index,
+                                   Script** loaded) {
+  return caught([&]() {
+    std::istringstream file(std::string(bytes, length));
+    *loaded = new Script{torch::jit::load(file, c10::Device(static_cast<c10::DeviceType>(type), index))};
+  });
+}
+
 extern "C" void parm_script_free(Script* script) {
   delete script;
 }
@@ -56,6 +65,14 @@ extern "C" void parm_script_free(Script* script) {
 // A copy with tensors of its own.
 extern "C" char* parm_script_copy(const Script* script, Script** copy) {
   return caught([&]() { *copy = new Script{script->module.deepcopy()}; });
+}
+
+// The module frozen and optimised for inference, by libtorch.
+extern "C" char* parm_script_optimize(const Script* script, Script** optimized) {
+  return caught([&]() {
+    auto frozen = torch::jit::freeze(script->module);
+    *optimized = new Script{torch::jit::optimize_for_inference(frozen)};
+  });
 }
 
 // Sets the mode of all modules: whether they learn, and whether batch normalisation uses the batch's statistics.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
+use crate::device::Device;
 use crate::exported::Batch;
 use crate::model::{
     Choices, InputsError, Model, ModelError, NotTrainable, choose_query, tensor_of, whole_numbers,
@@ -107,8 +108,16 @@ type Emit = unsafe extern "C" fn(*mut c_void, *const c_char, bool, *mut C_tensor
 // In `script.cpp`. Those that return text return null or an error, which is the caller's to free.
 unsafe extern "C" {
     fn parm_script_load(path: *const c_char, kind: i8, index: i8, loaded: &mut *mut Raw) -> *mut c_char;
+    fn parm_script_parse(
+        bytes: *const u8,
+        length: usize,
+        kind: i8,
+        index: i8,
+        loaded: &mut *mut Raw,
+    ) -> *mut c_char;
     fn parm_script_free(script: *mut Raw);
     fn parm_script_copy(script: *const Raw, copy: &mut *mut Raw) -> *mut c_char;
+    fn parm_script_optimize(script: *const Raw, optimized: &mut *mut Raw) -> *mut c_char;
     fn parm_script_train(script: *mut Raw, learns: bool, trains_norm: bool) -> *mut c_char;
     fn parm_script_set(script: *mut Raw, name: *const c_char, tensor: *const C_tensor) -> *mut c_char;
     fn parm_script_fixed_norms(script: *const Raw, count: &mut usize) -> *mut c_char;
@@ -167,14 +176,26 @@ impl Script {
     pub(crate) fn load(path: &Path, device: tch::Device, choices: &Choices) -> Result<Self, ScriptError> {
         // Paths have no zero byte.
         let file = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-        let (kind, index) = match device {
-            tch::Device::Cuda(index) => (1, index as i8),
-            _ => (0, -1),
-        };
+        let (kind, index) = Device(device).numbers();
         let mut raw = ptr::null_mut();
         // SAFETY: the path ends, and `raw` is set if there is no error.
         unsafe { check(parm_script_load(file.as_ptr(), kind, index, &mut raw)) }?;
-        let handle = Handle(raw);
+        Self::of(Handle(raw), device, choices)
+    }
+
+    /// As [`load`](Self::load), of the bytes of a file.
+    ///
+    /// # Errors
+    /// As those of [`load`](Self::load).
+    pub(crate) fn parse(bytes: &[u8], device: tch::Device) -> Result<Self, ScriptError> {
+        let (kind, index) = Device(device).numbers();
+        let mut raw = ptr::null_mut();
+        // SAFETY: the bytes live, and `raw` is set if there is no error.
+        unsafe { check(parm_script_parse(bytes.as_ptr(), bytes.len(), kind, index, &mut raw)) }?;
+        Self::of(Handle(raw), device, &Choices::default())
+    }
+
+    fn of(handle: Handle, device: tch::Device, choices: &Choices) -> Result<Self, ScriptError> {
         // A module that was saved in training mode would apply dropout.
         handle.set_mode(Mode::Evaluate)?;
         let mut arguments: Vec<Named> = Vec::new();
@@ -298,9 +319,23 @@ impl Script {
         Ok(format!("TorchScript {}", hash(&[&self.to_bytes()?])))
     }
 
+    /// The same module, frozen and optimised by libtorch, to answer alone.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn optimized(&self) -> Result<Self, TchError> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the module lives, and `raw` is set if there is no error.
+        unsafe { check(parm_script_optimize(self.handle.0, &mut raw)) }?;
+        self.with(Handle(raw))
+    }
+
     /// The same module, with other parts of its own.
     fn copy(&self) -> Result<Self, TchError> {
-        let handle = self.handle.copy()?;
+        self.with(self.handle.copy()?)
+    }
+
+    fn with(&self, handle: Handle) -> Result<Self, TchError> {
         Ok(Self {
             tensors: handle.tensors()?,
             handle,

@@ -7,20 +7,38 @@ use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Device, DeviceError};
+use crate::device::{Autocast, Device, DeviceError};
 use crate::encoder::Encoder;
 use crate::memory::pinned;
 use crate::model::Model;
 use crate::timings::{Phase, Timings};
+use crate::trainable::Precision;
 
 /// The size from which queries go through pinned memory. While a GPU copies from other memory, no thread of
 /// the process can give it work: on an H200, ResNet-18 was half as fast with batches of 256 images.
 const PINNED: usize = 1 << 20;
 
+/// What may change outputs by rounding, for speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Whether the model is optimised for answering: normalisations become part of convolutions and linear layers,
+    /// constants are computed once, and CPUs use oneDNN's layers.
+    pub optimize: bool,
+    /// Of [`Precision::Mixed`], matrix products and convolutions compute with bf16.
+    pub precision: Precision,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { optimize: true, precision: Precision::Full }
+    }
+}
+
 /// A model with the shape of the rows that it answers.
 #[derive(Debug)]
 pub struct Session {
     model: Model,
+    precision: Precision,
     upload: Upload,
     /// The outputs, once they are known.
     output: Option<RowLayout>,
@@ -90,9 +108,20 @@ impl Session {
             }
             _ => {
                 let upload = Upload { device, shape: shape.into(), timings: None };
-                Ok(Self { model, upload, output: None })
+                Ok(Self { model, precision: Precision::Full, upload, output: None })
             }
         }
+    }
+
+    /// The same session, tuned: outputs differ by rounding.
+    #[must_use]
+    pub fn tuned(self, tuning: Tuning) -> Self {
+        let model = if tuning.optimize {
+            self.model.optimized(&self.upload.shape, tuning.precision)
+        } else {
+            self.model
+        };
+        Self { model, precision: tuning.precision, ..self }
     }
 
     /// The type and shape of an output row; before the first answer, a query of zeros shows it.
@@ -177,7 +206,11 @@ impl Session {
 
     /// Contiguous outputs on the CPU, converted to a type that streams support if there is a near one.
     fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        let outputs = self.upload.measure(Phase::Compute, || self.model.predict(queries))?;
+        let outputs = self.upload.measure(Phase::Compute, || {
+            let is_mixed = self.precision == Precision::Mixed;
+            let _autocast = is_mixed.then(|| Autocast::new(self.upload.device.0));
+            self.model.predict(queries)
+        })?;
         let outputs = self.upload.measure(Phase::Download, || outputs.f_to_device(tch::Device::Cpu))?;
         let outputs =
             if outputs.kind() == Kind::BFloat16 { outputs.f_to_kind(Kind::Float)? } else { outputs };

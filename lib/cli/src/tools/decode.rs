@@ -10,8 +10,8 @@ use parm::corrupt::Corrupt;
 
 use crate::input::Input;
 use crate::options::{
-    CodeOptions, Common, Compute, CurveOptions, ReadOptions, ShardOption, TailOption, TaskOption,
-    WriteOptions,
+    CodeOptions, Common, Compute, CurveOptions, FlushOption, ReadOptions, ShardOption, TailOption,
+    TaskOption, WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{ValueError, expected};
@@ -159,6 +159,9 @@ pub struct Decode {
 
     #[command(flatten)]
     pub shard: ShardOption,
+
+    #[command(flatten)]
+    pub flush: FlushOption,
 
     #[command(flatten)]
     pub write: WriteOptions,

@@ -4,7 +4,8 @@ use clap::Parser;
 
 use crate::input::Input;
 use crate::options::{
-    CodeOptions, Common, CompressOptions, Compute, CurveOptions, ReadOptions, ShardOption, TailOption,
+    CodeOptions, Common, CompressOptions, Compute, CurveOptions, FlushOption, ReadOptions, ShardOption,
+    TailOption,
 };
 use crate::output::Target;
 
@@ -49,6 +50,9 @@ pub struct Encode {
 
     #[command(flatten)]
     pub shard: ShardOption,
+
+    #[command(flatten)]
+    pub flush: FlushOption,
 
     #[command(flatten)]
     pub compress: CompressOptions,

@@ -8,8 +8,8 @@ use clap::Parser;
 use super::load::EncodingOption;
 use crate::input::Input;
 use crate::options::{
-    Common, Compute, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption, TimingsOption,
-    WriteOptions,
+    Common, Compute, FlushOption, ModelOptions, PartOptions, ReadOptions, ShardOption, TailOption,
+    TimingsOption, TuningOptions, WriteOptions,
 };
 use crate::output::Target;
 use crate::value::{header, milliseconds};
@@ -43,7 +43,7 @@ pub struct Infer {
         long,
         value_name = "URL",
         requires = "model_name",
-        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "timings", "activation", "query_input", "constants", "from", "to"],
+        conflicts_with_all = ["model", "code", "device", "threads", "tf32", "optimize", "precision", "timings", "activation", "query_input", "constants", "from", "to"],
         help_heading = "Server"
     )]
     pub url: Option<String>,
@@ -138,6 +138,9 @@ pub struct Infer {
     pub compute: Compute,
 
     #[command(flatten)]
+    pub tuning: TuningOptions,
+
+    #[command(flatten)]
     pub timings: TimingsOption,
 
     /// The queries
@@ -149,6 +152,9 @@ pub struct Infer {
 
     #[command(flatten)]
     pub shard: ShardOption,
+
+    #[command(flatten)]
+    pub flush: FlushOption,
 
     /// Rows that a shard must not separate; by default the k of --code, or 1
     #[arg(long, value_name = "K", requires = "shard", conflicts_with = "code", help_heading = "Streams")]
@@ -162,3 +168,11 @@ pub struct Infer {
 }
 
 super::tool!(Infer, "parm-infer");
+
+impl Infer {
+    /// Rows that a shard holds together, where no code says it.
+    #[must_use]
+    pub fn rows_together(&self) -> usize {
+        self.group.map_or(1, NonZeroUsize::get)
+    }
+}

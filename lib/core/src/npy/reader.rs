@@ -225,6 +225,25 @@ impl<R: Read> RowReader<R> {
         }
     }
 
+    /// How many rows can be read without waiting for the next item: those that are left of the current one, or of the
+    /// next one that has any; 0 at the end of the stream. At most `max`, and up to the end of a group of `k`, which may
+    /// be in the next item.
+    ///
+    /// # Errors
+    /// As [`next_item`](Self::next_item).
+    ///
+    /// # Panics
+    /// If `k` is 0.
+    pub fn rows_at_once(&mut self, max: usize, k: usize) -> Result<usize, StreamError> {
+        while self.rows_left == 0 {
+            if !self.next_item()? {
+                return Ok(0);
+            }
+        }
+        let left = usize::try_from(self.rows_left).unwrap_or(usize::MAX).min(max);
+        Ok(left.checked_next_multiple_of(k).unwrap_or(max).min(max))
+    }
+
     fn begin_item(&mut self) {
         self.rows_left = self.header.rows;
         self.opened.push_back(self.header.rows);

@@ -97,6 +97,14 @@ impl<W: Write> RowWriter<W> {
         written
     }
 
+    /// Flushes the sink, so that the rows that were written can be read.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+
     /// Ends the stream, flushes the sink and gives it back.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)]
 /// The time between two checks of an instance, and the time limit of a check.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// Makes embedded instances and networks; `parm-serve` implements it with libtorch.
+/// Makes embedded instances and networks; `parm-libtorch` implements it with libtorch.
 pub trait Embed: Send + Sync + 'static {
     /// An instance that runs the models in these files, by name. With the model's code it may make coded
     /// queries itself.
@@ -54,8 +54,12 @@ pub trait Embed: Send + Sync + 'static {
     fn network(&self, file: &Path, model: &Model, group: &[usize]) -> Result<Arc<dyn Network>, NetworkError>;
 }
 
-/// For servers without embedded models.
-#[derive(Clone, Copy, Debug)]
+/// For servers without embedded models and learned codes: it is the error that refuses them.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "embedded models and learned codes need libtorch, which parm-serve loads only when it starts with a \
+     configuration that has some; restart it"
+)]
 pub struct NoModels;
 
 impl Embed for NoModels {
@@ -66,11 +70,11 @@ impl Embed for NoModels {
         _: &Model,
         _: Option<&Code>,
     ) -> Result<Arc<dyn Instance>, NetworkError> {
-        Err(NetworkError("this program has no embedded models".to_owned()))
+        Err(NetworkError(self.to_string()))
     }
 
     fn network(&self, _: &Path, _: &Model, _: &[usize]) -> Result<Arc<dyn Network>, NetworkError> {
-        Err(NetworkError("this program has no embedded models".to_owned()))
+        Err(NetworkError(self.to_string()))
     }
 }
 

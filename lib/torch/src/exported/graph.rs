@@ -21,13 +21,15 @@ pub(super) struct Graph {
     pub(super) calls: Vec<Call>,
     /// The number of places.
     pub(super) places: usize,
+    /// The type and shape of the values, by place, as far as the file has them.
+    pub(super) layouts: BTreeMap<usize, Layout>,
     pub(super) outputs: Vec<Output>,
     /// New values of buffers: the place of the value, and the input.
     pub(super) mutations: Vec<(usize, usize)>,
 }
 
 /// An input of the graph.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Input {
     /// Its name: PyTorch's name of a parameter or buffer, or that of an argument of `forward`.
     pub(super) name: String,
@@ -52,7 +54,7 @@ pub(super) enum Role {
 }
 
 /// The type and shape of a tensor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The code of its type.
     pub(super) dtype: i64,
@@ -78,7 +80,7 @@ impl Axis {
 }
 
 /// An output that the user gets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Output {
     /// The key of a dictionary, or the index.
     pub(super) name: String,
@@ -89,7 +91,7 @@ pub(super) struct Output {
 }
 
 /// A call of an operator.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Call {
     /// The operator's name in the graph, for messages.
     pub(super) target: String,
@@ -116,14 +118,14 @@ pub(super) enum Gradients {
     Stopped,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Function {
     Operator(Operator),
     Symbol(Operation),
 }
 
 /// An argument of a call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Argument {
     Default,
     None,
@@ -151,7 +153,7 @@ pub(super) enum Term {
 }
 
 /// Where a result goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Destination {
     /// Nobody uses it.
     Nowhere,
@@ -216,20 +218,25 @@ impl Graph {
                 }
             }
         }
-        let kept: BTreeSet<usize> = outputs
-            .iter()
-            .filter_map(|output| output.place)
-            .chain(mutations.iter().map(|(at, _)| *at))
-            .collect();
-        free(&mut calls, inputs.len(), &kept);
-        for call in &calls {
-            call.mark_written(&mut inputs);
-        }
-        Ok(Self { inputs, calls, places: places.count, outputs, mutations })
+        let layouts = places.by_name.iter().filter_map(|(name, place)| Some((*place, layout(graph, name)?)));
+        let layouts = layouts.collect();
+        let graph = Self { inputs, calls, places: places.count, layouts, outputs, mutations };
+        Ok(graph.complete())
     }
 }
 
 impl Graph {
+    /// Says of each call which values nobody uses after it, and of each input whether a call writes to it.
+    pub(super) fn complete(mut self) -> Self {
+        let outputs = self.outputs.iter().filter_map(|output| output.place);
+        let kept: BTreeSet<usize> = outputs.chain(self.mutations.iter().map(|(at, _)| *at)).collect();
+        free(&mut self.calls, self.inputs.len(), &kept);
+        for call in &self.calls {
+            call.mark_written(&mut self.inputs);
+        }
+        self
+    }
+
     /// The outputs that are tensors.
     pub(super) fn tensors(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter().filter(|output| output.place.is_some())
@@ -637,8 +644,38 @@ fn kind(argument: &schema::Argument) -> String {
 }
 
 impl Argument {
+    /// Gives the values new places.
+    pub(super) fn rename(&mut self, new: impl Fn(usize) -> usize) {
+        match self {
+            Self::Place(place) => *place = new(*place),
+            Self::Places(places) => places.iter_mut().flatten().for_each(|place| *place = new(*place)),
+            Self::Sizes(terms) => {
+                for term in terms {
+                    if let Term::Place(place) = term {
+                        *place = new(*place);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Two numbers, one for each axis of an image; one number is that of both.
+    pub(super) fn pair(&self, default: i64) -> Option<[i64; 2]> {
+        match self {
+            Self::Default => Some([default; 2]),
+            Self::Int(both) => Some([*both; 2]),
+            Self::Ints(numbers) => match numbers[..] {
+                [both] => Some([both; 2]),
+                [first, second] => Some([first, second]),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The places that it reads.
-    fn places(&self) -> Vec<usize> {
+    pub(super) fn places(&self) -> Vec<usize> {
         match self {
             Self::Place(place) => vec![*place],
             Self::Places(places) => places.iter().flatten().copied().collect(),
@@ -651,7 +688,55 @@ impl Argument {
     }
 }
 
+impl Destination {
+    /// The places that it is.
+    pub(super) fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Nowhere => Vec::new(),
+            Self::One(place) => vec![*place],
+            Self::Many(places) => places.clone(),
+        }
+    }
+
+    /// Gives the values new places.
+    pub(super) fn rename(&mut self, new: impl Fn(usize) -> usize) {
+        match self {
+            Self::Nowhere => {}
+            Self::One(place) => *place = new(*place),
+            Self::Many(places) => places.iter_mut().for_each(|place| *place = new(*place)),
+        }
+    }
+}
+
 impl Call {
+    /// The argument of this name in the operator's schema.
+    pub(super) fn get(&self, name: &str) -> Option<&Argument> {
+        self.arguments.get(self.position(name)?)
+    }
+
+    /// Sets the argument of this name, if the operator has it.
+    pub(super) fn set(&mut self, name: &str, argument: Argument) {
+        if let Some(at) = self.position(name) {
+            self.arguments[at] = argument;
+        }
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        let Function::Operator(operator) = &self.function else { return None };
+        operator.arguments().iter().position(|declared| declared.name == name)
+    }
+
+    /// A call of another operator in the place of this one, with the results of `last`.
+    pub(super) fn instead(&self, operator: &Operator, arguments: Vec<Argument>, last: &Self) -> Self {
+        Self {
+            function: Function::Operator(operator.clone()),
+            arguments,
+            by_mode: None,
+            results: last.results.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Marks the inputs that it changes, but for running statistics.
     fn mark_written(&self, inputs: &mut [Input]) {
         let Function::Operator(operator) = &self.function else { return };
@@ -669,11 +754,7 @@ impl Call {
 fn free(calls: &mut [Call], inputs: usize, kept: &BTreeSet<usize>) {
     let mut seen: BTreeSet<usize> = kept.clone();
     for call in calls.iter_mut().rev() {
-        let made = call.results.iter().flat_map(|result| match result {
-            Destination::Nowhere => Vec::new(),
-            Destination::One(place) => vec![*place],
-            Destination::Many(places) => places.clone(),
-        });
+        let made = call.results.iter().flat_map(Destination::places);
         let used = call.arguments.iter().flat_map(Argument::places);
         let all: Vec<usize> = used.chain(made).collect();
         call.last = all.into_iter().filter(|place| *place >= inputs && seen.insert(*place)).collect();

@@ -48,7 +48,7 @@ impl Learning {
 
 /// The tensors that a copy of a program has as its own, and of each input of the graph whether it is among them.
 pub(super) fn gather(program: &Program) -> (Gathered, Vec<bool>) {
-    let all = program.file.graph.inputs.iter();
+    let all = program.graph.inputs.iter();
     // A model that was frozen as a whole, to answer, learns as a whole.
     let is_frozen = !all.clone().any(|input| input.role == Role::Parameter && input.requires_grad);
     let part = |input: &Input, kind| match (input.role, kind) {
@@ -87,7 +87,7 @@ impl Trainable for Learning {
     }
 
     fn is_random(&self) -> bool {
-        self.program.file.graph.draws()
+        self.program.graph.draws()
     }
 
     fn into_model(self: Box<Self>) -> Model {

@@ -15,6 +15,7 @@ mod cut;
 mod error;
 mod graph;
 mod learning;
+mod lower;
 mod permitted;
 mod run;
 mod schema;
@@ -42,6 +43,7 @@ use archive::{Archive, Kept};
 use constant::Constant;
 use graph::{Axis, Graph, Input, Layout, Role};
 use learning::Learning;
+use lower::{Lowered, lower};
 
 /// The major version of the schema of graphs.
 const SCHEMA: u32 = 8;
@@ -50,6 +52,7 @@ const SCHEMA: u32 = 8;
 #[derive(Debug)]
 pub struct Program {
     file: Arc<Content>,
+    graph: Arc<Graph>,
     /// The tensors of the graph's inputs; those of the user's are empty.
     tensors: Vec<Tensor>,
     /// The index of the query among the inputs.
@@ -69,7 +72,6 @@ pub struct Program {
 /// What all copies of a program share.
 #[derive(Debug)]
 struct Content {
-    graph: Graph,
     /// The members of the archive that stay the same when it is written with other weights.
     kept: Kept,
     /// The list of weights, as it was.
@@ -208,17 +210,20 @@ impl Program {
         let constants = constants.collect::<Result<Vec<_>, _>>()?;
         let output = output_of(&graph, choices.output.as_deref().filter(|_| !is_part))?;
         let (torch, hash) = (program.torch_version, hash(&[&json]));
-        let file = Arc::new(Content { graph, kept, weights, list, torch, hash });
-        let users = file.graph.inputs.iter().filter(|input| input.role == Role::User).count();
+        let file = Arc::new(Content { kept, weights, list, torch, hash });
+        let users = graph.inputs.iter().filter(|input| input.role == Role::User).count();
         let is_open = users > constants.len() + 1;
-        Ok(Self { file, tensors, query, query_shape, constants, output, batch, device, is_open })
+        let graph = Arc::new(graph);
+        Ok(Self { file, graph, tensors, query, query_shape, constants, output, batch, device, is_open })
     }
 
     /// The same program with the same tensors.
     fn share(&self) -> Self {
-        let Self { file, tensors, query, query_shape, constants, output, batch, device, is_open } = self;
+        let Self { file, graph, tensors, query, query_shape, constants, output, batch, device, is_open } =
+            self;
         Self {
             file: Arc::clone(file),
+            graph: Arc::clone(graph),
             tensors: tensors.iter().map(Tensor::shallow_clone).collect(),
             query: *query,
             query_shape: query_shape.clone(),
@@ -228,6 +233,17 @@ impl Program {
             device: *device,
             is_open: *is_open,
         }
+    }
+
+    /// The same program, faster, to answer alone: of its outputs it has the chosen one, and it cannot be written or
+    /// trained. On a CPU it may use oneDNN's layers, which compute with f4.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn lowered(&self, onednn: bool) -> Result<Self, TchError> {
+        let lower = || lower(&self.graph, &self.tensors, self.output, self.device, onednn);
+        let Lowered { graph, tensors } = tch::no_grad(lower)?;
+        Ok(Self { graph: Arc::new(graph), tensors, output: 0, ..self.share() })
     }
 
     /// The shape of a query, if it is known.
@@ -272,7 +288,7 @@ impl Program {
     /// # Errors
     /// libtorch's; numbers that are no integers, if the graph takes integers.
     pub(crate) fn forward(&self, queries: &Tensor, mode: Mode) -> Result<Tensor, TchError> {
-        let graph = &self.file.graph;
+        let graph = &self.graph;
         let queries = match self.query_kind() {
             Some(kind) => whole_numbers(queries, kind)?.f_to_kind(kind)?,
             None => queries.shallow_clone(),
@@ -297,11 +313,11 @@ impl Program {
     /// # Errors
     /// libtorch's, as an error of the file system.
     pub(crate) fn to_bytes(&self) -> io::Result<Vec<u8>> {
-        let Content { graph, kept, weights, list, .. } = &*self.file;
+        let Content { kept, weights, list, .. } = &*self.file;
         let mut list_of_weights = weights.clone();
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
         let mut written: Vec<(*mut std::ffi::c_void, Vec<i64>, String)> = Vec::new();
-        for (input, tensor) in graph.inputs.iter().zip(&self.tensors) {
+        for (input, tensor) in self.graph.inputs.iter().zip(&self.tensors) {
             let Some(entry) = list_of_weights["config"].get_mut(&input.name) else { continue };
             let size = tensor.size();
             let same = written.iter().find(|(at, other, _)| *at == tensor.data_ptr() && *other == size);
@@ -333,7 +349,7 @@ impl Program {
     /// The number of batch normalisations that do not learn, since the program was decomposed.
     pub(crate) fn fixed_norms(&self) -> usize {
         let is_fixed = |target: &str| target.contains("_native_batch_norm_legit_no_training");
-        self.file.graph.calls.iter().filter(|call| is_fixed(&call.target)).count()
+        self.graph.calls.iter().filter(|call| is_fixed(&call.target)).count()
     }
 
     /// Sees that a copy of this program can be trained.
@@ -396,22 +412,22 @@ impl Program {
     }
 
     fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let all = self.file.graph.inputs.iter().zip(&self.tensors);
+        let all = self.graph.inputs.iter().zip(&self.tensors);
         let own = all.filter(|(input, _)| input.role == Role::Parameter);
         own.map(|(input, tensor)| (input.name.as_str(), tensor))
     }
 
     /// What it is and takes, for people.
     pub(crate) fn summary(&self) -> Summary {
-        let Content { graph, torch, .. } = &*self.file;
-        let rows = self.file.graph.inputs[self.query].meta.as_ref().and_then(|meta| meta.sizes.first());
+        let graph = &self.graph;
+        let rows = self.graph.inputs[self.query].meta.as_ref().and_then(|meta| meta.sizes.first());
         let port = |name: &str, meta: Option<&Layout>| Port {
             name: name.into(),
             layout: meta.map_or("unknown".into(), |meta| describe(meta, rows)),
         };
         let users = graph.inputs.iter().filter(|input| input.role == Role::User);
         Summary {
-            kind: format!("exported program of PyTorch {torch}"),
+            kind: format!("exported program of PyTorch {}", self.file.torch),
             inputs: users.map(|input| port(&input.name, input.meta.as_ref())).collect(),
             query: (!self.is_open).then(|| graph.inputs[self.query].name.clone()),
             batch: self.batch,
@@ -424,7 +440,7 @@ impl Program {
 
     /// The type of queries.
     pub(crate) fn query_kind(&self) -> Option<Kind> {
-        let meta = self.file.graph.inputs[self.query].meta.as_ref()?;
+        let meta = self.graph.inputs[self.query].meta.as_ref()?;
         weights::kind(meta.dtype)
     }
 }

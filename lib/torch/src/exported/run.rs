@@ -57,12 +57,24 @@ impl Graph {
 }
 
 /// The values so far: those of the inputs, then the others.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     inputs: Vec<&'a Tensor>,
     values: Vec<Value>,
 }
 
 impl Table<'_> {
+    /// A table of these tensors, by place.
+    pub(super) fn new(tensors: Vec<(usize, &Tensor)>) -> Self {
+        let mut values = Vec::new();
+        for (place, tensor) in tensors {
+            if values.len() <= place {
+                values.resize_with(place + 1, || Value::None);
+            }
+            values[place] = Value::Tensor(tensor.shallow_clone());
+        }
+        Self { inputs: Vec::new(), values }
+    }
+
     fn tensor(&self, place: usize) -> Result<&Tensor, TchError> {
         match self.inputs.get(place) {
             Some(tensor) => Ok(tensor),
@@ -136,7 +148,7 @@ impl Table<'_> {
 
 impl Call {
     /// Calls the operator. `results` gets its results.
-    fn run(
+    pub(super) fn run(
         &self,
         table: &Table<'_>,
         mode: Mode,

@@ -40,6 +40,24 @@ fn outputs_are_those_of_pytorch() {
 }
 
 #[test]
+fn lowered_programs_answer_as_before() {
+    let others = ["mlp-fixed", "mlp-by-four"].map(|name| (name.to_owned(), "mlp".to_owned()));
+    for (name, of) in index("trainable").into_iter().chain(others) {
+        let program = load(&name);
+        let lowered = program.lowered(true).unwrap();
+        let queries = values(&of)["queries"].to_kind(Kind::Float);
+        let expected = program.predict(&queries).unwrap();
+        // Twice, since a call that writes must not write to what is computed once.
+        for _ in 0..2 {
+            let outputs = lowered.predict(&queries).unwrap();
+            assert_eq!((outputs.kind(), outputs.size()), (expected.kind(), expected.size()), "{name}");
+            let found = difference(&outputs, &expected);
+            assert!(found <= 1e-5, "{name}: {found:e}");
+        }
+    }
+}
+
+#[test]
 fn gradients_are_those_of_pytorch() {
     for (name, of) in index("trainable").into_iter().filter(|(name, _)| name != "cnn-train") {
         let (learning, values) = (learning(&load(&name)), values(&of));
@@ -113,7 +131,7 @@ fn what_is_saved_is_loaded_again() {
     for (name, of) in index("trainable") {
         let mut program = load(&name);
         // Other numbers, in the memory's order of the old ones.
-        for (input, tensor) in program.file.graph.inputs.iter().zip(&mut program.tensors) {
+        for (input, tensor) in program.graph.inputs.iter().zip(&mut program.tensors) {
             if input.role == super::Role::Parameter {
                 *tensor = tensor.f_mul_scalar(0.5).unwrap();
             }

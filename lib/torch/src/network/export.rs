@@ -9,6 +9,7 @@ use tch::{CModule, Device, Kind, TchError, Tensor};
 
 use super::Network;
 use super::checkpoint::{self, CheckpointError};
+use crate::script::Script;
 use crate::trainable::Mode;
 
 /// A network that cannot be exported.
@@ -92,6 +93,14 @@ impl Network {
         };
         let program = tch::no_grad(|| self.trace(&shape))?;
         Ok((bytes_of(&program)?, shape))
+    }
+
+    /// The network as a program that libtorch optimises, on the same device. None: it is as fast as it is, or
+    /// libtorch cannot.
+    pub(crate) fn optimized(&self, query_shape: &[usize]) -> Option<Script> {
+        let convolves = self.numbers.views().iter().any(|view| view.dim() == 4);
+        let (bytes, _) = self.program(Some(query_shape)).ok().filter(|_| convolves)?;
+        Script::parse(&bytes, self.numbers.device()).ok()?.optimized().ok()
     }
 
     fn trace(&self, shape: &[usize]) -> Result<CModule, TchError> {

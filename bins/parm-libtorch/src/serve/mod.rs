@@ -1,4 +1,4 @@
-//! Embedded models on libtorch. Each instance has a thread of its own, and on a GPU a stream of its own.
+//! `parm-serve` with models inside it. Each instance has a thread of its own, and on a GPU a stream of its own.
 
 mod coder;
 mod instance;
@@ -11,11 +11,22 @@ use coder::{Coder, failed};
 use instance::{EmbeddedInstance, Loaded, Models};
 use parm::DeviceChoice;
 use parm::codes::{Code, Network, NetworkError};
+use parm_cli::tools::serve::Serve;
+use parm_cli::{Exit, Io};
 use parm_config::{Embedded, Model as ModelConfig};
 use parm_oip::instance::Instance;
 use parm_serving::Embed;
 use parm_torch::device::{Device, Settings};
-use parm_torch::{Choices, Encoder, Model, Session, device};
+use parm_torch::{Choices, Encoder, Model, Session, Tuning, device};
+
+/// Runs the tool.
+///
+/// # Errors
+/// As [`parm_serve::run`], and models that cannot be loaded.
+pub fn run(options: &Serve, io: &mut Io) -> anyhow::Result<Exit> {
+    let config = parm_serve::read(options)?;
+    parm_serve::run(options, config, Some(Arc::new(Libtorch::new(options.threads))), io)
+}
 
 /// Makes embedded instances and networks with libtorch.
 pub(crate) struct Libtorch {
@@ -85,7 +96,8 @@ impl Embed for Libtorch {
                 encoder = Some(made.map_err(failed)?);
             }
             let wrong = |error: &dyn std::error::Error| failed(format!("{}: {error}", file.display()));
-            let mut session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
+            let session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
+            let mut session = session.tuned(Tuning::default());
             // This also makes the first run, which is slow.
             let layout = session.output().map_err(|error| wrong(&error))?.clone();
             models.insert(

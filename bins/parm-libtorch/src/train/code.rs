@@ -8,9 +8,9 @@ use parm_cli::tools::train::{
 };
 use parm_cli::{Io, Usage};
 
-use crate::Machine;
-use crate::data::Teacher;
-use crate::plan::{Fixed, Plan, Training, check_network};
+use crate::train::Machine;
+use crate::train::data::Teacher;
+use crate::train::plan::{Fixed, Plan, Training, check_network};
 
 pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Result<()> {
     let code = options.code.choose(io)?;

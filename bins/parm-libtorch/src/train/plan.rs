@@ -20,11 +20,11 @@ use parm_torch::train::{
 };
 use parm_torch::{Description, Family, Model, Network, NotTrainable, Output, Phase};
 
-use crate::Machine;
-use crate::data::{Predicted, Teacher};
-use crate::family;
-use crate::recipe::{self, Kind, objective, recipe};
-use crate::watch::Watch;
+use crate::train::Machine;
+use crate::train::data::{Predicted, Teacher};
+use crate::train::family;
+use crate::train::recipe::{self, Kind, objective, recipe};
+use crate::train::watch::Watch;
 
 /// How the parts that are networks are trained.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use parm_cli::Io;
 use parm_cli::options::{Common, TimingsOption};
 use parm_cli::tools::train::Sweep;
 
-use crate::Machine;
+use crate::train::Machine;
 use config::{Config, Run};
 use job::{Job, Taught};
 

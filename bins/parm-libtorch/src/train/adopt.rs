@@ -12,8 +12,8 @@ use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, Model, Session, train};
 
-use crate::data::{choices, named};
-use crate::plan::{made_by, remove};
+use crate::train::data::{choices, named};
+use crate::train::plan::{made_by, remove};
 
 pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let Adopt { parity, encoder, decoder, base, output, .. } = options;

@@ -7,8 +7,8 @@ use parm::Task;
 use parm_cli::tools::train::{Architecture, DecoderKind, EncoderKind, LossKind};
 use serde::Deserialize;
 
-use crate::plan::Fixed;
-use crate::recipe::losses;
+use crate::train::plan::Fixed;
+use crate::train::recipe::losses;
 
 use super::known::{DATA_SETS, DECODERS, ENCODERS, Files, Known, LOSSES, MODELS, find};
 

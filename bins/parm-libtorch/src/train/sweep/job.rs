@@ -21,10 +21,10 @@ use serde_json::json;
 
 use super::config::Run;
 use super::report::Tested;
-use crate::Machine;
-use crate::base;
-use crate::data::Teacher;
-use crate::plan::{Plan, Training, remove};
+use crate::train::Machine;
+use crate::train::base;
+use crate::train::data::Teacher;
+use crate::train::plan::{Plan, Training, remove};
 
 /// The scores on the test rows, beside code.json.
 const TEST: &str = "test.json";

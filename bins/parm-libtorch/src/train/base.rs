@@ -9,11 +9,11 @@ use parm_cli::{Io, Usage};
 use parm_torch::train::{self, Begin, Layers, Loss, Start, Truth};
 use parm_torch::{Description, Output, Phase};
 
-use crate::data::{Given, boxes_of, classes, labels_of, rows};
-use crate::plan::check_free;
-use crate::recipe::{self, Kind, recipe};
-use crate::watch::Watch;
-use crate::{Machine, family};
+use crate::train::data::{Given, boxes_of, classes, labels_of, rows};
+use crate::train::plan::check_free;
+use crate::train::recipe::{self, Kind, recipe};
+use crate::train::watch::Watch;
+use crate::train::{Machine, family};
 
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
@@ -75,7 +75,11 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     let line = last.map_or_else(
         || format!("all {} epochs had been done before", recipe.epochs),
         |epoch| {
-            format!("{} done, the last with {}", counted(epoch.epoch, "epoch"), crate::watch::summary(&epoch))
+            format!(
+                "{} done, the last with {}",
+                counted(epoch.epoch, "epoch"),
+                crate::train::watch::summary(&epoch)
+            )
         },
     );
     common.count(io, &format!("{}: {line}", options.output.display()));

@@ -13,7 +13,7 @@ use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{self, Rows, Truth};
 use parm_torch::{Choices, Description, Device, Model, Network, Output, Phase};
 
-use crate::{Machine, family};
+use crate::train::{Machine, family};
 
 /// The deployed model, and the data on which a code is trained.
 pub(crate) struct Teacher {

@@ -14,7 +14,7 @@ use parm_cli::tools::train::{Backend, Export};
 use parm_cli::{Io, Usage};
 use parm_torch::{Choices, Device, EXTENSIONS, Model, Session};
 
-use crate::data::choices;
+use crate::train::data::choices;
 
 /// The name of a model's input in Triton's PyTorch backend.
 const INPUT: &str = "INPUT__0";

@@ -1,0 +1,23 @@
+//! The program: the tool whose name it is called by.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use parm_cli::Exit;
+use parm_cli::tools::infer::Infer;
+use parm_cli::tools::serve::Serve;
+use parm_cli::tools::train::Train;
+use parm_libtorch::{infer, serve, train};
+
+fn main() -> ExitCode {
+    let called = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_name().and_then(|name| name.to_str()) {
+        Some(Infer::NAME) => parm_cli::run(infer::run),
+        Some(Train::NAME) => parm_cli::run(train::run),
+        Some(Serve::NAME) => parm_cli::run(serve::run),
+        _ => {
+            eprintln!("parm-libtorch: is called by parm-infer, parm-train and parm-serve");
+            Exit::Usage.into()
+        }
+    }
+}
