@@ -270,6 +270,34 @@ class NoGrad(nn.Module):
         return self.head(body + held)
 
 
+class Writes(nn.Module):
+    """Calls that write: to an input of a convolution after it, to the sum of a shortcut, through a view, to a
+    constant; and convolutions whose values are used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv2, self.conv3 = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1, bias=False)
+        self.conv4 = nn.Conv2d(8, 8, 3, groups=4)
+        self.head = nn.Linear(8, 5)
+        self.register_buffer("offset", torch.linspace(-1, 1, 8))
+
+    def forward(self, x):
+        x = F.relu_(self.bn(self.conv1(x)))
+        y = self.conv2(x)
+        x.mul_(2)
+        y += x
+        y = F.relu(y)
+        z = self.conv3(y)
+        z.view(z.shape[0], 8, -1).mul_(0.5)
+        twice = self.conv4(y)
+        twice = twice + F.hardswish(twice)
+        offset = torch.zeros(8)
+        offset += self.offset
+        offset.mul_(3)
+        return self.head(z.sum((2, 3)) + twice.mean((2, 3)) + offset)
+
+
 class Conditional(nn.Module):
     """An operator of higher order: its arguments are graphs."""
 
@@ -344,7 +372,13 @@ REFUSED = {"refused-cond": Conditional, "refused-operator": Custom, "refused-sha
 # Which file of values belongs to a program.
 INDEX = {
     "trainable": {name: name for name in MODELS} | {f"{name}-2.15": name for name in LATER} | {"cnn-train": "cnn"},
-    "inference": {"mlp-fixed": "mlp", "mlp-by-four": "mlp", "two": "two", "distilbert-mask": "distilbert-mask"},
+    "inference": {
+        "mlp-fixed": "mlp",
+        "mlp-by-four": "mlp",
+        "writes": "writes",
+        "two": "two",
+        "distilbert-mask": "distilbert-mask",
+    },
     "refused": list(REFUSED),
 }
 
@@ -505,6 +539,13 @@ def main():
     torch.export.save(torch.export.export(ByFour(model), (x,), dynamic_shapes=(rows,)), path("mlp-by-four"))
     program = clean(path("mlp-by-four"))
     fine &= compare("mlp-by-four", {"outputs": program.module()(x)}, {"outputs": model(x)})
+
+    torch.manual_seed(0)
+    model, x = Writes().eval(), queries(IMAGE)
+    export(model, x, path("writes"))
+    values = own({"queries": x, "outputs": model(x)})
+    fine &= compare("writes", {"outputs": clean(path("writes")).module()(x)}, values)
+    save_file(values, path("writes", "safetensors"))
 
     model, x = make("distilbert")
     mask = (torch.arange(12) < torch.arange(5, 5 + ROWS)[:, None]).long()

@@ -62,6 +62,30 @@ fn programs_answer_as_pytorch_does() {
 }
 
 #[test]
+fn optimised_models_and_those_in_bf16_answer_nearly_as_they_are() {
+    let queries = stream(&value("cnn.safetensors", "queries"));
+    for model in ["cnn.pt2", "cnn.pt", "cnn-traced.pt"] {
+        let answers = |options: &str| {
+            let output = infer(model, options).stdin(queries.clone()).run().output();
+            (output.clone(), f4_values(&output))
+        };
+        let (bytes, plain) = answers("--optimize off");
+        assert_near(&bytes, &value("cnn.safetensors", "outputs"), model);
+        let largest = plain.iter().fold(0_f32, |largest, value| largest.max(value.abs()));
+        let apart = |found: &[f32]| {
+            plain.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0_f32, f32::max) / largest
+        };
+        let (default, auto, bf16) = (answers(""), answers("--optimize auto"), answers("--precision bf16"));
+        assert!(default.0 == auto.0, "{model}");
+        assert!(apart(&auto.1) <= 1e-5, "{model}: {:e}", apart(&auto.1));
+        assert!(apart(&bf16.1) > 1e-5 && apart(&bf16.1) <= 3e-2, "{model}: {:e}", apart(&bf16.1));
+    }
+    let refused =
+        Tool::new("parm-infer").args("--url http://127.0.0.1:1 --model-name m --precision bf16").run();
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
+
+#[test]
 fn other_inputs_come_from_files_and_outputs_have_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

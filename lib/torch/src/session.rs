@@ -39,6 +39,8 @@ impl Default for Tuning {
 pub struct Session {
     model: Model,
     precision: Precision,
+    /// The rows that the model computes at a time.
+    most: i64,
     upload: Upload,
     /// The outputs, once they are known.
     output: Option<RowLayout>,
@@ -108,7 +110,7 @@ impl Session {
             }
             _ => {
                 let upload = Upload { device, shape: shape.into(), timings: None };
-                Ok(Self { model, precision: Precision::Full, upload, output: None })
+                Ok(Self { model, precision: Precision::Full, most: i64::MAX, upload, output: None })
             }
         }
     }
@@ -122,6 +124,12 @@ impl Session {
             self.model
         };
         Self { model, precision: tuning.precision, ..self }
+    }
+
+    /// The same session, whose model computes at most this number of rows at a time.
+    #[must_use]
+    pub fn in_batches(self, rows: usize) -> Self {
+        Self { most: i64::try_from(rows.max(1)).unwrap_or(i64::MAX), ..self }
     }
 
     /// The type and shape of an output row; before the first answer, a query of zeros shows it.
@@ -185,23 +193,21 @@ impl Session {
         queries: &Tensor,
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        let result = self.predict(queries).map_err(|error| self.upload.refused(rows, &error))?;
-        let dtype = dtype(result.kind());
-        let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", result.kind())))?;
-        let size = result.size();
-        let shape = match size.split_first() {
-            Some((&first, shape)) if first == rows as i64 && !shape.contains(&0) => shape,
-            _ => return Err(SessionError::OutputRows { found: size, rows }),
-        };
-        let found = RowLayout::new(dtype, shape.iter().map(|&axis| axis as usize).collect::<Vec<_>>());
-        let expected = self.output.get_or_insert_with(|| found.clone());
-        if *expected != found {
-            return Err(SessionError::OutputLayout { found, expected: expected.clone() });
+        outputs.clear();
+        let refused = |error: &TchError| self.upload.refused(rows, error);
+        for queries in queries.f_split(self.most, 0).map_err(|error| refused(&error))? {
+            let result = self.predict(&queries).map_err(|error| self.upload.refused(rows, &error))?;
+            let found = layout(&result, queries.size().first().copied().unwrap_or(0))?;
+            let expected = self.output.get_or_insert_with(|| found.clone());
+            if *expected != found {
+                return Err(SessionError::OutputLayout { found, expected: expected.clone() });
+            }
+            let (begin, elements) = (outputs.len(), result.numel());
+            outputs.resize(begin + elements * found.dtype.size(), 0);
+            let copied = result.f_copy_data_u8(&mut outputs[begin..], elements);
+            copied.map_err(|error| self.upload.refused(rows, &error))?;
         }
-        outputs.resize(rows * found.bytes(), 0);
-        let copied = result.f_copy_data_u8(outputs, rows * found.elements());
-        copied.map_err(|error| self.upload.refused(rows, &error))?;
-        Ok(self.output.get_or_insert(found))
+        self.output()
     }
 
     /// Contiguous outputs on the CPU, converted to a type that streams support if there is a near one.
@@ -215,6 +221,19 @@ impl Session {
         let outputs =
             if outputs.kind() == Kind::BFloat16 { outputs.f_to_kind(Kind::Float)? } else { outputs };
         outputs.f_contiguous()
+    }
+}
+
+/// The type and shape of the rows of outputs for this number of queries.
+fn layout(outputs: &Tensor, rows: i64) -> Result<RowLayout, SessionError> {
+    let dtype = dtype(outputs.kind());
+    let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", outputs.kind())))?;
+    let size = outputs.size();
+    match size.split_first() {
+        Some((&first, shape)) if first == rows && !shape.contains(&0) => {
+            Ok(RowLayout::new(dtype, shape.iter().map(|&axis| axis as usize).collect::<Vec<_>>()))
+        }
+        _ => Err(SessionError::OutputRows { found: size, rows: rows as usize }),
     }
 }
 

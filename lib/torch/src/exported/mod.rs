@@ -7,7 +7,8 @@
 //! the operators, as the sizes of dynamic axes, are computed here (`symbols`).
 //!
 //! Refused by name are operators of other libraries, graphs within graphs (but those of `torch.no_grad()`, which are
-//! computed in their place), and shapes that depend on values. A part of a program (`cut`) is a program, too.
+//! computed in their place), and shapes that depend on values. A part of a program (`cut`) is a program, too. One
+//! that only answers is made faster (`lower`).
 
 mod archive;
 mod constant;

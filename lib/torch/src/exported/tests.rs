@@ -21,6 +21,12 @@ fn index(group: &str) -> BTreeMap<String, String> {
     serde_json::from_value(index[group].clone()).unwrap()
 }
 
+/// The programs of one input, with their files of values.
+fn of_one_input() -> impl Iterator<Item = (String, String)> {
+    let inference = index("inference").into_iter().filter(|(_, of)| ["mlp", "writes"].contains(&of.as_str()));
+    index("trainable").into_iter().chain(inference)
+}
+
 /// A copy that learns.
 fn learning(program: &Program) -> Learning {
     Learning::new(program).unwrap()
@@ -28,8 +34,7 @@ fn learning(program: &Program) -> Learning {
 
 #[test]
 fn outputs_are_those_of_pytorch() {
-    let others = ["mlp-fixed", "mlp-by-four"].map(|name| (name.to_owned(), "mlp".to_owned()));
-    for (name, of) in index("trainable").into_iter().chain(others) {
+    for (name, of) in of_one_input() {
         let values = values(&of);
         // The tools give f4 to every model.
         let queries = values["queries"].to_kind(Kind::Float);
@@ -41,8 +46,7 @@ fn outputs_are_those_of_pytorch() {
 
 #[test]
 fn lowered_programs_answer_as_before() {
-    let others = ["mlp-fixed", "mlp-by-four"].map(|name| (name.to_owned(), "mlp".to_owned()));
-    for (name, of) in index("trainable").into_iter().chain(others) {
+    for (name, of) in of_one_input() {
         let program = load(&name);
         let lowered = program.lowered(true).unwrap();
         let queries = values(&of)["queries"].to_kind(Kind::Float);
@@ -55,6 +59,25 @@ fn lowered_programs_answer_as_before() {
             assert!(found <= 1e-5, "{name}: {found:e}");
         }
     }
+}
+
+#[test]
+fn lowered_programs_have_fewer_calls_and_none_of_what_evaluation_does_not_need() {
+    let targets = |name: &str| -> Vec<String> {
+        let graph = load(name).lowered(true).unwrap().graph;
+        graph.calls.iter().map(|call| call.target.trim_start_matches("torch.ops.aten.").into()).collect()
+    };
+    // Both normalisations and the dropout are gone, and an activation is part of the first convolution.
+    assert_eq!(
+        targets("cnn"),
+        ["conv2d.default", "conv2d.default", "max_pool2d.default", "flatten.using_ints", "linear.default"]
+    );
+    // In training mode the graph also counts batches.
+    assert_eq!(targets("cnn-train"), targets("cnn"));
+    // A hard-swish whose input is also used elsewhere stays, as do all calls that write to what others read.
+    let writes = targets("writes");
+    let stays = |name: &str| writes.iter().filter(|target| target.starts_with(name)).count();
+    assert_eq!([stays("hardswish"), stays("mul_"), stays("batch_norm")], [1, 3, 0], "{writes:?}");
 }
 
 #[test]

@@ -131,13 +131,18 @@ mod tests {
 
     use super::*;
     use crate::network::{Description, Family, Output};
-    use crate::{Model, Session};
+    use crate::train::Precision;
+    use crate::{Model, Session, Tuning};
 
     /// Outputs of a model for queries of this shape.
     fn answers(model: Model, shape: &[usize], rows: usize) -> Vec<f32> {
+        tuned(model, shape, rows, Tuning { optimize: false, precision: Precision::Full })
+    }
+
+    fn tuned(model: Model, shape: &[usize], rows: usize, tuning: Tuning) -> Vec<f32> {
         let elements = rows * shape.iter().product::<usize>();
         let queries: Vec<f32> = (0..elements).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
-        let mut session = Session::new(model, crate::Device::CPU, shape).unwrap();
+        let mut session = Session::new(model, crate::Device::CPU, shape).unwrap().tuned(tuning);
         let mut outputs = Vec::new();
         let layout = session.run(rows, &queries, &mut outputs).unwrap().clone();
         assert_eq!(outputs.len(), rows * layout.bytes());
@@ -190,6 +195,22 @@ mod tests {
                     "{name}, {rows} rows"
                 );
                 assert!(own.iter().any(|&x| x != 0.0), "{name}, {rows} rows");
+                if rows < 7 {
+                    continue;
+                }
+                let largest = own.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+                for path in [&native, &script] {
+                    for (precision, share) in [(Precision::Full, 1e-4), (Precision::Mixed, 0.1)] {
+                        let model = Model::load(path, crate::Device::CPU).unwrap();
+                        let fast = tuned(model, &shape, rows, Tuning { optimize: true, precision });
+                        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= share * largest;
+                        assert!(
+                            own.len() == fast.len() && own.iter().zip(&fast).all(near),
+                            "{name}, {rows} rows, {precision:?}, {}",
+                            path.display()
+                        );
+                    }
+                }
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
