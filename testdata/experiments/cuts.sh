@@ -26,12 +26,11 @@ made() { # FILE COMMAND…
 }
 
 # The least median time of a batch of a model, and of its part before a node, in turns: their ratio. Batches are small, so
-# that other processes seldom interrupt one; a convolution that is the first operation of a model takes all cores without
-# OMP_NUM_THREADS.
+# that other processes seldom interrupt one.
 share() { # MODEL NODE QUERIES
     for _ in 1 2 3 4 5 6 7; do
-        OMP_NUM_THREADS=1 parm-infer --threads 1 --batch 32 -m "$1" --timings "$out/whole.json" "$3" > "$out/outputs.npy"
-        OMP_NUM_THREADS=1 parm-infer --threads 1 --batch 32 -m "$1" --to "$2" --timings "$out/front.json" "$3" > "$out/outputs.npy"
+        parm-infer --threads 1 --batch 32 -m "$1" --timings "$out/whole.json" "$3" > "$out/outputs.npy"
+        parm-infer --threads 1 --batch 32 -m "$1" --to "$2" --timings "$out/front.json" "$3" > "$out/outputs.npy"
         python3 -c 'import json, sys; print(*(json.load(open(file))["seconds"]["compute"]["median"] for file in sys.argv[1:]))' \
             "$out/whole.json" "$out/front.json"
     done | awk 'NR == 1 {whole = $1; front = $2} {if ($1 < whole) whole = $1; if ($2 < front) front = $2}
@@ -106,7 +105,7 @@ fi
 
 if wants images; then
     made "$out/images.pt2" "$python" "$experiments/cuts.py" images "$train" "$test" 4 "$out/images.pt2"
-    # As many as fill groups of 2, 3 and 4.
+    # As many as fill groups of 2 and 3.
     for file in images labels; do parm-data slice :9996 "$test/$file.npy" > "$out/test-$file.npy"; done
     heading images
     while read -r node k; do
@@ -118,9 +117,5 @@ relu 2
 max_pool2d 2
 max_pool2d_1 2
 input 3
-relu 3
-max_pool2d 3
-input 4
-relu 4
-max_pool2d 4"
+relu 3"
 fi

@@ -204,6 +204,12 @@ pub fn prepare(settings: Settings) -> Result<Chosen, DeviceError> {
     Ok(chosen)
 }
 
+/// Applies the number of threads of one operation to this thread. libtorch does so when an operator first asks for the
+/// number; those of oneDNN do not ask, and would use all cores.
+pub(crate) fn settle_threads() {
+    let _ = tch::get_num_threads();
+}
+
 /// Keeps memory that is freed in the process, for the next batch, in one pool of all threads. glibc gives large
 /// blocks back to the system, whose pages then cost a fault each in every batch: a tenth of the time of a
 /// convolutional network. For programs that run one model over many batches.

@@ -7,7 +7,7 @@ use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Autocast, Device, DeviceError};
+use crate::device::{Autocast, Device, DeviceError, settle_threads};
 use crate::encoder::Encoder;
 use crate::memory::pinned;
 use crate::model::Model;
@@ -212,6 +212,7 @@ impl Session {
 
     /// Contiguous outputs on the CPU, converted to a type that streams support if there is a near one.
     fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        settle_threads();
         let outputs = self.upload.measure(Phase::Compute, || {
             let is_mixed = self.precision == Precision::Mixed;
             let _autocast = is_mixed.then(|| Autocast::new(self.upload.device.0));
