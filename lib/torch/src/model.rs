@@ -418,6 +418,11 @@ impl Model {
         }
     }
 
+    /// Whether all that uses a query takes images of few channels, with the channels last in memory.
+    pub(crate) fn takes_channels_last(&self) -> bool {
+        matches!(self, Self::Exported(program) if program.takes_channels_last())
+    }
+
     /// Outputs for f4 queries `[rows, …]`, in f4, with gradient.
     pub(crate) fn forward(&self, queries: &Tensor) -> Result<Tensor, TchError> {
         match self {

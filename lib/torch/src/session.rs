@@ -109,7 +109,7 @@ impl Session {
                 Err(SessionError::QueryShape { found: shape.into(), expected: expected.into() })
             }
             _ => {
-                let upload = Upload { device, shape: shape.into(), timings: None };
+                let upload = Upload { device, shape: shape.into(), channels_last: false, timings: None };
                 Ok(Self { model, precision: Precision::Full, most: i64::MAX, upload, output: None })
             }
         }
@@ -118,12 +118,13 @@ impl Session {
     /// The same session, tuned: outputs differ by rounding.
     #[must_use]
     pub fn tuned(self, tuning: Tuning) -> Self {
-        let model = if tuning.optimize {
-            self.model.optimized(&self.upload.shape, tuning.precision)
-        } else {
-            self.model
-        };
-        Self { model, precision: tuning.precision, ..self }
+        let Tuning { optimize, precision } = tuning;
+        if !optimize {
+            return Self { precision, ..self };
+        }
+        let model = self.model.optimized(&self.upload.shape, precision);
+        let upload = Upload { channels_last: model.takes_channels_last(), ..self.upload };
+        Self { model, precision, upload, ..self }
     }
 
     /// The same session, whose model computes at most this number of rows at a time.
@@ -225,6 +226,38 @@ impl Session {
     }
 }
 
+/// Images `[rows, channels, height, width]` on the CPU with their channels last in memory. They are copied anyway;
+/// libtorch's reordering of the copy took 7 % of the time of a MobileNet-V3-small.
+fn interleaved(images: &[f32], rows: i64, shape: &[i64]) -> Result<Tensor, TchError> {
+    let [channels, height, width] = *shape else {
+        return Err(TchError::Shape(format!("expected images [channels, height, width], found {shape:?}")));
+    };
+    let made = Tensor::f_empty([rows, height, width, channels], (Kind::Float, tch::Device::Cpu))?;
+    // SAFETY: the tensor is new, contiguous and of f32, and has as many numbers as the images.
+    let all = unsafe { std::slice::from_raw_parts_mut(made.data_ptr().cast::<f32>(), images.len()) };
+    let (channels, pixels) = (channels as usize, (height * width) as usize);
+    for (image, made) in images.chunks_exact(channels * pixels).zip(all.chunks_exact_mut(channels * pixels)) {
+        match channels {
+            3 => {
+                let (first, rest) = image.split_at(pixels);
+                let (second, third) = rest.split_at(pixels);
+                let colours = first.iter().zip(second).zip(third);
+                for (pixel, ((a, b), c)) in made.as_chunks_mut::<3>().0.iter_mut().zip(colours) {
+                    *pixel = [*a, *b, *c];
+                }
+            }
+            _ => {
+                for (channel, plane) in image.chunks_exact(pixels).enumerate() {
+                    for (pixel, &value) in made.chunks_exact_mut(channels).zip(plane) {
+                        pixel[channel] = value;
+                    }
+                }
+            }
+        }
+    }
+    made.f_permute([0, 3, 1, 2])
+}
+
 /// The type and shape of the rows of outputs for this number of queries.
 fn layout(outputs: &Tensor, rows: i64) -> Result<RowLayout, SessionError> {
     let dtype = dtype(outputs.kind());
@@ -244,6 +277,8 @@ pub struct Upload {
     device: Device,
     /// The shape of one query.
     shape: Vec<usize>,
+    /// Whether queries, which are images of few channels, get their channels last in memory.
+    channels_last: bool,
     timings: Option<Arc<Timings>>,
 }
 
@@ -280,6 +315,9 @@ impl Upload {
                 .get(..size.iter().product())
                 .ok_or_else(|| TchError::Shape(format!("{} numbers for {size:?}", queries.len())))?;
             let size: Vec<i64> = size.iter().map(|&axis| axis as i64).collect();
+            if let (true, [rows, shape @ ..]) = (self.channels_last, &size[..]) {
+                return interleaved(queries, *rows, shape);
+            }
             let bytes: &[u8] = cast_slice(queries);
             if !self.device.is_gpu() {
                 return Tensor::f_from_data_size(bytes, &size, Kind::Float);
@@ -349,6 +387,9 @@ impl Pass {
     #[must_use]
     pub fn coded(deployed: Session, r: usize, encoder: Encoder, parities: Vec<Session>, tail: Tail) -> Self {
         assert!(parities.is_empty() || parities.len() == r, "one parity model for each parity");
+        // Groups are views of rows in their order.
+        let upload = Upload { channels_last: false, ..deployed.upload };
+        let deployed = Session { upload, ..deployed };
         Self { deployed, r, encoder, parities, tail }
     }
 
@@ -442,4 +483,21 @@ pub(crate) fn dtype(kind: Kind) -> Option<Dtype> {
         Kind::Double => Dtype::F64,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaved_images_are_the_same_images_with_their_channels_last() {
+        for channels in 1..=4 {
+            let images: Vec<f32> = (0..2 * channels * 3 * 5).map(|i| i as f32).collect();
+            let expected = Tensor::from_slice(&images).view([2, channels, 3, 5]);
+            let found = interleaved(&images, 2, &[channels, 3, 5]).unwrap();
+            assert_eq!((&found, found.stride()), (&expected, vec![15 * channels, 1, 5 * channels, channels]));
+        }
+        assert_eq!(interleaved(&[], 0, &[3, 2, 2]).unwrap().size(), [0, 3, 2, 2]);
+        assert!(interleaved(&[0.0], 1, &[1]).is_err());
+    }
 }

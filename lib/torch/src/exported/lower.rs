@@ -57,6 +57,16 @@ pub(super) fn lower(
     lowering.finish(tensors)
 }
 
+/// Whether only convolutions of oneDNN use a value.
+pub(super) fn only_convolves(graph: &Graph, place: usize) -> bool {
+    let reads = |call: &Call| call.arguments.iter().flat_map(Argument::places).any(|read| read == place);
+    // Their argument X is what they convolve.
+    let is_convolution =
+        |call: &Call| call.get("X").is_some() && matches!(call.target.as_str(), CONV2D | CONVOLUTION);
+    let mut readers = graph.calls.iter().filter(|call| reads(call)).peekable();
+    readers.peek().is_some() && readers.all(is_convolution)
+}
+
 /// A value that depends on the query.
 struct DependsOnQuery;
 

@@ -247,6 +247,12 @@ impl Program {
         Ok(Self { graph: Arc::new(graph), tensors, output: 0, ..self.share() })
     }
 
+    /// Whether a query is an image of at most four channels that only convolutions of oneDNN use.
+    pub(crate) fn takes_channels_last(&self) -> bool {
+        let is_image = matches!(self.query_shape(), Some(&[1..=4, _, _]));
+        is_image && self.query_kind() == Some(Kind::Float) && lower::only_convolves(&self.graph, self.query)
+    }
+
     /// The shape of a query, if it is known.
     pub(crate) fn query_shape(&self) -> Option<&[usize]> {
         self.query_shape.as_deref()
