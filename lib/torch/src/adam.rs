@@ -2,7 +2,12 @@
 //!
 //! tch's own optimisers do not expose their state, which a checkpoint needs.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
+
+use crate::operator::{Argument, Operator};
+
+/// libtorch's operator of a step.
+const FUSED: &str = "aten::_fused_adam_";
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -17,6 +22,8 @@ pub(crate) struct Adam {
     mean: Tensor,
     /// The running mean of its square.
     square: Tensor,
+    /// A step in one pass over the tensors.
+    operator: Operator,
 }
 
 impl Adam {
@@ -27,7 +34,9 @@ impl Adam {
 
     /// An optimiser with a copy of a state of [`state`](Self::state).
     pub(crate) fn restore(step: u64, mean: &Tensor, square: &Tensor) -> Result<Self, TchError> {
-        Ok(Self { step, mean: mean.f_detach_copy()?, square: square.f_detach_copy()? })
+        let missing = || TchError::Kind(format!("found no {FUSED}, expected libtorch 2.11"));
+        let operator = Operator::find(FUSED, "").ok_or_else(missing)?;
+        Ok(Self { step, mean: mean.f_detach_copy()?, square: square.f_detach_copy()?, operator })
     }
 
     /// The number of steps, the mean of the gradient and that of its square.
@@ -39,26 +48,34 @@ impl Adam {
     pub(crate) fn step(
         &mut self,
         parameters: &Tensor,
-        gradient: Tensor,
+        gradient: &Tensor,
         rate: f64,
         decay: f64,
     ) -> Result<(), TchError> {
-        tch::no_grad(|| {
-            self.step += 1;
-            let steps = self.step as f64;
-            let (bias1, bias2) = (1.0 - BETA1.powf(steps), (1.0 - BETA2.powf(steps)).sqrt());
-            let gradient =
-                if decay == 0.0 { gradient } else { gradient.f_add(&parameters.f_mul_scalar(decay)?)? };
-            let _ = self.mean.f_lerp_(&gradient, 1.0 - BETA1)?;
-            let _ = self.square.f_lerp_(&gradient.f_square()?, 1.0 - BETA2)?;
-            // rate/bias1 · mean / (√square/bias2 + ε), with bias2 moved out of the denominator
-            let mut denominator = self.square.f_sqrt()?;
-            let denominator = denominator.f_add_scalar_(EPSILON * bias2)?;
-            let mut change = self.mean.f_mul_scalar(rate * bias2 / bias1)?;
-            let change = change.f_divide_(&denominator)?;
-            let _ = parameters.shallow_clone().f_sub_(&change)?;
-            Ok(())
-        })
+        use Argument::{Bool, Float, None, Tensors};
+        self.step += 1;
+        let step = Tensor::f_full([], self.step as f64, (Kind::Float, parameters.device()))?;
+        let [parameters, gradient, mean, square, step] =
+            [parameters, gradient, &self.mean, &self.square, &step].map(|tensor| [Some(tensor)]);
+        let arguments = [
+            Tensors(&parameters),
+            Tensors(&gradient),
+            Tensors(&mean),
+            Tensors(&square),
+            Tensors(&[]),
+            Tensors(&step),
+            Float(rate),
+            Float(BETA1),
+            Float(BETA2),
+            Float(decay),
+            Float(EPSILON),
+            // Neither AMSGrad nor ascent, and no scaled gradients.
+            Bool(false),
+            Bool(false),
+            None,
+            None,
+        ];
+        tch::no_grad(|| self.operator.call(&arguments, &mut Vec::new()))
     }
 }
 
@@ -92,7 +109,7 @@ mod tests {
                     let (step, mean, square) = adam.state();
                     adam = Adam::restore(step, mean, square).unwrap();
                 }
-                adam.step(&parameters, Tensor::from_slice(gradient), 1e-2, decay).unwrap();
+                adam.step(&parameters, &Tensor::from_slice(gradient), 1e-2, decay).unwrap();
             }
             for (i, &start) in start.iter().enumerate() {
                 let mut expected = start;

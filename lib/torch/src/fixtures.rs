@@ -60,6 +60,6 @@ pub(crate) fn train(model: &dyn Trainable, queries: &Tensor) {
         let own: Vec<&Tensor> = model.numbers().learned().collect();
         let gradients = Tensor::run_backward(&[&loss], &own, false, false);
         let gradients: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect();
-        adam.step(flat, Tensor::cat(&gradients, 0), 1e-3, 0.0).unwrap();
+        adam.step(flat, &Tensor::cat(&gradients, 0), 1e-3, 0.0).unwrap();
     }
 }

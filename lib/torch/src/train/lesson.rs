@@ -148,7 +148,7 @@ impl Lesson<'_> {
             let rate = recipe.warmed(rate, before_epoch + state.batch, batches.len() as u64);
             for (&at, gradient) in learning.iter().zip(flats) {
                 let learned = &state.models[at].numbers().flat().learned;
-                state.optimisers[at].step(learned, gradient, rate, recipe.decay)?;
+                state.optimisers[at].step(learned, &gradient, rate, recipe.decay)?;
             }
             if let Some(decay) = recipe.average {
                 state.average(decay)?;
