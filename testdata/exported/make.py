@@ -271,11 +271,12 @@ class NoGrad(nn.Module):
 
 
 class Writes(nn.Module):
-    """Calls that write: to an input of a convolution after it, to the sum of a shortcut, through a view, to a
-    constant; and convolutions whose values are used twice."""
+    """Calls that write: to an input of a convolution after it, to sums of shortcuts, to a constant, and, with
+    `view`, through what is a view of a convolution's images here and may be a copy elsewhere."""
 
-    def __init__(self):
+    def __init__(self, view=None):
         super().__init__()
+        self.view = view
         self.conv1, self.bn = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8)
         self.conv2, self.conv3 = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1, bias=False)
         self.conv4 = nn.Conv2d(8, 8, 3, groups=4)
@@ -289,13 +290,23 @@ class Writes(nn.Module):
         y += x
         y = F.relu(y)
         z = self.conv3(y)
-        z.view(z.shape[0], 8, -1).mul_(0.5)
+        z += y
+        z = F.relu_(z)
         twice = self.conv4(y)
+        if self.view is not None:
+            self.view(twice).mul_(0.5)
         twice = twice + F.hardswish(twice)
         offset = torch.zeros(8)
         offset += self.offset
         offset.mul_(3)
         return self.head(z.sum((2, 3)) + twice.mean((2, 3)) + offset)
+
+
+WRITES = {
+    "writes": None,
+    "writes-view": lambda x: x.view(x.shape[0], 8, -1),
+    "writes-reshape": lambda x: x.reshape(x.shape[0], 8, -1),
+}
 
 
 class Conditional(nn.Module):
@@ -376,6 +387,8 @@ INDEX = {
         "mlp-fixed": "mlp",
         "mlp-by-four": "mlp",
         "writes": "writes",
+        "writes-view": "writes-view",
+        "writes-reshape": "writes-view",
         "two": "two",
         "distilbert-mask": "distilbert-mask",
     },
@@ -540,12 +553,14 @@ def main():
     program = clean(path("mlp-by-four"))
     fine &= compare("mlp-by-four", {"outputs": program.module()(x)}, {"outputs": model(x)})
 
-    torch.manual_seed(0)
-    model, x = Writes().eval(), queries(IMAGE)
-    export(model, x, path("writes"))
-    values = own({"queries": x, "outputs": model(x)})
-    fine &= compare("writes", {"outputs": clean(path("writes")).module()(x)}, values)
-    save_file(values, path("writes", "safetensors"))
+    for name, view in WRITES.items():
+        torch.manual_seed(0)
+        model, x = Writes(view).eval(), queries(IMAGE)
+        export(model, x, path(name))
+        values = own({"queries": x, "outputs": model(x)})
+        fine &= compare(name, {"outputs": clean(path(name)).module()(x)}, values)
+        if INDEX["inference"][name] == name:
+            save_file(values, path(name, "safetensors"))
 
     model, x = make("distilbert")
     mask = (torch.arange(12) < torch.arange(5, 5 + ROWS)[:, None]).long()

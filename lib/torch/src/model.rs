@@ -6,7 +6,7 @@ use parm::npy::Array;
 use parm::{Activation, Dtype};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::Device;
+use crate::device::{Device, settle_threads};
 use crate::exported::{Batch, Program, ProgramError};
 use crate::foreign::{self, Foreign, Format};
 use crate::network::{CheckpointError, ExportError, Network};
@@ -434,6 +434,7 @@ impl Model {
 
     /// Outputs for queries `[rows, …]`.
     pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
+        settle_threads();
         match self {
             Self::Native(network) => network.predict(queries),
             Self::Exported(program) => program.predict(queries),

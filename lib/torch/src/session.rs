@@ -7,7 +7,7 @@ use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Autocast, Device, DeviceError, settle_threads};
+use crate::device::{Autocast, Device, DeviceError};
 use crate::encoder::Encoder;
 use crate::memory::pinned;
 use crate::model::Model;
@@ -194,18 +194,21 @@ impl Session {
         queries: &Tensor,
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
-        outputs.clear();
-        let refused = |error: &TchError| self.upload.refused(rows, error);
-        for queries in queries.f_split(self.most, 0).map_err(|error| refused(&error))? {
+        let most = self.most.min(rows.max(1) as i64);
+        let parts = queries.f_split(most, 0).map_err(|error| self.upload.refused(rows, &error))?;
+        let mut end = 0;
+        for queries in parts {
+            let rows = queries.size().first().map_or(0, |&rows| rows as usize);
             let result = self.predict(&queries).map_err(|error| self.upload.refused(rows, &error))?;
-            let found = layout(&result, queries.size().first().copied().unwrap_or(0))?;
+            let found = layout(&result, rows)?;
             let expected = self.output.get_or_insert_with(|| found.clone());
             if *expected != found {
                 return Err(SessionError::OutputLayout { found, expected: expected.clone() });
             }
-            let (begin, elements) = (outputs.len(), result.numel());
-            outputs.resize(begin + elements * found.dtype.size(), 0);
-            let copied = result.f_copy_data_u8(&mut outputs[begin..], elements);
+            let begin = end;
+            end += rows * found.bytes();
+            outputs.resize(end, 0);
+            let copied = result.f_copy_data_u8(&mut outputs[begin..], rows * found.elements());
             copied.map_err(|error| self.upload.refused(rows, &error))?;
         }
         self.output()
@@ -213,7 +216,6 @@ impl Session {
 
     /// Contiguous outputs on the CPU, converted to a type that streams support if there is a near one.
     fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        settle_threads();
         let outputs = self.upload.measure(Phase::Compute, || {
             let is_mixed = self.precision == Precision::Mixed;
             let _autocast = is_mixed.then(|| Autocast::new(self.upload.device.0));
@@ -233,7 +235,10 @@ fn interleaved(images: &[f32], rows: i64, shape: &[i64]) -> Result<Tensor, TchEr
         return Err(TchError::Shape(format!("expected images [channels, height, width], found {shape:?}")));
     };
     let made = Tensor::f_empty([rows, height, width, channels], (Kind::Float, tch::Device::Cpu))?;
-    // SAFETY: the tensor is new, contiguous and of f32, and has as many numbers as the images.
+    if made.numel() != images.len() || images.is_empty() {
+        return Err(TchError::Shape(format!("expected {} numbers, found {}", made.numel(), images.len())));
+    }
+    // SAFETY: the tensor is new, contiguous, of f32 and not empty, and has as many numbers as the images.
     let all = unsafe { std::slice::from_raw_parts_mut(made.data_ptr().cast::<f32>(), images.len()) };
     let (channels, pixels) = (channels as usize, (height * width) as usize);
     for (image, made) in images.chunks_exact(channels * pixels).zip(all.chunks_exact_mut(channels * pixels)) {
@@ -259,15 +264,15 @@ fn interleaved(images: &[f32], rows: i64, shape: &[i64]) -> Result<Tensor, TchEr
 }
 
 /// The type and shape of the rows of outputs for this number of queries.
-fn layout(outputs: &Tensor, rows: i64) -> Result<RowLayout, SessionError> {
+fn layout(outputs: &Tensor, rows: usize) -> Result<RowLayout, SessionError> {
     let dtype = dtype(outputs.kind());
     let dtype = dtype.ok_or_else(|| SessionError::OutputType(format!("{:?}", outputs.kind())))?;
     let size = outputs.size();
     match size.split_first() {
-        Some((&first, shape)) if first == rows && !shape.contains(&0) => {
+        Some((&first, shape)) if first == rows as i64 && !shape.contains(&0) => {
             Ok(RowLayout::new(dtype, shape.iter().map(|&axis| axis as usize).collect::<Vec<_>>()))
         }
-        _ => Err(SessionError::OutputRows { found: size, rows: rows as usize }),
+        _ => Err(SessionError::OutputRows { found: size, rows }),
     }
 }
 
@@ -315,7 +320,10 @@ impl Upload {
                 .get(..size.iter().product())
                 .ok_or_else(|| TchError::Shape(format!("{} numbers for {size:?}", queries.len())))?;
             let size: Vec<i64> = size.iter().map(|&axis| axis as i64).collect();
-            if let (true, [rows, shape @ ..]) = (self.channels_last, &size[..]) {
+            // Groups are views of rows in their order.
+            if let (true, [rows, shape @ ..], 1) =
+                (self.channels_last && !queries.is_empty(), &size[..], axes.len())
+            {
                 return interleaved(queries, *rows, shape);
             }
             let bytes: &[u8] = cast_slice(queries);
@@ -497,7 +505,33 @@ mod tests {
             let found = interleaved(&images, 2, &[channels, 3, 5]).unwrap();
             assert_eq!((&found, found.stride()), (&expected, vec![15 * channels, 1, 5 * channels, channels]));
         }
-        assert_eq!(interleaved(&[], 0, &[3, 2, 2]).unwrap().size(), [0, 3, 2, 2]);
-        assert!(interleaved(&[0.0], 1, &[1]).is_err());
+        for (images, shape) in [(&[0.0][..], &[1][..]), (&[0.0], &[1, 1, 2]), (&[], &[3, 2, 2])] {
+            assert!(interleaved(images, 1, shape).is_err());
+        }
+    }
+
+    #[test]
+    fn coded_queries_of_an_optimised_model_are_answered_as_those_that_were_coded_before() {
+        let path = crate::fixtures::folder().join("cnn.pt2");
+        let model = || Model::load(&path, Device::CPU).unwrap();
+        let shape = model().query_shape().unwrap().to_vec();
+        let elements: usize = shape.iter().product();
+        let groups: Vec<f32> = (0..3 * 2 * elements).map(|i| ((i * 7919) % 1009) as f32 / 1009.0).collect();
+        let sums: Vec<f32> = groups
+            .chunks_exact(2 * elements)
+            .flat_map(|group| (0..elements).map(|i| group[i] + group[elements + i]))
+            .collect();
+        let session = || Session::new(model(), Device::CPU, &shape).unwrap().tuned(Tuning::default());
+        assert!(session().upload.channels_last);
+        let encoder = Encoder::weights(2, &nalgebra::DMatrix::from_element(1, 2, 1.0));
+        let (mut coded, mut expected) = (Vec::new(), Vec::new());
+        session().run_coded(&encoder, 0, 3, &groups, &mut coded).unwrap();
+        session().in_batches(2).run(3, &sums, &mut expected).unwrap();
+        let numbers = |bytes: &[u8]| -> Vec<f32> { bytemuck::pod_collect_to_vec(bytes) };
+        let (coded, expected) = (numbers(&coded), numbers(&expected));
+        assert!(
+            coded.len() == expected.len() && coded.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-4)
+        );
+        assert_eq!(session().run(0, &[], &mut Vec::new()).unwrap().shape, [5]);
     }
 }

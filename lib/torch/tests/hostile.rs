@@ -6,7 +6,7 @@ use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use parm_testkit::hostile::{Counting, account, arrived, soak};
-use parm_torch::{Choices, Device, Model};
+use parm_torch::{Choices, Device, Model, ModelError, Session, Tuning};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn pack(members: &Members) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// Loads a file of these bytes: none, or the message. Checks the memory that it takes.
+/// Loads a file of these bytes, and optimises it to answer: none, or the message. Checks the memory that it takes.
 fn load(bytes: &[u8]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.pt2");
@@ -62,7 +62,11 @@ fn load(bytes: &[u8]) -> Option<String> {
         // What is cut out of it is loaded or refused as well.
         let part = Choices { from: Some("relu".into()), to: Some("linear_2".into()), ..Choices::default() };
         let _ = Model::load_as(&path, Device::CPU, &part);
-        Model::load_as(&path, Device::CPU, &Choices::default()).map(drop)
+        let model = Model::load_as(&path, Device::CPU, &Choices::default())?;
+        if let Some(shape) = model.query_shape().map(<[usize]>::to_vec) {
+            let _ = Session::new(model, Device::CPU, &shape).map(|session| session.tuned(Tuning::default()));
+        }
+        Ok::<_, ModelError>(())
     });
     assert!(excess <= CONSTANT, "{excess} bytes beyond {FACTOR} times {}", bytes.len());
     let text = result.err()?.to_string();
@@ -297,6 +301,38 @@ fn parts_that_would_compute_something_else_are_refused() {
 }
 
 #[test]
+fn convolutions_of_impossible_numbers_are_refused_when_they_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    // The first node is a convolution from one channel to eight.
+    let refuse = |name: &str, value: Value| {
+        let given = json!([{ "name": name, "arg": value, "kind": 2 }]);
+        let change = |json: &mut Value| {
+            let inputs = json["graph_module"]["graph"]["nodes"][0]["inputs"].as_array_mut().unwrap();
+            inputs.retain(|input| input["name"] != name);
+            inputs.extend(given.as_array().unwrap().clone());
+        };
+        fs::write(&path, changed("cnn.pt2", GRAPH, change)).unwrap();
+        let model = Model::load(&path, Device::CPU).unwrap();
+        let shape = model.query_shape().unwrap().to_vec();
+        let mut session = Session::new(model, Device::CPU, &shape).unwrap().tuned(Tuning::default());
+        let queries = vec![0.5; shape.iter().product()];
+        let error = session.run(1, &queries, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("the model refuses rows") && error.contains("conv2d"), "{name}: {error}");
+    };
+    for groups in [0, -1, 3, i64::MAX] {
+        refuse("groups", json!({ "as_int": groups }));
+    }
+    for numbers in [[0, 1], [-1, -1], [i64::MIN, 1]] {
+        refuse("stride", json!({ "as_ints": numbers }));
+        refuse("dilation", json!({ "as_ints": numbers }));
+    }
+    refuse("padding", json!({ "as_ints": [-1, 1] }));
+    refuse("bias", json!({ "as_tensor": { "name": "p_fc_bias" } }));
+    refuse("weight", json!({ "as_tensor": { "name": "p_conv2_weight" } }));
+}
+
+#[test]
 fn operators_that_do_more_than_compute_are_refused() {
     for (target, reason) in [
         ("torch.ops.aten.from_file.default", "it maps a file"),
@@ -388,8 +424,8 @@ fn mutated(members: &Members, input: u64) -> Vec<u8> {
 
 #[test]
 fn mutated_archives_are_loaded_or_refused() {
-    let programs = ["mlp.pt2", "no-grad.pt2"].map(unpack);
-    let mutated = |input| mutated(&programs[(input % 2) as usize], input);
+    let programs = ["mlp.pt2", "no-grad.pt2", "cnn.pt2"].map(unpack);
+    let mutated = |input| mutated(&programs[(input % 3) as usize], input);
     soak(
         INPUTS,
         |input| eprintln!("{:?}", load(&mutated(input))),

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tch::{Kind, TchError, Tensor};
 
 use super::graph::{Argument, Axis, ByMode, Call, Destination, Function, Graph, Input, Output, Role};
+use super::product;
 use super::run::Table;
 use crate::operator::{Argument as Given, Operator, Value};
 use crate::trainable::Mode;
@@ -24,7 +25,18 @@ const ROWS: i64 = 16;
 /// took twice as long with oneDNN's, and a vision transformer 0.6 of the time.
 const LARGE: i64 = 1 << 20;
 
-const VIEW: &str = "torch.ops.aten.view.default";
+/// The most that a stride, a padding or a dilation of a convolution may be to be oneDNN's.
+const MOST: i64 = 1 << 16;
+
+/// Views that need strides that fit.
+const VIEWS: [&str; 2] = ["torch.ops.aten.view.default", "torch.ops.aten._unsafe_view.default"];
+
+/// Operators that give a view of some tensors, and a copy of those whose strides do not fit.
+const VIEW_OR_COPY: [&str; 7] =
+    ["view", "_unsafe_view", "reshape", "reshape_as", "flatten", "contiguous", "to"];
+
+/// Operators that fail if strides do not fit, or whose meaning depends on them.
+const BY_STRIDES: [&str; 5] = ["view_as", "view_as_real", "view_as_complex", "_reshape_alias", "ravel"];
 const CONV2D: &str = "torch.ops.aten.conv2d.default";
 const CONVOLUTION: &str = "torch.ops.aten.convolution.default";
 const LINEAR: &str = "torch.ops.aten.linear.default";
@@ -47,6 +59,8 @@ pub(super) fn lower(
     device: tch::Device,
     onednn: bool,
 ) -> Result<Lowered, TchError> {
+    let output = graph.outputs.get(output).and_then(|output| output.place);
+    let output = output.ok_or_else(|| TchError::Kind("found an output that is no tensor".into()))?;
     let mut lowering = Lowering::new(graph, tensors, output, device);
     lowering.drop_idle();
     lowering.compute_constants()?;
@@ -95,7 +109,7 @@ impl<'a> Lowering<'a> {
             calls: graph.calls.clone(),
             constants: BTreeMap::new(),
             places: graph.places,
-            output: graph.outputs[output].place.unwrap_or_default(),
+            output,
             blocks,
             written,
             device,
@@ -232,17 +246,21 @@ impl<'a> Lowering<'a> {
     /// The batch normalisation that alone uses what a convolution or linear layer gives.
     fn norm_after(&self, at: usize) -> Option<usize> {
         let call = &self.calls[at];
-        let made = made(call)?;
-        let axes = self.graph.layouts.get(&made).map(|layout| layout.sizes.len());
         let is_layer = match name(&call.target) {
             "conv1d" | "conv2d" | "conv3d" | "convolution" => {
                 matches!(call.get("transposed"), None | Some(Argument::Bool(false)))
             }
-            // Of more axes, the one that is normalised is not that of the weight.
-            "linear" => axes == Some(2),
+            "linear" => true,
             _ => false,
         };
-        self.only_user(made).filter(|&user| is_layer && is_norm(&self.calls[user]))
+        if !is_layer {
+            return None;
+        }
+        let made = made(call)?;
+        // With other axes, the one that is normalised is not that of the weight.
+        let axes = self.graph.layouts.get(&made)?.sizes.len();
+        let fits = axes == self.known(call.get("weight"))?.dim();
+        self.only_user(made).filter(|&user| fits && is_norm(&self.calls[user]))
     }
 
     /// The weight and bias of a layer together with the normalisation that follows: W·γ/√(σ²+ε) and
@@ -254,7 +272,11 @@ impl<'a> Lowering<'a> {
             let weight = self.known(layer.get("weight"))?;
             let bias = self.known_if_given(layer.get("bias")).ok()?;
             let Some(Argument::Float(epsilon)) = norm.get("eps") else { return None };
-            Some((weight, bias, mean?, variance?, scale?, shift?, *epsilon))
+            let (mean, variance, scale, shift) = (mean?, variance?, scale?, shift?);
+            let all = [Some(mean), Some(variance), scale, shift, bias];
+            // One number would be that of all channels here, and is an error where it is not folded.
+            let fits = all.into_iter().flatten().all(|tensor| tensor.size() == weight.size()[..1]);
+            fits.then_some((weight, bias, mean, variance, scale, shift, *epsilon))
         };
         let Some((weight, bias, mean, variance, scale, shift, epsilon)) = found() else { return Ok(None) };
         let double = |tensor: &Tensor| tensor.f_to_kind(Kind::Double);
@@ -276,20 +298,21 @@ impl<'a> Lowering<'a> {
         Ok(Some([scaled.f_to_kind(weight.kind())?, offset.f_to_kind(weight.kind())?]))
     }
 
-    /// Whether calls keep their meaning if images have their channels last in memory: strides are not asked for,
-    /// and no view is written to, whose place a copy takes.
+    /// Whether calls keep their meaning if images have their channels last in memory: none asks for strides, and
+    /// what would be a view, and may be a copy then, is not written to.
     fn allows_channels_last(&self) -> bool {
-        let view = |call: &Call| match (call.target.as_str(), call.arguments.first()) {
-            (VIEW, Some(Argument::Place(of))) => self.blocks.get(*of),
-            _ => None,
+        let is_written_after = |at: usize, place: usize| {
+            let block = self.blocks.get(place);
+            self.calls[at..].iter().flat_map(written).any(|written| self.blocks.get(written) == block)
         };
-        let is_written_after = |at: usize, block: &usize| {
-            self.calls[at..].iter().flat_map(written).any(|place| self.blocks[place] == *block)
-        };
-        let mut calls = self.calls.iter().enumerate();
-        calls.all(|(at, call)| {
-            !name(&call.target).starts_with("as_strided")
-                && view(call).is_none_or(|block| !is_written_after(at, block))
+        self.calls.iter().enumerate().all(|(at, call)| {
+            let of = name(&call.target);
+            let asks =
+                of.contains("stride") || BY_STRIDES.contains(&of) || call.target.contains("view.dtype");
+            let mut places = call.arguments.iter().flat_map(Argument::places);
+            let is_written_copy =
+                VIEW_OR_COPY.contains(&of) && places.any(|place| is_written_after(at, place));
+            !asks && !is_written_copy
         })
     }
 
@@ -307,7 +330,7 @@ impl<'a> Lowering<'a> {
                 _ => at + 1,
             };
         }
-        for call in self.calls.iter_mut().filter(|call| call.target == VIEW) {
+        for call in self.calls.iter_mut().filter(|call| VIEWS.contains(&call.target.as_str())) {
             call.function = Function::Operator(operators.reshape.clone());
         }
         Ok(())
@@ -320,7 +343,7 @@ impl<'a> Lowering<'a> {
             let is_one = matches!(call.target.as_str(), CONV2D | CONVOLUTION)
                 && matches!(call.get("transposed"), None | Some(Argument::Bool(false)));
             let weight = self.known(call.get("weight")).filter(|weight| weight.dim() == 4)?;
-            self.known_if_given(call.get("bias")).ok()?;
+            let bias = self.known_if_given(call.get("bias")).ok()?;
             let Some(Argument::Place(input)) = call.get("input") else { return None };
             let lengths = self.lengths(*input).filter(|lengths| lengths.len() == 4)?;
             let pair = |name, default| call.get(name).map_or(Some([default; 2]), |given| given.pair(default));
@@ -330,7 +353,20 @@ impl<'a> Lowering<'a> {
                 _ => return None,
             };
             let numbers = [pair("padding", 0)?, pair("stride", 1)?, pair("dilation", 1)?];
-            (is_one && weight.kind() == Kind::Float).then_some((weight, lengths, numbers, groups))
+            let least = [0, 1, 1];
+            let are_possible = numbers
+                .iter()
+                .zip(least)
+                .all(|(pair, least)| pair.iter().all(|number| (least..=MOST).contains(number)));
+            // What does not fit together is an error of the plain convolution.
+            let channels = weight.size()[1].checked_mul(groups)?;
+            let fits = groups >= 1
+                && weight.numel() > 0
+                && weight.size()[0] % groups == 0
+                && lengths[1] == Some(channels)
+                && bias.is_none_or(|bias| bias.size() == weight.size()[..1]);
+            let is_float = weight.kind() == Kind::Float;
+            (is_one && is_float && are_possible && fits).then_some((weight, lengths, numbers, groups))
         };
         let Some((weight, lengths, numbers, groups)) = found() else { return Ok(None) };
         let [padding, stride, dilation] = numbers;
@@ -426,7 +462,7 @@ impl<'a> Lowering<'a> {
         let Some(Argument::Place(input)) = self.calls[at].get("input") else { return None };
         // The convolution is computed later, where its input must still be the same.
         let mut between = self.calls[at..addition].iter().flat_map(written);
-        let is_kept = !between.any(|place| Some(&self.blocks[place]) == self.blocks.get(*input));
+        let is_kept = !between.any(|place| self.blocks.get(place) == self.blocks.get(*input));
         (is_plain && is_same && is_kept && (!is_in_place || *first == made)).then_some(other)
     }
 
@@ -435,15 +471,18 @@ impl<'a> Lowering<'a> {
     fn linear(&self, at: usize, operators: &OneDnn) -> Result<Option<Tensor>, TchError> {
         let call = &self.calls[at];
         let found = || {
-            let weight = self.known(call.get("weight"))?;
-            self.known_if_given(call.get("bias")).ok()?;
+            let weight = self.known(call.get("weight")).filter(|weight| weight.dim() == 2)?;
+            let bias = self.known_if_given(call.get("bias")).ok()?;
             let Some(Argument::Place(input)) = call.get("input") else { return None };
             let lengths = self.lengths(*input)?;
             // Each row has a vector, or one for each token or pixel.
-            let vectors: i64 = lengths.get(1..lengths.len().checked_sub(1)?)?.iter().flatten().product();
-            let is_large = vectors.saturating_mul(weight.numel() as i64) >= LARGE;
-            let fits = call.target == LINEAR && weight.kind() == Kind::Float && weight.dim() == 2;
-            (is_large && fits).then_some(weight)
+            let vectors = lengths.get(1..lengths.len().checked_sub(1)?)?.iter().flatten();
+            let numbers: Vec<i64> = vectors.copied().chain([weight.numel() as i64]).collect();
+            let is_large = product(&numbers) >= LARGE;
+            let fits = lengths.last() == Some(&Some(weight.size()[1]))
+                && bias.is_none_or(|bias| bias.size() == weight.size()[..1]);
+            let is_linear = call.target == LINEAR && weight.kind() == Kind::Float;
+            (is_linear && is_large && fits).then_some(weight)
         };
         let Some(weight) = found() else { return Ok(None) };
         tensor_of(&operators.order_linear, &[Given::Tensor(&weight.f_contiguous()?), Given::Int(ROWS)])
@@ -469,7 +508,7 @@ impl<'a> Lowering<'a> {
         for call in std::mem::take(&mut self.calls).into_iter().rev() {
             let is_needed = call.results.is_empty()
                 || call.results.iter().flat_map(Destination::places).any(|place| needed.contains(&place))
-                || written(&call).any(|place| blocks.contains(&self.blocks[place]));
+                || written(&call).any(|place| block(place).is_some_and(|block| blocks.contains(&block)));
             if is_needed {
                 for place in call.arguments.iter().flat_map(Argument::places) {
                     needed.insert(place);

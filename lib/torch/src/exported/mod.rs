@@ -249,7 +249,7 @@ impl Program {
 
     /// Whether a query is an image of at most four channels that only convolutions of oneDNN use.
     pub(crate) fn takes_channels_last(&self) -> bool {
-        let is_image = matches!(self.query_shape(), Some(&[1..=4, _, _]));
+        let is_image = matches!(self.query_shape(), Some(shape @ [1..=4, _, _]) if !shape.contains(&0));
         is_image && self.query_kind() == Some(Kind::Float) && lower::only_convolves(&self.graph, self.query)
     }
 
