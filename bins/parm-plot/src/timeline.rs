@@ -167,6 +167,7 @@ impl Journal {
             Event::Answered { call } => self.end(call, now, End::Answered)?,
             Event::Failed { call } => self.end(call, now, End::Failed)?,
             Event::Cancelled { call } => self.end(call, now, End::Cancelled)?,
+            Event::State { .. } => {}
             Event::Answer { query, given } => {
                 if self.answers.insert(query, (now, given)).is_some() {
                     bail!("found a second answer to query {query}, expected one");

@@ -380,6 +380,8 @@ pub enum Redundancy {
     Approximate,
     /// Queries are coded in groups.
     Coded(Box<Coded>),
+    /// The server chooses by the load: replicas, coding, second calls for late ones, or nothing.
+    Auto(Box<Auto>),
 }
 
 impl Redundancy {
@@ -392,7 +394,47 @@ impl Redundancy {
             Self::Hedge(_) => "hedge",
             Self::Approximate => "cheap",
             Self::Coded(_) => "coded",
+            Self::Auto(_) => "auto",
         }
+    }
+
+    /// How queries are coded; none if the policy does not code.
+    #[must_use]
+    pub fn coded(&self) -> Option<&Coded> {
+        match self {
+            Self::Coded(coded) => Some(coded),
+            Self::Auto(auto) => auto.coded.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// As [`Redundancy::coded`], to change it.
+    pub fn coded_mut(&mut self) -> Option<&mut Coded> {
+        match self {
+            Self::Coded(coded) => Some(coded),
+            Self::Auto(auto) => auto.coded.as_mut(),
+            _ => None,
+        }
+    }
+}
+
+/// The policy `auto`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auto {
+    /// How queries are coded, with the fields of the policy `coded` but `hedge`; null: they are not.
+    pub coded: Option<Coded>,
+    /// When a late call is sent a second time.
+    pub hedge: Hedge,
+    /// The largest share of queries that get a reconstruction although their prediction may still come, in 0..=1.
+    pub max_reconstructed: f64,
+    /// The most calls for each batch on average, from 1; retries are not counted.
+    pub max_calls: f64,
+}
+
+impl Default for Auto {
+    fn default() -> Self {
+        Self { coded: None, hedge: Hedge::default(), max_reconstructed: 0.01, max_calls: 2.0 }
     }
 }
 

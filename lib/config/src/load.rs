@@ -153,7 +153,7 @@ impl Config {
         for model in &mut self.models {
             paths.extend(model.files.deployed.iter_mut().chain(&mut model.files.approximate));
             paths.extend(&mut model.files.parity);
-            if let Redundancy::Coded(coded) = &mut model.redundancy {
+            if let Some(coded) = model.redundancy.coded_mut() {
                 paths.extend(&mut coded.calibration);
                 if let CodeChoice::Directory(directory) = &mut coded.code {
                     paths.push(directory);
@@ -309,19 +309,29 @@ impl Model {
         ] {
             milliseconds(&format!("{at}.{name}"), ms)?;
         }
-        if let Redundancy::Coded(coded) = &self.redundancy {
-            milliseconds(&format!("{at}.redundancy.group_delay_ms"), coded.group_delay_ms)?;
+        if let Redundancy::Auto(auto) = &self.redundancy
+            && auto.coded.as_ref().is_some_and(|coded| coded.hedge.is_some())
+        {
+            let problem = "found a hedge of the code, expected redundancy.hedge, which the policy auto uses";
+            return Err(ConfigError::value(&format!("{at}.redundancy.coded.hedge"), problem));
+        }
+        let of_code = match self.redundancy {
+            Redundancy::Auto(_) => format!("{at}.redundancy.coded"),
+            _ => format!("{at}.redundancy"),
+        };
+        if let Some(coded) = self.redundancy.coded() {
+            milliseconds(&format!("{of_code}.group_delay_ms"), coded.group_delay_ms)?;
             if let Some(scale) = coded.max_scale
                 && !(scale.is_finite() && scale >= 1.0)
             {
                 let problem = format!("found {scale}, expected a finite number from 1");
-                return Err(ConfigError::value(&format!("{at}.redundancy.max_scale"), problem));
+                return Err(ConfigError::value(&format!("{of_code}.max_scale"), problem));
             }
             policy::calibration_of(coded)
-                .map_err(|problem| ConfigError::value(&format!("{at}.redundancy.calibration"), problem))?;
+                .map_err(|problem| ConfigError::value(&format!("{of_code}.calibration"), problem))?;
         }
         let code = policy::code_of(self)
-            .map_err(|problem| ConfigError::value(&format!("{at}.redundancy.code"), problem))?;
+            .map_err(|problem| ConfigError::value(&format!("{of_code}.code"), problem))?;
         self.check_tensors()
             .map_err(|(field, problem)| ConfigError::value(&format!("{at}.{field}"), problem))?;
         if let Err(error) = policy::engine_config(self) {

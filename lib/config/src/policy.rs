@@ -4,7 +4,7 @@ use parm::CodeFile;
 use parm::calibration::{Calibration, CalibrationFileError};
 use parm::codes::directory::CodeDirError;
 use parm::codes::{Code, CodeError, CodeKind};
-use parm_engine::{CodeRule, Completion, Policy, Time};
+use parm_engine::{Auto, CodeRule, Completion, Groups, Policy, Time};
 
 use crate::{CodeChoice, Coded, Model, Redundancy, TensorSpec};
 
@@ -44,10 +44,7 @@ impl From<CodeDirError> for PolicyError {
 /// # Errors
 /// A code that cannot be, or a directory that cannot be read.
 pub fn code_of(model: &Model) -> Result<Option<Code>, PolicyError> {
-    match &model.redundancy {
-        Redundancy::Coded(coded) => code(coded).map(Some),
-        _ => Ok(None),
-    }
+    model.redundancy.coded().map(code).transpose()
 }
 
 fn code(coded: &Coded) -> Result<Code, PolicyError> {
@@ -78,7 +75,7 @@ fn rule(code: &Code) -> Result<CodeRule, parm_engine::ConfigError> {
 /// # Errors
 /// What differs, or cannot be read.
 pub fn made_for(model: &Model) -> Result<(), CodeDirError> {
-    let Redundancy::Coded(coded) = &model.redundancy else { return Ok(()) };
+    let Some(coded) = model.redundancy.coded() else { return Ok(()) };
     let CodeChoice::Directory(directory) = &coded.code else { return Ok(()) };
     let code = CodeFile::load(directory)?;
     let shape = |tensors: &[TensorSpec]| match tensors {
@@ -110,7 +107,13 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, PolicyError> 
         Redundancy::Replicate { copies } => Policy::Replicate(*copies),
         Redundancy::Hedge(of) => Policy::Hedge(*of),
         Redundancy::Approximate => Policy::Approximate,
-        Redundancy::Coded(of) => policy_of(of)?,
+        Redundancy::Coded(of) => Policy::Coded { groups: groups(of)?, hedge: of.hedge },
+        Redundancy::Auto(of) => Policy::Auto(Auto {
+            groups: of.coded.as_ref().map(groups).transpose()?,
+            hedge: of.hedge,
+            max_reconstructed: of.max_reconstructed,
+            max_calls: of.max_calls,
+        }),
     };
     let config = parm_engine::Config {
         max_batch: model.batch.max_size,
@@ -132,14 +135,13 @@ pub fn engine_config(model: &Model) -> Result<parm_engine::Config, PolicyError> 
     Ok(config)
 }
 
-fn policy_of(coded: &Coded) -> Result<Policy, PolicyError> {
-    Ok(Policy::Coded {
+fn groups(coded: &Coded) -> Result<Groups, PolicyError> {
+    Ok(Groups {
         code: rule(&code(coded)?)?,
         version: 0,
         group_delay: ns(coded.group_delay_ms),
         completion: if coded.complete { Completion::Known } else { Completion::Shorter },
         agreement: coded.agreement,
-        hedge: coded.hedge,
     })
 }
 

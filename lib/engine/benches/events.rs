@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use parm_engine::{
-    Action, Arrival, Balance, CallId, CodeRule, Completion, Config, Delay, Ejection, Engine, Hedge, Policy,
-    Roles, Time, When,
+    Action, Arrival, Balance, CallId, CodeRule, Completion, Config, Delay, Ejection, Engine, Groups, Hedge,
+    Policy, Roles, Time, When,
 };
 
 const MS: Time = 1_000_000;
@@ -76,11 +76,13 @@ fn coded(k: usize, r: usize, max_batch: usize, when: When) -> Config {
         max_batch,
         batch_delay: 2 * MS,
         policy: Policy::Coded {
-            code: CodeRule::parity(k, r).expect("a code"),
-            version: 1,
-            group_delay: 10 * MS,
-            completion: Completion::Known,
-            agreement: None,
+            groups: Groups {
+                code: CodeRule::parity(k, r).expect("a code"),
+                version: 1,
+                group_delay: 10 * MS,
+                completion: Completion::Known,
+                agreement: None,
+            },
             hedge: None,
         },
         when,

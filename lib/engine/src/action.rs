@@ -1,6 +1,7 @@
 //! The actions of an engine, which its driver executes.
 
 use crate::arena::{CallId, GroupId, InstanceId, QueryId};
+use crate::auto::State;
 use crate::mask::Mask;
 
 /// An action. The driver executes actions in order.
@@ -79,6 +80,13 @@ pub enum Action {
     Healed {
         /// The instance.
         instance: InstanceId,
+    },
+    /// The policy `auto` has another state; for the log and the journal.
+    State {
+        /// The state.
+        state: State,
+        /// The load that led to it: the average number of first calls that run.
+        load: f64,
     },
     /// Coding was switched off; for the log.
     CodingOff {

@@ -12,6 +12,9 @@ use crate::store::{Owner, Part, Slot, Work};
 use crate::task::Task;
 use crate::timers::Timer;
 
+/// The shortest time between two checks of a grace that has been extended.
+const CHECK_AGAIN: Time = 1_000_000;
+
 impl Engine {
     /// Records the predictions of a batch, or of a part of it.
     pub(crate) fn predicted(&mut self, batch: BatchId, work: &Work, instance: InstanceId, usable: bool) {
@@ -208,7 +211,7 @@ impl Engine {
         let wait = match self.config.when {
             When::First => None,
             When::Grace(delay) => {
-                let due = self.store[query].arrived.saturating_add(delay.time(self.answer_times.value()));
+                let due = self.grace_due(self.store[query].arrived, delay.time(self.answer_times.value()));
                 (due > self.now).then_some(Some(due))
             }
             When::Deadline => Some(None),
@@ -221,7 +224,8 @@ impl Engine {
                     self.set_timer(due, Timer::Grace(query));
                 }
             }
-            _ => self.fall_back(query, outcome),
+            _ if self.takes_fallback(query) => self.fall_back(query, outcome),
+            _ => {}
         }
     }
 
@@ -237,6 +241,13 @@ impl Engine {
         }
     }
 
+    /// False if the policy `auto` may give no reconstruction now, and the prediction may still come.
+    fn takes_fallback(&mut self, query: QueryId) -> bool {
+        let takes = self.may_reconstruct() || !self.better_may_come(query);
+        self.counters.reconstructions_unpaid += u64::from(!takes);
+        takes
+    }
+
     fn fall_back(&mut self, query: QueryId, outcome: Outcome) {
         let held = &mut self.store[query];
         match outcome {
@@ -247,6 +258,9 @@ impl Engine {
             Outcome::Reconstructed(decode) => {
                 if held.rebuilding.is_none() {
                     held.rebuilding = Some(decode);
+                    if let Some(auto) = &mut self.auto {
+                        auto.reconstructed();
+                    }
                     self.actions.push_back(Action::Rebuild { query, row: held.row, decode });
                 }
             }
@@ -256,7 +270,20 @@ impl Engine {
     }
 
     pub(crate) fn grace_over(&mut self, query: QueryId) {
-        if let Some(outcome) = self.fallback(query) {
+        if let When::Grace(delay) = self.config.when
+            && self.auto.is_some()
+            && self.better_may_come(query)
+        {
+            // Other queries may have got reconstructions meanwhile.
+            let due = self.grace_due(self.store[query].arrived, delay.time(self.answer_times.value()));
+            if due > self.now {
+                self.set_timer(due.max(self.now.saturating_add(CHECK_AGAIN)), Timer::Grace(query));
+                return;
+            }
+        }
+        if let Some(outcome) = self.fallback(query)
+            && self.takes_fallback(query)
+        {
             let batch = self.store[query].batch;
             self.fall_back(query, outcome);
             self.clean_up(Owner::Batch(batch));
@@ -368,6 +395,9 @@ impl Engine {
     /// If coding can rebuild a batch without its own calls, from answers that are available or not late yet:
     /// the time until which this holds.
     pub(crate) fn covered_until(&mut self, batch: BatchId, delay: Time) -> Option<Time> {
+        if !self.may_reconstruct() {
+            return None;
+        }
         let (group, slot) = self.store[batch].group?;
         let again = self.now.saturating_add(delay);
         if self.config.shadow || self.store[group].filling {

@@ -34,6 +34,9 @@ impl Engine {
 
     pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
         self.counters.queries += 1;
+        if let Some(auto) = &mut self.auto {
+            auto.query();
+        }
         let apart = self.coding.is_some() && !arrival.coded;
         let uncoded = apart || !arrival.allow_reconstructed && self.answers_by_decoding();
         let key = BatchKey { class: arrival.class, uncoded };
@@ -74,7 +77,12 @@ impl Engine {
         if let Some(hedging) = &mut self.hedging {
             hedging.earn();
         }
-        let group = if key.uncoded { None } else { self.join_group(batch) };
+        if let Some(auto) = &mut self.auto {
+            auto.batch();
+        }
+        self.adapt();
+        let codes = !key.uncoded && self.codes_now();
+        let group = if codes { self.join_group(batch) } else { None };
         if group.is_none() || !self.answers_by_decoding() {
             self.send_batch(batch);
         }
@@ -89,8 +97,9 @@ impl Engine {
     pub(crate) fn send_batch(&mut self, batch: BatchId) {
         let owner = Owner::Batch(batch);
         self.store[batch].sent = true;
+        let copies = self.copies_now();
         self.add_work(Task::Deployed, owner, false);
-        for _ in 1..self.copies {
+        for _ in 1..copies {
             self.add_work(Task::Copy, owner, true);
         }
         if self.approximate {
@@ -124,7 +133,10 @@ impl Engine {
         let (k, n, systematic) = (coding.rule().k(), coding.rule().workers(), coding.rule().is_systematic());
         let complete = coding.completes();
         let batches = self.store[id].slots.len();
-        if self.store[id].rebuildable() == 0 {
+        let parities = if systematic { n - k } else { 0 };
+        let affordable =
+            self.store[id].rebuildable() > 0 && self.auto.as_mut().is_none_or(|auto| auto.spend(parities));
+        if !affordable {
             self.counters.groups_unneeded += 1;
             self.abandon_group(id);
             return;
@@ -139,6 +151,9 @@ impl Engine {
             (false, false) => &mut self.counters.groups_shorter,
         };
         *counter += 1;
+        // What is to rebuild a late batch of the policy `auto` does not wait for other work.
+        let is_late = |slot: &Slot| slot.batch().is_some_and(|batch| self.store[batch].hedged);
+        let redundant = systematic && !(self.auto.is_some() && self.store[id].slots.iter().any(is_late));
         for worker in if systematic { k..n } else { 0..n } {
             let task = match worker.checked_sub(k) {
                 Some(parity) if systematic => Task::Parity { group: id, parity },
@@ -146,7 +161,7 @@ impl Engine {
             };
             // Dropping one of them under load may end the group.
             if self.store.contains(id) {
-                self.add_work(task, Owner::Group(id), systematic);
+                self.add_work(task, Owner::Group(id), redundant);
             }
         }
     }

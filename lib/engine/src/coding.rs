@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::Time;
 use crate::action::CodingOff;
 use crate::code::CodeRule;
-use crate::config::{Agreement, Completion};
+use crate::config::{Agreement, Completion, Groups};
 use crate::mask::Mask;
 
 /// The code of all groups, and whether it is used now.
@@ -22,15 +22,10 @@ pub(crate) struct Coding {
 }
 
 impl Coding {
-    pub(crate) fn new(
-        rule: CodeRule,
-        version: u64,
-        group_delay: Time,
-        completion: Completion,
-        agreement: Option<Agreement>,
-    ) -> Self {
+    pub(crate) fn new(groups: Groups) -> Self {
+        let Groups { code, version, group_delay, completion, agreement } = groups;
         let comparisons = agreement.map(Comparisons::new);
-        Self { rule, version, group_delay, completion, comparisons, off: None }
+        Self { rule: code, version, group_delay, completion, comparisons, off: None }
     }
 
     pub(crate) fn rule(&self) -> &CodeRule {

@@ -10,6 +10,9 @@ use crate::error::{ConfigError, DelayError};
 /// One millisecond.
 const MS: Time = 1_000_000;
 
+/// The largest number of calls for a query that [`Auto::max_calls`] can allow.
+const MOST_CALLS: f64 = 10.0;
+
 /// The configuration of an engine.
 #[derive(Debug)]
 pub struct Config {
@@ -82,19 +85,41 @@ pub enum Policy {
     Approximate,
     /// Queries are coded in groups.
     Coded {
-        /// The code.
-        code: CodeRule,
-        /// The version of the deployed model that the code was made for.
-        version: u64,
-        /// How long a batch waits for others to fill its group.
-        group_delay: Time,
-        /// What happens to a group that does not fill in time.
-        completion: Completion,
-        /// The agreement below which coding is switched off; none: never.
-        agreement: Option<Agreement>,
+        /// How they are coded.
+        groups: Groups,
         /// When a late call is sent again if coding cannot rebuild its predictions; none: never.
         hedge: Option<Hedge>,
     },
+    /// The engine chooses among these policies by the load.
+    Auto(Auto),
+}
+
+/// How queries are coded in groups.
+#[derive(Debug)]
+pub struct Groups {
+    /// The code.
+    pub code: CodeRule,
+    /// The version of the deployed model that the code was made for.
+    pub version: u64,
+    /// How long a batch waits for others to fill its group.
+    pub group_delay: Time,
+    /// What happens to a group that does not fill in time.
+    pub completion: Completion,
+    /// The agreement below which coding is switched off; none: never.
+    pub agreement: Option<Agreement>,
+}
+
+/// The policy that follows the load; see [`crate::State`] for its rule.
+#[derive(Debug)]
+pub struct Auto {
+    /// How queries are coded; none: they are not.
+    pub groups: Option<Groups>,
+    /// When a late call is sent again.
+    pub hedge: Hedge,
+    /// The largest share of queries that get a reconstruction although their prediction may still come.
+    pub max_reconstructed: f64,
+    /// The most calls for each batch on average, retries not counted.
+    pub max_calls: f64,
 }
 
 /// What happens to a group that does not fill in time.
@@ -327,18 +352,39 @@ impl Config {
         match &self.policy {
             Policy::Replicate(copies) => at_least_one(("replicate", *copies as u64)),
             Policy::Hedge(hedge) => hedge.check(),
-            Policy::Coded { code, agreement, hedge, .. } => {
-                if self.shadow && !code.is_systematic() {
+            Policy::Coded { groups, hedge } => {
+                if self.shadow && !groups.code.is_systematic() {
                     return Err(ConfigError::Shadow);
                 }
-                if let Some(agreement) = agreement {
-                    at_least_one(("window", agreement.window as u64))?;
-                    share("at_least", agreement.at_least)?;
-                }
+                groups.check()?;
                 hedge.as_ref().map_or(Ok(()), Hedge::check)
             }
+            Policy::Auto(auto) => auto.check(),
             Policy::None | Policy::Approximate => Ok(()),
         }
+    }
+}
+
+impl Groups {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Some(agreement) = self.agreement else { return Ok(()) };
+        at_least_one(("window", agreement.window as u64))?;
+        share("at_least", agreement.at_least)
+    }
+}
+
+impl Auto {
+    fn check(&self) -> Result<(), ConfigError> {
+        if let Some(groups) = &self.groups {
+            if !groups.code.is_systematic() {
+                return Err(ConfigError::Auto);
+            }
+            groups.check()?;
+        }
+        share("max_reconstructed", self.max_reconstructed)?;
+        let calls = (1.0..=MOST_CALLS).contains(&self.max_calls);
+        number("max_calls", self.max_calls, calls, "a number from 1 to 10")?;
+        self.hedge.check()
     }
 }
 

@@ -67,6 +67,10 @@ pub struct Counters {
     pub hedges: u64,
     /// Late calls that were not sent again since the budget was spent.
     pub hedges_unpaid: u64,
+    /// Times that a reconstruction was withheld since `max_reconstructed` was reached.
+    pub reconstructions_unpaid: u64,
+    /// Changes of the state of the policy `auto`.
+    pub state_changes: u64,
     /// Comparisons that agreed.
     pub agreed: u64,
     /// Comparisons that did not agree.

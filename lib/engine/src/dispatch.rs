@@ -1,10 +1,10 @@
 //! Work: its queues, and its dispatch to instances.
 
-use crate::arena::{CallId, InstanceId};
+use crate::arena::{BatchId, CallId, InstanceId};
 use crate::config::Balance;
 use crate::engine::Engine;
 use crate::store::{Avoid, Owner, Slot, Work};
-use crate::task::Task;
+use crate::task::{Role, Task};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
@@ -41,9 +41,17 @@ impl Engine {
     }
 
     pub(crate) fn queue(&mut self, work: Work) {
-        let pool = work.task.role().pool();
         let call = self.store.add_work(work);
-        if let Some(instance) = self.choose(pool, call) {
+        self.start_or_wait(call);
+    }
+
+    /// Sends work of the store to an instance with free capacity, or queues it.
+    fn start_or_wait(&mut self, call: CallId) {
+        let work = self.store[call];
+        let pool = work.task.role().pool();
+        if let Some(instance) = self.choose(pool, call)
+            && (!work.redundant || self.leaves_reserve(instance))
+        {
             self.start(call, instance);
             self.update_ready(instance);
             return;
@@ -107,6 +115,9 @@ impl Engine {
         self.actions.push_back(Action::Dispatch { call, instance });
         self.set_timer(now.saturating_add(self.config.call_timeout), Timer::Call(call));
         if let Work { task: Task::Deployed, owner: Owner::Batch(batch), .. } = self.store[call] {
+            if let Some(auto) = &mut self.auto {
+                auto.started(now);
+            }
             self.set_hedge(batch);
         }
     }
@@ -126,7 +137,35 @@ impl Engine {
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
         let pool = &self.pools[pool];
-        pool.queue().take(MOST_CHECKED).find(|&call| pool.may_give(&self.store[call], instance))
+        let spare = self.leaves_reserve(instance);
+        let may = |call: &CallId| {
+            let work = &self.store[*call];
+            (spare || !work.redundant) && pool.may_give(work, instance)
+        };
+        pool.queue().take(MOST_CHECKED).find(may)
+    }
+
+    /// True if an instance may get redundant work: that of the policy `auto` leaves one other instance free for
+    /// the next query.
+    fn leaves_reserve(&self, instance: InstanceId) -> bool {
+        let deployed = Role::Deployed.pool();
+        self.auto.is_none()
+            || !self.instances[instance].pools.contains(&deployed)
+            || self.pools[deployed].ready().any(|other| other != instance)
+    }
+
+    /// Redundant work that waits becomes as urgent as the queries of a late batch.
+    pub(crate) fn urge(&mut self, batch: BatchId) {
+        let group = self.store[batch].group.map(|(group, _)| group);
+        let works = self.store[batch].works().iter();
+        let of_group = group.iter().flat_map(|&group| self.store[group].works());
+        let waits = |call: &CallId| self.store[*call].redundant && self.store[*call].running.is_none();
+        let waiting: Vec<CallId> = works.chain(of_group).copied().filter(waits).collect();
+        for call in waiting {
+            self.unqueue(call);
+            self.store[call].redundant = false;
+            self.start_or_wait(call);
+        }
     }
 
     /// Adds an instance to those with free capacity, or removes it.
@@ -158,7 +197,19 @@ impl Engine {
                 self.instances.remove(instance);
             }
         }
-        self.store.remove_work(call)
+        self.remove_running(call)
+    }
+
+    /// Removes the work of a call.
+    pub(crate) fn remove_running(&mut self, call: CallId) -> Work {
+        let work = self.store.remove_work(call);
+        if work.task == Task::Deployed
+            && let Some(auto) = &mut self.auto
+        {
+            let took = work.running.map_or(0, |(_, since)| self.now - since);
+            auto.ended(self.now, self.pools[0].is_slow(took));
+        }
+        work
     }
 
     pub(crate) fn call_failed(&mut self, call: CallId, instance: InstanceId) {

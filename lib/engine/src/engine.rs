@@ -6,6 +6,7 @@ use crate::Time;
 use crate::action::{Action, CodingOff, Outcome, Reason, Rejection};
 use crate::arena::{Arena, BatchId, CallId, GroupId, InstanceId, QueryId};
 use crate::arrival::Arrival;
+use crate::auto::Controller;
 use crate::batch_size::BatchSize;
 use crate::coding::Coding;
 use crate::config::{Config, Policy, When};
@@ -29,6 +30,7 @@ pub struct Engine {
     pub(crate) approximate: bool,
     pub(crate) hedging: Option<HedgeBudget>,
     pub(crate) coding: Option<Coding>,
+    pub(crate) auto: Option<Controller>,
     pub(crate) now: Time,
     pub(crate) seq: u64,
     pub(crate) store: Store,
@@ -60,17 +62,19 @@ impl Engine {
     /// An invalid configuration.
     pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        let (mut copies, mut approximate, mut hedge, mut coding) = (1, false, None, None);
+        let (mut copies, mut approximate, mut hedge, mut groups, mut auto) = (1, false, None, None, None);
         match std::mem::replace(&mut config.policy, Policy::None) {
             Policy::None => {}
             Policy::Replicate(number) => copies = number,
             Policy::Approximate => approximate = true,
             Policy::Hedge(of) => hedge = Some(of),
-            Policy::Coded { code, version, group_delay, completion, agreement, hedge: of } => {
-                hedge = of;
-                coding = Some(Coding::new(code, version, group_delay, completion, agreement));
+            Policy::Coded { groups: of, hedge: late } => (groups, hedge) = (Some(of), late),
+            Policy::Auto(of) => {
+                auto = Some(Controller::new(&of));
+                (groups, hedge) = (of.groups, Some(of.hedge));
             }
         }
+        let coding = groups.map(Coding::new);
         let parities = coding.as_ref().map_or(0, |coding| coding.rule().r());
         let grace = if let When::Grace(delay) = config.when { delay.share() } else { 1.0 };
         Ok(Self {
@@ -78,6 +82,7 @@ impl Engine {
             approximate,
             hedging: hedge.map(HedgeBudget::new),
             coding,
+            auto,
             now: 0,
             seq: 0,
             store: Store::new(),

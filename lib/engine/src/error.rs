@@ -44,6 +44,11 @@ pub enum ConfigError {
         "found shadow mode with a code that answers every query by decoding; expected one with parity queries"
     )]
     Shadow,
+    /// The policy `auto` with a code whose answers are all reconstructions.
+    #[error(
+        "found the policy auto with a code that answers every query by decoding; expected one with parity queries"
+    )]
+    Auto,
 }
 
 /// A delay in JSON that is not one.

@@ -66,7 +66,7 @@ impl Engine {
         for call in held.running {
             // Settling a call of the same group may have removed this one.
             if self.store.contains(call) {
-                let work = self.store.remove_work(call);
+                let work = self.remove_running(call);
                 self.retry(work);
                 self.clean_up(work.owner);
             }

@@ -3,21 +3,22 @@
 use crate::Time;
 use crate::config::Hedge;
 use crate::percentile::Percentile;
+use crate::tokens::Tokens;
 
 /// When a batch is late, and how many second calls may be sent: never more than `budget` for each batch in the
 /// long run, and `burst` at once.
 #[derive(Debug)]
 pub(crate) struct HedgeBudget {
     policy: Hedge,
-    /// Second calls that may be sent now, from 0 to `burst`.
-    tokens: f64,
+    /// Second calls that may be sent now.
+    tokens: Tokens,
     /// The times of calls of the deployed model.
     call_times: Percentile,
 }
 
 impl HedgeBudget {
     pub(crate) fn new(policy: Hedge) -> Self {
-        Self { policy, tokens: policy.burst, call_times: Percentile::new(policy.delay.share()) }
+        Self { policy, tokens: Tokens::new(policy.burst), call_times: Percentile::new(policy.delay.share()) }
     }
 
     /// A call of the deployed model took so long.
@@ -32,15 +33,11 @@ impl HedgeBudget {
 
     /// A batch is sent: it adds to the budget.
     pub(crate) fn earn(&mut self) {
-        self.tokens = (self.tokens + self.policy.budget).min(self.policy.burst);
+        self.tokens.earn(self.policy.budget);
     }
 
     /// Takes one second call from the budget; false if there is none.
     pub(crate) fn spend(&mut self) -> bool {
-        let enough = self.tokens >= 1.0;
-        if enough {
-            self.tokens -= 1.0;
-        }
-        enough
+        self.tokens.spend(1.0)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Time;
 use crate::arena::BatchId;
+use crate::auto::State;
 use crate::engine::Engine;
 use crate::hedge_budget::HedgeBudget;
 use crate::store::Owner;
@@ -23,13 +24,23 @@ impl Engine {
     /// Sends a late batch again, unless coding may still rebuild it in time.
     pub(crate) fn hedge_due(&mut self, batch: BatchId) {
         let Some(hedging) = &self.hedging else { return };
-        if let Some(again) = self.covered_until(batch, hedging.delay().max(1)) {
+        let delay = hedging.delay().max(1);
+        if let Some(auto) = &self.auto {
+            let overloaded = auto.state() == State::None;
+            self.urge(batch);
+            if overloaded {
+                self.counters.hedges_unpaid += 1;
+                return;
+            }
+        }
+        if let Some(again) = self.covered_until(batch, delay) {
             let again = again.max(self.now.saturating_add(CHECK_AGAIN));
             self.set_timer(again, Timer::Hedge(batch));
             return;
         }
         self.store[batch].hedged = true;
-        if self.hedging.as_mut().is_some_and(HedgeBudget::spend) {
+        let affordable = self.auto.as_mut().is_none_or(|auto| auto.spend(1));
+        if affordable && self.hedging.as_mut().is_some_and(HedgeBudget::spend) {
             self.counters.hedges += 1;
             self.add_work(Task::Copy, Owner::Batch(batch), false);
         } else {

@@ -2,6 +2,7 @@
 
 use crate::action::CodingOff;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
+use crate::auto::State;
 use crate::code::CodeRule;
 use crate::coding::Coding;
 use crate::counters::Counters;
@@ -84,6 +85,13 @@ impl Engine {
     #[must_use]
     pub fn coding_off(&self) -> Option<CodingOff> {
         self.coding.as_ref()?.off()
+    }
+
+    /// What the policy `auto` gives to queries now, and the load that it measured: the average number of first
+    /// calls that run. None for other policies.
+    #[must_use]
+    pub fn state(&self) -> Option<(State, f64)> {
+        self.auto.as_ref().map(|auto| (auto.state(), auto.load()))
     }
 
     /// The number of batches, or coded batches, that wait for an instance with this role.

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::Time;
 use crate::action::{Action, Decode, Outcome, Reason};
 use crate::arena::{CallId, GroupId};
+use crate::auto::State;
 use crate::engine::Engine;
 use crate::mask::MAX_WORKERS;
 use crate::task::Task;
 
 /// A line of a journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The time, in ns since the driver's origin.
     pub t_ns: Time,
@@ -26,7 +27,7 @@ pub struct Entry {
 }
 
 /// An event of the journal. Queries are the driver's rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A query arrived.
@@ -66,6 +67,13 @@ pub enum Event {
         /// The answer.
         #[serde(flatten)]
         given: Given,
+    },
+    /// The policy `auto` has another state.
+    State {
+        /// The state.
+        state: State,
+        /// The load that led to it: the average number of first calls that run.
+        load: f64,
     },
 }
 
@@ -209,6 +217,7 @@ impl Journal {
                 };
                 Event::Answer { query: row, given }
             }
+            Action::State { state, load } => Event::State { state, load },
             Action::Drop { group } => {
                 self.groups.remove(&group);
                 return None;

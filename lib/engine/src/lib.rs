@@ -24,6 +24,7 @@ mod action;
 mod answering;
 mod arena;
 mod arrival;
+mod auto;
 mod batch_size;
 mod batching;
 mod cleanup;
@@ -47,12 +48,16 @@ mod refusals;
 mod store;
 mod task;
 mod timers;
+mod tokens;
 
 pub use action::{Action, CodingOff, Decode, Outcome, Reason, Rejection};
 pub use arena::{CallId, GroupId, InstanceId, QueryId};
 pub use arrival::Arrival;
+pub use auto::State;
 pub use code::CodeRule;
-pub use config::{Agreement, Balance, Completion, Config, Delay, Ejection, Hedge, Policy, When};
+pub use config::{
+    Agreement, Auto, Balance, Completion, Config, Delay, Ejection, Groups, Hedge, Policy, When,
+};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use error::ConfigError;

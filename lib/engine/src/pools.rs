@@ -140,6 +140,11 @@ impl Pool {
         !work.avoid.has(instance) || self.in_rotation() <= work.avoid.count()
     }
 
+    /// True if a call that took so long is slow beside the others.
+    pub(crate) fn is_slow(&self, time: Time) -> bool {
+        self.median.value().is_some_and(|median| time > crate::auto::SLOW * median)
+    }
+
     /// A call took so long; the median of all.
     pub(crate) fn record(&mut self, time: Time) -> Time {
         self.median.record(time);

@@ -63,8 +63,8 @@ fn answer_then_arrival_into_its_group_which_is_lost_and_rebuilt() {
 
 fn completing(k: usize) -> Config {
     let mut config = coded(k, 1);
-    if let Policy::Coded { completion, .. } = &mut config.policy {
-        *completion = Completion::Known;
+    if let Policy::Coded { groups, .. } = &mut config.policy {
+        groups.completion = Completion::Known;
     }
     config
 }
@@ -254,8 +254,8 @@ fn the_grace_of_coded_answers_follows_their_own_times() {
 fn ragged_and_completed_groups_are_decoded_by_the_code_itself() {
     let code = LinearCode::sum(3, 2).unwrap();
     let mut config = with_code(CodeRule::matrix(Box::new(code.clone())).unwrap());
-    if let Policy::Coded { completion, .. } = &mut config.policy {
-        *completion = Completion::Known;
+    if let Policy::Coded { groups, .. } = &mut config.policy {
+        groups.completion = Completion::Known;
     }
     let mut world = World::apart(Config { max_batch: 3, batch_delay: 2 * MS, ..config }, 3, 2);
     let x = |row: u64| (row * row) as f64 + 0.5;

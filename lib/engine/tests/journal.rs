@@ -5,8 +5,8 @@ use std::path::Path;
 
 use parm_engine::journal::{Entry, Event, Given, Journal, Work};
 use parm_engine::{
-    Action, Arrival, CallId, CodeRule, Completion, Config, Delay, Engine, InstanceId, Policy, Roles, Time,
-    When,
+    Action, Arrival, CallId, CodeRule, Completion, Config, Delay, Engine, Groups, InstanceId, Policy, Roles,
+    Time, When,
 };
 
 const MS: Time = 1_000_000;
@@ -82,14 +82,9 @@ impl World {
 }
 
 fn coded(code: CodeRule) -> Config {
-    let policy = Policy::Coded {
-        code,
-        version: 0,
-        group_delay: 20 * MS,
-        completion: Completion::Known,
-        agreement: None,
-        hedge: None,
-    };
+    let groups =
+        Groups { code, version: 0, group_delay: 20 * MS, completion: Completion::Known, agreement: None };
+    let policy = Policy::Coded { groups, hedge: None };
     Config { policy, when: When::Grace(Delay::Fixed(36 * MS)), ..Config::default() }
 }
 
@@ -137,7 +132,7 @@ fn each_query_arrives_and_is_answered_once_and_each_call_begins_and_ends_once() 
             Event::Answer { query, .. } => *queries.get_mut(query).unwrap() += 1,
             Event::Dispatch { call, .. } => assert_eq!(calls.insert(*call, 0), None),
             Event::Answered { call } | Event::Failed { call } => *calls.get_mut(call).unwrap() += 1,
-            Event::Cancelled { .. } => {}
+            Event::Cancelled { .. } | Event::State { .. } => {}
         }
     }
     assert_eq!((queries.len(), queries.values().all(|&count| count == 1)), (28, true));

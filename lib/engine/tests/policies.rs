@@ -343,8 +343,8 @@ fn priorities_go_first() {
 #[test]
 fn coding_is_switched_off_when_agreement_falls_and_on_again_by_hand() {
     let mut config = coded(2, 1);
-    if let Policy::Coded { agreement, .. } = &mut config.policy {
-        *agreement = Some(Agreement { window: 4, at_least: 0.75 });
+    if let Policy::Coded { groups, .. } = &mut config.policy {
+        groups.agreement = Some(Agreement { window: 4, at_least: 0.75 });
     }
     let mut world = World::apart(config, 2, 1);
     for agree in [false, true, true, true, true, false] {

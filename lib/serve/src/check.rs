@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parm::codes::{Code, Network, NetworkError};
-use parm_config::{Config, ConfigError, Files, Model, Redundancy, code_of, made_for};
+use parm_config::{Config, ConfigError, Files, Model, code_of, made_for};
 use parm_oip::{ModelMetadata, client};
 
 use crate::runtime::membership::{self, Embed, LoadError};
@@ -48,7 +48,7 @@ fn check_model(model: &Model, at: &str) -> Result<(), ConfigError> {
     }
     let code =
         code_of(model).map_err(|problem| ConfigError::value(&format!("{at}.redundancy.code"), problem))?;
-    if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+    if let (Some(coded), Some(code)) = (model.redundancy.coded(), &code)
         && has_tensors(model)
         && code.networks().next().is_none()
         && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
@@ -133,7 +133,7 @@ pub fn check_embedded(config: &Config, embed: &dyn Embed) -> Result<(), ConfigEr
             };
             make().map_err(|problem| ConfigError::value(&format!("{at}.instances[{number}]"), problem))?;
         }
-        if let (Redundancy::Coded(coded), Some(code)) = (&model.redundancy, &code)
+        if let (Some(coded), Some(code)) = (model.redundancy.coded(), &code)
             && has_tensors(model)
             && let Ok(spec) = Spec::new(model, &ModelMetadata::default())
         {

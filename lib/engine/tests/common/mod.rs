@@ -2,8 +2,8 @@
 #![allow(dead_code)] // each test file uses its part
 
 use parm_engine::{
-    Action, Arrival, CallId, CodeRule, Completion, Config, Decode, Delay, Engine, InstanceId, Outcome,
-    Policy, QueryId, Reason, Rejection, Roles, Task, Time, When,
+    Action, Arrival, CallId, CodeRule, Completion, Config, Decode, Delay, Engine, Groups, InstanceId,
+    Outcome, Policy, QueryId, Reason, Rejection, Roles, Task, Time, When,
 };
 
 pub(crate) const MS: Time = 1_000_000;
@@ -16,11 +16,13 @@ pub(crate) fn coded(k: usize, r: usize) -> Config {
 pub(crate) fn with_code(code: CodeRule) -> Config {
     Config {
         policy: Policy::Coded {
-            code,
-            version: 1,
-            group_delay: 10 * MS,
-            completion: Completion::Shorter,
-            agreement: None,
+            groups: Groups {
+                code,
+                version: 1,
+                group_delay: 10 * MS,
+                completion: Completion::Shorter,
+                agreement: None,
+            },
             hedge: None,
         },
         when: When::First,
@@ -144,6 +146,12 @@ impl World {
     pub(crate) fn running(&self, task: impl Fn(Task) -> bool) -> Vec<CallId> {
         let runs = self.calls.iter().filter(|call| task(call.2) && self.engine.call(call.0).is_some());
         runs.map(|call| call.0).collect()
+    }
+
+    /// The running calls of the deployed model for a row.
+    pub(crate) fn running_of(&self, row: u64) -> Vec<CallId> {
+        let has = |call: &CallId| self.engine.rows(*call).any(|other| other == row);
+        self.running(|task| matches!(task, Task::Deployed | Task::Copy)).into_iter().filter(has).collect()
     }
 
     /// The running call of a parity, of the only group that has one.

@@ -112,6 +112,10 @@ impl Driver {
         for _ in 0..driver.rng.random_range(0..10) {
             driver.join();
         }
+        // Without instances with all roles it would seldom come to coding.
+        while driver.facts.max_calls.is_some() && driver.instances.len() < 8 {
+            driver.join();
+        }
         driver
     }
 
@@ -128,8 +132,8 @@ impl Driver {
     fn event(&mut self) {
         let late = self.rng.random_range(0..1000) < 3;
         match self.rng.random_range(0..1000) {
-            0..300 => self.arrive(),
-            300..650 => self.answer(),
+            0..300 if self.rng.random_bool(self.facts.arrivals) => self.arrive(),
+            0..650 => self.answer(),
             650..665 => self.fail(),
             665..680 => self.refuse(),
             680..690 => self.report_of_the_past(),
@@ -142,11 +146,12 @@ impl Driver {
             982..985 => self.slow(),
             985..990 => self.probe(),
             990..994 => self.decoded(),
-            994..996 => {
+            // A version lasts longer than the policy `auto` needs to begin to code.
+            994..996 if self.facts.max_calls.is_none() || self.rng.random_bool(0.02) => {
                 self.version = if self.version == 1 { 2 } else { 1 };
                 self.engine.version(self.now, self.version);
             }
-            996 => self.engine.resume_coding(self.now),
+            994..997 => self.engine.resume_coding(self.now),
             997 => self.engine.flush(self.now),
             998 => {
                 let most = self.rng.random_range(1..=self.facts.max_batch);
@@ -302,7 +307,15 @@ impl Driver {
     }
 
     fn pass_time(&mut self) {
-        let most = if self.rng.random_bool(0.1) { 20 * MS } else { 2 * MS };
+        // The policy `auto` changes its state after seconds.
+        let second = self.facts.max_calls.is_some() && self.rng.random_bool(0.01);
+        let most = if second {
+            1000 * MS
+        } else if self.rng.random_bool(0.1) {
+            20 * MS
+        } else {
+            2 * MS
+        };
         self.now += self.rng.random_range(0..most);
     }
 
@@ -448,6 +461,10 @@ impl Driver {
             + c.refused;
         assert_eq!(c.queries, answered + c.cancelled, "{c:?}");
         assert_eq!(c.queries, self.rows.len() as u64);
+        if let Some(max_calls) = self.facts.max_calls {
+            let most = max_calls * c.batches as f64 + (c.retries + 100) as f64;
+            assert!(c.calls as f64 <= most, "{} calls, at most {most} are permitted: {c:?}", c.calls);
+        }
         Seen::of(c)
     }
 }

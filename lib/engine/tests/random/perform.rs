@@ -50,6 +50,7 @@ impl Driver {
                     assert!(instance.out);
                     (instance.out, instance.probing) = (false, false);
                 }
+                Action::State { .. } => {}
                 Action::CodingOff { .. } => assert!(self.engine.coding_off().is_some() || self.version == 1),
             }
         }
@@ -208,7 +209,8 @@ impl Driver {
         assert_eq!(held.instances, self.instances.len(), "{held:?}");
         for role in [Role::Deployed, Role::Approximate, Role::Parity(0), Role::Parity(1), Role::Parity(2)] {
             // Some may be idle because all that waits has failed there, as far as that is remembered.
-            let may_be_idle = 4.min(self.facts.max_attempts - 1);
+            let may_be_idle =
+                4.min(self.facts.max_attempts - 1) + usize::from(self.facts.max_calls.is_some());
             let idle = |instance: &&Instance| instance.could_take(role);
             let idle = self.instances.iter().filter(idle).count();
             assert!(

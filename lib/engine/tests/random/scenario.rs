@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use parm_engine::{
-    Agreement, Balance, CodeRule, Completion, Config, Counters, Delay, Ejection, Hedge, Policy, Time, When,
+    Agreement, Auto, Balance, CodeRule, Completion, Config, Counters, Delay, Ejection, Groups, Hedge, Policy,
+    Time, When,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -45,6 +46,7 @@ impl Seen {
             ("retries", c.retries),
             ("hedges", c.hedges),
             ("hedges unpaid", c.hedges_unpaid),
+            ("state changes", c.state_changes),
             ("ejections", c.ejections),
             ("healed", c.healed),
             ("ignored", c.ignored),
@@ -75,6 +77,10 @@ pub(crate) struct Facts {
     pub(crate) max_attempts: usize,
     pub(crate) shadow: bool,
     pub(crate) approximate: bool,
+    /// The limit of the policy `auto`.
+    pub(crate) max_calls: Option<f64>,
+    /// How often a query arrives, of the events that bring one without the policy `auto`.
+    pub(crate) arrivals: f64,
 }
 
 fn delay(rng: &mut ChaCha8Rng, at_most: Time) -> Delay {
@@ -90,23 +96,29 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
     let (k, r) = (rng.random_range(1..=4), rng.random_range(0..=3));
     let systematic = rng.random_bool(0.75);
     let hedge = Hedge { delay: delay(rng, 40), budget: rng.random_range(0.0..0.5), burst: 5.0 };
-    let kind = rng.random_range(0..12);
-    let code = if systematic { CodeRule::parity(k, r) } else { CodeRule::coded(k, k + r, k) };
+    let kind = rng.random_range(0..16);
+    let groups = |rng: &mut ChaCha8Rng| Groups {
+        code: if systematic { CodeRule::parity(k, r) } else { CodeRule::coded(k, k + r, k) }.expect("a code"),
+        version: 1,
+        group_delay: rng.random_range(0..20) * MS,
+        completion: if rng.random_bool(0.5) { Completion::Known } else { Completion::Shorter },
+        agreement: rng.random_bool(0.2).then_some(Agreement { window: 20, at_least: 0.5 }),
+    };
     let policy = match kind {
         0 => Policy::None,
         1 => Policy::Replicate(rng.random_range(1..=3)),
         2 => Policy::Hedge(hedge),
         3 => Policy::Approximate,
-        _ => Policy::Coded {
-            code: code.expect("a code"),
-            version: 1,
-            group_delay: rng.random_range(0..20) * MS,
-            completion: if rng.random_bool(0.5) { Completion::Known } else { Completion::Shorter },
-            agreement: rng.random_bool(0.2).then_some(Agreement { window: 20, at_least: 0.5 }),
-            hedge: rng.random_bool(0.3).then_some(hedge),
-        },
+        4..8 if systematic => Policy::Auto(Auto {
+            groups: rng.random_bool(0.8).then(|| groups(rng)),
+            hedge,
+            max_reconstructed: if rng.random_bool(0.2) { 0.0 } else { rng.random_range(0.0..=1.0) },
+            max_calls: rng.random_range(1.0..3.0),
+        }),
+        _ => Policy::Coded { groups: groups(rng), hedge: rng.random_bool(0.3).then_some(hedge) },
     };
-    let coded = matches!(policy, Policy::Coded { .. });
+    let coded = matches!(policy, Policy::Coded { .. } | Policy::Auto(Auto { groups: Some(_), .. }));
+    let max_calls = if let Policy::Auto(auto) = &policy { Some(auto.max_calls) } else { None };
     let config = Config {
         max_batch: rng.random_range(1..=4),
         batch_delay: rng.random_range(0..5) * MS,
@@ -146,6 +158,8 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
         max_attempts: config.max_attempts.into(),
         shadow: config.shadow,
         approximate: kind == 3,
+        max_calls,
+        arrivals: if max_calls.is_some() { rng.random_range(0.1..1.0) } else { 1.0 },
     };
     (config, facts)
 }

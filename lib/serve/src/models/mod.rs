@@ -16,7 +16,8 @@ use crate::runtime::membership::{
     SharedReason,
 };
 use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
-use parm_config::{Limits, Model, Redundancy, code_of, engine_config};
+use parm_config::{Limits, Model, code_of, engine_config};
+use parm_engine::Policy;
 use parm_oip::client;
 use parm_oip::instance::Instance;
 use parm_oip::{Error, ModelMetadata, Status, TensorMetadata};
@@ -544,8 +545,8 @@ async fn load(
     let mut engine = engine_config(&config)?;
     let mut coding = None;
     let mut rebuilt = Vec::new();
-    match (&spec, &config.redundancy, &code) {
-        (Ok(spec), Redundancy::Coded(coded), Some(code)) => {
+    match (&spec, config.redundancy.coded(), &code) {
+        (Ok(spec), Some(coded), Some(code)) => {
             let (inputs, encoder, decoder) =
                 coders(spec, coded, config.task, code, &|file, group| embed.network(file, &config, group))?;
             rebuilt = decoder.outputs();
@@ -554,10 +555,13 @@ async fn load(
             let (parities, max_scale) = (code.r(), coded.max_scale);
             coding = Some(Coding { inputs, encoder, decoder, parities, k: code.k(), made_for, max_scale });
         }
-        (Err(reason), Redundancy::Coded(_), _) => {
+        (Err(reason), Some(_), _) => {
             let reason = reason.name();
             tracing::warn!(model = config.name, reason, "requests are passed on whole, and not coded");
-            engine.policy = parm_engine::Policy::None;
+            match &mut engine.policy {
+                Policy::Auto(auto) => auto.groups = None,
+                policy => *policy = Policy::None,
+            }
         }
         _ => {}
     }

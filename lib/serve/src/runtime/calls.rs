@@ -62,6 +62,14 @@ impl Driver {
                 Action::Probe { instance } => self.probe(instance),
                 Action::Ejected { instance } => self.set_state(instance, State::Ejected),
                 Action::Healed { instance } => self.set_state(instance, State::In),
+                Action::State { state, load } => {
+                    tracing::info!(
+                        model = self.options.label,
+                        state = state.name(),
+                        load,
+                        "the policy changes"
+                    );
+                }
                 Action::CodingOff { reason } => {
                     tracing::warn!(model = self.options.label, ?reason, "coding is off");
                 }

@@ -352,6 +352,7 @@ impl Driver {
             held: self.engine.held(),
             waiting: self.engine.waiting(Role::Deployed),
             waiting_parity: (0..parities).map(|parity| self.engine.waiting(Role::Parity(parity))).collect(),
+            auto: self.engine.state(),
             coding_off: self.engine.coding_off(),
             stats: self.stats.clone(),
             members: self.order.iter().filter_map(|id| Some(self.instances.get(id)?.view())).collect(),

@@ -162,6 +162,8 @@ pub struct Snapshot {
     pub waiting: usize,
     /// Coded batches that wait for each parity model.
     pub waiting_parity: Vec<usize>,
+    /// What the policy `auto` gives to queries, and the load that it measured; none for other policies.
+    pub auto: Option<(parm_engine::State, f64)>,
     /// The reason why coding is off, if it is.
     pub coding_off: Option<CodingOff>,
     /// The measurements.

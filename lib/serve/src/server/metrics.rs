@@ -241,6 +241,31 @@ impl Text {
             all,
             |snapshot| f64::from(u8::from(snapshot.coding_off.is_some())),
         );
+        self.split(
+            ["parm_policy", "gauge", "1 for the state of the policy auto, 0 for its other states"],
+            "state",
+            all,
+            |_, snapshot| {
+                let state = snapshot.auto.map(|(state, _)| state);
+                let is =
+                    |of: parm_engine::State| (of.name().to_owned(), f64::from(u8::from(state == Some(of))));
+                if state.is_none() {
+                    Vec::new()
+                } else {
+                    parm_engine::State::ALL.into_iter().map(is).collect()
+                }
+            },
+        );
+        self.split(
+            [
+                "parm_policy_load",
+                "gauge",
+                "First calls that run on average, as the policy auto measured them",
+            ],
+            "policy",
+            all,
+            |_, snapshot| snapshot.auto.map(|(_, load)| ("auto".to_owned(), load)).into_iter().collect(),
+        );
         for (name, help, of) in SUMMARIES {
             self.summary([name, help], all, of);
         }

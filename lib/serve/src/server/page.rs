@@ -64,7 +64,17 @@ struct RuntimeStatus {
     late_after_reconstruction: u64,
     hedges: u64,
     coding_off: Option<String>,
+    /// Of the policy auto: what it gives to queries, and the average number of first calls that run.
+    auto: Option<AutoStatus>,
     instances: Vec<InstanceStatus>,
+}
+
+#[derive(Serialize)]
+struct AutoStatus {
+    state: &'static str,
+    /// The place of the state among all states, from the least redundancy to the most.
+    level: usize,
+    load: f64,
 }
 
 /// Percentiles, in ms.
@@ -158,6 +168,11 @@ impl From<Snapshot> for RuntimeStatus {
             late_after_reconstruction: of.late_after_reconstruction,
             hedges: of.hedges,
             coding_off: from.coding_off.map(|reason| format!("{reason:?}").to_lowercase()),
+            auto: from.auto.map(|(state, load)| AutoStatus {
+                state: state.name(),
+                level: state as usize,
+                load,
+            }),
             instances,
         }
     }
