@@ -6,7 +6,8 @@ At each point the best static policy is the one with the smallest gap (P99.9 - m
 of auto: at most 1 % reconstructions and 2.0 calls for each query. All have the same code and the same ejection.
 
 Usage: auto.py REPORT.json FOLDER; the folder takes clusters, the trace, and the results of static policies, which are
-not simulated twice. With QUICK in the environment, three seeds and fewer queries.
+not simulated twice. With QUICK in the environment, three seeds and fewer queries; with ONLY, only
+points whose names contain it.
 """
 import json
 import math
@@ -55,6 +56,7 @@ POINTS = {
     "6 % slow": (SLOW6, {}, [120, 270, 360, 420, 480]),
     "6 % slow, ejection": (SLOW6, {"ejection": EJECT}, [120, 270, 420]),
     "racks": ({"service": SLOW1["service"]}, RACKS, [120, 270, 420]),
+    "crashes": (SLOW1 | {"crash": {"every_ms": 20_000, "down_ms": 500}}, {"ejection": EJECT}, [120, 270, 420]),
     "a fifth slow": (MANY, {}, [120, 270]),
     "one slow for good": (SLOW1, {"instances": one_slow(3)}, [120, 270, 420]),
     "one slow for good, ejection": (SLOW1, {"instances": one_slow(3), "ejection": EJECT}, [120, 270, 420]),
