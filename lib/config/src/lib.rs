@@ -533,11 +533,20 @@ pub struct Instances {
     pub roles: Vec<String>,
     /// The number of calls that one instance runs at once.
     pub capacity: usize,
+    /// True: calls whose answers are no longer needed are cancelled; null: as the model has it.
+    pub cancel_running: Option<bool>,
 }
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { remote: None, embedded: None, synthetic: None, roles: Vec::new(), capacity: 1 }
+        Self {
+            remote: None,
+            embedded: None,
+            synthetic: None,
+            roles: Vec::new(),
+            capacity: 1,
+            cancel_running: None,
+        }
     }
 }
 

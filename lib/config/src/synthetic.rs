@@ -8,7 +8,7 @@ use parm_workload::faults::{self, BehaviorError, Service, Shared};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{InstancesError, Model, PolicyError, Synthetic, code_of};
+use crate::{Instances, InstancesError, Model, PolicyError, Synthetic, code_of};
 
 /// Times of the server itself, for the simulator only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +51,8 @@ pub struct SyntheticMember {
     pub roles: Roles,
     /// The number of calls that it runs at once.
     pub capacity: usize,
+    /// True if its calls are cancelled when their answers are no longer needed; none: as the model has it.
+    pub cancel_running: Option<bool>,
     /// Its times and faults.
     pub behavior: faults::Synthetic,
 }
@@ -89,7 +91,8 @@ impl Model {
             let roles = instances.check(self.placement, parities)?;
             for behavior in instances.synthetic.iter().flat_map(|synthetic| synthetic.make(index, seed)) {
                 let behavior = behavior?;
-                members.push(SyntheticMember { roles, capacity: instances.capacity, behavior });
+                let Instances { capacity, cancel_running, .. } = *instances;
+                members.push(SyntheticMember { roles, capacity, cancel_running, behavior });
             }
         }
         Ok((members, self.shared_faults(seed)?))

@@ -71,6 +71,8 @@ fn coded(k: usize, r: usize, max_batch: usize, when: When) -> Config {
         slowness: 10.0,
         base: 1000 * MS,
         max_share: 0.3,
+        min_calls: 20,
+        slow_start: 5000 * MS,
     });
     Config {
         max_batch,

@@ -161,6 +161,8 @@ pub enum Rejection {
         held: usize,
         /// The limit.
         limit: usize,
+        /// The time until the work that waits now has been sent, in ns.
+        retry: u64,
     },
     /// Too many batches wait.
     #[error("overloaded: {queued} batches wait for an instance, the limit is {limit}")]
@@ -169,6 +171,8 @@ pub enum Rejection {
         queued: usize,
         /// The limit.
         limit: usize,
+        /// The time until the work that waits now has been sent, in ns.
+        retry: u64,
     },
     /// Its deadline has passed.
     #[error("the deadline passed {late} ns before the query arrived")]

@@ -41,7 +41,7 @@ impl Engine {
         }
         let group = held.group;
         let fit = held.usable && !held.refused;
-        self.answer_times.record(self.now - held.first_arrived);
+        self.answer_times.record(self.now, self.now - held.first_arrived);
         if let Some(instance) = answered_by {
             // This answer shows that running retries of refused work were refused wrongly.
             for at in 0..self.store[batch].works().len() {
@@ -131,7 +131,7 @@ impl Engine {
     /// For codes that decode every query, records the time of the answer for the grace.
     pub(crate) fn record_coded(&mut self, group: GroupId) {
         if let Some(batch) = self.store[group].slots.first().and_then(Slot::batch) {
-            self.answer_times.record(self.now - self.store[batch].first_arrived);
+            self.answer_times.record(self.now, self.now - self.store[batch].first_arrived);
         }
     }
 
@@ -350,7 +350,7 @@ impl Engine {
     }
 
     /// True if waiting or running work can still answer a query.
-    fn can_be_answered(&mut self, query: QueryId) -> bool {
+    pub(crate) fn can_be_answered(&mut self, query: QueryId) -> bool {
         let held = &self.store[query];
         let allowed = held.allow_reconstructed && !self.config.shadow;
         let (batch, row) = (&self.store[held.batch], held.position);

@@ -2,6 +2,20 @@
 
 use crate::Time;
 
+/// How much redundancy a query gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RedundancyLevel {
+    /// None: it takes part in no group, and is sent once, apart from retries.
+    None,
+    /// What the policy gives.
+    #[default]
+    Normal,
+    /// What the policy gives, before all others: its second call is sent though the budget is spent, and the
+    /// parity queries of its group are sent before others. The policy `auto` codes it, or sends its late call again,
+    /// in each state.
+    Critical,
+}
+
 /// A query that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -15,6 +29,8 @@ pub struct Arrival {
     pub allow_reconstructed: bool,
     /// False if it must not be coded with others: it is answered, but takes part in no group.
     pub coded: bool,
+    /// How much redundancy it gets.
+    pub redundancy: RedundancyLevel,
     /// The driver's number of the request that it is of: of a batch that is refused, the queries of one
     /// request are sent again together.
     pub request: u64,
@@ -32,6 +48,7 @@ impl Arrival {
             priority: 0,
             allow_reconstructed: true,
             coded: true,
+            redundancy: RedundancyLevel::Normal,
             request: row,
             class: 0,
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::action::Action;
+use crate::arrival::RedundancyLevel;
 use crate::config::Auto;
 use crate::engine::Engine;
 use crate::instance::Instance;
@@ -284,7 +285,7 @@ impl Engine {
     }
 
     /// The number of calls of the deployed model that instances in rotation can run at once.
-    fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         let deployed = |held: &&Instance| held.health.is_in() && held.pools.contains(&Role::Deployed.pool());
         self.instances.ids().map(|id| &self.instances[id]).filter(deployed).map(|held| held.capacity).sum()
     }
@@ -295,9 +296,12 @@ impl Engine {
         if auto.state() == State::Replicate && auto.spend(COPIES - 1) { COPIES } else { 1 }
     }
 
-    /// True if batches join coding groups now.
-    pub(crate) fn codes_now(&self) -> bool {
-        self.auto.as_ref().is_none_or(|auto| auto.state() == State::Coded)
+    /// True if batches of this redundancy join coding groups now.
+    pub(crate) fn codes_now(&self, redundancy: RedundancyLevel) -> bool {
+        let critical = redundancy == RedundancyLevel::Critical;
+        self.auto
+            .as_ref()
+            .is_none_or(|auto| auto.state() == State::Coded || critical && auto.state() != State::Replicate)
     }
 
     /// When a query may get a reconstruction although its prediction may still come, by its grace. The fewer

@@ -3,7 +3,7 @@
 use crate::Time;
 use crate::action::{CodingOff, Rejection};
 use crate::arena::{BatchId, GroupId, QueryId};
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, RedundancyLevel};
 use crate::coding::Coding;
 use crate::engine::Engine;
 use crate::mask::Mask;
@@ -21,7 +21,7 @@ impl Engine {
         let limit = self.config.max_queue;
         let queued = self.pools.first().map_or(0, |pool| pool.waiting() - pool.redundant());
         if queued >= limit {
-            return Err(Rejection::Queue { queued, limit });
+            return Err(Rejection::Queue { queued, limit, retry: self.backlog() });
         }
         let limit = self.config.max_queries;
         if self.store.count::<QueryId>() >= limit {
@@ -29,7 +29,11 @@ impl Engine {
             self.shed_all();
         }
         let held = self.store.count::<QueryId>();
-        if held >= limit { Err(Rejection::Queries { held, limit }) } else { Ok(deadline) }
+        if held >= limit {
+            Err(Rejection::Queries { held, limit, retry: self.backlog() })
+        } else {
+            Ok(deadline)
+        }
     }
 
     pub(crate) fn take(&mut self, arrival: &Arrival, deadline: Time) -> QueryId {
@@ -37,9 +41,10 @@ impl Engine {
         if let Some(auto) = &mut self.auto {
             auto.query();
         }
-        let apart = self.coding.is_some() && !arrival.coded;
+        let alone = !arrival.coded || arrival.redundancy == RedundancyLevel::None;
+        let apart = self.coding.is_some() && alone;
         let uncoded = apart || !arrival.allow_reconstructed && self.answers_by_decoding();
-        let key = BatchKey { class: arrival.class, uncoded };
+        let key = BatchKey { class: arrival.class, uncoded, redundancy: arrival.redundancy };
         let batch = match self.filling.get(&key) {
             Some(&batch) => batch,
             None => self.new_batch(key),
@@ -81,7 +86,7 @@ impl Engine {
             auto.batch();
         }
         self.adapt();
-        let codes = !key.uncoded && self.codes_now();
+        let codes = !key.uncoded && self.codes_now(key.redundancy);
         let group = if codes { self.join_group(batch) } else { None };
         if group.is_none() || !self.answers_by_decoding() {
             self.send_batch(batch);
@@ -97,12 +102,13 @@ impl Engine {
     pub(crate) fn send_batch(&mut self, batch: BatchId) {
         let owner = Owner::Batch(batch);
         self.store[batch].sent = true;
-        let copies = self.copies_now();
+        let redundancy = self.store[batch].key.redundancy;
+        let copies = if redundancy == RedundancyLevel::None { 1 } else { self.copies_now() };
         self.add_work(Task::Deployed, owner, false);
         for _ in 1..copies {
             self.add_work(Task::Copy, owner, true);
         }
-        if self.approximate {
+        if self.approximate && redundancy != RedundancyLevel::None {
             self.add_work(Task::Approximate, owner, true);
         }
     }
@@ -151,9 +157,13 @@ impl Engine {
             (false, false) => &mut self.counters.groups_shorter,
         };
         *counter += 1;
-        // What is to rebuild a late batch of the policy `auto` does not wait for other work.
-        let is_late = |slot: &Slot| slot.batch().is_some_and(|batch| self.store[batch].hedged);
-        let redundant = systematic && !(self.auto.is_some() && self.store[id].slots.iter().any(is_late));
+        // What is to rebuild a critical batch, or a late one of the policy `auto`, is sent before other coded queries.
+        let is_urgent = |batch: BatchId| {
+            let batch = &self.store[batch];
+            batch.key.redundancy == RedundancyLevel::Critical || self.auto.is_some() && batch.hedged
+        };
+        let urgent = self.store[id].slots.iter().filter_map(Slot::batch).any(is_urgent);
+        let redundant = systematic && !urgent;
         for worker in if systematic { k..n } else { 0..n } {
             let task = match worker.checked_sub(k) {
                 Some(parity) if systematic => Task::Parity { group: id, parity },

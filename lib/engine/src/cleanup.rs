@@ -67,7 +67,8 @@ impl Engine {
             return true;
         }
         if let Some((instance, _)) = work.running {
-            if self.config.cancel_running && !work.cancelled {
+            let cancels = self.instances.get(instance).is_some_and(|held| held.cancels);
+            if cancels && !work.cancelled {
                 self.store[call].cancelled = true;
                 self.actions.push_back(Action::Cancel { call, instance });
             }

@@ -174,7 +174,7 @@ impl Default for When {
 pub enum Delay {
     /// A fixed time.
     Fixed(Time),
-    /// A percentile of the times of the last few thousand answers.
+    /// A percentile of the times of the answers of the last 15 to 30 s.
     Percentile {
         /// The share, in 0..=1.
         share: f64,
@@ -280,11 +280,26 @@ pub struct Ejection {
     pub base: Time,
     /// The largest share of the instances of a role that is ejected at once, in 0..1.
     pub max_share: f64,
+    /// The number of calls that an instance answers, since it joined or came back, before it can be ejected for
+    /// slowness.
+    pub min_calls: u32,
+    /// How long an instance that comes back gets a second concurrent call only if no other instance is free (in
+    /// ms in JSON).
+    #[serde(rename = "slow_start_ms", with = "ms")]
+    #[schemars(with = "f64")]
+    pub slow_start: Time,
 }
 
 impl Default for Ejection {
     fn default() -> Self {
-        Self { failures: 3, slowness: 10.0, base: 200 * MS, max_share: 0.9 }
+        Self {
+            failures: 3,
+            slowness: 10.0,
+            base: 200 * MS,
+            max_share: 0.9,
+            min_calls: 20,
+            slow_start: 5000 * MS,
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Counters {
     pub work_cancelled: u64,
     /// Parity queries and copies that were dropped under load.
     pub shed: u64,
+    /// Waiting work that was dropped since no query could be answered by its deadline.
+    pub dropped_late: u64,
     /// Calls that were cancelled since they were no longer needed.
     pub calls_cancelled: u64,
     /// Calls that failed.

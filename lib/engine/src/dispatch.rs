@@ -1,6 +1,7 @@
 //! Work: its queues, and its dispatch to instances.
 
-use crate::arena::{BatchId, CallId, InstanceId};
+use crate::action::{Outcome, Reason};
+use crate::arena::{BatchId, CallId, InstanceId, QueryId};
 use crate::config::Balance;
 use crate::engine::Engine;
 use crate::store::{Avoid, Owner, Slot, Work};
@@ -10,6 +11,9 @@ use crate::{Action, Time};
 
 /// The most waiting work that is checked for an instance, since the instance may have failed it.
 const MOST_CHECKED: usize = 64;
+
+/// The bit of a key that orders an instance behind all others.
+const LAST: u64 = 1 << 63;
 
 impl Engine {
     pub(crate) fn next_seq(&mut self) -> u64 {
@@ -130,9 +134,42 @@ impl Engine {
             let found = held.pools.iter().find_map(|&pool| self.waiting_for(pool, instance));
             let Some(call) = found else { break };
             self.unqueue(call);
-            self.start(call, instance);
+            match self.hopeless(call) {
+                Some(batch) => self.drop_hopeless(call, batch),
+                None => self.start(call, instance),
+            }
         }
         self.update_ready(instance);
+    }
+
+    /// The batch of work that waited, if none of its queries can be answered by its deadline any more, and it helps no
+    /// other query.
+    fn hopeless(&self, call: CallId) -> Option<BatchId> {
+        let Owner::Batch(id) = self.store[call].owner else { return None };
+        let fastest = self.pools[Role::Deployed.pool()].fastest()?;
+        let batch = &self.store[id];
+        let is_late = |query: &QueryId| {
+            let query = &self.store[*query];
+            query.answered || query.deadline < self.now.saturating_add(fastest)
+        };
+        let alone = batch.group.is_none_or(|(group, _)| self.store[group].open() == batch.open());
+        let runs = batch.works().iter().any(|&other| self.store[other].running.is_some());
+        (alone && !runs && batch.queries.iter().all(is_late)).then_some(id)
+    }
+
+    /// Drops work whose answer would come too late, and answers its queries if nothing else can.
+    fn drop_hopeless(&mut self, call: CallId, batch: BatchId) {
+        self.counters.dropped_late += 1;
+        self.store.remove_work(call);
+        self.each_query(batch, |engine, query| {
+            if !engine.store[query].answered
+                && engine.store[query].rebuilding.is_none()
+                && !engine.can_be_answered(query)
+            {
+                engine.finish(query, Outcome::Default(Reason::Deadline));
+            }
+        });
+        self.clean_up(Owner::Batch(batch));
     }
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
@@ -170,13 +207,15 @@ impl Engine {
 
     /// Adds an instance to those with free capacity, or removes it.
     pub(crate) fn update_ready(&mut self, instance: InstanceId) {
-        let seq = self.next_seq();
+        let (seq, now) = (self.next_seq(), self.now);
         let Some(held) = self.instances.get_mut(instance) else { return };
+        let last = held.comes_last(now);
         let key = held.has_room().then_some(match self.config.balance {
             Balance::Pull => seq,
             Balance::RoundRobin => held.last_sent,
             Balance::LeastOutstanding => (held.running.len() as u64) << 48 | held.last_sent,
         });
+        let key = key.map(|key| if last { key | LAST } else { key });
         let before = std::mem::replace(&mut held.ready, key);
         for &pool in &held.pools {
             self.pools[pool].set_ready(instance, before, key);

@@ -160,7 +160,7 @@ impl Engine {
             (Task::Deployed, Owner::Batch(batch)) => {
                 let time = self.now - since;
                 if let Some(hedging) = &mut self.hedging {
-                    hedging.record(time);
+                    hedging.record(self.now, time);
                 }
                 if work.part.is_none() {
                     let rows = self.store.get(batch).map_or(0, |batch| batch.queries.len());

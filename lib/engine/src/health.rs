@@ -30,12 +30,23 @@ impl Engine {
             pools,
             capacity,
             running: Vec::new(),
+            cancels: self.config.cancel_running,
             health: Health::new(),
             ready: None,
             last_sent: 0,
         });
         self.has_room(instance);
         instance
+    }
+
+    /// Says whether calls of an instance are cancelled when their answers are no longer needed, in place of
+    /// [`crate::Config::cancel_running`].
+    pub fn cancels(&mut self, now: Time, instance: InstanceId, cancels: bool) {
+        self.begin(now);
+        match self.instances.get_mut(instance) {
+            Some(held) => held.cancels = cancels,
+            None => self.counters.ignored += 1,
+        }
     }
 
     /// An instance leaves: it gets no new work, and finishes its calls.
@@ -131,7 +142,7 @@ impl Engine {
 
     /// A call of a pool was answered after so long.
     pub(crate) fn count_success(&mut self, instance: InstanceId, pool: usize, time: Time) {
-        let median = self.pools[pool].record(time).max(GRAIN);
+        let median = self.pools[pool].record(self.now, time).max(GRAIN);
         let ratio = time as f64 / median as f64;
         let Some(held) = self.instances.get_mut(instance) else { return };
         if held.health.count_success(self.now, time, ratio, self.config.ejection) {
@@ -197,7 +208,8 @@ impl Engine {
     /// Gives work to an ejected instance again.
     fn heal(&mut self, instance: InstanceId) {
         let held = &mut self.instances[instance];
-        held.health.heal();
+        let until = self.now.saturating_add(self.config.ejection.map_or(0, |ejection| ejection.slow_start));
+        held.health.heal(until);
         for &pool in &held.pools {
             self.pools[pool].heal();
         }

@@ -22,8 +22,8 @@ impl HedgeBudget {
     }
 
     /// A call of the deployed model took so long.
-    pub(crate) fn record(&mut self, time: Time) {
-        self.call_times.record(time);
+    pub(crate) fn record(&mut self, now: Time, time: Time) {
+        self.call_times.record(now, time);
     }
 
     /// The time after which a call is late.
@@ -36,8 +36,9 @@ impl HedgeBudget {
         self.tokens.earn(self.policy.budget);
     }
 
-    /// Takes one second call from the budget; false if there is none.
-    pub(crate) fn spend(&mut self) -> bool {
-        self.tokens.spend(1.0)
+    /// Takes one second call from the budget; false if there is none. A critical batch may owe as many as can be
+    /// saved up.
+    pub(crate) fn spend(&mut self, critical: bool) -> bool {
+        if critical { self.tokens.borrow(1.0) } else { self.tokens.spend(1.0) }
     }
 }

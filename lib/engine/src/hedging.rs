@@ -2,9 +2,9 @@
 
 use crate::Time;
 use crate::arena::BatchId;
+use crate::arrival::RedundancyLevel;
 use crate::auto::State;
 use crate::engine::Engine;
-use crate::hedge_budget::HedgeBudget;
 use crate::store::Owner;
 use crate::task::Task;
 use crate::timers::Timer;
@@ -16,7 +16,9 @@ const CHECK_AGAIN: Time = 1_000_000;
 impl Engine {
     /// Sets the timer of a batch that was sent.
     pub(crate) fn set_hedge(&mut self, batch: BatchId) {
-        if let Some(hedging) = &self.hedging {
+        if let Some(hedging) = &self.hedging
+            && self.store[batch].key.redundancy != RedundancyLevel::None
+        {
             self.set_timer(self.now.saturating_add(hedging.delay()), Timer::Hedge(batch));
         }
     }
@@ -25,8 +27,9 @@ impl Engine {
     pub(crate) fn hedge_due(&mut self, batch: BatchId) {
         let Some(hedging) = &self.hedging else { return };
         let delay = hedging.delay().max(1);
+        let critical = self.store[batch].key.redundancy == RedundancyLevel::Critical;
         if let Some(auto) = &self.auto {
-            let overloaded = auto.state() == State::None;
+            let overloaded = auto.state() == State::None && !critical;
             self.urge(batch);
             if overloaded {
                 self.counters.hedges_unpaid += 1;
@@ -40,7 +43,7 @@ impl Engine {
         }
         self.store[batch].hedged = true;
         let affordable = self.auto.as_mut().is_none_or(|auto| auto.spend(1));
-        if affordable && self.hedging.as_mut().is_some_and(HedgeBudget::spend) {
+        if affordable && self.hedging.as_mut().is_some_and(|hedging| hedging.spend(critical)) {
             self.counters.hedges += 1;
             self.add_work(Task::Copy, Owner::Batch(batch), false);
         } else {

@@ -1,5 +1,6 @@
 //! The read access of drivers to an engine.
 
+use crate::Time;
 use crate::action::CodingOff;
 use crate::arena::{BatchId, CallId, GroupId, QueryId};
 use crate::auto::State;
@@ -98,6 +99,15 @@ impl Engine {
     #[must_use]
     pub fn waiting(&self, role: Role) -> usize {
         self.pools.get(role.pool()).map_or(0, Pool::waiting)
+    }
+
+    /// The time until the batches that wait for the deployed model now have been sent, from the median time of
+    /// calls. Without instances in rotation it is that of one instance.
+    #[must_use]
+    pub fn backlog(&self) -> Time {
+        let pool = &self.pools[Role::Deployed.pool()];
+        let rounds = (pool.waiting() - pool.redundant()) as f64 / self.capacity().max(1) as f64;
+        (rounds * pool.median().unwrap_or(0) as f64) as Time
     }
 
     /// The number of things that are held now.

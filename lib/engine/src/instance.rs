@@ -20,6 +20,8 @@ pub(crate) struct Instance {
     pub(crate) pools: Vec<usize>,
     pub(crate) capacity: usize,
     pub(crate) running: Vec<CallId>,
+    /// True if calls whose answers are no longer needed are cancelled.
+    pub(crate) cancels: bool,
     pub(crate) health: Health,
     /// Its key among the instances with free capacity, if it is one.
     pub(crate) ready: Option<u64>,
@@ -30,6 +32,11 @@ impl Instance {
     /// True if it may get work now.
     pub(crate) fn has_room(&self) -> bool {
         self.health.is_in() && self.running.len() < self.capacity
+    }
+
+    /// True if it gets work only where no other instance is free: it has come back a short time ago, and runs a call.
+    pub(crate) fn comes_last(&self, now: Time) -> bool {
+        self.health.is_starting(now) && !self.running.is_empty()
     }
 }
 
@@ -43,6 +50,10 @@ pub(crate) struct Health {
     ejections: u32,
     /// When it is probed, or its probe takes too long: only the timer of this time counts.
     due: Time,
+    /// The calls that it answered since it joined or came back.
+    calls: u32,
+    /// The end of its slow start.
+    starts_until: Time,
     /// The running mean of its times, divided by the median of its role.
     slowness: f64,
     /// The end of the last slow call that counted.
@@ -77,6 +88,8 @@ impl Health {
             failures: 0,
             ejections: 0,
             due: 0,
+            calls: 0,
+            starts_until: 0,
             slowness: 1.0,
             slow_at: 0,
             failed_at: 0,
@@ -107,7 +120,8 @@ impl Health {
         ejection: Option<Ejection>,
     ) -> bool {
         self.failures = 0;
-        let Some(Ejection { slowness: bound, .. }) = ejection else { return false };
+        self.calls = self.calls.saturating_add(1);
+        let Some(Ejection { slowness: bound, min_calls, .. }) = ejection else { return false };
         if ratio > bound {
             // Calls that were under way together were slow for one reason, which counts once.
             if now - time < self.slow_at {
@@ -117,7 +131,7 @@ impl Health {
         }
         // One call says no more than that it was slow, however slow it was.
         self.slowness += (ratio.min(2.0 * bound) - self.slowness) * LAST_CALL;
-        let is_slow = self.slowness > bound;
+        let is_slow = self.slowness > bound && self.calls > min_calls;
         if !is_slow && self.is_in() && self.slowness < 1.5 {
             self.ejections = 0;
         }
@@ -174,10 +188,17 @@ impl Health {
         self.status = Status::Leaving;
     }
 
-    /// It is in rotation again.
-    pub(crate) fn heal(&mut self) {
+    /// It is in rotation again, with a slow start until then.
+    pub(crate) fn heal(&mut self, starts_until: Time) {
         self.status = Status::In;
         self.failures = 0;
         self.slowness = 1.0;
+        self.calls = 0;
+        self.starts_until = starts_until;
+    }
+
+    /// True if it has come back a short time ago.
+    pub(crate) fn is_starting(&self, now: Time) -> bool {
+        now < self.starts_until
     }
 }

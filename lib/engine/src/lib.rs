@@ -52,7 +52,7 @@ mod tokens;
 
 pub use action::{Action, CodingOff, Decode, Outcome, Reason, Rejection};
 pub use arena::{CallId, GroupId, InstanceId, QueryId};
-pub use arrival::Arrival;
+pub use arrival::{Arrival, RedundancyLevel};
 pub use auto::State;
 pub use code::CodeRule;
 pub use config::{

@@ -1,4 +1,4 @@
-//! A running percentile of durations: a histogram with logarithmic buckets in which old values decay.
+//! A percentile of the durations of the last 15 to 30 s: two histograms with logarithmic buckets.
 
 use crate::Time;
 
@@ -6,32 +6,56 @@ use crate::Time;
 const BITS: u32 = 5;
 const BUCKETS: usize = (65 - BITS as usize) << BITS;
 
-/// The number of values at which all counts are halved, so that older ones hardly count.
-const MEMORY: u32 = 8192;
+/// The length of each of the two windows.
+const WINDOW: Time = 15_000_000_000;
+
+/// The fewest values of a window: it lasts until it has so many.
+const FEWEST: u32 = 64;
 
 /// The number of values between two computations of the percentile.
 const EVERY: u32 = 64;
 
-/// A percentile of the last few thousand durations.
+/// A percentile of the durations of the last 15 to 30 s, or of the last 64 to 128 if these are fewer.
 #[derive(Clone, Debug)]
 pub(crate) struct Percentile {
     /// The share, in 0..=1.
     share: f64,
-    counts: Vec<u32>,
-    total: u32,
+    /// The previous window, and the present one.
+    windows: [Window; 2],
+    /// The begin of the present window.
+    since: Time,
     until_computed: u32,
     value: Option<Time>,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    counts: Vec<u32>,
+    total: u32,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { counts: vec![0; BUCKETS], total: 0 }
+    }
 }
 
 impl Percentile {
     /// The percentile below which this share of durations lies.
     pub(crate) fn new(share: f64) -> Self {
-        Self { share, counts: vec![0; BUCKETS], total: 0, until_computed: EVERY, value: None }
+        Self { share, windows: [Window::new(), Window::new()], since: 0, until_computed: EVERY, value: None }
     }
 
-    pub(crate) fn record(&mut self, duration: Time) {
-        self.counts[bucket(duration)] += 1;
-        self.total += 1;
+    pub(crate) fn record(&mut self, now: Time, duration: Time) {
+        if now.saturating_sub(self.since) >= WINDOW && self.windows[1].total >= FEWEST {
+            self.windows.swap(0, 1);
+            self.windows[1].counts.fill(0);
+            self.windows[1].total = 0;
+            self.since = now;
+        }
+        let window = &mut self.windows[1];
+        window.counts[bucket(duration)] += 1;
+        window.total += 1;
         self.until_computed -= 1;
         if self.until_computed == 0 {
             self.until_computed = EVERY;
@@ -45,17 +69,15 @@ impl Percentile {
     }
 
     fn compute(&mut self) {
-        let rank = (f64::from(self.total) * self.share).ceil().max(1.0) as u32;
+        let [previous, present] = &self.windows;
+        let total = f64::from(previous.total) + f64::from(present.total);
+        let rank = (total * self.share).ceil().max(1.0) as u64;
         let mut below = 0;
-        let found = self.counts.iter().position(|count| {
-            below += count;
+        let found = previous.counts.iter().zip(&present.counts).position(|(one, other)| {
+            below += u64::from(*one) + u64::from(*other);
             below >= rank
         });
         self.value = found.map(upper);
-        if self.total >= MEMORY {
-            self.counts.iter_mut().for_each(|count| *count /= 2);
-            self.total = self.counts.iter().sum();
-        }
     }
 }
 
@@ -95,13 +117,39 @@ mod tests {
         let mut running = Percentile::new(0.95);
         assert_eq!(running.value(), None);
         for i in 0..6400 {
-            running.record(i * 37 % 6400);
+            running.record(i, i * 37 % 6400);
         }
         let value = running.value().unwrap() as f64;
         assert!((6080.0..6080.0 * 1.04).contains(&value), "{value}");
-        for _ in 0..100_000 {
-            running.record(5);
+        for i in 0..20 {
+            running.record(WINDOW, i);
+        }
+        assert!((running.value().unwrap() as f64) > 6000.0, "the previous window counts");
+    }
+
+    #[test]
+    fn values_older_than_two_windows_do_not_count_however_many_there_were() {
+        let mut running = Percentile::new(0.5);
+        for i in 0..1_000_000 {
+            running.record(i, 1000);
+        }
+        for i in 0..3 * u64::from(EVERY) {
+            running.record(WINDOW + i * WINDOW / u64::from(EVERY), 5);
         }
         assert_eq!(running.value(), Some(5));
+    }
+
+    #[test]
+    fn few_values_last_longer_than_their_window() {
+        let mut running = Percentile::new(0.5);
+        // One value in each window.
+        for i in 0..u64::from(EVERY) {
+            running.record(i * WINDOW, 1000);
+        }
+        assert_eq!(running.value(), Some(upper(bucket(1000))));
+        for i in 0..u64::from(FEWEST) - 1 {
+            running.record((100 + i) * WINDOW, 5);
+        }
+        assert_eq!(running.value(), Some(upper(bucket(1000))));
     }
 }

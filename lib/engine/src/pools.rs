@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     ejected: usize,
     /// The median time of its calls.
     median: Percentile,
+    /// The time that only one of a hundred calls is faster than.
+    fastest: Percentile,
 }
 
 impl Pool {
@@ -35,6 +37,7 @@ impl Pool {
             members: 0,
             ejected: 0,
             median: Percentile::new(0.5),
+            fastest: Percentile::new(0.01),
         }
     }
 
@@ -140,14 +143,25 @@ impl Pool {
         !work.avoid.has(instance) || self.in_rotation() <= work.avoid.count()
     }
 
+    /// The median time of calls, if it is known.
+    pub(crate) fn median(&self) -> Option<Time> {
+        self.median.value()
+    }
+
     /// True if a call that took so long is slow beside the others.
     pub(crate) fn is_slow(&self, time: Time) -> bool {
         self.median.value().is_some_and(|median| time > crate::auto::SLOW * median)
     }
 
+    /// The time that a call takes at least, if it is known.
+    pub(crate) fn fastest(&self) -> Option<Time> {
+        self.fastest.value()
+    }
+
     /// A call took so long; the median of all.
-    pub(crate) fn record(&mut self, time: Time) -> Time {
-        self.median.record(time);
+    pub(crate) fn record(&mut self, now: Time, time: Time) -> Time {
+        self.median.record(now, time);
+        self.fastest.record(now, time);
         self.median.value().unwrap_or(time)
     }
 }

@@ -12,7 +12,7 @@ use std::ops::{Index, IndexMut};
 use crate::Time;
 use crate::action::Decode;
 use crate::arena::{Arena, BatchId, CallId, GroupId, Id, InstanceId, QueryId};
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, RedundancyLevel};
 use crate::mask::Mask;
 use crate::task::Task;
 
@@ -51,6 +51,8 @@ pub(crate) struct BatchKey {
     /// True if they join no coding group: only predictions may answer them, and the code answers every query
     /// with a reconstruction.
     pub(crate) uncoded: bool,
+    /// How much redundancy they get.
+    pub(crate) redundancy: RedundancyLevel,
 }
 
 #[derive(Debug)]

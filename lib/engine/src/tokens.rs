@@ -41,6 +41,15 @@ impl Tokens {
         enough
     }
 
+    /// Takes so many, also if they are owed then; false if too many would be owed.
+    pub(crate) fn borrow(&mut self, tokens: f64) -> bool {
+        let enough = self.has(tokens - self.most);
+        if enough {
+            self.owe(tokens);
+        }
+        enough
+    }
+
     /// Takes so many, also if there are fewer.
     pub(crate) fn owe(&mut self, tokens: f64) {
         self.held = (self.held - tokens).max(-self.most);
@@ -63,6 +72,7 @@ mod tests {
         tokens.owe(100.0);
         tokens.earn(2.5);
         assert!(tokens.has(0.5) && !tokens.has(0.6) && tokens.fill() == 0.25);
+        assert!(tokens.borrow(2.0) && !tokens.borrow(1.0));
         assert!(Tokens::new(0.0).fill() == 0.0 && !Tokens::new(0.0).spend(1.0));
     }
 }

@@ -101,7 +101,14 @@ fn the_work_of_a_dead_instance_is_sent_again_all_of_it_and_once() {
 #[test]
 fn running_calls_that_nobody_needs_are_cancelled_on_demand_and_finish_otherwise() {
     for cancel_running in [false, true] {
-        let ejection = Some(Ejection { failures: 1, slowness: 9.0, base: MS, max_share: 0.9 });
+        let ejection = Some(Ejection {
+            failures: 1,
+            slowness: 9.0,
+            base: MS,
+            max_share: 0.9,
+            min_calls: 0,
+            slow_start: 0,
+        });
         let mut world = World::apart(Config { cancel_running, ejection, ..coded(2, 1) }, 2, 1);
         world.arrive(1);
         world.arrive(2);
@@ -218,7 +225,8 @@ fn pooled_instances_take_deployed_work_first() {
 
 #[test]
 fn a_call_that_is_broken_off_is_neither_answered_nor_failed() {
-    let ejection = Some(Ejection { failures: 1, slowness: 9.0, base: MS, max_share: 0.9 });
+    let ejection =
+        Some(Ejection { failures: 1, slowness: 9.0, base: MS, max_share: 0.9, min_calls: 0, slow_start: 0 });
     let mut world = World::apart(Config { cancel_running: true, ejection, ..coded(2, 1) }, 2, 1);
     world.arrive(1);
     world.arrive(2);

@@ -5,7 +5,8 @@ mod common;
 use common::{MS, World};
 use parm_engine::{Action, Config, Ejection, InstanceId, Roles};
 
-const EJECTION: Ejection = Ejection { failures: 2, slowness: 3.0, base: 100 * MS, max_share: 0.5 };
+const EJECTION: Ejection =
+    Ejection { failures: 2, slowness: 3.0, base: 100 * MS, max_share: 0.5, min_calls: 0, slow_start: 0 };
 
 fn ejected(world: &World) -> Vec<InstanceId> {
     let of = |action: &Action| if let Action::Ejected { instance } = action { Some(*instance) } else { None };
@@ -153,6 +154,47 @@ fn one_hiccup_of_an_instance_with_short_calls_is_no_slowness_and_three_in_a_row_
     assert_eq!(after(tenfold, &[5000, 5000, 5000]), [0, 0, 1]);
     // 25 times the median, and yet no time at all.
     assert_eq!(after(tenfold, &[500; 20]), [0; 20]);
+}
+
+#[test]
+fn an_instance_is_not_ejected_for_slowness_before_it_has_answered_enough_calls() {
+    assert_eq!(after(EJECTION, &[5000; 3]), [0, 0, 1]);
+    // It has answered a hundred calls before.
+    assert_eq!(after(Ejection { min_calls: 105, ..EJECTION }, &[5000; 6]), [0, 0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn an_instance_that_comes_back_gets_a_second_call_only_if_no_other_is_free() {
+    let config = Config {
+        ejection: Some(Ejection { failures: 1, slow_start: 1000 * MS, ..EJECTION }),
+        ..Config::default()
+    };
+    let mut world = World::new(config);
+    let [one, other] = [(); 2].map(|()| world.does(|engine, now| engine.join(now, Roles::DEPLOYED, 4)));
+    world.arrive(0);
+    let (call, bad, _) = world.calls[0];
+    world.fail(call);
+    let good = if bad == one { other } else { one };
+    world.at(101);
+    world.does(|engine, now| engine.probed(now, bad, true));
+    let at = |world: &World, instance| {
+        world.calls.iter().filter(|call| call.1 == instance && world.engine.call(call.0).is_some()).count()
+    };
+    for row in 1..5 {
+        world.arrive(row);
+    }
+    // The other one runs the failed query, too.
+    assert_eq!((at(&world, good), at(&world, bad)), (4, 1));
+    world.arrive(5);
+    assert_eq!(at(&world, bad), 2, "no other one is free");
+    for call in world.running(|_| true) {
+        world.answer(call);
+    }
+    world.at(1200);
+    for row in 10..14 {
+        world.arrive(row);
+    }
+    assert_eq!((at(&world, good), at(&world, bad)), (2, 2), "its start is over");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use parm_engine::{
 
 const HEDGE: Hedge = Hedge { delay: Delay::Fixed(40 * MS), budget: 0.1, burst: 1.0 };
 
-const EJECTION: Ejection = Ejection { failures: 2, slowness: 3.0, base: 100 * MS, max_share: 0.5 };
+const EJECTION: Ejection =
+    Ejection { failures: 2, slowness: 3.0, base: 100 * MS, max_share: 0.5, min_calls: 0, slow_start: 0 };
 
 fn uncoded(policy: Policy) -> Config {
     Config { policy, ..Config::default() }

@@ -135,7 +135,8 @@ fn queries_that_end_while_their_batch_is_split_hold_nothing() {
 }
 
 fn ejecting(failures: u32) -> Config {
-    let ejection = Ejection { failures, slowness: 10.0, base: 100 * MS, max_share: 0.9 };
+    let ejection =
+        Ejection { failures, slowness: 10.0, base: 100 * MS, max_share: 0.9, min_calls: 0, slow_start: 0 };
     Config { ejection: Some(ejection), ..Config::default() }
 }
 

@@ -1,5 +1,7 @@
 //! Errors of the protocol.
 
+use std::time::Duration;
+
 /// The kind of an error, with its status codes over HTTP and gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
@@ -118,6 +120,8 @@ pub struct Error {
     pub message: String,
     /// The HTTP status code that a server sent, if it differs from that of `status`.
     pub code: Option<u16>,
+    /// When the client may try again, if that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -130,7 +134,13 @@ impl Error {
             message.push('…');
             message.shrink_to_fit();
         }
-        Self { status, message, code: None }
+        Self { status, message, code: None, retry_after: None }
+    }
+
+    /// The server is overloaded or not ready; the client may try again after this time.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(Status::Unavailable, message) }
     }
 
     /// The error of an HTTP response with this status code.

@@ -286,6 +286,7 @@ async fn batches_are_as_large_as_all_instances_take_them() {
         capacity: 8,
         parity_input: None,
         most_rows: Some(3),
+        cancel_running: None,
         suspected: Arc::default(),
     };
     runtime.join(member).await.unwrap();

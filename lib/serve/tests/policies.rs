@@ -352,6 +352,39 @@ async fn priorities_say_who_goes_first_and_timeouts_who_is_told_504() {
 }
 
 #[tokio::test]
+async fn the_policy_auto_says_its_state() {
+    let more = r#""redundancy": {"policy": "auto"}"#;
+    let mut stage = Stage::new(&[(2, "deployed")], more).await;
+    let reply = stage.ask(1, "");
+    stage.call().await.1.answer(linear);
+    answer(reply).await;
+    assert_eq!(stage.metric(r#"parm_policy{state="hedge"}"#).await, 1.0);
+    assert_eq!(stage.metric(r#"parm_policy{state="replicate"}"#).await, 0.0);
+    let auto = stage.status().await["auto"].clone();
+    assert_eq!((auto["state"].as_str(), auto["level"].as_u64()), (Some("hedge"), Some(1)), "{auto}");
+}
+
+#[tokio::test]
+async fn a_request_chooses_its_redundancy() {
+    let more = r#""redundancy": {"policy": "replicate", "copies": 2}"#;
+    let mut stage = Stage::new(&[(2, "deployed")], more).await;
+    for (parameters, calls) in
+        [("", 2), (r#""parm_redundancy": "none""#, 1), (r#""parm_redundancy": "critical""#, 2)]
+    {
+        let reply = stage.ask(1, parameters);
+        let mut running = Vec::new();
+        for _ in 0..calls {
+            running.push(stage.call().await.1);
+        }
+        stage.no_call().await;
+        for call in running {
+            call.answer(linear);
+        }
+        answer(reply).await;
+    }
+}
+
+#[tokio::test]
 async fn under_load_parity_work_goes_first_and_then_503() {
     let more = format!(r#""max_queries": 6, {CODED}"#);
     let mut stage = Stage::new(&[(1, "deployed"), (1, "parity-0")], &more).await;
@@ -363,8 +396,9 @@ async fn under_load_parity_work_goes_first_and_then_503() {
     let (deployed, parity) = (stage.call().await.1, stage.call().await.1);
     assert_eq!((deployed.request.model.as_str(), parity.request.model.as_str()), ("m", "m-parity-0"));
     assert_eq!(stage.metric("parm_shed_total").await, 0.0);
-    let refused = error(stage.ask(7, "")).await;
-    assert_eq!(refused, (503, "overloaded: 6 queries are held, the limit is 6".to_owned()));
+    let refused = soon("a reply", stage.ask(7, "")).await.unwrap();
+    assert_eq!(refused.error(), "overloaded: 6 queries are held, the limit is 6");
+    assert_eq!((refused.code, refused.header("retry-after")), (503, Some("1")));
     assert_eq!(stage.metric("parm_shed_total").await, 2.0, "the parity work of two groups waited");
     assert_eq!(stage.metric("parm_rejected_total").await, 1.0);
     deployed.answer(linear);

@@ -219,6 +219,7 @@ async fn a_runtime_that_nobody_asks_any_more_ends() {
         capacity: 1,
         parity_input: None,
         most_rows: None,
+        cancel_running: None,
         suspected: std::sync::Arc::default(),
     };
     runtime.join(member).await.unwrap();

@@ -85,6 +85,10 @@ async fn errors_are_told_as_the_protocol_has_them() {
             wrong("\"id\": \"7\"", "\"parameters\": {\"parm_allow_reconstructed\": 3}"),
             "expected true or false",
         ),
+        (
+            wrong("\"id\": \"7\"", "\"parameters\": {\"parm_redundancy\": \"all\"}"),
+            "found parm_redundancy = \"all\", expected none, normal or critical",
+        ),
         ("{".to_owned(), "failed to parse"),
     ] {
         let reply = post(at, "/v2/models/toy/infer", &body).await;
@@ -316,6 +320,11 @@ async fn grpc_has_what_http_has() {
         (status.code(), status.message()),
         (tonic::Code::NotFound, "Request for unknown model: 'nix' is not found")
     );
+    // What the metadata ask for holds, unless the request itself asks for something else.
+    let mut wrong = tonic::Request::new(request("a", 8));
+    wrong.metadata_mut().insert("parm_redundancy", "all".parse().unwrap());
+    let status = client.model_infer(wrong).await.unwrap_err();
+    assert!(status.message().contains("found parm_redundancy = \"all\", expected none"), "{status}");
     let asked = proto::ModelStatisticsRequest { name: name(), version: String::new() };
     let statistics = client.model_statistics(asked).await.unwrap().into_inner().model_stats;
     assert_eq!(statistics[0].inference_count, 1);

@@ -45,7 +45,8 @@ pub enum AdviceError {
 }
 
 /// Ejects instances whose calls take 1.5 times as long as others, and probes them after half a second.
-const EJECTION: Ejection = Ejection { failures: 3, slowness: 1.5, base: 500_000_000, max_share: 0.3 };
+const EJECTION: Ejection =
+    Ejection { failures: 3, slowness: 1.5, base: 500_000_000, max_share: 0.3, min_calls: 0, slow_start: 0 };
 
 /// The candidates with `budget` times the model's instances: no redundancy, hedging, two replicas, and each
 /// code in both placements (apart only if there are enough instances); with answers at once and with grace,

@@ -54,7 +54,10 @@ impl Cluster {
         let mut engine = Engine::new(config)?;
         let (members, faults) = model.synthetic(seed)?;
         for member in &members {
-            engine.join(0, member.roles, member.capacity);
+            let instance = engine.join(0, member.roles, member.capacity);
+            if let Some(cancels) = member.cancel_running {
+                engine.cancels(0, instance, cancels);
+            }
         }
         let (overhead, fallback) = (model.overhead.clone(), model.fallback);
         Ok(Self { engine, members, faults, overhead, fallback })

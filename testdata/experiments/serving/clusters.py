@@ -81,7 +81,7 @@ GRACE = {"when": "grace", "ms": 36}
 FIRST = {"when": "first"}
 ALL, APART = {None: 18}, {"deployed": 12, "parity-0": 6}
 # Out when calls take half as long again, back after a probe at half a second.
-EJECT = {"failures": 3, "slowness": 1.5, "probe_ms": 500, "max_share": 0.3}
+EJECT = {"failures": 3, "slowness": 1.5, "probe_ms": 500, "max_share": 0.3, "min_calls": 0, "slow_start_ms": 0}
 
 
 def slow1():

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use parm_engine::{Arrival, CallId, Engine, GroupId, InstanceId, QueryId, Role, Roles, Task, Time};
+use parm_engine::{
+    Arrival, CallId, Engine, GroupId, InstanceId, QueryId, RedundancyLevel, Role, Roles, Task, Time,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -188,6 +190,12 @@ impl Driver {
             priority: self.rng.random_range(0..3),
             allow_reconstructed: self.rng.random_bool(0.8),
             coded: self.rng.random_bool(0.9),
+            redundancy: [
+                RedundancyLevel::None,
+                RedundancyLevel::Normal,
+                RedundancyLevel::Normal,
+                RedundancyLevel::Critical,
+            ][self.rng.random_range(0..4)],
             // One to a few in a row.
             request: row / self.facts.of_a_request,
             class: self.rng.random_range(0..5_u64).saturating_sub(3),

@@ -38,6 +38,7 @@ impl Seen {
             ("work cancelled", c.work_cancelled),
             ("calls cancelled", c.calls_cancelled),
             ("shed", c.shed),
+            ("dropped late", c.dropped_late),
             ("timeouts", c.timeouts),
             ("refused", c.refused),
             ("refusals", c.refusals),
@@ -146,6 +147,8 @@ pub(crate) fn config(rng: &mut ChaCha8Rng) -> (Config, Facts) {
             slowness: rng.random_range(1.5..5.0),
             base: rng.random_range(1..50) * MS,
             max_share: rng.random_range(0.0..1.0),
+            min_calls: rng.random_range(0..4),
+            slow_start: rng.random_range(0..3) * 20 * MS,
         }),
     };
     let facts = Facts {

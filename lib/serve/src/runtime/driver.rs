@@ -311,6 +311,9 @@ impl Driver {
 
     fn join(&mut self, now: Time, member: Member, reply: oneshot::Sender<InstanceId>) {
         let id = self.engine.join(now, member.roles, member.capacity);
+        if let Some(cancels) = member.cancel_running {
+            self.engine.cancels(now, id, cancels);
+        }
         let view = MemberView {
             name: member.name.clone(),
             roles: member.roles,

@@ -121,6 +121,8 @@ pub(crate) struct Candidate {
     pub(crate) name: String,
     pub(crate) roles: Roles,
     pub(crate) capacity: usize,
+    /// True if its calls are cancelled when their answers are no longer needed; none: as the model has it.
+    pub(crate) cancel_running: Option<bool>,
 }
 
 /// A model server by its host name; the addresses of the name are the instances.
@@ -129,6 +131,7 @@ pub(crate) struct Named {
     remote: Remote,
     roles: Roles,
     capacity: usize,
+    cancel_running: Option<bool>,
     body_bytes: usize,
 }
 
@@ -179,12 +182,19 @@ pub(crate) fn candidates(recipe: &Recipe<'_>) -> Result<Candidates, LoadError> {
     for (index, instances) in recipe.model.instances.iter().enumerate() {
         let parities = recipe.code.map_or(0, Code::r);
         let roles = instances.check(recipe.model.placement, parities)?;
-        let capacity = instances.capacity;
-        let mut add = |instance, name| made.fixed.push(Candidate { instance, name, roles, capacity });
+        let (capacity, cancel_running) = (instances.capacity, instances.cancel_running);
+        let mut add =
+            |instance, name| made.fixed.push(Candidate { instance, name, roles, capacity, cancel_running });
         match instances {
             Instances { remote: Some(remote), .. } => {
                 let body_bytes = recipe.body_bytes;
-                made.named.push(Named { remote: remote.clone(), roles, capacity, body_bytes });
+                made.named.push(Named {
+                    remote: remote.clone(),
+                    roles,
+                    capacity,
+                    cancel_running,
+                    body_bytes,
+                });
             }
             Instances { embedded: Some(embedded), .. } => {
                 let files = recipe.model.files_of(roles, recipe.code)?.into_iter();
@@ -317,7 +327,7 @@ impl Joining {
                 }
             }
         };
-        let Candidate { instance, name, roles, capacity } = candidate;
+        let Candidate { instance, name, roles, capacity, cancel_running } = candidate;
         tracing::info!(instance = name, "an instance joins");
         let suspected = Arc::<Notify>::default();
         let member = Member {
@@ -327,6 +337,7 @@ impl Joining {
             capacity,
             parity_input,
             most_rows,
+            cancel_running,
             suspected: Arc::clone(&suspected),
         };
         let id = self.runtime.join(member).await.ok()?;
@@ -485,7 +496,8 @@ impl Named {
     pub(crate) fn candidate(&self, address: SocketAddr) -> Result<Candidate, client::Error> {
         let instance = client::connect(&self.remote, address, self.body_bytes)?;
         let name = format!("{} at {address}", self.remote.url);
-        Ok(Candidate { instance, name, roles: self.roles, capacity: self.capacity })
+        let Self { roles, capacity, cancel_running, .. } = *self;
+        Ok(Candidate { instance, name, roles, capacity, cancel_running })
     }
 
     pub(crate) fn has_deployed(&self) -> bool {

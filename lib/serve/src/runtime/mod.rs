@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use parm_engine::{InstanceId, Reason, Roles};
+use parm_engine::{InstanceId, Reason, RedundancyLevel, Roles};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use parm_oip::instance::{CallError, Headers, Instance};
@@ -54,6 +54,8 @@ pub struct Ask {
     pub deadline: Option<Duration>,
     /// Waiting work is sent in this order, 0 first.
     pub priority: u8,
+    /// How much redundancy it gets.
+    pub redundancy: RedundancyLevel,
     /// False if the client accepts only predictions of the deployed model.
     pub allow_reconstructed: bool,
     /// Headers to pass on.
@@ -126,6 +128,8 @@ pub struct Member {
     pub parity_input: Option<String>,
     /// The most rows of a call; none: no limit.
     pub most_rows: Option<usize>,
+    /// True if its calls are cancelled when their answers are no longer needed; none: as the model has it.
+    pub cancel_running: Option<bool>,
     /// Is notified of each call that the instance did not answer.
     pub suspected: Arc<Notify>,
 }

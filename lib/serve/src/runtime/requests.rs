@@ -62,6 +62,7 @@ impl Driver {
                 priority: ask.priority,
                 allow_reconstructed: ask.allow_reconstructed,
                 coded: finite && self.scale.fits(norm),
+                redundancy: ask.redundancy,
                 request: id,
                 class: class.as_ref().map_or(0, |class| class.number),
             };
@@ -73,11 +74,14 @@ impl Driver {
                 }
                 Err(rejection) => {
                     self.rows.remove(row);
-                    let status = match rejection {
-                        Rejection::Expired { .. } => Status::DeadlineExceeded,
-                        Rejection::Queries { .. } | Rejection::Queue { .. } => Status::Unavailable,
+                    let text = rejection.to_string();
+                    let error = match rejection {
+                        Rejection::Expired { .. } => Error::new(Status::DeadlineExceeded, text),
+                        Rejection::Queries { retry, .. } | Rejection::Queue { retry, .. } => {
+                            Error::unavailable(text, Duration::from_nanos(retry))
+                        }
                     };
-                    self.fail_request(now, id, Error::new(status, rejection.to_string()));
+                    self.fail_request(now, id, error);
                     return;
                 }
             }
@@ -179,7 +183,10 @@ impl Driver {
                     Status::DeadlineExceeded,
                     format!("the deadline passed without an answer{why}"),
                 ),
-                Reason::Failed => Error::new(Status::Unavailable, format!("no instance gave an answer{why}")),
+                Reason::Failed => {
+                    let retry = Duration::from_nanos(self.engine.backlog());
+                    Error::unavailable(format!("no instance gave an answer{why}"), retry)
+                }
             }),
         }
     }

@@ -41,6 +41,7 @@ pub(super) fn counts(counters: &Counters) -> Vec<Count> {
         parity_useless,
         work_cancelled,
         shed,
+        dropped_late,
         calls_cancelled,
         failures,
         refusals,
@@ -156,6 +157,11 @@ pub(super) fn counts(counters: &Counters) -> Vec<Count> {
         ),
         one("parm_policy_changes_total", "Changes of the state of the policy auto", state_changes),
         one("parm_shed_total", "Parity queries and copies that were dropped under load", shed),
+        one(
+            "parm_dropped_late_total",
+            "Waiting work that was dropped since no query could be answered by its deadline",
+            dropped_late,
+        ),
         one("parm_ejections_total", "Ejections of instances", ejections),
         one("parm_healed_total", "Ejected instances that got work again", healed),
         by(

@@ -18,6 +18,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::auth::Port;
 use super::blocking::LITTLE;
 use super::budget::Reservation;
+use super::infer::REDUNDANCY;
 use super::state::{self, Shared};
 use super::{model_config, statistics};
 use parm_oip::instance::CallContext;
@@ -32,7 +33,7 @@ use parm_oip::proto::{
     ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
     repository_index_response,
 };
-use parm_oip::{Error, grpc as wire};
+use parm_oip::{Error, Parameter, grpc as wire};
 
 /// The most requests of one stream that are answered at once, and the most responses that wait to be sent.
 const STREAM: usize = 256;
@@ -70,11 +71,15 @@ impl Service {
         message: ModelInferRequest,
         call: CallContext,
         held: &Reservation,
+        redundancy: Option<String>,
     ) -> Result<ModelInferResponse, Error> {
         let server = &self.0.server;
         // Raw contents are not copied.
         let is_long = message.inputs.iter().any(|input| input.contents.is_some()) && held.bytes() > LITTLE;
-        let request = server.blocking.run(is_long, || wire::read_request(message)).await?;
+        let mut request = server.blocking.run(is_long, || wire::read_request(message)).await?;
+        if let Some(redundancy) = redundancy {
+            request.parameters.entry(REDUNDANCY.to_owned()).or_insert(Parameter::String(redundancy));
+        }
         Ok(wire::write_response(&server.infer(request, call, held).await?))
     }
 
@@ -84,6 +89,11 @@ impl Service {
         // A server that was dropped is stopping, too.
         let _ = draining.wait_for(|draining| *draining).await;
     }
+}
+
+/// How much redundancy the metadata ask for, if they do.
+fn redundancy(headers: &HeaderMap) -> Option<String> {
+    headers.get(REDUNDANCY).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// The headers of a request, which gRPC calls metadata.
@@ -171,8 +181,9 @@ impl GrpcInferenceService for Service {
             headers: self.0.server.passed_on(headers),
             coded: None,
         };
+        let redundancy = redundancy(headers);
         let held = self.0.server.held(request.extensions());
-        Ok(Response::new(self.infer(request.into_inner(), call, &held).await?))
+        Ok(Response::new(self.infer(request.into_inner(), call, &held, redundancy).await?))
     }
 
     /// Requests of a stream are answered in any order, those of a sequence in order. A server that is
@@ -185,6 +196,7 @@ impl GrpcInferenceService for Service {
         self.inference(headers)?;
         // The timeout of the stream does not apply to one request.
         let call = CallContext { headers: self.0.server.passed_on(headers), ..CallContext::default() };
+        let redundancy = redundancy(headers);
         let (answers, sent) = mpsc::channel::<(_, Arc<Reservation>)>(STREAM);
         let (service, room) = (self.clone(), Arc::new(Semaphore::new(STREAM)));
         let of_stream = self.0.server.held(request.extensions());
@@ -206,8 +218,9 @@ impl GrpcInferenceService for Service {
                 let id = message.id.clone();
                 let in_order = message.parameters.contains_key("sequence_id");
                 let (service, answers, call) = (service.clone(), answers.clone(), call.clone());
+                let redundancy = redundancy.clone();
                 let answer = async move {
-                    let answer = service.infer(message, call, &held).await;
+                    let answer = service.infer(message, call, &held, redundancy).await;
                     let _ = answers.send((Ok(streamed(id, answer)), held)).await;
                     drop(permit);
                 };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parm::dtype::Float;
-use parm_engine::Reason;
+use parm_engine::{Reason, RedundancyLevel};
 
 use super::budget::Reservation;
 use crate::models::{Loaded, SequenceStep, Served};
@@ -30,15 +30,19 @@ const fn class_bytes(datatype: Datatype) -> usize {
 /// The priority of requests without one, or with 0.
 const PRIORITY: u8 = 100;
 
+/// The parameter that says how much redundancy a request gets, also as metadata of gRPC.
+pub(super) const REDUNDANCY: &str = "parm_redundancy";
+
 /// The parameters that this server handles itself. `sequence_start` and `sequence_end` need a `sequence_id`.
 /// Streams always behave as `triton_enable_empty_final_response` asks.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "timeout",
     "priority",
     "sequence_id",
     "sequence_start",
     "sequence_end",
     "parm_allow_reconstructed",
+    REDUNDANCY,
     "triton_enable_empty_final_response",
 ];
 
@@ -47,6 +51,7 @@ struct Wishes {
     deadline: Option<Duration>,
     priority: u8,
     allow_reconstructed: bool,
+    redundancy: RedundancyLevel,
     sequence: Option<SequenceStep>,
 }
 
@@ -123,6 +128,7 @@ impl Served {
             payload,
             deadline,
             priority: wishes.priority,
+            redundancy: wishes.redundancy,
             allow_reconstructed: wishes.allow_reconstructed && (loaded.rebuilt.is_empty() || rebuilt),
             headers,
             parameters,
@@ -250,6 +256,16 @@ impl Wishes {
                 return Err(Error::invalid(text));
             }
         };
+        let redundancy = match parameters.get(REDUNDANCY) {
+            None => RedundancyLevel::Normal,
+            Some(Parameter::String(name)) if name == "none" => RedundancyLevel::None,
+            Some(Parameter::String(name)) if name == "normal" => RedundancyLevel::Normal,
+            Some(Parameter::String(name)) if name == "critical" => RedundancyLevel::Critical,
+            Some(other) => {
+                let text = format!("found {REDUNDANCY} = {other}, expected none, normal or critical");
+                return Err(Error::invalid(text));
+            }
+        };
         let sequence = match parameters.get("sequence_id") {
             // A sequence may have a name in place of a number.
             Some(Parameter::String(name)) if !name.is_empty() => {
@@ -272,6 +288,7 @@ impl Wishes {
             deadline: (timeout > 0).then(|| Duration::from_micros(timeout)),
             priority: if priority == 0 { PRIORITY } else { u8::try_from(priority).unwrap_or(u8::MAX) },
             allow_reconstructed,
+            redundancy,
             sequence,
         })
     }

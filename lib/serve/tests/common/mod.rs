@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use parm::codes::{LoadNetwork, Network, NetworkError};
 use parm_config::{Config, Model, Redundancy, code_of, engine_config};
-use parm_engine::Roles;
+use parm_engine::{RedundancyLevel, Roles};
 use parm_oip::instance::{Answer, CallContext, CallError, Headers, Instance};
 use parm_oip::{Error, InferRequest, InferResponse, ModelMetadata};
 use parm_serving::runtime::{
@@ -165,6 +165,7 @@ pub(crate) async fn puppet(runtime: &Runtime, roles: Roles) -> mpsc::UnboundedRe
         capacity: 1,
         parity_input: None,
         most_rows: None,
+        cancel_running: None,
         suspected: Arc::default(),
     };
     runtime.join(member).await.unwrap();
@@ -178,6 +179,7 @@ pub(crate) fn ask(firsts: &[f32]) -> Ask {
         payload: Payload::Rows { inputs: vec![bytes(&values)], rows: firsts.len() },
         deadline: None,
         priority: 0,
+        redundancy: RedundancyLevel::Normal,
         allow_reconstructed: true,
         headers: Headers::default(),
         parameters: PassedParameters::default(),
