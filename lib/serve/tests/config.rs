@@ -127,6 +127,19 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
         ),
         (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
         (
+            with(r#""redundancy": {"policy": "auto", "coded": {"hedge": {}}},"#),
+            "models[0].redundancy.coded.hedge: found a hedge of the code, expected redundancy.hedge",
+        ),
+        (
+            with(r#""redundancy": {"policy": "auto", "coded": {"max_scale": 0.5}},"#),
+            "models[0].redundancy.coded.max_scale: found 0.5",
+        ),
+        (with(r#""redundancy": {"policy": "auto", "max_calls": 0.5},"#), "found max_calls = 0.5"),
+        (
+            with(r#""redundancy": {"policy": "auto", "coded": {"code": {"name": "berrut", "k": 2}}},"#),
+            "found the policy auto with a code that answers every query by decoding",
+        ),
+        (
             with(r#""redundancy": {"policy": "coded", "max_scale": 0.5},"#),
             "models[0].redundancy.max_scale: found 0.5, expected a finite number from 1",
         ),
