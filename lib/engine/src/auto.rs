@@ -3,7 +3,7 @@
 //! The controller measures the load: the number of first calls of queries that run, on average over about two
 //! seconds. Copies, hedges and parity queries are not counted, so that the controller does not react to its own
 //! effect. From the load it estimates the share of queries that find no free instance, and chooses the
-//! [`State`] by it.
+//! [`State`] by it. The bounds are from the table of `testdata/experiments/serving/auto.py`.
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ const RECONSTRUCTIONS: f64 = 60.0;
 /// The most additional calls that can be saved up.
 const CALLS: f64 = 100.0;
 
-/// What the policy `auto` gives to queries now, from least to most.
+/// What the policy `auto` gives to queries now, from least to most; parm-serve.json(5) has the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -71,7 +71,7 @@ pub enum State {
     Hedge,
     /// Queries are coded in groups; late calls that coding cannot rebuild are sent again.
     Coded,
-    /// A query that finds two free instances is sent to both; late calls are sent again.
+    /// Queries are sent twice; late calls are sent again.
     Replicate,
 }
 

@@ -15,6 +15,11 @@ const QUERIES: u64 = 100_000;
 
 /// The median, over seeds, of P99.9 − median, in ms.
 fn gap(name: &str, instances: &str, more: &str) -> f64 {
+    gap_at(270.0, name, instances, more)
+}
+
+/// The same at this rate.
+fn gap_at(rate: f64, name: &str, instances: &str, more: &str) -> f64 {
     let behavior = r#"{"service": {"distribution": "normal", "mean_ms": 30, "deviation_ms": 1.5},
         "slow": {"share": 0.01, "length_ms": 500, "factor": 5}}"#;
     let instances = instances.replace("BEHAVIOR", behavior);
@@ -25,7 +30,7 @@ fn gap(name: &str, instances: &str, more: &str) -> f64 {
     let model = Config::parse(&text).unwrap().models.remove(0);
     let mut gaps: Vec<f64> = (0..SEEDS)
         .map(|seed| {
-            let latency = trial(&model, &Arrivals::Poisson, 270.0, seed, QUERIES).summary.latency;
+            let latency = trial(&model, &Arrivals::Poisson, rate, seed, QUERIES).summary.latency;
             let at = |share| latency.value_at_quantile(share) as f64 / 1e6;
             at(0.999) - at(0.5)
         })
@@ -71,4 +76,27 @@ fn coding_makes_the_gap_several_times_smaller_than_equal_resources_and_pooling_s
     assert!(equal > 5.0 * first && equal > 5.0 * late);
     assert!(equal > 8.0 * pooled && equal > 8.0 * p95 && equal > 7.0 * three && equal > 8.0 * both);
     assert!(late < hedge && hedge < equal);
+}
+
+#[test]
+fn the_policy_auto_follows_the_best_policy_over_the_load() {
+    let pool = r#"[{"synthetic": {"count": 18, "behavior": BEHAVIOR}}]"#;
+    let more = |redundancy: &str| {
+        format!(
+            r#", "placement": "pooled", "answer": {{"when": "grace", "ms": 36}}, "redundancy": {redundancy}"#
+        )
+    };
+    let late = r#"{"after": {"ms": 36}, "budget": 0.05}"#;
+    let replicate = more(r#"{"policy": "replicate", "copies": 2}"#);
+    let coded = more(r#"{"policy": "coded", "code": {"name": "sum", "k": 2}}"#);
+    let hedge = more(r#"{"policy": "hedge", "after": {"ms": 36}, "budget": 0.05}"#);
+    let auto = more(&format!(
+        r#"{{"policy": "auto", "coded": {{"code": {{"name": "sum", "k": 2}}}}, "hedge": {late}}}"#
+    ));
+    for rate in [60.0, 240.0, 480.0] {
+        let gaps = [("replicate", &replicate), ("coded", &coded), ("hedge", &hedge), ("auto", &auto)]
+            .map(|(name, more)| gap_at(rate, &format!("{name}, {rate}/s"), pool, more));
+        let best = gaps[..3].iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(gaps[3] <= 1.2 * best, "{rate}/s: {gaps:?}");
+    }
 }
