@@ -1,4 +1,5 @@
-//! The program: the tool whose name it is called by.
+//! The program: the tool whose name it is called by. `parm-libtorch --gpus`, for `--version --verbose` of the tools,
+//! prints the names of the GPUs.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,6 +16,10 @@ fn main() -> ExitCode {
         Some(Infer::NAME) => parm_cli::run(infer::run),
         Some(Train::NAME) => parm_cli::run(train::run),
         Some(Serve::NAME) => parm_cli::run(serve::run),
+        _ if std::env::args_os().nth(1).is_some_and(|word| word == "--gpus") => {
+            parm_torch::device::gpus().iter().for_each(|name| println!("{name}"));
+            Exit::Done.into()
+        }
         _ => {
             eprintln!("parm-libtorch: is called by parm-infer, parm-train and parm-serve");
             Exit::Usage.into()
