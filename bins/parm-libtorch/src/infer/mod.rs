@@ -121,7 +121,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     }
     let code = options.code.as_deref().map(|directory| trained(directory, path)).transpose()?;
     let load_as = |path: &Path, choices: &Choices| {
-        let load = || Model::load_as(path, chosen.device, choices);
+        let load = || device::apart(|| Model::load_as(path, chosen.device, choices));
         timings.measure_on(chosen.device, Phase::Load, load)
     };
     let mut choices = choices(options, io)?;
@@ -140,7 +140,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         }
     }
     let load = |path: &Path| {
-        let load = || Model::load_part(path, chosen.device, &choices);
+        let load = || device::apart(|| Model::load_part(path, chosen.device, &choices));
         timings.measure_on(chosen.device, Phase::Load, load)
     };
     let model = load_as(path, &choices)?;
@@ -163,7 +163,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let shape = &reader.layout().shape;
     let session = |model| {
         let session = Session::new(model, chosen.device, shape).with_context(|| job.clone())?;
-        let session = session.tuned(tuning).in_batches(batch);
+        let session = device::apart(|| session.tuned(tuning).in_batches(batch));
         // To measure is to wait for the device.
         Ok::<_, anyhow::Error>(match options.timings.timings {
             None => session,

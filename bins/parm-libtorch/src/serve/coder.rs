@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use parm::codes::{Network, NetworkError};
 use parm::dtype::Float;
+use parm_torch::device::apart;
 use parm_torch::{Device, Model, Session};
 
 /// A network that cannot be loaded, for this reason.
@@ -22,10 +23,12 @@ impl Coder {
     /// whether it works.
     pub(super) fn load(file: &Path, device: Device, group: &[usize]) -> Result<Self, NetworkError> {
         let wrong = |error: &dyn Error| failed(format!("{}: {error}", file.display()));
-        let model = Model::load(file, device).map_err(failed)?;
-        let mut session = Session::new(model, device, group).map_err(|error| wrong(&error))?;
-        session.output().map_err(|error| wrong(&error))?;
-        Ok(Self(Mutex::new(session)))
+        apart(|| {
+            let model = Model::load(file, device).map_err(failed)?;
+            let mut session = Session::new(model, device, group).map_err(|error| wrong(&error))?;
+            session.output().map_err(|error| wrong(&error))?;
+            Ok(Self(Mutex::new(session)))
+        })
     }
 }
 

@@ -75,41 +75,12 @@ impl Embed for Libtorch {
             ..Choices::default()
         };
         let code = code.filter(|_| embedded.encode.unwrap_or_else(|| device.is_gpu()));
-        let mut models = HashMap::new();
-        let mut encoder = None;
-        for (name, file) in files {
-            let loaded = Model::load_part(file, device, &choices).map_err(failed)?;
-            if let Some(warning) = loaded.warning() {
-                tracing::warn!(file = %file.display(), "{warning}; parm-train export has that option");
-            }
-            let shape = configured.clone().or(loaded.query_shape().map(<[usize]>::to_vec));
-            let shape = shape.ok_or_else(|| {
-                failed(format!(
-                    "{} does not have the shape of a query, expected inputs in the configuration",
-                    file.display()
-                ))
-            })?;
-            // All models of a model have queries of the same shape.
-            if let (Some(code), None) = (code, &encoder) {
-                let load = |file: &Path| Model::load(file, device);
-                let made = Encoder::new(code, &shape, device, load);
-                encoder = Some(made.map_err(failed)?);
-            }
-            let wrong = |error: &dyn std::error::Error| failed(format!("{}: {error}", file.display()));
-            let session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
-            let mut session = session.tuned(Tuning::default());
-            // This also makes the first run, which is slow.
-            let layout = session.output().map_err(|error| wrong(&error))?.clone();
-            models.insert(
-                name.clone(),
-                Loaded { session, shape, outputs: layout.shape.clone(), dtype: layout.dtype },
-            );
-        }
+        let (loaded, encoder) = device::apart(|| load(files, device, &choices, configured.as_deref(), code))?;
         let names = [
             input.map_or("input", |spec| &spec.name).to_owned(),
             output.map_or("output", |spec| &spec.name).to_owned(),
         ];
-        let models = Models { device, loaded: models, encoder, output: names[1].clone() };
+        let models = Models { device, loaded, encoder, output: names[1].clone() };
         Ok(Arc::new(EmbeddedInstance::start(models, names)?))
     }
 
@@ -123,6 +94,48 @@ impl Embed for Libtorch {
         let device = self.device(embedded.map_or("cpu", |embedded| &embedded.device))?;
         Ok(Arc::new(Coder::load(file, device, group)?))
     }
+}
+
+/// The models in these files by name, and the encoder of the code. All of them answer queries of one shape: the
+/// configured one, or what the first file says.
+fn load(
+    files: &BTreeMap<String, PathBuf>,
+    device: Device,
+    choices: &Choices,
+    configured: Option<&[usize]>,
+    code: Option<&Code>,
+) -> Result<(HashMap<String, Loaded>, Option<Encoder>), NetworkError> {
+    let mut models = HashMap::new();
+    let mut encoder = None;
+    for (name, file) in files {
+        let loaded = Model::load_part(file, device, choices).map_err(failed)?;
+        if let Some(warning) = loaded.warning() {
+            tracing::warn!(file = %file.display(), "{warning}; parm-train export has that option");
+        }
+        let shape = configured.or(loaded.query_shape()).map(<[usize]>::to_vec);
+        let shape = shape.ok_or_else(|| {
+            failed(format!(
+                "{} does not have the shape of a query, expected inputs in the configuration",
+                file.display()
+            ))
+        })?;
+        // All models of a model have queries of the same shape.
+        if let (Some(code), None) = (code, &encoder) {
+            let load = |file: &Path| Model::load(file, device);
+            let made = Encoder::new(code, &shape, device, load);
+            encoder = Some(made.map_err(failed)?);
+        }
+        let wrong = |error: &dyn std::error::Error| failed(format!("{}: {error}", file.display()));
+        let session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
+        let mut session = session.tuned(Tuning::default());
+        // This also makes the first run, which is slow.
+        let layout = session.output().map_err(|error| wrong(&error))?.clone();
+        models.insert(
+            name.clone(),
+            Loaded { session, shape, outputs: layout.shape.clone(), dtype: layout.dtype },
+        );
+    }
+    Ok((models, encoder))
 }
 
 #[cfg(test)]
