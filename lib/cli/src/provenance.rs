@@ -337,15 +337,17 @@ mod tests {
     }
 
     /// More than is read at once, and its SHA-256.
-    static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+    static ZEROS: &[u8] = &[0; 1 << 20];
     const HASH: &str = "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58";
 
     #[test]
     fn inputs_are_hashed_as_they_are_read_and_in_full_if_they_are_not_read_to_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["read", "half", "noted"].map(|name| folder.path().join(name));
-        paths.iter().for_each(|path| fs::write(path, &ZEROS).unwrap());
-        let mut io = io(&ZEROS);
+        for path in &paths {
+            fs::write(path, ZEROS).unwrap();
+        }
+        let mut io = io(ZEROS);
         io.record_inputs();
         let [read, half, noted] = paths.clone();
         for (input, bytes) in
@@ -366,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_pipe_that_is_not_read_to_its_end_has_no_hash() {
-        let mut io = io(&ZEROS);
+        let mut io = io(ZEROS);
         io.record_inputs();
         Input::Stdin.bytes(&mut io, Window::Normal).unwrap().read_exact(&mut [0; 1]).unwrap();
         assert_eq!(io.made_by().inputs, [MadeFrom { name: "-".into(), sha256: None, pipe: true }]);
@@ -378,7 +380,7 @@ mod tests {
         for name in ["code.json", "b", "run/metrics.jsonl"] {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, &ZEROS).unwrap();
+            fs::write(path, ZEROS).unwrap();
         }
         let mut io = io(b"");
         io.record_inputs();
@@ -395,7 +397,7 @@ mod tests {
 
     #[test]
     fn inputs_are_not_hashed_unless_a_report_is_written() {
-        let mut io = io(&ZEROS);
+        let mut io = io(ZEROS);
         Input::Stdin.bytes(&mut io, Window::Normal).unwrap().read_to_end(&mut Vec::new()).unwrap();
         assert_eq!(io.made_by().inputs, []);
     }
