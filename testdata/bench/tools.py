@@ -170,3 +170,18 @@ print(f"{'train, MLP, k=2, one epoch: PyTorch':<58} {ours:8.3f} s {peer:8.3f} s 
 start = statistics.median(short[0] for short, _ in times) - ours
 verdict = "reached" if start <= 1.5 else "MISSED"
 print(f"{'train, set-up (1.5 s at most)':<58} {start:8.3f} s {'':>10} {'':>8} {'':>8}  {verdict}", flush=True)
+
+
+def convolutional(epochs):
+    ours = [BIN / "parm-train", "base", "--model", "resnet18", "--data", images, "--labels", names, "--batch", "64"]
+    ours += ["--validation", "tail:64", "--epochs", str(epochs), "-o", SCRATCH / "resnet18.safetensors", "--force", "--device", "cpu"]
+    return ours, [sys.executable, HERE / "resnet.py", images, names, "64", str(epochs)]
+
+
+images = queries("small-images.npy", 512, (28, 28))
+names = SCRATCH / "small-images-labels.npy"
+np.save(names, np.arange(512, dtype="i8") % 10)
+times = [[tuple(map(seconds, convolutional(epochs))) for epochs in (1, 2)] for _ in range(3)]
+ours, peer = (statistics.median(long[i] - short[i] for short, long in times) for i in (0, 1))
+verdict = "reached" if peer / ours >= 1 else "MISSED"
+print(f"{'train, ResNet-18, 512 images, one epoch: PyTorch':<58} {ours:8.3f} s {peer:8.3f} s {peer / ours:7.2f}x {1:7.2f}x  {verdict}", flush=True)

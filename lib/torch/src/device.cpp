@@ -64,7 +64,8 @@ extern "C" at::Tensor* parm_pinned_like(const at::Tensor* like) {
 // The same images with their channels last in memory. Null if they are no images, or memory is short.
 extern "C" at::Tensor* parm_channels_last(const at::Tensor* images) {
   try {
-    return new at::Tensor(images->contiguous(at::MemoryFormat::ChannelsLast));
+    // Unlike contiguous, this gives images of one channel strides that say so, and with them the outputs.
+    return new at::Tensor(images->to(images->options().memory_format(at::MemoryFormat::ChannelsLast)));
   } catch (...) {
     return nullptr;
   }

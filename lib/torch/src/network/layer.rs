@@ -187,8 +187,15 @@ pub(crate) fn apply(
     mode: Mode,
 ) -> Result<Tensor, TchError> {
     let mut rows = rows.shallow_clone();
+    let mut in_place = false;
     for layer in layers {
-        rows = layer.apply(rows, supply, mode)?;
+        rows = match layer {
+            Layer::Activation(Activation::Relu) if in_place => rows.f_relu_()?,
+            _ => layer.apply(rows, supply, mode)?,
+        };
+        // Nothing else uses what these have made, not even their own gradients. A trace is optimised without it.
+        in_place = mode != Mode::Evaluate
+            && matches!(layer, Layer::Linear { .. } | Layer::Convolution(_) | Layer::BatchNorm { .. });
     }
     Ok(rows)
 }
