@@ -122,6 +122,7 @@ impl Engine {
             self.start(call, instance);
         }
         self.update_ready(instance);
+        self.close_due_batches();
     }
 
     fn waiting_for(&self, pool: usize, instance: InstanceId) -> Option<CallId> {
