@@ -11,6 +11,9 @@ PYTHON  ?= python3
 DATA    ?= testdata/digits
 CARGO   ?= cargo
 
+# What --version of installed programs says; empty outside a checkout of git.
+COMMIT = $(shell test -e .git && git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null)
+
 TOOLS := encode infer decode train serve score data compare plot load sim
 BIN   := target/release
 
@@ -142,6 +145,7 @@ install-programs:
 	install -m 755 $(TOOLS:%=$(BIN)/parm-%) lib/python/parm-demo "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 $(BIN)/parm-libtorch "$(DESTDIR)$(PREFIX)/lib/parm"
 	lib/torch/forget-build "$(DESTDIR)$(PREFIX)/lib/parm/parm-libtorch"
+	echo "$(COMMIT)" > "$(DESTDIR)$(PREFIX)/share/parm/commit"
 	install -m 755 testdata/digits/*.sh "$(DESTDIR)$(PREFIX)/share/parm/digits"
 	install -m 644 testdata/digits/*.npy testdata/digits/README.md "$(DESTDIR)$(PREFIX)/share/parm/digits"
 	rm -rf target/pages

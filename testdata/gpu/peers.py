@@ -102,6 +102,13 @@ def trace(model, shape, path):
         torch.jit.trace(model.eval(), torch.zeros(2, *shape)).save(path)
 
 
+def export(model, shape, path):
+    """Writes a model as an exported program of any number of rows."""
+    rows = {0: torch.export.Dim.DYNAMIC}
+    with torch.inference_mode(False), torch.no_grad():
+        torch.export.save(torch.export.export(model.eval(), (torch.zeros(2, *shape),), dynamic_shapes=(rows,)), path)
+
+
 def load(model, tensors):
     """Gives a model weights by name; what parm's files do not have (counts of batches) stays."""
     state = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
@@ -133,13 +140,26 @@ def seconds(device, work, least=5, most_seconds=2.0):
     return statistics.median(times)
 
 
-def answer_seconds(model, queries, device):
+def answer_seconds(model, queries, device, mixed=False):
     """Seconds to answer queries that are on the device, and to bring them there."""
     on_device = queries.to(device)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=mixed):
         computed = seconds(device, lambda: model(on_device))
         copied = seconds(device, lambda: queries.to(device), most_seconds=0.5) if device == "cuda" else None
     return computed, copied
+
+
+def graph_seconds(model, queries):
+    """Seconds to answer queries that are on a GPU by a CUDA graph, which launches all kernels at once."""
+    on_device, stream, graph = queries.to("cuda"), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.inference_mode():
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                model(on_device)
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            model(on_device)
+        return seconds("cuda", graph.replay)
 
 
 def answers(model, queries, device):

@@ -132,13 +132,18 @@ def outputs(check):
 
 
 def programs(check):
-    """Exported programs, whose graphs name the CPU: their outputs here and there, and a parity model of one."""
+    """Exported programs, whose graphs name the CPU: their outputs here and there, as they are and in bf16, and a parity
+    model of one."""
     testdata = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     queries = check.save("programs.npy", check.images(16, (1, 8, 8)))
     for name in ("cnn", "depthwise", "vit", "swin", "convnext"):
         path = os.path.join(testdata, "exported", f"{name}.pt2")
-        worst = difference(check.tools.infer(path, queries), check.tools.infer(path, queries, device="cpu"))
-        check.report.check(f"outputs of {name}.pt2", worst <= 1e-3, value=worst, unit="of the largest", detail="<= 1e-3")
+        expected = check.tools.infer(path, queries, device="cpu")
+        for what, options, most in (("", (), 1e-3), (", --optimize off", ("--optimize", "off"), 1e-3),
+                                    (", bf16", ("--precision", "bf16"), 5e-2)):
+            worst = difference(check.tools.infer(path, queries, *options), expected)
+            check.report.check(f"outputs of {name}.pt2{what}", worst <= most, value=worst, unit="of the largest",
+                               detail=f"<= {most:g}")
     digits = os.path.join(testdata, "digits")
     for precision in ("f32", "mixed"):
         code = check.path(f"program-{precision}")
@@ -231,7 +236,7 @@ def bandwidth(check):
 
 
 def rates(check):
-    """Rows a second of ResNet-18 and ViT-B/16 beside PyTorch, in turns: seconds of a batch, medians."""
+    """Rows a second of ResNet-18 and ViT-B/16, also exported, beside PyTorch, in turns: seconds of a batch, medians."""
     tools, report = check.tools, check.report
     batches = {1: 200, 16: 1024, 256: 2560} if check.gpu else {1: 20, 4: 40}
     classes = 1000 if check.gpu else 10
@@ -252,15 +257,19 @@ def rates(check):
             report.check("ResNet-18 in TF32", worst <= 1e-2, value=worst, unit="of the largest", detail="<= 1e-2")
         peers.torch.manual_seed(0)
         vit = peers.VisionTransformer(check.image[1], **({} if check.gpu else {"width": 96, "depth": 2, "heads": 3}))
-        script = check.path("vit.pt")
+        script, program, resnet_program = (check.path(name) for name in ("vit.pt", "vit.pt2", "resnet18.pt2"))
         peers.trace(vit, check.image, script)
-        models.append(("ViT-B/16", script, vit.to(check.device).eval()))
+        peers.export(vit, check.image, program)
+        peers.export(peer.cpu(), check.image, resnet_program)
+        vit, peer = vit.to(check.device).eval(), peer.to(check.device)
+        models += [("ViT-B/16", script, vit), ("ViT-B/16, exported", program, vit),
+                   ("ResNet-18, exported", resnet_program, peer)]
     largest = max(batches.values())
     block = check.images(min(largest, 256))
     paths = {rows: files.repeated_rows(check.path(f"rates-{rows}.npy"), block, rows) for rows in batches.values()}
-    for precision, tf32 in (("f32", False), ("TF32", True)):
-        if tf32 and not check.gpu:
-            continue
+    precisions = {"f32": (), "TF32": ("--tf32",), "bf16": ("--precision", "bf16")}
+    for precision, options in precisions.items() if check.gpu else [("f32", ())]:
+        tf32, mixed = precision == "TF32", precision == "bf16"
         for name, path, peer in models:
             for batch, rows in batches.items():
                 tools.need(6 if check.gpu else 1)
@@ -268,16 +277,19 @@ def rates(check):
                 if peer is not None:
                     peers.allow_tf32(tf32)
                     queries = peers.torch.from_numpy(block[:batch])
-                    theirs.append(peers.answer_seconds(peer, queries, check.device))
-                timed = tools.timed_infer(path, paths[rows], "--batch", batch, *(["--tf32"] if tf32 else []))
+                    theirs.append(peers.answer_seconds(peer, queries, check.device, mixed))
+                timed = tools.timed_infer(path, paths[rows], "--batch", batch, *options)
                 own = timed["seconds"]["compute"]["median"]
                 what = f"{name}, {precision}, batch {batch}"
                 detail = ""
                 if peer is not None:
-                    theirs.append(peers.answer_seconds(peer, queries, check.device))
+                    theirs.append(peers.answer_seconds(peer, queries, check.device, mixed))
                     computed = sorted(seconds for seconds, _ in theirs)[0]
                     detail = f"PyTorch {batch / computed:.0f} rows/s"
                     report.figure(f"{what}: of PyTorch's rate", computed / own, "", 1.0, detail=detail)
+                    if check.gpu and batch == 1 and precision == "f32":
+                        graph = 1 / peers.graph_seconds(peer, queries)
+                        report.figure(f"{what}: PyTorch with a CUDA graph", graph, "rows/s")
                     if check.gpu:
                         read, upload = (1e3 * timed["seconds"][phase]["median"] for phase in ("read", "upload"))
                         copied = 1e3 * min(copied for _, copied in theirs)
@@ -333,6 +345,30 @@ def training(check):
         if memory:
             report.figure(f"memory, {precision}: PyTorch's over ours", peak / memory["allocated"], "",
                           detail=f"PyTorch {peak / 1e9:.2f} GB")
+    if peers:
+        exported(check, few, batch)
+
+
+def exported(check, data, batch):
+    """An epoch of a parity model of ResNet-18, as a program that PyTorch exported and as a native network."""
+    native = check.path("epoch-f32.safetensors")
+    shape = np.load(data, mmap_mode="r").shape[1:]
+    program = check.path("epoch.pt2")
+    peers.export(peers.load(peers.ResNet18(shape, 10), files.read_weights(native)), shape, program)
+    seconds = []
+    for base in (native, program):
+        check.tools.need(10 if check.gpu else 2)
+        code = check.path(f"epoch-{os.path.splitext(base)[1][1:]}")
+        check.tools.on_device(
+            "train", "parity", "--base", base, "--code", "sum", "-k", 2, "--data", data, "--epochs", 2,
+            "--batch", batch // 2, "--validation", 0, "-o", code,
+        )
+        lines = epochs_of(os.path.join(code, "run", "parity-0"))
+        falls = lines[-1]["train_loss"] < lines[0]["train_loss"]
+        check.report.check(f"a parity model of {os.path.basename(base)}: the loss falls", falls)
+        seconds.append(min(line["seconds"] for line in lines))
+    check.report.figure("an epoch of a parity model, exported: of the native one's speed", seconds[0] / seconds[1], "",
+                        detail=f"{seconds[1]:.2f} s")
 
 
 def free_port():
@@ -480,10 +516,10 @@ def accuracy(check):
 # Name, what it is, the most seconds on a GPU and on a CPU, and the least that it is begun with.
 STEPS = [
     ("a", start, 60, 15, 5),
-    ("b", outputs, 90, 40, 10),
+    ("b", outputs, 100, 60, 10),
     ("c", pipeline, 75, 40, 10),
-    ("d", rates, 120, 40, 15),
-    ("e", training, 75, 40, 10),
+    ("d", rates, 150, 60, 15),
+    ("e", training, 90, 60, 10),
     ("f", serving, 45, 30, 5),
     ("g", accuracy, 600, 40, 10),
 ]

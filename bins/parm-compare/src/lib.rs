@@ -32,6 +32,16 @@ use crate::truth::{Read, Truth};
 pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     let truth = options.labels.iter().chain(&options.values).chain(&options.boxes);
     check_stdin([&options.data].into_iter().chain(truth))?;
+    if options.json {
+        io.record_inputs();
+        // parm-infer reads them.
+        let constants = options.model_options.constants.iter().map(|constant| &constant.file);
+        [&options.model]
+            .into_iter()
+            .chain(constants)
+            .chain(&options.code_dir)
+            .for_each(|path| io.note_file(path));
+    }
     let reading = options.read.reading();
     let mut rows = options.data.rows(io, reading)?;
     let layout = rows.layout().clone();
@@ -59,7 +69,7 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
         rate: losses.rate,
         deployed: answers.deployed().iter().map(measured).collect(),
     };
-    let text = if options.json { report.as_json() } else { report.as_table() };
+    let text = if options.json { report.as_json(&io.made_by()) } else { report.as_table() };
     io.print(&text)?;
     options
         .common

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use parm::{Task, counted};
+use parm::{MadeBy, Task, counted};
 use serde_json::json;
 
 use crate::evaluate::Evaluation;
@@ -91,7 +91,7 @@ impl Report {
     }
 
     /// The table for programs: what parm-plot reads.
-    pub(crate) fn as_json(&self) -> String {
+    pub(crate) fn as_json(&self, made_by: &MadeBy) -> String {
         let Self { task, measure, results, rate, deployed } = self;
         let row = |result: &Evaluation| {
             json!({
@@ -124,6 +124,7 @@ impl Report {
                     .map(|(file, accuracy)| json!({"model": file, *measure: accuracy}))
                     .collect::<Vec<_>>(),
                 "recommendation": recommendation(results, self.score()),
+                "made_by": made_by,
             })
         )
     }

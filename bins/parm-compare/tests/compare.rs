@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use parm_testkit::npy::{f4, f4_values};
+use parm_testkit::report::made_by;
 use parm_testkit::{Outcome, Tool, safetensors};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn digits(name: &str) -> PathBuf {
@@ -64,6 +65,11 @@ fn codes_stand_beside_the_baselines_of_their_size() {
     let output = compare(folder.path(), call).output();
     let report: Value = serde_json::from_slice(&output).unwrap();
     assert_eq!(report["format"], 1);
+    let (made_by, inputs) = made_by(&report, folder.path());
+    assert_eq!([&made_by.options["seed"], &made_by.options["k"]], [&json!(0), &json!([2, 4])]);
+    for name in ["base.safetensors", "pairs/code.json", "pairs/parity-0.safetensors"] {
+        assert!(inputs.iter().any(|input| input == name), "{name}: {inputs:?}");
+    }
     let rows = report["rows"].as_array().unwrap();
     let names: Vec<_> =
         rows.iter().map(|row| (row["code"].as_str().unwrap(), row["k"].as_u64().unwrap())).collect();

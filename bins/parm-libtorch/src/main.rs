@@ -1,5 +1,7 @@
-//! The program: the tool whose name it is called by.
+//! The program: the tool whose name it is called by. `parm-libtorch --gpus`, for `--version --verbose` of the tools,
+//! prints the names of the GPUs.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +10,7 @@ use parm_cli::tools::infer::Infer;
 use parm_cli::tools::serve::Serve;
 use parm_cli::tools::train::Train;
 use parm_libtorch::{infer, serve, train};
+use parm_torch::device;
 
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
@@ -15,6 +18,10 @@ fn main() -> ExitCode {
         Some(Infer::NAME) => parm_cli::run(infer::run),
         Some(Train::NAME) => parm_cli::run(train::run),
         Some(Serve::NAME) => parm_cli::run(serve::run),
+        _ if std::env::args_os().nth(1).is_some_and(|word| word == "--gpus") => {
+            let written = io::stdout().write_all(device::gpus().join("\n").as_bytes());
+            written.map_or(Exit::Failed, |()| Exit::Done).into()
+        }
         _ => {
             eprintln!("parm-libtorch: is called by parm-infer, parm-train and parm-serve");
             Exit::Usage.into()

@@ -12,7 +12,8 @@ use parm::counted;
 use parm_cli::output::{Compression, Lines, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
-use parm_workload::{Record, Row, Summary, Trial, json, table, write_histograms};
+use parm_workload::{Record, Row, Summary, Trial, table, write_histograms};
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -31,6 +32,10 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
                 "{option} -: standard output is for the table, expected a file"
             )));
         }
+    }
+    if options.json {
+        io.record_inputs();
+        options.ca.iter().for_each(|path| io.note_file(path));
     }
     let runtime = Runtime::new().context("the runtime")?;
     let targets = targets::reach(options, &runtime, io)?;
@@ -124,7 +129,7 @@ fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) 
 
 fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -> Result<()> {
     let text = if options.json {
-        let mut report = json(rows);
+        let mut report = parm_workload::json(rows);
         for (row, run) in rows.iter().zip(report["runs"].as_array_mut().into_iter().flatten()) {
             let target = targets.iter().find(|target| target.name == row.name);
             run["url"] = target.map(|target| target.url.clone()).into();
@@ -132,6 +137,7 @@ fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -
         report["model"] = options.model.clone().into();
         report["rows"] = options.rows.into();
         report["seed"] = options.seed.into();
+        report["made_by"] = json!(io.made_by());
         format!("{report}\n")
     } else {
         table(rows)

@@ -58,6 +58,11 @@ impl Trials {
             timeout: Duration::from_secs_f64(options.timeout / 1e3),
             in_flight: options.in_flight as usize,
         };
+        io.resolve("rate", rates.clone());
+        match plan.span {
+            Span::Requests(requests) => io.resolve("queries", requests),
+            Span::Time(time) => io.resolve("seconds", time.as_secs_f64()),
+        }
         Ok(Self { traced, rates, count: options.trials, plan })
     }
 

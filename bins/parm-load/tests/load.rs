@@ -14,8 +14,9 @@ use parm_serving::NoModels;
 use parm_serving::server::{Addresses, Order, Running};
 use parm_testkit::Tool;
 use parm_testkit::npy::{f4, f8, u1};
+use parm_testkit::report::made_by;
 use parm_workload::{Outcome, Record};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -84,7 +85,7 @@ fn load(folder: &Path, url: &str, arguments: &str) -> Tool {
     Tool::new("parm-load").arg(url).args("-m toy --quiet").args(warm_up).args(arguments).within(folder)
 }
 
-fn json(server: &Server, url: &str, arguments: &str) -> Value {
+fn measured(server: &Server, url: &str, arguments: &str) -> Value {
     let output = load(server.folder.path(), url, arguments).arg("--json").run().output();
     serde_json::from_slice(&output).unwrap()
 }
@@ -105,12 +106,33 @@ fn it_measures_over_every_encoding() {
         (server.grpc(), "grpc"),
     ] {
         let call = format!("--rate 200 --queries 50 --rows 2 --encoding {encoding}");
-        let report = json(&server, &url, &call);
+        let report = measured(&server, &url, &call);
         let run = &report["runs"][0];
         assert_eq!((&run["answered"], &run["failed"]), (&50.into(), &0.into()), "{encoding}: {report}");
         // The server's own time is within it.
         assert!(run["latency_ms"]["median"].as_f64() > Some(5.0), "{report}");
         assert_eq!((&report["model"], &report["rows"], &run["url"]), (&"toy".into(), &2.into(), &url.into()));
+    }
+}
+
+#[test]
+fn a_report_says_how_it_was_made_without_the_keys_in_headers() {
+    let server = Server::taking(1);
+    fs::write(server.path("times.npy"), f4(&[3], &[0.0, 0.01, 0.02])).unwrap();
+    let header = "--header X-API-Key:secret";
+    for (call, option, value) in [
+        ("--rate 200 --seconds 0.1", "seconds", json!(0.1)),
+        ("--rate 200 --queries 20", "queries", json!(20)),
+        ("--trace times.npy --warm-up 0", "queries", json!(3)),
+    ] {
+        let call = format!("{call} --seed 7 {header}");
+        let report = measured(&server, &server.http(), &call);
+        let (made_by, inputs) = made_by(&report, server.folder.path());
+        let options = ["seed", option, "header"].map(|name| made_by.options[name].clone());
+        assert_eq!(options, [json!(7), value, json!(["X-API-Key: …"])], "{call}");
+        assert_eq!(made_by.options["rate"].as_array().map(Vec::len), Some(1), "{made_by:?}");
+        assert_eq!(inputs.len(), usize::from(call.contains("--trace")));
+        assert!(!report.to_string().contains("secret") && made_by.command.contains("X-API-Key: …"));
     }
 }
 
@@ -149,11 +171,11 @@ fn a_trace_is_replayed() {
         times
     };
     // What comes within the warm-up does not count.
-    let report = json(&server, &server.http(), "--trace times.npy --records a.jsonl");
+    let report = measured(&server, &server.http(), "--trace times.npy --records a.jsonl");
     assert_eq!((&report["runs"][0]["rate"], &report["runs"][0]["requests"]), (&3.75.into(), &3.into()));
     assert_eq!(intended("a.jsonl"), [1000, 2000, 7000]);
     let again = "--trace a.jsonl --warm-up 0 --rates 10,20 --records b.jsonl --seconds 0.15";
-    let report = json(&server, &server.http(), again);
+    let report = measured(&server, &server.http(), again);
     assert_eq!(report["runs"].as_array().unwrap().len(), 2);
     // Of 0, 100 and 600 ms, at 3.33/s.
     assert_eq!(intended("b.jsonl"), [0, 0, 167, 333, 1000]);
@@ -216,7 +238,7 @@ fn targets_are_compared_in_turns_over_trials() {
 fn rows_that_are_given_are_sent() {
     let server = Server::taking(0);
     fs::write(server.path("x.npy"), f4(&[3, 8], &[1.0; 24])).unwrap();
-    let report = json(&server, &server.grpc(), "--rate 100 --queries 10 --data x.npy");
+    let report = measured(&server, &server.grpc(), "--rate 100 --queries 10 --data x.npy");
     assert_eq!(report["runs"][0]["answered"], 10);
 }
 
@@ -227,7 +249,7 @@ fn what_is_rebuilt_is_counted() {
     let coded = r#", "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}, "group_delay_ms": 5},
         "answer": {"when": "grace", "ms": 30}, "ejection": null"#;
     let server = Server::start(&behavior, coded);
-    let report = json(&server, &server.http(), "--rate 200 --queries 300 --records r.jsonl");
+    let report = measured(&server, &server.http(), "--rate 200 --queries 300 --records r.jsonl");
     let run = &report["runs"][0];
     let rebuilt = records(&server.path("r.jsonl")).iter().filter(|record| record.reconstructed == 1).count();
     assert!(rebuilt > 5, "{report}");
@@ -249,7 +271,7 @@ fn answers_are_held_against_labels() {
     fs::write(server.path("mixed.npy"), u1(&[4], &[0, 1, 2, 1])).unwrap();
     let measured = |url: &str, labels: &str| {
         let call = format!("--rate 200 --queries 300 --data x.npy --labels {labels} --records r.jsonl");
-        let report = json(&server, url, &call);
+        let report = measured(&server, url, &call);
         let run = report["runs"][0].clone();
         let records = records(&server.path("r.jsonl"));
         let (mut correct, mut rebuilt, mut right) = (0, 0, 0);

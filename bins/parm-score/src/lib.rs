@@ -23,6 +23,9 @@ use parm_cli::{Exit, Input, Io, Usage};
 /// Streams that are refused or do not fit each other, and labels that are not classes.
 pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     check_stdin(options.inputs())?;
+    if options.json {
+        io.record_inputs();
+    }
     let reading = options.read.reading();
     let predictions = options.input.rows(io, reading)?;
     let layout = predictions.layout();
@@ -62,7 +65,8 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         output.write_all(format!("{}\n", serde_json::to_string(&calibration)?).as_bytes())?;
         output.commit()?;
     }
-    print(options, io, &report::text(&scores, options), scores.rows)
+    let text = report::text(&scores, options, io);
+    print(options, io, &text, scores.rows)
 }
 
 /// The task that the options mean, or else the rows.

@@ -119,7 +119,7 @@ pub(crate) fn score(
     let near = (task == Task::Embed).then(|| Near::new(&set, labels)).transpose()?;
     let report = Report { lines: set.lines(options, near.as_ref()), columns: set.columns(near.as_ref()) };
     let unsolved = set.fates.iter().filter(|fate| **fate == Fate::Unsolved).count();
-    let text = if options.json { report.json(task, unsolved) } else { report.table(task, unsolved) };
+    let text = if options.json { report.json(task, unsolved, io) } else { report.table(task, unsolved) };
     Ok((text, set.rows.count()))
 }
 
@@ -395,7 +395,7 @@ impl Report {
         table
     }
 
-    fn json(&self, task: Task, unsolved: usize) -> String {
+    fn json(&self, task: Task, unsolved: usize, io: &Io) -> String {
         let row = |line: &Line| {
             let mut row = Map::new();
             row.insert(task.output().into(), json!(line.name));
@@ -409,7 +409,8 @@ impl Report {
             Value::Object(row)
         };
         let rows: Vec<Value> = self.lines.iter().map(row).collect();
-        let report = json!({"format": 1, "task": task.name(), task.output(): rows, "unsolved": unsolved});
+        let report = json!({"format": 1, "task": task.name(), task.output(): rows, "unsolved": unsolved,
+            "made_by": io.made_by()});
         format!("{report}\n")
     }
 }

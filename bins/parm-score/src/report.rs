@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use parm::calibration::auroc;
 use parm::score::{Interval, Measure, Scorer};
+use parm_cli::Io;
 use parm_cli::tools::score::Score;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -21,9 +22,9 @@ struct Line {
 }
 
 /// The report that the options ask for.
-pub(crate) fn text(scores: &Scores, options: &Score) -> String {
+pub(crate) fn text(scores: &Scores, options: &Score, io: &Io) -> String {
     let lines = lines(scores, options);
-    if options.json { as_json(scores, options, &lines) } else { as_table(scores, options, &lines) }
+    if options.json { as_json(scores, options, &lines, io) } else { as_table(scores, options, &lines) }
 }
 
 fn lines(scores: &Scores, options: &Score) -> Vec<Line> {
@@ -101,7 +102,7 @@ fn as_table(scores: &Scores, options: &Score, lines: &[Line]) -> String {
     table
 }
 
-fn as_json(scores: &Scores, options: &Score, lines: &[Line]) -> String {
+fn as_json(scores: &Scores, options: &Score, lines: &[Line], io: &Io) -> String {
     let total = scores.all.total();
     let entry = |line: &Line, at: usize| {
         let (value, interval) = line.values[at];
@@ -129,6 +130,7 @@ fn as_json(scores: &Scores, options: &Score, lines: &[Line]) -> String {
         "f": options.unavailable_fraction,
         "auroc": auroc(&scores.judged),
         "scores": entries,
+        "made_by": io.made_by(),
     });
     format!("{report}\n")
 }

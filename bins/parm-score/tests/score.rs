@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use parm::hash::sha256;
 use parm_testkit::npy::{f4, item, mask, u1};
+use parm_testkit::report::made_by;
 use parm_testkit::{Outcome, Tool};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,6 +48,27 @@ fn line<'a>(report: &'a Value, name: &str, against: &str) -> &'a Value {
     let lines = report[kind].as_array().unwrap();
     let found = lines.iter().find(|line| line[kind] == name && line["against"] == against);
     found.unwrap_or_else(|| panic!("no {name} against {against}: {report}"))
+}
+
+#[test]
+fn a_report_says_how_it_was_made_and_of_what() {
+    let folder = stage();
+    let path = folder.path();
+    let of = |arguments: &str, stdin: &[u8]| {
+        let call = Tool::new("parm-score").args("--json").args(arguments).within(path).stdin(stdin);
+        made_by(&serde_json::from_slice(&call.run().output()).unwrap(), path)
+    };
+    let call = "--labels labels.npy --available have.npy -f 0.25";
+    let (classes, inputs) = of(call, &fs::read(path.join("y.npy")).unwrap());
+    assert!(classes.command.ends_with(&format!("parm-score --json {call}")), "{}", classes.command);
+    let options = ["unavailable-fraction", "seed", "k", "labels", "solved", "PREDICTIONS.npy"];
+    let expected = [json!(0.25), json!(0), json!(1), json!("labels.npy"), json!(null), json!("-")];
+    assert_eq!(options.map(|name| classes.options[name].clone()), expected);
+    assert_eq!(inputs, ["-", "have.npy", "labels.npy"]);
+    let stream = &classes.inputs[0];
+    assert_eq!((stream.pipe, &stream.sha256), (true, &sha256(&path.join("y.npy")).ok()));
+    let (_, inputs) = of("--task embed --available have.npy --reference reference.npy y.npy", &[]);
+    assert_eq!(inputs, ["y.npy", "have.npy", "reference.npy"]);
 }
 
 #[test]
@@ -390,8 +413,9 @@ fn labels_of_any_integer_type_are_read() {
     let folder = stage();
     let wide: Vec<u8> = [0_i64, 1, 2, 0, 0].iter().flat_map(|label| label.to_be_bytes()).collect();
     fs::write(folder.path().join("wide.npy"), item(">i8", &[5], &wide)).unwrap();
-    let narrow = json(folder.path(), "--labels labels.npy y.npy");
-    assert_eq!(json(folder.path(), "--labels wide.npy y.npy"), narrow);
+    let [narrow, wide] =
+        ["labels.npy", "wide.npy"].map(|labels| json(folder.path(), &format!("--labels {labels} y.npy")));
+    assert_eq!(wide["scores"], narrow["scores"]);
 }
 
 #[test]

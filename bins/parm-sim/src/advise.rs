@@ -23,6 +23,10 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     if options.load.schedule.rate.len() > 1 {
         return Err(Usage::error("--rates: found several, expected one: advice is for one load"));
     }
+    if options.json {
+        io.record_inputs();
+        [&options.cluster].into_iter().chain(&options.accuracy).for_each(|path| io.note_file(path));
+    }
     let codes = options.accuracy.iter().map(|path| code(path)).collect::<Result<Vec<_>>>()?;
     let path = &options.cluster;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -59,7 +63,8 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
         let name = &verdicts[chosen].name;
         format!(
             "{}\n",
-            json!({"format": 1, "candidates": table, "chosen": name, "why": why, "policy": policy})
+            json!({"format": 1, "candidates": table, "chosen": name, "why": why, "policy": policy,
+                "made_by": io.made_by()})
         )
     } else {
         table(&candidates, &rows, &verdicts, chosen, &why)

@@ -14,8 +14,8 @@ use parm_cli::tools::sim::{Sim, SimCommand};
 use parm_cli::{Exit, Io, Progress, Usage};
 use parm_config::Model;
 use parm_engine::journal::Entry;
-use parm_simulation::{Cluster, Journaled, json, table, variants};
-use serde_json::{Map, Value};
+use parm_simulation::{Cluster, Journaled, table, variants};
+use serde_json::{Map, Value, json};
 
 use plan::Plan;
 
@@ -31,6 +31,10 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
         return advise::run(advise, &options.common, io);
     }
     let cluster = options.cluster.as_deref().context("expected a cluster")?;
+    if options.json {
+        io.record_inputs();
+        [cluster].into_iter().chain(options.policies.as_deref()).for_each(|path| io.note_file(path));
+    }
     let models = models(options, cluster)?;
     let plan = Plan::new(&options.load, io)?;
     check_records(options, models.len(), plan.total(models.len()))?;
@@ -49,9 +53,10 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     };
     drop(progress);
     let text = if options.json {
-        let mut report = json(&rows);
+        let mut report = parm_simulation::json(&rows);
         report["cluster"] = cluster.display().to_string().into();
         report["seed"] = options.load.seed.into();
+        report["made_by"] = json!(io.made_by());
         format!("{report}\n")
     } else {
         table(&rows)

@@ -52,6 +52,8 @@ impl Plan {
         };
         let (rates, most) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let queries = schedule.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
+        io.resolve("rate", rates.clone());
+        io.resolve("queries", queries);
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
         let warm_up = Duration::from_secs_f64(schedule.warm_up);
         Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })

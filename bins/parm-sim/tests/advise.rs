@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use parm_testkit::report::made_by;
 use parm_testkit::{Outcome, Tool, code_dir};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,6 +57,9 @@ fn the_choice_moves_with_the_target_and_the_load() {
     assert!(best.starts_with("k2 (k=2), pooled"), "{strict}");
     assert!(strict["why"].as_str().unwrap().contains("best overall accuracy"), "{strict}");
     assert_eq!(strict["policy"]["redundancy"]["policy"], "coded");
+    let (made_by, inputs) = made_by(&strict, folder.path());
+    assert_eq!(inputs, ["cluster.json", "k2.json", "k3.json"]);
+    assert_eq!([&made_by.options["seeds"], &made_by.options["budget"]], [&json!(3), &json!(1.5)]);
     let (coded, equal) = (of(&strict, best), of(&strict, "equal"));
     assert!(coded["p99.9_ms"].as_f64() < Some(60.0) && equal["p99.9_ms"].as_f64() > Some(90.0));
     let rebuilt = coded["reconstructed"].as_f64().unwrap();

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use parm_engine::journal::{Entry, Event, Given};
 use parm_testkit::npy::f4;
+use parm_testkit::report::made_by;
 use parm_testkit::{Outcome, Tool};
 use parm_workload::Record;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const CLUSTER: &str = r#"{"models": [{
@@ -45,8 +46,19 @@ fn policies_stand_side_by_side_and_threads_change_nothing() {
         sim(folder.path(), &[&arguments[..], &["--queries", "20000", "--threads", threads]].concat())
     };
     let (one, two) = (run("1"), run("2"));
-    assert_eq!((one.code, &one.stdout), (0, &two.stdout), "{}", one.stderr);
-    let report: Value = serde_json::from_slice(&one.stdout).unwrap();
+    assert_eq!(one.code, 0, "{}", one.stderr);
+    assert_eq!(one.stdout, run("1").stdout);
+    let [report, other] = [one, two].map(|outcome| {
+        let mut report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let (made_by, inputs) = made_by(&report, folder.path());
+        let options =
+            ["seed", "seeds", "queries", "warm-up", "rate"].map(|name| made_by.options[name].clone());
+        assert_eq!(options, [json!(0), json!(3), json!(20000), json!(1.0), json!([200.0, 270.0])]);
+        assert_eq!(inputs, ["cluster.json", "policies.json"]);
+        report.as_object_mut().unwrap().remove("made_by");
+        report
+    });
+    assert_eq!(report, other);
     let runs = report["runs"].as_array().unwrap();
     let names: Vec<&str> = runs.iter().map(|run| run["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["equal", "equal", "pooled", "pooled", "{}", "{}"]);

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use parm::{CodeFile, Task};
 use parm_testkit::npy::{f4, f4_values, item, u1};
+use parm_testkit::report::made_by;
 use parm_testkit::{Outcome, Tool, safetensors};
+use serde_json::{Value, json};
 
 const ROWS: usize = 120;
 
@@ -61,6 +63,16 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     }
     same(path, "a.safetensors", "b.safetensors");
     same(path, "a.run/checkpoint.safetensors", "b.run/checkpoint.safetensors");
+    let made_by = ["a", "b"].map(|name| {
+        let text = fs::read(path.join(name).with_extension("run").join("made_by.json")).unwrap();
+        let (made_by, inputs) = made_by(&serde_json::from_slice(&text).unwrap(), path);
+        assert_eq!(inputs, ["x.npy", "y.npy"]);
+        let values = ["seed", "hidden", "batch", "schedule"].map(|name| made_by.options[name].clone());
+        assert_eq!(values, [json!(1), json!([8]), json!(8), json!("constant")]);
+        assert!(made_by.command.contains(&format!("-o {name}.safetensors")), "{}", made_by.command);
+        made_by.inputs
+    });
+    assert_eq!(made_by[0], made_by[1]);
     assert_ne!(fs::read(path.join("a.safetensors")).unwrap(), fs::read(path.join("c.safetensors")).unwrap());
     done(path, &format!("{PARITY} -k 2 -r 2 --epochs 3 -o p"));
     done(path, &format!("{PARITY} -k 2 -r 2 --epochs 3 -o q"));
@@ -139,6 +151,7 @@ fn timings_say_what_trainings_spend_their_time_with() {
     for (name, computed) in [("base.json", 4), ("parity.json", 6)] {
         let report: serde_json::Value = serde_json::from_slice(&fs::read(path.join(name)).unwrap()).unwrap();
         assert_eq!((&report["rows"], &report["device"]), (&ROWS.into(), &"cpu".into()));
+        assert_eq!(made_by(&report, path).0.options["timings"], name);
         let phase = |name: &str| &report["seconds"][name];
         // Each epoch learns and validates; the deployed model predicts, and the code is scored.
         assert_eq!(phase("compute")["times"], computed, "{report}");
@@ -208,6 +221,14 @@ fn a_code_is_learnt_and_described() {
     let scores = [scores.available, scores.degraded, scores.agreement];
     assert!(scores.iter().all(|score| score.is_some_and(|score| (0.9..=1.0).contains(&score))), "{scores:?}");
     assert_eq!(metrics(&path.join("code/run/parity-1/metrics.jsonl")).len(), 40);
+
+    let report: Value = serde_json::from_slice(&fs::read(path.join("code/code.json")).unwrap()).unwrap();
+    let (made_by, inputs) = made_by(&report, path);
+    assert_eq!(inputs, ["x.npy", "b.safetensors", "y.npy"]);
+    let names =
+        ["seed", "epochs", "validation", "lr", "weight-decay", "schedule", "loss", "compare", "threads"];
+    let expected = json!([0, 40, "24", 0.01, 1e-5, "constant", "mse", "sums", 1]);
+    assert_eq!(json!(names.map(|name| made_by.options[name].clone())), expected);
 
     // Without labels and validation rows there is nothing to score.
     let few = "parity --base b.safetensors --data x.npy --code sum -k 2 --epochs 1";

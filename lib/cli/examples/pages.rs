@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 /// The date in the pages: that of the release, so that they come out alike on every day.
-const DATE: &str = "2026-11-21";
+const DATE: &str = "2026-11-28";
 
 fn main() -> io::Result<()> {
     let output = std::env::args_os().nth(1).ok_or_else(|| io::Error::other("expected an output folder"))?;

@@ -15,6 +15,7 @@ use parm::npy::{Items, RowReader, Widened, Window, decompress, is_compressed};
 
 use crate::exit::Usage;
 use crate::io::Io;
+use crate::provenance::is_pipe;
 
 /// Bytes of a stream, decompressed where needed.
 pub type Source = Box<dyn Read + Send>;
@@ -93,8 +94,14 @@ impl Input {
                     "standard input is a terminal: expected a file, or a pipe from another tool",
                 ));
             }
-            Self::Stdin => io.take_stdin().context("standard input is already in use")?,
-            Self::Path(path) => Box::new(open(path)?),
+            Self::Stdin => {
+                let stdin = io.take_stdin().context("standard input is already in use")?;
+                io.recorded(Path::new("-"), true, stdin)
+            }
+            Self::Path(path) => {
+                let file = open(path)?;
+                io.recorded(path, is_pipe(&file), file)
+            }
         };
         let reading = reading.into();
         let source = decompress(source, reading.window).with_context(|| format!("{self}: cannot read"))?;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
+use crate::provenance::{Invocation, Provenance};
+
 /// Which of the descriptors 0 to 2 were closed at the start of the process.
 static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
@@ -73,8 +75,7 @@ pub struct Io {
     pub tool: &'static str,
     stdin: Option<Box<dyn Read + Send>>,
     stdout: Option<Box<dyn Write + Send>>,
-    /// The command line, which is recorded in files that the tool makes.
-    pub command: String,
+    pub(crate) provenance: Provenance,
     /// The folder for caches: `$XDG_CACHE_HOME/parm`, or `~/.cache/parm`.
     pub cache: Option<PathBuf>,
     /// The stream of messages.
@@ -105,7 +106,7 @@ impl Io {
     ///
     /// # Errors
     /// The system's.
-    pub fn process(tool: &'static str) -> io::Result<Self> {
+    pub fn process(tool: &'static str, invocation: Invocation) -> io::Result<Self> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let unbuffered = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
         let (input, output) = (unbuffered(stdin.as_fd())?, unbuffered(stdout.as_fd())?);
@@ -119,10 +120,9 @@ impl Io {
             stdout: output.is_terminal(),
             stderr: stderr.is_terminal(),
         };
-        let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         Ok(Self {
             tool,
-            command: words.join(" "),
+            provenance: invocation.into(),
             cache: cache(),
             stdin: Some(if was_closed(0) { Box::new(Closed) } else { Box::new(input) }),
             stdout: Some(if was_closed(1) { Box::new(Closed) } else { Box::new(output) }),
@@ -141,7 +141,7 @@ impl Io {
     ) -> Self {
         Self {
             tool,
-            command: String::new(),
+            provenance: Provenance::default(),
             cache: None,
             stdin: Some(Box::new(stdin)),
             stdout: Some(Box::new(stdout)),

@@ -15,15 +15,18 @@ pub mod libtorch;
 pub mod options;
 pub mod output;
 mod progress;
+mod provenance;
 pub mod run;
 pub mod sibling;
 pub mod signals;
 pub mod tools;
 mod value;
+mod version;
 
 pub use exit::{Exit, Usage};
 pub use input::Input;
 pub use io::Io;
 pub use output::Output;
 pub use progress::Progress;
+pub use provenance::Invocation;
 pub use run::{run, run_prepared};

@@ -45,6 +45,37 @@ pub fn exec<T: Tool>() -> anyhow::Error {
 
 /// The call of `parm-libtorch` with this process's arguments.
 fn command(tool: &str) -> Result<Command> {
+    let found = find()?;
+    let mut words = std::env::args_os();
+    let called = words.next().filter(|called| Path::new(called).file_name().is_some_and(|name| name == tool));
+    let mut command = Command::new(found.program);
+    command.arg0(called.unwrap_or_else(|| OsString::from(tool))).args(words);
+    Ok(command)
+}
+
+/// A `parm-libtorch` that can be started, and its libtorch.
+pub(crate) struct Found {
+    program: PathBuf,
+    /// The release; that of [`RELEASE`] for a libtorch that does not say more.
+    pub(crate) release: String,
+    /// The library that was found.
+    pub(crate) library: PathBuf,
+}
+
+impl Found {
+    /// The names of the GPUs that libtorch can use; none if there are none. Loads libtorch, in the other program.
+    pub(crate) fn gpus(&self) -> Option<String> {
+        let output = Command::new(&self.program).arg("--gpus").stdin(Stdio::null()).output().ok()?;
+        let names = String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then_some(names)
+    }
+}
+
+/// Finds the program and its libraries.
+///
+/// # Errors
+/// Either is missing, or libtorch has a release that does not fit; with the command that installs it.
+pub(crate) fn find() -> Result<Found> {
     let own = std::env::current_exe().context("the path of this program is unknown")?;
     let folder = own.parent().unwrap_or(Path::new("/"));
     let program = PLACES.iter().map(|place| folder.join(place).join(PROGRAM)).find(|path| path.is_file());
@@ -54,27 +85,23 @@ fn command(tool: &str) -> Result<Command> {
             folder.join("../lib/parm").display()
         )
     })?;
-    check(&program, folder)?;
-    let mut words = std::env::args_os();
-    let called = words.next().filter(|called| Path::new(called).file_name().is_some_and(|name| name == tool));
-    let mut command = Command::new(program);
-    command.arg0(called.unwrap_or_else(|| OsString::from(tool))).args(words);
-    Ok(command)
-}
-
-/// Checks that the loader finds the libraries of the program, and libtorch in a release that fits.
-fn check(program: &Path, folder: &Path) -> Result<()> {
     // With this variable the loader lists the libraries and does not run the program, as for ldd.
-    let listed = Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").stdin(Stdio::null()).output();
+    let listed = Command::new(&program).env("LD_TRACE_LOADED_OBJECTS", "1").stdin(Stdio::null()).output();
     let listed = listed.with_context(|| format!("{}: cannot be started", program.display()))?;
     let listed = String::from_utf8_lossy(&listed.stdout);
     let found = if let Some(library) = libtorch(&listed) {
-        match release(&library) {
-            Some(other) if !fits(&other) => format!("PyTorch {other} in {}", package(&library).display()),
-            _ => match missing(&listed) {
-                Some(library) => format!("no {library}, which libtorch needs"),
-                None => return Ok(()),
-            },
+        match (release(&library), missing(&listed)) {
+            (Some(other), _) if !fits(&other) => {
+                format!("PyTorch {other} in {}", package(&library).display())
+            }
+            (_, Some(missing)) => format!("no {missing}, which libtorch needs"),
+            (release, None) => {
+                return Ok(Found {
+                    program,
+                    release: release.unwrap_or_else(|| RELEASE.to_owned()),
+                    library,
+                });
+            }
         }
     } else {
         format!("no {}, which runs models", missing(&listed).unwrap_or("libtorch_cpu.so"))

@@ -12,7 +12,7 @@ use nalgebra::DMatrix;
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeName, CodeSpec, MAX_WORKERS, Parameter, UnknownCode};
 use parm::npy::{Array, RowBuffer, RowLayout, RowReader, RowWriter, Shard, Window};
-use parm::{Activation, DeviceChoice, Tail, Task};
+use parm::{Activation, DeviceChoice, MadeBy, Tail, Task};
 use serde::Serialize;
 
 use crate::exit::Usage;
@@ -401,9 +401,16 @@ impl TimingsFile {
     ///
     /// # Errors
     /// The system's.
-    pub fn write(self, report: &impl Serialize) -> Result<()> {
+    pub fn write(self, report: &impl Serialize, made_by: MadeBy) -> Result<()> {
+        #[derive(Serialize)]
+        struct Described<'a, R> {
+            #[serde(flatten)]
+            report: &'a R,
+            made_by: MadeBy,
+        }
+
         let Some(mut output) = self.0 else { return Ok(()) };
-        serde_json::to_writer_pretty(&mut output, report).context("the timings")?;
+        serde_json::to_writer_pretty(&mut output, &Described { report, made_by }).context("the timings")?;
         output.write_all(b"\n")?;
         output.commit()
     }

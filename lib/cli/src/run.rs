@@ -4,11 +4,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::exit::{Exit, Usage};
 use crate::io::{Io, was_closed};
 use crate::options::{Common, When};
-use crate::signals;
+use crate::provenance::Invocation;
+use crate::{signals, version};
 
 /// The options of a tool, for [`run`].
 pub trait Tool: Parser {
@@ -33,14 +35,17 @@ pub fn run_prepared<T: Tool, P>(
     prepare: impl FnOnce(&T) -> anyhow::Result<P>,
     tool: impl FnOnce(&T, P, &mut Io) -> anyhow::Result<Exit>,
 ) -> ExitCode {
-    let options = match T::try_parse() {
-        Ok(options) => options,
-        Err(error) => return explain(T::NAME, &error),
+    let mut command = T::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = matches.and_then(|matches| Ok((T::from_arg_matches(&matches)?, matches)));
+    let (options, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return explain(T::NAME, &error.format(&mut command)),
     };
     let prepared = prepare(&options);
     // Without the handler a signal still ends the process, but temporary files stay.
     let _ = signals::handle();
-    let mut io = match Io::process(T::NAME) {
+    let mut io = match Io::process(T::NAME, Invocation::new(std::env::args_os(), &command, &matches)) {
         Ok(io) => io,
         Err(error) => {
             eprintln!("{}: a standard stream is closed: {error}", T::NAME);
@@ -57,6 +62,9 @@ pub fn run_prepared<T: Tool, P>(
 fn explain(name: &str, error: &clap::Error) -> ExitCode {
     let written = if !error.use_stderr() && was_closed(1) {
         Err(io::Error::from_raw_os_error(libc::EBADF))
+    } else if error.kind() == ErrorKind::DisplayVersion {
+        let text = version::describe(name, version::asks_for_details(std::env::args_os()));
+        io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
     } else {
         error.print()
     };

@@ -105,3 +105,27 @@ fn every_page_that_is_cited_is_there() {
     }
     assert!(all > 200, "{all} citations found");
 }
+
+#[test]
+fn pages_changes_and_manifests_have_the_version_of_the_programs() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let version = env!("CARGO_PKG_VERSION");
+    let read = |name: &std::path::Path| std::fs::read_to_string(root.join(name)).unwrap();
+    let mut pages = 0;
+    for entry in std::fs::read_dir(root.join("man")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| ["1", "5", "7"].iter().any(|section| extension == *section))
+        {
+            let title = format!("\"parm {version}\"");
+            assert!(read(&path).contains(&title), "{}", path.display());
+            pages += 1;
+        }
+    }
+    assert!(pages > 30, "{pages}");
+    let release = format!("\n## {version} (");
+    assert!(read("man/CHANGES.md".as_ref()).contains(&release));
+    let tag = format!("newTag: \"{version}\"\n");
+    assert!(read("testdata/serving/kubernetes/kustomization.yaml".as_ref()).contains(&tag));
+}

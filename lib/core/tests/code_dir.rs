@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use parm::Task;
-use parm::codes::directory::{CodeDirError, CodeFile, Deployed, FILE_NAME, MadeBy, RunsOn, Scores};
+use parm::codes::directory::{CodeDirError, CodeFile, Deployed, FILE_NAME, RunsOn, Scores};
 use parm::codes::geometry::Points;
 use parm::codes::{Code, CodeError, CodeKind, CodeName, CodeSpec};
+use parm::{MadeBy, MadeFrom, Task};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,7 +23,13 @@ fn file() -> CodeFile {
             n: 300,
             ..Scores::default()
         }),
-        made_by: Some(MadeBy { version: "0.1.0".into(), command: "parm-train parity".into() }),
+        made_by: Some(MadeBy {
+            version: "0.2.0".into(),
+            commit: Some("1234abc".into()),
+            command: "parm-train parity".into(),
+            options: [("seed".to_owned(), 7.into())].into(),
+            inputs: vec![MadeFrom { name: "x.npy".into(), sha256: Some("00".into()), pipe: false }],
+        }),
         ..CodeFile::new(&CodeSpec { r: Some(2), ..CodeSpec::new(CodeName::Sum, 2) })
     }
 }

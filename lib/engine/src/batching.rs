@@ -72,6 +72,30 @@ impl Engine {
         batch
     }
 
+    /// A batch has waited for its time: it is closed, if an instance can take it or others depend on it. If all
+    /// instances are busy, more queries may join it meanwhile.
+    pub(crate) fn batch_due(&mut self, batch: BatchId) {
+        let is_coded = self.coding.is_some() && !self.store[batch].key.uncoded;
+        if is_coded || self.approximate || self.has_ready_instance() {
+            self.close_batch(batch);
+        }
+    }
+
+    /// Closes the batches that have waited for their time and for an instance, while there is one, the oldest first.
+    pub(crate) fn close_due_batches(&mut self) {
+        while self.has_ready_instance() {
+            let latest = self.now.saturating_sub(self.config.batch_delay);
+            let waited = self.filling.values().map(|&batch| (self.store[batch].first_arrived, batch));
+            let Some((_, batch)) = waited.filter(|&(arrived, _)| arrived <= latest).min() else { return };
+            self.close_batch(batch);
+        }
+    }
+
+    /// True if an instance of the deployed model has room.
+    fn has_ready_instance(&self) -> bool {
+        self.pools.first().is_some_and(|pool| pool.ready().next().is_some())
+    }
+
     /// Closes a batch: sends it, and adds it to a coding group.
     pub(crate) fn close_batch(&mut self, batch: BatchId) {
         let key = self.store[batch].key;

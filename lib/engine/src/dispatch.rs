@@ -140,6 +140,7 @@ impl Engine {
             }
         }
         self.update_ready(instance);
+        self.close_due_batches();
     }
 
     /// The batch of work that waited, if none of its queries can be answered by its deadline any more, and it helps no

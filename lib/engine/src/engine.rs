@@ -348,7 +348,7 @@ impl Engine {
             return;
         }
         match timer {
-            Timer::Batch(batch) => self.close_batch(batch),
+            Timer::Batch(batch) => self.batch_due(batch),
             Timer::Group(group) => self.close_group(group),
             Timer::Grace(query) => self.grace_over(query),
             Timer::Deadline(query) => self.deadline_passed(query),

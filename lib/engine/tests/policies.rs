@@ -439,3 +439,45 @@ fn batches_grow_while_calls_are_fast_and_shrink_when_they_are_slow() {
     assert_eq!(round(&mut world, 15), [4]);
     assert_eq!(round(&mut world, 5), [3, 1]);
 }
+
+#[test]
+fn queries_that_come_while_all_instances_are_busy_make_one_batch() {
+    let mut world = World::apart(Config { max_batch: 4, ..Config::default() }, 1, 0);
+    let rows = |world: &World, at: usize| world.engine.call(world.calls[at].0).unwrap().rows;
+    let answer = |world: &mut World, ms, at: usize| {
+        let call = world.calls[at].0;
+        world.at(ms).answer(call);
+    };
+    for row in 1..=4 {
+        world.arrive(row);
+        world.tick();
+    }
+    // An idle instance is not kept waiting.
+    assert_eq!((world.calls.len(), rows(&world, 0)), (1, 1));
+    answer(&mut world, 5, 0);
+    assert_eq!((world.calls.len(), rows(&world, 1)), (2, 3));
+    // What does not fit into a batch is the beginning of the next.
+    for row in 5..=10 {
+        world.arrive(row);
+        world.tick();
+    }
+    answer(&mut world, 10, 1);
+    assert_eq!(rows(&world, 2), 4);
+    answer(&mut world, 15, 2);
+    assert_eq!(rows(&world, 3), 2);
+    answer(&mut world, 20, 3);
+    assert!((1..=10).all(|row| world.predicted(row).is_some()));
+    world.assert_empty();
+
+    // An instance that joins takes a batch that has waited, and a batch that waits for others is not hurried.
+    let mut world = World::new(Config { max_batch: 4, batch_delay: 10 * MS, ..Config::default() });
+    world.arrive(1);
+    world.at(20).arrive(2);
+    world.join(parm_engine::Roles::DEPLOYED);
+    assert_eq!(rows(&world, 0), 2);
+    world.at(21).arrive(3);
+    answer(&mut world, 22, 0);
+    assert_eq!(world.calls.len(), 1);
+    world.at(32);
+    assert_eq!((world.calls.len(), rows(&world, 1)), (2, 1));
+}

@@ -1,12 +1,13 @@
 //! Support for tests: `.npy` bytes that are made without the code under test, slow streams, an HTTP server
 //! with wrong answers, a model server that commits faults, a proxy with faults, hostile inputs under a
-//! counting allocator, and the tools as processes.
+//! counting allocator, the tools as processes, and what their reports say of a run.
 
 pub mod code_dir;
 mod coprocess;
 pub mod hostile;
 pub mod npy;
 mod proxy;
+pub mod report;
 pub mod saboteur;
 pub mod safetensors;
 pub mod server;

@@ -81,6 +81,17 @@ fn installed_tools_run_without_the_build_tree() {
     };
     run(&moved.join("usr/bin"), &[root().join("target"), libtorch.clone()]);
 
+    // Programs and what they write name the commit, if there is one.
+    let commit = fs::read_to_string(moved.join("usr/share/parm/commit")).unwrap();
+    let commit = Some(commit.trim()).filter(|commit| !commit.is_empty());
+    let version = Command::new(moved.join("usr/bin/parm-encode")).arg("--version").output().unwrap();
+    let expected = commit.map_or_else(String::new, |commit| format!(" (commit {commit})"));
+    let expected = format!("parm-encode {}{expected}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&version.stdout), expected);
+    let made_by = fs::read(folder.path().join("m.run/made_by.json")).unwrap();
+    let made_by: serde_json::Value = serde_json::from_slice(&made_by).unwrap();
+    assert_eq!(made_by["made_by"]["commit"].as_str(), commit);
+
     let linked = folder.path().join("linked");
     install(&linked, "1");
     assert!(fs::symlink_metadata(linked.join("usr/lib/parm/libtorch_cpu.so")).unwrap().is_symlink());

@@ -62,9 +62,16 @@ impl Installed {
         message
     }
 
-    /// Makes the folder of a package `torch` in the environment of Python 3.11.
+    /// Where a package `torch` is in the environment of Python 3.11.
+    fn package_place(&self) -> PathBuf {
+        let packages = self.path().join("lib/python3.11/site-packages");
+        fs::create_dir_all(&packages).unwrap();
+        packages.join("torch")
+    }
+
+    /// Makes the folder of that package.
     fn package(&self) -> PathBuf {
-        let package = self.path().join("lib/python3.11/site-packages/torch");
+        let package = self.package_place();
         fs::create_dir_all(package.join("lib")).unwrap();
         package
     }
@@ -152,4 +159,46 @@ fn libtorch_is_found_in_the_environment_of_any_python() {
     }
     let message = installed.refusal("parm-infer", "--describe -m model");
     assert!(message.ends_with(MEND), "{message}");
+}
+
+#[test]
+fn the_version_has_the_commit_that_the_installation_names() {
+    let installed = Installed::new();
+    let version = env!("CARGO_PKG_VERSION");
+    let says = |program: &str| String::from_utf8(installed.run(program, "--version").stdout).unwrap();
+    assert_eq!(says("parm-infer"), format!("parm-infer {version}\n"));
+    let share = installed.path().join("share/parm");
+    fs::create_dir_all(&share).unwrap();
+    for (text, commit) in [("\n", ""), ("1234abc-dirty\n", " (commit 1234abc-dirty)")] {
+        fs::write(share.join("commit"), text).unwrap();
+        for program in PROGRAMS {
+            assert_eq!(says(program), format!("{program} {version}{commit}\n"));
+        }
+    }
+}
+
+#[test]
+fn a_verbose_version_tells_the_libtorch_and_the_gpu() {
+    let installed = Installed::new();
+    let says = |arguments: &str| {
+        let output = installed.run("parm-train", arguments);
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let version = format!("parm-train {}", env!("CARGO_PKG_VERSION"));
+    let without = says("--version --verbose");
+    assert_eq!((without.len(), &without[0], &*without[2]), (3, &version, "GPU: none"));
+    assert!(without[1].starts_with("libtorch: found no libtorch_cpu.so"), "{without:?}");
+    assert!(format!("{}\n", without[1]).ends_with(MEND), "{without:?}");
+    symlink(libtorch(), installed.package_place()).unwrap();
+    for arguments in ["--version --verbose", "-v --version", "-vV", "-Vv"] {
+        let with = says(arguments);
+        let library = libtorch().join("lib/libtorch_cpu.so").canonicalize().unwrap();
+        assert!(with[1].starts_with("libtorch 2.11"), "{arguments}: {with:?}");
+        assert!(with[1].ends_with(&format!(" ({})", library.display())), "{arguments}: {with:?}");
+        assert!(
+            with.len() == 3 && with[0] == version && with[2].starts_with("GPU: "),
+            "{arguments}: {with:?}"
+        );
+    }
 }

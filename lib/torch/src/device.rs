@@ -17,6 +17,9 @@ use tch::{Kind, Tensor};
 /// without a GPU; the rpath finds it beside the linked libraries.
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
+/// The library of the GPU driver.
+const DRIVER_LIBRARY: &str = "libcuda.so.1";
+
 /// Files of the GPU driver.
 const DRIVER_FILES: [&str; 2] = ["/dev/nvidiactl", "/proc/driver/nvidia/version"];
 
@@ -238,6 +241,36 @@ pub fn keep_memory() {
     }
 }
 
+/// The names of the GPUs that libtorch can use, as the driver has them.
+#[must_use]
+pub fn gpus() -> Vec<String> {
+    if !has_driver() || cuda(0, false).is_err() {
+        return Vec::new();
+    }
+    let count = i32::try_from(tch::Cuda::device_count()).unwrap_or(0);
+    (0..count).map(|index| driver_name(index).unwrap_or_else(|_| format!("cuda:{index}"))).collect()
+}
+
+/// The driver's name of a GPU. libtorch has started the driver.
+fn driver_name(index: i32) -> Result<String, libloading::Error> {
+    type Get = unsafe extern "C" fn(*mut i32, i32) -> i32;
+    type Name = unsafe extern "C" fn(*mut u8, i32, i32) -> i32;
+    let (mut device, mut name) = (0, [0; 256]);
+    // SAFETY: the library is the driver's, which libtorch has loaded; the functions have these types in cuda.h. The last
+    // byte of the name is not given away, so that it ends.
+    unsafe {
+        let driver = Library::open(Some(DRIVER_LIBRARY), RTLD_NOW)?;
+        if driver.get::<Get>(b"cuDeviceGet")?(&raw mut device, index) == 0 {
+            driver.get::<Name>(b"cuDeviceGetName")?(name.as_mut_ptr(), name.len() as i32 - 1, device);
+        }
+    }
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(0);
+    Ok(match end {
+        0 => format!("cuda:{index}"),
+        _ => String::from_utf8_lossy(&name[..end]).into_owned(),
+    })
+}
+
 fn has_driver() -> bool {
     DRIVER_FILES.iter().any(|file| Path::new(file).exists())
 }
@@ -328,6 +361,11 @@ mod tests {
         let error = prepare(on(DeviceChoice::Cuda(0))).unwrap_err().to_string();
         assert!(error.contains("expected") && !error.contains('\n'), "{error}");
         assert_eq!(prepare(on(DeviceChoice::Auto)).unwrap().device, Device::CPU);
+    }
+
+    #[test]
+    fn without_a_driver_there_are_no_gpus() {
+        assert_eq!(gpus().is_empty(), !has_driver());
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     std::mem::forget(pass.lock().unwrap_or_else(PoisonError::into_inner));
     drop(progress);
     let rows = written?;
-    timings_file.write(&Report::new(io.tool, chosen.device, rows, &timings))?;
+    timings_file.write(&Report::new(io.tool, chosen.device, rows, &timings), io.made_by())?;
     options.common.count(io, &format!("{} answered", counted(rows, "row")));
     Ok(Exit::Done)
 }

@@ -10,14 +10,15 @@ use parm::{CodeFile, Task};
 use parm_cli::options::{CodeOptions, Common, choose_task};
 use parm_cli::tools::train::Adopt;
 use parm_cli::{Io, Usage};
-use parm_torch::{Choices, Device, Model, Session, train};
+use parm_torch::{Choices, Device, Model, Session};
 
 use crate::train::data::{choices, named};
-use crate::train::plan::{made_by, remove};
+use crate::train::plan::remove;
 
 pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
     let Adopt { parity, encoder, decoder, base, output, .. } = options;
     check_parts(options)?;
+    base.iter().chain(parity).chain(encoder).chain(decoder).for_each(|path| io.note_file(path));
     let r = options.r.unwrap_or(parity.len().max(1) as u32);
     // A learned encoder's linear decoder is that of 'sum'.
     let linear = if options.code == CodeName::Learned { CodeName::Sum } else { options.code };
@@ -28,6 +29,7 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
         weights: options.weights.clone(),
     };
     let code = linear.choose(io)?;
+    io.resolve("r", r);
     let linear = code.systematic().context("found a code without parity queries")?;
     let choices = choices(&options.model_options, io)?;
     let asked = options.task.with(&[])?;
@@ -39,8 +41,7 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
         Some(elements) => choose_task(asked.as_ref(), said, elements)?,
         None => asked.map(|asked| asked.task).or(said).unwrap_or_default(),
     };
-    let deployed = base.as_deref().map(|path| Ok(named(path, train::sha256(path)?))).transpose();
-    let deployed: Result<_, train::TrainError> = deployed;
+    let deployed = base.as_deref().map(|path| anyhow::Ok(named(path, io.sha256(path)?))).transpose()?;
 
     let mark = output.join(directory::FILE_NAME);
     if mark.exists() && !options.force {
@@ -62,8 +63,8 @@ pub(crate) fn run(options: &Adopt, common: &Common, io: &mut Io) -> Result<()> {
         parity: numbered.collect::<Result<_>>()?,
         encoder: encoder.as_deref().map(|path| copy(path, "encoder".into())).transpose()?,
         decoder: decoder.as_deref().map(|path| copy(path, "decoder".into())).transpose()?,
-        deployed: deployed?,
-        made_by: Some(made_by(io)),
+        deployed,
+        made_by: Some(io.made_by()),
         ..CodeFile::new(code.spec())
     };
     file.save(output)?;

@@ -1,13 +1,17 @@
 //! Deployed models.
 
+use std::collections::BTreeMap;
+use std::io::Write;
+
 use anyhow::{Context, Result};
 use parm::{Task, counted};
 use parm_cli::input::check_stdin;
 use parm_cli::options::Common;
+use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{Base, LossKind};
 use parm_cli::{Io, Usage};
 use parm_torch::train::{self, Begin, Layers, Loss, Start, Truth};
-use parm_torch::{Description, Output, Phase};
+use parm_torch::{Description, Family, Output, Phase};
 
 use crate::train::data::{Given, boxes_of, classes, labels_of, rows};
 use crate::train::plan::check_free;
@@ -18,7 +22,7 @@ use crate::train::{Machine, family};
 pub(crate) fn run(options: &Base, common: &Common, io: &mut Io) -> Result<()> {
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let rows = train(options, &machine, common, io)?;
-    machine.report(rows)
+    machine.report(rows, io)
 }
 
 /// Trains a deployed model and writes it. Returns the number of rows.
@@ -63,15 +67,23 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     let folder = options.output.with_extension("run");
     check_free(&options.recipe, &options.output, &folder, true)?;
     let recipe = recipe.resumed(&folder, &recipe::unset(&options.recipe))?;
+    recipe::record(&recipe, loss, task, io);
+    if let Family::Mlp { hidden, .. } = &family {
+        io.resolve("hidden", hidden.clone());
+    }
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
     description.output = Output::Predictions(task);
     let watch = Watch::new(common, io, u64::from(recipe.epochs), timings);
     let start = Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns: true };
-    let (model, last) = watch.run(folder, "", |around| {
+    let (model, last) = watch.run(folder.clone(), "", |around| {
         train::base(&queries, &truth, start, loss, *device, &recipe, around)
             .with_context(|| options.data.to_string())
     })?;
     timings.measure(Phase::Write, || model.save(&options.output))?;
+    let mut made_by = Target::Path(folder.join("made_by.json")).create(io, Compression::ByName(3))?;
+    serde_json::to_writer_pretty(&mut made_by, &BTreeMap::from([("made_by", io.made_by())]))?;
+    writeln!(made_by)?;
+    made_by.commit()?;
     let line = last.map_or_else(
         || format!("all {} epochs had been done before", recipe.epochs),
         |epoch| {

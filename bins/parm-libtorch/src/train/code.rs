@@ -45,7 +45,7 @@ pub(crate) fn run_parity(options: &Parity, common: &Common, io: &mut Io) -> Resu
         machine: &machine,
     };
     plan.run(&teacher, common, io)?;
-    machine.report(teacher.queries.count())
+    machine.report(teacher.queries.count(), io)
 }
 
 pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Result<()> {
@@ -82,7 +82,7 @@ pub(crate) fn run_coders(options: &Coders, common: &Common, io: &mut Io) -> Resu
         machine: &machine,
     };
     plan.run(&teacher, common, io)?;
-    machine.report(teacher.queries.count())
+    machine.report(teacher.queries.count(), io)
 }
 
 pub(crate) fn run_joint(options: &Joint, common: &Common, io: &mut Io) -> Result<()> {
@@ -113,6 +113,10 @@ pub(crate) fn run_joint(options: &Joint, common: &Common, io: &mut Io) -> Result
     check_network(&options.network)?;
     let others = (f64::from(*k) - 1.0).max(1.0);
     let weight = options.weight.unwrap_or(if name.interpolates() { 1.0 } else { 1.0 / others });
+    io.resolve("weight", weight);
+    io.resolve("r", code.r());
+    io.resolve_choice("decoder", &decoder);
+    io.resolve_choice("runs-on", &runs_on);
     let machine = Machine::prepare(options.compute, &options.timings, common, io)?;
     let teacher = Teacher::read_joint(options, &machine, common, io)?;
     let plan = Plan {
@@ -137,5 +141,5 @@ pub(crate) fn run_joint(options: &Joint, common: &Common, io: &mut Io) -> Result
         machine: &machine,
     };
     plan.run(&teacher, common, io)?;
-    machine.report(teacher.queries.count())
+    machine.report(teacher.queries.count(), io)
 }

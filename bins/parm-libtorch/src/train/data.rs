@@ -10,7 +10,7 @@ use parm_cli::input::{Reading, check_stdin};
 use parm_cli::options::{AskedTask, Common, ModelOptions, ReadOptions, TaskOption, choose_task};
 use parm_cli::tools::train::{Joint, ParityModel, Teaching};
 use parm_cli::{Input, Io, Usage};
-use parm_torch::train::{self, Rows, Truth};
+use parm_torch::train::{Rows, Truth};
 use parm_torch::{Choices, Description, Device, Model, Network, Output, Phase};
 
 use crate::train::{Machine, family};
@@ -65,7 +65,7 @@ impl Teacher {
         let queries = rows(data, machine, window, io)?;
         let (predictions, deployed, model) = match (base, targets) {
             (Some(path), _) => {
-                let deployed = named(path, train::sha256(path)?);
+                let deployed = named(path, io.sha256(path)?);
                 let model = load(path, &choices, machine, common, io)?;
                 if let (true, Model::Exported(_)) = (copies, &model) {
                     // Another network in its place would be a guess: the mend is a line of Python.
@@ -153,6 +153,7 @@ pub(crate) fn choices(options: &ModelOptions, io: &mut Io) -> Result<Choices> {
 
 /// Loads a deployed model.
 fn load(path: &Path, choices: &Choices, machine: &Machine, common: &Common, io: &mut Io) -> Result<Model> {
+    io.note_file(path);
     let load = || Model::load_as(path, machine.device, choices);
     let model = machine.timings.measure_on(machine.device, Phase::Load, load)?;
     if let Some(warning) = model.warning() {
@@ -283,7 +284,7 @@ fn recorded(input: &Input, machine: &Machine, window: Reading, io: &mut Io) -> R
     let predictions = rows(input, machine, window, io)?;
     let mut deployed = match input {
         // The hash of a file is that of sha256sum; for a pipe, the rows are hashed.
-        Input::Path(path) if path.is_file() => named(path, train::sha256(path)?),
+        Input::Path(path) if path.is_file() => named(path, io.sha256(path)?),
         Input::Path(path) => named(path, predictions.sha256().to_owned()),
         Input::Stdin => named(Path::new("-"), predictions.sha256().to_owned()),
     };

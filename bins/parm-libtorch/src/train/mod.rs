@@ -29,6 +29,7 @@ use parm_torch::{Device, Phase, Timings, device};
 /// cannot be written.
 pub fn run(options: &Train, io: &mut Io) -> Result<Exit> {
     let common = &options.common;
+    io.record_inputs();
     let result = match &options.what {
         What::Base(options) => base::run(options, common, io),
         What::Parity(options) => code::run_parity(options, common, io),
@@ -72,11 +73,13 @@ impl Machine {
         if let Some(note) = &chosen.note {
             common.note(io, note);
         }
+        io.resolve("device", chosen.device.to_string());
+        io.resolve("threads", threads.unwrap_or(1));
         Ok(Self { device: chosen.device, timings, file })
     }
 
     /// Writes the timings of a training on this number of rows, if a file is given.
-    fn report(self, rows: usize) -> Result<()> {
-        self.file.write(&Report::new(Train::NAME, self.device, rows as u64, &self.timings))
+    fn report(self, rows: usize, io: &Io) -> Result<()> {
+        self.file.write(&Report::new(Train::NAME, self.device, rows as u64, &self.timings), io.made_by())
     }
 }

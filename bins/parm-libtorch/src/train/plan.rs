@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use parm::Task;
-use parm::codes::directory::{self, CodeFile, Deployed, MadeBy, Scores};
+use parm::codes::directory::{self, CodeFile, Deployed, Scores};
 use parm::codes::{CodeKind, CodeSpec, Matrices};
 use parm_cli::options::Common;
 use parm_cli::tools::train::{
@@ -15,8 +15,8 @@ use parm_cli::tools::train::{
 };
 use parm_cli::{Input, Io, Usage};
 use parm_torch::train::{
-    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, DecoderPlan, DeployedPlan, EncoderPlan, Joint,
-    Kept, Layers, Loss, Start, TrainError, Trained, Truth, Validation, single,
+    self, AnswersPlan, BatchNorm, Begin, CodeScores, Coding, Compared, DecoderPlan, DeployedPlan,
+    EncoderPlan, Joint, Kept, Layers, Loss, Start, TrainError, Trained, Truth, Validation, single,
 };
 use parm_torch::{Description, Family, Model, Network, NotTrainable, Output, Phase};
 
@@ -94,6 +94,9 @@ impl Plan<'_> {
             norm: norm(self.network),
             ..recipe.resumed(&self.first_run(), &recipe::unset(self.recipe))?
         };
+        recipe::record(&recipe, coding.loss, teacher.task, io);
+        let compared = if coding.compared == Compared::Sums { "sums" } else { "reconstructions" };
+        io.resolve("compare", compared);
         for note in self.notes(teacher, &coding)? {
             common.note(io, &note);
         }
@@ -136,6 +139,7 @@ impl Plan<'_> {
             return Ok(Initial { wide, file: None });
         };
         let at = || path.display().to_string();
+        io.note_file(path);
         let model = Model::load(path, self.machine.device)?;
         model.check_trainable().with_context(at)?;
         if let Some(warning) = model.warning() {
@@ -461,7 +465,7 @@ impl Plan<'_> {
                 overlap: scores.fit.map(|fit| fit.mean),
                 n: scores.reconstructions,
             }),
-            made_by: Some(made_by(io)),
+            made_by: Some(io.made_by()),
             ..CodeFile::new(&self.spec)
         };
         file.save(directory)?;
@@ -519,11 +523,6 @@ fn family_of(options: &ParityNetwork, deployed: Option<&Network>) -> Result<Fami
         Some(ParityModel::File(_)) | None => None,
     };
     family::choose(kind, options.hidden.as_deref(), deployed, options.parity_width)
-}
-
-/// Who writes a code directory.
-pub(crate) fn made_by(io: &Io) -> MadeBy {
-    MadeBy { version: env!("CARGO_PKG_VERSION").into(), command: io.command.clone() }
 }
 
 /// Refuses to write over a training that is there already, unless the options say so. `finished` is what

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use parm::Task;
-use parm_cli::Usage;
 use parm_cli::tools::train::{
     self as arguments, Augmentation, Comparison, DecoderKind, LossKind, Objective, Whose,
 };
+use parm_cli::{Io, Usage};
 use parm_torch::train::{
     Augment, BatchNorm, Compared, Kept, Layers, Loss, Precision, Recipe, Schedule, Setting, Validation,
 };
@@ -23,6 +23,31 @@ pub(crate) enum Kind {
     Coders(usize),
     /// A deployed model together with its code, for groups of k.
     Joint(usize),
+}
+
+/// Records what the options came to, for the file that describes the training.
+pub(crate) fn record(recipe: &Recipe, loss: Loss, task: Task, io: &mut Io) {
+    let schedule = match recipe.schedule {
+        Schedule::Constant => "constant",
+        Schedule::Cosine => "cosine",
+    };
+    let loss = match loss {
+        Loss::Mse => LossKind::Mse,
+        Loss::SmoothL1 => LossKind::SmoothL1,
+        Loss::Cosine => LossKind::Cosine,
+        Loss::Kl { .. } => LossKind::Kl,
+        Loss::CrossEntropy => LossKind::CrossEntropy,
+    };
+    io.resolve("epochs", recipe.epochs);
+    io.resolve("batch", recipe.batch);
+    io.resolve("lr", recipe.rate);
+    io.resolve("weight-decay", recipe.decay);
+    io.resolve("schedule", schedule);
+    io.resolve("warm-up", recipe.warm_up);
+    io.resolve("clip", recipe.clip.unwrap_or(0.0));
+    io.resolve("ema", recipe.average.unwrap_or(0.0));
+    io.resolve("loss", loss.to_string());
+    io.resolve("task", task.name());
 }
 
 /// The settings that these options leave to the run that is resumed.

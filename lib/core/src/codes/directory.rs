@@ -5,17 +5,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::error::CodeError;
 use super::geometry::Points;
 use super::linear::LinearCode;
 use super::spec::{CodeKind, CodeName, CodeSpec};
+use crate::hash::sha256;
+use crate::made_by::MadeBy;
 use crate::task::{self, Task};
 
 /// The name of the file that describes the directory.
@@ -142,23 +143,6 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-/// The file system's.
-pub fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut block)? {
-            0 => break,
-            read => hasher.update(&block[..read]),
-        }
-    }
-    Ok(hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
-}
-
 /// Scores on the validation rows, every single loss simulated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,16 +181,6 @@ pub struct Scores {
     pub overlap: Option<f64>,
     /// Reconstructions that were scored.
     pub n: u64,
-}
-
-/// The program that wrote a code directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MadeBy {
-    /// Its version.
-    pub version: String,
-    /// Its command line.
-    pub command: String,
 }
 
 /// A code directory that cannot be used.

@@ -203,7 +203,7 @@ pub(super) fn hash_all(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Str
     for part in parts {
         hasher.update(part);
     }
-    hex(&hasher.finalize())
+    parm::hash::hexadecimal(&hasher.finalize())
 }
 
 pub(super) fn hash_tensor(tensor: &Tensor) -> String {
@@ -216,14 +216,10 @@ pub(super) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 /// SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
 /// The file system's.
 pub fn sha256(path: &Path) -> Result<String, TrainError> {
-    parm::codes::directory::sha256(path).map_err(|error| TrainError::Folder { path: path.into(), error })
+    parm::hash::sha256(path).map_err(|error| TrainError::Folder { path: path.into(), error })
 }

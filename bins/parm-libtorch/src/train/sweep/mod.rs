@@ -18,6 +18,7 @@ use config::{Config, Run};
 use job::{Job, Taught};
 
 pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
+    io.note_file(&options.config);
     let Config { runs, train_base } = fs::read_to_string(&options.config)
         .map_err(anyhow::Error::from)
         .and_then(|text| Config::parse(&text))
