@@ -66,6 +66,28 @@ fn what_is_not_in_the_schema_is_refused_by_its_place() {
 }
 
 #[test]
+fn a_policy_auto_that_cannot_be_is_refused() {
+    for (text, expected) in [
+        (
+            with(r#""redundancy": {"policy": "auto", "coded": {"hedge": {}}},"#),
+            "models[0].redundancy.coded.hedge: found a hedge of the code, expected redundancy.hedge",
+        ),
+        (
+            with(r#""redundancy": {"policy": "auto", "coded": {"max_scale": 0.5}},"#),
+            "models[0].redundancy.coded.max_scale: found 0.5",
+        ),
+        (with(r#""redundancy": {"policy": "auto", "max_calls": 0.5},"#), "found max_calls = 0.5"),
+        (
+            with(r#""redundancy": {"policy": "auto", "coded": {"code": {"name": "berrut", "k": 2}}},"#),
+            "found the policy auto with a code that answers every query by decoding",
+        ),
+    ] {
+        let error = Config::parse(&text).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
     let pooled = r#"{"models": [{"name": "m", "placement": "pooled", "instances": [INSTANCE]}]}"#;
     let apart = r#"{"models": [{"name": "m", "instances": [INSTANCE]}]}"#;
@@ -126,19 +148,6 @@ fn what_cannot_work_is_refused_with_what_was_found_and_expected() {
             "models[0].redundancy.calibration: /nowhere.json: No such file",
         ),
         (with(r#""ejection": {"slowness": 0.5},"#), "slowness"),
-        (
-            with(r#""redundancy": {"policy": "auto", "coded": {"hedge": {}}},"#),
-            "models[0].redundancy.coded.hedge: found a hedge of the code, expected redundancy.hedge",
-        ),
-        (
-            with(r#""redundancy": {"policy": "auto", "coded": {"max_scale": 0.5}},"#),
-            "models[0].redundancy.coded.max_scale: found 0.5",
-        ),
-        (with(r#""redundancy": {"policy": "auto", "max_calls": 0.5},"#), "found max_calls = 0.5"),
-        (
-            with(r#""redundancy": {"policy": "auto", "coded": {"code": {"name": "berrut", "k": 2}}},"#),
-            "found the policy auto with a code that answers every query by decoding",
-        ),
         (
             with(r#""redundancy": {"policy": "coded", "max_scale": 0.5},"#),
             "models[0].redundancy.max_scale: found 0.5, expected a finite number from 1",
