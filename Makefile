@@ -205,6 +205,7 @@ bench: all ## Measure kernels and tools against their peers, as ratios within on
 	testdata/bench/run "$(CURDIR)/$(BIN)"
 	testdata/bench/serve.sh "$(CURDIR)/$(BIN)"
 	testdata/bench/load.sh "$(CURDIR)/$(BIN)"
+	testdata/bench/embedded.sh "$(CURDIR)/$(BIN)" target/bench/resnet18.pt .venv/bin/python
 	testdata/bench/sim.sh "$(CURDIR)/$(BIN)"
 
 .PHONY: clean

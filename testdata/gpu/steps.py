@@ -367,7 +367,7 @@ def exported(check, data, batch):
         falls = lines[-1]["train_loss"] < lines[0]["train_loss"]
         check.report.check(f"a parity model of {os.path.basename(base)}: the loss falls", falls)
         seconds.append(min(line["seconds"] for line in lines))
-    check.report.figure("an epoch of a parity model, exported: of the native one's speed", seconds[0] / seconds[1], "",
+    check.report.figure("an epoch of an exported network: of the native one's speed", seconds[0] / seconds[1], "",
                         detail=f"{seconds[1]:.2f} s")
 
 

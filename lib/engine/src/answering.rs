@@ -10,10 +10,7 @@ use crate::engine::Engine;
 use crate::mask::Mask;
 use crate::store::{Owner, Part, Slot, Work};
 use crate::task::Task;
-use crate::timers::Timer;
-
-/// The shortest time between two checks of a grace that has been extended.
-const CHECK_AGAIN: Time = 1_000_000;
+use crate::timers::{CHECK_AGAIN, Timer};
 
 impl Engine {
     /// Records the predictions of a batch, or of a part of it.

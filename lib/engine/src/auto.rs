@@ -296,7 +296,7 @@ impl Engine {
         if auto.state() == State::Replicate && auto.spend(COPIES - 1) { COPIES } else { 1 }
     }
 
-    /// True if batches of this redundancy join coding groups now.
+    /// True if the policy lets batches of this redundancy join coding groups now; others than `auto` always do.
     pub(crate) fn codes_now(&self, redundancy: RedundancyLevel) -> bool {
         let critical = redundancy == RedundancyLevel::Critical;
         self.auto

@@ -75,10 +75,16 @@ impl Engine {
     /// A batch has waited for its time: it is closed, if an instance can take it or others depend on it. If all
     /// instances are busy, more queries may join it meanwhile.
     pub(crate) fn batch_due(&mut self, batch: BatchId) {
-        let is_coded = self.coding.is_some() && !self.store[batch].key.uncoded;
-        if is_coded || self.approximate || self.has_ready_instance() {
+        let coded = self.is_coded(self.store[batch].key);
+        if coded || self.approximate || self.has_ready_instance() {
             self.close_batch(batch);
         }
+    }
+
+    /// True if batches of this key join coding groups now.
+    fn is_coded(&self, key: BatchKey) -> bool {
+        let is_on = self.coding.as_ref().is_some_and(Coding::is_on);
+        is_on && !key.uncoded && self.codes_now(key.redundancy)
     }
 
     /// Closes the batches that have waited for their time and for an instance, while there is one, the oldest first.
@@ -110,8 +116,7 @@ impl Engine {
             auto.batch();
         }
         self.adapt();
-        let codes = !key.uncoded && self.codes_now(key.redundancy);
-        let group = if codes { self.join_group(batch) } else { None };
+        let group = if self.is_coded(key) { self.join_group(batch) } else { None };
         if group.is_none() || !self.answers_by_decoding() {
             self.send_batch(batch);
         }
@@ -137,9 +142,9 @@ impl Engine {
         }
     }
 
-    /// Adds the batch to a group; none if coding is off.
+    /// Adds the batch to a group; none without a code.
     fn join_group(&mut self, batch: BatchId) -> Option<GroupId> {
-        let coding = self.coding.as_ref().filter(|coding| coding.is_on())?;
+        let coding = self.coding.as_ref()?;
         let (k, delay) = (coding.rule().k(), coding.group_delay);
         let class = self.store[batch].key.class;
         let id = if let Some(&filling) = self.filling_groups.get(&class) {

@@ -1,17 +1,12 @@
 //! Hedging: late batches are sent again, within a budget.
 
-use crate::Time;
 use crate::arena::BatchId;
 use crate::arrival::RedundancyLevel;
 use crate::auto::State;
 use crate::engine::Engine;
 use crate::store::Owner;
 use crate::task::Task;
-use crate::timers::Timer;
-
-/// The shortest time between two checks of a batch that coding may still rebuild, so that a driver does not
-/// wake all the time.
-const CHECK_AGAIN: Time = 1_000_000;
+use crate::timers::{CHECK_AGAIN, Timer};
 
 impl Engine {
     /// Sets the timer of a batch that was sent.

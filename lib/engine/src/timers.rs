@@ -11,6 +11,9 @@ use std::collections::BinaryHeap;
 use crate::Time;
 use crate::arena::{BatchId, CallId, GroupId, InstanceId, QueryId};
 
+/// The shortest time between two checks of the same thing, so that a driver does not wake all the time.
+pub(crate) const CHECK_AGAIN: Time = 1_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// A batch has waited long enough for more queries.

@@ -139,13 +139,12 @@ fn a_load_at_the_bound_of_two_states_does_not_make_the_policy_flap() {
     assert!(changes <= 2, "{changes} changes in two minutes: {:?}", fleet.states);
 }
 
-#[test]
-fn one_instance_stays_free_of_redundant_work() {
+/// So many instances, which had so little to do for ten seconds that the state is the one with copies.
+fn replicating(instances: usize) -> World {
     let mut world = World::new(auto(0.01, 2.0));
-    for _ in 0..4 {
+    for _ in 0..instances {
         world.join(Roles::pooled(1));
     }
-    // Without load the state is the one with copies after the time that more redundancy needs.
     for row in 0..10 {
         world.at(row * SECOND / MS).arrive(row);
         for call in world.running(|_| true) {
@@ -153,6 +152,12 @@ fn one_instance_stays_free_of_redundant_work() {
         }
     }
     assert_eq!(world.engine.state().unwrap().0, State::Replicate);
+    world
+}
+
+#[test]
+fn one_instance_stays_free_of_redundant_work() {
+    let mut world = replicating(4);
     world.calls.clear();
     world.at(20_000).arrive(100);
     world.arrive(101);
@@ -163,17 +168,7 @@ fn one_instance_stays_free_of_redundant_work() {
 
 #[test]
 fn a_copy_that_waits_is_sent_to_the_last_free_instance_when_the_call_is_late() {
-    let mut world = World::new(auto(0.01, 2.0));
-    for _ in 0..2 {
-        world.join(Roles::pooled(1));
-    }
-    for row in 0..10 {
-        world.at(row * SECOND / MS).arrive(row);
-        for call in world.running(|_| true) {
-            world.answer(call);
-        }
-    }
-    assert_eq!(world.engine.state().unwrap().0, State::Replicate);
+    let mut world = replicating(2);
     world.at(20_000).arrive(100);
     assert_eq!(world.running(|task| task == Task::Copy).len(), 0);
     world.at(20_041);
@@ -296,4 +291,19 @@ fn limits_and_codes_that_cannot_be_are_refused() {
         groups.code = CodeRule::coded(2, 3, 2).unwrap();
     }
     assert_eq!(refused(config), ConfigError::Auto);
+}
+
+#[test]
+fn queries_that_are_not_coded_make_one_batch_while_all_instances_are_busy() {
+    let mut world = World::new(Config { max_batch: 4, ..auto(0.01, 2.0) });
+    world.join(Roles::pooled(1));
+    assert_eq!(world.engine.state().unwrap().0, State::Hedge);
+    for row in 0..4 {
+        world.arrive(row);
+        world.tick();
+    }
+    assert_eq!(world.calls.len(), 1);
+    let first = world.calls[0].0;
+    world.at(5).answer(first);
+    assert_eq!(world.engine.call(world.calls[1].0).unwrap().rows, 3);
 }

@@ -1,5 +1,5 @@
 //! Memory layouts of tensors: pinned memory, from which a GPU copies by itself, and channels last, which
-//! tensor cores prefer.
+//! CPUs and tensor cores prefer.
 
 use tch::{Kind, TchError, Tensor};
 use torch_sys::C_tensor;
