@@ -1,10 +1,12 @@
-//! Streams and data sets: `info`, `cat`, `slice`, `shuffle` on streams; `idx`, `cifar`, `images`,
+//! Streams and data sets: `info`, `diff`, `cat`, `slice`, `shuffle` on streams; `idx`, `cifar`, `images`,
 //! `speech` and `boxes` read data sets, and `fetch` downloads them.
 
 mod cifar;
+mod diff;
 mod examples;
 mod fetch;
 mod idx;
+mod info;
 mod pair;
 mod pictures;
 mod pixels;
@@ -22,7 +24,8 @@ use parm_cli::{Exit, Io};
 pub fn run(options: &Data, io: &mut Io) -> Result<Exit> {
     let common = &options.common;
     let done = match &options.action {
-        Action::Info(action) => streams::info(action, io),
+        Action::Info(action) => info::info(action, io),
+        Action::Diff(action) => return diff::diff(action, common, io),
         Action::Cat(action) => streams::cat(action, io),
         Action::Slice(action) => streams::slice(action, io),
         Action::Shuffle(action) => streams::shuffle(action, io),

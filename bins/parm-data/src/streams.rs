@@ -1,76 +1,17 @@
 //! Operations on streams. Each function returns the line that --verbose prints.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 
 use anyhow::{Context, Result, bail};
 use parm::counted;
-use parm::dtype::ByteOrder;
-use parm::npy::{Order, RowReader, RowWriter};
+use parm::npy::{RowReader, RowWriter};
 use parm_cli::input::{Reading, Source, check_stdin};
 use parm_cli::output::commit;
-use parm_cli::tools::data::{Cat, Info, Shuffle, Slice};
+use parm_cli::tools::data::{Cat, Shuffle, Slice};
 use parm_cli::{Input, Io, Output, Usage};
-use serde_json::json;
 
 use crate::examples;
-
-/// Describes the items of streams.
-pub(crate) fn info(options: &Info, io: &mut Io) -> Result<String> {
-    check_stdin(&options.inputs)?;
-    let mut text = String::new();
-    for input in &options.inputs {
-        let mut rows = input.rows(io, options.read.reading())?;
-        let layout = rows.layout().clone();
-        let mut items = Vec::new();
-        loop {
-            items.push(rows.header().clone());
-            rows.skip_item()?;
-            if !rows.next_item()? {
-                break;
-            }
-        }
-        let total: u64 = items.iter().map(|item| item.rows).sum();
-        let order = |order| if order == Order::C { "C" } else { "Fortran" };
-        let byte_order = |order| if order == ByteOrder::Little { "little" } else { "big" };
-        if options.json {
-            let items: Vec<_> = items
-                .iter()
-                .map(|item| {
-                    let (order, byte_order) = (order(item.order), byte_order(item.byte_order));
-                    json!({"rows": item.rows, "order": order, "byte_order": byte_order})
-                })
-                .collect();
-            let description = json!({
-                "stream": input.to_string(),
-                "rows": total,
-                "dtype": layout.dtype.name(),
-                "shape": layout.shape,
-                "items": items,
-            });
-            writeln!(text, "{description}")?;
-        } else {
-            writeln!(
-                text,
-                "{input}: {} of {layout}, {}",
-                counted(total, "row"),
-                counted(items.len(), "item")
-            )?;
-            for (index, item) in items.iter().enumerate() {
-                let (order, byte_order) = (order(item.order), byte_order(item.byte_order));
-                writeln!(
-                    text,
-                    "  item {}: {}, {order} order, {byte_order}-endian",
-                    index + 1,
-                    counted(item.rows, "row")
-                )?;
-            }
-        }
-    }
-    io.print(&text)?;
-    Ok(format!("described {}", counted(options.inputs.len(), "stream")))
-}
 
 /// Joins streams into one item.
 pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
@@ -164,26 +105,60 @@ fn copy_rows(
     Ok(copied)
 }
 
-/// Takes a range of rows. Items of the output follow those of the input.
+/// Takes a range of rows. Items of the output follow those of the input; backwards, there is one.
 pub(crate) fn slice(options: &Slice, io: &mut Io) -> Result<String> {
-    let mut rows = options.input.rows(io, options.read.reading())?;
+    let reading = options.read.reading();
+    let (chosen, mut rows) = if let Some(chosen) = options.rows.fixed() {
+        (chosen, options.input.rows(io, reading)?)
+    } else {
+        let mut twice = Twice::new(&options.input, io, reading)?;
+        let total = twice.open(io, reading)?.skip_rest()?;
+        (options.rows.of(total), twice.open(io, reading)?)
+    };
     let layout = rows.layout().clone();
-    let (start, stop) = (options.rows.start, options.rows.stop.unwrap_or(u64::MAX));
-    let mut output = options.write.rows(io, layout.clone())?;
-    let mut buffer = Vec::new();
+    let (row_bytes, block_rows) = (layout.bytes(), layout.rows_per_block());
+    let mut output = options.write.rows(io, layout)?;
+    let (mut block, mut kept) = (Vec::new(), Vec::new());
     let (mut position, mut taken) = (0, 0);
     // Item by item, since the header of each part comes before its rows.
-    while position < stop {
-        let end = position + rows.header().rows;
-        let (from, to) = (start.clamp(position, end), stop.clamp(position, end));
-        output.announce(to.saturating_sub(from));
-        copy_rows(&mut rows, from - position, None, &mut buffer)?;
-        taken += copy_rows(&mut rows, to.saturating_sub(from), Some(&mut output), &mut buffer)?;
+    while position < chosen.end {
+        let item_end = position + rows.header().rows;
+        let (count, first) = chosen.within(position, item_end);
+        if !chosen.backwards {
+            output.announce(count);
+        }
+        taken += count;
+        if count > 0 {
+            copy_rows(&mut rows, first - position, None, &mut block)?;
+            position = first;
+        }
+        let end = if count > 0 { first + (count - 1) * chosen.step + 1 } else { position };
+        while position < end {
+            let read = rows.read_raw(block_rows.min((end - position) as usize), &mut block)?;
+            let (count, first) = chosen.within(position, position + read as u64);
+            for i in 0..count {
+                let at = (first + i * chosen.step - position) as usize * row_bytes;
+                kept.extend_from_slice(&block[at..][..row_bytes]);
+            }
+            if !chosen.backwards {
+                output.write_raw(&kept)?;
+                kept.clear();
+            }
+            position += read as u64;
+        }
         // Rows after the range are not read.
-        if to < end || !rows.next_item()? {
+        if chosen.end <= item_end {
             break;
         }
-        position = end;
+        copy_rows(&mut rows, item_end - position, None, &mut block)?;
+        if !rows.next_item()? {
+            break;
+        }
+        position = item_end;
+    }
+    if chosen.backwards {
+        output.announce(taken);
+        kept.rchunks(row_bytes).try_for_each(|row| output.write_raw(row))?;
     }
     commit(output)?;
     Ok(format!("took {}", counted(taken, "row")))

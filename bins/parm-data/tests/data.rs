@@ -80,9 +80,93 @@ fn slice_takes_rows_across_items() {
         let taken = tool("slice").arg(range).stdin(items.clone()).run().output();
         assert_eq!(f4_values(&taken), numbers(7)[expected], "{range}");
     }
-    for range in ["3", "5:2", "a:b", "-1:2"] {
+    for (range, expected) in [
+        ("-3:", vec![4., 5., 6.]),
+        ("-100:2", vec![0., 1.]),
+        (":-5", vec![0., 1.]),
+        ("-4:-2", vec![3., 4.]),
+        ("::3", vec![0., 3., 6.]),
+        ("1:-1:2", vec![1., 3., 5.]),
+        ("::-1", vec![6., 5., 4., 3., 2., 1., 0.]),
+        ("5:1:-3", vec![5., 2.]),
+        ("-1:2", vec![]),
+    ] {
+        let taken = tool("slice").arg(range).stdin(items.clone()).run().output();
+        assert_eq!(f4_values(&taken), expected, "{range}");
+    }
+    // Steps longer than a block, and items as in the input.
+    let long = [f4(&[200_000, 1], &numbers(200_000)), f4(&[1, 1], &[7.])].concat();
+    let taken = tool("slice 5::99990").stdin(long).run().output();
+    assert_eq!(f4_values(&taken), [5., 99_995., 199_985.]);
+    let taken = tool("slice ::2").stdin(items.clone()).run().output();
+    assert_eq!((shape(&taken), f4_values(&taken)), (vec![2, 1], vec![0., 2., 4., 6.]));
+    let options = tool("slice -2: -v --zstd").stdin(items.clone()).run();
+    assert_eq!((options.code, options.stderr.as_str()), (0, "parm-data: took 2 rows\n"));
+    for range in ["3", "5:2", "-2:-5", "a:b", "::0", "1:2:3:4"] {
         assert_eq!(tool("slice --").arg(range).stdin(items.clone()).run().code, 2, "{range}");
     }
+}
+
+#[test]
+fn info_tells_what_the_elements_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let floats = [f4(&[2, 2], &[1., f32::NAN, -3., 5.]), f4(&[1, 2], &[f32::INFINITY, 1.])].concat();
+    fs::write(at("x.npy"), &floats).unwrap();
+    fs::write(at("y.npy"), item("<i4", &[3], &[7, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0])).unwrap();
+    let sum = Command::new("sha256sum").arg("x.npy").current_dir(folder.path()).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap()[..64].to_owned();
+    let text = tool("info --stats x.npy y.npy").within(folder.path()).run().output();
+    let text = String::from_utf8(text).unwrap();
+    let lines =
+        format!("  min -3, max 5, mean 1.000000, deviation 2.828427\n  1 NaN, 1 infinite\n  SHA-256 {sum}\n");
+    assert!(text.contains(&lines), "{text}");
+    assert!(text.contains("  2 classes: 2: 1, 7: 2\n"), "{text}");
+    let packed = tool("cat --zstd x.npy").within(folder.path()).run().output();
+    let report = tool("info --stats --json").stdin(packed).run().output();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["stats"]["deviation"], json!(8_f64.sqrt()));
+    assert_eq!((&report["stats"]["nan"], &report["stats"]["classes"]), (&json!(1), &json!(null)));
+    assert_eq!(report["sha256"], {
+        let joined = tool("cat x.npy").within(folder.path()).run().output();
+        let report = tool("info --stats --json").stdin(joined).run().output();
+        serde_json::from_slice::<Value>(&report).unwrap()["sha256"].clone()
+    });
+    let report = tool("info --stats --json y.npy").within(folder.path()).run().output();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["stats"]["classes"], json!({"2": 1, "7": 2}));
+    assert_eq!((&report["stats"]["min"], &report["stats"]["max"]), (&json!(2), &json!(7)));
+}
+
+#[test]
+fn diff_says_where_streams_differ_and_by_how_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: Vec<u8>| fs::write(folder.path().join(name), bytes).unwrap();
+    write("a.npy", [f4(&[1, 2], &[1., 2.]), f4(&[2, 2], &[3., 4., 5.5, f32::NAN])].concat());
+    write("b.npy", npy::f8(&[3, 2], &[1., 2., 3., 4.25, 5., 6.]));
+    write("short.npy", f4(&[2, 2], &[1., 2., 3., 4.]));
+    write("ints.npy", u1(&[3, 2], &[1, 2, 3, 4, 5, 6]));
+    let diff = |call: &str| tool(&format!("diff {call}")).within(folder.path()).run();
+    let found = diff("a.npy b.npy");
+    let expected = "a.npy and b.npy: 3 of 6 elements differ by more than --atol 0 --rtol 0\n  \
+                    not equal: 3\n  \
+                    largest absolute difference: 0.5 at item 2, row 2, index [0]: 5.5 and 5\n  \
+                    largest relative difference: 0.1 at item 2, row 2, index [0]: 5.5 and 5\n  \
+                    NaN: 1 in a.npy alone, 0 in b.npy alone, 0 in both\n";
+    assert_eq!((found.code, String::from_utf8(found.stdout).unwrap().as_str()), (1, expected));
+    let found = diff("a.npy b.npy --atol 0.25 --rtol 0.05 --json");
+    let report: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((found.code, &report["beyond"], &report["not_equal"]), (1, &json!(1), &json!(3)));
+    assert_eq!(report["largest_absolute"]["index"], json!([0]));
+    assert_eq!(report["nan"], json!({"first": 1, "second": 0, "both": 0}));
+    // Streams that are equal within the tolerance, or in other types and items, give nothing.
+    assert_eq!(diff("a.npy a.npy").output(), b"");
+    assert_eq!(diff("b.npy ints.npy --atol .25").output(), b"");
+    let told = diff("b.npy ints.npy --atol .25 -v");
+    assert_eq!((told.code, told.stderr.as_str()), (0, "parm-data: compared 3 rows, 1 element not equal\n"));
+    let refused = diff("short.npy b.npy");
+    let message = "parm-data: short.npy: found 2 rows, expected 3 as in b.npy\n";
+    assert_eq!((refused.code, refused.stderr.as_str()), (1, message));
 }
 
 #[test]

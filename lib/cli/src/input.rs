@@ -167,17 +167,12 @@ impl Input {
         }
         let mut bytes = Vec::new();
         let count = rows.read_raw(usize::MAX, &mut bytes)?;
-        let size = layout.dtype.size();
-        let signed = layout.dtype.name().starts_with('i');
-        let label = |(row, bytes): (usize, &[u8])| {
-            let negative = signed && bytes.last().is_some_and(|&byte| byte >= 0x80);
-            let mut wide = [if negative { 0xff } else { 0 }; 8];
-            wide[..size].copy_from_slice(bytes);
-            let label = i64::from_le_bytes(wide);
+        let label = |(row, label): (usize, i128)| {
             ensure!(label >= 0, "{self}: row {row}: found label {label}, expected 0 or more");
-            Ok(label)
+            i64::try_from(label).with_context(|| format!("{self}: row {row}: found label {label}"))
         };
-        bytes[..count * size].chunks_exact(size).enumerate().map(label).collect()
+        let labels = layout.dtype.integers(&bytes[..count * layout.bytes()]);
+        labels.into_iter().flatten().enumerate().map(label).collect()
     }
 
     /// Opens a mask.

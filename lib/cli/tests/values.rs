@@ -15,7 +15,11 @@ fn message(line: &str) -> String {
 #[test]
 fn a_value_that_is_refused_is_named_with_what_was_expected() {
     for (line, expected) in [
-        ("parm-data slice 5 x.npy", "'5' for '<START:STOP>': expected START:STOP, as 100:200, :200 or 100:"),
+        (
+            "parm-data slice 5 x.npy",
+            "'5' for '<START:STOP[:STEP]>': expected START:STOP or START:STOP:STEP, as 100:200, -100: or ::10",
+        ),
+        ("parm-data slice 1:2:0 x.npy", "expected a STEP that is not 0"),
         ("parm-data slice 5:x x.npy", "'x' is no row number"),
         ("parm-data slice 5:3 x.npy", "expected START not after STOP"),
         ("parm-decode --erase p=2 x.npy", "expected one, each or p=P with P from 0 to 1"),

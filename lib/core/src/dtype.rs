@@ -87,6 +87,22 @@ impl Dtype {
         matches!(self, Self::F16 | Self::F32 | Self::F64)
     }
 
+    /// Little-endian elements of an integer type or of `b1`, exactly; none of a float type.
+    #[must_use]
+    pub fn integers(self, bytes: &[u8]) -> Option<impl Iterator<Item = i128>> {
+        if self.is_float() {
+            return None;
+        }
+        let signed = matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64);
+        let integer = move |bytes: &[u8]| {
+            let negative = signed && bytes.last().is_some_and(|&byte| byte >= 0x80);
+            let mut wide = [if negative { 0xff } else { 0 }; 16];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            i128::from_le_bytes(wide)
+        };
+        Some(bytes.chunks_exact(self.size()).map(integer))
+    }
+
     /// The float type that a code computes and writes for queries of this type: `f8` for `f8`,
     /// `f4` for all else.
     #[must_use]
@@ -400,6 +416,9 @@ mod tests {
             f32::decode(dtype, bytes, &mut single);
             f64::decode(dtype, bytes, &mut double);
             assert_eq!((f64::from(single[0]), double[0]), (expected, expected), "{dtype}");
+            let integers = dtype.integers(bytes).map(Iterator::collect::<Vec<_>>);
+            let whole = if dtype == Dtype::Bool { 7 } else { expected as i128 };
+            assert_eq!(integers, (!dtype.is_float()).then(|| vec![whole]), "{dtype}");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod calibration;
 pub mod codes;
 pub mod corrupt;
 pub mod device;
+pub mod difference;
 pub mod dtype;
 pub mod erase;
 pub mod group;
@@ -24,6 +25,7 @@ pub mod measures;
 pub mod neighbours;
 pub mod npy;
 pub mod score;
+pub mod summary;
 pub mod task;
 pub mod words;
 

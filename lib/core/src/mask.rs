@@ -1,4 +1,4 @@
-//! Masks: one `b1` per row of the stream that they accompany; true means available.
+//! Masks: one `b1`, or `u1` of 0 or 1, per row of the stream that they accompany; true (1) means available.
 
 use std::io::Read;
 
@@ -12,16 +12,28 @@ pub enum MaskError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// The stream holds something else.
-    #[error("{stream}: found rows of {found}, expected a mask: b1[] (one b1 for each row)")]
+    #[error(
+        "{stream}: found rows of {found}, expected a mask: b1[] or u1[] (one b1, or a 0 or 1, for each row)"
+    )]
     NotAMask {
         /// The stream's name.
         stream: String,
         /// What its rows look like.
         found: RowLayout,
     },
+    /// A `u1` that is neither 0 nor 1.
+    #[error("{stream}: row {row}: found {found} in a mask, expected 0 or 1")]
+    Entry {
+        /// The stream's name.
+        stream: String,
+        /// The row.
+        row: u64,
+        /// The entry.
+        found: u8,
+    },
 }
 
-/// The layout of masks.
+/// The layout of masks that are written.
 #[must_use]
 pub fn layout() -> RowLayout {
     RowLayout::new(Dtype::Bool, [])
@@ -30,6 +42,8 @@ pub fn layout() -> RowLayout {
 /// Reads a mask.
 pub struct MaskReader<R> {
     rows: RowReader<R>,
+    /// Rows that were read before.
+    before: u64,
     bytes: Vec<u8>,
 }
 
@@ -40,10 +54,11 @@ impl<R: Read> MaskReader<R> {
     /// A stream that is refused, or that is not a mask.
     pub fn new(source: R, name: impl Into<String>) -> Result<Self, MaskError> {
         let rows = RowReader::new(source, name)?;
-        if *rows.layout() != layout() {
-            return Err(MaskError::NotAMask { stream: rows.name().into(), found: rows.layout().clone() });
+        let found = rows.layout();
+        if !matches!(found.dtype, Dtype::Bool | Dtype::U8) || !found.shape.is_empty() {
+            return Err(MaskError::NotAMask { stream: rows.name().into(), found: found.clone() });
         }
-        Ok(Self { rows, bytes: Vec::new() })
+        Ok(Self { rows, before: 0, bytes: Vec::new() })
     }
 
     /// The mask's name, for messages.
@@ -59,7 +74,13 @@ impl<R: Read> MaskReader<R> {
         let rows = self.rows.read_raw(max_rows, &mut self.bytes)?;
         // Nothing follows a mask's items; over a long stream the list would only grow.
         self.rows.take_opened().for_each(drop);
-        mask.extend(self.bytes[..rows].iter().map(|&byte| byte != 0));
+        for (row, &found) in (self.before..).zip(&self.bytes[..rows]) {
+            if found > 1 {
+                return Err(MaskError::Entry { stream: self.name().into(), row, found });
+            }
+            mask.push(found != 0);
+        }
+        self.before += rows as u64;
         Ok(rows)
     }
 }

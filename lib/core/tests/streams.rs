@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read};
 
 use parm::Dtype;
-use parm::mask::{self, MaskError, MaskReader};
+use parm::mask::{MaskError, MaskReader};
 use parm::npy::{
     Compressor, Items, RowBuffer, RowLayout, RowReader, RowWriter, Shard, StreamError, StreamErrorKind,
     Widened, Window, WriteError, decompress,
@@ -474,8 +474,12 @@ fn a_level_19_stream_larger_than_its_window_is_read() {
 
 proptest! {
     #[test]
-    fn masks_are_read_as_they_are_written(entries in prop::collection::vec(any::<bool>(), 0..40), block in 1_usize..50) {
-        let mut writer = RowWriter::new(Vec::new(), mask::layout());
+    fn masks_are_read_as_they_are_written(
+        entries in prop::collection::vec(any::<bool>(), 0..40),
+        block in 1_usize..50,
+        dtype in prop::sample::select(vec![Dtype::Bool, Dtype::U8]),
+    ) {
+        let mut writer = RowWriter::new(Vec::new(), RowLayout::new(dtype, []));
         writer.announce(entries.len() as u64);
         writer.write_raw(&entries.iter().map(|&entry| u8::from(entry)).collect::<Vec<_>>()).unwrap();
         let bytes = writer.finish().unwrap();
@@ -494,8 +498,18 @@ fn what_is_no_mask_is_refused() {
     assert!(matches!(error, MaskError::NotAMask { .. }));
     assert_eq!(
         error.to_string(),
-        "have.npy: found rows of u1[2], expected a mask: b1[] (one b1 for each row)"
+        "have.npy: found rows of u1[2], expected a mask: b1[] or u1[] (one b1, or a 0 or 1, for each row)"
     );
+    let mut writer = RowWriter::new(Vec::new(), RowLayout::new(Dtype::U8, []));
+    writer.announce(3);
+    writer.write_raw(&[1, 0, 2]).unwrap();
+    let bytes = writer.finish().unwrap();
+    let mut reader = MaskReader::new(bytes.as_slice(), "have.npy").unwrap();
+    let mut entries = Vec::new();
+    assert_eq!(reader.read(2, &mut entries).unwrap(), 2);
+    let error = reader.read(2, &mut entries).unwrap_err();
+    assert!(matches!(error, MaskError::Entry { .. }));
+    assert_eq!(error.to_string(), "have.npy: row 2: found 2 in a mask, expected 0 or 1");
     let error = MaskReader::new([].as_slice(), "have.npy").err().unwrap();
     assert!(matches!(error, MaskError::Stream(_)));
     assert_eq!(error.to_string(), "have.npy: item 1: found the end of the stream, expected an .npy item");

@@ -83,6 +83,16 @@ const STREAMS: &[Case] = &[
     ("parm-data info truncated.npy", 1, &["has 630 of 640 bytes"]),
     ("parm-data cat x.npy truncated.npy", 1, &["truncated.npy: item 1"]),
     ("parm-data slice 0:50 truncated.npy", 1, &["truncated.npy: item 1"]),
+    ("parm-data slice -5: truncated.npy", 1, &["truncated.npy: item 1"]),
+    ("parm-data info --stats truncated.npy", 1, &["has 630 of 640 bytes"]),
+    ("parm-data diff x.npy truncated.npy", 1, &["truncated.npy: item 1"]),
+    (
+        "parm-data diff x.npy predictions.npy",
+        1,
+        &["predictions.npy: found rows of f4[3], expected the shape of f4[2, 2] in x.npy"],
+    ),
+    ("parm-data diff - -", 2, &["'-' (standard input) is named twice"]),
+    ("parm-data diff x.npy x.npy --atol=-1", 2, &["--atol", "expected 0 or more"]),
     ("parm-data shuffle truncated.npy", 1, &["truncated.npy: item 1"]),
     (
         "parm-score --labels labels.npy truncated.npy",
@@ -181,7 +191,7 @@ const DECODE: &[Case] = &[
     (
         "parm-decode --code sum -k 2 --parity parity.npy --available labels.npy predictions.npy",
         1,
-        &["labels.npy: found rows of u1[], expected a mask: b1[]"],
+        &["labels.npy: row 2: found 2 in a mask, expected 0 or 1"],
     ),
     (
         "parm-decode --code sum -k 2 --parity - --available - predictions.npy",
@@ -278,9 +288,9 @@ const MODELS: &[Case] = &[
 fn check(folder: &Path, (call, code, message): Case) {
     let (name, arguments) = call.split_once(' ').unwrap();
     let before = fs::read_dir(folder).unwrap().count();
-    // Whatever the tool writes would go to out*; parm-score and `parm-data info` write none.
+    // Whatever the tool writes would go to out*; parm-score and `parm-data info`, `diff` and `group` write none.
     let output = match (name, arguments.split(' ').next()) {
-        ("parm-score", _) | (_, Some("info")) => "",
+        ("parm-score", _) | (_, Some("info" | "diff" | "group")) => "",
         _ if call.contains(" -o ") => "",
         _ => "-o out.npy",
     };
