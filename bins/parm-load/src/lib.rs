@@ -4,7 +4,8 @@
 mod targets;
 mod trials;
 
-use std::io::{BufWriter, IntoInnerError};
+use std::fmt::Write as _;
+use std::io::{BufWriter, IntoInnerError, Write};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use parm::counted;
 use parm_cli::output::{Compression, Lines, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
-use parm_workload::{Record, Row, Summary, Trial, table, write_histograms};
+use parm_workload::{Record, Row, Search, Summary, Trial, table, write_histograms};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -37,25 +38,31 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
         io.record_inputs();
         options.ca.iter().for_each(|path| io.note_file(path));
     }
+    let expected = trials::expected(options)?;
     let runtime = Runtime::new().context("the runtime")?;
     let targets = targets::reach(options, &runtime, io)?;
-    let trials = Trials::new(options, io)?;
+    let trials = Trials::new(options, expected, io)?;
     let mut records = Lines::new(options.records.as_ref(), io)?;
     let create = |file: &File| file.create(io, Compression::ByName(3)).map(BufWriter::new);
     let histogram = options.histogram.as_ref().map(create).transpose()?;
 
     let (signal, stop) = on_signal();
     // Progress is updated when a request has ended, so that drawing does not delay the sending of requests.
-    let progress = Progress::new(&options.common, io, "requests", Some(trials.requests(targets.len())));
+    let total = options.find.is_none().then(|| trials.requests(targets.len()));
+    let progress = Progress::new(&options.common, io, "requests", total);
     let began = SystemTime::now();
     let each = |record: &Record| {
         progress.advance(1);
         records.add(record)
     };
     let after = |name: Option<&str>, trial: &Trial| {
-        progress.suspend(|| complain(options, io, name, &trial.summary));
+        progress.suspend(|| complain(options, io, name, trial));
     };
-    let rows = trials.run(&targets, runtime.handle(), &stop, each, after)?;
+    let (rows, searches) = if options.find.is_some() {
+        trials.find(&targets, runtime.handle(), &stop, each, after)?
+    } else {
+        (trials.run(&targets, runtime.handle(), &stop, each, after)?, Vec::new())
+    };
     drop(progress);
     // Does not wait for running calls.
     runtime.shutdown_background();
@@ -65,11 +72,18 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
         let histogram = histogram.into_inner().map_err(IntoInnerError::into_error);
         histogram.map_err(Into::into).and_then(Output::commit).context("histogram")?;
     }
-    print(options, io, &targets, &rows)?;
+    print(options, io, &targets, &rows, &searches)?;
     let answered: u64 = rows.iter().map(|row| row.sum(Summary::answered)).sum();
     options.common.count(io, &counted(answered, "answer"));
     if let Ok(signal) = signal.try_recv() {
         return Ok(Exit::Signal(signal));
+    }
+    let unmet = match &options.find {
+        Some(_) => searches.iter().any(|search| search.held().is_none()),
+        None => rows.iter().flat_map(|row| &row.trials).any(|trial| !trial.unmet.is_empty()),
+    };
+    if unmet {
+        return Ok(Exit::Unmet);
     }
     if answered == 0 {
         let mut trials = rows.iter().flat_map(|row| &row.trials);
@@ -95,23 +109,21 @@ fn on_signal() -> (std::sync::mpsc::Receiver<u8>, watch::Receiver<bool>) {
     (kept, stopped)
 }
 
-/// Warns about failures, requests that were not sent, and delays of the generator.
-fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) {
+/// Warns about failures, requests that were not sent, and delays of the generator, and says what is not as expected.
+fn complain(options: &Load, io: &mut Io, name: Option<&str>, trial: &Trial) {
     let name = name.map_or(String::new(), |name| format!("{name}, "));
+    let summary = &trial.summary;
     let rate = summary.rate;
     let mut warn = |text: &str| options.common.warn(io, &format!("{name}{rate}/s: {text}"));
     let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3} ms"));
-    if summary.failed() > 0 {
-        let all = summary.failed() + summary.answered();
+    // Requests fail above the rate that is searched, and what is given up did not fail.
+    let failed = if options.find.is_none() { summary.failed() - summary.given_up() } else { 0 };
+    if failed > 0 {
+        let all = failed + summary.answered();
         let first = summary.first_error.as_deref().map(|error| format!("; the first: {error}"));
-        warn(&format!(
-            "{} of {} failed{}",
-            summary.failed(),
-            counted(all, "request"),
-            first.unwrap_or_default()
-        ));
+        warn(&format!("{failed} of {} failed{}", counted(all, "request"), first.unwrap_or_default()));
     }
-    if summary.not_sent() > 0 {
+    if summary.not_sent() > 0 && options.find.is_none() {
         let (count, most) = (summary.not_sent(), options.in_flight);
         let count = counted(count, "request");
         let verb = if summary.not_sent() == 1 { "was" } else { "were" };
@@ -125,9 +137,19 @@ fn complain(options: &Load, io: &mut Io, name: Option<&str>, summary: &Summary) 
             ms(summary.within_ms(0.5)),
         ));
     }
+    for reason in trial.unmet.iter().filter(|_| options.expect.is_some()) {
+        // If standard error is closed, the exit code is left.
+        let _ = writeln!(io.stderr, "{}: {name}{rate}/s: {reason}", io.tool);
+    }
 }
 
-fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -> Result<()> {
+fn print(
+    options: &Load,
+    io: &mut Io,
+    targets: &[Target],
+    rows: &[Row<Trial>],
+    searches: &[Search],
+) -> Result<()> {
     let text = if options.json {
         let mut report = parm_workload::json(rows);
         for (row, run) in rows.iter().zip(report["runs"].as_array_mut().into_iter().flatten()) {
@@ -137,10 +159,25 @@ fn print(options: &Load, io: &mut Io, targets: &[Target], rows: &[Row<Trial>]) -
         report["model"] = options.model.clone().into();
         report["rows"] = options.rows.into();
         report["seed"] = options.seed.into();
+        report["slo_ms"] = options.slo.map(|slo| slo * 1e3).into();
+        report["expect"] = options.expect.clone().into();
+        if let Some(find) = &options.find {
+            let found = |(target, search): (&Target, &Search)| json!({"name": target.name, "held": search.held(), "missed": search.missed()});
+            report["find"] = find.clone().into();
+            report["found"] = targets.iter().zip(searches).map(found).collect();
+        }
         report["made_by"] = json!(io.made_by());
         format!("{report}\n")
     } else {
-        table(rows)
+        let mut text = table(rows);
+        for (target, search) in targets.iter().zip(searches) {
+            let name = target.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
+            let rate = |rate: Option<f64>| rate.map_or("no rate".to_owned(), |rate| format!("{rate:.3}/s"));
+            let find = options.find.as_deref().unwrap_or_default();
+            let (held, missed) = (rate(search.held()), rate(search.missed()));
+            let _ = writeln!(text, "{name}{find} holds at {held}, does not hold at {missed}");
+        }
+        text
     };
     io.print(&text)
 }

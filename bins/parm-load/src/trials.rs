@@ -1,14 +1,17 @@
 //! The trials of a measurement: which target is measured when.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use parm_cli::Io;
-use parm_cli::tools::load::{ArrivalsOption, Load};
+use parm_cli::tools::load::{Load, RampOption};
+use parm_cli::{Io, Usage};
 use parm_oip::load::{Plan, measure};
-use parm_workload::{Arrivals, Record, Row, Span, Trace, Trial, compare};
+use parm_workload::{
+    Arrivals, Expectation, Record, Row, Schedule, Search, Span, Trace, Trial, Watch, compare,
+};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -17,15 +20,25 @@ use crate::targets::Target;
 /// The default time of a measurement, in seconds.
 const SECONDS: f64 = 10.0;
 
+/// The rate at which a search begins.
+const FIRST_RATE: f64 = 10.0;
+
+/// The distance of the two rates at which a search ends, as a share of the lower one.
+const PRECISION: f64 = 0.02;
+
+/// The trials that decide at these rates.
+const TRIALS: u32 = 3;
+
 /// All trials, of all targets at all rates.
 pub(crate) struct Trials {
     /// The number of requests of the trace, if there is one.
     traced: Option<u64>,
     rates: Vec<f64>,
-    /// How often each target is measured at each rate.
+    /// How often each target is measured at each rate; at the end of a search.
     count: u32,
     /// The plan of the first trial.
     plan: Plan,
+    expected: Option<Expectation>,
 }
 
 impl Trials {
@@ -33,12 +46,15 @@ impl Trials {
     ///
     /// # Errors
     /// A trace that cannot be read.
-    pub(crate) fn new(options: &Load, io: &mut Io) -> Result<Self> {
+    pub(crate) fn new(options: &Load, expected: Option<Expectation>, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
-        let arrivals = match (schedule.trace(io, Trace::read)?, schedule.arrivals) {
-            (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
-            (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
-            (None, ArrivalsOption::Constant) => Arrivals::Constant,
+        let arrivals = match schedule.trace(io, Trace::read)? {
+            Some(trace) => Arrivals::Trace(Arc::new(trace)),
+            None => Arrivals::varying(schedule.arrivals.0).context("arrivals")?,
+        };
+        let arrivals = match schedule.ramp {
+            Some(RampOption { from, to }) => Arrivals::Ramp { gaps: Box::new(arrivals), from, to },
+            None => arrivals,
         };
         let (rates, traced) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let span = match (schedule.queries, options.seconds) {
@@ -57,13 +73,16 @@ impl Trials {
             span,
             timeout: Duration::from_secs_f64(options.timeout / 1e3),
             in_flight: options.in_flight as usize,
+            slo: options.slo.map(Duration::from_secs_f64),
         };
         io.resolve("rate", rates.clone());
         match plan.span {
             Span::Requests(requests) => io.resolve("queries", requests),
             Span::Time(time) => io.resolve("seconds", time.as_secs_f64()),
         }
-        Ok(Self { traced, rates, count: options.trials, plan })
+        let count = options.trials.unwrap_or(if options.find.is_some() { TRIALS } else { 1 });
+        io.resolve("trials", count);
+        Ok(Self { traced, rates, count, plan, expected })
     }
 
     /// The expected number of recorded requests for this number of targets.
@@ -83,7 +102,8 @@ impl Trials {
     /// changes on the machine affect all targets alike. The arrivals of a trial are the same for all targets.
     /// `each` gets each record, and `after` each measurement with the target's name.
     ///
-    /// Returns a row for each rate and target that was measured, ordered by rate.
+    /// Returns a row for each rate and target that was measured, ordered by rate. A measurement that is not as
+    /// expected is the last one.
     ///
     /// # Errors
     /// The errors of `each`, and a thread that cannot be started.
@@ -92,15 +112,15 @@ impl Trials {
         targets: &[Target],
         runtime: &Handle,
         stop: &watch::Receiver<bool>,
-        mut each: impl FnMut(&Record) -> io::Result<()>,
-        mut after: impl FnMut(Option<&str>, &Trial),
+        each: impl FnMut(&Record) -> io::Result<()>,
+        after: impl FnMut(Option<&str>, &Trial),
     ) -> Result<Vec<Row<Trial>>> {
         let mut rows: Vec<Row<Trial>> = Vec::new();
         for &rate in &self.rates {
             let row = |target: &Target| Row { name: target.name.clone(), rate, trials: Vec::new() };
             rows.extend(targets.iter().map(row));
         }
-        let clock = Instant::now();
+        let mut session = Session { runtime, stop, clock: Instant::now(), each, after };
         'all: for trial in 0..self.count {
             for of_rate in rows.chunks_mut(targets.len()) {
                 for turn in 0..targets.len() {
@@ -108,21 +128,10 @@ impl Trials {
                     let (Some(target), Some(row)) = (targets.get(place), of_rate.get_mut(place)) else {
                         continue;
                     };
-                    let plan = Plan {
-                        name: target.name.clone(),
-                        trial: (self.count > 1).then_some(trial),
-                        rate: row.rate,
-                        seed: self.plan.seed.wrapping_add(u64::from(trial)),
-                        ..self.plan.clone()
-                    };
-                    let begin = clock.elapsed() + plan.warm_up;
-                    let Target { instance, queries, .. } = target;
-                    let summary = measure(runtime, instance, queries, &plan, stop, &mut each);
-                    let summary = summary.context("records")?;
-                    let trial = Trial { summary, begin, gap_ratio: None };
-                    after(row.name.as_deref(), &trial);
-                    row.trials.push(trial);
-                    if *stop.borrow() {
+                    let ended = self.trial(target, row.rate, trial, &mut session)?;
+                    let is_last = !ended.unmet.is_empty();
+                    row.trials.push(ended);
+                    if is_last || *stop.borrow() {
                         break 'all;
                     }
                 }
@@ -132,4 +141,117 @@ impl Trials {
         rows.retain(|row| !row.trials.is_empty());
         Ok(rows)
     }
+
+    /// Searches the highest rate at which each target is as expected. As [`Self::run`], with the searches in the order
+    /// of targets.
+    pub(crate) fn find(
+        &self,
+        targets: &[Target],
+        runtime: &Handle,
+        stop: &watch::Receiver<bool>,
+        each: impl FnMut(&Record) -> io::Result<()>,
+        after: impl FnMut(Option<&str>, &Trial),
+    ) -> Result<(Vec<Row<Trial>>, Vec<Search>)> {
+        let mut session = Session { runtime, stop, clock: Instant::now(), each, after };
+        let (mut all, mut searches) = (Vec::new(), Vec::new());
+        for target in targets {
+            let first = self.rates.first().copied().unwrap_or(FIRST_RATE);
+            let mut search = Search::new(first, PRECISION, self.count);
+            let mut rows: Vec<Row<Trial>> = Vec::new();
+            while let Some(rate) = search.rate().filter(|_| !*stop.borrow()) {
+                let place = rows.iter().position(|row| row.rate == rate).unwrap_or_else(|| {
+                    rows.push(Row { name: target.name.clone(), rate, trials: Vec::new() });
+                    rows.len() - 1
+                });
+                let row = &mut rows[place];
+                // At the limit, other arrivals may decide otherwise.
+                let number = u32::try_from(row.trials.len()).unwrap_or(u32::MAX);
+                let trial = self.trial(target, rate, number, &mut session)?;
+                if !*stop.borrow() {
+                    search.tried(rate, trial.unmet.is_empty());
+                }
+                row.trials.push(trial);
+            }
+            rows.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+            all.append(&mut rows);
+            searches.push(search);
+        }
+        Ok((all, searches))
+    }
+
+    /// Measures a target at a rate.
+    fn trial<E, A>(
+        &self,
+        target: &Target,
+        rate: f64,
+        trial: u32,
+        session: &mut Session<'_, E, A>,
+    ) -> Result<Trial>
+    where
+        E: FnMut(&Record) -> io::Result<()>,
+        A: FnMut(Option<&str>, &Trial),
+    {
+        let plan = Plan {
+            name: target.name.clone(),
+            trial: (self.count > 1).then_some(trial),
+            rate,
+            seed: self.plan.seed.wrapping_add(u64::from(trial)),
+            ..self.plan.clone()
+        };
+        let begin = session.clock.elapsed() + plan.warm_up;
+        let Target { name, instance, queries, .. } = target;
+        let mut watch = self.expected.as_ref().map(|expected| {
+            let Plan { rate, seed, warm_up, span, .. } = plan;
+            let requests = Schedule::new(plan.arrivals.clone(), rate, seed, warm_up, span).requests();
+            Watch::new(expected, requests, queries.rows())
+        });
+        let each = |record: &Record| {
+            (session.each)(record)?;
+            let lost = watch.as_mut().is_some_and(|watch| watch.add(record));
+            Ok(if lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        let summary = measure(session.runtime, instance, queries, &plan, session.stop, each);
+        let summary = summary.context("records")?;
+        // What a signal ended is not judged.
+        let watch = watch.filter(|_| !*session.stop.borrow());
+        let unmet = watch.map_or(Vec::new(), |watch| watch.reasons(&summary));
+        let trial = Trial { unmet, ..Trial::new(summary, begin) };
+        (session.after)(name.as_deref(), &trial);
+        Ok(trial)
+    }
+}
+
+/// What all measurements have in common.
+struct Session<'a, E, A> {
+    runtime: &'a Handle,
+    stop: &'a watch::Receiver<bool>,
+    /// The zero of their begins.
+    clock: Instant,
+    each: E,
+    after: A,
+}
+
+/// What is expected of each measurement.
+///
+/// # Errors
+/// An expectation that cannot be read, or that needs an objective where there is none; several rates to begin a search
+/// at.
+pub(crate) fn expected(options: &Load) -> Result<Option<Expectation>> {
+    let (name, text) = match (&options.expect, &options.find) {
+        (Some(text), _) => ("--expect", text),
+        (None, Some(text)) => ("--find", text),
+        (None, None) => return Ok(None),
+    };
+    let expected: Expectation =
+        text.parse().map_err(|error| Usage::error(format!("{name} {text}: {error}")))?;
+    if expected.needs_objective() && options.slo.is_none() {
+        return Err(Usage::error(format!(
+            "{name} {text}: found goodput without an objective, expected --slo"
+        )));
+    }
+    let rates = options.schedule.rate.len();
+    if options.find.is_some() && rates > 1 {
+        return Err(Usage::error(format!("--find: found {rates} rates, expected one to begin with")));
+    }
+    Ok(Some(expected))
 }

@@ -37,12 +37,18 @@ impl Server {
 
     /// The same, of so many floats in.
     fn of(floats: usize, behavior: &str, more: &str) -> Self {
+        let instances =
+            format!(r#"{{"capacity": 100, "synthetic": {{"count": 3, "behavior": {{{behavior}}}}}}}"#);
+        Self::with_instances(floats, &instances, more)
+    }
+
+    /// The same, with these instances.
+    fn with_instances(floats: usize, instances: &str, more: &str) -> Self {
         let config = format!(
             r#"{{"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", "drain_ms": 100, "models": [{{"name": "toy",
                 "inputs": [{{"name": "x", "datatype": "FP32", "shape": [{floats}]}}],
                 "outputs": [{{"name": "y", "datatype": "FP32", "shape": [3]}}], "placement": "pooled",
-                "instances": [{{"capacity": 100, "synthetic": {{"count": 3, "behavior": {{{behavior}}}}}}}]
-                {more}}}]}}"#
+                "instances": [{instances}] {more}}}]}}"#
         );
         let config = Config::parse(&config).unwrap();
         let runtime = Runtime::new().unwrap();
@@ -343,6 +349,9 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
     refused(&http, &(fit + " --label-output z"), 1, "found no output 'z', expected one of y");
     refused(&http, "--data rows.npy --labels rows.npy", 1, "expected labels: one integer a row");
     refused(&http, "--data - --labels -", 2, "named twice");
+    refused(&http, "--expect p99", 2, "--expect p99: found 'p99', expected a quantity, one of");
+    refused(&http, "--expect goodput>5", 2, "found goodput without an objective, expected --slo");
+    refused(&http, "--find p99<1ms --rate 5", 2, "--find: found 2 rates, expected one to begin with");
     refused(&http, "--records -", 2, "--records -: standard output is for the table");
     refused(&http, "--records missing/r.jsonl", 1, "missing/r.jsonl: cannot create");
     refused(&http, "--records /dev/full", 1, "/dev/full");
@@ -374,11 +383,13 @@ fn a_server_that_dies_in_the_middle_leaves_what_was_answered_and_failures() {
 #[test]
 fn without_any_answer_it_fails_and_says_what_the_first_error_was() {
     let server = Server::start(&constant(10_000), r#", "deadline_ms": 50"#);
-    let ended = load(server.folder.path(), &server.http(), "--rate 100 --queries 5").run();
-    assert_eq!(ended.code, 1);
-    let table = String::from_utf8(ended.stdout).unwrap();
-    assert!(table.contains("failed-504:5"), "{table}");
-    assert!(ended.stderr.contains("found no answer to any request: "), "{}", ended.stderr);
+    for (url, failures) in [(server.http(), "failed-504:5"), (server.grpc(), "failed-DEADLINE_EXCEEDED:5")] {
+        let ended = load(server.folder.path(), &url, "--rate 100 --queries 5").run();
+        assert_eq!(ended.code, 1);
+        let table = String::from_utf8(ended.stdout).unwrap();
+        assert!(table.contains(failures), "{table}");
+        assert!(ended.stderr.contains("found no answer to any request: "), "{}", ended.stderr);
+    }
 }
 
 #[test]
@@ -390,6 +401,91 @@ fn failures_are_warned_of() {
     assert!(String::from_utf8(ended.stdout).unwrap().contains("not-sent:15"));
     assert!(ended.stderr.contains("100/s: 15 of 20 requests failed"), "{}", ended.stderr);
     assert!(ended.stderr.contains("15 requests were not sent, since 5 were open"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_expectation_decides_the_exit_code_and_says_why() {
+    let server = Server::taking(20);
+    let call = |expect: &str| {
+        let call = "--rate 50 --queries 40 --slo 50ms --json";
+        load(server.folder.path(), &server.http(), call).arg("--expect").arg(expect).run()
+    };
+    let held = call("p50>=20ms,failed=0,reconstructed<1%,goodput>90%,requests=40");
+    assert_eq!((held.code, held.stderr.as_str()), (0, ""));
+    let report: Value = serde_json::from_slice(&held.stdout).unwrap();
+    assert!(
+        report["expect"].as_str().unwrap().starts_with("p50>=20ms,") && report["slo_ms"] == 50.0,
+        "{report}"
+    );
+    let run = &report["runs"][0];
+    assert!(run["within_slo"].as_f64() > Some(0.9) && run.get("unmet").is_none(), "{run}");
+    let share = run["within_slo"].as_f64().unwrap() * run["requests"].as_f64().unwrap();
+    assert!(
+        (run["goodput"].as_f64().unwrap() * run["seconds"].as_f64().unwrap() - share).abs() < 0.01,
+        "{run}"
+    );
+    let missed = call("p50>0.3s,answered=40,rate>1000/s");
+    assert_eq!(missed.code, 4);
+    let lines: Vec<&str> = missed.stderr.lines().collect();
+    assert!(
+        lines[0].starts_with("parm-load: 50/s: p50 is 2") && lines[0].ends_with(" ms, expected above 300 ms")
+    );
+    assert!(lines[1].starts_with("parm-load: 50/s: rate is ") && lines.len() == 2, "{}", missed.stderr);
+    let report: Value = serde_json::from_slice(&missed.stdout).unwrap();
+    let unmet: Vec<&str> = report["runs"][0]["unmet"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|reason| reason.as_str().unwrap())
+        .collect();
+    assert_eq!(unmet, lines.iter().map(|line| &line["parm-load: 50/s: ".len()..]).collect::<Vec<_>>());
+    // It would hold at the next rate, too.
+    let call = "--rates 50,60 --seconds 0.3 --trials 2 --expect p50<1ms";
+    let ended = load(server.folder.path(), &server.http(), call).run();
+    assert_eq!((ended.code, String::from_utf8(ended.stdout).unwrap().lines().count()), (4, 2));
+}
+
+#[test]
+fn an_expectation_that_is_lost_ends_the_measurement() {
+    let server = Server::taking(20);
+    let dead = Server::start(&constant(10_000), r#", "deadline_ms": 50"#);
+    for (server, expect, reason) in [
+        (&server, "p99<10ms", "p99 is "),
+        (&dead, "failed=0", "failed is 1, expected 0"),
+        (&dead, "failed<0.1%", "failed is 100 %, expected below 0.1 %"),
+    ] {
+        let begin = std::time::Instant::now();
+        // Of the thousand requests eleven are enough.
+        let call = format!("--rate 100 --queries 1000 --expect {expect}");
+        let ended = load(server.folder.path(), &server.http(), &call).run();
+        assert_eq!(ended.code, 4, "{}", ended.stderr);
+        assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{expect}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn the_highest_rate_that_holds_is_found() {
+    // Ten calls at a time, of 50 ms each: from 200/s on they are always busy, and the queue grows.
+    let slots =
+        r#"{"capacity": 10, "synthetic": {"behavior": {"service": {"distribution": "constant", "ms": 50}}}}"#;
+    let server = Server::with_instances(8, slots, "");
+    let call = "--find p90<80ms,failed=0 --rate 100 --arrivals constant --seconds 2";
+    let report = measured(&server, &server.http(), call);
+    let found = &report["found"][0];
+    let (held, missed) = (found["held"].as_f64().unwrap(), found["missed"].as_f64().unwrap());
+    assert!(held < missed && missed <= held * 1.02, "{found}");
+    assert!((held / 200.0 - 1.0).abs() < 0.1, "{found}");
+    let runs = report["runs"].as_array().unwrap();
+    let rates: Vec<f64> = runs.iter().map(|run| run["rate"].as_f64().unwrap()).collect();
+    assert!(rates.is_sorted() && rates[0] == 100.0 && rates.contains(&held) && rates.contains(&missed));
+    assert!(runs.iter().all(|run| run.get("unmet").is_some() == (run["rate"].as_f64() >= Some(missed))));
+    // Nothing is that fast.
+    let call = "--find p50<1us --rate 0.002 --queries 1 --trials 1 --arrivals constant --warm-up 0";
+    let ended = load(server.folder.path(), &server.http(), call).run();
+    let table = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.code, 4, "{}", ended.stderr);
+    assert!(table.contains("p50<1us holds at no rate, does not hold at 0.001/s"), "{table}");
 }
 
 #[test]

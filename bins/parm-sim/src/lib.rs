@@ -15,6 +15,7 @@ use parm_cli::{Exit, Io, Progress, Usage};
 use parm_config::Model;
 use parm_engine::journal::Entry;
 use parm_simulation::{Cluster, Journaled, table, variants};
+use parm_workload::Summary;
 use serde_json::{Map, Value, json};
 
 use plan::Plan;
@@ -62,7 +63,8 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
         table(&rows)
     };
     io.print(&text)?;
-    options.common.count(io, &counted(plan.total(models.len()), "query"));
+    let queries: u64 = rows.iter().map(|row| row.sum(Summary::answered) + row.sum(Summary::failed)).sum();
+    options.common.count(io, &counted(queries, "query"));
     Ok(Exit::Done)
 }
 

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use parm_cli::tools::load::ArrivalsOption;
+use anyhow::{Context, Result};
+use parm_cli::tools::load::RampOption;
 use parm_cli::tools::sim::SimulatedLoad;
 use parm_cli::{Io, Progress};
 use parm_config::Model;
@@ -45,10 +45,13 @@ impl Plan {
     /// A trace that cannot be read.
     pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
-        let arrivals = match (schedule.trace(io, Trace::read)?, schedule.arrivals) {
-            (Some(trace), _) => Arrivals::Trace(Arc::new(trace)),
-            (None, ArrivalsOption::Poisson) => Arrivals::Poisson,
-            (None, ArrivalsOption::Constant) => Arrivals::Constant,
+        let arrivals = match schedule.trace(io, Trace::read)? {
+            Some(trace) => Arrivals::Trace(Arc::new(trace)),
+            None => Arrivals::varying(schedule.arrivals.0).context("arrivals")?,
+        };
+        let arrivals = match schedule.ramp {
+            Some(RampOption { from, to }) => Arrivals::Ramp { gaps: Box::new(arrivals), from, to },
+            None => arrivals,
         };
         let (rates, most) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let queries = schedule.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));

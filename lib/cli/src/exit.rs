@@ -13,6 +13,8 @@ pub enum Exit {
     Usage,
     /// The tool finished, but some predictions could not be reconstructed.
     Unsolved,
+    /// The tool measured, and the results are not what was expected.
+    Unmet,
     /// The tool saved its work, and ended because of this signal.
     Signal(u8),
 }
@@ -26,6 +28,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Unsolved => 3,
+            Self::Unmet => 4,
             Self::Signal(signal) => 128_u8.saturating_add(signal),
         }
     }
@@ -55,7 +58,7 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_manual() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unsolved, Exit::Signal(2)].map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 130]);
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unsolved, Exit::Unmet, Exit::Signal(2)];
+        assert_eq!(codes.map(Exit::code), [0, 1, 2, 3, 4, 130]);
     }
 }

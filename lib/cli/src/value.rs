@@ -69,6 +69,16 @@ pub(crate) fn milliseconds(text: &str) -> Result<f64, ValueError> {
     between(text, 1.0..=1_000_000_000.0)
 }
 
+/// A time above 0 with its unit, in seconds.
+pub(crate) fn duration(text: &str) -> Result<f64, ValueError> {
+    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+    let seconds = units.iter().find_map(|(unit, scale)| {
+        let seconds = text.strip_suffix(unit)?.trim_end().parse::<f64>().ok()? * scale;
+        (seconds > 0.0 && seconds <= 10_000_000.0).then_some(seconds)
+    });
+    seconds.ok_or_else(|| expected("a time as 500us, 40ms or 10s"))
+}
+
 /// The name of a header, in lower case, and its value.
 pub(crate) fn header(text: &str) -> Result<(String, String), ValueError> {
     let (name, value) = text.split_once(':').ok_or_else(|| expected("NAME: VALUE"))?;

@@ -120,9 +120,32 @@ pub struct Error {
     pub message: String,
     /// The HTTP status code that a server sent, if it differs from that of `status`.
     pub code: Option<u16>,
+    /// The gRPC status code that a server sent, if it did.
+    pub grpc_code: Option<i32>,
     /// When the client may try again, if that is known.
     pub retry_after: Option<Duration>,
 }
+
+/// The names of gRPC's status codes, from 0.
+const GRPC: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 impl Error {
     /// An error of this kind. A message of more than 1000 bytes is cut.
@@ -134,7 +157,7 @@ impl Error {
             message.push('…');
             message.shrink_to_fit();
         }
-        Self { status, message, code: None, retry_after: None }
+        Self { status, message, code: None, grpc_code: None, retry_after: None }
     }
 
     /// The server is overloaded or not ready; the client may try again after this time.
@@ -148,6 +171,15 @@ impl Error {
     pub fn from_http(code: u16, message: impl Into<String>) -> Self {
         let error = Self::new(Status::from_http(code), message);
         Self { code: Some(code).filter(|&code| code != error.status.http()), ..error }
+    }
+
+    /// The name of the gRPC status code that a server sent, or its number if gRPC does not know it; none if the server
+    /// does not speak gRPC.
+    #[must_use]
+    pub fn grpc_name(&self) -> Option<String> {
+        let code = self.grpc_code?;
+        let name = usize::try_from(code).ok().and_then(|code| GRPC.get(code));
+        Some(name.map_or_else(|| code.to_string(), |&name| name.to_owned()))
     }
 
     /// The HTTP status code: the one that was received, or else that of `status`.
@@ -195,6 +227,15 @@ mod tests {
         {
             assert_eq!(Status::from_grpc(code), status, "{code}");
         }
+    }
+
+    #[test]
+    fn grpc_codes_have_names() {
+        let name = |grpc_code| Error { grpc_code, ..Error::invalid("no") }.grpc_name();
+        let names = [None, Some(0), Some(8), Some(16), Some(17), Some(-1)].map(name);
+        let expected =
+            [None, Some("OK"), Some("RESOURCE_EXHAUSTED"), Some("UNAUTHENTICATED"), Some("17"), Some("-1")];
+        assert_eq!(names.each_ref().map(Option::as_deref), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How precise the load generator is: how late it sends, and what it adds to the latency of an instance
 //! that answers at once.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,10 +37,12 @@ fn main() {
             span: Span::Time(Duration::from_secs(5)),
             timeout: Duration::from_secs(10),
             in_flight: 1000,
+            slo: None,
         };
         let summary =
-            measure(runtime.handle(), &instance, &queries, &plan, &told, |_| Ok(())).expect("a thread");
-        let trial = Trial { summary, begin: Duration::ZERO, gap_ratio: None };
+            measure(runtime.handle(), &instance, &queries, &plan, &told, |_| Ok(ControlFlow::Continue(())))
+                .expect("a thread");
+        let trial = Trial::new(summary, Duration::ZERO);
         Row { name: None, rate, trials: vec![trial] }
     });
     print!("{}", table(&rows));

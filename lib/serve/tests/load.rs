@@ -3,6 +3,7 @@
 mod common;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -35,6 +36,7 @@ fn plan(rate: f64, span: Span) -> Plan {
         span,
         timeout: Duration::from_secs(5),
         in_flight: 1000,
+        slo: None,
     }
 }
 
@@ -51,7 +53,7 @@ fn measured(instance: impl Instance, plan: &Plan) -> (Summary, Vec<Record>) {
     let mut records = Vec::new();
     let each = |record: &Record| {
         records.push(record.clone());
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     };
     let instance: Arc<dyn Instance> = Arc::new(instance);
     let summary = measure(runtime.handle(), &instance, &queries(1), plan, &told, each).unwrap();
@@ -156,7 +158,9 @@ fn a_generator_that_cannot_send_in_time_is_charged_and_says_so() {
     let (_stop, told) = watch::channel(false);
     let slow: Arc<dyn Instance> = Arc::new(slow);
     let plan = plan(1000.0, Span::Requests(100));
-    let summary = measure(runtime.handle(), &slow, &queries(1), &plan, &told, |_| Ok(())).unwrap();
+    let summary =
+        measure(runtime.handle(), &slow, &queries(1), &plan, &told, |_| Ok(ControlFlow::Continue(())))
+            .unwrap();
     assert!(summary.is_late());
     // The last one is sent after 200 ms, and was meant for 100 ms.
     assert!(summary.late_ms(1.0).unwrap() > 80.0);
@@ -213,7 +217,7 @@ fn failures_and_rows_that_are_no_predictions_are_counted_by_kind() {
     assert_eq!((summary.answered(), summary.failed()), (70, 30));
     assert!(summary.first_error.is_some());
     let row = |rate, summary| {
-        let trials = vec![Trial { summary, begin: NONE, gap_ratio: None }];
+        let trials = vec![Trial::new(summary, NONE)];
         Row { name: None, rate, trials }
     };
     let rows = [row(2000.0, summary), row(5.5, Summary::new(5.5, 1))];
@@ -253,7 +257,9 @@ fn when_told_to_stop_it_gives_up_what_is_on_its_way_and_keeps_what_it_has() {
     let runtime = Runtime::new().unwrap();
     let half: Arc<dyn Instance> = Arc::new(half);
     let plan = Plan { timeout: Duration::from_hours(1), ..plan(1000.0, Span::Time(Duration::from_hours(1))) };
-    let summary = measure(runtime.handle(), &half, &queries(1), &plan, &told, |_| Ok(())).unwrap();
+    let summary =
+        measure(runtime.handle(), &half, &queries(1), &plan, &told, |_| Ok(ControlFlow::Continue(())))
+            .unwrap();
     // Fifty of each, but for those that were about to be answered.
     assert!(summary.failures["given-up"] >= 40 && summary.answered() >= 20, "{summary:?}");
 }

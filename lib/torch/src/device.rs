@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -204,15 +205,21 @@ pub fn prepare(settings: Settings) -> Result<Chosen, DeviceError> {
     if let Some(threads) = threads {
         let threads = i32::try_from(threads).unwrap_or(i32::MAX);
         tch::set_num_threads(threads);
+        THREADS.store(threads, Ordering::Relaxed);
         INTEROP.call_once(|| tch::set_num_interop_threads(threads));
     }
     Ok(chosen)
 }
 
-/// Applies the number of threads of one operation to this thread. libtorch does so when an operator first asks for the
-/// number; those of oneDNN do not ask, and would use all cores.
-pub(crate) fn settle_threads() {
-    let _ = tch::get_num_threads();
+/// Lets operations of this thread use one thread of the CPU, or as many as [`Settings::threads`] says. libtorch applies
+/// the setting to a thread when an operator first asks for the number; those of oneDNN do not ask, and would use all cores.
+pub(crate) fn use_threads(one: bool) {
+    let now = tch::get_num_threads();
+    let _ = THREADS.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    let wanted = if one { 1 } else { THREADS.load(Ordering::Relaxed) };
+    if wanted != now {
+        tch::set_num_threads(wanted);
+    }
 }
 
 /// Does work on a thread that ends with it, and with it the threads that libtorch began for the operations of this one.
@@ -274,6 +281,9 @@ fn driver_name(index: i32) -> Result<String, libloading::Error> {
 fn has_driver() -> bool {
     DRIVER_FILES.iter().any(|file| Path::new(file).exists())
 }
+
+/// The threads of an operation; 0: not known yet.
+static THREADS: AtomicI32 = AtomicI32::new(0);
 
 /// The size of libtorch's second thread pool can be set only once, before the pool starts.
 static INTEROP: Once = Once::new();

@@ -8,7 +8,7 @@ use parm::codes::concat::{Concat, ConcatError};
 use parm::codes::{Code, Encoding};
 use tch::{TchError, Tensor};
 
-use crate::device::Device;
+use crate::device::{Device, use_threads};
 use crate::model::{Model, ModelError};
 
 /// Makes coded queries of groups of k queries.
@@ -96,6 +96,7 @@ impl Encoder {
                 coded.map(|_| sum(matrices.iter().enumerate().map(tile))).collect()
             }
             How::Model(model) => {
+                use_threads(false);
                 let made = model.predict(groups)?;
                 coded.map(|index| made.f_select(1, index as i64)).collect()
             }

@@ -6,7 +6,7 @@ use parm::npy::Array;
 use parm::{Activation, Dtype};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Device, settle_threads};
+use crate::device::Device;
 use crate::exported::{Batch, Program, ProgramError};
 use crate::foreign::{self, Foreign, Format};
 use crate::network::{CheckpointError, ExportError, Network};
@@ -295,6 +295,15 @@ impl Model {
         }
     }
 
+    /// The multiplications for one query of a network of linear layers between vectors; none for other networks.
+    pub(crate) fn multiplications(&self) -> Option<usize> {
+        match self {
+            Self::Native(network) => network.multiplications(),
+            Self::Exported(program) => program.multiplications(),
+            Self::Script(_) => None,
+        }
+    }
+
     /// The type of a query, if the model's file has it.
     #[must_use]
     pub fn query_dtype(&self) -> Option<Dtype> {
@@ -434,7 +443,6 @@ impl Model {
 
     /// Outputs for queries `[rows, …]`.
     pub(crate) fn predict(&self, queries: &Tensor) -> Result<Tensor, TchError> {
-        settle_threads();
         match self {
             Self::Native(network) => network.predict(queries),
             Self::Exported(program) => program.predict(queries),

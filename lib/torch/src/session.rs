@@ -7,7 +7,7 @@ use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Autocast, Device, DeviceError};
+use crate::device::{Autocast, Device, DeviceError, use_threads};
 use crate::encoder::Encoder;
 use crate::memory::pinned;
 use crate::model::Model;
@@ -17,6 +17,10 @@ use crate::trainable::Precision;
 /// The size from which queries go through pinned memory. While a GPU copies from other memory, no thread of
 /// the process can give it work: on an H200, ResNet-18 was half as fast with batches of 256 images.
 const PINNED: usize = 1 << 20;
+
+/// The multiplications of a batch below which a second thread of the CPU costs more than it saves: waking it takes as
+/// long as a third of them.
+const SMALL: usize = 1 << 22;
 
 /// What may change outputs by rounding, for speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct Session {
     precision: Precision,
     /// The rows that the model computes at a time.
     most: i64,
+    /// The rows up to which a batch is computed on one thread of the CPU.
+    small: usize,
     upload: Upload,
     /// The outputs, once they are known.
     output: Option<RowLayout>,
@@ -110,7 +116,8 @@ impl Session {
             }
             _ => {
                 let upload = Upload { device, shape: shape.into(), channels_last: false, timings: None };
-                Ok(Self { model, precision: Precision::Full, most: i64::MAX, upload, output: None })
+                let small = model.multiplications().map_or(0, |one| SMALL / one.max(1));
+                Ok(Self { model, precision: Precision::Full, most: i64::MAX, small, upload, output: None })
             }
         }
     }
@@ -199,6 +206,7 @@ impl Session {
         let mut end = 0;
         for queries in parts {
             let rows = queries.size().first().map_or(0, |&rows| rows as usize);
+            use_threads(rows <= self.small);
             let result = self.predict(&queries).map_err(|error| self.upload.refused(rows, &error))?;
             let found = layout(&result, rows)?;
             let expected = self.output.get_or_insert_with(|| found.clone());

@@ -18,6 +18,16 @@ pub struct Trial {
     pub begin: Duration,
     /// The P99.9 minus the median, divided by that of the first target in the same trial.
     pub gap_ratio: Option<f64>,
+    /// Why it was not as expected.
+    pub unmet: Vec<String>,
+}
+
+impl Trial {
+    /// A measurement that is not compared, and of which nothing was expected.
+    #[must_use]
+    pub fn new(summary: Summary, begin: Duration) -> Self {
+        Self { summary, begin, gap_ratio: None, unmet: Vec::new() }
+    }
 }
 
 impl AsRef<Summary> for Trial {
@@ -44,6 +54,10 @@ fn measures(rows: &[Row<Trial>]) -> Vec<Measure<Trial>> {
         measures.push(Measure::new("gap_ratio", Some(("RATIO", 3)), |trial: &Trial| trial.gap_ratio));
     }
     measures.extend(report::shares());
+    if rows.iter().flat_map(|row| &row.trials).any(|trial| trial.summary.slo.is_some()) {
+        measures.push(Measure::new("goodput", Some(("GOODPUT", 1)), |trial: &Trial| trial.summary.goodput()));
+        measures.push(Measure::new("within_slo", None, |trial: &Trial| trial.summary.good_share()));
+    }
     if rows.iter().flat_map(|row| &row.trials).any(judged) {
         measures
             .push(Measure::new("accuracy", Some(("ACCURACY", 4)), |trial: &Trial| trial.summary.accuracy()));
@@ -79,6 +93,10 @@ pub fn table(rows: &[Row<Trial>]) -> String {
 #[must_use]
 pub fn json(rows: &[Row<Trial>]) -> Value {
     report::json(rows, &measures(rows), |row, run| {
+        let unmet: Vec<&String> = row.trials.iter().flat_map(|trial| &trial.unmet).collect();
+        if !unmet.is_empty() {
+            run.insert("unmet".to_owned(), json!(unmet));
+        }
         run.insert("trials".to_owned(), row.trials.len().into());
         run.insert("failed".to_owned(), row.sum(Summary::failed).into());
         run.insert("failures".to_owned(), json!(failures(row)));
@@ -108,7 +126,7 @@ mod tests {
             record.ended_ns = if number < 10 { slow_ms } else { median_ms } * 1_000_000;
             summary.add(&record);
         }
-        Trial { summary, begin: Duration::ZERO, gap_ratio: None }
+        Trial::new(summary, Duration::ZERO)
     }
 
     fn row(name: &str, trials: Vec<Trial>) -> Row<Trial> {

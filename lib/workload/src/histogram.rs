@@ -55,7 +55,7 @@ mod tests {
             let mut summary = Summary::new(2.5, 1);
             summary.latency.record(begin * 1_000_000).unwrap();
             summary.end_ns = 1_500_000_000;
-            Trial { summary, begin: Duration::from_secs(begin), gap_ratio: None }
+            Trial::new(summary, Duration::from_secs(begin))
         };
         Row { name: name.map(str::to_owned), rate: 2.5, trials: begins.map(trial).into() }
     }

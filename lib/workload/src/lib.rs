@@ -6,23 +6,28 @@
 //! it (no coordinated omission).
 //!
 //! A [`Schedule`] has the times of requests, a [`Record`] the outcome of one, and a [`Summary`] the
-//! statistics of records. A [`Row`] has the summaries of several trials. [`faults`] has the models of slow,
-//! failing and crashing instances.
+//! statistics of records. A [`Row`] has the summaries of several trials. An [`Expectation`] is what they must
+//! fulfil, and a [`Search`] finds the highest rate at which they do.
+//! [`faults`] has the models of slow, failing and crashing instances.
 
 mod comparison;
+mod expect;
 pub mod faults;
 mod histogram;
 mod record;
 pub mod report;
 mod schedule;
+mod search;
 mod summary;
 mod trace;
 
 pub use comparison::{Trial, compare, json, table};
+pub use expect::{ExpectError, Expectation, Watch};
 pub use histogram::write_histograms;
 pub use record::{Outcome, Record};
 pub use report::Row;
 pub use schedule::{Arrivals, Due, Schedule, Span};
+pub use search::Search;
 pub use summary::Summary;
 pub use trace::{Trace, TraceError};
 

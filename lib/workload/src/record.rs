@@ -65,6 +65,9 @@ pub struct Record {
     /// The HTTP status code of the server's error; over gRPC, the HTTP code that corresponds to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The name of the gRPC status code of the server's error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
     /// Rows that got a reconstruction.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reconstructed: usize,
@@ -104,6 +107,7 @@ impl Record {
             ended_ns: intended_ns,
             outcome,
             status: None,
+            grpc: None,
             reconstructed: 0,
             approximate: 0,
             default: 0,
@@ -113,14 +117,16 @@ impl Record {
         }
     }
 
-    /// The kind of failure, with the status if there is one, as `failed-503`; none if there is an answer.
+    /// The kind of failure, with the status that the server sent if there is one, as `failed-503` or over gRPC
+    /// `failed-UNAVAILABLE`; none if there is an answer.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         if self.outcome == Outcome::Answered {
             return None;
         }
         let name = self.outcome.name().to_owned();
-        Some(self.status.map_or(name.clone(), |status| format!("{name}-{status}")))
+        let status = self.grpc.clone().or_else(|| self.status.map(|status| status.to_string()));
+        Some(status.map_or(name.clone(), |status| format!("{name}-{status}")))
     }
 }
 
@@ -153,5 +159,11 @@ mod tests {
             assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");
             assert!(text.contains(&format!(r#""outcome":"{}""#, outcome.name())));
         }
+        let mut record = Record::new(1.0, 0, 0, Outcome::Failed);
+        (record.status, record.grpc) = (Some(503), Some("ABORTED".to_owned()));
+        assert_eq!(record.failure().as_deref(), Some("failed-ABORTED"));
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.contains(r#""status":503,"grpc":"ABORTED""#), "{text}");
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
     }
 }

@@ -5,30 +5,60 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::Exp1;
+use rand_distr::{Exp1, Gamma};
 
 use crate::Trace;
 
 /// Nanoseconds of a second.
 const SECOND: f64 = 1e9;
 
+/// The longest span of a ramp, in seconds: 300 years.
+const MOST_SECONDS: f64 = 1e10;
+
 /// The distribution of arrivals.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Arrivals {
     /// As from many independent clients: the times between arrivals are exponentially distributed.
     Poisson,
     /// At equal intervals.
     Constant,
+    /// The times between arrivals, in mean intervals, have this distribution.
+    Gamma(Gamma<f64>),
     /// A recorded trace, scaled to the rate. Requests end with the trace.
     Trace(Arc<Trace>),
+    /// As others, but the rate goes linearly from one to the other over the span, and is the first one during the
+    /// warm-up. Both are scaled so that their mean is the rate. Requests end with the span: if that is a number of
+    /// requests, about as many are sent.
+    Ramp {
+        /// The arrivals at a constant rate; not a trace.
+        gaps: Box<Arrivals>,
+        /// The rate at the start.
+        from: f64,
+        /// The rate at the end.
+        to: f64,
+    },
 }
 
 impl Arrivals {
-    /// The rates that were asked for, or else that of the trace.
+    /// Arrivals whose intervals have this coefficient of variation (deviation divided by mean) and a gamma
+    /// distribution: constant ones at 0, Poisson ones at 1. None for a variation below 0, or one that is not finite.
+    #[must_use]
+    pub fn varying(variation: f64) -> Option<Self> {
+        let square = variation * variation;
+        match variation {
+            0.0 => Some(Self::Constant),
+            1.0 => Some(Self::Poisson),
+            0.0.. => Gamma::new(square.recip(), square).ok().map(Self::Gamma),
+            _ => None,
+        }
+    }
+
+    /// The rates that were asked for, or else that of the trace or the mean of the ramp.
     #[must_use]
     pub fn rates(&self, asked: &[f64]) -> Vec<f64> {
         match self {
             Self::Trace(trace) if asked.is_empty() => vec![trace.rate()],
+            Self::Ramp { from, to, .. } if asked.is_empty() => vec![f64::midpoint(*from, *to)],
             _ => asked.to_owned(),
         }
     }
@@ -38,7 +68,7 @@ impl Arrivals {
     pub fn requests(&self) -> Option<u64> {
         match self {
             Self::Trace(trace) => Some(trace.requests()),
-            Self::Poisson | Self::Constant => None,
+            Self::Poisson | Self::Constant | Self::Gamma(_) | Self::Ramp { .. } => None,
         }
     }
 }
@@ -64,7 +94,10 @@ pub struct Due {
 /// The times of requests in order. The arrivals of a seed at different rates differ only in scale.
 #[derive(Clone, Debug)]
 pub struct Schedule {
+    /// Not a ramp.
     arrivals: Arrivals,
+    /// The change of the rate from the middle of the span to its end, as a share of the rate in the middle.
+    rise: f64,
     /// The mean interval in ns; for a trace the factor of its times.
     scale: f64,
     warm_up: Duration,
@@ -82,11 +115,49 @@ impl Schedule {
     #[must_use]
     pub fn new(arrivals: Arrivals, rate: f64, seed: u64, warm_up: Duration, span: Span) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
-        let scale = match &arrivals {
-            Arrivals::Poisson | Arrivals::Constant => SECOND / rate,
-            Arrivals::Trace(trace) => trace.rate() / rate,
+        let (arrivals, rise, span) = match (arrivals, span) {
+            (Arrivals::Ramp { gaps, from, to }, span) => {
+                let over = match span {
+                    Span::Requests(requests) => {
+                        Duration::from_secs_f64((requests as f64 / rate).min(MOST_SECONDS))
+                    }
+                    Span::Time(time) => time,
+                };
+                (*gaps, (to - from) / (to + from), Span::Time(over))
+            }
+            (arrivals, span) => (arrivals, 0.0, span),
         };
-        Self { arrivals, scale, warm_up, span, random, gaps: 0.0, counts: [0; 2] }
+        let scale = if let Arrivals::Trace(trace) = &arrivals { trace.rate() / rate } else { SECOND / rate };
+        Self { arrivals, rise, scale, warm_up, span, random, gaps: 0.0, counts: [0; 2] }
+    }
+
+    /// The time, in mean intervals, at which the request is due that is so many mean intervals after the first one
+    /// at a constant rate.
+    fn due(&self, gaps: f64) -> f64 {
+        let Span::Time(span) = self.span else { return gaps };
+        if self.rise == 0.0 {
+            return gaps;
+        }
+        let [warm_up, span] = [self.warm_up, span].map(|time| time.as_secs_f64() * SECOND / self.scale);
+        let first = 1.0 - self.rise;
+        let rest = gaps - first * warm_up;
+        if rest < 0.0 {
+            return gaps / first;
+        }
+        if rest > span {
+            return warm_up + span + (rest - span) / (1.0 + self.rise);
+        }
+        // The time t after the warm-up with first·t + rise·t²/span = rest.
+        warm_up + 2.0 * rest / (first + (first * first + 4.0 * self.rise * rest / span).sqrt())
+    }
+
+    /// The number of requests after the warm-up; if a time limits it, all of them are computed.
+    #[must_use]
+    pub fn requests(self) -> u64 {
+        match (self.span, self.arrivals.requests()) {
+            (Span::Requests(requests), None) => requests,
+            _ => self.filter(|due| due.number.is_some()).count() as u64,
+        }
     }
 }
 
@@ -94,17 +165,21 @@ impl Iterator for Schedule {
     type Item = Due;
 
     fn next(&mut self) -> Option<Due> {
-        let [all, measured] = &mut self.counts;
+        let all = self.counts[0];
         let time = match &self.arrivals {
-            Arrivals::Constant => *all as f64,
             Arrivals::Poisson => {
                 self.gaps += self.random.sample::<f64, _>(Exp1);
                 self.gaps
             }
-            Arrivals::Trace(trace) => trace.time(*all)? as f64,
+            Arrivals::Gamma(gamma) => {
+                self.gaps += self.random.sample(gamma);
+                self.gaps
+            }
+            Arrivals::Trace(trace) => trace.time(all)? as f64,
+            Arrivals::Constant | Arrivals::Ramp { .. } => all as f64,
         };
-        let at = Duration::from_nanos((time * self.scale) as u64);
-        let number = at.checked_sub(self.warm_up).map(|_| *measured);
+        let at = Duration::from_nanos((self.due(time) * self.scale) as u64);
+        let number = at.checked_sub(self.warm_up).map(|_| self.counts[1]);
         let over = number.is_some_and(|number| match self.span {
             Span::Requests(requests) => number >= requests,
             Span::Time(time) => at >= self.warm_up.saturating_add(time),
@@ -112,8 +187,8 @@ impl Iterator for Schedule {
         if over {
             return None;
         }
-        *all += 1;
-        *measured += u64::from(number.is_some());
+        self.counts[0] += 1;
+        self.counts[1] += u64::from(number.is_some());
         Some(Due { at, number })
     }
 }
@@ -143,6 +218,54 @@ mod tests {
         assert!((above - (-1.0_f64).exp()).abs() < 0.01, "{above}");
         let pairs = gaps.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum::<f64>();
         assert!((pairs / count / variance).abs() < 0.015, "{pairs}");
+    }
+
+    #[test]
+    fn gamma_gaps_have_the_mean_and_the_variation_that_were_asked_for() {
+        for variation in [0.2, 0.5, 2.0, 4.0] {
+            let arrivals = Arrivals::varying(variation).unwrap();
+            let gaps = gaps(Schedule::new(arrivals, 200.0, 7, NONE, Span::Requests(400_000)));
+            let count = gaps.len() as f64;
+            let mean = gaps.iter().sum::<f64>() / count;
+            let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count;
+            assert!((mean / 0.005 - 1.0).abs() < 0.03, "{variation}: {mean}");
+            assert!((variance.sqrt() / mean / variation - 1.0).abs() < 0.03, "{variation}: {variance}");
+        }
+        assert_eq!(Arrivals::varying(0.0), Some(Arrivals::Constant));
+        assert_eq!(Arrivals::varying(1.0), Some(Arrivals::Poisson));
+        for refused in [-0.5, f64::NAN, f64::INFINITY] {
+            assert_eq!(Arrivals::varying(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_rate_of_a_ramp_goes_linearly_from_one_to_the_other() {
+        let ramp = |gaps, from, to| Arrivals::Ramp { gaps: Box::new(gaps), from, to };
+        let ten = Duration::from_secs(10);
+        for (from, to) in [(100.0, 500.0), (500.0, 100.0), (0.001, 600.0), (300.0, 300.0)] {
+            let arrivals = ramp(Arrivals::Constant, from, to);
+            let mean = f64::midpoint(from, to);
+            assert_eq!((arrivals.rates(&[]), arrivals.requests()), (vec![mean], None));
+            for span in [Span::Time(ten), Span::Requests((mean * 10.0) as u64)] {
+                let schedule = Schedule::new(arrivals.clone(), mean, 0, ten / 5, span);
+                let due: Vec<f64> = schedule.map(|due| due.at.as_secs_f64()).collect();
+                let within =
+                    |low: f64, high: f64| due.iter().filter(|at| (low..high).contains(*at)).count() as f64;
+                // The warm-up of 2 s has the first rate.
+                assert!((within(0.0, 2.0) - 2.0 * from).abs() <= 2.0, "{from}:{to}");
+                for second in 0..10 {
+                    let expected = from + (to - from) * (f64::from(second) + 0.5) / 10.0;
+                    let begin = 2.0 + f64::from(second);
+                    let found = within(begin, begin + 1.0);
+                    assert!((found - expected).abs() <= 2.0, "{from}:{to} in second {second}: {found}");
+                }
+                assert!(due.windows(2).all(|pair| pair[0] <= pair[1]) && due.last() < Some(&12.0));
+            }
+        }
+        let random = Schedule::new(ramp(Arrivals::Poisson, 1e3, 9e3), 5e3, 1, NONE, Span::Time(ten));
+        let due: Vec<f64> = random.map(|due| due.at.as_secs_f64()).collect();
+        let early = due.iter().filter(|&&at| at < 5.0).count() as f64;
+        assert!((due.len() as f64 / 5e4 - 1.0).abs() < 0.02 && (early / 1.5e4 - 1.0).abs() < 0.03, "{early}");
     }
 
     #[test]
@@ -187,6 +310,15 @@ mod tests {
         let after = numbers(Span::Requests(3));
         assert_eq!((after.len(), &after[9..]), (13, &[None, Some(0), Some(1), Some(2)][..]));
         assert_eq!(numbers(Span::Time(second)).len(), 20);
+        for (arrivals, span) in [
+            (Arrivals::Constant, Span::Requests(3)),
+            (Arrivals::Poisson, Span::Time(20 * second)),
+            (Arrivals::Trace(Arc::new(Trace::of_seconds(&[0.0, 0.5, 1.5]).unwrap())), Span::Requests(9)),
+        ] {
+            let schedule = Schedule::new(arrivals, 1.0, 3, second / 2, span);
+            let counted = schedule.clone().filter(|due| due.number.is_some()).count() as u64;
+            assert_eq!(schedule.requests(), counted, "{span:?}");
+        }
         assert_eq!(numbers(Span::Requests(0)).len(), 10);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::{Outcome, Record};
+use crate::{Outcome, Record, Time};
 
 /// The summary of one measurement.
 #[derive(Clone, Debug)]
@@ -21,6 +21,10 @@ pub struct Summary {
     pub failures: BTreeMap<String, u64>,
     /// The message of the first error.
     pub first_error: Option<String>,
+    /// The objective of latencies, in ns, if there is one.
+    pub slo: Option<Time>,
+    /// Answers within the objective.
+    pub good: u64,
     /// Rows that got a reconstruction.
     pub reconstructed: u64,
     /// Rows that the approximate model answered.
@@ -56,6 +60,8 @@ impl Summary {
             lateness: times(),
             failures: BTreeMap::new(),
             first_error: None,
+            slo: None,
+            good: 0,
             reconstructed: 0,
             approximate: 0,
             default: 0,
@@ -64,6 +70,12 @@ impl Summary {
             correct_reconstructed: 0,
             end_ns: 0,
         }
+    }
+
+    /// Counts the answers within an objective, if there is one.
+    #[must_use]
+    pub fn with_slo(self, slo: Option<Time>) -> Self {
+        Self { slo, ..self }
     }
 
     /// Adds a request.
@@ -75,7 +87,9 @@ impl Summary {
         self.end_ns = self.end_ns.max(record.ended_ns);
         match record.failure() {
             None => {
-                let _ = self.latency.record(record.ended_ns.saturating_sub(record.intended_ns));
+                let latency = record.ended_ns.saturating_sub(record.intended_ns);
+                let _ = self.latency.record(latency);
+                self.good += u64::from(self.slo.is_some_and(|slo| latency <= slo));
             }
             Some(failure) => {
                 *self.failures.entry(failure).or_default() += 1;
@@ -110,6 +124,31 @@ impl Summary {
     #[must_use]
     pub fn not_sent(&self) -> u64 {
         self.failures.get(Outcome::NotSent.name()).copied().unwrap_or(0)
+    }
+
+    /// The number of requests that were open when the measurement was stopped.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.failures.get(Outcome::GivenUp.name()).copied().unwrap_or(0)
+    }
+
+    /// A number of requests, a second; none before the end of the first one.
+    #[must_use]
+    pub fn per_second(&self, requests: f64) -> Option<f64> {
+        (self.end_ns > 0).then(|| requests * 1e9 / self.end_ns as f64)
+    }
+
+    /// Answers within the objective, a second; none without an objective.
+    #[must_use]
+    pub fn goodput(&self) -> Option<f64> {
+        self.slo.and(self.per_second(self.good as f64))
+    }
+
+    /// Answers within the objective as a share of all requests; none without an objective.
+    #[must_use]
+    pub fn good_share(&self) -> Option<f64> {
+        let requests = self.answered() + self.failed();
+        (self.slo.is_some() && requests > 0).then(|| self.good as f64 / requests as f64)
     }
 
     /// The quantile of the latencies at a share, in ms; none without answers.

@@ -11,7 +11,7 @@ use crate::input::{Input, Source};
 use crate::io::Io;
 use crate::options::{Common, ReadOptions};
 use crate::output::Target;
-use crate::value::{ValueError, header, milliseconds, rate, seconds};
+use crate::value::{ValueError, duration, expected, header, milliseconds, rate, seconds};
 
 /// Put load on model servers and measure latencies
 ///
@@ -27,11 +27,10 @@ use crate::value::{ValueError, header, milliseconds, rate, seconds};
 #[command(name = Load::NAME, version, max_term_width = 100)]
 // What arrives here are requests, which may have several rows.
 #[command(
-    mut_arg("rate", |rate| rate.help(
+    mut_arg("rate", |rate| rate.required_unless_present("find").help(
         "Requests a second, on average; several rates (--rates) are measured one after the other"
     )),
     mut_arg("queries", |queries| queries.help("The number of requests at each rate")),
-    mut_arg("arrivals", |arrivals| arrivals.help("The distribution of the intervals between requests")),
     mut_arg("warm_up", |warm_up| warm_up.help("How long to send requests before those that count, at each rate"))
 )]
 pub struct Load {
@@ -78,17 +77,17 @@ pub struct Load {
     )]
     pub in_flight: u32,
 
-    /// The number of measurements, each with other arrivals; medians are printed
+    /// The number of measurements, each with other arrivals; medians are printed [default: 1, with --find 3]
     ///
-    /// Each trial has a seed that is one higher, and begins with the next server.
+    /// Each trial has a seed that is one higher, and begins with the next server. With --find most trials at the two
+    /// rates that it ends with decide.
     #[arg(
         long,
         value_name = "N",
-        default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=1000),
         help_heading = "Load"
     )]
-    pub trials: u32,
+    pub trials: Option<u32>,
 
     /// The seed of arrivals and of random rows
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Load")]
@@ -135,6 +134,23 @@ pub struct Load {
     /// The certificates to trust; by default those of the public authorities
     #[arg(long, value_name = "FILE.pem", help_heading = "Connection")]
     pub ca: Option<PathBuf>,
+
+    /// What each measurement must fulfil, as 'p99<40ms,failed=0,reconstructed<1%'; if not, the exit code is 4
+    ///
+    /// Ends at the first measurement that does not, as soon as that is certain.
+    #[arg(long, value_name = "CONDITION,…", help_heading = "Verdict")]
+    pub expect: Option<String>,
+
+    /// Search the highest rate at which these conditions hold, for each server, beginning at --rate [default: 10]
+    ///
+    /// Doubles the rate while they hold, then bisects until the rates that hold and do not are within 2 %. Each trial
+    /// has the time of --seconds or --queries, and ends as soon as a condition is lost.
+    #[arg(long, value_name = "CONDITION,…", conflicts_with_all = ["expect", "ramp"], help_heading = "Verdict")]
+    pub find: Option<String>,
+
+    /// The objective of latencies, as 50ms: answers within it are the goodput
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Verdict")]
+    pub slo: Option<f64>,
 
     /// Write a line of JSON for each request that counts, see parm-formats(5)
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
@@ -192,7 +208,7 @@ pub struct ScheduleOptions {
         visible_alias = "rates",
         value_name = "RATE,…",
         value_delimiter = ',',
-        required_unless_present = "trace",
+        required_unless_present_any = ["trace", "ramp"],
         value_parser = rate,
         help_heading = "Load"
     )]
@@ -207,9 +223,19 @@ pub struct ScheduleOptions {
     )]
     pub queries: Option<u64>,
 
-    /// The distribution of the intervals between queries
+    /// The distribution of the intervals between arrivals: poisson, constant or gamma:CV
+    ///
+    /// Poisson arrivals are those of many independent clients. The intervals of gamma:CV have this coefficient of
+    /// variation, from 0.01 to 20: above 1 there are bursts, below 1 they are more regular than with poisson.
     #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Load")]
     pub arrivals: ArrivalsOption,
+
+    /// Let the rate go linearly from one to the other over the run, instead of a constant rate
+    ///
+    /// The first one is that of the warm-up, too. With --queries the run takes as long as so many take at the mean
+    /// rate.
+    #[arg(long, value_name = "FROM:TO", conflicts_with_all = ["rate", "trace"], help_heading = "Load")]
+    pub ramp: Option<RampOption>,
 
     /// Replay the arrivals of a trace, scaled to the rates if there are any
     ///
@@ -241,13 +267,39 @@ impl ScheduleOptions {
     }
 }
 
-/// The distribution of the intervals between queries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ArrivalsOption {
-    /// Exponentially distributed, as from many independent clients
-    Poisson,
-    /// Equal
-    Constant,
+/// The coefficient of variation of the intervals between queries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ArrivalsOption(pub f64);
+
+impl std::str::FromStr for ArrivalsOption {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match (text, text.strip_prefix("gamma:").map(str::parse)) {
+            ("constant", _) => Ok(Self(0.0)),
+            ("poisson", _) => Ok(Self(1.0)),
+            (_, Some(Ok(variation))) if (0.01..=20.0).contains(&variation) => Ok(Self(variation)),
+            _ => Err(expected("poisson, constant or gamma:CV with a variation from 0.01 to 20")),
+        }
+    }
+}
+
+/// Rates at the start and at the end of a run, in queries a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RampOption {
+    /// The first one.
+    pub from: f64,
+    /// The last one.
+    pub to: f64,
+}
+
+impl std::str::FromStr for RampOption {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (from, to) = text.split_once(':').ok_or_else(|| expected("FROM:TO"))?;
+        Ok(Self { from: rate(from)?, to: rate(to)? })
+    }
 }
 
 /// The encoding of tensors.
@@ -318,11 +370,17 @@ mod tests {
         assert_eq!(load.shape[0], ShapeOption { input: None, shape: vec![3, 4] });
         assert_eq!(load.shape[1], ShapeOption { input: Some("a:b".to_owned()), shape: vec![7] });
         assert_eq!(load.header, [("x-api-key".to_owned(), "k".to_owned())]);
+        assert_eq!(parse("--find p99<40ms").unwrap().find.as_deref(), Some("p99<40ms"));
         let schedule = load.schedule;
-        assert_eq!(
-            (schedule.queries, load.seconds, schedule.arrivals),
-            (None, None, ArrivalsOption::Poisson)
-        );
+        assert_eq!((schedule.queries, load.seconds, schedule.arrivals), (None, None, ArrivalsOption(1.0)));
+    }
+
+    #[test]
+    fn arrivals_and_ramps_are_read() {
+        let arrivals = |how: &str| parse(&format!("--rate 1 --arrivals {how}")).unwrap().schedule.arrivals.0;
+        assert_eq!([arrivals("constant"), arrivals("poisson"), arrivals("gamma:2.5")], [0.0, 1.0, 2.5]);
+        let ramp = parse("--ramp 30:480.5 --arrivals constant").unwrap().schedule.ramp;
+        assert_eq!(ramp, Some(RampOption { from: 30.0, to: 480.5 }));
     }
 
     #[test]
@@ -353,7 +411,18 @@ mod tests {
             ("--rate 1 --labels y.npy", "--data"),
             ("--rate 1 --label-output y", "--labels"),
             ("--rate 1 --rows 0", "not in 1..=1000000"),
+            ("--find p99<1ms --expect p99<1ms", "cannot be used with"),
+            ("--find p99<1ms --ramp 1:2", "cannot be used with"),
+            ("--rate 1 --slo 5", "expected a time as 500us, 40ms or 10s"),
+            ("--rate 1 --slo 0s", "expected a time as 500us, 40ms or 10s"),
             ("--trace t.npy --arrivals constant", "cannot be used with"),
+            ("--trace t.npy --ramp 1:2", "cannot be used with"),
+            ("--rate 1 --ramp 1:2", "cannot be used with"),
+            ("--ramp 1", "expected FROM:TO"),
+            ("--ramp 0:5", "expected 0.001 to 1000000"),
+            ("--rate 1 --arrivals gamma", "expected poisson, constant or gamma:CV with a variation"),
+            ("--rate 1 --arrivals gamma:0", "a variation from 0.01 to 20"),
+            ("--rate 1 --arrivals weekly", "expected poisson, constant"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");

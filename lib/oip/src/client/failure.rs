@@ -27,6 +27,7 @@ pub(super) fn said(error: Error) -> CallError {
         // The credentials are this server's, not the client's.
         Status::Unauthenticated | Status::Forbidden => CallError::Failed(Error {
             code: Some(error.http()),
+            grpc_code: error.grpc_code,
             ..Error::new(
                 Status::Unavailable,
                 format!("the instance refuses this server's credentials: {error}"),

@@ -131,10 +131,14 @@ fn message<M: Message + Default>(reply: Reply) -> Result<M, CallError> {
     match reply.trailers.as_ref().and_then(status).or_else(|| status(&reply.headers)) {
         Some((0, _)) => frame::decode(reply.body).map_err(garbled),
         // Servers report this when they are busy.
-        Some((RESOURCE_EXHAUSTED, message)) => {
-            Err(CallError::Failed(Error::new(Status::Unavailable, message)))
+        Some((code @ RESOURCE_EXHAUSTED, message)) => {
+            let error = Error::new(Status::Unavailable, message);
+            Err(CallError::Failed(Error { grpc_code: Some(code), ..error }))
         }
-        Some((code, message)) => Err(said(Error::new(Status::from_grpc(code), message))),
+        Some((code, message)) => {
+            let error = Error::new(Status::from_grpc(code), message);
+            Err(said(Error { grpc_code: Some(code), ..error }))
+        }
         None => Err(CallError::Garbled("found no grpc-status, expected a gRPC answer".to_owned())),
     }
 }

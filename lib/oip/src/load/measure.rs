@@ -1,6 +1,7 @@
 //! Sends requests at their times.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,10 +46,12 @@ pub struct Plan {
     pub timeout: Duration,
     /// The most open requests. A request that is due while there are so many is not sent, and fails.
     pub in_flight: usize,
+    /// The objective of latencies.
+    pub slo: Option<Duration>,
 }
 
 /// Sends requests as planned, and passes the record of each one after the warm-up to `each`, in the order in
-/// which they end. When `stop` becomes true, no more are sent, and open ones are cancelled.
+/// which they end. When `stop` becomes true or `each` breaks, no more are sent, and open ones are cancelled.
 ///
 /// A thread of its own sends. It sleeps until 100 µs before a request is due, then polls the clock. The
 /// runtime's timers, with a resolution of 1 ms, are used for timeouts only.
@@ -64,9 +67,11 @@ pub fn measure(
     queries: &Arc<Queries>,
     plan: &Plan,
     stop: &watch::Receiver<bool>,
-    mut each: impl FnMut(&Record) -> io::Result<()>,
+    mut each: impl FnMut(&Record) -> io::Result<ControlFlow<()>>,
 ) -> io::Result<Summary> {
-    let mut summary = Summary::new(plan.rate, queries.rows());
+    let slo = plan.slo.map(|slo| u64::try_from(slo.as_nanos()).unwrap_or(u64::MAX));
+    let mut summary = Summary::new(plan.rate, queries.rows()).with_slo(slo);
+    let (enough, has_enough) = watch::channel(false);
     thread::scope(|scope| {
         let (records, mut ended) = mpsc::channel(BACKLOG);
         let sender = Sender {
@@ -74,7 +79,7 @@ pub fn measure(
             instance,
             queries,
             plan,
-            stop,
+            stops: [stop.clone(), has_enough],
             records,
             room: Arc::new(Semaphore::new(plan.in_flight.min(Semaphore::MAX_PERMITS))),
         };
@@ -83,7 +88,9 @@ pub fn measure(
         while let Some(mut record) = ended.blocking_recv() {
             record.name.clone_from(&plan.name);
             record.trial = plan.trial;
-            each(&record)?;
+            if each(&record)?.is_break() {
+                enough.send_replace(true);
+            }
             summary.add(&record);
         }
         Ok(summary)
@@ -95,7 +102,8 @@ struct Sender<'a> {
     instance: &'a Arc<dyn Instance>,
     queries: &'a Arc<Queries>,
     plan: &'a Plan,
-    stop: &'a watch::Receiver<bool>,
+    /// Each ends the measurement when it becomes true.
+    stops: [watch::Receiver<bool>; 2],
     records: mpsc::Sender<Record>,
     room: Arc<Semaphore>,
 }
@@ -118,7 +126,7 @@ impl Sender<'_> {
                 continue;
             };
             let (instance, queries) = (Arc::clone(self.instance), Arc::clone(self.queries));
-            let (records, stop) = (self.records.clone(), self.stop.clone());
+            let (records, stops) = (self.records.clone(), self.stops.clone());
             self.runtime.spawn(async move {
                 let call = async {
                     let context = CallContext { timeout: Some(timeout), ..CallContext::default() };
@@ -129,7 +137,7 @@ impl Sender<'_> {
                 let answer = tokio::select! {
                     biased;
                     answer = call => Some(answer),
-                    () = stopped(stop) => None,
+                    () = stopped(stops) => None,
                 };
                 let ended = Instant::now();
                 if let Some(mut record) = request.record(Outcome::GivenUp) {
@@ -152,7 +160,7 @@ impl Sender<'_> {
     /// Waits until a time; false if the measurement is stopped.
     fn wait(&self, until: Instant) -> bool {
         loop {
-            if *self.stop.borrow() || self.records.is_closed() {
+            if self.stops.iter().any(|stop| *stop.borrow()) || self.records.is_closed() {
                 return false;
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -188,11 +196,17 @@ impl Request {
     }
 }
 
-/// Waits for the signal to stop.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|&stop| stop).await.is_err() {
-        // The sender was dropped, so that no signal can come.
-        std::future::pending::<()>().await;
+/// Waits until one of them becomes true.
+async fn stopped(stops: [watch::Receiver<bool>; 2]) {
+    let [signal, enough] = stops.map(|mut stop| async move {
+        if stop.wait_for(|&stop| stop).await.is_err() {
+            // The sender was dropped, so that no signal can come.
+            std::future::pending::<()>().await;
+        }
+    });
+    tokio::select! {
+        () = signal => {}
+        () = enough => {}
     }
 }
 
@@ -219,6 +233,7 @@ fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
             };
             if let CallError::Refused(said) | CallError::Failed(said) = &error {
                 record.status = Some(said.http());
+                record.grpc = said.grpc_name();
             }
             record.error = Some(error.to_string());
         }
@@ -270,6 +285,7 @@ mod tests {
     #[test]
     fn each_error_of_a_call_has_an_outcome() {
         let said = |status| Error::new(status, "no");
+        let grpc = |status, code| Error { grpc_code: Some(code), ..said(status) };
         for (error, kind) in [
             (CallError::Unreachable("gone".to_owned()), "unreachable"),
             (CallError::Timeout(Duration::from_secs(1)), "timeout"),
@@ -280,6 +296,9 @@ mod tests {
             (CallError::Failed(Error::from_http(429, "no")), "failed-429"),
             (CallError::Failed(Error::from_http(502, "no")), "failed-502"),
             (CallError::Failed(Error::from_http(408, "no")), "failed-408"),
+            (CallError::Failed(grpc(Status::Unavailable, 8)), "failed-RESOURCE_EXHAUSTED"),
+            (CallError::Failed(grpc(Status::Internal, 15)), "failed-DATA_LOSS"),
+            (CallError::Refused(grpc(Status::InvalidArgument, 11)), "refused-OUT_OF_RANGE"),
             (CallError::Garbled("what".to_owned()), "garbled"),
         ] {
             let mut record = Record::new(1.0, 0, 0, Outcome::GivenUp);

@@ -192,6 +192,16 @@ async fn mlserver_answers_with_lists_instead_of_raw_data() {
     assert_eq!(floats(&answer), [1.5]);
 }
 
+/// The error of a server that sent this code.
+fn sent(code: Code, error: CallError) -> CallError {
+    let with_code = |error| Error { grpc_code: Some(code as i32), ..error };
+    match error {
+        CallError::Refused(error) => CallError::Refused(with_code(error)),
+        CallError::Failed(error) => CallError::Failed(with_code(error)),
+        other => other,
+    }
+}
+
 #[tokio::test]
 async fn statuses_say_whose_fault_it_is() {
     let (address, _) = echo().await;
@@ -219,7 +229,8 @@ async fn statuses_say_whose_fault_it_is() {
     ] {
         let mut asked = request(3);
         asked.model = (code as i32).to_string();
-        assert_eq!(server.infer(asked, CallContext::default()).await, Err(expected), "{code:?}");
+        let error = server.infer(asked, CallContext::default()).await.unwrap_err();
+        assert_eq!(error, sent(code, expected), "{code:?}");
     }
 }
 
@@ -232,7 +243,8 @@ async fn readiness_and_metadata_are_asked_for() {
     assert_eq!(server.ready("m", "2").await, Ok(()));
     assert_eq!(server.ready("m", "").await, failed(Status::Unavailable, "it says that it is not ready"));
     let unknown = "Request for unknown model: 'x' is not found";
-    assert_eq!(server.ready("x", "").await, failed(Status::NotFound, unknown));
+    let unknown = CallError::Failed(Error::new(Status::NotFound, unknown));
+    assert_eq!(server.ready("x", "").await, Err(sent(Code::NotFound, unknown)));
     let metadata = server.metadata("m", "2").await.unwrap();
     assert_eq!((&*metadata.name, &*metadata.versions[0]), ("m", "2"));
     assert_eq!((metadata.inputs[0].datatype, &metadata.inputs[0].shape[..]), (Datatype::Fp32, &[-1, 3][..]));
@@ -302,11 +314,11 @@ async fn proxies_fail_in_their_own_way() {
     .await;
     assert_eq!(
         infer(&grpc_client(fake.address)).await,
-        Err(CallError::Failed(Error::new(Status::Unavailable, "no one")))
+        Err(sent(Code::Unavailable, CallError::Failed(Error::new(Status::Unavailable, "no one"))))
     );
     let fake = Fake::new(|_| replied(b"", "3")).await;
     let refused = CallError::Refused(Error::invalid("a message"));
-    assert_eq!(infer(&grpc_client(fake.address)).await, Err(refused));
+    assert_eq!(infer(&grpc_client(fake.address)).await, Err(sent(Code::InvalidArgument, refused)));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! What depends on no query is computed once, and what does nothing in evaluation goes. A batch normalisation
 //! becomes part of the convolution or linear layer before it. On a CPU, convolutions and linear layers are those
 //! of oneDNN with weights in its own order, images with their channels last, and the addition and activation that
-//! follow as part of them.
+//! follow as part of them. The weights of small linear layers are transposed in memory.
 //!
 //! A call may give a view of what it is given, and another may write to it. Therefore values that may share
 //! memory are one *block*, and nothing of a block that is written is computed once.
@@ -67,6 +67,9 @@ pub(super) fn lower(
     lowering.fold_norms()?;
     if onednn && device == tch::Device::Cpu && lowering.allows_channels_last() {
         lowering.use_onednn()?;
+    }
+    if device == tch::Device::Cpu {
+        lowering.transpose_weights()?;
     }
     lowering.finish(tensors)
 }
@@ -497,6 +500,22 @@ impl<'a> Lowering<'a> {
         let [input, bias] = ["input", "bias"].map(|name| given_or_none(call, name));
         let arguments = [input, Argument::Place(weight), bias];
         self.put_with_activation(at, arguments.into_iter(), &operators.linear)
+    }
+
+    /// Lets the memory of the weights of the other linear layers be that of `[inputs, outputs]`. With it, a layer takes
+    /// three quarters of the time for 16 rows, and the same for many.
+    fn transpose_weights(&mut self) -> Result<(), TchError> {
+        for at in 0..self.calls.len() {
+            let call = &self.calls[at];
+            let weight = self.known(call.get("weight"));
+            let weight = weight.filter(|weight| call.target == LINEAR && weight.dim() == 2);
+            if let Some(weight) = weight {
+                let transposed = weight.f_tr()?.f_contiguous()?.f_tr()?;
+                let place = self.constant(transposed);
+                self.calls[at].set("weight", Argument::Place(place));
+            }
+        }
+        Ok(())
     }
 
     /// The graph of the calls that the output needs.

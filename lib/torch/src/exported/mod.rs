@@ -253,6 +253,15 @@ impl Program {
         is_image && self.query_kind() == Some(Kind::Float) && lower::only_convolves(&self.graph, self.query)
     }
 
+    /// The multiplications for one query, if all that is computed has at most two axes: the numbers of the weights.
+    pub(crate) fn multiplications(&self) -> Option<usize> {
+        let inputs = self.graph.inputs.len();
+        let is_vector = |layout: &Layout| layout.sizes.len() <= 2;
+        let are_vectors = self.graph.layouts.range(inputs..).all(|(_, layout)| is_vector(layout));
+        let numbers = |(_, tensor): (&str, &Tensor)| if tensor.dim() == 2 { tensor.numel() } else { 0 };
+        are_vectors.then(|| self.parameters().map(numbers).sum())
+    }
+
     /// The shape of a query, if it is known.
     pub(crate) fn query_shape(&self) -> Option<&[usize]> {
         self.query_shape.as_deref()

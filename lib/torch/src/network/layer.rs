@@ -203,6 +203,15 @@ pub(crate) fn apply(
 impl Layer {
     pub(crate) const RELU: Self = Self::Activation(Activation::Relu);
 
+    /// The multiplications for one query; none for layers that are not between vectors.
+    pub(crate) fn multiplications(&self) -> Option<usize> {
+        match self {
+            Self::Linear { from, to, .. } => from.checked_mul(*to),
+            Self::Shape(_) | Self::Flatten | Self::Activation(_) => Some(0),
+            _ => None,
+        }
+    }
+
     fn apply(&self, rows: Tensor, supply: &mut Supply<'_>, mode: Mode) -> Result<Tensor, TchError> {
         match self {
             Self::Shape(shape) => reshape(rows, shape),

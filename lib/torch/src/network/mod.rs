@@ -142,6 +142,11 @@ impl Network {
         checkpoint::write(path, &self.description, &self.numbers.named())
     }
 
+    /// The multiplications for one query, if it has linear layers alone.
+    pub(crate) fn multiplications(&self) -> Option<usize> {
+        self.layers.iter().map(Layer::multiplications).sum()
+    }
+
     /// The model's description.
     #[must_use]
     pub fn description(&self) -> &Description {
