@@ -12,7 +12,9 @@ use crate::value::{ValueError, expected, not_negative};
 mod sets;
 mod tensors;
 
-pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, PixelOptions, Speech, Split};
+pub use sets::{
+    Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, PixelOptions, Size, Speech, Split,
+};
 pub use tensors::{Cast, Convert, Divide, Format, Group, Ratio};
 
 /// Inspect, join, slice and shuffle streams, and read data sets
@@ -82,7 +84,7 @@ pub enum Action {
     /// Writes DIR/images.npy, [N, 3, 32, 32], DIR/labels.npy, [N] (the fine labels of CIFAR-100),
     /// and DIR/classes.json, the names of the classes, if the set contains them.
     Cifar(Cifar),
-    /// Read pictures from a directory for each class
+    /// Read pictures from a directory for each class, or from a list
     ///
     /// BMP, GIF, JPEG, PNG, PNM, TIFF and WebP files, at any depth below a class, become RGB images as in
     /// torchvision: the shorter side is resized with antialiasing, the center is cropped, and
