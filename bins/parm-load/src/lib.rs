@@ -1,6 +1,7 @@
 //! `parm-load`: load on model servers. The measurement is in `parm_oip::load` and `parm_workload`; this crate
 //! connects to the servers, and writes the output.
 
+mod live;
 mod targets;
 mod trials;
 
@@ -13,11 +14,12 @@ use parm::counted;
 use parm_cli::output::{Compression, Lines, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
-use parm_workload::{Record, Row, Search, Summary, Trial, table, write_histograms};
+use parm_workload::{Record, Row, Search, Summary, Trial, slices_table, table, write_histograms};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use live::Live;
 use targets::Target;
 use trials::Trials;
 
@@ -51,8 +53,12 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     let total = options.find.is_none().then(|| trials.requests(targets.len()));
     let progress = Progress::new(&options.common, io, "requests", total);
     let began = SystemTime::now();
+    let mut live = Live::default();
     let each = |record: &Record| {
         progress.advance(1);
+        if let Some(line) = live.add(record) {
+            progress.note(line);
+        }
         records.add(record)
     };
     let after = |name: Option<&str>, trial: &Trial| {
@@ -170,6 +176,10 @@ fn print(
         format!("{report}\n")
     } else {
         let mut text = table(rows);
+        let slices = slices_table(rows);
+        if !slices.is_empty() {
+            let _ = write!(text, "\n{slices}");
+        }
         for (target, search) in targets.iter().zip(searches) {
             let name = target.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
             let rate = |rate: Option<f64>| rate.map_or("no rate".to_owned(), |rate| format!("{rate:.3}/s"));

@@ -74,6 +74,7 @@ impl Trials {
             timeout: Duration::from_secs_f64(options.timeout / 1e3),
             in_flight: options.in_flight as usize,
             slo: options.slo.map(Duration::from_secs_f64),
+            slices: options.slices.map(Duration::from_secs_f64),
         };
         io.resolve("rate", rates.clone());
         match plan.span {

@@ -489,6 +489,23 @@ fn the_highest_rate_that_holds_is_found() {
 }
 
 #[test]
+fn slices_of_time_and_a_live_line_show_the_course_of_it() {
+    let server = Server::taking(5);
+    let call = "--ramp 50:150 --seconds 2.5 --slices 1s";
+    let report = measured(&server, &server.http(), call);
+    let slices = report["runs"][0]["slices"].as_array().unwrap();
+    let rates: Vec<f64> = slices.iter().map(|slice| slice["rate"].as_f64().unwrap()).collect();
+    assert!(rates.len() == 3 && rates[0] < rates[1] && rates[1] < rates[2], "{rates:?}");
+    let requests: u64 = slices.iter().map(|slice| slice["requests"].as_u64().unwrap()).sum();
+    assert_eq!(report["runs"][0]["requests"], requests);
+    assert!(slices.iter().all(|slice| slice["latency_ms"]["median"].as_f64() > Some(5.0)), "{slices:?}");
+    let ended = load(server.folder.path(), &server.http(), call).args("--progress always").run();
+    let table = String::from_utf8(ended.stdout).unwrap();
+    assert!(table.contains("\n\n      FROM      RATE       NUM"), "{table}");
+    assert!(ended.stderr.contains(" ms, 0.0 % rebuilt, 0 failed"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_signal_ends_it_and_prints_what_there_is() {
     let server = Server::taking(1);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Summary;
+use crate::{Slices, Summary};
 use crate::report::{self, Measure, Row};
 
 /// One measurement of a target at a rate.
@@ -97,10 +97,64 @@ pub fn json(rows: &[Row<Trial>]) -> Value {
         if !unmet.is_empty() {
             run.insert("unmet".to_owned(), json!(unmet));
         }
+        if let Some(slices) = slices(row) {
+            run.insert("slices".to_owned(), slices);
+        }
         run.insert("trials".to_owned(), row.trials.len().into());
         run.insert("failed".to_owned(), row.sum(Summary::failed).into());
         run.insert("failures".to_owned(), json!(failures(row)));
     })
+}
+
+/// The slices of all trials together; none if they were not asked for.
+fn slices(row: &Row<Trial>) -> Option<Value> {
+    let rows = row.trials.first()?.summary.rows;
+    let of: Vec<&Slices> = row.trials.iter().filter_map(|trial| trial.summary.slices.as_ref()).collect();
+    (!of.is_empty()).then(|| Slices::json(of.into_iter(), rows))
+}
+
+/// A table with a line for each slice of each target and rate; times are in ms. Empty if there are no slices.
+#[must_use]
+pub fn slices_table(rows: &[Row<Trial>]) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        let name = row.name.clone().unwrap_or_default();
+        for slice in slices(row).iter().flat_map(|slices| slices.as_array().into_iter().flatten()) {
+            let number = |value: &Value, decimals: usize| {
+                value.as_f64().map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+            };
+            let ms = |name: &str| number(&slice["latency_ms"][name], 3);
+            lines.push((name.clone(), [
+                number(&slice["from_s"], 1),
+                number(&slice["rate"], 1),
+                number(&slice["answered"], 0),
+                ms("median"),
+                ms("p99"),
+                ms("p99.9"),
+                ms("max"),
+                number(&slice["reconstructed"], 4),
+                number(&slice["failed"], 0),
+            ]));
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    let header = ["FROM", "RATE", "NUM", "MED", "P99", "P99.9", "MAX", "REBUILT", "FAILED"].map(str::to_owned);
+    let named = rows.iter().any(|row| row.name.is_some());
+    let width = lines.iter().map(|(name, _)| name.chars().count().clamp(4, 60)).max().unwrap_or(4);
+    let mut table = String::new();
+    for (name, columns) in std::iter::once(&("NAME".to_owned(), header)).chain(&lines) {
+        if named {
+            let name: String = name.chars().take(width).collect();
+            let _ = write!(table, "{name:width$}");
+        }
+        for column in columns {
+            let _ = write!(table, "{column:>10}");
+        }
+        table.push('\n');
+    }
+    table
 }
 
 /// Requests without an answer of all trials together, by kind.
@@ -157,6 +211,25 @@ mod tests {
         let run = &report["runs"][1];
         assert_eq!((&run["trials"], &run["failed"]), (&3.into(), &3.into()));
         assert_eq!((&run["failures"]["timeout"], &run["requests"]), (&3.into(), &3003.into()));
+    }
+
+    #[test]
+    fn slices_have_a_table_and_are_in_the_report() {
+        let mut summary = Summary::new(5.0, 1).with_slices(Some(Slices::new(1_000_000_000)));
+        for number in 0..8 {
+            let mut record = Record::new(5.0, number, number * 200_000_000, Outcome::Answered);
+            record.ended_ns += 3_000_000;
+            summary.add(&record);
+        }
+        let rows = [row("one", vec![Trial::new(summary, Duration::ZERO)]), row("two", vec![trial(1, 1, 0)])];
+        let report = json(&rows);
+        assert_eq!((&report["runs"][0]["slices"][1]["answered"], report["runs"][1].get("slices")), (&3.into(), None));
+        let table = slices_table(&rows);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0].join(" "), "NAME FROM RATE NUM MED P99 P99.9 MAX REBUILT FAILED");
+        assert_eq!((lines.len(), &lines[1][..4]), (3, &["one", "0.0", "5.0", "5"][..]));
+        assert_eq!((lines[2][1], lines[2][9]), ("1.0", "0"));
+        assert_eq!(slices_table(&rows[1..]), "");
     }
 
     #[test]

@@ -18,16 +18,18 @@ mod record;
 pub mod report;
 mod schedule;
 mod search;
+mod slices;
 mod summary;
 mod trace;
 
-pub use comparison::{Trial, compare, json, table};
+pub use comparison::{Trial, compare, json, slices_table, table};
 pub use expect::{ExpectError, Expectation, Watch};
 pub use histogram::write_histograms;
 pub use record::{Outcome, Record};
 pub use report::Row;
 pub use schedule::{Arrivals, Due, Schedule, Span};
 pub use search::Search;
+pub use slices::Slices;
 pub use summary::Summary;
 pub use trace::{Trace, TraceError};
 

@@ -160,6 +160,10 @@ pub struct Load {
     #[arg(long, value_name = "FILE.hlog", help_heading = "Results")]
     pub histogram: Option<Target>,
 
+    /// Report slices of time of this length, too, as 10s
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Results")]
+    pub slices: Option<f64>,
+
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
