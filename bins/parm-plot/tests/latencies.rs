@@ -182,7 +182,7 @@ fn slices_are_drawn_over_time() {
         (r#"{"rate":1,"slices":[]}"#, "found none of these latencies in any slice"),
     ] {
         write(text);
-        let ended = plot(folder.path(), "load slices.json --slices").run();
+        let ended = plot(folder.path(), "load slices.json --slices");
         assert!(ended.code == 1 && ended.stderr.contains(expected), "{}", ended.stderr);
     }
 }

@@ -15,12 +15,13 @@ fn a_confidence_interval_of_95_percent_contains_the_true_value_in_95_percent_of_
     let model = cluster(&format!(r#"{{"count": 1, "behavior": {{{service}}}}}"#), "");
     let mean = 20.0;
     let median = mean * 2.0_f64.ln();
-    let runs = 200;
+    let runs = 200_u32;
     let mut contain = [0, 0];
     for of in 0..runs {
-        let trial = |trial| {
+        let trial = |trial: u64| {
             let queries = (Duration::from_secs(2), 4000);
-            run(&model, &Arrivals::Poisson, 50.0, of * 10 + trial, queries, &mut |_| Ok(()), None).unwrap()
+            run(&model, &Arrivals::Poisson, 50.0, u64::from(of) * 10 + trial, queries, &mut |_| Ok(()), None)
+                .unwrap()
         };
         let row = Row { name: None, rate: 50.0, trials: (0..5).map(trial).collect() };
         let intervals = [
@@ -33,7 +34,7 @@ fn a_confidence_interval_of_95_percent_contains_the_true_value_in_95_percent_of_
         }
     }
     for (contain, of) in contain.into_iter().zip(["mean", "median"]) {
-        let share = f64::from(contain) / runs as f64;
+        let share = f64::from(contain) / f64::from(runs);
         assert!((0.93..=0.97).contains(&share), "{of}: {share}");
     }
 }

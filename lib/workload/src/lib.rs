@@ -11,6 +11,7 @@
 //! [`faults`] has the models of slow, failing and crashing instances.
 
 mod comparison;
+mod drill;
 mod expect;
 pub mod faults;
 mod histogram;
@@ -22,7 +23,8 @@ mod slices;
 mod summary;
 mod trace;
 
-pub use comparison::{Trial, compare, json, slices_table, table};
+pub use comparison::{Trial, compare, drill_table, json, slices_table, table};
+pub use drill::{Action, Drill, DrillError, DrillLog, Fault, Impact};
 pub use expect::{ExpectError, Expectation, Watch};
 pub use histogram::write_histograms;
 pub use record::{Outcome, Record};

@@ -120,7 +120,8 @@ mod tests {
             slices
         };
         let of = Slices::json([trial(0), trial(10)].iter(), 1);
-        let field = |name: &str| of.as_array().unwrap().iter().map(|slice| slice[name].clone()).collect::<Vec<_>>();
+        let field =
+            |name: &str| of.as_array().unwrap().iter().map(|slice| slice[name].clone()).collect::<Vec<_>>();
         assert_eq!(field("from_s"), [json!(0.0), json!(1.0), json!(2.0)]);
         assert_eq!(field("requests"), [json!(22), json!(0), json!(4)]);
         assert_eq!(field("failed"), [json!(0), json!(0), json!(2)]);
@@ -128,7 +129,10 @@ mod tests {
         assert_eq!(field("rate"), [json!(11.0), json!(0.0), json!(4.0)]);
         assert_eq!(field("reconstructed"), [json!(2.0 / 22.0), Value::Null, json!(0.0)]);
         let ms = |place: usize, name: &str| of[place]["latency_ms"][name].as_f64().map(f64::round);
-        assert_eq!([ms(0, "median"), ms(0, "p99"), ms(1, "p99"), ms(2, "max")], [Some(20.0), Some(500.0), None, Some(20.0)]);
+        assert_eq!(
+            [ms(0, "median"), ms(0, "p99"), ms(1, "p99"), ms(2, "max")],
+            [Some(20.0), Some(501.0), None, Some(20.0)]
+        );
         assert_eq!(Slices::json(std::iter::empty(), 1), json!([]));
     }
 
