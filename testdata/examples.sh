@@ -10,6 +10,13 @@ cp train-labels.npy data/mnist/train/labels.npy
 cp test.npy data/mnist/test/images.npy
 cp y.npy data/mnist/test/labels.npy
 cp "$digits/../experiments/configs/digits.json" sweep.json
+mkdir raw
+# In MNIST's format: a header of three axes, and the bytes of the images; convert writes four axes.
+{
+  printf '\0\0\10\3\0\0\5\45\0\0\0\10\0\0\0\10'
+  parm-data cast --scale 255 --dtype u1 train.npy | parm-data convert --to idx | tail -c +21
+} > raw/images-idx3-ubyte
+parm-data convert train-labels.npy -o raw/labels-idx1-ubyte
 sets=$(cd "$digits/../data-sets" && pwd)
 mkdir -p pictures/plain pictures/photo speech-commands/yes speech-commands/no cifar
 cp "$sets"/pictures/*.png pictures/plain
@@ -19,6 +26,7 @@ cp "$sets"/clips/*.wav speech-commands/no
 echo yes/short.wav > speech-commands/validation_list.txt
 echo no/long.wav > speech-commands/testing_list.txt
 printf '%s\n' filename,xmin,ymin,xmax,ymax plain/rgb.png,4,5,30,31 photo/full.jpg,0,9,70,40 > boxes.csv
+printf '%s\n' filename,label pictures/plain/rgb.png,plain pictures/photo/full.jpg,photo > list.csv
 head -c 3073 /dev/zero | tee cifar/data_batch_{1..5}.bin cifar/test_batch.bin > /dev/null
 tar -czf cifar-10-binary.tar.gz cifar
 parm-train base --data train.npy --labels train-labels.npy --epochs 5 --threads 1 -o base.safetensors

@@ -1,16 +1,20 @@
-//! Streams and data sets: `info`, `diff`, `cat`, `slice`, `shuffle` on streams; `idx`, `cifar`, `images`,
+//! Streams and data sets: `info`, `diff`, `cat`, `slice`, `shuffle`, `split`, `cast`, `convert` and `group` on streams; `idx`, `cifar`, `images`,
 //! `speech` and `boxes` read data sets, and `fetch` downloads them.
 
+mod cast;
 mod cifar;
+mod convert;
 mod diff;
 mod examples;
 mod fetch;
+mod group;
 mod idx;
 mod info;
 mod pair;
 mod pictures;
 mod pixels;
 mod speech;
+mod split;
 mod streams;
 
 use anyhow::Result;
@@ -29,6 +33,10 @@ pub fn run(options: &Data, io: &mut Io) -> Result<Exit> {
         Action::Cat(action) => streams::cat(action, io),
         Action::Slice(action) => streams::slice(action, io),
         Action::Shuffle(action) => streams::shuffle(action, io),
+        Action::Divide(action) => split::split(action, io),
+        Action::Cast(action) => cast::cast(action, io),
+        Action::Convert(action) => convert::convert(action, io),
+        Action::Group(action) => group::group(action, io),
         Action::Idx(action) => idx::idx(action, common, io),
         Action::Cifar(action) => cifar::cifar(action, common, io),
         Action::Images(action) => pictures::images(action, common, io),

@@ -58,8 +58,8 @@ impl Wanted {
     }
 }
 
-/// The scale of RGB pictures that are read only once.
-pub(crate) fn scale_at_once(options: &PixelOptions) -> Result<Scale> {
+/// The scale of pictures that are read only once.
+pub(crate) fn scale_at_once(options: &PixelOptions, default: Normalize, channels: usize) -> Result<Scale> {
     let unknown = || Err(Usage::error("--normalize standard needs --mean and --std here"));
-    Wanted::new(options, Normalize::Imagenet, 3)?.scale(unknown)
+    Wanted::new(options, default, channels)?.scale(unknown)
 }

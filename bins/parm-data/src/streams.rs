@@ -50,28 +50,39 @@ pub(crate) fn cat(options: &Cat, io: &mut Io) -> Result<String> {
     Ok(format!("joined {} of {}", counted(options.inputs.len(), "stream"), counted(total, "row")))
 }
 
+/// A file with the content of an input: itself if it is a regular file, or a copy in an unnamed temporary file.
+pub(crate) fn to_file(input: &Input, io: &mut Io) -> Result<File> {
+    if let Input::Path(path) = input
+        && fs::metadata(path).is_ok_and(|data| data.is_file())
+    {
+        return File::open(path).with_context(|| format!("{input}: cannot open"));
+    }
+    copy_of(input, &mut input.source(io)?)
+}
+
+/// A temporary file with these bytes of an input, at its beginning.
+fn copy_of(input: &Input, bytes: &mut Source) -> Result<File> {
+    let mut copy = tempfile::tempfile().context("cannot create a temporary file")?;
+    io::copy(bytes, &mut copy).with_context(|| format!("{input}: cannot copy"))?;
+    copy.seek(SeekFrom::Start(0))?;
+    Ok(copy)
+}
+
 /// A stream that can be read twice: a regular file, or a copy of another input in an unnamed temporary file.
-struct Twice {
+pub(crate) struct Twice {
     input: Input,
     copy: Option<File>,
 }
 
 impl Twice {
-    fn new(input: &Input, io: &mut Io, reading: Reading) -> Result<Self> {
+    pub(crate) fn new(input: &Input, io: &mut Io, reading: Reading) -> Result<Self> {
         let regular =
             matches!(input, Input::Path(path) if fs::metadata(path).is_ok_and(|data| data.is_file()));
-        let copy = if regular {
-            None
-        } else {
-            let mut bytes = input.bytes(io, reading)?;
-            let mut copy = tempfile::tempfile().context("cannot create a temporary file")?;
-            io::copy(&mut bytes, &mut copy).with_context(|| format!("{input}: cannot copy"))?;
-            Some(copy)
-        };
+        let copy = if regular { None } else { Some(copy_of(input, &mut input.bytes(io, reading)?)?) };
         Ok(Self { input: input.clone(), copy })
     }
 
-    fn open(&mut self, io: &mut Io, reading: Reading) -> Result<RowReader<Source>> {
+    pub(crate) fn open(&mut self, io: &mut Io, reading: Reading) -> Result<RowReader<Source>> {
         match &mut self.copy {
             None => self.input.rows(io, reading),
             Some(copy) => {

@@ -154,6 +154,59 @@ fn pictures_are_found_at_any_depth_and_what_is_left_out_is_counted() {
 }
 
 #[test]
+fn images_of_a_list_are_those_of_the_directories() {
+    let folder = classes();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "set/list.csv",
+        "label,filename\nant,ant/clear.png\nant,ant/tall.png\nzebra,zebra/full.jpg\nzebra,zebra/grey.jpg\n",
+    );
+    write("numbers.csv", "filename,label\nset/zebra/full.jpg,300\nset/ant/tall.png,2\n");
+    assert_eq!(tool("images -q set -o a --resize 24 --crop 20", folder.path()).run().output(), b"");
+    assert_eq!(tool("images set/list.csv -o b --resize 24 --crop 20", folder.path()).run().output(), b"");
+    for name in ["images.npy", "labels.npy", "classes.json"] {
+        assert!(file(&folder, &format!("a/{name}")) == file(&folder, &format!("b/{name}")), "{name}");
+    }
+    let counted = tool("images numbers.csv -o c --size 20x10 --normalize none -v", folder.path()).run();
+    assert_eq!((counted.code, counted.stderr.as_str()), (0, "parm-data: read 2 images of 301 classes\n"));
+    assert_eq!(shape(&file(&folder, "c/images.npy")), [2, 3, 10, 20]);
+    let labels = file(&folder, "c/labels.npy");
+    assert_eq!((descr(&labels).as_str(), data(&labels)), ("<u2", [44, 1, 2, 0].as_slice()));
+    assert!(!folder.path().join("c/classes.json").exists());
+    write("empty.csv", "filename,label\n");
+    for (call, code, message) in [
+        ("images empty.csv -o d", 1, "empty.csv: found no pictures"),
+        ("images set -o d --size 0", 2, "expected 1 to 4096 pixels"),
+        ("images set -o d --size 5 --crop 3", 2, "cannot be used with"),
+        (
+            "images set -o d --grey --normalize imagenet",
+            2,
+            "--normalize imagenet is for images of 3 channels, found 1",
+        ),
+    ] {
+        let refused = tool(call, folder.path()).run();
+        assert_eq!(refused.code, code, "{}", refused.stderr);
+        assert!(refused.stderr.contains(message), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn grey_images_have_one_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, rgb) in [("a", [200, 100, 0]), ("b", [7, 7, 7])] {
+        fs::create_dir_all(folder.path().join("set").join(class)).unwrap();
+        fs::write(folder.path().join(format!("set/{class}/x.png")), png_of_a_pixel(rgb)).unwrap();
+    }
+    assert_eq!(tool("images set -o out --size 2 --grey --normalize none", folder.path()).run().output(), b"");
+    let images = file(&folder, "out/images.npy");
+    assert_eq!(shape(&images), [2, 1, 2, 2]);
+    // As Pillow has it: (200 * 19595 + 100 * 38470 + 32768) / 65536 is 118.9.
+    assert_eq!(data(&images), [118, 118, 118, 118, 7, 7, 7, 7]);
+    assert_eq!(tool("images set -o unit --size 2 --grey", folder.path()).run().output(), b"");
+    assert_eq!(f4_values(&file(&folder, "unit/images.npy"))[4], 7.0 / 255.0);
+}
+
+#[test]
 fn examples_come_in_the_order_of_shuffle() {
     let folder = classes();
     fs::create_dir_all(folder.path().join("clips")).unwrap();

@@ -82,13 +82,12 @@ enum Seekable {
 }
 
 impl Input {
-    /// Opens the bytes of the stream; zstd is decompressed, and bfloat16 is read as `f4` if `reading` says
-    /// so.
+    /// Opens the bytes as they are.
     ///
     /// # Errors
     /// A file that cannot be opened; standard input twice, or from a terminal.
-    pub fn bytes(&self, io: &mut Io, reading: impl Into<Reading>) -> Result<Source> {
-        let source: Source = match self {
+    pub fn source(&self, io: &mut Io) -> Result<Source> {
+        Ok(match self {
             Self::Stdin if io.terminals.stdin => {
                 return Err(Usage::error(
                     "standard input is a terminal: expected a file, or a pipe from another tool",
@@ -102,8 +101,16 @@ impl Input {
                 let file = open(path)?;
                 io.recorded(path, is_pipe(&file), file)
             }
-        };
-        let reading = reading.into();
+        })
+    }
+
+    /// Opens the bytes of the stream; zstd is decompressed, and bfloat16 is read as `f4` if `reading` says
+    /// so.
+    ///
+    /// # Errors
+    /// As [`source`](Self::source).
+    pub fn bytes(&self, io: &mut Io, reading: impl Into<Reading>) -> Result<Source> {
+        let (source, reading) = (self.source(io)?, reading.into());
         let source = decompress(source, reading.window).with_context(|| format!("{self}: cannot read"))?;
         Ok(reading.widen(source))
     }

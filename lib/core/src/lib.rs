@@ -4,7 +4,8 @@
 //! rows and back, [`group`] counts rows into coding groups, [`codes`] turns a group into parity
 //! queries and answers into reconstructions, [`mask`] and [`erase`] say which predictions are
 //! available, and [`score`] and [`measures`] compare the result with the truth. [`task`] says what a prediction
-//! is.
+//! is. [`summary`] describes the elements of a stream, [`difference`] compares those of two, and [`split`] takes rows for
+//! validation.
 //!
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
@@ -25,6 +26,7 @@ pub mod measures;
 pub mod neighbours;
 pub mod npy;
 pub mod score;
+pub mod split;
 pub mod summary;
 pub mod task;
 pub mod words;

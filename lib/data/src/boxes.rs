@@ -69,7 +69,8 @@ fn read_csv(source: impl std::io::Read, pictures: &Path) -> Result<Vec<Boxed>, B
             None => None,
         };
         boxes.push(Boxed {
-            picture: below(pictures, cell(file), line)?,
+            picture: below(pictures, cell(file))
+                .ok_or_else(|| BoxError::Outside { line, found: cell(file).into() })?,
             size,
             corners: corner_numbers(corners.map(cell), line)?,
         });
@@ -102,7 +103,9 @@ pub fn cub(directory: &Path, train: bool) -> Result<Vec<Boxed>, DataError> {
         let (line_of_box, rectangle) = rectangles.entry(id)?;
         let [x, y, w, h] = std::array::from_fn(|i| &*rectangle[i]);
         let [x, y, w, h] = corner_numbers([x, y, w, h], line_of_box).at(&rectangles.path)?;
-        let picture = below(&directory.join("images"), &name[0], *line).at(&names.path)?;
+        let picture = below(&directory.join("images"), &name[0]);
+        let outside = || BoxError::Outside { line: *line, found: name[0].clone() };
+        let picture = picture.ok_or_else(outside).at(&names.path)?;
         boxes.push(Boxed { picture, size: None, corners: [x, y, x + w, y + h] });
     }
     if boxes.is_empty() { Err(BoxError::NoBoxes).at(&names.path) } else { Ok(boxes) }
@@ -158,13 +161,10 @@ fn corner_numbers(texts: [&str; 4], line: u64) -> Result<[f64; 4], BoxError> {
     Ok(numbers)
 }
 
-/// A path below a directory, which all paths of a list must be.
-fn below(directory: &Path, name: &str, line: u64) -> Result<PathBuf, BoxError> {
+/// A path below a directory, which all paths of a list must be; none if it leads out of it.
+pub(crate) fn below(directory: &Path, name: &str) -> Option<PathBuf> {
     use std::path::Component;
     let path = Path::new(name);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if name.is_empty() || !plain {
-        return Err(BoxError::Outside { line, found: name.into() });
-    }
-    Ok(directory.join(path))
+    (!name.is_empty() && plain).then(|| directory.join(path))
 }

@@ -40,6 +40,8 @@ pub enum Fault {
     #[error(transparent)]
     Idx(#[from] IdxError),
     #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
     Picture(#[from] PictureError),
     #[error(transparent)]
     Speech(#[from] SpeechError),
@@ -211,6 +213,26 @@ pub enum IdxError {
     /// It goes on after its last item.
     #[error("found more bytes of data, expected {expected} for shape {axes:?}")]
     TooLong { expected: u64, axes: Vec<usize> },
+}
+
+/// A list of pictures with labels that is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// No table.
+    #[error("cannot read CSV")]
+    Csv(#[from] csv::Error),
+    /// A table without a column that is needed.
+    #[error("found no column '{0}', expected filename and label")]
+    NoColumn(&'static str),
+    /// A path that leads out of the directory of the pictures.
+    #[error("line {line}: found '{found}', expected a path below the directory of the pictures")]
+    Outside { line: u64, found: String },
+    /// A picture without a label.
+    #[error("line {line}: found no label, expected a word or a number")]
+    NoLabel { line: u64 },
+    /// A list of nothing.
+    #[error("found no pictures")]
+    Empty,
 }
 
 /// A picture that is refused.

@@ -2,7 +2,7 @@
 //!
 //! [`idx`] reads MNIST's format and [`cifar`] CIFAR's; [`picture`] decodes pictures and
 //! [`resize`] cuts them to size as Pillow does; [`folder`] lists a class per directory; [`speech`]
-//! makes spectrograms of [`wav`] files; [`boxes`] reads bounding boxes. [`scale`] turns
+//! makes spectrograms of [`wav`] files; [`list`] reads lists of pictures, [`boxes`] reads bounding boxes. [`scale`] turns
 //! pixels into numbers. [`fetch`] downloads the sets of [`catalog`], and [`archive`] unpacks them.
 //!
 //! Every reader returns one example at a time and holds only that; [`in_order`] decodes on several threads.
@@ -18,6 +18,7 @@ pub mod folder;
 pub mod idx;
 mod in_order;
 mod limits;
+pub mod list;
 pub mod picture;
 pub mod resize;
 pub mod scale;

@@ -44,6 +44,16 @@ impl Picture {
         Self::decode(&bytes).at(path)
     }
 
+    /// The same picture in grey, as Pillow's `convert("L")` makes it: all three channels are the luma of ITU-R 601-2.
+    #[must_use]
+    pub fn into_grey(mut self) -> Self {
+        for pixel in self.rgb.as_chunks_mut().0 {
+            let [r, g, b] = pixel.map(u32::from);
+            *pixel = [((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8; 3];
+        }
+        self
+    }
+
     /// Decodes a picture of any supported format.
     pub fn decode(bytes: &[u8]) -> Result<Self, PictureError> {
         match bytes {

@@ -24,25 +24,36 @@ pub enum Fit {
         /// Pixels of both sides of the result.
         crop: u32,
     },
-    /// Both sides become this many pixels, at any aspect ratio.
-    Squeeze(u32),
+    /// The whole picture becomes one of this size, at any aspect ratio.
+    Squeeze {
+        /// Pixels of a line.
+        width: u32,
+        /// Lines.
+        height: u32,
+    },
 }
 
 impl Fit {
-    /// Pixels of both sides of the image.
+    /// A square of this many pixels, at any aspect ratio.
     #[must_use]
-    pub fn side(self) -> usize {
+    pub fn square(side: u32) -> Self {
+        Self::Squeeze { width: side, height: side }
+    }
+
+    /// The height and the width of the image.
+    #[must_use]
+    pub fn size(self) -> [usize; 2] {
         match self {
-            Self::Crop { crop, .. } => crop as usize,
-            Self::Squeeze(side) => side as usize,
+            Self::Crop { crop, .. } => [crop as usize; 2],
+            Self::Squeeze { width, height } => [height as usize, width as usize],
         }
     }
 
-    /// Makes the image: `[3, side, side]`.
+    /// Makes the image: `[3, height, width]`.
     #[must_use]
     pub fn image(self, picture: &Picture) -> Vec<u8> {
         let (width, height, left, top) = match self {
-            Self::Squeeze(side) => (side as usize, side as usize, 0, 0),
+            Self::Squeeze { width, height } => (width as usize, height as usize, 0, 0),
             Self::Crop { resize, crop } => {
                 let (short, crop) = (u64::from(resize), crop as usize);
                 let (w, h) = (picture.width as u64, picture.height as u64);
@@ -52,9 +63,9 @@ impl Fit {
                 (width, height, middle(width, crop), middle(height, crop))
             }
         };
-        let side = self.side();
-        let across = fixed(picture.width, width, left..left + side);
-        let down = fixed(picture.height, height, top..top + side);
+        let [lines, columns] = self.size();
+        let across = fixed(picture.width, width, left..left + columns);
+        let down = fixed(picture.height, height, top..top + lines);
         let saved = |from: usize, to: usize| from as i64 - to as i64;
         let down_first = saved(picture.height, height) > (2 * saved(picture.width, width)).max(0);
         let pixels = if down_first {
@@ -63,10 +74,10 @@ impl Fit {
             // Only the lines that the second pass reads.
             let first = down.first().map_or(0, |taps| taps.first);
             let end = down.last().map_or(0, |taps| taps.first + taps.weights.len());
-            let lines = &picture.rgb[first * picture.width * 3..end * picture.width * 3];
+            let kept = &picture.rgb[first * picture.width * 3..end * picture.width * 3];
             let down: Vec<_> =
                 down.into_iter().map(|taps| Taps { first: taps.first - first, ..taps }).collect();
-            shrink_down(&shrink_across(lines, picture.width, &across), side, &down)
+            shrink_down(&shrink_across(kept, picture.width, &across), columns, &down)
         };
         (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3)).copied().collect()
     }
@@ -146,19 +157,19 @@ mod tests {
     }
 
     /// The naive [`Fit::Squeeze`]: every pixel is a weighted sum of sums, without rounding between them.
-    fn naive(picture: &Picture, side: usize) -> Vec<f64> {
-        let weight = |size: usize, at: usize, x: usize| {
-            let scale = size as f64 / side as f64;
+    fn naive(picture: &Picture, lines: usize, columns: usize) -> Vec<f64> {
+        let weight = |size: usize, to: usize, at: usize, x: usize| {
+            let scale = size as f64 / to as f64;
             let distance = ((x as f64 + 0.5) - (at as f64 + 0.5) * scale) / scale.max(1.0);
             (1.0 - distance.abs()).max(0.0)
         };
         let (width, height) = (picture.width, picture.height);
         let mut image = Vec::new();
         for channel in 0..3 {
-            for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
+            for (y, x) in (0..lines).flat_map(|y| (0..columns).map(move |x| (y, x))) {
                 let (mut sum, mut weights) = (0.0, 0.0);
                 for (v, u) in (0..height).flat_map(|v| (0..width).map(move |u| (v, u))) {
-                    let weight = weight(height, y, v) * weight(width, x, u);
+                    let weight = weight(height, lines, y, v) * weight(width, columns, x, u);
                     sum += weight * f64::from(picture.rgb[(v * width + u) * 3 + channel]);
                     weights += weight;
                 }
@@ -171,12 +182,15 @@ mod tests {
     proptest! {
         #[test]
         fn the_fast_way_is_the_naive_one(
-            (width, height, side, seed) in (1_usize..20, 1_usize..40, 1_u32..20, 0_usize..1000)
+            (width, height, lines, columns, seed) in
+                (1_usize..20, 1_usize..40, 1_u32..20, 1_u32..20, 0_usize..1000)
         ) {
             let rgb = (0..width * height * 3).map(|i| ((i * 7919 + seed * 31) % 256) as u8).collect();
             let picture = Picture { width, height, rgb };
-            let expected = naive(&picture, side as usize);
-            for (&found, expected) in Fit::Squeeze(side).image(&picture).iter().zip(expected) {
+            let expected = naive(&picture, lines as usize, columns as usize);
+            let image = Fit::Squeeze { width: columns, height: lines }.image(&picture);
+            prop_assert_eq!(image.len(), expected.len());
+            for (&found, expected) in image.iter().zip(expected) {
                 // Two roundings by at most one half each. Another test compares with Pillow's own results.
                 prop_assert!((f64::from(found) - expected).abs() < 1.001, "{found} for {expected}");
             }

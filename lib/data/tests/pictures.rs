@@ -33,7 +33,7 @@ fn pictures_are_those_of_pillow() {
         let picture = Picture::open(&path).unwrap();
         let expected = bytes(&format!("{name}.fits.npy"));
         assert_eq!(npy::shape(&expected), [2, 3, 24, 24]);
-        let fits = [Fit::Crop { resize: 32, crop: 24 }, Fit::Squeeze(24)];
+        let fits = [Fit::Crop { resize: 32, crop: 24 }, Fit::square(24)];
         for (fit, expected) in fits.into_iter().zip(npy::data(&expected).chunks_exact(3 * 24 * 24)) {
             let differences: Vec<u8> =
                 fit.image(&picture).iter().zip(expected).map(|(&a, &b)| a.abs_diff(b)).collect();
@@ -48,6 +48,16 @@ fn pictures_are_those_of_pillow() {
         pictures += 1;
     }
     assert_eq!(pictures, 29);
+}
+
+#[test]
+fn grey_is_that_of_pillow() {
+    // What Image.open("rgb.png").convert("L") has in it: the sum, and the first pixels.
+    let grey = Picture::decode(&bytes("rgb.png")).unwrap().into_grey();
+    let pixels: Vec<u8> = grey.rgb.iter().step_by(3).copied().collect();
+    assert_eq!(pixels.iter().map(|&pixel| u64::from(pixel)).sum::<u64>(), 200_878);
+    assert_eq!(pixels[..8], [26, 56, 52, 52, 59, 60, 57, 62]);
+    assert!(grey.rgb.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b));
 }
 
 #[test]

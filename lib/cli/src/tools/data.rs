@@ -10,8 +10,12 @@ use crate::output::Target;
 use crate::value::{ValueError, expected, not_negative};
 
 mod sets;
+mod tensors;
 
-pub use sets::{Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, PixelOptions, Speech, Split};
+pub use sets::{
+    Boxes, Cifar, Decoding, Fetch, Idx, Images, Listing, Normalize, PixelOptions, Size, Speech, Split,
+};
+pub use tensors::{Cast, Convert, Divide, Format, Group, Ratio};
 
 /// Inspect, join, slice and shuffle streams, and read data sets
 #[derive(Parser, Clone, Debug)]
@@ -52,6 +56,25 @@ pub enum Action {
     /// together. Data in class order must be shuffled before it is encoded; otherwise every coding group
     /// has one class. One stream at a time is held in memory.
     Shuffle(Shuffle),
+    /// Split streams into parts for training, validation and tests
+    ///
+    /// Writes DIR/train/NAME, DIR/validation/NAME and DIR/test/NAME for each stream NAME; the parts of all streams have
+    /// the same rows. They are chosen at random by the seed, and come in the order of the input. Pipes are copied to a
+    /// temporary file.
+    #[command(name = "split")]
+    Divide(Divide),
+    /// Change the type and the scale of elements, or make rows of labels and labels of rows
+    ///
+    /// An element x becomes (x * --scale - --mean) / --std, and then gets the type.
+    Cast(Cast),
+    /// Convert between streams and .npz, safetensors, CSV and IDX files
+    ///
+    /// npz and safetensors take all tensors of all files. The others have one: choose it with --name. Numbers keep their
+    /// type, except that bfloat16 becomes f4, and CSV is read as i8, or f8 if not all numbers are integers. What comes
+    /// from a pipe is copied to a temporary file.
+    Convert(Convert),
+    /// Show a coding group: its rows, their slots, and its parities
+    Group(Group),
     /// Read images and labels in the IDX format of MNIST, plain or gzip
     ///
     /// Writes DIR/images.npy, [N, 1, H, W], and DIR/labels.npy, [N].
@@ -61,7 +84,7 @@ pub enum Action {
     /// Writes DIR/images.npy, [N, 3, 32, 32], DIR/labels.npy, [N] (the fine labels of CIFAR-100),
     /// and DIR/classes.json, the names of the classes, if the set contains them.
     Cifar(Cifar),
-    /// Read pictures from a directory for each class
+    /// Read pictures from a directory for each class, or from a list
     ///
     /// BMP, GIF, JPEG, PNG, PNM, TIFF and WebP files, at any depth below a class, become RGB images as in
     /// torchvision: the shorter side is resized with antialiasing, the center is cropped, and

@@ -842,27 +842,39 @@ impl Share {
     }
 }
 
+impl FromStr for Share {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text.parse(), text.parse()) {
+            (Ok(rows), _) => Ok(Self::Rows(rows)),
+            (_, Ok(fraction)) if (0.0..1.0).contains(&fraction) => Ok(Self::Fraction(fraction)),
+            _ => Err(expected("whole rows, or a fraction from 0 to below 1")),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(rows) => write!(f, "{rows}"),
+            Self::Fraction(fraction) => write!(f, "{fraction}"),
+        }
+    }
+}
+
 impl FromStr for ValidationOption {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (amount, tail) = text.strip_prefix("tail:").map_or((text, false), |amount| (amount, true));
-        let share = match (amount.parse(), amount.parse()) {
-            (Ok(rows), _) => Share::Rows(rows),
-            (_, Ok(fraction)) if (0.0..1.0).contains(&fraction) => Share::Fraction(fraction),
-            _ => return Err(expected("whole rows, or a fraction from 0 to below 1")),
-        };
-        Ok(Self { share, tail })
+        let (share, tail) = text.strip_prefix("tail:").map_or((text, false), |share| (share, true));
+        Ok(Self { share: share.parse()?, tail })
     }
 }
 
 impl fmt::Display for ValidationOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.tail { "tail:" } else { "" })?;
-        match self.share {
-            Share::Rows(rows) => write!(f, "{rows}"),
-            Share::Fraction(fraction) => write!(f, "{fraction}"),
-        }
+        write!(f, "{}{}", if self.tail { "tail:" } else { "" }, self.share)
     }
 }
 

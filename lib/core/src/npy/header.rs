@@ -76,7 +76,10 @@ impl ItemHeader {
     }
 
     /// The header as it stands in a stream, in version 1.0.
-    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// More rows than fit the address space.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let rows = usize::try_from(self.rows).map_err(io::Error::other)?;
         let descr = match (self.stored, self.byte_order) {
             (Stored::Bfloat16, ByteOrder::Little) => "<V2".into(),

@@ -1,8 +1,11 @@
 //! The subcommands of `parm-data` that read data sets.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+
+use crate::value::{ValueError, expected};
 
 /// `parm-data idx`
 #[derive(Args, Clone, Debug)]
@@ -45,7 +48,9 @@ pub struct Cifar {
 /// `parm-data images`
 #[derive(Args, Clone, Debug)]
 pub struct Images {
-    /// The directory with a directory for each class
+    /// The directory with a directory for each class, or a CSV file with the columns filename and label
+    ///
+    /// Names in the file are relative to its directory. Labels are words, whose classes are sorted, or numbers.
     #[arg(value_name = "SET")]
     pub set: PathBuf,
 
@@ -60,6 +65,16 @@ pub struct Images {
     #[command(flatten)]
     pub listing: Listing,
 
+    /// Resize the whole picture to this size, at any aspect ratio, in place of --resize and --crop
+    #[arg(long, value_name = "PIXELS|WIDTHxHEIGHT", conflicts_with_all = ["resize", "crop"])]
+    pub size: Option<Size>,
+
+    /// Make grey images, [N, 1, ...]; the default of --normalize is then unit
+    ///
+    /// As Pillow's convert("L") does.
+    #[arg(long)]
+    pub grey: bool,
+
     /// The size of the shorter side after resizing, in pixels
     #[arg(long, value_name = "PIXELS", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub resize: u32,
@@ -73,6 +88,26 @@ pub struct Images {
 
     #[command(flatten)]
     pub decoding: Decoding,
+}
+
+/// The size of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+}
+
+impl FromStr for Size {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let pixels = |text: &str| text.parse().ok().filter(|pixels| (1..=4096).contains(pixels));
+        let (width, height) = text.split_once('x').unwrap_or((text, text));
+        let size = pixels(width).zip(pixels(height)).map(|(width, height)| Self { width, height });
+        size.ok_or_else(|| expected("1 to 4096 pixels, or a width and a height of as many, as 64x48"))
+    }
 }
 
 /// `parm-data speech`
