@@ -333,15 +333,96 @@ fn networks_of_images_learn_and_their_parity_models_may_be_others() {
 }
 
 #[test]
-fn what_was_done_is_said_when_asked() {
+fn the_last_line_says_what_was_done() {
     let folder = data();
     let ended = train(folder.path(), &format!("{BASE} --epochs 2 -o b.safetensors -v"));
-    let line = "parm-train: b.safetensors: 2 epochs done, the last with loss ";
+    let line = "parm-train: b.safetensors: 2 epochs done in 0.";
     assert!(ended.code == 0 && ended.stderr.starts_with(line), "{}", ended.stderr);
+    assert!(ended.stderr.contains(" s, the last with loss ") && ended.stderr.contains(", accuracy "));
     let ended = train(folder.path(), &format!("{PARITY} -k 2 --epochs 1 -o code -v"));
+    assert!(ended.stderr.starts_with("parm-train: code: done in 0."), "{}", ended.stderr);
     assert!(ended.stderr.ends_with(", 12 reconstructions scored\n"), "{}", ended.stderr);
     let ended = train(folder.path(), &format!("{BASE} --epochs 2 -o b.safetensors -v --resume"));
-    assert!(ended.stderr.ends_with("all 2 epochs had been done before\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("the training had been done before\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn progress_in_a_log_is_lines_with_loss_and_time_left() {
+    let folder = data();
+    base(folder.path());
+    let call = format!("{PARITY} -k 2 -r 2 --epochs 3 --progress always -v -o code");
+    let ended = train(folder.path(), &call);
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    // The first minibatch, the ends of both trainings, and the last line.
+    assert_eq!((ended.code, lines.len()), (0, 4), "{}", ended.stderr);
+    assert!(
+        lines[0].starts_with("parity 0: epoch 1 of 3, ") && lines[0].contains(" %, loss "),
+        "{}",
+        lines[0]
+    );
+    assert!(lines[0].contains(", rate 1.00e-2, ") && lines[0].ends_with(" left"), "{}", lines[0]);
+    assert!(lines[1].starts_with("parity 0: epoch 3 of 3, loss "), "{}", lines[1]);
+    assert!(
+        lines[2].starts_with("parity 1: epoch 3 of 3, loss ") && lines[2].ends_with("0.0 s left"),
+        "{}",
+        lines[2]
+    );
+}
+
+#[test]
+fn a_training_ends_when_it_gets_no_better() {
+    let folder = data();
+    let path = folder.path();
+    // Labels that the rows do not say, so that what is learnt does not help.
+    let labels: Vec<u8> = (0..ROWS).map(|row| (row * 7919 % 1009 % 3) as u8).collect();
+    fs::write(path.join("y.npy"), u1(&[ROWS], &labels)).unwrap();
+    let call = format!("{BASE} --epochs 200 --validation 0.3");
+    let lines = |name: &str| -> Vec<Value> {
+        let text = fs::read_to_string(path.join(name).join("metrics.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    done(path, &format!("{call} --patience 3 -o m.safetensors"));
+    let found = lines("m.run");
+    assert!(found.len() < 200, "{}", found.len());
+    let rank =
+        |line: &Value| (line["accuracy"].as_f64().unwrap(), -line["validation_loss"].as_f64().unwrap());
+    // As long as the score is that of the first epoch, the newest one is kept.
+    let same_score = found.iter().take_while(|line| line["accuracy"] == found[0]["accuracy"]).count();
+    let better = |best, at| if rank(&found[at]) > rank(&found[best]) { at } else { best };
+    let best = (same_score - 1..found.len()).reduce(better);
+    assert_eq!(best, Some(found.len() - 4), "three epochs were no better");
+    // A longer patience goes on as if it had been there from the beginning; a shorter one has nothing to do.
+    done(path, &format!("{call} --patience 6 -o m.safetensors --resume"));
+    done(path, &format!("{call} --patience 6 -o n.safetensors"));
+    same(path, "m.safetensors", "n.safetensors");
+    assert_eq!(metrics(&path.join("m.run/metrics.jsonl")), metrics(&path.join("n.run/metrics.jsonl")));
+    let ended = train(path, &format!("{call} --patience 1 -v -o m.safetensors --resume"));
+    assert!(ended.stderr.ends_with("the training had been done before\n"), "{}", ended.stderr);
+    let refused = train(path, &format!("{BASE} --patience 1 --validation 0 -o o.safetensors"));
+    let message = "parm-train: --patience needs rows for validation, found --validation 0\n";
+    assert_eq!((refused.code, refused.stderr.as_str()), (2, message));
+}
+
+#[test]
+fn the_table_of_metrics_has_their_numbers() {
+    let folder = data();
+    let path = folder.path();
+    done(path, &format!("{BASE} --epochs 2 -o m.safetensors"));
+    done(path, &format!("{BASE} --epochs 4 -o m.safetensors --resume"));
+    let table = fs::read_to_string(path.join("m.run/metrics.csv")).unwrap();
+    let mut table = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = table.next().unwrap();
+    let text = fs::read_to_string(path.join("m.run/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4);
+    for (line, row) in lines.iter().zip(table.by_ref()) {
+        assert_eq!(row.len(), names.len());
+        for (name, cell) in names.iter().zip(row) {
+            assert_eq!(line[name].as_f64(), cell.parse().ok(), "{name}");
+        }
+        assert!(line.as_object().unwrap().keys().all(|key| names.contains(&key.as_str())), "{line}");
+    }
+    assert!(table.next().is_none());
 }
 
 #[test]

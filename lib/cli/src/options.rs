@@ -73,7 +73,7 @@ pub struct Common {
     /// When to show a progress bar on standard error
     ///
     /// With 'auto', only on a terminal, and only in the last program of a pipe. With 'always' and without a
-    /// terminal, it prints a line each second and one at the end.
+    /// terminal, it prints a line each second, in trainings every five, and one at the end.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 
@@ -97,6 +97,13 @@ impl Common {
     pub fn note(&self, io: &mut Io, message: &str) {
         if !self.quiet {
             let _ = writeln!(io.stderr, "{}: note: {message}", io.tool);
+        }
+    }
+
+    /// Writes the result of long work to standard error: if --verbose, and on a terminal unless --quiet.
+    pub fn report(&self, io: &mut Io, message: &str) {
+        if self.verbose || (io.terminals.stderr && !self.quiet) {
+            let _ = writeln!(io.stderr, "{}: {message}", io.tool);
         }
     }
 

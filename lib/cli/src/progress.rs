@@ -9,6 +9,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use crate::io::Io;
 use crate::options::{Common, When};
 
+/// The time between two lines in a log.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time between two states of a bar.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+
 /// A progress bar, or nothing if it is not shown.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -17,16 +23,19 @@ pub struct Progress {
     lines: bool,
 }
 
+fn is_shown(common: &Common, io: &Io) -> bool {
+    match common.progress {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => !common.quiet && io.terminals.stderr && !io.stdout_pipe,
+    }
+}
+
 impl Progress {
     /// A bar that counts `unit`s, up to `total` if that is known.
     #[must_use]
     pub fn new(common: &Common, io: &Io, unit: &str, total: Option<u64>) -> Self {
-        let shown = match common.progress {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => !common.quiet && io.terminals.stderr && !io.stdout_pipe,
-        };
-        if !shown {
+        if !is_shown(common, io) {
             return Self { bar: ProgressBar::hidden(), lines: false };
         }
         let lines = !io::stderr().is_terminal();
@@ -50,10 +59,35 @@ impl Progress {
         Self { bar, lines }
     }
 
-    /// Counts earlier work, as of a training that is resumed; the rate does not include it.
-    pub fn skip(&self, done: u64) {
-        self.bar.inc(done);
-        self.bar.reset_eta();
+    /// A bar without words of its own: see [`show`](Self::show).
+    #[must_use]
+    pub fn described(common: &Common, io: &Io, total: u64) -> Self {
+        let shown = is_shown(common, io);
+        let lines = shown && !io::stderr().is_terminal();
+        if !shown || lines {
+            return Self { bar: ProgressBar::hidden(), lines };
+        }
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+        let style = ProgressStyle::with_template("{bar:30} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, lines }
+    }
+
+    /// The time between two states that are worth showing; none if nothing is shown.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        if self.lines { Some(LINE_INTERVAL) } else { (!self.bar.is_hidden()).then_some(BAR_INTERVAL) }
+    }
+
+    /// Moves the bar, and shows a text beside it; without a terminal the text is a line.
+    pub fn show(&self, position: u64, text: &str) {
+        if self.lines {
+            // Nothing is left to do when standard error is closed.
+            let _ = writeln!(io::stderr(), "{text}");
+        } else {
+            self.bar.set_position(position);
+            self.bar.set_message(text.to_owned());
+        }
     }
 
     /// Adds to the total.
@@ -139,12 +173,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_done_before_counts_in_the_bar() {
+    fn a_text_that_is_shown_moves_the_bar() {
         let common = Common { progress: When::Always, ..Common::default() };
         let io = Io::new("parm-test", io::empty(), io::sink(), io::sink());
-        let progress = Progress::new(&common, &io, "epochs", Some(10));
-        progress.skip(6);
-        progress.advance(1);
-        assert_eq!((progress.bar.position(), progress.bar.length()), (7, Some(10)));
+        let hidden = Progress::described(&Common::default(), &io, 10);
+        assert_eq!(hidden.interval(), None);
+        let lines = Progress::described(&common, &io, 10);
+        if lines.lines {
+            assert_eq!(lines.interval(), Some(LINE_INTERVAL));
+        }
+        let bar = Progress { bar: ProgressBar::hidden(), lines: false };
+        bar.show(7, "seven");
+        assert_eq!((bar.bar.position(), bar.bar.message().as_str()), (7, "seven"));
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use clap::Command;
+use parm_cli::options::Common;
 use parm_cli::{Io, tools};
 
 fn message(line: &str) -> String {
@@ -63,4 +64,21 @@ fn a_report_is_all_of_standard_output() {
     io.print("a table\n").unwrap();
     assert_eq!(*kept.0.lock().unwrap(), b"a table\n");
     assert_eq!(io.print("another").unwrap_err().to_string(), "standard output is closed");
+}
+
+#[test]
+fn the_result_of_long_work_is_told_on_a_terminal_or_on_demand() {
+    for (verbose, quiet, terminal, told) in [
+        (false, false, true, true),
+        (false, true, true, false),
+        (false, false, false, false),
+        (true, false, false, true),
+    ] {
+        let kept = Kept::default();
+        let mut io = Io::new("parm-test", io::empty(), io::sink(), kept.clone());
+        io.terminals.stderr = terminal;
+        Common { verbose, quiet, ..Common::default() }.report(&mut io, "trained");
+        let expected: &[u8] = if told { b"parm-test: trained\n" } else { b"" };
+        assert_eq!(*kept.0.lock().unwrap(), expected, "{verbose} {quiet} {terminal}");
+    }
 }

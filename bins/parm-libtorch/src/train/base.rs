@@ -73,7 +73,7 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     }
     let mut description = Description::new(&family, queries.shape(), &[outputs])?;
     description.output = Output::Predictions(task);
-    let watch = Watch::new(common, io, u64::from(recipe.epochs), timings);
+    let watch = Watch::new(common, io, recipe.epochs, 1, timings);
     let start = Start { begin: Begin::Native { description, weights: None }, held: Vec::new(), learns: true };
     let (model, last) = watch.run(folder.clone(), "", |around| {
         train::base(&queries, &truth, start, loss, *device, &recipe, around)
@@ -85,15 +85,16 @@ pub(crate) fn train(options: &Base, machine: &Machine, common: &Common, io: &mut
     writeln!(made_by)?;
     made_by.commit()?;
     let line = last.map_or_else(
-        || format!("all {} epochs had been done before", recipe.epochs),
+        || "the training had been done before".into(),
         |epoch| {
             format!(
-                "{} done, the last with {}",
+                "{} done in {}, the last with {}",
                 counted(epoch.epoch, "epoch"),
+                watch.took(),
                 crate::train::watch::summary(&epoch)
             )
         },
     );
-    common.count(io, &format!("{}: {line}", options.output.display()));
+    common.report(io, &format!("{}: {line}", options.output.display()));
     Ok(queries.count())
 }

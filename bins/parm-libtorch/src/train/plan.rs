@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use parm::Task;
@@ -24,7 +25,7 @@ use crate::train::Machine;
 use crate::train::data::{Predicted, Teacher};
 use crate::train::family;
 use crate::train::recipe::{self, Kind, objective, recipe};
-use crate::train::watch::Watch;
+use crate::train::watch::{Watch, duration};
 
 /// How the parts that are networks are trained.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,8 +103,12 @@ impl Plan<'_> {
         }
         // The mark of a finished code: what follows is unfinished.
         remove(&self.output.join(directory::FILE_NAME))?;
+        let begin = Instant::now();
         let trained = self.train(&coding, &recipe, common, io)?;
-        self.finish(&coding, trained, teacher, &recipe, common, io)
+        let scores = self.finish(&coding, trained, teacher, &recipe, io)?;
+        let took = duration(begin.elapsed().as_secs_f64());
+        common.report(io, &format!("{}: done in {took}, {}", self.output.display(), scored(&scores)));
+        Ok(())
     }
 
     /// Scores the code, as it is in its directory, on rows of their own.
@@ -364,12 +369,11 @@ impl Plan<'_> {
             other => other.with_context(|| self.data.to_string()),
         };
         let folder = self.output.join("run");
-        let epochs = u64::from(recipe.epochs);
-        let timings = &self.machine.timings;
+        let (epochs, timings) = (recipe.epochs, &self.machine.timings);
         match (self.training, &all.answers, &self.code) {
             (Training::Nothing, ..) => Ok(Trained::default()),
             (Training::Apart, AnswersPlan::Parity(starts), CodeKind::Systematic(code)) => {
-                let watch = Watch::new(common, io, epochs * starts.len() as u64, timings);
+                let watch = Watch::new(common, io, epochs, starts.len(), timings);
                 let mut trained = Trained::default();
                 for (j, start) in starts.iter().enumerate() {
                     // Each is trained as the only one: any of them may be all that arrives.
@@ -385,7 +389,7 @@ impl Plan<'_> {
                 Ok(trained)
             }
             _ => {
-                let watch = Watch::new(common, io, epochs, timings);
+                let watch = Watch::new(common, io, epochs, 1, timings);
                 let (trained, _) = watch.run(folder, "", |around| of_data(all.train(recipe, around)))?;
                 Ok(trained)
             }
@@ -398,9 +402,8 @@ impl Plan<'_> {
         trained: Trained,
         teacher: &Teacher,
         recipe: &train::Recipe,
-        common: &Common,
         io: &mut Io,
-    ) -> Result<()> {
+    ) -> Result<CodeScores> {
         let directory = self.output;
         fs::create_dir_all(directory).with_context(|| format!("{}: cannot create", directory.display()))?;
         let Machine { device, timings, .. } = self.machine;
@@ -472,8 +475,7 @@ impl Plan<'_> {
         if self.recipe.resume || self.recipe.force {
             file.remove_other_parts(directory)?;
         }
-        common.count(io, &format!("{}: {}", directory.display(), scored(&scores)));
-        Ok(())
+        Ok(scores)
     }
 }
 

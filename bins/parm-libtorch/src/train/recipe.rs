@@ -71,6 +71,12 @@ pub(crate) fn recipe(options: &arguments::Recipe, kind: Kind, layers: Layers, ro
         "--validation {}: found {rows} rows in all, expected more",
         options.validation
     );
+    if options.patience.is_some() && validation.rows == 0 {
+        let found = options.validation;
+        return Err(Usage::error(format!(
+            "--patience needs rows for validation, found --validation {found}"
+        )));
+    }
     let (epochs, batch, rate, decay, schedule) = match (options.recipe, kind) {
         (Whose::Paper, Kind::Base | Kind::Parity(2) | Kind::Coders(2) | Kind::Joint(2)) => {
             (50, 64, 1e-3, 1e-5, Schedule::Constant)
@@ -107,6 +113,7 @@ pub(crate) fn recipe(options: &arguments::Recipe, kind: Kind, layers: Layers, ro
         validation,
         seed: options.seed,
         checkpoint_cycle: options.checkpoint_cycle,
+        patience: options.patience,
         resume: options.resume,
         precision: match options.precision {
             arguments::Precision::F32 => Precision::Full,

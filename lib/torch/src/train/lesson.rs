@@ -9,7 +9,7 @@ use super::objective::{Models, Objective};
 use super::random::{augment_rng, dropout_seed, groups, rng, rng_key};
 use super::split::Split;
 use super::state::{Best, Folder, Learner, State};
-use super::{Augment, Environment, Epoch, Recipe, TrainError};
+use super::{Augment, Environment, Epoch, Recipe, Step, TrainError};
 use crate::device::Device;
 use crate::timings::Phase;
 use crate::trainable::Trainable;
@@ -58,7 +58,12 @@ impl Lesson<'_> {
         let mut state = resumed.map_or_else(|| State::new(&self.learners, key, recipe, self.device), Ok)?;
         let mut metrics = folder.metrics(&state, &self.learners)?;
         let validation = validation_groups(&split, self.objective, recipe, self.device)?;
-        while state.epoch < recipe.epochs {
+        let is_last = |state: &State| {
+            let without_better = |best: &Best| state.epoch.saturating_sub(best.epoch);
+            let patience = recipe.patience.zip(state.best.as_ref());
+            state.epoch >= recipe.epochs || patience.is_some_and(|(most, best)| without_better(best) >= most)
+        };
+        while !is_last(&state) {
             let begin = (environment.clock)();
             let rate = recipe.rate_of(state.epoch);
             let learn = || self.learn(&mut state, &split.training, rate, recipe, environment);
@@ -82,7 +87,7 @@ impl Lesson<'_> {
             timings.measure(Phase::Write, || {
                 self.keep_best(&mut state, &line, counts.score(self.objective.is_joint()), &folder)?;
                 folder.append(&mut metrics, &line)?;
-                if state.epoch == recipe.epochs || state.epoch.is_multiple_of(recipe.checkpoint_cycle) {
+                if is_last(&state) || state.epoch.is_multiple_of(recipe.checkpoint_cycle) {
                     folder.save(&state, &self.learners, &self.settings)?;
                 }
                 Ok::<_, TrainError>(())
@@ -102,7 +107,7 @@ impl Lesson<'_> {
         rows: &[i64],
         rate: f64,
         recipe: &Recipe,
-        environment: &Environment<'_>,
+        environment: &mut Environment<'_>,
     ) -> Result<Ended, TrainError> {
         let epoch = u64::from(state.epoch) + 1;
         let mut order = rng(recipe.seed, self.stream, epoch);
@@ -157,6 +162,13 @@ impl Lesson<'_> {
             sum = sum.f_add(&loss)?;
             count += size;
             state.batch += 1;
+            (environment.step)(&Step {
+                done: state.epoch,
+                batch: state.batch,
+                batches: batches.len() as u64,
+                rate,
+                loss: &|| read(&sum) / count,
+            });
         }
         Ok(Ended::Whole(read(&sum) / count))
     }

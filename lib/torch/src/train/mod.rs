@@ -68,6 +68,8 @@ const AVERAGE: &str = "average";
 const NORM: &str = "batch normalisation";
 /// The metrics in a run's folder, one line for each epoch.
 pub const METRICS: &str = "metrics.jsonl";
+/// The same as a table.
+const TABLE: &str = "metrics.csv";
 
 /// The schedule of the learning rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +107,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Epochs between checkpoints.
     pub checkpoint_cycle: u32,
+    /// The epochs without a better one after which the training ends; none: it ends after all of them.
+    pub patience: Option<u32>,
     /// Whether to resume from the newest checkpoint, if there is one.
     pub resume: bool,
     /// How models compute while they learn.
@@ -187,10 +191,26 @@ pub struct Environment<'a> {
     pub clock: &'a dyn Fn() -> f64,
     /// Called after each epoch.
     pub watch: &'a mut dyn FnMut(&Epoch),
+    /// Called after each minibatch.
+    pub step: &'a mut dyn FnMut(&Step<'_>),
     /// Called before each minibatch; true: save and stop.
     pub stop: &'a dyn Fn() -> bool,
     /// Collects the times of computing and writing.
     pub timings: &'a Timings,
+}
+
+/// Where a training is within an epoch.
+pub struct Step<'a> {
+    /// Epochs that are done.
+    pub done: u32,
+    /// Minibatches of this epoch that are done.
+    pub batch: u64,
+    /// Minibatches of an epoch.
+    pub batches: u64,
+    /// The learning rate of the last one.
+    pub rate: f64,
+    /// Reads the mean loss of the epoch so far, for which a GPU must have finished.
+    pub loss: &'a dyn Fn() -> f64,
 }
 
 /// A line of the metrics: the results of one epoch.
@@ -233,6 +253,33 @@ pub struct Epoch {
     pub lr: f64,
     /// The time of the epoch, in seconds.
     pub seconds: f64,
+}
+
+impl Epoch {
+    /// The names of the columns of the table.
+    const COLUMNS: &'static str = "epoch,train_loss,validation_loss,accuracy,A_a,agreement,A_d,iou,R2,MAE,cosine,recall@10,\
+                                   lr,seconds";
+
+    /// A line of the table; what is not known is empty.
+    fn row(&self) -> String {
+        let scores = [
+            Some(self.train_loss),
+            self.validation_loss,
+            self.accuracy,
+            self.available,
+            self.agreement,
+            self.degraded,
+            self.iou,
+            self.determination,
+            self.absolute_error,
+            self.cosine,
+            self.recall,
+            Some(self.lr),
+            Some(self.seconds),
+        ];
+        let cell = |score: Option<f64>| score.map_or_else(String::new, |score| score.to_string());
+        std::iter::once(self.epoch.to_string()).chain(scores.map(cell)).collect::<Vec<_>>().join(",")
+    }
 }
 
 /// Trains a deployed model. Returns the model of the epoch with the best validation accuracy (for values R², for
@@ -347,6 +394,7 @@ mod tests {
             average: None,
             validation: Validation { rows, kept: Kept::Tail },
             seed: 3,
+            patience: None,
             checkpoint_cycle: 1,
             resume: false,
             precision: Precision::Full,

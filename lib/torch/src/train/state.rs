@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
 use super::objective::{Models, none};
-use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TrainError, left_out};
+use super::{BEST, CHECKPOINT, Epoch, METRICS, Recipe, TABLE, TrainError, left_out};
 use crate::adam::Adam;
 use crate::device::Device;
 use crate::model::EXTENSIONS;
@@ -62,6 +62,12 @@ pub(super) struct Best {
     /// True if some epoch had another score than the first.
     pub(super) moved: bool,
     pub(super) flats: Vec<Flat>,
+}
+
+/// The metrics of the epochs that are done, as lines of JSON and as a table.
+pub(super) struct Metrics {
+    lines: File,
+    table: File,
 }
 
 impl Best {
@@ -306,7 +312,7 @@ impl Folder {
 
     /// Opens the metrics after the lines of the finished epochs. A run from the start removes the files of an
     /// earlier one.
-    pub(super) fn metrics(&self, state: &State, learners: &[Learner<'_>]) -> Result<File, TrainError> {
+    pub(super) fn metrics(&self, state: &State, learners: &[Learner<'_>]) -> Result<Metrics, TrainError> {
         if state.epoch == 0 && state.batch == 0 {
             let best = |learner: &Learner<'_>| EXTENSIONS.map(|kind| format!("{}.{kind}", learner.best()));
             for name in learners.iter().flat_map(best).chain([CHECKPOINT.to_owned()]) {
@@ -324,17 +330,26 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(self.error(METRICS)(error)),
         };
-        let kept =
-            |line: &&str| serde_json::from_str::<Epoch>(line).is_ok_and(|line| line.epoch <= state.epoch);
-        let text: String = old.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
-        let mut file = File::create(path).map_err(self.error(METRICS))?;
-        file.write_all(text.as_bytes()).map_err(self.error(METRICS))?;
-        Ok(file)
+        let (mut lines, mut table) = (String::new(), format!("{}\n", Epoch::COLUMNS));
+        for line in old.lines() {
+            if let Ok(epoch) = serde_json::from_str::<Epoch>(line)
+                && epoch.epoch <= state.epoch
+            {
+                lines.extend([line, "\n"]);
+                table.extend([epoch.row().as_str(), "\n"]);
+            }
+        }
+        let create = |name: &str, text: String| {
+            let file = File::create(self.path.join(name));
+            file.and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file)).map_err(self.error(name))
+        };
+        Ok(Metrics { lines: create(METRICS, lines)?, table: create(TABLE, table)? })
     }
 
-    pub(super) fn append(&self, metrics: &mut File, line: &Epoch) -> Result<(), TrainError> {
+    pub(super) fn append(&self, metrics: &mut Metrics, line: &Epoch) -> Result<(), TrainError> {
         let text = serde_json::to_string(line).map_err(io::Error::other).map(|text| text + "\n");
-        text.and_then(|text| metrics.write_all(text.as_bytes())).map_err(self.error(METRICS))
+        text.and_then(|text| metrics.lines.write_all(text.as_bytes())).map_err(self.error(METRICS))?;
+        writeln!(metrics.table, "{}", line.row()).map_err(self.error(TABLE))
     }
 }
 

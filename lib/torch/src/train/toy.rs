@@ -104,6 +104,7 @@ fn train(
         folder: folder.into(),
         clock: &|| 0.0,
         watch: &mut |_| {},
+        step: &mut |_| {},
         stop: &|| {
             batches.set(batches.get() + 1);
             stop.is_some_and(|most| batches.get() > most)

@@ -170,6 +170,7 @@ impl<'a> Job<'a> {
             precision,
             validation,
             seed,
+            patience,
             checkpoint_cycle: _,
             resume: _,
             force: _,
@@ -201,6 +202,9 @@ impl<'a> Job<'a> {
             if let Some(value) = value {
                 settings[name] = json!(value);
             }
+        }
+        if let Some(epochs) = patience {
+            settings["patience"] = json!(epochs);
         }
         if self.run.task != self.run.data_set.meaning.task {
             settings["task"] = json!(self.run.task);
