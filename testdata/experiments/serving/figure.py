@@ -23,8 +23,9 @@ CONSTANT = {key: {"distribution": "constant", "ms": ms} for key, ms in [("encode
 def behavior(worker, times=1.0, slow=None):
     """An instance: `times` as slow as one that runs the deployed model, and slow periods of its own."""
     times *= clusters.WORKERS[worker]
-    service = {key: value * times if key.endswith("_ms") else value for key, value in clusters.PARM["service"].items()}
-    further = {"per_row_ms": service["mean_ms"] * clusters.FURTHER_ROW}
+    law = clusters.PARM["service"]
+    service = law | {"quantiles": [[share, round(ms * times, 3)] for share, ms in law["quantiles"]]}
+    further = {"per_row_ms": round(clusters.FITTED["typical"] * times * clusters.FURTHER_ROW, 3)}
     return {"service": service, "network": clusters.PARM["network"]} | further | ({"slow": slow} if slow else {})
 
 

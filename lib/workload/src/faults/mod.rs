@@ -78,6 +78,11 @@ pub enum Service {
         /// The times.
         times_ms: Vec<f64>,
     },
+    /// A distribution by its quantiles, linear between them.
+    Quantiles {
+        /// The share of times that are at most this long, and the time: from share 0 to share 1.
+        quantiles: Vec<(f64, f64)>,
+    },
 }
 
 impl Default for Service {
@@ -278,6 +283,18 @@ impl Service {
                 require("times_ms", count, count > 0.0, "at least one time")?;
                 times_ms.iter().try_for_each(|&ms| duration("times_ms", ms))
             }
+            Self::Quantiles { quantiles } => {
+                let ends = [quantiles.first(), quantiles.last()]
+                    .map(|end| end.map_or(f64::NAN, |&(share, _)| share));
+                require("quantiles from", ends[0], ends[0] == 0.0, "share 0 first")?;
+                require("quantiles to", ends[1], ends[1] == 1.0, "share 1 last")?;
+                quantiles.iter().try_for_each(|&(_, ms)| duration("quantiles", ms))?;
+                let grows = |pair: &&[(f64, f64)]| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1;
+                let wrong = quantiles.windows(2).find(|pair| !grows(pair));
+                wrong.map_or(Ok(()), |pair| {
+                    require("quantiles", pair[1].0, false, "shares and times that grow")
+                })
+            }
         }
     }
 
@@ -299,6 +316,14 @@ impl Service {
             }
             Self::Measured { times_ms } => {
                 times_ms.get(random.random_range(0..times_ms.len().max(1))).copied().unwrap_or(0.0)
+            }
+            Self::Quantiles { quantiles } => {
+                let unit: f64 = random.sample(StandardUniform);
+                let above = quantiles.partition_point(|&(share, _)| share <= unit);
+                match (quantiles.get(above.wrapping_sub(1)), quantiles.get(above)) {
+                    (Some((from, low)), Some((to, high))) => low + (high - low) * (unit - from) / (to - from),
+                    _ => 0.0,
+                }
             }
         }
     }

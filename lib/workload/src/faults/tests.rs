@@ -26,6 +26,7 @@ fn times_have_the_mean_of_their_distribution() {
         (r#"{"distribution": "exponential", "mean_ms": 10}"#, 10.0),
         (r#"{"distribution": "log-normal", "median_ms": 10, "sigma": 0.5}"#, 10.0 * 0.125_f64.exp()),
         (r#"{"distribution": "measured", "times_ms": [1, 2, 6]}"#, 3.0),
+        (r#"{"distribution": "quantiles", "quantiles": [[0, 1], [0.5, 3], [1, 7]]}"#, 3.5),
     ] {
         let behavior = parse(&format!(r#"{{"service": {service}}}"#));
         let found = mean_ms(&fates(&behavior, 1, 20_000));
@@ -96,6 +97,17 @@ fn invalid_values_are_refused_by_name() {
     for (json, expected) in [
         (r#"{"service": {"distribution": "constant", "ms": -1}}"#, "found ms = -1"),
         (r#"{"service": {"distribution": "measured", "times_ms": []}}"#, "at least one time"),
+        (r#"{"service": {"distribution": "quantiles", "quantiles": []}}"#, "share 0 first"),
+        (r#"{"service": {"distribution": "quantiles", "quantiles": [[0, 1], [0.9, 2]]}}"#, "share 1 last"),
+        (
+            r#"{"service": {"distribution": "quantiles", "quantiles": [[0, -1], [1, 2]]}}"#,
+            "finite number from 0",
+        ),
+        (r#"{"service": {"distribution": "quantiles", "quantiles": [[0, 3], [1, 2]]}}"#, "times that grow"),
+        (
+            r#"{"service": {"distribution": "quantiles", "quantiles": [[0, 1], [0, 2], [1, 2]]}}"#,
+            "times that grow",
+        ),
         (r#"{"service": {"distribution": "log-normal", "median_ms": 0, "sigma": 1}}"#, "median_ms = 0"),
         (r#"{"per_row_ms": -2}"#, "per_row_ms = -2"),
         (r#"{"errors": 1.5}"#, "errors = 1.5"),
