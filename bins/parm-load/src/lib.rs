@@ -1,6 +1,8 @@
 //! `parm-load`: load on model servers. The measurement is in `parm_oip::load` and `parm_workload`; this crate
 //! connects to the servers, and writes the output.
 
+mod drill;
+mod live;
 mod targets;
 mod trials;
 
@@ -13,11 +15,14 @@ use parm::counted;
 use parm_cli::output::{Compression, Lines, Output, Target as File};
 use parm_cli::tools::load::Load;
 use parm_cli::{Exit, Io, Progress, Usage, signals};
-use parm_workload::{Record, Row, Search, Summary, Trial, table, write_histograms};
+use parm_workload::{
+    Record, Row, Search, Summary, Trial, drill_table, slices_table, table, write_histograms,
+};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use live::Live;
 use targets::Target;
 use trials::Trials;
 
@@ -36,7 +41,7 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     }
     if options.json {
         io.record_inputs();
-        options.ca.iter().for_each(|path| io.note_file(path));
+        options.ca.iter().chain(&options.drill).for_each(|path| io.note_file(path));
     }
     let expected = trials::expected(options)?;
     let runtime = Runtime::new().context("the runtime")?;
@@ -51,8 +56,12 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
     let total = options.find.is_none().then(|| trials.requests(targets.len()));
     let progress = Progress::new(&options.common, io, "requests", total);
     let began = SystemTime::now();
+    let mut live = Live::default();
     let each = |record: &Record| {
         progress.advance(1);
+        if let Some(line) = live.add(record) {
+            progress.note(line);
+        }
         records.add(record)
     };
     let after = |name: Option<&str>, trial: &Trial| {
@@ -170,6 +179,11 @@ fn print(
         format!("{report}\n")
     } else {
         let mut text = table(rows);
+        for more in [slices_table(rows), drill_table(rows)] {
+            if !more.is_empty() {
+                let _ = write!(text, "\n{more}");
+            }
+        }
         for (target, search) in targets.iter().zip(searches) {
             let name = target.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
             let rate = |rate: Option<f64>| rate.map_or("no rate".to_owned(), |rate| format!("{rate:.3}/s"));

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,11 +13,12 @@ use parm_cli::tools::load::{Load, RampOption};
 use parm_cli::{Io, Usage};
 use parm_oip::load::{Plan, measure};
 use parm_workload::{
-    Arrivals, Expectation, Record, Row, Schedule, Search, Span, Trace, Trial, Watch, compare,
+    Arrivals, Drill, DrillLog, Expectation, Record, Row, Schedule, Search, Span, Trace, Trial, Watch, compare,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::drill;
 use crate::targets::Target;
 
 /// The default time of a measurement, in seconds.
@@ -39,6 +43,7 @@ pub(crate) struct Trials {
     /// The plan of the first trial.
     plan: Plan,
     expected: Option<Expectation>,
+    drill: Option<Drill>,
 }
 
 impl Trials {
@@ -74,6 +79,7 @@ impl Trials {
             timeout: Duration::from_secs_f64(options.timeout / 1e3),
             in_flight: options.in_flight as usize,
             slo: options.slo.map(Duration::from_secs_f64),
+            slices: options.slices.map(Duration::from_secs_f64),
         };
         io.resolve("rate", rates.clone());
         match plan.span {
@@ -82,7 +88,8 @@ impl Trials {
         }
         let count = options.trials.unwrap_or(if options.find.is_some() { TRIALS } else { 1 });
         io.resolve("trials", count);
-        Ok(Self { traced, rates, count, plan, expected })
+        let drill = drill::read(options, plan.span, &rates)?;
+        Ok(Self { traced, rates, count, plan, expected, drill })
     }
 
     /// The expected number of recorded requests for this number of targets.
@@ -205,17 +212,35 @@ impl Trials {
             let requests = Schedule::new(plan.arrivals.clone(), rate, seed, warm_up, span).requests();
             Watch::new(expected, requests, queries.rows())
         });
+        let mut log = DrillLog::new(queries.rows());
+        let (is_over, failed) = (AtomicBool::new(false), AtomicBool::new(false));
         let each = |record: &Record| {
             (session.each)(record)?;
-            let lost = watch.as_mut().is_some_and(|watch| watch.add(record));
+            if self.drill.is_some() {
+                log.add(record);
+            }
+            let lost =
+                watch.as_mut().is_some_and(|watch| watch.add(record)) || failed.load(Ordering::Relaxed);
             Ok(if lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        let summary = measure(session.runtime, instance, queries, &plan, session.stop, each);
+        let started = Instant::now();
+        let (summary, committed) = thread::scope(|scope| {
+            let commit = |drill| drill::commit(drill, started, plan.warm_up, &is_over, &failed);
+            let committing = self.drill.as_ref().map(|drill| scope.spawn(move || commit(drill)));
+            let summary = measure(session.runtime, instance, queries, &plan, session.stop, each);
+            is_over.store(true, Ordering::Relaxed);
+            let committed =
+                committing.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            (summary, committed)
+        });
         let summary = summary.context("records")?;
+        let times = committed.transpose()?.unwrap_or_default();
+        let impacts = log.impacts(&times);
+        let faults = self.drill.iter().flat_map(|drill| drill.0.clone()).zip(impacts).collect();
         // What a signal ended is not judged.
         let watch = watch.filter(|_| !*session.stop.borrow());
         let unmet = watch.map_or(Vec::new(), |watch| watch.reasons(&summary));
-        let trial = Trial { unmet, ..Trial::new(summary, begin) };
+        let trial = Trial { unmet, faults, ..Trial::new(summary, begin) };
         (session.after)(name.as_deref(), &trial);
         Ok(trial)
     }

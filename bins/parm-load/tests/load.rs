@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -486,6 +487,82 @@ fn the_highest_rate_that_holds_is_found() {
     let table = String::from_utf8(ended.stdout).unwrap();
     assert_eq!(ended.code, 4, "{}", ended.stderr);
     assert!(table.contains("p50<1us holds at no rate, does not hold at 0.001/s"), "{table}");
+}
+
+#[test]
+fn a_drill_reports_what_each_fault_costs() {
+    let server = Server::taking(5);
+    let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = sleeper.id();
+    let write = |faults: &str| {
+        fs::write(server.path("drill.json"), format!(r#"{{"faults": [{faults}]}}"#)).unwrap();
+    };
+    let call = "--rate 200 --seconds 4.5 --drill drill.json";
+    write(&format!(
+        r#"{{"at_s": 1.2, "stop": {pid}}}, {{"at_s": 1.4, "continue": {pid}}}, {{"at_s": 1.5, "kill": {pid}}},
+            {{"at_s": 3, "run": ["sh", "-c", "echo hooked > hook"], "name": "hook"}}"#
+    ));
+    let report = measured(&server, &server.http(), call);
+    assert_eq!(sleeper.wait().unwrap().signal(), Some(9));
+    assert_eq!(fs::read_to_string(server.path("hook")).unwrap(), "hooked\n");
+    let faults = report["runs"][0]["drill"].as_array().unwrap();
+    let names: Vec<&str> = faults.iter().map(|fault| fault["fault"].as_str().unwrap()).collect();
+    assert_eq!(names, [&format!("stop {pid}"), &format!("continue {pid}"), &format!("kill {pid}"), "hook"]);
+    for fault in faults {
+        assert!(fault["lost"] == 0 && fault["worst_ms"].as_f64() > Some(5.0), "{fault}");
+    }
+    // The next fault comes within a second.
+    assert!(faults[0]["recovery_ms"].is_null(), "{faults:?}");
+    let between = faults[2]["requests"].as_f64().unwrap();
+    assert!((between / 300.0 - 1.0).abs() < 0.25, "{between}");
+    let refused = |faults: &str, call: &str, code: i32, expected: &str| {
+        write(faults);
+        let ended = load(server.folder.path(), &server.http(), call).run();
+        assert!(ended.code == code && ended.stderr.contains(expected), "{}: {}", ended.code, ended.stderr);
+    };
+    let call = "--rate 50 --seconds 0.4 --drill drill.json";
+    // It ended, and nothing has its number.
+    let gone = format!(r#"{{"at_s": 0.1, "kill": {pid}}}"#);
+    refused(&gone, call, 1, &format!("drill: kill {pid} at 0.1 s: No such process"));
+    refused(
+        r#"{"at_s": 0.1, "run": ["no-such-program"]}"#,
+        call,
+        1,
+        "drill: no-such-program at 0.1 s: No such file",
+    );
+    refused(r#"{"at_s": 0.1, "run": ["false"]}"#, call, 1, "drill: false at 0.1 s: exit status: 1");
+    refused(
+        r#"{"at_s": 5, "kill": 7}"#,
+        call,
+        1,
+        "faults[0]: found at_s 5, expected less than the 0.4 s of the load",
+    );
+    refused("", call, 1, "drill.json: found no faults");
+    let missing = "--rate 5 --drill missing.json";
+    refused("", missing, 1, "missing.json: cannot read");
+    refused(
+        "",
+        &format!("{call} --trials 2"),
+        2,
+        "--drill: found 1 targets, 1 rates and 2 trials, expected one",
+    );
+}
+
+#[test]
+fn slices_of_time_and_a_live_line_show_the_course_of_it() {
+    let server = Server::taking(5);
+    let call = "--ramp 50:150 --seconds 2.5 --slices 1s";
+    let report = measured(&server, &server.http(), call);
+    let slices = report["runs"][0]["slices"].as_array().unwrap();
+    let rates: Vec<f64> = slices.iter().map(|slice| slice["rate"].as_f64().unwrap()).collect();
+    assert!(rates.len() == 3 && rates[0] < rates[1] && rates[1] < rates[2], "{rates:?}");
+    let requests: u64 = slices.iter().map(|slice| slice["requests"].as_u64().unwrap()).sum();
+    assert_eq!(report["runs"][0]["requests"], requests);
+    assert!(slices.iter().all(|slice| slice["latency_ms"]["median"].as_f64() > Some(5.0)), "{slices:?}");
+    let ended = load(server.folder.path(), &server.http(), call).args("--progress always").run();
+    let table = String::from_utf8(ended.stdout).unwrap();
+    assert!(table.contains("\n\n      FROM      RATE       NUM"), "{table}");
+    assert!(ended.stderr.contains(" ms, 0.0 % rebuilt, 0 failed"), "{}", ended.stderr);
 }
 
 #[test]

@@ -64,7 +64,8 @@ pub fn run(options: &Plot, io: &mut Io) -> Result<Exit> {
         }
         Chart::Latency(latency) => Drawing::Chart(records(&options.common, latency, io)?),
         Chart::Load(load) => {
-            Drawing::Chart(load::load(&texts(&load.inputs, io)?, load)?.with(&load.reference)?)
+            let draw = if load.slices { load::slices } else { load::load };
+            Drawing::Chart(draw(&texts(&load.inputs, io)?, load)?.with(&load.reference)?)
         }
         Chart::Front(front) => {
             Drawing::Chart(front::front(&texts(&front.inputs, io)?, front)?.with(&front.reference)?)

@@ -126,6 +126,48 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
     Ok(Figure { x_label: "requests/s".to_owned(), across: Scale::Values, panels: vec![panel] })
 }
 
+/// The slices of reports as latencies over time.
+pub(crate) fn slices(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figure> {
+    let inputs: Vec<String> = reports.iter().map(|(input, _)| input.clone()).collect();
+    let mut lines: Vec<Series> = Vec::new();
+    for (report, input) in reports.iter().zip(names::short(&inputs)) {
+        let input = (reports.len() > 1).then_some(input);
+        let found = each(report, "runs", |fields| {
+            let Some(slices) = fields.map.get("slices").and_then(Value::as_array) else {
+                bail!("{}: found no \"slices\", expected a list, as of parm-load --slices", fields.place);
+            };
+            let mut latencies = vec![Vec::new(); options.latency.len()];
+            for (at, slice) in slices.iter().enumerate() {
+                let place = format!("{}: slices[{at}]", fields.place);
+                let slice = Run { fields: Fields::new(&place, slice)?, name: None };
+                let Some(from) = slice.fields.positive("from_s")? else {
+                    bail!("{place}: found no \"from_s\", expected a time in s");
+                };
+                for (points, &measure) in latencies.iter_mut().zip(&options.latency) {
+                    points.extend(slice.latency(measure, from)?);
+                }
+            }
+            Ok((fields.text("name")?, fields.positive("rate")?, latencies))
+        })?;
+        let several = found.iter().any(|(_, rate, _)| *rate != found[0].1);
+        for (name, rate, latencies) in found {
+            let rate = rate.filter(|_| several).map(|rate| format!("{rate}/s"));
+            let marker = lines.len() / options.latency.len();
+            for (dash, (points, &measure)) in latencies.into_iter().zip(&options.latency).enumerate() {
+                let parts = [input.clone(), name.clone(), rate.clone(), Some(label(measure).to_owned())];
+                let look = Look { marker, dash, form: Form::Both };
+                lines.push(Series { name: names::joined(parts), look, points });
+            }
+        }
+    }
+    lines.retain(|line| !line.points.is_empty());
+    if lines.is_empty() {
+        bail!("{}: found none of these latencies in any slice", inputs.join(", "));
+    }
+    let panel = Panel::new("latency (ms)".to_owned(), Scale::Values, lines);
+    Ok(Figure { x_label: "time (s)".to_owned(), across: Scale::Values, panels: vec![panel] })
+}
+
 /// The name of a measure in images.
 pub(crate) fn label(measure: Measure) -> &'static str {
     match measure {

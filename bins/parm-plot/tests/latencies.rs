@@ -158,6 +158,36 @@ fn loads_have_a_line_for_each_target_and_latency() {
 }
 
 #[test]
+fn slices_are_drawn_over_time() {
+    let folder = stage();
+    let slice = |from: u32, ms: u32| {
+        format!(r#"{{"from_s":{from},"latency_ms":{{"median":{ms},"p99":{},"p99.9":null}}}}"#, 3 * ms)
+    };
+    let run = |rate: u32| {
+        format!(r#"{{"rate":{rate},"slices":[{},{},{}]}}"#, slice(0, 10), slice(10, 40), slice(20, 12))
+    };
+    let write = |runs: &str| {
+        let report = format!(r#"{{"format":1,"runs":[{runs}]}}"#);
+        fs::write(folder.path().join("slices.json"), report).unwrap();
+    };
+    write(&run(100));
+    let image = svg(folder.path(), "load slices.json --slices");
+    shows(&image, &["time (s)", "latency (ms)", "median", "P99", "20"]);
+    assert!(!texts(&image).iter().any(|text| text.contains("P99.9") || text.contains("/s")));
+    write(&[run(100), run(200)].join(","));
+    shows(&svg(folder.path(), "load slices.json --slices --latency p99"), &["100/s, P99", "200/s, P99"]);
+    for (text, expected) in [
+        (r#"{"rate":1}"#, "runs[0]: found no \"slices\", expected a list"),
+        (r#"{"rate":1,"slices":[{}]}"#, "slices[0]: found no \"from_s\", expected a time"),
+        (r#"{"rate":1,"slices":[]}"#, "found none of these latencies in any slice"),
+    ] {
+        write(text);
+        let ended = plot(folder.path(), "load slices.json --slices");
+        assert!(ended.code == 1 && ended.stderr.contains(expected), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_load_of_one_server_differs_in_markers() {
     let folder = stage();
     let one =

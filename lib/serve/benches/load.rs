@@ -38,6 +38,7 @@ fn main() {
             timeout: Duration::from_secs(10),
             in_flight: 1000,
             slo: None,
+            slices: None,
         };
         let summary =
             measure(runtime.handle(), &instance, &queries, &plan, &told, |_| Ok(ControlFlow::Continue(())))

@@ -37,6 +37,7 @@ fn plan(rate: f64, span: Span) -> Plan {
         timeout: Duration::from_secs(5),
         in_flight: 1000,
         slo: None,
+        slices: None,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Summary;
 use crate::report::{self, Measure, Row};
+use crate::{Fault, Impact, Slices, Summary};
 
 /// One measurement of a target at a rate.
 #[derive(Clone, Debug)]
@@ -20,13 +20,15 @@ pub struct Trial {
     pub gap_ratio: Option<f64>,
     /// Why it was not as expected.
     pub unmet: Vec<String>,
+    /// The faults that were committed meanwhile.
+    pub faults: Vec<(Fault, Impact)>,
 }
 
 impl Trial {
     /// A measurement that is not compared, and of which nothing was expected.
     #[must_use]
     pub fn new(summary: Summary, begin: Duration) -> Self {
-        Self { summary, begin, gap_ratio: None, unmet: Vec::new() }
+        Self { summary, begin, gap_ratio: None, unmet: Vec::new(), faults: Vec::new() }
     }
 }
 
@@ -97,10 +99,120 @@ pub fn json(rows: &[Row<Trial>]) -> Value {
         if !unmet.is_empty() {
             run.insert("unmet".to_owned(), json!(unmet));
         }
+        let faults = row.trials.iter().flat_map(|trial| &trial.faults).map(|(fault, impact)| {
+            json!({
+                "fault": fault.name,
+                "at_s": fault.at_s,
+                "requests": impact.requests,
+                "lost": impact.lost,
+                "worst_ms": impact.worst_ms,
+                "recovery_ms": impact.recovery_ms,
+                "reconstructed": impact.reconstructed,
+                "accuracy": impact.accuracy,
+            })
+        });
+        let faults: Vec<Value> = faults.collect();
+        if !faults.is_empty() {
+            run.insert("drill".to_owned(), faults.into());
+        }
+        if let Some(slices) = slices(row) {
+            run.insert("slices".to_owned(), slices);
+        }
         run.insert("trials".to_owned(), row.trials.len().into());
         run.insert("failed".to_owned(), row.sum(Summary::failed).into());
         run.insert("failures".to_owned(), json!(failures(row)));
     })
+}
+
+/// A table with a line for each fault of a drill; times are in ms. Empty if there was no drill.
+#[must_use]
+pub fn drill_table(rows: &[Row<Trial>]) -> String {
+    let faults: Vec<&(Fault, Impact)> =
+        rows.iter().flat_map(|row| &row.trials).flat_map(|trial| &trial.faults).collect();
+    let mut table = String::new();
+    let Some(width) = faults.iter().map(|(fault, _)| fault.name.chars().count().clamp(5, 60)).max() else {
+        return table;
+    };
+    let header = ["AT", "NUM", "LOST", "WORST", "RECOVERY", "REBUILT", "ACCURACY"].map(str::to_owned);
+    let lines = faults.iter().map(|(fault, impact)| {
+        let number = |value: Option<f64>, decimals: usize| {
+            value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+        };
+        let columns = [
+            format!("{:.1}", fault.at_s),
+            impact.requests.to_string(),
+            impact.lost.to_string(),
+            number(impact.worst_ms, 3),
+            number(impact.recovery_ms, 1),
+            number(impact.reconstructed, 4),
+            number(impact.accuracy, 4),
+        ];
+        (fault.name.as_str(), columns)
+    });
+    for (name, columns) in std::iter::once(("FAULT", header)).chain(lines) {
+        let name: String = name.chars().take(width).collect();
+        let _ = write!(table, "{name:width$}");
+        for column in columns {
+            let _ = write!(table, "{column:>10}");
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// The slices of all trials together; none if they were not asked for.
+fn slices(row: &Row<Trial>) -> Option<Value> {
+    let rows = row.trials.first()?.summary.rows;
+    let of: Vec<&Slices> = row.trials.iter().filter_map(|trial| trial.summary.slices.as_ref()).collect();
+    (!of.is_empty()).then(|| Slices::json(of.into_iter(), rows))
+}
+
+/// A table with a line for each slice of each target and rate; times are in ms. Empty if there are no slices.
+#[must_use]
+pub fn slices_table(rows: &[Row<Trial>]) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        let name = row.name.clone().unwrap_or_default();
+        for slice in slices(row).iter().flat_map(|slices| slices.as_array().into_iter().flatten()) {
+            let number = |value: &Value, decimals: usize| {
+                value.as_f64().map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+            };
+            let ms = |name: &str| number(&slice["latency_ms"][name], 3);
+            lines.push((
+                name.clone(),
+                [
+                    number(&slice["from_s"], 1),
+                    number(&slice["rate"], 1),
+                    number(&slice["answered"], 0),
+                    ms("median"),
+                    ms("p99"),
+                    ms("p99.9"),
+                    ms("max"),
+                    number(&slice["reconstructed"], 4),
+                    number(&slice["failed"], 0),
+                ],
+            ));
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    let header =
+        ["FROM", "RATE", "NUM", "MED", "P99", "P99.9", "MAX", "REBUILT", "FAILED"].map(str::to_owned);
+    let named = rows.iter().any(|row| row.name.is_some());
+    let width = lines.iter().map(|(name, _)| name.chars().count().clamp(4, 60)).max().unwrap_or(4);
+    let mut table = String::new();
+    for (name, columns) in std::iter::once(&("NAME".to_owned(), header)).chain(&lines) {
+        if named {
+            let name: String = name.chars().take(width).collect();
+            let _ = write!(table, "{name:width$}");
+        }
+        for column in columns {
+            let _ = write!(table, "{column:>10}");
+        }
+        table.push('\n');
+    }
+    table
 }
 
 /// Requests without an answer of all trials together, by kind.
@@ -115,7 +227,7 @@ fn failures(row: &Row<Trial>) -> BTreeMap<&str, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome, Record};
+    use crate::{Drill, Outcome, Record};
 
     /// A thousand answers, of which some are slow, and failures.
     fn trial(median_ms: u64, slow_ms: u64, failed: u64) -> Trial {
@@ -157,6 +269,58 @@ mod tests {
         let run = &report["runs"][1];
         assert_eq!((&run["trials"], &run["failed"]), (&3.into(), &3.into()));
         assert_eq!((&run["failures"]["timeout"], &run["requests"]), (&3.into(), &3003.into()));
+    }
+
+    #[test]
+    fn faults_have_a_table_and_are_in_the_report() {
+        let Drill(faults) =
+            r#"{"faults": [{"at_s": 1, "kill": 77}, {"at_s": 2, "stop": 78}]}"#.parse().unwrap();
+        let impact = Impact {
+            requests: 9,
+            lost: 1,
+            worst_ms: Some(40.5),
+            recovery_ms: None,
+            reconstructed: Some(0.25),
+            accuracy: None,
+        };
+        let mut one = trial(1, 1, 0);
+        one.faults = faults.into_iter().map(|fault| (fault, impact)).collect();
+        let rows = [row("one", vec![one]), row("two", vec![trial(1, 1, 0)])];
+        let table = drill_table(&rows);
+        let lines: Vec<String> =
+            table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(lines[0], "FAULT AT NUM LOST WORST RECOVERY REBUILT ACCURACY");
+        assert_eq!(lines[1..], ["kill 77 1.0 9 1 40.500 - 0.2500 -", "stop 78 2.0 9 1 40.500 - 0.2500 -"]);
+        assert_eq!(drill_table(&rows[1..]), "");
+        let report = json(&rows);
+        let fault = &report["runs"][0]["drill"][1];
+        assert_eq!(
+            (&fault["fault"], &fault["lost"], &fault["recovery_ms"]),
+            (&"stop 78".into(), &1.into(), &Value::Null)
+        );
+        assert!(report["runs"][1].get("drill").is_none());
+    }
+
+    #[test]
+    fn slices_have_a_table_and_are_in_the_report() {
+        let mut summary = Summary::new(5.0, 1).with_slices(Some(Slices::new(1_000_000_000)));
+        for number in 0..8 {
+            let mut record = Record::new(5.0, number, number * 200_000_000, Outcome::Answered);
+            record.ended_ns += 3_000_000;
+            summary.add(&record);
+        }
+        let rows = [row("one", vec![Trial::new(summary, Duration::ZERO)]), row("two", vec![trial(1, 1, 0)])];
+        let report = json(&rows);
+        assert_eq!(
+            (&report["runs"][0]["slices"][1]["answered"], report["runs"][1].get("slices")),
+            (&3.into(), None)
+        );
+        let table = slices_table(&rows);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0].join(" "), "NAME FROM RATE NUM MED P99 P99.9 MAX REBUILT FAILED");
+        assert_eq!((lines.len(), &lines[1][..4]), (3, &["one", "0.0", "5.0", "5"][..]));
+        assert_eq!((lines[2][1], lines[2][9]), ("1.0", "0"));
+        assert_eq!(slices_table(&rows[1..]), "");
     }
 
     #[test]

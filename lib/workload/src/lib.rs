@@ -11,6 +11,7 @@
 //! [`faults`] has the models of slow, failing and crashing instances.
 
 mod comparison;
+mod drill;
 mod expect;
 pub mod faults;
 mod histogram;
@@ -18,16 +19,19 @@ mod record;
 pub mod report;
 mod schedule;
 mod search;
+mod slices;
 mod summary;
 mod trace;
 
-pub use comparison::{Trial, compare, json, table};
+pub use comparison::{Trial, compare, drill_table, json, slices_table, table};
+pub use drill::{Action, Drill, DrillError, DrillLog, Fault, Impact};
 pub use expect::{ExpectError, Expectation, Watch};
 pub use histogram::write_histograms;
 pub use record::{Outcome, Record};
 pub use report::Row;
 pub use schedule::{Arrivals, Due, Schedule, Span};
 pub use search::Search;
+pub use slices::Slices;
 pub use summary::Summary;
 pub use trace::{Trace, TraceError};
 

@@ -81,6 +81,25 @@ impl<T> Row<T> {
         self.spread(of).map(|[median, ..]| median)
     }
 
+    /// The 95 % confidence interval of the mean of a quantity over the trials, by Student's t distribution; none if
+    /// fewer than two trials have it.
+    #[must_use]
+    pub fn interval(&self, of: fn(&T) -> Option<f64>) -> Option<[f64; 2]> {
+        let values: Vec<f64> = self.trials.iter().filter_map(of).collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let half = student(values.len().checked_sub(1)?)? * (squares / (count - 1.0) / count).sqrt();
+        Some([mean - half, mean + half])
+    }
+
+    /// The median, minimum and maximum of a quantity over the trials, and the ends of the interval of its mean.
+    fn statistics(&self, of: fn(&T) -> Option<f64>) -> [Option<f64>; 5] {
+        let [median, least, most] = self.spread(of).map_or([None; 3], |spread| spread.map(Some));
+        let [low, high] = self.interval(of).map_or([None; 2], |interval| interval.map(Some));
+        [median, least, most, low, high]
+    }
+
     /// The median, minimum and maximum of a quantity over the trials; none if no trial has it.
     fn spread(&self, of: fn(&T) -> Option<f64>) -> Option<[f64; 3]> {
         let mut values: Vec<f64> = self.trials.iter().filter_map(of).collect();
@@ -89,6 +108,23 @@ impl<T> Row<T> {
         let last = values.len().checked_sub(1)?;
         Some([f64::midpoint(at(last / 2)?, at(values.len() / 2)?), at(0)?, at(last)?])
     }
+}
+
+/// The 97.5 % quantile of Student's t distribution with so many degrees of freedom; none for 0.
+fn student(freedom: usize) -> Option<f64> {
+    const FEW: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    if let Some(quantile) = FEW.get(freedom.checked_sub(1)?) {
+        return Some(*quantile);
+    }
+    // The expansion around the normal distribution (Abramowitz and Stegun, 26.7.5).
+    let (z, n) = (1.959_964_f64, freedom as f64);
+    let [z3, z5, z7] = [3, 5, 7].map(|power| z.powi(power));
+    let terms = [
+        (z3 + z) / 4.0,
+        (5.0 * z5 + 16.0 * z3 + 3.0 * z) / 96.0,
+        (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * z) / 384.0,
+    ];
+    Some(z + terms[0] / n + terms[1] / n.powi(2) + terms[2] / n.powi(3))
 }
 
 impl<T: AsRef<Summary>> Row<T> {
@@ -141,10 +177,10 @@ pub fn json<T: AsRef<Summary>>(
     mut more: impl FnMut(&Row<T>, &mut Map<String, Value>),
 ) -> Value {
     let mut run = |row: &Row<T>| {
-        let [mut run, least, most] = [0, 1, 2].map(|place| {
+        let [mut run, least, most, low, high] = [0, 1, 2, 3, 4].map(|place| {
             let mut all = Map::new();
             for measure in measures {
-                let value = json!(row.spread(measure.of).map(|of| of[place]));
+                let value = json!(row.statistics(measure.of)[place]);
                 match measure.within {
                     None => all.insert(measure.name.to_owned(), value),
                     Some(object) => {
@@ -164,6 +200,10 @@ pub fn json<T: AsRef<Summary>>(
         run.insert("answered".to_owned(), answered.into());
         run.insert("min".to_owned(), least.into());
         run.insert("max".to_owned(), most.into());
+        if row.trials.len() > 1 {
+            run.insert("low".to_owned(), low.into());
+            run.insert("high".to_owned(), high.into());
+        }
         run.insert("cdf".to_owned(), distribution(row));
         more(row, &mut run);
         Value::Object(run)
@@ -222,6 +262,30 @@ mod tests {
         let cdf = run["cdf"].as_array().unwrap();
         assert_eq!(cdf.last().unwrap()[1], 1.0);
         assert_eq!(cdf.last().unwrap()[0].as_f64().unwrap().round(), 13.0);
+    }
+
+    #[test]
+    fn an_interval_is_that_of_students_distribution() {
+        // Means of 1, 2 and 3 ms: 2 ± 4.303 / √3.
+        let [row] = of(None, [1, 2, 3].map(|ms| trial(ms..=ms)).into());
+        let [low, high] = row.interval(Summary::mean_ms).unwrap();
+        assert!(
+            (low - (2.0 - 2.4844)).abs() < 2e-3 && (high - (2.0 + 2.4844)).abs() < 2e-3,
+            "{low} to {high}"
+        );
+        let report = json(&[row], &latencies(), |_, _| {});
+        let run = &report["runs"][0];
+        assert_eq!(
+            (run["low"]["latency_ms"]["mean"].as_f64(), run["high"]["latency_ms"]["mean"].as_f64()),
+            (Some(low), Some(high))
+        );
+        let [row] = of(None, vec![trial(1..=1)]);
+        assert_eq!(row.interval(Summary::mean_ms), None);
+        assert!(json(&[row], &latencies(), |_, _| {})["runs"][0].get("low").is_none());
+        for (freedom, expected) in [(10, 2.228), (11, 2.201), (29, 2.045), (199, 1.972)] {
+            assert!((student(freedom).unwrap() - expected).abs() < 1e-3, "{freedom}");
+        }
+        assert_eq!(student(0), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::{Outcome, Record, Time};
+use crate::{Outcome, Record, Slices, Time};
 
 /// The summary of one measurement.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Summary {
     pub slo: Option<Time>,
     /// Answers within the objective.
     pub good: u64,
+    /// The requests by the time at which they were due, if that is asked for.
+    pub slices: Option<Slices>,
     /// Rows that got a reconstruction.
     pub reconstructed: u64,
     /// Rows that the approximate model answered.
@@ -62,6 +64,7 @@ impl Summary {
             first_error: None,
             slo: None,
             good: 0,
+            slices: None,
             reconstructed: 0,
             approximate: 0,
             default: 0,
@@ -78,6 +81,12 @@ impl Summary {
         Self { slo, ..self }
     }
 
+    /// Counts requests in slices of time, too, if there are any.
+    #[must_use]
+    pub fn with_slices(self, slices: Option<Slices>) -> Self {
+        Self { slices, ..self }
+    }
+
     /// Adds a request.
     pub fn add(&mut self, record: &Record) {
         // Histograms resize themselves.
@@ -85,6 +94,9 @@ impl Summary {
             let _ = self.lateness.record(sent.saturating_sub(record.intended_ns));
         }
         self.end_ns = self.end_ns.max(record.ended_ns);
+        if let Some(slices) = &mut self.slices {
+            slices.add(record);
+        }
         match record.failure() {
             None => {
                 let latency = record.ended_ns.saturating_sub(record.intended_ns);

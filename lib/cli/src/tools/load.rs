@@ -152,6 +152,10 @@ pub struct Load {
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Verdict")]
     pub slo: Option<f64>,
 
+    /// Commit faults during the load, and report what each costs: see DRILLS
+    #[arg(long, value_name = "DRILL.json", conflicts_with = "find", help_heading = "Verdict")]
+    pub drill: Option<PathBuf>,
+
     /// Write a line of JSON for each request that counts, see parm-formats(5)
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub records: Option<Target>,
@@ -159,6 +163,10 @@ pub struct Load {
     /// Write the latencies as a log of HdrHistogram (V2), with an interval for each target, rate and trial
     #[arg(long, value_name = "FILE.hlog", help_heading = "Results")]
     pub histogram: Option<Target>,
+
+    /// Report slices of time of this length, too, as 10s
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Results")]
+    pub slices: Option<f64>,
 
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
@@ -412,6 +420,7 @@ mod tests {
             ("--rate 1 --label-output y", "--labels"),
             ("--rate 1 --rows 0", "not in 1..=1000000"),
             ("--find p99<1ms --expect p99<1ms", "cannot be used with"),
+            ("--find p99<1ms --drill d.json", "cannot be used with"),
             ("--find p99<1ms --ramp 1:2", "cannot be used with"),
             ("--rate 1 --slo 5", "expected a time as 500us, 40ms or 10s"),
             ("--rate 1 --slo 0s", "expected a time as 500us, 40ms or 10s"),

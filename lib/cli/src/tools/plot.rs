@@ -95,6 +95,10 @@ pub struct Load {
     #[arg(long, value_name = "LATENCY,…", value_delimiter = ',', default_value = "median,p99,p99.9")]
     pub latency: Vec<Measure>,
 
+    /// Draw the slices of time of parm-load --slices over time, instead of latencies over rates
+    #[arg(long)]
+    pub slices: bool,
+
     #[command(flatten)]
     pub reference: ReferenceOption,
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use parm_workload::{Arrivals, Due, Outcome, Record, Schedule, Span, Summary};
+use parm_workload::{Arrivals, Due, Outcome, Record, Schedule, Slices, Span, Summary};
 
 use super::Queries;
 use super::labels::{JudgeError, Right};
@@ -48,6 +48,8 @@ pub struct Plan {
     pub in_flight: usize,
     /// The objective of latencies.
     pub slo: Option<Duration>,
+    /// The length of the slices of time that the summary has.
+    pub slices: Option<Duration>,
 }
 
 /// Sends requests as planned, and passes the record of each one after the warm-up to `each`, in the order in
@@ -69,8 +71,10 @@ pub fn measure(
     stop: &watch::Receiver<bool>,
     mut each: impl FnMut(&Record) -> io::Result<ControlFlow<()>>,
 ) -> io::Result<Summary> {
-    let slo = plan.slo.map(|slo| u64::try_from(slo.as_nanos()).unwrap_or(u64::MAX));
-    let mut summary = Summary::new(plan.rate, queries.rows()).with_slo(slo);
+    let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let mut summary = Summary::new(plan.rate, queries.rows())
+        .with_slo(plan.slo.map(ns))
+        .with_slices(plan.slices.map(|length| Slices::new(ns(length))));
     let (enough, has_enough) = watch::channel(false);
     thread::scope(|scope| {
         let (records, mut ended) = mpsc::channel(BACKLOG);
