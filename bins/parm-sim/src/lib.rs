@@ -4,6 +4,7 @@
 mod advise;
 mod jobs;
 mod plan;
+mod trace_events;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use parm_workload::Summary;
 use serde_json::{Map, Value, json};
 
 use plan::Plan;
+use trace_events::TraceEvents;
 
 /// The most queries with records or a journal.
 const MOST_RECORDS: u64 = 10_000_000;
@@ -40,14 +42,21 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     let plan = Plan::new(&options.load, io)?;
     check_records(options, models.len(), plan.total(models.len()))?;
     let progress = Progress::new(&options.common, io, "queries", Some(plan.total(models.len())));
-    let rows = if options.records.is_some() || options.journal.is_some() {
+    let is_journaled = options.journal.is_some() || options.trace_events.is_some();
+    let rows = if options.records.is_some() || is_journaled {
         let (mut records, mut journal) =
             (Lines::new(options.records.as_ref(), io)?, Lines::new(options.journal.as_ref(), io)?);
-        let mut note = |entry: &Entry| journal.add(entry);
-        let journaled = options.journal.is_some().then_some(&mut note as Journaled<'_>);
+        let events = options.trace_events.as_ref();
+        let mut events = events.map(|target| TraceEvents::new(target, io)).transpose()?;
+        let mut note = |entry: &Entry| {
+            journal.add(entry)?;
+            events.as_mut().map_or(Ok(()), |events| events.add(entry))
+        };
+        let journaled = is_journaled.then_some(&mut note as Journaled<'_>);
         let rows = plan.one_by_one(&models, &progress, |record| records.add(record), journaled)?;
         records.commit().context("records")?;
         journal.commit().context("journal")?;
+        events.map_or(Ok(()), |events| events.commit().context("trace events"))?;
         rows
     } else {
         plan.in_parallel(&models, &progress)?
@@ -100,7 +109,12 @@ fn text(path: &Path) -> Result<String> {
 }
 
 fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
-    for (name, target) in [("--records", &options.records), ("--journal", &options.journal)] {
+    let files = [
+        ("--records", &options.records),
+        ("--journal", &options.journal),
+        ("--trace-events", &options.trace_events),
+    ];
+    for (name, target) in files {
         if *target == Some(Target::Stdout) {
             return Err(Usage::error(format!("{name} -: standard output is for the table, expected a file")));
         }
@@ -119,9 +133,11 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
         }
     }
     // A journal identifies queries by their numbers, which start over at each rate.
-    if options.journal.is_some() && options.load.schedule.rate.len() > 1 {
-        let found = options.load.schedule.rate.len();
-        return Err(Usage::error(format!("--journal: found {found} rates, expected one")));
+    let found = options.load.schedule.rate.len();
+    for (name, target) in [("--journal", &options.journal), ("--trace-events", &options.trace_events)] {
+        if target.is_some() && found > 1 {
+            return Err(Usage::error(format!("{name}: found {found} rates, expected one")));
+        }
     }
     Ok(())
 }

@@ -115,6 +115,34 @@ fn a_journal_agrees_with_the_records() {
 }
 
 #[test]
+fn trace_events_have_all_queries_and_no_two_calls_of_a_row_at_a_time() {
+    let folder = folder();
+    let outcome = sim(
+        folder.path(),
+        &["--rate", "270", "--queries", "2000", "--warm-up", "0", "--trace-events", "t.json"],
+    );
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let text = fs::read_to_string(folder.path().join("t.json")).unwrap();
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let of = |phase: &str| events.iter().filter(|event| event["ph"] == *phase).collect::<Vec<_>>();
+    assert_eq!((of("b").len(), of("e").len()), (2000, 2000));
+    assert!(of("e").iter().any(|event| event["args"]["outcome"] == "reconstructed"));
+    let mut ends = std::collections::HashMap::new();
+    let mut calls = of("X");
+    calls.sort_by(|one, other| one["ts"].as_f64().unwrap().total_cmp(&other["ts"].as_f64().unwrap()));
+    for call in &calls {
+        let (begin, time) = (call["ts"].as_f64().unwrap(), call["dur"].as_f64().unwrap());
+        let before = ends.insert(call["tid"].as_u64().unwrap(), begin + time);
+        assert!(before.is_none_or(|end| end <= begin + 1e-3), "{call} begins before {before:?}");
+    }
+    assert_eq!(calls.iter().filter(|call| call["name"] == "deployed").count(), 2000);
+    assert!(calls.iter().any(|call| call["name"] == "parity" && call["args"]["group"].is_u64()));
+    // Eighteen instances of one call at a time have a row each.
+    assert_eq!(of("M").len(), 2 + 18);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let folder = folder();
     let path = folder.path();
@@ -158,6 +186,18 @@ fn what_cannot_be_is_refused() {
     refused(path, &["--rate", "9", "--journal", "-"], 2, "--journal -: standard output is for the table");
     refused(path, &["--rate", "9", "--journal", "j", "--seeds", "2"], 2, "--journal: found 1 models");
     refused(path, &["--rates", "9,8", "--journal", "j"], 2, "--journal: found 2 rates, expected one");
+    refused(
+        path,
+        &["--rates", "9,8", "--trace-events", "t"],
+        2,
+        "--trace-events: found 2 rates, expected one",
+    );
+    refused(
+        path,
+        &["--rate", "9", "--trace-events", "-"],
+        2,
+        "--trace-events -: standard output is for the table",
+    );
     refused(path, &["--trace", "rows.npy"], 1, "expected times: one number a row");
     refused(path, &["--trace", "back.npy"], 1, "back.npy: time 1: found 0 s after 1 s");
     refused(path, &["--trace", "empty.json"], 1, "empty.json");

@@ -61,6 +61,11 @@ pub struct Sim {
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub journal: Option<Target>,
 
+    /// Write the calls of instances and the queries as trace events, which Perfetto and Chrome's trace viewer show;
+    /// only for one policy, one rate and one seed
+    #[arg(long, value_name = "FILE.json", help_heading = "Results")]
+    pub trace_events: Option<Target>,
+
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
