@@ -507,6 +507,14 @@ fn coded() -> tempfile::TempDir {
     folder
 }
 
+/// Two items of f4 have one shape and nearly the same numbers.
+fn close(found: &[u8], expected: &[u8]) {
+    assert_eq!(shape(found), shape(expected));
+    for (found, expected) in f4_values(found).iter().zip(f4_values(expected)) {
+        assert!((found - expected).abs() <= 1e-4 * expected.abs() + 1e-6, "{found} {expected}");
+    }
+}
+
 #[test]
 fn one_pass_is_the_separate_steps() {
     let folder = coded();
@@ -525,7 +533,8 @@ fn one_pass_is_the_separate_steps() {
             let call = format!(
                 "-m base.safetensors --code {code} --parity-out p{{}}.npy --tail {tail} --batch {batch} x.npy"
             );
-            assert_eq!(run("parm-infer", &call), predictions);
+            // libtorch's products of matrices differ in the last bits between batches.
+            close(&run("parm-infer", &call), &predictions);
             for parity in 0..r {
                 let model = match code {
                     "around" => "base.safetensors".into(),
@@ -533,10 +542,7 @@ fn one_pass_is_the_separate_steps() {
                 };
                 let separate = run("parm-infer", &format!("-m {model} q{parity}.npy"));
                 let pass = read(&format!("p{parity}.npy"));
-                assert_eq!(shape(&pass), shape(&separate), "{code} {tail}");
-                for (pass, separate) in f4_values(&pass).iter().zip(f4_values(&separate)) {
-                    assert!((pass - separate).abs() <= 1e-4 * separate.abs() + 1e-6, "{pass} {separate}");
-                }
+                close(&pass, &separate);
             }
         }
     }
