@@ -3,13 +3,12 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use parm_cli::tools::load::{Load, RampOption};
+use parm_cli::tools::load::Load;
 use parm_cli::{Io, Usage};
 use parm_oip::load::{Plan, measure};
 use parm_workload::{
@@ -53,14 +52,9 @@ impl Trials {
     /// A trace that cannot be read.
     pub(crate) fn new(options: &Load, expected: Option<Expectation>, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
-        let arrivals = match schedule.trace(io, Trace::read)? {
-            Some(trace) => Arrivals::Trace(Arc::new(trace)),
-            None => Arrivals::varying(schedule.arrivals.0).context("arrivals")?,
-        };
-        let arrivals = match schedule.ramp {
-            Some(RampOption { from, to }) => Arrivals::Ramp { gaps: Box::new(arrivals), from, to },
-            None => arrivals,
-        };
+        let ramp = schedule.ramp.map(|ramp| [ramp.from, ramp.to]);
+        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, schedule.arrivals.0, ramp);
+        let arrivals = arrivals.context("arrivals")?;
         let (rates, traced) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let span = match (schedule.queries, options.seconds) {
             (Some(requests), _) => Span::Requests(requests),

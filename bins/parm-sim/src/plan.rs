@@ -1,11 +1,9 @@
 //! The trials of all models at all rates with all seeds.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parm_cli::tools::load::RampOption;
 use parm_cli::tools::sim::SimulatedLoad;
 use parm_cli::{Io, Progress};
 use parm_config::Model;
@@ -45,14 +43,9 @@ impl Plan {
     /// A trace that cannot be read.
     pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
-        let arrivals = match schedule.trace(io, Trace::read)? {
-            Some(trace) => Arrivals::Trace(Arc::new(trace)),
-            None => Arrivals::varying(schedule.arrivals.0).context("arrivals")?,
-        };
-        let arrivals = match schedule.ramp {
-            Some(RampOption { from, to }) => Arrivals::Ramp { gaps: Box::new(arrivals), from, to },
-            None => arrivals,
-        };
+        let ramp = schedule.ramp.map(|ramp| [ramp.from, ramp.to]);
+        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, schedule.arrivals.0, ramp);
+        let arrivals = arrivals.context("arrivals")?;
         let (rates, most) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let queries = schedule.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
         io.resolve("rate", rates.clone());

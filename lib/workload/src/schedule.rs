@@ -40,6 +40,20 @@ pub enum Arrivals {
 }
 
 impl Arrivals {
+    /// Those of a trace, or else with intervals of this variation, at a rate that may go from one to another. None for
+    /// a variation that [`varying`](Self::varying) refuses.
+    #[must_use]
+    pub fn new(trace: Option<Trace>, variation: f64, ramp: Option<[f64; 2]>) -> Option<Self> {
+        let gaps = match trace {
+            Some(trace) => Self::Trace(Arc::new(trace)),
+            None => Self::varying(variation)?,
+        };
+        Some(match ramp {
+            Some([from, to]) => Self::Ramp { gaps: Box::new(gaps), from, to },
+            None => gaps,
+        })
+    }
+
     /// Arrivals whose intervals have this coefficient of variation (deviation divided by mean) and a gamma
     /// distribution: constant ones at 0, Poisson ones at 1. None for a variation below 0, or one that is not finite.
     #[must_use]
