@@ -69,5 +69,5 @@ fn man_pages() {
             pages += 1;
         }
     }
-    assert_eq!(pages, 15);
+    assert_eq!(pages, 16);
 }

@@ -11,6 +11,7 @@ pub mod encode;
 pub mod infer;
 pub mod load;
 pub mod plot;
+pub mod report;
 pub mod score;
 pub mod serve;
 pub mod sim;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Command> {
         data::Data::command(),
         compare::Compare::command(),
         plot::Plot::command(),
+        report::Report::command(),
     ]
 }
 
