@@ -100,7 +100,7 @@ fn what_is_no_result_is_refused() {
     write("empty", "");
     write("cut.jsonl", &METRICS[..200]);
     write("back.jsonl", &METRICS.lines().rev().collect::<Vec<_>>().join("\n"));
-    write("future.json", &COMPARISON.replace("\"format\":1", "\"format\":2"));
+    write("future.json", &COMPARISON.replace("\"format\":1", "\"format\":3"));
     write("nameless.json", &COMPARISON.replacen("\"code\":\"none\",", "", 1));
     write("high.json", &COMPARISON.replacen("\"A_all\":0.6", "\"A_all\":60", 1));
     write("twice.json", &COMPARISON.replacen("\"k\":8", "\"k\":2", 1));
@@ -109,7 +109,7 @@ fn what_is_no_result_is_refused() {
         ("curves cut.jsonl -o out.svg", 1, "cut.jsonl: line 2"),
         ("curves back.jsonl -o out.svg", 1, "back.jsonl: line 2: found epoch 2 after epoch 3"),
         ("curves missing -o out.svg", 1, "missing: cannot open"),
-        ("k future.json -o out.svg", 1, "future.json: found format 2, expected 1"),
+        ("k future.json -o out.svg", 1, "future.json: found format 3, expected 1 or 2"),
         ("k nameless.json -o out.svg", 1, "nameless.json: row 0: found no \"code\""),
         (
             "k high.json -o out.svg",
@@ -170,6 +170,11 @@ fn joint_trainings_of_several_reports_are_a_line_for_each_code_and_k() {
         &[("none", 4, 0.98, 0.1), ("sum (joint)", 4, 0.97, 0.93), ("berrut (joint, b)", 8, 0.98, 0.9)],
     );
     write("b.json", &[("replicate", 4, 0.98, 0.98), ("sum (joint, c)", 4, 0.98, 0.91)]);
+    // Format 2 says the parts of the name apart.
+    let row = r#"{"code":"spline:joint:d","name":"spline","training":"joint","k":4,"extra_workers":1,"lost":1,
+        "deployed":0.96,"A_d":0.8}"#;
+    fs::write(path.join("c.json"), format!(r#"{{"format":2,"rows":[{row}]}}"#)).unwrap();
+    assert!(texts(&svg(path, "joint c.json")).contains(&"spline:joint, k = 4".to_owned()));
     let all = texts(&svg(path, "joint a.json b.json"));
     for expected in ["sum (joint), k = 4", "berrut (joint), k = 8", "accuracy of the deployed model"] {
         assert_eq!(all.iter().filter(|text| *text == expected).count(), 1, "{expected} in {all:?}");
@@ -223,6 +228,15 @@ fn scores_stand_beside_their_names_and_seeds_become_a_mean_with_an_interval() {
     assert_eq!(cells[2][2..4], ["agreement", "0.9"]);
     let five = texts(&svg(path, "scores 1.json --top 5 --reference target=0.9"));
     assert!(five.iter().any(|text| text == "target"), "{five:?}");
+    let mean =
+        r#"{"score":"A_d","mean":0.8,"low":0.7,"high":0.9,"versus":{"mean":0.75,"low":null,"high":null}}"#;
+    fs::write(path.join("all.json"), format!(r#"{{"format":1,"aggregates":[{mean}]}}"#)).unwrap();
+    let aggregates = texts(&svg(path, "scores all.json"));
+    assert!(aggregates.iter().any(|text| text == "mean of those compared with"), "{aggregates:?}");
+    let two =
+        score(0.7).replace("\"A_d\",\"top\":1", "\"A_all\",\"lost\":null,\"baseline\":\"none\",\"top\":1");
+    fs::write(path.join("two.json"), two.replace("\"format\":1", "\"format\":2")).unwrap();
+    assert!(texts(&svg(path, "scores two.json")).contains(&"A_all:none".to_owned()));
     fs::write(path.join("run.json"), r#"{"run":"a","k":2,"A_d":0.5,"settings":null}{"run":"b","A_d":0.6}"#)
         .unwrap();
     let runs = texts(&svg(path, "scores run.json"));

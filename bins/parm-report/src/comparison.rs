@@ -1,7 +1,7 @@
 //! Compares the quantities of two folders.
 
 use parm::score::Interval;
-use parm::student;
+use parm::statistics::Estimate;
 
 use crate::folder::Folder;
 use crate::result::{Quantity, quantities};
@@ -117,8 +117,8 @@ impl Pairs {
     fn difference(&self) -> Option<Difference> {
         let first = self.pairs.first()?;
         let values = |of: fn(&Pair) -> f64| self.pairs.iter().map(of).collect::<Vec<f64>>();
-        let differences = values(|pair| pair.here.value - pair.there.value);
-        let interval = if self.pairs.len() > 1 { student::interval(&differences) } else { apart(first) };
+        let differences = Estimate::of(&values(|pair| pair.here.value - pair.there.value))?;
+        let interval = if self.pairs.len() > 1 { differences.interval() } else { apart(first) };
         let verdict = match interval {
             None => Verdict::Unknown,
             Some(Interval { low, high }) if low <= 0.0 && high >= 0.0 => Verdict::Open,
@@ -129,8 +129,8 @@ impl Pairs {
             file: self.file.clone(),
             name: first.here.name.clone(),
             pairs: self.pairs.len(),
-            value: student::mean(&values(|pair| pair.here.value))?,
-            other: student::mean(&values(|pair| pair.there.value))?,
+            value: Estimate::of(&values(|pair| pair.here.value))?.mean,
+            other: Estimate::of(&values(|pair| pair.there.value))?.mean,
             interval,
             verdict,
         })

@@ -63,7 +63,7 @@ impl Kind {
             () if first("rows", "code") => Self::Codes,
             () if first("runs", "latency_ms") => Self::Load,
             () if first("candidates", "name") => Self::Advice,
-            () if first("scores", "score") => Self::Scores,
+            () if first("scores", "score") || first("aggregates", "score") => Self::Scores,
             () if has("run") && has("settings") => Self::Run,
             () if has("epoch") => Self::Training,
             () if has("intended_ns") && has("outcome") => Self::Records,

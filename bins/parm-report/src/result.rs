@@ -117,13 +117,13 @@ pub(crate) fn quantities(kind: Kind, value: &Value) -> Vec<Quantity> {
 
 /// A score of parm-score.
 fn score(of: &Value) -> Option<Quantity> {
-    let (name, value) = (of["score"].as_str()?, of["value"].as_f64()?);
+    let (name, value) = (figures::score_name(of)?, of["value"].as_f64()?);
     let top = of["top"].as_u64().filter(|&top| top > 1);
     Some(Quantity {
-        name: top.map_or(name.to_owned(), |top| format!("{name}, top {top}")),
+        larger_is_better: !["mae", "mse"].contains(&name.as_str()) && !name.contains("error"),
+        name: top.map_or(name.clone(), |top| format!("{name}, top {top}")),
         value,
         interval: interval(&of["low"], &of["high"]),
-        larger_is_better: !name.contains("error"),
     })
 }
 

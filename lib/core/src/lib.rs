@@ -3,9 +3,9 @@
 //! One row's path through a tool is one module's path through this crate: [`npy`] turns bytes into
 //! rows and back, [`group`] counts rows into coding groups, [`codes`] turns a group into parity
 //! queries and answers into reconstructions, [`mask`] and [`erase`] say which predictions are
-//! available, and [`score`] and [`measures`] compare the result with the truth, [`student`] says how far means of repetitions can be trusted. [`task`] says what a prediction
+//! available, and [`score`] and [`measures`] compare the result with the truth. [`task`] says what a prediction
 //! is. [`summary`] describes the elements of a stream, [`difference`] compares those of two, and [`split`] takes rows for
-//! validation.
+//! validation. [`statistics`] says what several measurements come to.
 //!
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
@@ -28,7 +28,7 @@ pub mod npy;
 pub mod page;
 pub mod score;
 pub mod split;
-pub mod student;
+pub mod statistics;
 pub mod summary;
 pub mod task;
 pub mod words;

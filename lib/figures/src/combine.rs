@@ -1,8 +1,7 @@
 //! Several figures as one: beside each other, or as the means of repetitions.
 
 use anyhow::{Result, bail};
-use parm::score::Interval;
-use parm::student;
+use parm::statistics::Estimate;
 use parm_cli::tools::plot::{Average, Rename};
 
 use crate::figure::{Figure, Look, Panel, Point, Scale, Series};
@@ -145,8 +144,9 @@ struct Place {
 
 impl Place {
     fn mean(&self) -> Option<Point> {
-        let interval = student::interval(&self.ys).map(|Interval { low, high }| (low, high));
-        Some(Point { x: self.x, y: student::mean(&self.ys)?, interval })
+        let of = Estimate::of(&self.ys)?;
+        let interval = of.interval().map(|interval| (interval.low, interval.high));
+        Some(Point { x: self.x, y: of.mean, interval })
     }
 }
 

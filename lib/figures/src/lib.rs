@@ -40,7 +40,7 @@ pub use latency::Records;
 pub use load::{load, slices};
 pub use numbers::{Numbers, csv, numbers};
 pub use results::{curves, k, workers};
-pub use scores::scores;
+pub use scores::{score_name, scores};
 pub use terminal::Terminal;
 pub use theme::page_variables;
 pub use timeline::{Timeline, timeline};

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use parm::student;
+use parm::score::Interval;
+use parm::statistics::Estimate;
 use serde_json::{Map, Value, json};
 
 use crate::Summary;
@@ -87,7 +88,8 @@ impl<T> Row<T> {
     #[must_use]
     pub fn interval(&self, of: fn(&T) -> Option<f64>) -> Option<[f64; 2]> {
         let values: Vec<f64> = self.trials.iter().filter_map(of).collect();
-        student::interval(&values).map(|interval| [interval.low, interval.high])
+        let Interval { low, high } = Estimate::of(&values)?.interval()?;
+        Some([low, high])
     }
 
     /// The median, minimum and maximum of a quantity over the trials, and the ends of the interval of its mean.
