@@ -224,7 +224,7 @@ fn scores_stand_beside_their_names_and_seeds_become_a_mean_with_an_interval() {
     let number = |at: usize| cells[1][at].parse::<f64>().unwrap();
     // A deviation of 0.1 and t = 4.303.
     let half = 4.303 * 0.1 / 3_f64.sqrt();
-    assert!((number(3) - 0.8).abs() < 1e-9 && (number(4) - 0.8 + half).abs() < 1e-6, "{cells:?}");
+    assert!((number(3) - 0.8).abs() < 1e-9 && (number(4) - 0.8 + half).abs() < 1e-4, "{cells:?}");
     assert_eq!(cells[2][2..4], ["agreement", "0.9"]);
     let five = texts(&svg(path, "scores 1.json --top 5 --reference target=0.9"));
     assert!(five.iter().any(|text| text == "target"), "{five:?}");
