@@ -1,6 +1,7 @@
 //! The trials of all models at all rates with all seeds.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -53,6 +54,14 @@ impl Plan {
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
         let warm_up = Duration::from_secs_f64(schedule.warm_up);
         Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })
+    }
+
+    /// Trials of a trace at its own rate, each with other faults.
+    pub(crate) fn of_trace(trace: Trace, seed: u64, seeds: u32, threads: Option<u32>) -> Self {
+        let (rates, queries) = (vec![trace.rate()], trace.requests());
+        let seeds = (0..u64::from(seeds)).map(|number| seed.wrapping_add(number)).collect();
+        let arrivals = Arrivals::Trace(Arc::new(trace));
+        Self { arrivals, rates, seeds, warm_up: Duration::ZERO, queries, threads }
     }
 
     /// The number of queries of all trials of this number of models.

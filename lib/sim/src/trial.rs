@@ -170,7 +170,7 @@ impl<F: FnMut(&Record) -> io::Result<()>> Simulation<'_, '_, F> {
         self.open.push_back(Some(open));
         self.unanswered += 1;
         let now = self.now;
-        self.note(|journal, _| Some(journal.arrived(now, row)))
+        self.note(|journal, _| Some(journal.arrived(now, row, row)))
     }
 
     fn perform(&mut self) -> io::Result<()> {

@@ -247,7 +247,8 @@ pub struct ScheduleOptions {
 
     /// Replay the arrivals of a trace, scaled to the rates if there are any
     ///
-    /// The trace is an npy file of times in seconds, or the records of one run of parm-load or parm-sim.
+    /// The trace is an npy file of times in seconds, the records of one run of parm-load or parm-sim, or a
+    /// journal of parm-serve or parm-sim.
     #[arg(long, value_name = "TIMES.npy|RECORDS.jsonl", conflicts_with = "arrivals", help_heading = "Load")]
     pub trace: Option<Input>,
 

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::load::ScheduleOptions;
+use crate::input::Input;
 use crate::options::Common;
 use crate::output::Target;
-use crate::value::milliseconds;
+use crate::value::{milliseconds, percentage};
 
 /// Simulate coded serving: the latencies of a cluster of many instances
 ///
@@ -85,6 +86,81 @@ pub enum SimCommand {
     /// parity models apart and pooled. Prints all of them with P99.9, the share of rebuilt answers and A_o, and
     /// the choice with its reason.
     Advise(Box<Advise>),
+    /// Find the cluster of a recorded run
+    ///
+    /// Reads the journal of parm-serve (--journal), the records of parm-load (--records) with the number of instances, or
+    /// both of one run. Writes a cluster without redundancy for parm-sim, and prints what was found.
+    Fit(Fit),
+    /// Simulate a recorded run, and say whether the cluster predicts it
+    ///
+    /// Sends the recorded arrivals to the cluster, with many seeds of its faults. Prints the latencies as measured and
+    /// as predicted, with the interval over the seeds. Ends with 4 if the cluster does not predict the run.
+    Check(Check),
+}
+
+/// `parm-sim fit`
+#[derive(Args, Clone, Debug)]
+pub struct Fit {
+    /// The recorded run: a journal of parm-serve or parm-sim, records of requests, or both
+    #[arg(value_name = "RECORDS.jsonl", required = true, num_args = 1..=2)]
+    pub recordings: Vec<Input>,
+
+    /// The number of instances, for records without a journal: each took one request at a time, in order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub instances: Option<u32>,
+
+    /// The file of the cluster
+    #[arg(short, long, value_name = "CLUSTER.json")]
+    pub output: Target,
+
+    /// Print JSON instead of text
+    #[arg(long, help_heading = "Results")]
+    pub json: bool,
+}
+
+/// `parm-sim check`
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// The recorded run: records of requests, or a journal
+    #[arg(value_name = "RECORDS.jsonl")]
+    pub recording: Input,
+
+    /// The cluster, see parm-serve.json(5)
+    #[arg(value_name = "CLUSTER.json")]
+    pub cluster: PathBuf,
+
+    /// The model; by default the first one of the file
+    #[arg(short, long, value_name = "NAME")]
+    pub model: Option<String>,
+
+    /// Simulate the model with these fields instead of its own: those with which the run was recorded
+    #[arg(long, value_name = "JSON")]
+    pub with: Option<String>,
+
+    /// The error of a latency that counts as none, in %
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = percentage)]
+    pub tolerance: f64,
+
+    /// The first seed of the faults; it is added to the seeds of the file
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
+
+    /// The number of seeds
+    #[arg(long, value_name = "N", default_value = "39", value_parser = clap::value_parser!(u32).range(39..=100_000))]
+    pub seeds: u32,
+
+    /// Threads, each for one simulation at a time [default: one per core]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1024),
+        help_heading = "Computing"
+    )]
+    pub threads: Option<u32>,
+
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = "Results")]
+    pub json: bool,
 }
 
 /// `parm-sim advise`
