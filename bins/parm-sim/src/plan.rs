@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use parm_cli::tools::sim::SimulatedLoad;
-use parm_cli::{Io, Progress};
+use parm_cli::{Io, Progress, Usage};
 use parm_config::Model;
 use parm_simulation::{Journaled, Row, Trial, run};
 use parm_workload::{Arrivals, Record, Trace};
@@ -45,8 +45,8 @@ impl Plan {
     pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
         let ramp = schedule.ramp.map(|ramp| [ramp.from, ramp.to]);
-        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, schedule.arrivals.0, ramp);
-        let arrivals = arrivals.context("arrivals")?;
+        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, &schedule.arrivals, ramp)
+            .map_err(|error| Usage::error(format!("--arrivals: {error}")))?;
         let (rates, most) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let queries = schedule.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
         io.resolve("rate", rates.clone());

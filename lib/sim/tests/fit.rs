@@ -130,7 +130,7 @@ fn the_records_and_the_journal_of_a_run_give_the_time_outside_of_calls() {
 }
 
 fn trials(model: &Model, recording: &Recording) -> Vec<Trial> {
-    let arrivals = Arrivals::new(Some(recording.trace().unwrap()), 1.0, None).unwrap();
+    let arrivals = Arrivals::new(Some(recording.trace().unwrap()), "", None).unwrap();
     let rate = recording.trace().unwrap().rate();
     let trial = |seed| {
         run(model, &arrivals, rate, seed, (Duration::ZERO, u64::MAX), &mut |_| Ok(()), None).unwrap()

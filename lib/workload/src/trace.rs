@@ -201,8 +201,10 @@ mod tests {
         assert_eq!(Trace::read(&f8(&[3], &[0.0, 1.0, 2.0])[..]).unwrap(), of_seconds);
         let text = [3_000_000_000, 1_000_000_000, 2_000_000_000].map(|ns| record("", ns)).join("\n");
         assert_eq!(Trace::read(text.as_bytes()).unwrap(), of_seconds);
-        let arrive = |second: u64| format!(r#"{{"t_ns":{second}000000000,"event":"arrive","query":{second}}}"#);
-        let journal = [arrive(4), r#"{"t_ns":1,"event":"answered","call":0}"#.to_owned(), arrive(5), arrive(6)];
+        let arrive =
+            |second: u64| format!(r#"{{"t_ns":{second}000000000,"event":"arrive","query":{second}}}"#);
+        let journal =
+            [arrive(4), r#"{"t_ns":1,"event":"answered","call":0}"#.to_owned(), arrive(5), arrive(6)];
         assert_eq!(Trace::read(journal.join("\n").as_bytes()).unwrap(), of_seconds);
     }
 
