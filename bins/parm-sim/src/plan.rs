@@ -69,6 +69,11 @@ impl Plan {
         self.queries.saturating_mul((models * self.rates.len() * self.seeds.len()) as u64)
     }
 
+    /// The number of queries of each trial.
+    pub(crate) fn queries(&self) -> u64 {
+        self.queries
+    }
+
     /// Runs all trials on several threads.
     ///
     /// # Errors

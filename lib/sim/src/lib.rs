@@ -20,7 +20,7 @@ mod report;
 mod trial;
 mod variants;
 
-pub use advice::{AdviceError, Candidate, KnownCode, Verdict, candidates, choose};
+pub use advice::{AdviceError, Candidate, KnownCode, Verdict, candidates, choose, fleet, most, smallest};
 pub use check::{Check, Compared, FEWEST, check};
 pub use cluster::{Cluster, ClusterError};
 pub use fit::{Alike, ArrivalFit, ArrivalLaw, Fit, FitError, FittedFaults, fit};

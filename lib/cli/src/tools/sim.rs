@@ -186,6 +186,16 @@ pub struct Advise {
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub target_p999: Option<f64>,
 
+    /// Find the fewest instances, up to the budget, with which these conditions hold, as 'p99.9<40ms,failed<0.1%'
+    ///
+    /// The conditions are those of parm-load --expect. They must hold in most of the seeds.
+    #[arg(long, value_name = "CONDITION,…", conflicts_with = "target_p999")]
+    pub target: Option<String>,
+
+    /// With --target: simulate all numbers of instances with all policies, and say how far the search is from the best
+    #[arg(long, requires = "target")]
+    pub exhaustive: bool,
+
     #[command(flatten)]
     pub load: SimulatedLoad,
 
