@@ -35,12 +35,11 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     let models = variants(&crate::text(path)?, folder, options.model.as_deref(), &[])
         .with_context(|| path.display().to_string())?;
     let (_, base) = models.first().context("found no models")?;
-    Cluster::new(base, 0).with_context(|| path.display().to_string())?;
-    let found = candidates(base, options.budget, &codes).with_context(|| path.display().to_string())?;
+    Cluster::new(base, 0, 1).with_context(|| path.display().to_string())?;
+    let candidates = candidates(base, options.budget, &codes).with_context(|| path.display().to_string())?;
     if let Some(target) = &options.target {
-        return fleet::run(options, target, (base, &codes), common, io);
+        return fleet::run(options, target, (base, codes.as_slice()), common, io);
     }
-    let candidates = found;
     let models: Vec<(String, Model)> =
         candidates.iter().map(|candidate| (candidate.name.clone(), candidate.model.clone())).collect();
     let plan = Plan::new(&options.load, io)?;

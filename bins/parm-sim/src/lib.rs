@@ -44,7 +44,7 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
         [cluster].into_iter().chain(options.policies.as_deref()).for_each(|path| io.note_file(path));
     }
     let models = models(cluster, options.model.as_deref(), options.policies.as_deref(), &options.with)?;
-    let plan = Plan::new(&options.load, io)?;
+    let plan = Plan::new(&options.load, io)?.with_servers(options.servers as usize);
     check_records(options, models.len(), plan.total(models.len()))?;
     let progress = Progress::new(&options.common, io, "queries", Some(plan.total(models.len())));
     let is_journaled = options.journal.is_some() || options.trace_events.is_some();
@@ -105,10 +105,10 @@ fn models(
         })?);
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    let models = variants(&text(path)?, folder, name, &policies)
-        .with_context(|| path.display().to_string())?;
+    let models =
+        variants(&text(path)?, folder, name, &policies).with_context(|| path.display().to_string())?;
     for (name, model) in &models {
-        let cluster = Cluster::new(model, 0);
+        let cluster = Cluster::new(model, 0, 1);
         cluster.with_context(|| format!("{}: model {name}", path.display()))?;
     }
     Ok(models)
@@ -147,6 +147,12 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
     for (name, target) in [("--journal", &options.journal), ("--trace-events", &options.trace_events)] {
         if target.is_some() && found > 1 {
             return Err(Usage::error(format!("{name}: found {found} rates, expected one")));
+        }
+        if target.is_some() && options.servers > 1 {
+            let found = options.servers;
+            return Err(Usage::error(format!(
+                "{name}: found {found} servers, expected one: each has its own calls"
+            )));
         }
     }
     Ok(())

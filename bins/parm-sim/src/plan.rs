@@ -8,7 +8,7 @@ use anyhow::Result;
 use parm_cli::tools::sim::SimulatedLoad;
 use parm_cli::{Io, Progress, Usage};
 use parm_config::Model;
-use parm_simulation::{Journaled, Row, Trial, run};
+use parm_simulation::{Journaled, Row, Size, Trial, run};
 use parm_workload::{Arrivals, Record, Trace};
 
 use crate::jobs;
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     warm_up: Duration,
     queries: u64,
     threads: Option<u32>,
+    /// The servers that share the instances.
+    servers: usize,
 }
 
 /// One trial.
@@ -53,7 +55,12 @@ impl Plan {
         io.resolve("queries", queries);
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
         let warm_up = Duration::from_secs_f64(schedule.warm_up);
-        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })
+        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads, servers: 1 })
+    }
+
+    /// The same trials with this number of servers.
+    pub(crate) fn with_servers(self, servers: usize) -> Self {
+        Self { servers, ..self }
     }
 
     /// Trials of a trace at its own rate, each with other faults.
@@ -61,7 +68,7 @@ impl Plan {
         let (rates, queries) = (vec![trace.rate()], trace.requests());
         let seeds = (0..u64::from(seeds)).map(|number| seed.wrapping_add(number)).collect();
         let arrivals = Arrivals::Trace(Arc::new(trace));
-        Self { arrivals, rates, seeds, warm_up: Duration::ZERO, queries, threads }
+        Self { arrivals, rates, seeds, warm_up: Duration::ZERO, queries, threads, servers: 1 }
     }
 
     /// The number of queries of all trials of this number of models.
@@ -127,8 +134,8 @@ impl Plan {
             }
             each(record)
         };
-        let queries = (self.warm_up, self.queries);
-        Ok(run(job.model, &self.arrivals, job.rate, job.seed, queries, &mut each, journal)?)
+        let size = Size { warm_up: self.warm_up, queries: self.queries, servers: self.servers };
+        Ok(run(job.model, &self.arrivals, job.rate, job.seed, size, &mut each, journal)?)
     }
 
     /// Trials in the order of [`Self::jobs`].

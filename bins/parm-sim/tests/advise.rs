@@ -75,7 +75,8 @@ fn the_choice_moves_with_the_target_and_the_load() {
 fn the_search_for_the_smallest_fleet_has_no_regret_against_all_choices() {
     let folder = folder();
     let found = |arguments: &str, code: i32| {
-        let common = "cluster.json --accuracy k2.json --rate 150 --queries 4000 --seeds 3 --budget 1.5 --json ";
+        let common =
+            "cluster.json --accuracy k2.json --rate 150 --queries 4000 --seeds 3 --budget 1.5 --json ";
         let outcome = advise(folder.path(), &(common.to_owned() + arguments));
         assert_eq!(outcome.code, code, "{}", outcome.stderr);
         serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
@@ -96,7 +97,10 @@ fn the_search_for_the_smallest_fleet_has_no_regret_against_all_choices() {
     }
     let none = found("--target p99<29ms", 4);
     assert_eq!((&none["instances"], &none["held"]), (&Value::Null, &json!([])));
-    assert!(none["why"].as_str().unwrap().starts_with("p99<29ms does not hold with up to 18 instances"), "{none}");
+    assert!(
+        none["why"].as_str().unwrap().starts_with("p99<29ms does not hold with up to 18 instances"),
+        "{none}"
+    );
 }
 
 #[test]
@@ -116,10 +120,22 @@ fn what_cannot_be_is_refused() {
         ("cluster.json --accuracy k2.json", 2, "--rate"),
         ("cluster.json --accuracy k2.json --rates 1,2", 2, "expected one: advice is for one load"),
         ("cluster.json --accuracy k2.json --rate 9 --target-p999 0", 2, "expected 1 to"),
-        ("cluster.json --accuracy k2.json --rate 9 --target p99", 2, "--target: found 'p99', expected a quantity"),
-        ("cluster.json --accuracy k2.json --rate 9 --target goodput>1", 2, "--target: found goodput, expected other"),
+        (
+            "cluster.json --accuracy k2.json --rate 9 --target p99",
+            2,
+            "--target: found 'p99', expected a quantity",
+        ),
+        (
+            "cluster.json --accuracy k2.json --rate 9 --target goodput>1",
+            2,
+            "--target: found goodput, expected other",
+        ),
         ("cluster.json --accuracy k2.json --rate 9 --exhaustive", 2, "--target"),
-        ("cluster.json --accuracy k2.json --rate 9 --target p99<9ms --target-p999 9", 2, "cannot be used with"),
+        (
+            "cluster.json --accuracy k2.json --rate 9 --target p99<9ms --target-p999 9",
+            2,
+            "cannot be used with",
+        ),
         ("cluster.json --accuracy k2.json --rate 9 --budget 0.5", 1, "found a budget of 0.5"),
         ("several.json --accuracy k2.json --rate 9", 1, "found 2 entries"),
         ("nowhere.json --accuracy k2.json --rate 9", 1, "nowhere.json: cannot read"),

@@ -40,7 +40,7 @@ pub const FEWEST: usize = 39;
 type Quantity = (&'static str, bool, fn(&Summary) -> Option<f64>);
 
 const QUANTITIES: [Quantity; 8] = [
-    ("mean", true, |of| of.mean_ms()),
+    ("mean", true, Summary::mean_ms),
     ("median", true, |of| of.within_ms(0.5)),
     ("p90", true, |of| of.within_ms(0.9)),
     ("p99", true, |of| of.within_ms(0.99)),
@@ -113,11 +113,15 @@ impl Check {
         }
         let missed = self.missed();
         let verdict = if missed.is_empty() {
-            format!("predicts the run: each latency is within the interval, or within {} %", self.tolerance * 100.0)
+            format!(
+                "predicts the run: each latency is within the interval, or within {} %",
+                self.tolerance * 100.0
+            )
         } else {
             format!(
                 "does not predict the run: {} outside of the interval, and off by more than {} %",
-                missed.join(", "), self.tolerance * 100.0
+                missed.join(", "),
+                self.tolerance * 100.0
             )
         };
         let _ = writeln!(table, "\nmean absolute error {:.2} %; the cluster {verdict}", self.mape * 100.0);
@@ -145,8 +149,6 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use parm_engine::Counters;
-
     use super::*;
 
     fn summary(ms: u64) -> Summary {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     fn trials(count: u64) -> Vec<Trial> {
-        let trial = |ms| Trial { summary: summary(ms), counters: Counters::default(), busy: 0.0 };
+        let trial = |ms| Trial { summary: summary(ms), counters: Vec::new(), busy: 0.0 };
         (0..count).map(|place| trial(100 + place)).collect()
     }
 

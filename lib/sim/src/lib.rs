@@ -26,5 +26,5 @@ pub use cluster::{Cluster, ClusterError};
 pub use fit::{Alike, ArrivalFit, ArrivalLaw, Fit, FitError, FittedFaults, fit};
 pub use recording::{Call, CallEnd, Recording, RecordingError};
 pub use report::{Row, json, table};
-pub use trial::{Journaled, Trial, TrialError, run};
+pub use trial::{Journaled, Size, Trial, TrialError, run};
 pub use variants::{VariantError, variants};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::cluster;
 use parm_config::{Config, Model};
 use parm_engine::journal::Entry;
-use parm_simulation::{ArrivalLaw, Fit, FitError, FEWEST, Recording, Trial, check, fit, run};
+use parm_simulation::{ArrivalLaw, FEWEST, Fit, FitError, Recording, Trial, check, fit, run};
 use parm_workload::faults::{Service, Slow};
 use parm_workload::{Arrivals, Record, Summary};
 
@@ -66,8 +66,13 @@ fn a_journal_gives_back_the_cluster_that_wrote_it() {
 
 #[test]
 fn instances_with_different_times_have_laws_of_their_own() {
-    let constant = |ms: u32| format!(r#""behavior": {{"service": {{"distribution": "exponential", "mean_ms": {ms}}}}}"#);
-    let two = format!(r#"{{"count": 5, {}}}}}, {{"synthetic": {{"count": 1, "seed": 9, {}}}"#, constant(10), constant(30));
+    let constant =
+        |ms: u32| format!(r#""behavior": {{"service": {{"distribution": "exponential", "mean_ms": {ms}}}}}"#);
+    let two = format!(
+        r#"{{"count": 5, {}}}}}, {{"synthetic": {{"count": 1, "seed": 9, {}}}"#,
+        constant(10),
+        constant(30)
+    );
     let [_, journal] = recorded(&cluster(&two, ""), 200.0, 20_000);
     let found = fit(&[journal], None).unwrap();
     assert_eq!(found.alike.iter().map(|alike| alike.count).collect::<Vec<_>>(), [5, 1]);
@@ -132,9 +137,8 @@ fn the_records_and_the_journal_of_a_run_give_the_time_outside_of_calls() {
 fn trials(model: &Model, recording: &Recording) -> Vec<Trial> {
     let arrivals = Arrivals::new(Some(recording.trace().unwrap()), "", None).unwrap();
     let rate = recording.trace().unwrap().rate();
-    let trial = |seed| {
-        run(model, &arrivals, rate, seed, (Duration::ZERO, u64::MAX), &mut |_| Ok(()), None).unwrap()
-    };
+    let trial =
+        |seed| run(model, &arrivals, rate, seed, (Duration::ZERO, u64::MAX), &mut |_| Ok(()), None).unwrap();
     (0..FEWEST as u64).map(trial).collect()
 }
 
@@ -166,7 +170,8 @@ fn a_fitted_cluster_predicts_its_run_and_one_with_a_policy_and_a_wrong_cluster_d
 #[test]
 fn what_files_cannot_tell_is_refused() {
     let [records, journal] = recorded(&slow(5.0), 200.0, 2000);
-    let coded = r#", "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}}, "cancel_running": true"#;
+    let coded =
+        r#", "redundancy": {"policy": "coded", "code": {"name": "sum", "k": 2}}, "cancel_running": true"#;
     let service = r#""behavior": {"service": {"distribution": "exponential", "mean_ms": 20}}"#;
     let coded = cluster(&format!(r#"{{"count": 12, {service}}}"#), coded);
     let [rebuilt, cancelled] = recorded(&coded, 200.0, 2000);
@@ -187,7 +192,7 @@ fn what_files_cannot_tell_is_refused() {
         (vec![records.clone()], Some(1), "requests that ended before one of 1 instances was free"),
         (vec![cancelled], None, "calls that were cancelled while they ran, expected at most 1 %"),
         (vec![unanswered], None, "found no call with an answer"),
-        (vec![late, journal.clone()], None, "answers that were received before they were given, expected none"),
+        (vec![late, journal.clone()], None, "answers that the client had before the server, expected none"),
         (vec![more, journal], None, "expected at least as many queries"),
     ] {
         let error = fit(&recordings, instances).unwrap_err().to_string();

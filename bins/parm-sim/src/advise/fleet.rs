@@ -1,6 +1,7 @@
 //! `parm-sim advise --target`: the fewest instances, and their policy.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use parm::counted;
@@ -70,7 +71,8 @@ pub(super) fn run(
         return Err(wrong("found goodput, expected other quantities: there is no objective".to_owned()));
     }
     let most = most(base, options.budget);
-    let policies: Vec<String> = fleet(base, most, codes)?.into_iter().map(|candidate| candidate.name).collect();
+    let policies: Vec<String> =
+        fleet(base, most, codes)?.into_iter().map(|candidate| candidate.name).collect();
     let plan = Plan::new(&options.load, io)?;
     let queries = plan.queries();
     let progress = Progress::new(common, io, "queries", None);
@@ -112,12 +114,18 @@ pub(super) fn run(
     let choices = policies.len() * most;
     let regret = best.zip(found).map(|(best, found)| found - best);
     let mut why = match found {
-        Some(count) => format!("{target} holds with {}, and was not found to hold with fewer", counted(count, "instance")),
-        None => format!("{target} does not hold with up to {}; this has the least P99.9", counted(most, "instance")),
+        Some(count) => format!(
+            "{target} holds with {}, and was not found to hold with fewer",
+            counted(count, "instance")
+        ),
+        None => format!(
+            "{target} does not hold with up to {}; this has the least P99.9",
+            counted(most, "instance")
+        ),
     };
-    why += &format!("; {simulated} of {choices} choices simulated");
+    let _ = write!(why, "; {simulated} of {choices} choices simulated");
     if let Some(regret) = regret {
-        why += &format!(", regret against the best of all: {}", counted(regret, "instance"));
+        let _ = write!(why, ", regret against the best of all: {}", counted(regret, "instance"));
     }
     let text = if options.json {
         let mut report = super::json(&candidates, &rows, &verdicts, chosen, &why);

@@ -53,6 +53,18 @@ pub struct Sim {
     #[command(flatten)]
     pub load: SimulatedLoad,
 
+    /// The number of parm-serve that share all instances; each query goes to one of them, by chance
+    ///
+    /// They do not know of each other's calls, which wait at an instance behind those of other servers.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        help_heading = "Load"
+    )]
+    pub servers: u32,
+
     /// Write a line of JSON for each query that counts, as parm-load does; only for one policy and one seed
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Results")]
     pub records: Option<Target>,
