@@ -44,7 +44,7 @@ made "$out/alone.safetensors" parm-train base "${rows[@]}" --epochs 100 --batch 
 
 printf '%-9s %3s %9s %7s %9s %7s %10s\n' code k training seconds deployed A_d agreement
 row() { # NAME TRAINING SECONDS REPORT CODE
-    printf '%-9s %3s %9s %7.0f %9s %7s %10s\n' "${1%-*}" "${1#*-}" "$2" "$3" "$(field "$4" "$5" accuracy)" \
+    printf '%-9s %3s %9s %7.0f %9s %7s %10s\n' "${1%-*}" "${1#*-}" "$2" "$3" "$(field "$4" "$5" deployed)" \
         "$(field "$4" "$5" A_d)" "$(field "$4" "$5" agreement)"
 }
 
@@ -55,7 +55,7 @@ for name in "${names[@]}"; do
     if [ "$code" = sum ]; then
         made "$apart" parm-train parity --base "$out/alone.safetensors" "${rows[@]}" --code sum -k "$k" --force -o "$apart"
         compare "$report" -k "$k" --code-dir "$apart"
-        row "$name" apart "$(cat "$apart.seconds")" "$report" "$code (trained)"
+        row "$name" apart "$(cat "$apart.seconds")" "$report" "$code:trained"
     else
         compare "$report" -k "$k"
         row "$name" apart "$(cat "$out/alone.safetensors.seconds")" "$report" "$code"
@@ -66,7 +66,7 @@ for name in "${names[@]}"; do
         made "$directory" parm-train joint --base "$out/begun.safetensors" "${rows[@]}" --code "$code" -k "$k" \
             --weight "$weight" --force -o "$directory" ${JOINT:-}
         compare "$report" -k "$k" --code-dir "$directory"
-        row "$name" "$weight" "$(cat "$directory.seconds")" "$report" "$code (joint)"
+        row "$name" "$weight" "$(cat "$directory.seconds")" "$report" "$code:joint"
         reports+=("$report")
     done
 done

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use parm::codes::Decoder;
 use parm::score::{Fate, Interval};
+use parm::statistics::Estimate;
 use parm_cli::tools::compare::Compare;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
@@ -17,11 +18,8 @@ use crate::scheme::Scheme;
 use crate::truth::{Board, Scores, Truth};
 
 /// What one scheme came to.
-pub(crate) struct Evaluation {
-    pub(crate) name: String,
-    pub(crate) k: usize,
-    pub(crate) extra: usize,
-    pub(crate) is_baseline: bool,
+pub(crate) struct Evaluation<'a> {
+    pub(crate) scheme: &'a Scheme,
     /// The measure of its deployed model; none without a truth.
     pub(crate) deployed: Option<f64>,
     /// A_a: the measure of the task (accuracy, R², cosine or IoU) of the deployed model where its own prediction
@@ -35,18 +33,37 @@ pub(crate) struct Evaluation {
     /// A_all when each worker is lost with the probability that was asked for.
     pub(crate) at_rate: Option<f64>,
     pub(crate) agreement: Option<f64>,
+    /// The scores under the losses of each seed; those above are of all together.
+    pub(crate) seeds: Vec<Seeded>,
     /// Decoding one group, on average; not known of a model, which decodes many at once.
     pub(crate) decode: Option<Duration>,
 }
 
+impl Evaluation<'_> {
+    /// The standard deviation of A_all over the seeds; none for one seed.
+    pub(crate) fn deviation(&self) -> Option<f64> {
+        let all: Vec<f64> = self.seeds.iter().filter_map(|of| of.scores.all).collect();
+        Estimate::of(&all)?.deviation
+    }
+}
+
+/// The scores under the losses of a seed.
+pub(crate) struct Seeded {
+    pub(crate) seed: u64,
+    pub(crate) scores: Scores,
+    /// A_all when each worker is lost with the probability that was asked for.
+    pub(crate) at_rate: Option<f64>,
+}
+
 /// How workers are lost.
 #[derive(Clone, Copy)]
-pub(crate) struct Losses {
+pub(crate) struct Losses<'a> {
     /// Draws for each group.
     pub(crate) draws: usize,
     /// The probability of each worker to be lost, where not as many are lost as there are extra ones.
     pub(crate) rate: f64,
-    pub(crate) seed: u64,
+    /// The losses are drawn with each of these.
+    pub(crate) seeds: &'a [u64],
 }
 
 /// Workers of a group, those that are lost being false.
@@ -59,61 +76,59 @@ struct Draw {
 ///
 /// # Errors
 /// A learned decoder that cannot be run.
-pub(crate) fn evaluate(
+pub(crate) fn evaluate<'a>(
     index: usize,
-    scheme: &Scheme,
+    scheme: &'a Scheme,
     answers: &Answers,
     truth: &Truth,
-    losses: Losses,
+    losses: Losses<'_>,
     options: &Compare,
-) -> Result<Evaluation> {
-    let Losses { draws, rate, seed } = losses;
+) -> Result<Evaluation<'a>> {
+    let Losses { draws, rate, seeds } = losses;
     let (k, extra) = (scheme.k(), scheme.extra);
     let groups = answers.queries() / k;
     let own = answers.of(index);
     let decoder = scheme.code.decoder(&own.shape, &network::loader(options))?;
-    let mut counter = Counter { index, scheme, answers, decoder, decode: Duration::ZERO };
-    // The same losses for all schemes of one size: a worker that is lost may also be an idle one.
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(((k as u64) << 32) | extra as u64);
-    let mut draw = |lose: &mut dyn FnMut(&mut [bool], &mut ChaCha8Rng)| {
-        let draw = |group| {
-            let mut available = vec![true; k + extra];
-            lose(&mut available, &mut rng);
-            Draw { group, available }
+    let mut counter = Counter { index, scheme, answers, decoder };
+    // A board of all losses, beside that of each seed: of as many losses as extra workers, and of the rate.
+    let [mut all, mut all_at_rate] = [(); 2].map(|()| truth.board(own, groups));
+    let (mut decode, mut by_seed) = (Duration::ZERO, Vec::new());
+    for &seed in seeds {
+        // The same losses for all schemes of one size: a worker that is lost may also be an idle one.
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(((k as u64) << 32) | extra as u64);
+        let mut draw = |lose: &mut dyn FnMut(&mut [bool], &mut ChaCha8Rng)| {
+            let draw = |group| {
+                let mut available = vec![true; k + extra];
+                lose(&mut available, &mut rng);
+                Draw { group, available }
+            };
+            (0..groups).flat_map(|group| repeat_n(group, draws)).map(draw).collect::<Vec<_>>()
         };
-        (0..groups).flat_map(|group| repeat_n(group, draws)).map(draw).collect::<Vec<_>>()
-    };
-    let exact = draw(&mut |available, rng| {
-        for worker in index::sample(rng, k + extra, extra) {
-            available[worker] = false;
-        }
-    });
-    let at_rate = draw(&mut |available, rng| available.fill_with(|| !rng.random_bool(rate)));
-    let is_learned = scheme.code.learned_decoder().is_some();
-    let mut score = |drawn: &[Draw]| {
-        let mut board = truth.board(own, groups);
-        // A model decodes all groups in one run; the time of others is that of single groups.
-        let at_once = if is_learned { drawn.len().max(1) } else { 1 };
-        drawn.chunks(at_once).try_for_each(|drawn| counter.count(drawn, own.elements(), &mut board))?;
-        anyhow::Ok((board, counter.decode))
-    };
-    let (board, decode) = score(&exact)?;
-    let (board_at_rate, _) = score(&at_rate)?;
-    let Scores { available, degraded, all, agreement } = board.scores();
+        let exact = draw(&mut |available, rng| {
+            for worker in index::sample(rng, k + extra, extra) {
+                available[worker] = false;
+            }
+        });
+        let at_rate = draw(&mut |available, rng| available.fill_with(|| !rng.random_bool(rate)));
+        let (board, took) = counter.score(&exact, truth.board(own, groups), &mut all)?;
+        let (board_at_rate, _) = counter.score(&at_rate, truth.board(own, groups), &mut all_at_rate)?;
+        decode += took;
+        by_seed.push(Seeded { seed, scores: board.scores(), at_rate: board_at_rate.scores().all });
+    }
+    let Scores { available, degraded, all: of_all, agreement } = all.scores();
+    let drawn = (groups * draws * seeds.len()).max(1) as u32;
     Ok(Evaluation {
-        name: scheme.name.clone(),
-        k,
-        extra,
-        is_baseline: scheme.is_baseline(),
+        scheme,
         deployed: truth.of_deployed(own),
         available,
         degraded,
-        all,
-        interval: board.interval(seed),
-        at_rate: board_at_rate.scores().all,
+        all: of_all,
+        interval: all.interval(seeds.first().copied().unwrap_or_default()),
+        at_rate: all_at_rate.scores().all,
         agreement,
-        decode: (!is_learned).then(|| decode / exact.len().max(1) as u32),
+        seeds: by_seed,
+        decode: scheme.code.learned_decoder().is_none().then(|| decode / drawn),
     })
 }
 
@@ -123,13 +138,31 @@ struct Counter<'a> {
     scheme: &'a Scheme,
     answers: &'a Answers,
     decoder: Decoder,
-    /// The time that decoding took.
-    decode: Duration,
 }
 
 impl Counter<'_> {
-    /// Counts the predictions of groups; workers beyond the scheme's own are idle.
-    fn count(&mut self, drawn: &[Draw], elements: usize, board: &mut Board<'_>) -> Result<()> {
+    /// Counts the predictions of groups on a board of their own, which it returns, and on another one. Returns the time
+    /// that decoding took, too.
+    fn score<'b>(
+        &mut self,
+        drawn: &[Draw],
+        mut own: Board<'b>,
+        all: &mut Board<'b>,
+    ) -> Result<(Board<'b>, Duration)> {
+        let is_learned = self.scheme.code.learned_decoder().is_some();
+        // A model decodes all groups in one run; the time of others is that of single groups.
+        let at_once = if is_learned { drawn.len().max(1) } else { 1 };
+        let mut took = Duration::ZERO;
+        for drawn in drawn.chunks(at_once) {
+            took += self.count(drawn, &mut [&mut own, &mut *all])?;
+        }
+        Ok((own, took))
+    }
+
+    /// Counts the predictions of groups, and returns the time that decoding took; workers beyond the scheme's own are
+    /// idle.
+    fn count(&mut self, drawn: &[Draw], boards: &mut [&mut Board<'_>]) -> Result<Duration> {
+        let elements = self.answers.of(self.index).elements();
         let workers = self.scheme.code.workers();
         let available: Vec<&[bool]> = drawn.iter().map(|draw| &draw.available[..workers]).collect();
         let answer =
@@ -141,28 +174,32 @@ impl Counter<'_> {
             values.extend_from_slice(rebuilt.map_or(&[][..], |(row, _)| row));
             found.push((drawn[at].group, slot, rebuilt.is_some()));
         })?;
-        self.decode += begin.elapsed();
+        let took = begin.elapsed();
         if self.scheme.code.interpolating().is_none() {
             for draw in drawn {
-                self.count_available(draw, board);
+                self.count_available(draw, boards);
             }
         }
         let mut rows = values.chunks_exact(elements);
         for (group, slot, is_rebuilt) in found {
             let row = if is_rebuilt { rows.next() } else { None };
             let fate = if is_rebuilt { Fate::Reconstructed } else { Fate::Unsolved };
-            board.count(group, group * self.scheme.k() + slot, fate, row);
+            for board in &mut *boards {
+                board.count(group, group * self.scheme.k() + slot, fate, row);
+            }
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Counts the predictions that arrived as they are.
-    fn count_available(&self, draw: &Draw, board: &mut Board<'_>) {
+    fn count_available(&self, draw: &Draw, boards: &mut [&mut Board<'_>]) {
         let k = self.scheme.k();
         for slot in (0..k).filter(|&slot| draw.available[slot]) {
             let query = draw.group * k + slot;
             let own = self.answers.of(self.index).row(query);
-            board.count(draw.group, query, Fate::Available, Some(own));
+            for board in &mut *boards {
+                board.count(draw.group, query, Fate::Available, Some(own));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod evaluate;
+mod json;
 mod network;
 mod queries;
 mod report;
@@ -17,19 +18,26 @@ use parm::counted;
 use parm::npy::RowBuffer;
 use parm_cli::input::check_stdin;
 use parm_cli::tools::compare::Compare;
-use parm_cli::{Exit, Io, Progress};
+use parm_cli::{Exit, Io, Progress, Usage};
 
 use crate::answers::{Answers, Deployed};
 use crate::evaluate::Losses;
 use crate::queries::Queries;
-use crate::report::Report;
+use crate::report::Table;
 use crate::truth::{Read, Truth};
+
+pub use json::{Against, Model, Report, Row, Seeded};
+pub use scheme::Training;
 
 /// Compares codes and prints the table.
 ///
 /// # Errors
 /// Streams and codes that are refused or do not fit each other, a model that cannot be run.
 pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
+    let repeated = options.seed.iter().enumerate().find(|(at, seed)| options.seed[..*at].contains(seed));
+    if let Some((_, seed)) = repeated {
+        return Err(Usage::error(format!("--seed: found {seed} twice")));
+    }
     let truth = options.labels.iter().chain(&options.values).chain(&options.boxes);
     check_stdin([&options.data].into_iter().chain(truth))?;
     if options.json {
@@ -54,7 +62,7 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     let progress = Progress::new(&options.common, io, "answers", Some(0));
     let answers = Answers::ask(options, &queries, &schemes, &progress)?;
     let truth = Truth::new(options, read, &answers, &schemes)?;
-    let losses = Losses { draws: options.draws as usize, rate: options.loss_rate, seed: options.seed };
+    let losses = Losses { draws: options.draws as usize, rate: options.loss_rate, seeds: &options.seed };
     let mut results = Vec::new();
     for (index, scheme) in schemes.iter().enumerate() {
         results.push(evaluate::evaluate(index, scheme, &answers, &truth, losses, options)?);
@@ -62,14 +70,15 @@ pub fn run(options: &Compare, io: &mut Io) -> Result<Exit> {
     drop(progress);
 
     let measured = |of: &Deployed| (of.file.clone(), truth.of_deployed(&of.answers));
-    let report = Report {
+    let table = Table {
         task: truth.task,
         measure: truth.measure(),
+        against: truth.against(),
         results,
         rate: losses.rate,
         deployed: answers.deployed().iter().map(measured).collect(),
     };
-    let text = if options.json { report.as_json(&io.made_by()) } else { report.as_table() };
+    let text = if options.json { table.as_json(io.made_by())? } else { table.as_text() };
     io.print(&text)?;
     options
         .common

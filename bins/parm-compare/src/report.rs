@@ -4,37 +4,40 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use parm::{MadeBy, Task, counted};
-use serde_json::json;
 
-use crate::evaluate::Evaluation;
+use crate::evaluate::{self, Evaluation};
+use crate::json::{Against, FORMAT, Model, Report, Row, Seeded};
+use crate::scheme;
 
 /// What came of all schemes.
-pub(crate) struct Report {
+pub(crate) struct Table<'a> {
     pub(crate) task: Task,
     /// What its scores measure.
     pub(crate) measure: &'static str,
-    pub(crate) results: Vec<Evaluation>,
+    pub(crate) against: Against,
+    pub(crate) results: Vec<Evaluation<'a>>,
     /// The probability that a worker is lost.
     pub(crate) rate: f64,
     /// The measures of the deployed models, that of the options first; none without a truth.
     pub(crate) deployed: Vec<(PathBuf, Option<f64>)>,
 }
 
-impl Report {
+impl Table<'_> {
     /// The letter or word of the scores in the table.
     fn score(&self) -> &'static str {
         if self.task == Task::Classify { "A" } else { self.measure }
     }
 
     /// The table for people.
-    pub(crate) fn as_table(&self) -> String {
+    pub(crate) fn as_text(&self) -> String {
         let Self { measure, results, rate, deployed, .. } = self;
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
         let score = self.score();
         let at_rate = format!("{score}_all({rate})");
         let (one, rated) = ((score.len() + 5).max(9), (at_rate.len() + 2).max(13));
         let mut table = String::new();
-        let width = results.iter().map(|result| result.name.chars().count()).max().unwrap_or(0).max(16) + 1;
+        let width =
+            results.iter().map(|result| result.scheme.name.chars().count()).max().unwrap_or(0).max(16) + 1;
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
@@ -51,9 +54,15 @@ impl Report {
             "agreement",
             "decode"
         );
+        let several = results.iter().any(|result| result.seeds.len() > 1);
+        if several {
+            table.pop();
+            let _ = writeln!(table, "{:>11}", "deviation");
+        }
         let mut size = None;
         for result in results {
-            let this = Some((result.k, result.extra));
+            let scheme = result.scheme;
+            let this = Some((scheme.k(), scheme.extra));
             if size.is_some() && size != this {
                 table.push('\n');
             }
@@ -63,10 +72,10 @@ impl Report {
             let _ = writeln!(
                 table,
                 "{:<width$}{:>4}{:>6.1}%{:>6}{:>one$}{:>one$}{:>one$}{:>16}{:>rated$}{:>11}{:>11}",
-                result.name,
-                result.k,
-                100.0 * result.extra as f64 / result.k as f64,
-                result.extra,
+                scheme.name,
+                scheme.k(),
+                100.0 * scheme.extra as f64 / scheme.k() as f64,
+                scheme.extra,
                 number(result.available),
                 number(result.degraded),
                 number(result.all),
@@ -75,6 +84,10 @@ impl Report {
                 number(result.agreement),
                 microseconds(result).map_or_else(|| "-".into(), |time| format!("{time:.2} us")),
             );
+            if several {
+                table.pop();
+                let _ = writeln!(table, "{:>11}", number(result.deviation()));
+            }
         }
         table.push('\n');
         if let [(own, accuracy), joint @ ..] = &**deployed
@@ -90,75 +103,85 @@ impl Report {
         table
     }
 
-    /// The table for programs: what parm-plot reads.
-    pub(crate) fn as_json(&self, made_by: &MadeBy) -> String {
-        let Self { task, measure, results, rate, deployed } = self;
-        let row = |result: &Evaluation| {
-            json!({
-                "code": result.name,
-                "k": result.k,
-                "extra_workers": result.extra,
-                "lost": result.extra,
-            *measure: result.deployed,
-                "A_a": result.available,
-                "A_d": result.degraded,
-                "A_all": result.all,
-                "low": result.interval.map(|interval| interval.low),
-                "high": result.interval.map(|interval| interval.high),
-                "A_all_at_rate": result.at_rate,
-                "agreement": result.agreement,
-                "decode_us": microseconds(result),
-            })
+    /// The table for programs.
+    pub(crate) fn as_json(&self, made_by: MadeBy) -> serde_json::Result<String> {
+        let seeded = |of: &evaluate::Seeded| Seeded {
+            seed: of.seed,
+            available: of.scores.available,
+            degraded: of.scores.degraded,
+            all: of.scores.all,
+            at_rate: of.at_rate,
+            agreement: of.scores.agreement,
         };
-        let rows: Vec<_> = results.iter().map(row).collect();
-        format!(
-            "{}\n",
-            json!({
-                "format": 1,
-                "task": task,
-                "measure": measure,
-                "loss_rate": rate,
-                "rows": rows,
-                "deployed": deployed
-                    .iter()
-                    .map(|(file, accuracy)| json!({"model": file, *measure: accuracy}))
-                    .collect::<Vec<_>>(),
-                "recommendation": recommendation(results, self.score()),
-                "made_by": made_by,
-            })
-        )
+        let row = |result: &Evaluation<'_>| {
+            let scheme = &result.scheme;
+            Row {
+                code: scheme.name.clone(),
+                name: scheme.code.name().to_string(),
+                training: scheme::training(&scheme.code),
+                learned_decoder: scheme.code.learned_decoder().is_some(),
+                directory: scheme.code.trained().map(|of| of.directory.clone()),
+                k: scheme.k(),
+                extra_workers: scheme.extra,
+                lost: scheme.extra,
+                deployed: result.deployed,
+                available: result.available,
+                degraded: result.degraded,
+                all: result.all,
+                low: result.interval.map(|interval| interval.low),
+                high: result.interval.map(|interval| interval.high),
+                at_rate: result.at_rate,
+                agreement: result.agreement,
+                deviation: result.deviation(),
+                seeds: result.seeds.iter().map(seeded).collect(),
+                decode_us: microseconds(result),
+            }
+        };
+        let model = |(file, score): &(PathBuf, Option<f64>)| Model { model: file.clone(), score: *score };
+        let report = Report {
+            format: FORMAT,
+            task: self.task,
+            measure: self.measure,
+            against: self.against,
+            loss_rate: self.rate,
+            rows: self.results.iter().map(row).collect(),
+            deployed: self.deployed.iter().map(model).collect(),
+            recommendation: recommendation(&self.results, self.score()),
+            made_by,
+        };
+        Ok(format!("{}\n", serde_json::to_string(&report)?))
     }
 }
 
 /// The time to decode one group.
-fn microseconds(result: &Evaluation) -> Option<f64> {
+fn microseconds(result: &Evaluation<'_>) -> Option<f64> {
     result.decode.map(|time| time.as_secs_f64() * 1e6)
 }
 
 /// What to do: the code that gains most over the better baseline of its own size, if its gain is not
 /// chance (its interval lies above the baseline's); else nothing.
-fn recommendation(results: &[Evaluation], score: &str) -> String {
-    let gain = |result: &Evaluation| {
-        let size =
-            |other: &&Evaluation| other.is_baseline && (other.k, other.extra) == (result.k, result.extra);
-        let by_all = |a: &&Evaluation, b: &&Evaluation| {
+fn recommendation(results: &[Evaluation<'_>], score: &str) -> String {
+    let gain = |result: &Evaluation<'_>| {
+        let size = |of: &Evaluation<'_>| (of.scheme.k(), of.scheme.extra);
+        let fits = |other: &&Evaluation<'_>| other.scheme.is_baseline() && size(other) == size(result);
+        let by_all = |a: &&Evaluation<'_>, b: &&Evaluation<'_>| {
             a.all.unwrap_or_default().total_cmp(&b.all.unwrap_or_default())
         };
-        let baseline = results.iter().filter(size).max_by(by_all)?;
+        let baseline = results.iter().filter(fits).max_by(by_all)?;
         let sure = result.interval?.low > baseline.interval?.high;
         sure.then_some((result.all? - baseline.all?, baseline))
     };
-    let codes = results.iter().filter(|result| !result.is_baseline);
+    let codes = results.iter().filter(|result| !result.scheme.is_baseline());
     let best = codes.filter_map(|code| Some((code, gain(code)?))).max_by(|a, b| a.1.0.total_cmp(&b.1.0));
     match best {
         None => "recommended: do not code; no code is surely better than the baselines at equal cost".into(),
         Some((code, (_, baseline))) => format!(
             "recommended: {} with k = {} and {} a group: {score}_all {:.4}, where {} has {:.4}",
-            code.name,
-            code.k,
-            counted(code.extra, "extra worker"),
+            code.scheme.name,
+            code.scheme.k(),
+            counted(code.scheme.extra, "extra worker"),
             code.all.unwrap_or_default(),
-            baseline.name,
+            baseline.scheme.name,
             baseline.all.unwrap_or_default()
         ),
     }

@@ -6,6 +6,8 @@ use parm::codes::{Code, CodeName, CodeSpec};
 use parm::counted;
 use parm_cli::Usage;
 use parm_cli::tools::compare::Compare;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::queries::Queries;
 
@@ -29,16 +31,35 @@ impl Scheme {
     }
 }
 
-/// What a trained code is called in the table: by its directory, too, if another one of its size is of its
-/// kind.
+/// How a trained code came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Training {
+    /// For a deployed model that was there.
+    Trained,
+    /// Together with its deployed model.
+    Joint,
+}
+
+/// How a code came to be; none if it is not trained.
+pub(crate) fn training(code: &Code) -> Option<Training> {
+    let trained = code.trained()?;
+    Some(if trained.file.joint().is_some() { Training::Joint } else { Training::Trained })
+}
+
+/// What a trained code is called: by its directory, too, if another one of its size is of its kind.
 fn trained_name(code: &Code, all: &[Code]) -> String {
-    let decoder = if code.learned_decoder().is_some() { ", learned decoder" } else { "" };
-    let training = |of: &Code| if of.joint_model().is_some() { "joint" } else { "trained" };
-    let kind = |of: &Code| (of.name(), training(of), of.learned_decoder().is_some(), of.k(), extra(of));
+    let learned = |of: &Code| of.learned_decoder().is_some();
+    let kind = |of: &Code| (of.name(), training(of), learned(of), of.k(), extra(of));
     let alike = all.iter().filter(|other| kind(other) == kind(code)).count();
-    let directory = code.trained().filter(|_| alike > 1);
-    let directory = directory.map_or_else(String::new, |of| format!(", {}", of.directory.display()));
-    format!("{} ({}{decoder}{directory})", code.name(), training(code))
+    let directory = code.trained().filter(|_| alike > 1).map(|of| of.directory.display().to_string());
+    let training = training(code).map(|training| match training {
+        Training::Trained => "trained".to_owned(),
+        Training::Joint => "joint".to_owned(),
+    });
+    let decoder = learned(code).then(|| "learned-decoder".to_owned());
+    let parts = [Some(code.name().to_string()), training, decoder, directory];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(":")
 }
 
 /// Extra workers of a group of a trained code.

@@ -1,5 +1,7 @@
 //! What predictions are compared with, and what the comparison comes to.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result, ensure};
 use parm::measures::{Measures, Tally};
 use parm::npy::RowBuffer;
@@ -10,11 +12,12 @@ use parm_cli::input::Reading;
 use parm_cli::options::choose_task;
 use parm_cli::sibling::Predictions;
 use parm_cli::tools::compare::Compare;
-use parm_cli::{Input, Io, Usage};
+use parm_cli::{Input, Io};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::answers::Answers;
+use crate::json::Against;
 use crate::scheme::Scheme;
 
 /// What predictions are compared with.
@@ -107,9 +110,6 @@ impl Truth {
                 );
                 Known::Rows(values)
             }
-            Read::Nothing if task == Task::Classify => {
-                return Err(Usage::error("found no truth of classes, expected --labels"));
-            }
             Read::Nothing => Known::Nothing,
         };
         Ok(Self { task, known })
@@ -145,6 +145,11 @@ impl Truth {
         }
     }
 
+    /// What predictions are compared with.
+    pub(crate) fn against(&self) -> Against {
+        if matches!(self.known, Known::Nothing) { Against::Deployed } else { Against::Truth }
+    }
+
     fn measures(&self, own: &Predictions) -> Measures {
         let deviation = Spread::of(&own.values, own.elements()).deviation();
         let origin = match &self.known {
@@ -156,8 +161,14 @@ impl Truth {
 
     /// Counts of nothing yet, for so many groups of a deployed model with these predictions.
     pub(crate) fn board<'a>(&'a self, own: &'a Predictions, groups: usize) -> Board<'a> {
-        if let Known::Labels(labels) = &self.known {
-            return Board::Classes { labels, own, scorer: Scorer::new(vec![1], groups) };
+        let classes = |labels| Board::Classes { labels, own, scorer: Scorer::new(vec![1], groups) };
+        match &self.known {
+            Known::Labels(labels) => return classes(Cow::Borrowed(&labels[..])),
+            Known::Nothing if self.task == Task::Classify => {
+                let own = own.values.chunks_exact(own.elements());
+                return classes(own.map(|row| top1(row).unwrap_or_default() as i64).collect());
+            }
+            _ => {}
         }
         let measures = self.measures(own);
         let tally = || Tally::new(measures.width(), groups);
@@ -181,7 +192,7 @@ fn wide(row: &[f32]) -> Vec<f64> {
 /// The counts of a scheme.
 pub(crate) enum Board<'a> {
     Classes {
-        labels: &'a [i64],
+        labels: Cow<'a, [i64]>,
         own: &'a Predictions,
         scorer: Scorer,
     },

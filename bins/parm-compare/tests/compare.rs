@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use parm_testkit::npy::{f4, f4_values};
 use parm_testkit::report::made_by;
+use parm_testkit::schema::check;
 use parm_testkit::{Outcome, Tool, safetensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,6 +29,11 @@ fn stage() -> TempDir {
 fn compare(folder: &Path, arguments: &str) -> Outcome {
     let call = Tool::new("parm-compare").args("-m base.safetensors --data").arg(digits("test.npy"));
     call.arg("--labels").arg(digits("test-labels.npy")).args(arguments).within(folder).run()
+}
+
+/// The schema of comparisons.
+fn schema() -> Value {
+    serde_json::from_slice(&Tool::new("parm-compare").args("--schema").run().output()).unwrap()
 }
 
 #[test]
@@ -64,9 +70,10 @@ fn codes_stand_beside_the_baselines_of_their_size() {
     let call = "-k 2,4 --lost 1 --code-dir pairs --json --threads 1";
     let output = compare(folder.path(), call).output();
     let report: Value = serde_json::from_slice(&output).unwrap();
-    assert_eq!(report["format"], 1);
+    assert_eq!(report["format"], 2);
+    check(&schema(), &report);
     let (made_by, inputs) = made_by(&report, folder.path());
-    assert_eq!([&made_by.options["seed"], &made_by.options["k"]], [&json!(0), &json!([2, 4])]);
+    assert_eq!([&made_by.options["seed"], &made_by.options["k"]], [&json!([0]), &json!([2, 4])]);
     for name in ["base.safetensors", "pairs/code.json", "pairs/parity-0.safetensors"] {
         assert!(inputs.iter().any(|input| input == name), "{name}: {inputs:?}");
     }
@@ -74,15 +81,15 @@ fn codes_stand_beside_the_baselines_of_their_size() {
     let names: Vec<_> =
         rows.iter().map(|row| (row["code"].as_str().unwrap(), row["k"].as_u64().unwrap())).collect();
     let of = |k| {
-        let trained = (k == 2).then_some(("sum (trained)", k));
+        let trained = (k == 2).then_some(("sum:trained", k));
         let codes = [("berrut", k), ("floater-hormann", k), ("spline", k)];
         [("none", k), ("replicate", k)].into_iter().chain(trained).chain(codes).collect::<Vec<_>>()
     };
     assert_eq!(names, [of(2), of(4)].concat());
 
     let all = |name: &str| rows.iter().find(|row| row["code"] == name).unwrap()["A_all"].as_f64().unwrap();
-    assert!(all("none") < all("replicate") && all("replicate") < all("sum (trained)"), "{report}");
-    assert!(report["recommendation"].as_str().unwrap().starts_with("recommended: sum (trained) with k = 2"));
+    assert!(all("none") < all("replicate") && all("replicate") < all("sum:trained"), "{report}");
+    assert!(report["recommendation"].as_str().unwrap().starts_with("recommended: sum:trained with k = 2"));
     for row in rows {
         let [low, value, high] = ["low", "A_all", "high"].map(|key| row[key].as_f64().unwrap());
         assert!(low <= value && value <= high, "{row}");
@@ -153,16 +160,17 @@ fn values_are_compared_by_their_r2() {
         let rows = report["rows"].as_array().unwrap();
         rows.iter().find(|row| row["code"] == name).unwrap()[key].as_f64()
     };
-    let own = known["deployed"][0]["R2"].as_f64().unwrap();
+    check(&schema(), &known);
+    let own = known["deployed"][0]["score"].as_f64().unwrap();
     let [none, copies, sum] =
-        ["none", "replicate", "sum (trained)"].map(|name| of(&known, name, "A_all").unwrap());
+        ["none", "replicate", "sum:trained"].map(|name| of(&known, name, "A_all").unwrap());
     assert!(none < copies && copies < sum && sum < own + 0.01, "{none} {copies} {sum} {own}");
-    assert!(own > 0.7 && of(&known, "sum (trained)", "agreement").unwrap() > 0.3, "{known}");
+    assert!(own > 0.7 && of(&known, "sum:trained", "agreement").unwrap() > 0.3, "{known}");
     assert!(known["recommendation"].as_str().unwrap().contains(": R2_all 0."), "{known}");
     // What arrived is the deployed model's own prediction, and without the truth it is that itself.
     let alone = report("");
-    assert_eq!(of(&alone, "sum (trained)", "A_a"), Some(1.0));
-    assert!(alone["deployed"][0]["R2"].is_null(), "{alone}");
+    assert_eq!(of(&alone, "sum:trained", "A_a"), Some(1.0));
+    assert!(alone["deployed"][0]["score"].is_null(), "{alone}");
     let table = unlabelled(path, "-k 2 --code-dir pairs --threads 1 --draws 1 --values test.npy").output();
     let table = String::from_utf8(table).unwrap();
     let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
@@ -184,7 +192,6 @@ fn values_are_compared_by_their_r2() {
             "--task regress: found --boxes, which goes with --task boxes alone",
         ),
         ("--boxes test.npy", 2, "--boxes: found predictions of 2 numbers, expected 4"),
-        ("", 2, "found no truth of classes, expected --labels"),
     ] {
         let ended = unlabelled(path, &format!("-k 2 --threads 1 --draws 1 --codes berrut {arguments}"));
         assert!(
@@ -198,6 +205,55 @@ fn values_are_compared_by_their_r2() {
 }
 
 #[test]
+fn classes_without_labels_are_compared_with_those_of_the_deployed_model() {
+    let folder = stage();
+    let call = "-k 2 --codes berrut --code-dir pairs --json --threads 1 --draws 2";
+    let report: Value = serde_json::from_slice(&unlabelled(folder.path(), call).output()).unwrap();
+    check(&schema(), &report);
+    assert_eq!([&report["against"], &report["deployed"][0]["score"]], [&json!("deployed"), &Value::Null]);
+    for row in report["rows"].as_array().unwrap() {
+        assert_eq!(row["A_d"], row["agreement"], "{row}");
+        assert!(row["A_a"] == 1.0 || row["name"] == "berrut", "{row}");
+    }
+    let labelled: Value = serde_json::from_slice(&compare(folder.path(), call).output()).unwrap();
+    assert_eq!(labelled["against"], "truth");
+    let agreements = |report: &Value| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter().map(|row| row["agreement"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(agreements(&report), agreements(&labelled));
+}
+
+#[test]
+fn the_losses_of_several_seeds_are_scored_together_and_apart() {
+    let folder = stage();
+    let call = "-k 2 --codes berrut --code-dir pairs --threads 1 --draws 2";
+    let json = |seeds: &str| -> Value {
+        let output = compare(folder.path(), &format!("{call} --json --seed {seeds}")).output();
+        serde_json::from_slice(&output).unwrap()
+    };
+    let (three, alone) = (json("5,6,7"), json("6"));
+    check(&schema(), &three);
+    for (row, alone) in three["rows"].as_array().unwrap().iter().zip(alone["rows"].as_array().unwrap()) {
+        let seeds = row["seeds"].as_array().unwrap();
+        for score in ["A_d", "A_all", "A_all_at_rate", "agreement"] {
+            assert_eq!(seeds[1][score], alone[score], "{score} {row}");
+        }
+        let all: Vec<f64> = seeds.iter().map(|of| of["A_all"].as_f64().unwrap()).collect();
+        let mean = all.iter().sum::<f64>() / 3.0;
+        assert!((row["A_all"].as_f64().unwrap() - mean).abs() < 1e-9, "{row}");
+        let deviation = (all.iter().map(|of| (of - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+        assert!((row["deviation"].as_f64().unwrap() - deviation).abs() < 1e-9, "{row}");
+        assert_eq!(alone["deviation"], Value::Null);
+    }
+    let table = String::from_utf8(compare(folder.path(), &format!("{call} --seed 5,6")).output()).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].ends_with("  deviation") && lines[0].len() == lines[1].len(), "{table}");
+    let ended = compare(folder.path(), &format!("{call} --seed 5,5"));
+    assert!(ended.code == 2 && ended.stderr.contains("--seed: found 5 twice"), "{}", ended.stderr);
+}
+
+#[test]
 fn embeddings_are_compared_by_their_cosine() {
     let folder = stage();
     let call = "-k 2 --json --threads 1 --draws 2 --task embed --code-dir pairs";
@@ -207,7 +263,7 @@ fn embeddings_are_compared_by_their_cosine() {
     let of = |name: &str, key: &str| rows.iter().find(|row| row["code"] == name).unwrap()[key].as_f64();
     assert!((of("replicate", "A_a").unwrap() - 1.0).abs() < 1e-6);
     assert_eq!(of("replicate", "agreement"), Some(1.0));
-    assert!(of("none", "A_all") < of("sum (trained)", "A_all"), "{report}");
+    assert!(of("none", "A_all") < of("sum:trained", "A_all"), "{report}");
     assert!(of("berrut", "A_d").is_some_and(|cosine| 0.0 < cosine && cosine < 1.0), "{report}");
 }
 
@@ -226,15 +282,18 @@ fn tiles_and_learned_coders_are_compared_too() {
     let rows = report["rows"].as_array().unwrap();
     let of = |name: &str, key: &str| rows.iter().find(|row| row["code"] == name).unwrap()[key].clone();
     for (name, directory) in [
-        ("concat (trained)", "tiles"),
-        ("learned (trained, learned decoder)", "around"),
-        ("sum (trained, learned decoder)", "sums"),
+        ("concat:trained", "tiles"),
+        ("learned:trained:learned-decoder", "around"),
+        ("sum:trained:learned-decoder", "sums"),
     ] {
         let file = std::fs::read(folder.path().join(directory).join("code.json")).unwrap();
         let file: Value = serde_json::from_slice(&file).unwrap();
         let (scored, found) = (file["scores"]["agreement"].as_f64(), of(name, "agreement").as_f64());
         // Other rows, and other groups of them.
         assert!((scored.unwrap() - found.unwrap()).abs() < 0.15, "{name}: {scored:?} {found:?}");
+        let plain = [of(name, "name"), of(name, "training"), of(name, "directory")];
+        assert_eq!(plain, [json!(name.split(':').next()), json!("trained"), json!(directory)]);
+        assert_eq!(of(name, "learned_decoder"), name.ends_with(":learned-decoder"));
         assert!(of(name, "A_all").as_f64() > of("none", "A_all").as_f64(), "{name}: {report}");
         assert_eq!(of(name, "decode_us").is_null(), directory != "tiles", "{name}");
     }
@@ -295,7 +354,7 @@ fn a_code_for_another_model_is_refused_and_codes_of_one_kind_have_their_director
     let report: Value = serde_json::from_slice(&compare(folder.path(), call).output()).unwrap();
     let names: Vec<_> =
         report["rows"].as_array().unwrap().iter().map(|row| row["code"].as_str().unwrap()).collect();
-    assert_eq!(names, ["none", "replicate", "sum (trained, pairs)", "sum (trained, others)", "berrut"]);
+    assert_eq!(names, ["none", "replicate", "sum:trained:pairs", "sum:trained:others", "berrut"]);
 
     let refused = |call: &str, code: i32, message: &str| {
         let outcome = compare(folder.path(), call);

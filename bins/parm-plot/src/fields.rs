@@ -8,12 +8,14 @@ pub(crate) fn parse(text: &[u8], line: usize) -> Result<Value> {
     serde_json::from_slice(text).map_err(|error| malformed(&error, line))
 }
 
-/// The items of a list in a report, of format 1.
+/// The items of a list in a report, of format 1 or, of a comparison, 2.
 pub(crate) fn items((input, text): &(String, Vec<u8>), list: &str) -> Result<Vec<Value>> {
     let mut report = parse(text, 1).with_context(|| input.clone())?;
     let format = Fields::new(input, &report)?.whole("format", 0)?;
-    if format != 1.0 {
-        bail!("{input}: found format {format}, expected 1");
+    let newest = if list == "rows" { 2.0 } else { 1.0 };
+    if !(1.0..=newest).contains(&format) {
+        let expected = if newest > 1.0 { "1 or 2" } else { "1" };
+        bail!("{input}: found format {format}, expected {expected}");
     }
     match report.get_mut(list).map(Value::take) {
         Some(Value::Array(items)) => Ok(items),

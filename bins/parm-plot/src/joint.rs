@@ -18,9 +18,15 @@ pub(crate) fn joint(reports: &[(String, Vec<u8>)], options: &Jointly) -> Result<
             };
             let k = fields.whole("k", 1)?;
             let asked = options.k.is_empty() || options.k.iter().any(|&asked| f64::from(asked) == k);
-            let point = fields.share("accuracy")?.zip(fields.share("A_d")?);
+            // Format 1 called it accuracy.
+            let own = fields.share("accuracy")?.or(fields.share("deployed")?);
+            let point = own.zip(fields.share("A_d")?);
             let (Some((x, y)), true, false) = (point, asked, is_baseline(&code)) else { continue };
-            let (name, point) = (format!("{}, k = {k}", kind(&code)), Point { x, y, interval: None });
+            let kind = match (fields.text("name")?, fields.text("training")?) {
+                (Some(name), Some(training)) => format!("{name}:{training}"),
+                _ => kind(&code),
+            };
+            let (name, point) = (format!("{kind}, k = {k}"), Point { x, y, interval: None });
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) if series.points.contains(&point) => {}
                 Some(series) => series.points.push(point),
@@ -44,7 +50,7 @@ fn is_baseline(code: &str) -> bool {
     ["none", "replicate"].contains(&code)
 }
 
-/// The name of a code without the directory that tells it from others of its kind.
+/// The name of a code without the directory that tells it from others of its kind, in format 1.
 fn kind(code: &str) -> String {
     match code.split_once("(joint, ").or(code.split_once("(trained, ")) {
         Some((_, _)) => format!("{})", code.split(", ").next().unwrap_or(code)),

@@ -100,7 +100,7 @@ fn what_is_no_result_is_refused() {
     write("empty", "");
     write("cut.jsonl", &METRICS[..200]);
     write("back.jsonl", &METRICS.lines().rev().collect::<Vec<_>>().join("\n"));
-    write("future.json", &COMPARISON.replace("\"format\":1", "\"format\":2"));
+    write("future.json", &COMPARISON.replace("\"format\":1", "\"format\":3"));
     write("nameless.json", &COMPARISON.replacen("\"code\":\"none\",", "", 1));
     write("high.json", &COMPARISON.replacen("\"A_all\":0.6", "\"A_all\":60", 1));
     write("twice.json", &COMPARISON.replacen("\"k\":8", "\"k\":2", 1));
@@ -109,7 +109,7 @@ fn what_is_no_result_is_refused() {
         ("curves cut.jsonl -o out.svg", 1, "cut.jsonl: line 2"),
         ("curves back.jsonl -o out.svg", 1, "back.jsonl: line 2: found epoch 2 after epoch 3"),
         ("curves missing -o out.svg", 1, "missing: cannot open"),
-        ("k future.json -o out.svg", 1, "future.json: found format 2, expected 1"),
+        ("k future.json -o out.svg", 1, "future.json: found format 3, expected 1 or 2"),
         ("k nameless.json -o out.svg", 1, "nameless.json: row 0: found no \"code\""),
         (
             "k high.json -o out.svg",
@@ -170,6 +170,11 @@ fn joint_trainings_of_several_reports_are_a_line_for_each_code_and_k() {
         &[("none", 4, 0.98, 0.1), ("sum (joint)", 4, 0.97, 0.93), ("berrut (joint, b)", 8, 0.98, 0.9)],
     );
     write("b.json", &[("replicate", 4, 0.98, 0.98), ("sum (joint, c)", 4, 0.98, 0.91)]);
+    // Format 2 says the parts of the name apart.
+    let row = r#"{"code":"spline:joint:d","name":"spline","training":"joint","k":4,"extra_workers":1,"lost":1,
+        "deployed":0.96,"A_d":0.8}"#;
+    fs::write(path.join("c.json"), format!(r#"{{"format":2,"rows":[{row}]}}"#)).unwrap();
+    assert!(texts(&svg(path, "joint c.json")).contains(&"spline:joint, k = 4".to_owned()));
     let all = texts(&svg(path, "joint a.json b.json"));
     for expected in ["sum (joint), k = 4", "berrut (joint), k = 8", "accuracy of the deployed model"] {
         assert_eq!(all.iter().filter(|text| *text == expected).count(), 1, "{expected} in {all:?}");

@@ -1,7 +1,10 @@
 //! Scores predictions against the truth, as a table or JSON.
 
+mod aggregate;
+mod json;
 mod measured;
 mod report;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,6 +20,9 @@ use parm_cli::output::Compression;
 use parm_cli::tools::score::Score;
 use parm_cli::{Exit, Input, Io, Usage};
 
+pub use aggregate::{Aggregate, Aggregated, Difference, Summary};
+pub use json::{About, Against, Baseline, Entry, Json, Of, Report};
+
 /// Scores a stream of predictions and prints the result.
 ///
 /// # Errors
@@ -25,6 +31,9 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
     check_stdin(options.inputs())?;
     if options.json {
         io.record_inputs();
+    }
+    if !options.aggregate.is_empty() {
+        return aggregate::run(options, io);
     }
     let reading = options.read.reading();
     let predictions = options.input.rows(io, reading)?;
@@ -65,7 +74,7 @@ pub fn run(options: &Score, io: &mut Io) -> Result<Exit> {
         output.write_all(format!("{}\n", serde_json::to_string(&calibration)?).as_bytes())?;
         output.commit()?;
     }
-    let text = report::text(&scores, options, io);
+    let text = report::report(&scores, options, io)?;
     print(options, io, &text, scores.rows)
 }
 

@@ -17,8 +17,8 @@ use parm_cli::tools::score::Score;
 use parm_cli::{Input, Io, Usage};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Map, Value, json};
 
+use crate::json::{self, About, Against, Baseline, Entry, Of};
 use crate::{Known, Masks};
 
 /// Rows of floats.
@@ -83,13 +83,6 @@ enum Stands {
     Guess,
 }
 
-/// What predictions are compared with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Against {
-    Truth,
-    Deployed,
-}
-
 /// Scores predictions; returns the report and the number of rows.
 pub(crate) fn score(
     task: Task,
@@ -118,8 +111,7 @@ pub(crate) fn score(
     }
     let near = (task == Task::Embed).then(|| Near::new(&set, labels)).transpose()?;
     let report = Report { lines: set.lines(options, near.as_ref()), columns: set.columns(near.as_ref()) };
-    let unsolved = set.fates.iter().filter(|fate| **fate == Fate::Unsolved).count();
-    let text = if options.json { report.json(task, unsolved, io) } else { report.table(task, unsolved) };
+    let text = if options.json { report.json(&set, options, io)? } else { report.table(&set) };
     Ok((text, set.rows.count()))
 }
 
@@ -215,6 +207,11 @@ impl Set {
         })
     }
 
+    /// The number of rows of this fate.
+    fn count(&self, fate: Fate) -> u64 {
+        self.fates.iter().filter(|other| **other == fate).count() as u64
+    }
+
     fn other(&self, against: Against) -> Option<&Rows> {
         match against {
             Against::Truth => self.truth.as_ref(),
@@ -234,9 +231,9 @@ impl Set {
 
     fn lines(&self, options: &Score, near: Option<&Near>) -> Vec<Line> {
         let k = options.k as usize;
-        let line = |name: &str, against: Against, stands: &dyn Fn(usize) -> Option<Stands>| {
-            let other = self.other(against)?;
-            let measures = self.measures(against);
+        let line = |about: About, stands: &dyn Fn(usize) -> Option<Stands>| {
+            let other = self.other(about.against)?;
+            let measures = self.measures(about.against);
             let extra = near.map_or(0, |near| near.columns().len());
             let mut tally = Tally::new(measures.width() + extra, self.originals.div_ceil(k));
             for row in 0..self.rows.count() {
@@ -257,8 +254,7 @@ impl Set {
             let extras = sums[measures.width()..].iter().map(|sum| (sums[0] > 0.0).then(|| sum / sums[0]));
             let own = |sums: &[f64]| measures.scores(&sums[..measures.width()]);
             Some(Line {
-                name: name.to_owned(),
-                against,
+                about,
                 rows: sums[0] as u64,
                 values: own(&sums).into_iter().chain(extras).collect(),
                 interval: tally.interval(|sums| measures.main(&sums[..measures.width()]), &mut rng),
@@ -267,13 +263,15 @@ impl Set {
         let only = |fate: Fate| move |row: usize| (self.fates[row] == fate).then_some(Stands::Row);
         let stands = |row: usize| if self.fates[row] == Fate::Unsolved { Stands::Guess } else { Stands::Row };
         let main = if self.truth.is_some() { Against::Truth } else { Against::Deployed };
+        let all = About::new(Of::All, main);
         let mut lines = vec![
-            line("available", main, &only(Fate::Available)),
-            line("reconstructed", main, &only(Fate::Reconstructed)),
-            line("all", main, &|row| Some(stands(row))),
+            line(About::new(Of::Available, main), &only(Fate::Available)),
+            line(About::new(Of::Reconstructed, main), &only(Fate::Reconstructed)),
+            line(all, &|row| Some(stands(row))),
         ];
         if main == Against::Truth {
-            lines.push(line("reconstructed", Against::Deployed, &only(Fate::Reconstructed)));
+            let about = About::new(Of::Reconstructed, Against::Deployed);
+            lines.push(line(about, &only(Fate::Reconstructed)));
         }
         if k > 1 && self.has_losses && self.reference.is_some() {
             let lost = |row: usize, instead: Stands| {
@@ -282,8 +280,9 @@ impl Set {
             // Dealt round-robin, the extra workers have the first r queries.
             let copied = |row: usize| (row % self.originals) % k < options.r as usize;
             let copy = |row: usize| if copied(row) { Stands::Own } else { Stands::Guess };
-            lines.push(line("all, none", main, &|row| Some(lost(row, Stands::Guess))));
-            lines.push(line("all, replicate", main, &|row| Some(lost(row, copy(row)))));
+            let instead = |baseline| About { baseline: Some(baseline), ..all };
+            lines.push(line(instead(Baseline::None), &|row| Some(lost(row, Stands::Guess))));
+            lines.push(line(instead(Baseline::Replicate), &|row| Some(lost(row, copy(row)))));
         }
         lines.into_iter().flatten().collect()
     }
@@ -351,8 +350,7 @@ impl Near {
 
 /// One line of the report.
 struct Line {
-    name: String,
-    against: Against,
+    about: About,
     rows: u64,
     values: Vec<Option<f64>>,
     /// Of the first value.
@@ -365,9 +363,9 @@ struct Report {
 }
 
 impl Report {
-    fn table(&self, task: Task, unsolved: usize) -> String {
+    fn table(&self, set: &Set) -> String {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let mut table = format!("{:<14}{:>10}{:>8}", task.output(), "against", "rows");
+        let mut table = format!("{:<14}{:>10}{:>8}", set.task.output(), "against", "rows");
         // Writing to a string cannot fail.
         for (at, column) in self.columns.iter().enumerate() {
             let _ = write!(table, "{:>13}", column.title);
@@ -376,10 +374,11 @@ impl Report {
             }
         }
         table.push('\n');
-        for Line { name, against, rows, values, interval } in &self.lines {
+        for Line { about, rows, values, interval } in &self.lines {
             // One word, so that scripts can split the columns.
-            let name = name.replace(", ", ":");
-            let _ = write!(table, "{name:<14}{:>10}{rows:>8}", against.name());
+            let name = about.baseline.map(|baseline| format!(":{}", baseline.name()));
+            let name = format!("{}{}", about.of.name(), name.unwrap_or_default());
+            let _ = write!(table, "{name:<14}{:>10}{rows:>8}", about.against.name());
             for (at, value) in values.iter().enumerate() {
                 let _ = write!(table, "{:>13}", or_dash(value.map(|value| format!("{value:.4}"))));
                 if at == 0 {
@@ -389,37 +388,38 @@ impl Report {
             }
             table.push('\n');
         }
+        let unsolved = set.count(Fate::Unsolved);
         if unsolved > 0 {
             let _ = writeln!(table, "{:<14}{:>10}{unsolved:>8}", "unsolved", "");
         }
         table
     }
 
-    fn json(&self, task: Task, unsolved: usize, io: &Io) -> String {
-        let row = |line: &Line| {
-            let mut row = Map::new();
-            row.insert(task.output().into(), json!(line.name));
-            row.insert("against".into(), json!(line.against.name()));
-            row.insert("rows".into(), json!(line.rows));
-            for (column, value) in self.columns.iter().zip(&line.values) {
-                row.insert(column.key.into(), json!(value));
-            }
-            row.insert("low".into(), json!(line.interval.map(|interval| interval.low)));
-            row.insert("high".into(), json!(line.interval.map(|interval| interval.high)));
-            Value::Object(row)
+    fn json(&self, set: &Set, options: &Score, io: &Io) -> Result<String> {
+        let entries = |line: &Line| {
+            let about = line.about;
+            let rows = Some(line.rows);
+            let values = self.columns.iter().zip(line.values.clone()).enumerate();
+            values
+                .map(|(at, (column, value))| {
+                    let interval = line.interval.filter(|_| at == 0);
+                    Entry::new(column.key, about, value, interval, rows)
+                })
+                .collect::<Vec<_>>()
         };
-        let rows: Vec<Value> = self.lines.iter().map(row).collect();
-        let report = json!({"format": 1, "task": task.name(), task.output(): rows, "unsolved": unsolved,
-            "made_by": io.made_by()});
-        format!("{report}\n")
-    }
-}
-
-impl Against {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Truth => "truth",
-            Self::Deployed => "deployed",
-        }
+        json::text(&json::Report {
+            format: json::FORMAT,
+            task: set.task,
+            rows: set.rows.count(),
+            available: set.count(Fate::Available),
+            reconstructed: set.count(Fate::Reconstructed),
+            unsolved: set.count(Fate::Unsolved),
+            k: options.k as usize,
+            extra_workers: options.r as usize,
+            f: options.unavailable_fraction,
+            auroc: None,
+            scores: self.lines.iter().flat_map(entries).collect(),
+            made_by: io.made_by(),
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use parm::hash::sha256;
 use parm_testkit::npy::{f4, item, mask, u1};
 use parm_testkit::report::made_by;
+use parm_testkit::schema::{check, follows};
 use parm_testkit::{Outcome, Tool};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,21 +34,39 @@ fn json(folder: &Path, arguments: &str) -> Value {
     serde_json::from_slice(&output).expect("JSON")
 }
 
+/// The name of what a score is about, after a name of it: as in tables.
+fn called(entry: &Value, name: &Value) -> String {
+    let name = name.as_str().unwrap();
+    match (&entry["lost"], &entry["baseline"]) {
+        (Value::Null, Value::Null) => name.to_owned(),
+        (Value::Null, baseline) => format!("{name}:{}", baseline.as_str().unwrap()),
+        (lost, _) => format!("{name}:{lost}-lost"),
+    }
+}
+
 /// One score of a report in JSON.
 fn value<'a>(report: &'a Value, score: &str, top: u64) -> &'a Value {
     let scores = report["scores"].as_array().unwrap();
-    let found = scores
-        .iter()
-        .find(|entry| entry["score"] == score && (entry["top"] == top || entry["top"].is_null()));
-    &found.unwrap_or_else(|| panic!("no {score} top {top}"))["value"]
+    let is_it = |entry: &&Value| {
+        called(entry, &entry["score"]) == score && (entry["top"] == top || entry["top"].is_null())
+    };
+    &scores.iter().find(is_it).unwrap_or_else(|| panic!("no {score} top {top}"))["value"]
 }
 
-/// One line of a report about values, embeddings or boxes.
-fn line<'a>(report: &'a Value, name: &str, against: &str) -> &'a Value {
-    let kind = ["values", "embeddings", "boxes"].into_iter().find(|kind| report[kind].is_array()).unwrap();
-    let lines = report[kind].as_array().unwrap();
-    let found = lines.iter().find(|line| line[kind] == name && line["against"] == against);
-    found.unwrap_or_else(|| panic!("no {name} against {against}: {report}"))
+/// The scores of values, embeddings or boxes in one line of the table, and its rows.
+fn line(report: &Value, name: &str, against: &str) -> Value {
+    let scores = report["scores"].as_array().unwrap();
+    let is_in = |entry: &&Value| called(entry, &entry["of"]) == name && entry["against"] == against;
+    let mut line = serde_json::Map::new();
+    for entry in scores.iter().filter(is_in) {
+        line.insert("rows".into(), entry["rows"].clone());
+        line.insert(entry["score"].as_str().unwrap().into(), entry["value"].clone());
+        for end in ["low", "high"].into_iter().filter(|&end| !entry[end].is_null()) {
+            line.insert(end.into(), entry[end].clone());
+        }
+    }
+    assert!(!line.is_empty(), "no {name} against {against}: {report}");
+    line.into()
 }
 
 #[test]
@@ -69,6 +88,27 @@ fn a_report_says_how_it_was_made_and_of_what() {
     assert_eq!((stream.pipe, &stream.sha256), (true, &sha256(&path.join("y.npy")).ok()));
     let (_, inputs) = of("--task embed --available have.npy --reference reference.npy y.npy", &[]);
     assert_eq!(inputs, ["y.npy", "have.npy", "reference.npy"]);
+}
+
+#[test]
+fn reports_of_all_tasks_follow_their_schema() {
+    let folder = stage();
+    let path = folder.path();
+    let schema: Value = serde_json::from_slice(&score(path, "--schema").output()).unwrap();
+    assert_eq!(schema["$defs"]["Report"]["properties"]["format"]["const"], 2);
+    for call in [
+        "-k 2 --labels labels.npy --available have.npy --solved solved.npy --reference reference.npy y.npy",
+        "--reference reference.npy --available have.npy y.npy",
+        "--task embed --available have.npy --reference reference.npy --labels labels.npy y.npy",
+        "--task regress -k 2 --values reference.npy --available have.npy --reference reference.npy y.npy",
+    ] {
+        check(&schema, &json(path, call));
+    }
+    let mut wrong = json(path, "--labels labels.npy y.npy");
+    wrong["scores"][0]["of"] = "some".into();
+    assert!(follows(&schema, &wrong).is_err());
+    let ended = score(path, "--schema --labels labels.npy");
+    assert_eq!((ended.code, ended.stdout.len()), (2, 0), "{}", ended.stderr);
 }
 
 #[test]
@@ -190,11 +230,11 @@ fn values_are_scored_against_the_truth_and_the_deployed_model_beside_the_baselin
     close(of("all", "truth", "r2"), 1. - 12. / 80.);
     let guessed =
         |rows: &[[f64; 2]]| rows.iter().map(|[a, b]| (a - 3.).powi(2) + (b - 4.).powi(2)).sum::<f64>();
-    close(of("all, none", "truth", "r2"), 1. - (2. + guessed(&[[4., 0.], [4., 8.]])) / 80.);
+    close(of("all:none", "truth", "r2"), 1. - (2. + guessed(&[[4., 0.], [4., 8.]])) / 80.);
     // The spare worker has the first query of a group, and here the second ones are lost.
-    close(of("all, replicate", "truth", "r2"), of("all, none", "truth", "r2"));
+    close(of("all:replicate", "truth", "r2"), of("all:none", "truth", "r2"));
     let two = json(path, &format!("-r 2 {call}"));
-    close(line(&two, "all, replicate", "truth")["r2"].as_f64().unwrap(), 1. - 4. / 80.);
+    close(line(&two, "all:replicate", "truth")["r2"].as_f64().unwrap(), 1. - 4. / 80.);
     // The truth alone is enough.
     let alone = json(path, "--values truth.npy own.npy");
     close(line(&alone, "available", "truth")["mae"].as_f64().unwrap(), 0.5);
@@ -239,7 +279,7 @@ fn embeddings_are_scored_by_their_cosine_and_their_neighbours() {
     let found = line(&half, "reconstructed", "deployed");
     assert_eq!((&found["rows"], &found["recall_10"]), (&json!(12), &json!(1.0)));
     assert_eq!((&found["label_recall_10"], &found["label_share_10"]), (&json!(1.0), &json!(1.0)));
-    let none = line(&half, "all, none", "deployed");
+    let none = line(&half, "all:none", "deployed");
     assert!(none["cosine"].as_f64() < line(&half, "all", "deployed")["cosine"].as_f64());
     assert!(none["recall_10"].as_f64() < Some(0.8), "{none}");
     for (options, code, message) in [
@@ -281,14 +321,14 @@ fn all_scores_as_json() {
     let third = 1.0 / 3.0;
     assert_eq!(
         (&report["format"], &report["available"], &report["reconstructed"]),
-        (&json!(1), &json!(2), &json!(3))
+        (&json!(2), &json!(2), &json!(3))
     );
     assert_eq!(value(&report, "agreement", 1), &json!(third));
     assert_eq!(value(&report, "A_a", 1), &json!(1.0));
     assert_eq!(value(&report, "A_d", 1), &json!(third));
     assert_eq!(value(&report, "A_d", 2), &json!(2.0 * third));
     assert_eq!(value(&report, "A_all", 1), &json!(0.6));
-    assert!((value(&report, "A_o(0.1)", 1).as_f64().unwrap() - (0.9 + 0.1 * third)).abs() < 1e-12);
+    assert!((value(&report, "A_o", 1).as_f64().unwrap() - (0.9 + 0.1 * third)).abs() < 1e-12);
     let tops = report["scores"].as_array().unwrap().iter().filter_map(|entry| entry["top"].as_u64()).max();
     assert_eq!(tops, Some(2), "top 5 to 20 of three classes say nothing");
 }
@@ -300,7 +340,7 @@ fn unsolved_rows_are_counted_apart_and_wrong_in_overall() {
     let report = json(folder.path(), call);
     assert_eq!((&report["unsolved"], &report["reconstructed"]), (&json!(1), &json!(2)));
     assert_eq!(value(&report, "A_d", 1), &json!(0.5));
-    assert!((value(&report, "A_o(0.5)", 1).as_f64().unwrap() - (0.5 + 0.5 / 3.0)).abs() < 1e-12);
+    assert!((value(&report, "A_o", 1).as_f64().unwrap() - (0.5 + 0.5 / 3.0)).abs() < 1e-12);
     assert_eq!(value(&report, "A_all", 1), &json!(0.6));
 }
 
@@ -340,12 +380,12 @@ fn groups_give_losses_intervals_and_baselines() {
     let call =
         "-k 2 --labels labels.npy --available have.npy --solved solved.npy --reference deployed.npy y.npy";
     let report = json(folder.path(), call);
-    assert_eq!(value(&report, "A_all, 0 lost", 1), &json!(1.0));
-    assert_eq!(value(&report, "A_all, 1 lost", 1), &json!(0.75));
-    assert_eq!(value(&report, "A_all, 2 lost", 1), &json!(0.0));
+    assert_eq!(value(&report, "A_all:0-lost", 1), &json!(1.0));
+    assert_eq!(value(&report, "A_all:1-lost", 1), &json!(0.75));
+    assert_eq!(value(&report, "A_all:2-lost", 1), &json!(0.0));
     // Of four lost predictions `none` guesses all, one of two right; a spare worker has three of them.
-    assert_eq!(value(&report, "A_all, none", 1), &json!((4.0 + 0.5 * 4.0) / 8.0));
-    assert_eq!(value(&report, "A_all, replicate", 1), &json!((7.0 + 0.5) / 8.0));
+    assert_eq!(value(&report, "A_all:none", 1), &json!((4.0 + 0.5 * 4.0) / 8.0));
+    assert_eq!(value(&report, "A_all:replicate", 1), &json!((7.0 + 0.5) / 8.0));
     let interval =
         report["scores"].as_array().unwrap().iter().find(|entry| entry["score"] == "A_all").unwrap();
     let [low, value, high] = ["low", "value", "high"].map(|key| interval[key].as_f64().unwrap());
@@ -440,10 +480,8 @@ fn boxes_are_scored_by_their_intersection_over_union() {
     assert_eq!(words[3][..4], ["all", "truth", "8", "0.6875"]);
     let json = call("--boxes truth.npy --copies 2 --json p.npy").output();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(
-        (&json["boxes"][1]["mean_iou"], &json["boxes"][2]["iou_75"]),
-        (&serde_json::Value::Null, &0.625.into())
-    );
+    assert_eq!(line(&json, "reconstructed", "truth")["mean_iou"], Value::Null);
+    assert_eq!(line(&json, "all", "truth")["iou_75"], 0.625);
 
     // The deployed model's own boxes are a second truth, and the baselines need them.
     let with_own =
@@ -451,7 +489,7 @@ fn boxes_are_scored_by_their_intersection_over_union() {
     let json: serde_json::Value = serde_json::from_slice(&call(with_own).output()).unwrap();
     assert_eq!(line(&json, "reconstructed", "deployed")["mean_iou"], 0.0);
     assert!(
-        line(&json, "all, replicate", "truth")["mean_iou"].as_f64()
+        line(&json, "all:replicate", "truth")["mean_iou"].as_f64()
             > line(&json, "all", "truth")["mean_iou"].as_f64()
     );
 

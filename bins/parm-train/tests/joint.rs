@@ -67,7 +67,7 @@ fn a_deployed_model_that_learns_with_its_code_is_rebuilt_better() {
     let compared =
         compare(path, "-m base.safetensors -k 4 --codes berrut --code-dir parity --code-dir joint");
     let value = |code: &str, score: &str| row(&compared, code)[score].as_f64().unwrap();
-    let [trained, joint] = ["sum (trained)", "sum (joint)"].map(|code| value(code, "A_d"));
+    let [trained, joint] = ["sum:trained", "sum:joint"].map(|code| value(code, "A_d"));
     assert!(joint > trained + 0.02, "{joint} {trained}");
     // Both deployed models are shown.
     let [own, other] = [0, 1].map(|at| compared["deployed"][at].clone());
@@ -75,7 +75,7 @@ fn a_deployed_model_that_learns_with_its_code_is_rebuilt_better() {
         (own["model"].as_str(), other["model"].as_str()),
         (Some("base.safetensors"), Some("joint/deployed.safetensors"))
     );
-    let accuracy = |of: &Value| of["accuracy"].as_f64().unwrap();
+    let accuracy = |of: &Value| of["score"].as_f64().unwrap();
     assert!(accuracy(&other) > accuracy(&own) - 0.03, "{own} {other}");
     // The code goes with no other deployed model.
     let refused = Tool::new("parm-infer")
@@ -100,7 +100,7 @@ fn an_interpolating_code_is_a_directory_with_its_deployed_model() {
     assert_eq!((file.stragglers, file.lambda_d, file.parity.len()), (Some(1), Some(1e-5), 0));
     let compared = compare(path, "-m base.safetensors -k 4 --codes spline --lambda-d 1e-5 --code-dir joint");
     let value = |code: &str| row(&compared, code)["A_d"].as_f64().unwrap();
-    assert!(value("spline (joint)") > value("spline") + 0.02, "{compared}");
+    assert!(value("spline:joint") > value("spline") + 0.02, "{compared}");
     // The tools take all of the code from the directory.
     fs::write(path.join("coded.npy"), run(path, "parm-encode", "--code joint DIGITS/test.npy --tail pad"))
         .unwrap();

@@ -429,6 +429,58 @@ fn what_is_missing_is_said_before_anything_is_trained() {
 }
 
 #[test]
+fn own_data_and_models_are_swept_over_seeds() {
+    let folder = folder();
+    let path = folder.path();
+    // A model of another tool's training, and rows in files of their own.
+    write(path, &with(&json!({"k_vals": [2], "num_epoch": 1})));
+    lines(path, "save");
+    fs::create_dir(path.join("own")).unwrap();
+    fs::rename(path.join("save/base/mnist/base-mlp/model.safetensors"), path.join("own/m.safetensors"))
+        .unwrap();
+    fs::rename(path.join("data/mnist"), path.join("own/rows")).unwrap();
+    let split = |part: &str| json!({"data": format!("rows/{part}/images.npy"), "labels": format!("rows/{part}/labels.npy")});
+    let config = json!({
+        "epochs": 20, "k": [2], "coders": ["sum"], "models": ["m.safetensors"], "losses": ["mse"],
+        "datasets": [{"name": "digits", "train": split("train"), "test": split("test")}], "seeds": [3, 4],
+    });
+    fs::write(path.join("own/c.json"), config.to_string()).unwrap();
+    let sweep = |arguments: &str| {
+        let call = Tool::new("parm-train").args("sweep own/c.json out --threads 1 --recipe parm --json");
+        call.args(arguments).within(path).run()
+    };
+    let output = String::from_utf8(sweep("").output()).unwrap();
+    let runs: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let model = parm::hash::sha256(&path.join("own/m.safetensors")).unwrap();
+    let mut parity = Vec::new();
+    for (run, seed) in runs.iter().zip([3, 4]) {
+        let name = format!("digits-m-k2-sum-linear-mse-s{seed}");
+        assert_eq!((&run["run"], &run["seed"]), (&json!(name), &json!(seed)));
+        let code = path.join(format!("out/digits/m/k2/mse/sum/linear/seed-{seed}"));
+        assert_eq!(fs::canonicalize(path.join("out").join(&name)).unwrap(), fs::canonicalize(&code).unwrap());
+        let deployed = CodeFile::load(&code).unwrap().deployed.unwrap();
+        assert_eq!(deployed.sha256, model);
+        assert!(run["A_d"].as_f64().unwrap() > 0.3, "{run}");
+        parity.push(fs::read(code.join("parity-0.safetensors")).unwrap());
+    }
+    assert!(runs.len() == 2 && parity[0] != parity[1], "{output}");
+    assert!(!path.join("out/base").exists());
+    // Runs are done by their seeds, too.
+    assert_eq!(String::from_utf8(sweep("--resume").output()).unwrap(), output);
+    fs::write(path.join("runs.jsonl"), &output).unwrap();
+    let call = "--aggregate runs.jsonl --json";
+    let all = Tool::new("parm-score").args(call).within(path).run().output();
+    let all: Value = serde_json::from_slice(&all).unwrap();
+    let degraded = all["aggregates"].as_array().unwrap().iter().find(|of| of["score"] == "A_d").unwrap();
+    assert_eq!((&degraded["n"], &degraded["values"][1]), (&json!(2), &runs[1]["A_d"]));
+    // A file is not trained.
+    fs::remove_file(path.join("own/m.safetensors")).unwrap();
+    let ended = sweep("--force");
+    let message = "own/m.safetensors: not found, expected a deployed model there";
+    assert!(ended.code == 1 && ended.stderr.contains(message), "{}", ended.stderr);
+}
+
+#[test]
 fn deployed_models_may_be_torchscript() {
     let folder = folder();
     let path = folder.path();

@@ -8,6 +8,7 @@
 // The doc comments of options are their help, which has shapes in brackets.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+pub mod examples;
 mod exit;
 pub mod input;
 mod io;
@@ -29,4 +30,4 @@ pub use io::Io;
 pub use output::Output;
 pub use progress::Progress;
 pub use provenance::Invocation;
-pub use run::{run, run_prepared};
+pub use run::{run, run_prepared, run_with_schema};

@@ -42,6 +42,14 @@ impl From<When> for ColorChoice {
     }
 }
 
+/// A report whose JSON has a schema; see [`run_with_schema`](crate::run_with_schema).
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct SchemaOption {
+    /// Print the JSON Schema of what --json prints, and stop
+    #[arg(long, exclusive = true)]
+    pub schema: bool,
+}
+
 /// Whether answers wait for others.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Streams")]

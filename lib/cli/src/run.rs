@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{ArgMatches, Command, Parser};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 
+use crate::examples;
 use crate::exit::{Exit, Usage};
 use crate::io::{Io, was_closed};
 use crate::options::{Common, When};
@@ -16,6 +19,15 @@ use crate::{signals, version};
 pub trait Tool: Parser {
     /// The tool's name: the prefix of its messages.
     const NAME: &'static str;
+
+    /// The hand-written parts of its man pages.
+    const PAGES: &'static [&'static str];
+
+    /// Its definition, whose help ends with examples.
+    #[must_use]
+    fn described() -> Command {
+        examples::shown(Self::command(), Self::PAGES)
+    }
 
     /// The options that all tools have.
     fn common(&self) -> &Common;
@@ -29,17 +41,44 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
     run_prepared(|_| Ok(()), |options, (), io| tool(options, io))
 }
 
+/// As [`run`], of a tool whose reports are of the type `R`: `--schema` prints their JSON Schema.
+pub fn run_with_schema<T: Tool, R: JsonSchema>(
+    tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>,
+) -> ExitCode {
+    start(Some(schema::<R>), |_| Ok(()), |options, (), io| tool(options, io))
+}
+
+/// The JSON Schema of a type as it is written.
+fn schema<R: JsonSchema>() -> String {
+    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    format!("{:#}\n", generator.into_root_schema_for::<R>().to_value())
+}
+
 /// As [`run`], of a tool that may become another program: `prepare` is called while signals and standard streams are
 /// still as the process got them, so that it may [`exec`](crate::libtorch::exec); the tool gets what it returns.
 pub fn run_prepared<T: Tool, P>(
     prepare: impl FnOnce(&T) -> anyhow::Result<P>,
     tool: impl FnOnce(&T, P, &mut Io) -> anyhow::Result<Exit>,
 ) -> ExitCode {
-    let mut command = T::command();
-    let matches = command.try_get_matches_from_mut(std::env::args_os());
-    let parsed = matches.and_then(|matches| Ok((T::from_arg_matches(&matches)?, matches)));
-    let (options, matches) = match parsed {
-        Ok(parsed) => parsed,
+    start(None, prepare, tool)
+}
+
+fn start<T: Tool, P>(
+    schema: Option<fn() -> String>,
+    prepare: impl FnOnce(&T) -> anyhow::Result<P>,
+    tool: impl FnOnce(&T, P, &mut Io) -> anyhow::Result<Exit>,
+) -> ExitCode {
+    let mut command = T::described();
+    let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
+        Ok(matches) => matches,
+        Err(error) => return explain(T::NAME, &error),
+    };
+    // Before the options are taken, since those that are required may be missing.
+    if let Some(schema) = schema.filter(|_| asks_for_schema(&matches)) {
+        return finish(T::NAME, print(&schema()), ExitCode::SUCCESS);
+    }
+    let options = match T::from_arg_matches(&matches) {
+        Ok(options) => options,
         Err(error) => return explain(T::NAME, &error.format(&mut command)),
     };
     let prepared = prepare(&options);
@@ -58,22 +97,42 @@ pub fn run_prepared<T: Tool, P>(
     }
 }
 
+fn asks_for_schema(matches: &ArgMatches) -> bool {
+    matches!(matches.try_get_one::<bool>("schema"), Ok(Some(true)))
+}
+
 /// Writes clap's message: help and the version to standard output, usage errors to standard error.
 fn explain(name: &str, error: &clap::Error) -> ExitCode {
-    let written = if !error.use_stderr() && was_closed(1) {
-        Err(io::Error::from_raw_os_error(libc::EBADF))
-    } else if error.kind() == ErrorKind::DisplayVersion {
-        let text = version::describe(name, version::asks_for_details(std::env::args_os()));
-        io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
+    let written = if error.kind() == ErrorKind::DisplayVersion {
+        print(&version::describe(name, version::asks_for_details(std::env::args_os())))
+    } else if !error.use_stderr() && was_closed(1) {
+        Err(closed())
     } else {
         error.print()
     };
+    finish(name, written, u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> io::Result<()> {
+    if was_closed(1) {
+        return Err(closed());
+    }
+    io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
+}
+
+fn closed() -> io::Error {
+    io::Error::from_raw_os_error(libc::EBADF)
+}
+
+/// The exit code of a process that only wrote something.
+fn finish(name: &str, written: io::Result<()>, exit: ExitCode) -> ExitCode {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("{name}: standard output: cannot write: {error}");
             Exit::Failed.into()
         }
-        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+        _ => exit,
     }
 }
 

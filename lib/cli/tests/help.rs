@@ -34,6 +34,28 @@ fn every_option_has_help_and_a_value_name() {
 }
 
 #[test]
+fn every_help_ends_with_examples_of_its_own() {
+    let check = |command: &Command, call: &str, least: usize| {
+        // Without breaks of lines.
+        let help = command.clone().term_width(0).render_long_help().to_string();
+        let (_, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{call}: no examples"));
+        let titles = examples.lines().filter(|line| line.ends_with(':') && !line.starts_with("   ")).count();
+        assert!((least..=2).contains(&titles) && examples.contains(call), "{call}: {examples}");
+        // A line that is broken cannot be copied.
+        let long = examples.lines().find(|line| line.starts_with("    ") && line.chars().count() > 100);
+        assert_eq!(long, None, "{call}");
+    };
+    for mut tool in parm_cli::tools::all() {
+        tool.build();
+        let name = tool.get_name().to_owned();
+        check(&tool, &name, 2);
+        for subcommand in tool.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+            check(subcommand, &format!("{name} {}", subcommand.get_name()), 1);
+        }
+    }
+}
+
+#[test]
 fn the_same_thing_is_spelled_the_same_way() {
     // The short form of each long option, where both tools have it.
     let spellings =

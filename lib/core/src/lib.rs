@@ -5,7 +5,7 @@
 //! queries and answers into reconstructions, [`mask`] and [`erase`] say which predictions are
 //! available, and [`score`] and [`measures`] compare the result with the truth. [`task`] says what a prediction
 //! is. [`summary`] describes the elements of a stream, [`difference`] compares those of two, and [`split`] takes rows for
-//! validation.
+//! validation. [`statistics`] says what several measurements come to.
 //!
 //! Nothing here knows of torch, tokio or the command line, and nothing reads the clock, the
 //! environment or a random source that was not passed in.
@@ -27,6 +27,7 @@ pub mod neighbours;
 pub mod npy;
 pub mod score;
 pub mod split;
+pub mod statistics;
 pub mod summary;
 pub mod task;
 pub mod words;

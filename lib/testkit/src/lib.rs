@@ -1,6 +1,7 @@
 //! Support for tests: `.npy` bytes that are made without the code under test, slow streams, an HTTP server
 //! with wrong answers, a model server that commits faults, a proxy with faults, hostile inputs under a
-//! counting allocator, the tools as processes, and what their reports say of a run.
+//! counting allocator, the tools as processes, what their reports say of a run, and whether these follow their
+//! schemas.
 
 pub mod code_dir;
 mod coprocess;
@@ -10,6 +11,7 @@ mod proxy;
 pub mod report;
 pub mod saboteur;
 pub mod safetensors;
+pub mod schema;
 pub mod server;
 pub mod tool;
 mod trickle;

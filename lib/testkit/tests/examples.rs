@@ -16,12 +16,14 @@ fn of_markdown(text: &str) -> Vec<String> {
     blocks.map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
-/// The .EX blocks of a man page that call a tool.
+/// The .EX blocks of a man page that call a tool, perhaps in a loop, or after writing what it reads.
 fn of_man(text: &str) -> Vec<String> {
     let blocks = text.split(".EX\n").skip(1);
     let plain = |block: &str| block.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\");
     let blocks = blocks.map(|block| plain(block.split(".EE").next().unwrap_or_default()));
-    blocks.filter(|block| block.trim_start().starts_with("parm-")).collect()
+    blocks
+        .filter(|block| ["parm-", "for ", "cat > "].iter().any(|word| block.trim_start().starts_with(word)))
+        .collect()
 }
 
 /// Runs each block in a folder with the files that examples name.
@@ -37,9 +39,11 @@ fn run(name: &str, blocks: &[String]) {
         bash.output().unwrap()
     };
     let mut stage = format!("source '{}'", root().join("testdata/examples.sh").display());
-    if name == "parm.7" {
-        // Its session trains the code itself.
-        stage += "; rm -r code";
+    // Their sessions train the code, or the model as well.
+    match name {
+        "parm.7" => stage += "; rm -r code",
+        "parm-examples.7" => stage += "; rm -r code base.*",
+        _ => {}
     }
     for script in std::iter::once(&stage).chain(blocks) {
         let output = bash(script);
@@ -70,4 +74,48 @@ fn man_pages() {
         }
     }
     assert_eq!(pages, 15);
+}
+
+/// The words of a block that end as names of files in the current folder do, each with the word before it.
+fn files(block: &str) -> Vec<(String, String)> {
+    const ENDINGS: [&str; 9] =
+        [".npy", ".npz", ".json", ".jsonl", ".safetensors", ".pt", ".pt2", ".csv", ".gz"];
+    let text = block.replace("\\\n", " ").replace("> ", " > ");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_file = |word: &str| {
+        let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        plain && ENDINGS.iter().any(|ending| word.ends_with(ending))
+    };
+    let before = std::iter::once("").chain(words.iter().copied());
+    before
+        .zip(&words)
+        .filter(|(_, word)| is_file(word))
+        .map(|(a, b)| (a.to_owned(), (*b).to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_file_that_an_example_reads_is_made_or_described() {
+    let man = root().join("man");
+    let described = fs::read_to_string(man.join("parm-examples.7")).unwrap().replace("\\-", "-");
+    for entry in fs::read_dir(&man).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "inc") {
+            continue;
+        }
+        let mut made: Vec<String> = Vec::new();
+        for block in of_man(&fs::read_to_string(&path).unwrap()) {
+            for (before, file) in files(&block) {
+                let is_written = [">", "-o", "--output", "--records", "--journal", "--confidence", "--kept"]
+                    .contains(&&*before)
+                    || before.starts_with("--trace-events")
+                    || before.starts_with("--calibrate")
+                    || before.ends_with("-out")
+                    || before.ends_with("--solved");
+                let is_known = is_written || made.contains(&file) || described.contains(&file);
+                assert!(is_known, "{}: {file} comes from nowhere:\n{block}", path.display());
+                made.push(file);
+            }
+        }
+    }
 }

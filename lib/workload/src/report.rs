@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
+use parm::score::Interval;
+use parm::statistics::Estimate;
 use serde_json::{Map, Value, json};
 
 use crate::Summary;
@@ -86,11 +88,8 @@ impl<T> Row<T> {
     #[must_use]
     pub fn interval(&self, of: fn(&T) -> Option<f64>) -> Option<[f64; 2]> {
         let values: Vec<f64> = self.trials.iter().filter_map(of).collect();
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let half = student(values.len().checked_sub(1)?)? * (squares / (count - 1.0) / count).sqrt();
-        Some([mean - half, mean + half])
+        let Interval { low, high } = Estimate::of(&values)?.interval()?;
+        Some([low, high])
     }
 
     /// The median, minimum and maximum of a quantity over the trials, and the ends of the interval of its mean.
@@ -108,23 +107,6 @@ impl<T> Row<T> {
         let last = values.len().checked_sub(1)?;
         Some([f64::midpoint(at(last / 2)?, at(values.len() / 2)?), at(0)?, at(last)?])
     }
-}
-
-/// The 97.5 % quantile of Student's t distribution with so many degrees of freedom; none for 0.
-fn student(freedom: usize) -> Option<f64> {
-    const FEW: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
-    if let Some(quantile) = FEW.get(freedom.checked_sub(1)?) {
-        return Some(*quantile);
-    }
-    // The expansion around the normal distribution (Abramowitz and Stegun, 26.7.5).
-    let (z, n) = (1.959_964_f64, freedom as f64);
-    let [z3, z5, z7] = [3, 5, 7].map(|power| z.powi(power));
-    let terms = [
-        (z3 + z) / 4.0,
-        (5.0 * z5 + 16.0 * z3 + 3.0 * z) / 96.0,
-        (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * z) / 384.0,
-    ];
-    Some(z + terms[0] / n + terms[1] / n.powi(2) + terms[2] / n.powi(3))
 }
 
 impl<T: AsRef<Summary>> Row<T> {
@@ -282,10 +264,6 @@ mod tests {
         let [row] = of(None, vec![trial(1..=1)]);
         assert_eq!(row.interval(Summary::mean_ms), None);
         assert!(json(&[row], &latencies(), |_, _| {})["runs"][0].get("low").is_none());
-        for (freedom, expected) in [(10, 2.228), (11, 2.201), (29, 2.045), (199, 1.972)] {
-            assert!((student(freedom).unwrap() - expected).abs() < 1e-3, "{freedom}");
-        }
-        assert_eq!(student(0), None);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use clap::Parser;
 use parm::codes::{CodeName, LAMBDA_D, LAMBDA_E};
 
 use crate::input::Input;
-use crate::options::{Common, Compute, ModelOptions, PointsOption, ReadOptions, TaskOption, code_name};
+use crate::options::{
+    Common, Compute, ModelOptions, PointsOption, ReadOptions, SchemaOption, TaskOption, code_name,
+};
 use crate::value::fraction;
 
 /// Compare codes on your own model and data
@@ -29,7 +31,9 @@ pub struct Compare {
     #[arg(long, value_name = "DATA.npy")]
     pub data: Input,
 
-    /// Their labels [N], integers from 0; classes need them
+    /// Their labels [N], integers from 0
+    ///
+    /// Without them, classes are compared with those of the deployed model: A_d is then the agreement.
     #[arg(long, value_name = "LABELS.npy")]
     pub labels: Option<Input>,
 
@@ -114,13 +118,19 @@ pub struct Compare {
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
     pub draws: u32,
 
-    /// The seed of losses and of the bootstrap
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub seed: u64,
+    /// The seeds of losses; the first is also that of the bootstrap
+    ///
+    /// With several, the scores are those under the losses of all, and the table has the standard deviation of A_all
+    /// over them.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
+    pub seed: Vec<u64>,
 
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub schema: SchemaOption,
 
     #[command(flatten)]
     pub compute: Compute,

@@ -16,29 +16,32 @@ pub mod serve;
 pub mod sim;
 pub mod train;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
+
+use crate::run::Tool as _;
 
 /// The definitions of all tools, for man pages, completions and the test of their help.
 #[must_use]
 pub fn all() -> Vec<Command> {
     vec![
-        encode::Encode::command(),
-        infer::Infer::command(),
-        decode::Decode::command(),
-        train::Train::command(),
-        serve::Serve::command(),
-        load::Load::command(),
-        sim::Sim::command(),
-        score::Score::command(),
-        data::Data::command(),
-        compare::Compare::command(),
-        plot::Plot::command(),
+        encode::Encode::described(),
+        infer::Infer::described(),
+        decode::Decode::described(),
+        train::Train::described(),
+        serve::Serve::described(),
+        load::Load::described(),
+        sim::Sim::described(),
+        score::Score::described(),
+        data::Data::described(),
+        compare::Compare::described(),
+        plot::Plot::described(),
     ]
 }
 
-/// Implements [`crate::run::Tool`] for a parser with a field `common`.
+/// Implements [`crate::run::Tool`] for a parser with a field `common`. Names of pages of subcommands may follow that of
+/// the tool.
 macro_rules! tool {
-    ($options:ty, $name:literal) => {
+    ($options:ty, $name:literal $(, $page:literal)*) => {
         impl $options {
             /// The name of the tool.
             pub const NAME: &'static str = $name;
@@ -46,6 +49,10 @@ macro_rules! tool {
 
         impl $crate::run::Tool for $options {
             const NAME: &'static str = $name;
+            const PAGES: &'static [&'static str] = &[
+                include_str!(concat!("../../../../man/", $name, ".inc")),
+                $(include_str!(concat!("../../../../man/", $page, ".inc")),)*
+            ];
 
             fn common(&self) -> &$crate::options::Common {
                 &self.common

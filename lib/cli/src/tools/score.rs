@@ -4,7 +4,7 @@ use clap::Parser;
 use parm::task::TOLERANCE;
 
 use crate::input::Input;
-use crate::options::{Common, ReadOptions, TaskOption};
+use crate::options::{Common, ReadOptions, SchemaOption, TaskOption};
 use crate::output::Target;
 use crate::value::{fraction, positive};
 
@@ -19,7 +19,7 @@ use crate::value::{fraction, positive};
 #[command(name = Score::NAME, version, max_term_width = 100)]
 pub struct Score {
     /// The true labels [N], integers
-    #[arg(long, value_name = "LABELS.npy", required_unless_present_any = ["reference", "boxes", "values"])]
+    #[arg(long, value_name = "LABELS.npy", required_unless_present_any = ["reference", "boxes", "values", "aggregate"])]
     pub labels: Option<Input>,
 
     /// The true boxes [N, 4], corner, width and height; predictions are boxes and are scored by their IoU
@@ -100,9 +100,38 @@ pub struct Score {
     #[arg(long, value_name = "FILE.json", requires = "confidence")]
     pub calibrate: Option<Target>,
 
+    /// Print the mean of each score of these reports, with its standard deviation and 95 % interval
+    ///
+    /// They are JSON of parm-score, parm-compare or parm-train sweep, one for each seed. No predictions are read.
+    #[arg(
+        long,
+        value_name = "REPORT.json",
+        num_args = 1..,
+        conflicts_with_all = ["boxes", "values", "labels", "available", "reference", "confidence", "input"],
+        help_heading = "Reports over seeds"
+    )]
+    pub aggregate: Vec<Input>,
+
+    /// Compare with these reports, by a paired t test
+    ///
+    /// As many as those of --aggregate, and in the same order: the first with the first, and so on.
+    #[arg(
+        long,
+        value_name = "REPORT.json",
+        num_args = 1..,
+        requires = "aggregate",
+        // Else it would not be required beside what it conflicts with.
+        conflicts_with_all = ["boxes", "values", "labels", "available", "reference", "confidence", "input"],
+        help_heading = "Reports over seeds"
+    )]
+    pub versus: Vec<Input>,
+
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub schema: SchemaOption,
 
     /// The predictions and reconstructions
     #[arg(value_name = "PREDICTIONS.npy", default_value = "-", help_heading = "Streams")]
@@ -121,10 +150,14 @@ impl Score {
     /// All streams that are read.
     pub fn inputs(&self) -> impl Iterator<Item = &Input> {
         let truth = self.labels.iter().chain(&self.boxes).chain(&self.values).chain(&self.reference);
-        std::iter::once(&self.input)
+        let predictions = self.aggregate.is_empty().then_some(&self.input);
+        predictions
+            .into_iter()
             .chain(truth)
             .chain(&self.available)
             .chain(&self.solved)
             .chain(&self.confidence)
+            .chain(&self.aggregate)
+            .chain(&self.versus)
     }
 }

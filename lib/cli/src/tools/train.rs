@@ -31,7 +31,7 @@ pub struct Train {
     pub common: Common,
 }
 
-super::tool!(Train, "parm-train");
+super::tool!(Train, "parm-train", "parm-train-sweep");
 
 /// What `parm-train` does.
 #[derive(Subcommand, Clone, Debug)]

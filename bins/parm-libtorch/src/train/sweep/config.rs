@@ -1,16 +1,18 @@
 //! Reads a configuration into a list of runs. Only `train_base_model` has a default.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use parm::Task;
-use parm_cli::tools::train::{Architecture, DecoderKind, EncoderKind, LossKind};
+use parm_cli::tools::train::{DecoderKind, EncoderKind, LossKind};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::train::plan::Fixed;
 use crate::train::recipe::losses;
 
-use super::known::{DATA_SETS, DECODERS, ENCODERS, Files, Known, LOSSES, MODELS, find};
+use super::known::{DataSet, Deployed, Known, LOSSES, coders, find};
 
 /// The most queries of a group, as for -k.
 const MAX_K: u32 = 4096;
@@ -21,21 +23,32 @@ const MAX_K: u32 = 4096;
 #[allow(clippy::struct_excessive_bools)]
 #[serde(deny_unknown_fields, expecting = "an object with the keys of a configuration")]
 struct Written {
+    #[serde(alias = "epochs")]
     num_epoch: u32,
+    #[serde(alias = "k")]
     k_vals: Vec<u32>,
-    enc_dec_types: Vec<[String; 2]>,
-    datasets: Vec<String>,
-    models: Vec<String>,
+    #[serde(alias = "coders")]
+    enc_dec_types: Vec<Value>,
+    datasets: Vec<Value>,
+    models: Vec<Value>,
     losses: Vec<String>,
-    train_encoder: bool,
-    train_parity_model: bool,
-    train_decoder: bool,
+    /// By default, what is a network is trained.
+    #[serde(default)]
+    train_encoder: Option<bool>,
+    /// By default, there are parity models unless the encoder is a network, as for parm-train coders.
+    #[serde(default)]
+    train_parity_model: Option<bool>,
+    #[serde(default)]
+    train_decoder: Option<bool>,
     /// This key and the next are not the reference implementation's.
     #[serde(default)]
     train_base_model: bool,
     /// What the models predict, if it is not what the data set has.
     #[serde(default)]
     task: Option<Task>,
+    /// Each code is trained with each of these seeds; without them, with that of the options.
+    #[serde(default)]
+    seeds: Option<Vec<u64>>,
 }
 
 /// The sweep of a configuration.
@@ -47,11 +60,11 @@ pub(crate) struct Config {
 }
 
 /// One run: a combination of values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
-    pub(crate) data_set: Known<Files>,
+    pub(crate) data_set: DataSet,
     pub(crate) task: Task,
-    pub(crate) model: Known<Architecture>,
+    pub(crate) model: Deployed,
     pub(crate) k: u32,
     pub(crate) loss: Known<LossKind>,
     pub(crate) encoder: Known<EncoderKind>,
@@ -61,27 +74,35 @@ pub(crate) struct Run {
     /// Coders that are networks but are not trained.
     pub(crate) fixed: Fixed,
     pub(crate) epochs: u32,
+    /// The seed of the code, if the configuration has seeds.
+    pub(crate) seed: Option<u64>,
 }
 
 impl Run {
     /// Its folder in the output folder, named as in the reference implementation.
     pub(crate) fn folder(&self) -> PathBuf {
         let k = format!("k{}", self.k);
-        let parts =
-            [self.data_set.name, self.model.name, &k, self.loss.name, self.encoder.name, self.decoder.name];
-        parts.iter().collect()
+        let Self { data_set, model, loss, encoder, decoder, .. } = self;
+        let seed = self.seed.map(|seed| format!("seed-{seed}"));
+        let parts = [&data_set.name, &model.name, &k, loss.name, encoder.name, decoder.name];
+        parts.into_iter().chain(seed.as_deref()).collect()
     }
 
     /// Its readable name.
     pub(crate) fn name(&self) -> String {
         let Self { data_set, model, k, loss, encoder, decoder, .. } = self;
-        format!("{}-{}-k{k}-{}-{}-{}", data_set.short, model.short, encoder.short, decoder.short, loss.short)
+        let seed = self.seed.map_or_else(String::new, |seed| format!("-s{seed}"));
+        format!(
+            "{}-{}-k{k}-{}-{}-{}{seed}",
+            data_set.short, model.short, encoder.short, decoder.short, loss.short
+        )
     }
 }
 
 impl Config {
-    /// The runs of a configuration, in the order of the reference implementation.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    /// The runs of a configuration, in the order of the reference implementation. Paths in it are relative to this
+    /// folder.
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self> {
         let written: Written = serde_json::from_str(text)?;
         ensure!(written.num_epoch > 0, "num_epoch: found 0, expected at least 1");
         let lists = [
@@ -90,89 +111,108 @@ impl Config {
             ("datasets", written.datasets.len()),
             ("models", written.models.len()),
             ("losses", written.losses.len()),
+            ("seeds", written.seeds.as_ref().map_or(1, Vec::len)),
         ];
         if let Some((key, _)) = lists.iter().find(|(_, len)| *len == 0) {
             bail!("{key}: found an empty list, expected at least one value");
         }
+        let seeds =
+            written.seeds.as_ref().map_or(vec![None], |seeds| seeds.iter().copied().map(Some).collect());
         let mut runs: Vec<Run> = Vec::new();
         for data_set in &written.datasets {
+            let data_set = DataSet::parse(data_set, folder)?;
             for model in &written.models {
+                let model = Deployed::parse(model, folder)?;
                 for &k in &written.k_vals {
                     for loss in &written.losses {
                         for coders in &written.enc_dec_types {
-                            let run = written.run(data_set, model, k, loss, coders)?;
-                            let name = run.name();
-                            ensure!(
-                                runs.iter().all(|other| other.name() != name),
-                                "found the run {name} twice, expected each combination once"
-                            );
-                            runs.push(run);
+                            for &seed in &seeds {
+                                let run = written.run(&data_set, &model, k, loss, coders)?;
+                                runs.push(Run { seed, ..run });
+                            }
                         }
                     }
                 }
             }
+        }
+        let mut names = HashSet::new();
+        if let Some(run) = runs.iter().find(|run| !names.insert(run.name())) {
+            bail!("found the run {} twice, expected each combination once", run.name());
         }
         Ok(Self { runs, train_base: written.train_base_model })
     }
 }
 
 impl Written {
-    fn run(&self, data_set: &str, model: &str, k: u32, loss: &str, coders: &[String; 2]) -> Result<Run> {
-        let [encoder, decoder] = coders;
-        let known = find("datasets", data_set, DATA_SETS)?;
-        let task = self.task.unwrap_or(known.meaning.task);
+    fn run(&self, data_set: &DataSet, model: &Deployed, k: u32, loss: &str, pair: &Value) -> Result<Run> {
+        let (encoder, decoder) = coders(pair)?;
+        let (name, own) = (&data_set.name, data_set.task());
+        let task = self.task.or(own).with_context(|| {
+            format!("datasets: {name}: found no labels, boxes or values, expected them or \"task\" in the configuration")
+        })?;
         ensure!(
-            task == known.meaning.task || matches!(task, Task::Regress | Task::Embed),
-            "task: found '{task}' for {data_set}, expected {}, regress or embed",
-            known.meaning.task
+            own.is_none_or(|own| task == own) || matches!(task, Task::Regress | Task::Embed),
+            "task: found '{task}' for {name}, expected {}, regress or embed",
+            own.unwrap_or_default()
         );
-        let mut run = Run {
-            data_set: known,
-            task,
-            model: find("models", model, MODELS)?,
-            k,
-            loss: find("losses", loss, LOSSES)?,
-            encoder: find("enc_dec_types", encoder, ENCODERS)?,
-            decoder: find("enc_dec_types", decoder, DECODERS)?,
-            parity: self.train_parity_model,
-            fixed: Fixed::default(),
-            epochs: self.num_epoch,
-        };
-        ensure!((1..=MAX_K).contains(&k), "k_vals: found {k}, expected 1 to {MAX_K}");
         let networks = [
-            matches!(run.encoder.meaning, EncoderKind::Mlp | EncoderKind::Conv),
-            run.decoder.meaning == DecoderKind::Mlp,
+            matches!(encoder.meaning, EncoderKind::Mlp | EncoderKind::Conv),
+            decoder.meaning == DecoderKind::Mlp,
         ];
-        run.fixed = Fixed {
-            encoder: fixed("train_encoder", self.train_encoder, encoder, networks[0])?,
-            decoder: fixed("train_decoder", self.train_decoder, decoder, networks[1])?,
+        let parity = self.train_parity_model.unwrap_or(!networks[0]);
+        ensure!((1..=MAX_K).contains(&k), "k_vals: found {k}, expected 1 to {MAX_K}");
+        let fixed = Fixed {
+            encoder: fixed("train_encoder", self.train_encoder, encoder.name, networks[0])?,
+            decoder: fixed("train_decoder", self.train_decoder, decoder.name, networks[1])?,
         };
-        let learns = self.train_encoder || self.train_decoder || self.train_parity_model;
+        let learns = parity || (networks[0] && !fixed.encoder) || (networks[1] && !fixed.decoder);
         ensure!(
             learns || networks == [false; 2],
-            "found nothing to train with {encoder} and {decoder}, expected one of train_encoder, \
-             train_parity_model and train_decoder to be true"
+            "found nothing to train with {} and {}, expected one of train_encoder, train_parity_model and \
+             train_decoder to be true",
+            encoder.name,
+            decoder.name
         );
-        if !losses(task).contains(&run.loss.meaning) {
+        let loss = find("losses", loss, LOSSES)?;
+        if !losses(task).contains(&loss.meaning) {
             let fits = LOSSES.iter().filter(|loss| losses(task).contains(&loss.meaning));
             let names: Vec<&str> = fits.map(|loss| loss.name).filter(|name| name.contains('.')).collect();
             bail!(
-                "losses: found '{loss}' for the task {task} of {data_set}, expected {}",
+                "losses: found '{}' for the task {task} of {name}, expected {}",
+                loss.name,
                 names.join(" or ")
             );
         }
-        Ok(run)
+        Ok(Run {
+            data_set: data_set.clone(),
+            task,
+            model: model.clone(),
+            k,
+            loss,
+            encoder,
+            decoder,
+            parity,
+            fixed,
+            epochs: self.num_epoch,
+            seed: None,
+        })
     }
 }
 
 /// True if a coder keeps random weights. Only networks have weights and can be trained.
-fn fixed(key: &str, learns: bool, coder: &str, network: bool) -> Result<bool> {
-    ensure!(network || !learns, "{key}: found true with {coder}, which has nothing to train; expected false");
-    Ok(network && !learns)
+fn fixed(key: &str, learns: Option<bool>, coder: &str, network: bool) -> Result<bool> {
+    ensure!(
+        network || learns != Some(true),
+        "{key}: found true with {coder}, which has nothing to train; expected false"
+    );
+    Ok(network && learns == Some(false))
 }
 
 #[cfg(test)]
 mod tests {
+    use parm_cli::tools::train::ParityModel;
+
+    use super::super::known::{DATA_SETS, DECODERS, ENCODERS, MODELS, Source};
     use super::*;
 
     const MNIST: &str = r#"{"num_epoch": 500, "k_vals": [2, 3],
@@ -181,14 +221,18 @@ mod tests {
         "datasets": ["mnist"], "models": ["base-mlp", "resnet18"], "losses": ["torch.nn.MSELoss"],
         "train_encoder": false, "train_parity_model": true, "train_decoder": false}"#;
 
+    fn parse(text: &str) -> Result<Config> {
+        Config::parse(text, Path::new("folder"))
+    }
+
     fn with(from: &str, to: &str) -> String {
         assert!(MNIST.contains(from), "{from}");
-        Config::parse(&MNIST.replace(from, to)).unwrap_err().to_string()
+        format!("{:#}", parse(&MNIST.replace(from, to)).unwrap_err())
     }
 
     #[test]
     fn all_combinations_are_runs_with_folders_and_names() {
-        let config = Config::parse(MNIST).unwrap();
+        let config = parse(MNIST).unwrap();
         let names: Vec<_> = config.runs.iter().map(Run::name).collect();
         let expected = ["base-mlp-k2", "base-mlp-k3", "resnet18-k2", "resnet18-k3"]
             .into_iter()
@@ -210,17 +254,17 @@ mod tests {
             if path.is_dir() {
                 continue;
             }
-            let config = Config::parse(&std::fs::read_to_string(&path).unwrap());
+            let config = parse(&std::fs::read_to_string(&path).unwrap());
             runs.extend(config.unwrap_or_else(|error| panic!("{}: {error}", path.display())).runs);
         }
         let used = |name: &str, of: fn(&Run) -> &str| {
             assert!(runs.iter().any(|run| of(run) == name), "no run of {name}");
         };
         for known in DATA_SETS {
-            used(known.short, |run| run.data_set.short);
+            used(known.short, |run| &run.data_set.short);
         }
         for known in MODELS {
-            used(known.short, |run| run.model.short);
+            used(known.short, |run| &run.model.short);
         }
         for known in ENCODERS {
             used(known.short, |run| run.encoder.short);
@@ -230,7 +274,11 @@ mod tests {
         }
         for k in [2, 3, 4] {
             for set in DATA_SETS {
-                assert!(runs.iter().any(|run| run.k == k && run.data_set == *set), "{} k = {k}", set.name);
+                assert!(
+                    runs.iter().any(|run| run.k == k && run.data_set.name == set.name),
+                    "{} k = {k}",
+                    set.name
+                );
             }
         }
     }
@@ -243,16 +291,39 @@ mod tests {
             .replace("summation.SubtractionDecoder", "mlp.MLPDecoder")
             .replace(r#"coder": false"#, r#"coder": true"#)
             .replace(r#"model": true"#, r#"model": false, "train_base_model": true"#);
-        let config = Config::parse(&learned).unwrap();
+        let config = parse(&learned).unwrap();
         assert_eq!(config.runs[1].name(), "mnist-base-mlp-k2-conv-mlp-mse");
         assert!(config.train_base && config.runs.iter().all(|run| !run.parity));
         let short = MNIST
             .replace("torch.nn.MSELoss", "mse")
             .replace("coders.summation.AdditionEncoder", "add")
             .replace("coders.summation.SubtractionDecoder", "sub");
-        let config = Config::parse(&short).unwrap();
+        let config = parse(&short).unwrap();
         assert_eq!(config.runs[0].folder(), PathBuf::from("mnist/base-mlp/k2/mse/add/sub"));
         assert_eq!(config.runs[0].name(), "mnist-base-mlp-k2-sum-linear-mse");
+    }
+
+    #[test]
+    fn seeds_own_files_and_the_names_of_options_are_known() {
+        let text = r#"{"epochs": 3, "k": [2], "coders": ["sum", ["conv", "mlp"], ["mlp", "linear"]],
+            "datasets": [{"name": "own", "train": {"data": "x.npy", "values": "v.npy"},
+                          "test": {"data": "/y.npy", "values": "w.npy"}}],
+            "models": ["mlp", "m/own.pt2", {"name": "other", "file": "m"}], "losses": ["smooth-l1"],
+            "seeds": [7, 8]}"#;
+        let Config { runs, train_base } = parse(text).unwrap();
+        assert!(runs.len() == 18 && !train_base);
+        let names: Vec<String> = runs.iter().map(Run::name).take(3).collect();
+        let expected = ["sum-linear-smooth-l1-s7", "sum-linear-smooth-l1-s8", "conv-mlp-smooth-l1-s7"];
+        assert_eq!(names, expected.map(|name| format!("own-mlp-k2-{name}")));
+        assert_eq!(runs[6].folder(), PathBuf::from("own/own/k2/smooth-l1/sum/linear/seed-7"));
+        let files = [6, 12].map(|at| runs[at].model.model.clone());
+        assert_eq!(files, ["folder/m/own.pt2", "folder/m"].map(|file| ParityModel::File(file.into())));
+        let Source::Own { train, test } = &runs[0].data_set.source else { panic!("{:?}", runs[0].data_set) };
+        assert_eq!((&*train.data, &*test.data), (Path::new("folder/x.npy"), Path::new("/y.npy")));
+        assert_eq!((train.of(Task::Regress), train.of(Task::Embed)), (Some(Path::new("folder/v.npy")), None));
+        // What is a network learns, and its encoder asks the deployed model.
+        assert!(runs.iter().all(|run| run.task == Task::Regress && run.fixed == Fixed::default()));
+        assert_eq!([0, 2, 4].map(|at| runs[at].parity), [true, false, false]);
     }
 
     #[test]
@@ -260,7 +331,7 @@ mod tests {
         let mlps = MNIST
             .replace("summation.AdditionEncoder", "mlp.MLPEncoder")
             .replace("summation.SubtractionDecoder", "mlp.MLPDecoder");
-        let fixed = |text: &str| Config::parse(text).map(|config| config.runs[0].fixed);
+        let fixed = |text: &str| parse(text).map(|config| config.runs[0].fixed);
         assert_eq!(fixed(&mlps).unwrap(), Fixed { encoder: true, decoder: true });
         let decoder = mlps.replace(r#"decoder": false"#, r#"decoder": true"#);
         assert_eq!(fixed(&decoder).unwrap(), Fixed { encoder: true, decoder: false });
@@ -268,6 +339,59 @@ mod tests {
         let nothing = fixed(&mlps.replace(r#"model": true"#, r#"model": false"#)).unwrap_err().to_string();
         let expected = "found nothing to train with coders.mlp.MLPEncoder and coders.mlp.MLPDecoder";
         assert!(nothing.starts_with(expected), "{nothing}");
+    }
+
+    #[test]
+    fn seeds_and_files_that_cannot_be_are_refused() {
+        for (from, to, message) in [
+            (r#""num_epoch""#, r#""seeds": [], "num_epoch""#, "seeds: found an empty list"),
+            (r#""num_epoch""#, r#""seeds": [1, 1], "num_epoch""#, "k2-sum-linear-mse-s1 twice"),
+            (
+                r#"["base-mlp", "resnet18"]"#,
+                r#"[{"name": "a b", "file": "m.pt2"}]"#,
+                "models: found the name 'a b', expected letters",
+            ),
+            (r#"["base-mlp", "resnet18"]"#, r#"[{"name": "m"}]"#, "models: missing field `file`"),
+            (
+                r#"["base-mlp", "resnet18"]"#,
+                r#"["a/m.pt", "b/m.pt"]"#,
+                "found the run mnist-m-k2-sum-linear-mse twice",
+            ),
+            (r#"["mnist"]"#, r#"[{"name": "own"}]"#, "datasets: missing field `train`"),
+            (
+                r#"["mnist"]"#,
+                r#"[{"name": "own", "train": {"data": "x", "rows": "y"}, "test": {"data": "z"}}]"#,
+                "datasets: unknown field `rows`, expected one of `data`, `labels`, `boxes`, `values`",
+            ),
+            (
+                r#"["mnist"]"#,
+                r#"[{"name": "own", "train": {"data": "x", "labels": "y"}, "test": {"data": "z"}}]"#,
+                "datasets: own: found another truth for test than for train",
+            ),
+            (
+                r#"["mnist"]"#,
+                r#"[{"name": "own", "train": {"data": "x", "labels": "y", "values": "y"}, "test": {"data": "z"}}]"#,
+                "datasets: own: found several of labels, boxes and values, expected one",
+            ),
+            (
+                r#"["mnist"]"#,
+                r#"[{"name": "own", "train": {"data": "x"}, "test": {"data": "z"}}]"#,
+                "datasets: own: found no labels, boxes or values, expected them or \"task\"",
+            ),
+            (
+                r#"["coders.summation.AdditionEncoder", "coders.summation.SubtractionDecoder"]"#,
+                "7",
+                "enc_dec_types: found 7, expected a name or a pair of names",
+            ),
+            (
+                r#"["coders.summation.AdditionEncoder", "coders.summation.SubtractionDecoder"]"#,
+                r#"["sum"]"#,
+                "enc_dec_types: found [\"sum\"], expected a pair of names",
+            ),
+        ] {
+            let found = with(from, to);
+            assert!(found.contains(message), "{found}\n{message}");
+        }
     }
 
     #[test]
@@ -300,8 +424,8 @@ mod tests {
                 "Decoder",
                 "enc_dec_types: found 'coders.summation.Decoder', expected one of",
             ),
-            ("num_epoch", "epochs", "unknown field `epochs`, expected one of `num_epoch`"),
-            (r#""train_encoder": false,"#, "", "missing field `train_encoder`"),
+            ("num_epoch", "n_epochs", "unknown field `n_epochs`, expected one of `num_epoch`"),
+            (r#""num_epoch": 500,"#, "", "missing field `num_epoch`"),
             (
                 r#""train_encoder": false"#,
                 r#""train_encoder": true"#,

@@ -12,14 +12,15 @@ use parm::{LinearCode, Task};
 use parm_cli::options::{Common, ModelOptions, TaskOption, TimingsOption};
 use parm_cli::output::{Compression, Target};
 use parm_cli::tools::train::{
-    Base, DecoderKind, EncoderKind, Norm, Objective, ParityModel, ParityNetwork, Recipe, RunsOn, Share,
-    Sweep, Teaching, Whose,
+    Architecture, Base, DecoderKind, EncoderKind, Norm, Objective, ParityModel, ParityNetwork, Recipe,
+    RunsOn, Share, Sweep, Teaching, Whose,
 };
 use parm_cli::{Input, Io};
 use parm_torch::train;
 use serde_json::json;
 
 use super::config::Run;
+use super::known::Source;
 use super::report::Tested;
 use crate::train::Machine;
 use crate::train::base;
@@ -43,6 +44,7 @@ pub(super) struct Job<'a> {
 /// The data of the runs of one data set and model.
 pub(super) struct Taught {
     base: PathBuf,
+    data_set: String,
     learnt: Teacher,
     test: Teacher,
 }
@@ -50,21 +52,21 @@ pub(super) struct Taught {
 impl<'a> Job<'a> {
     pub(super) fn new(run: &'a Run, options: &'a Sweep) -> Self {
         let bases = options.base_dir.clone().unwrap_or_else(|| options.save_dir.join("base"));
-        let bases = bases.join(run.data_set.name).join(run.model.name);
+        let bases = bases.join(&run.data_set.name).join(&run.model.name);
         let [native, script] = ["model.safetensors", "model.pt"].map(|name| bases.join(name));
+        let base = match &run.model.model {
+            ParityModel::File(file) => file.clone(),
+            ParityModel::Kind(_) if script.exists() && !native.exists() => script,
+            ParityModel::Kind(_) => native,
+        };
         let mut recipe = options.recipe.clone();
         recipe.epochs = recipe.epochs.or(Some(run.epochs));
+        recipe.seed = run.seed.unwrap_or(recipe.seed);
         recipe.resume |= options.continue_from.is_some();
         if recipe.augment.is_empty() && recipe.recipe == Whose::Paper {
-            recipe.augment = run.data_set.meaning.augment.into();
+            recipe.augment = run.data_set.augment().into();
         }
-        Self {
-            run,
-            options,
-            folder: options.save_dir.join(run.folder()),
-            base: if script.exists() && !native.exists() { script } else { native },
-            recipe,
-        }
+        Self { run, options, folder: options.save_dir.join(run.folder()), base, recipe }
     }
 
     /// Checks that all files of the run exist.
@@ -72,13 +74,20 @@ impl<'a> Job<'a> {
         for part in ["train", "test"] {
             let (rows, truth) = self.files(part);
             for file in [Some(rows), truth].into_iter().flatten() {
+                let hint = match self.run.data_set.source {
+                    Source::Known(_) => ", written by parm-data",
+                    Source::Own { .. } => "",
+                };
                 ensure!(
                     file.exists(),
-                    "{}: not found, expected the data set {} there, written by parm-data",
+                    "{}: not found, expected the data set {} there{hint}",
                     file.display(),
                     self.run.data_set.name
                 );
             }
+        }
+        if let ParityModel::File(file) = &self.run.model.model {
+            ensure!(file.exists(), "{}: not found, expected a deployed model there", file.display());
         }
         if !self.base.exists() && self.run.task == Task::Embed {
             bail!(
@@ -104,14 +113,21 @@ impl<'a> Job<'a> {
 
     /// The files of a split of the data set: its rows and, if the task has one, its truth.
     fn files(&self, part: &str) -> (PathBuf, Option<PathBuf>) {
-        let folder = self.options.data_dir.join(self.run.data_set.name).join(part);
+        let files = match &self.run.data_set.source {
+            Source::Known(files) => files,
+            Source::Own { train, test } => {
+                let split = if part == "train" { train } else { test };
+                return (split.data.clone(), split.of(self.run.task).map(Path::to_path_buf));
+            }
+        };
+        let folder = self.options.data_dir.join(&self.run.data_set.name).join(part);
         let truth = match self.run.task {
             Task::Classify => Some("labels.npy"),
             Task::Regress => Some("values.npy"),
             Task::Boxes => Some("boxes.npy"),
             Task::Embed => None,
         };
-        (folder.join(self.run.data_set.meaning.rows), truth.map(|name| folder.join(name)))
+        (folder.join(files.rows), truth.map(|name| folder.join(name)))
     }
 
     /// The files of a split of the data set: its rows, then labels, boxes or values.
@@ -132,10 +148,16 @@ impl<'a> Job<'a> {
             values,
             task: self.task(),
             loss: None,
-            model: self.run.model.meaning,
+            model: match self.run.model.model {
+                ParityModel::Kind(kind) => kind,
+                // A file is there, and is not trained.
+                ParityModel::File(_) => Architecture::Mlp,
+            },
             hidden: None,
             output: self.base.clone(),
             recipe: Recipe {
+                // One deployed model for all seeds.
+                seed: self.options.recipe.seed,
                 epochs: None,
                 batch: None,
                 lr: None,
@@ -206,7 +228,7 @@ impl<'a> Job<'a> {
         if let Some(epochs) = patience {
             settings["patience"] = json!(epochs);
         }
-        if self.run.task != self.run.data_set.meaning.task {
+        if self.run.data_set.task().is_some_and(|task| task != self.run.task) {
             settings["task"] = json!(self.run.task);
         }
         if !validation.tail && *recipe != Whose::Paper {
@@ -240,7 +262,7 @@ impl<'a> Job<'a> {
         common: &Common,
         io: &mut Io,
     ) -> Result<Tested> {
-        let Run { k, encoder, decoder, parity, fixed, loss, .. } = *self.run;
+        let &Run { k, encoder, decoder, parity, fixed, loss, .. } = self.run;
         let weightless = matches!(encoder.meaning, EncoderKind::Sum | EncoderKind::Concat)
             && decoder.meaning == DecoderKind::Linear;
         let plan = Plan {
@@ -257,7 +279,9 @@ impl<'a> Job<'a> {
             },
             fixed,
             network: &ParityNetwork {
-                model: Some(ParityModel::Kind(self.run.model.meaning)),
+                // For a deployed model of a file they are of its kind.
+                model: Some(self.run.model.model.clone())
+                    .filter(|model| matches!(model, ParityModel::Kind(_))),
                 hidden: None,
                 parity_width: 1,
                 init: None,
@@ -277,7 +301,7 @@ impl<'a> Job<'a> {
         }
         let file = CodeFile::load(&self.folder)?;
         file.check_model(&self.folder, &self.base)?;
-        let tested = Tested::new(self.run.name(), k, &plan.test(&taught.test)?, self.settings()?);
+        let tested = Tested::new(self.run, &plan.test(&taught.test)?, self.settings()?);
         if !self.options.only_test {
             let mut output = Target::Path(path).create(io, Compression::ByName(3))?;
             serde_json::to_writer_pretty(&mut output, &tested)?;
@@ -315,10 +339,10 @@ impl Taught {
             Teacher::read(&teaching, job.options.read, false, machine, common, io)
         };
         let (learnt, test) = (read("train")?, read("test")?);
-        Ok(Self { base: job.base.clone(), learnt, test })
+        Ok(Self { base: job.base.clone(), data_set: job.run.data_set.name.clone(), learnt, test })
     }
 
     pub(super) fn is_for(&self, job: &Job<'_>) -> bool {
-        self.base == job.base
+        self.base == job.base && self.data_set == job.run.data_set.name
     }
 }

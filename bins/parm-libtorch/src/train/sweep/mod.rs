@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Sweep, common: &Common, io: &mut Io) -> Result<()> {
     io.note_file(&options.config);
     let Config { runs, train_base } = fs::read_to_string(&options.config)
         .map_err(anyhow::Error::from)
-        .and_then(|text| Config::parse(&text))
+        .and_then(|text| Config::parse(&text, options.config.parent().unwrap_or(Path::new(""))))
         .with_context(|| options.config.display().to_string())?;
     let first = options.continue_from.as_deref().map_or(Ok(0), |path| place(path, &runs, options))?;
     let jobs: Vec<_> = runs.iter().skip(first).map(|run| Job::new(run, options)).collect();

@@ -6,11 +6,16 @@ use parm_torch::train::CodeScores;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::config::Run;
+
 /// A run that was trained and scored on the test rows: test.json.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tested {
     pub(crate) run: String,
     pub(crate) k: u32,
+    /// If the configuration has seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     #[serde(rename = "A_a")]
     available: Option<f64>,
     #[serde(rename = "A_d")]
@@ -43,10 +48,16 @@ struct Fit {
 }
 
 impl Tested {
-    pub(crate) fn new(run: String, k: u32, scores: &CodeScores, settings: Value) -> Self {
+    pub(crate) fn new(run: &Run, scores: &CodeScores, settings: Value) -> Self {
+        Self { run: run.name(), k: run.k, seed: run.seed, ..Self::of(scores, settings) }
+    }
+
+    /// The scores, of no run yet.
+    fn of(scores: &CodeScores, settings: Value) -> Self {
         Self {
-            run,
-            k,
+            run: String::new(),
+            k: 0,
+            seed: None,
             available: scores.available,
             degraded: scores.degraded,
             agreement: scores.agreement,
@@ -123,7 +134,7 @@ mod tests {
             reconstructions: 12,
             ..CodeScores::default()
         };
-        Tested::new(run.into(), 2, &scores, Value::Null)
+        Tested { run: run.into(), k: 2, ..Tested::of(&scores, Value::Null) }
     }
 
     #[test]

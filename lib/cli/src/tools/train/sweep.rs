@@ -12,11 +12,11 @@ use crate::options::{Compute, ReadOptions};
 // Configurations are those of the papers.
 #[command(mut_arg("recipe", |recipe| recipe.default_value("paper")))]
 pub struct Sweep {
-    /// The configuration: JSON with the keys of the reference implementation
+    /// The configuration: JSON with the keys of the reference implementation, or with those that SWEEPS describes
     #[arg(value_name = "CONFIG.json")]
     pub config: PathBuf,
 
-    /// Where to write; each run goes to `SAVE_DIR/DATA_SET/MODEL/kK/LOSS/ENCODER/DECODER`
+    /// Where to write; each run goes to `SAVE_DIR/DATA_SET/MODEL/kK/LOSS/ENCODER/DECODER`, with seeds to seed-S there
     ///
     /// That folder is a code directory with the scores, test.json, beside code.json. A link in `SAVE_DIR`
     /// has a descriptive name, such as mnist-base-mlp-k2-sum-linear-mse.
