@@ -14,7 +14,7 @@ CARGO   ?= cargo
 # What --version of installed programs says; empty outside a checkout of git.
 COMMIT = $(shell test -e .git && git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null)
 
-TOOLS := encode infer decode train serve score data compare plot load sim
+TOOLS := encode infer decode train serve score data compare plot report load sim
 BIN   := target/release
 
 # The libtorch that tch 0.24 binds. The wheel's CPU library needs two small CUDA libraries to load;
@@ -76,8 +76,8 @@ test-chaos: all ## Kill, stop and deceive model servers for five minutes under l
 	PARM_CHAOS=300 $(CARGO) test --release --locked -p parm-serve --test chaos -- --nocapture
 
 .PHONY: test-page
-test-page: all ## The status page of parm-serve in Chromium (or another name in CHROMIUM), with pictures in target/tmp
-	$(CARGO) test --release --locked -p parm-serve --test page -- --ignored --nocapture
+test-page: all ## The status page of parm-serve, and a report, in Chromium (or another name in CHROMIUM), with pictures in target/tmp
+	$(CARGO) test --release --locked --workspace --test page -- --ignored --nocapture
 
 .PHONY: test-namespaces
 test-namespaces: all ## Three parm-serve before shared servers, in network namespaces; one is killed (needs nginx, and root)

@@ -34,16 +34,15 @@ added() { # CASE, ENCODING, RATE, DIRECT URL, NAME=URL...
   shift 3
   parm-load "direct=$1" "${@:2}" --model toy --encoding "$encoding" --rate "$rate" --seconds 1 --warm-up 0.2 \
     --trials 5 --arrivals constant --json -q > load.json
-  # Of each target the medians come first, then the largest and the smallest of the trials.
-  for of in median p99; do
-    grep -o '"latency_ms":{[^}]*}' load.json | awk 'NR % 3 == 1' | grep -o "\"$of\":[0-9.e-]*" | cut -d: -f2 > $of
-  done
+  python3 -c 'import json
+for run in json.load(open("load.json"))["runs"]:
+    print(run["latency_ms"]["median"], run["latency_ms"]["p99"])' > latencies
   printf '%s\n' "${@:2}" | cut -d= -f1 > names
-  paste median p99 | awk -v kind="$encoding, $case" '
+  awk -v kind="$encoding, $case" '
     NR == 1 { median = $1; p99 = $2; next }
     { getline name < "names"
       printf "%-46s %7d %7d %8d %8d %8d %8d\n", name ", " kind, 1000 * median, 1000 * p99, 1000 * $1, 1000 * $2,
-        1000 * ($1 - median), 1000 * ($2 - p99) }'
+        1000 * ($1 - median), 1000 * ($2 - p99) }' latencies
 }
 
 proxy() { # PORT, TO

@@ -44,9 +44,9 @@ pub fn run(options: &Load, io: &mut Io) -> Result<Exit> {
         options.ca.iter().chain(&options.drill).for_each(|path| io.note_file(path));
     }
     let expected = trials::expected(options)?;
+    let trials = Trials::new(options, expected, io)?;
     let runtime = Runtime::new().context("the runtime")?;
     let targets = targets::reach(options, &runtime, io)?;
-    let trials = Trials::new(options, expected, io)?;
     let mut records = Lines::new(options.records.as_ref(), io)?;
     let create = |file: &File| file.create(io, Compression::ByName(3)).map(BufWriter::new);
     let histogram = options.histogram.as_ref().map(create).transpose()?;

@@ -138,6 +138,33 @@ fn a_tail_ends_where_it_should() {
 }
 
 #[test]
+fn latencies_over_time_have_a_point_for_each_slice() {
+    let folder = stage();
+    // A request each ms: the second hundred takes 50 ms.
+    let text = records(100, (0..300).map(|query| if query / 100 == 1 { 50 } else { 5 }), usize::MAX);
+    fs::write(folder.path().join("slow.jsonl"), text).unwrap();
+    let image = svg(folder.path(), "latency slow.jsonl --slices 100ms --data slow.csv");
+    shows(&image, &["time (s)", "latency (ms)", "median", "P99", "P99.9"]);
+    let csv = fs::read_to_string(folder.path().join("slow.csv")).unwrap();
+    let median: Vec<(f64, f64)> = csv
+        .lines()
+        .filter(|line| line.contains(",median,"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split(',').collect();
+            (cells[2].parse().unwrap(), cells[3].parse::<f64>().unwrap().round())
+        })
+        .collect();
+    assert_eq!(median, [(0.0, 5.0), (0.1, 50.0), (0.2, 5.0)]);
+    let refused = plot(folder.path(), "latency slow.jsonl --slices 1us");
+    assert!(
+        refused.code == 1 && refused.stderr.contains("expected at most 10000: see --slices"),
+        "{}",
+        refused.stderr
+    );
+    shows(&svg(folder.path(), "latency one.jsonl two.jsonl --slices 1s"), &["two, 200/s, P99.9"]);
+}
+
+#[test]
 fn loads_have_a_line_for_each_target_and_latency() {
     let folder = stage();
     let image = svg(folder.path(), "load report.json --reference target=60");

@@ -32,6 +32,18 @@ pub enum When {
     Never,
 }
 
+impl When {
+    /// Whether a stream has colors: with `Auto` if it is a terminal, unless the environment variable `NO_COLOR` is set.
+    #[must_use]
+    pub fn colors(self, terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
 impl From<When> for ColorChoice {
     fn from(when: When) -> Self {
         match when {

@@ -11,7 +11,7 @@ use schemars::generate::SchemaSettings;
 use crate::examples;
 use crate::exit::{Exit, Usage};
 use crate::io::{Io, was_closed};
-use crate::options::{Common, When};
+use crate::options::Common;
 use crate::provenance::Invocation;
 use crate::{signals, version};
 
@@ -142,14 +142,8 @@ fn report(error: &anyhow::Error, common: &Common, io: &mut Io) -> Exit {
         return Exit::Done;
     }
     let message = format!("{error:#}").replace('\n', " ");
-    let color = match common.color {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => {
-            io.terminals.stderr && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        }
-    };
-    let (on, off) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let (on, off) =
+        if common.color.colors(io.terminals.stderr) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     // If standard error is closed, the message is lost.
     let _ = writeln!(io.stderr, "{on}{}:{off} {message}", io.tool);
     if error.chain().any(<dyn std::error::Error>::is::<Usage>) { Exit::Usage } else { Exit::Failed }

@@ -35,7 +35,7 @@ fn finite(text: &str) -> Result<f64, ValueError> {
     number(text).ok().filter(|value| value.is_finite()).ok_or_else(|| expected("a number"))
 }
 
-fn between(text: &str, range: RangeInclusive<f64>) -> Result<f64, ValueError> {
+pub(crate) fn between(text: &str, range: RangeInclusive<f64>) -> Result<f64, ValueError> {
     let value = number(text)?;
     let (least, most) = (range.start(), range.end());
     range.contains(&value).then_some(value).ok_or_else(|| expected(format!("{least} to {most}")))

@@ -25,6 +25,7 @@ pub mod mask;
 pub mod measures;
 pub mod neighbours;
 pub mod npy;
+pub mod page;
 pub mod score;
 pub mod split;
 pub mod statistics;

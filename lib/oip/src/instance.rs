@@ -91,6 +91,9 @@ pub enum CallError {
     /// The answer violates the protocol.
     #[error("{0}")]
     Garbled(String),
+    /// The answer has an HTTP status that is neither success nor an error.
+    #[error("found status {0}, expected 200")]
+    Unexpected(u16),
     /// The answer belongs to another request.
     #[error("{0}")]
     Mismatched(String),
@@ -104,7 +107,9 @@ impl CallError {
             Self::Refused(error) | Self::Failed(error) => error.clone(),
             Self::Timeout(_) => Error::new(Status::DeadlineExceeded, self.to_string()),
             Self::Unreachable(_) => Error::new(Status::Unavailable, self.to_string()),
-            Self::Garbled(_) | Self::Mismatched(_) => Error::new(Status::Internal, self.to_string()),
+            Self::Garbled(_) | Self::Unexpected(_) | Self::Mismatched(_) => {
+                Error::new(Status::Internal, self.to_string())
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Support for tests: `.npy` bytes that are made without the code under test, slow streams, an HTTP server
 //! with wrong answers, a model server that commits faults, a proxy with faults, hostile inputs under a
-//! counting allocator, the tools as processes, what their reports say of a run, and whether these follow their
+//! counting allocator, the tools as processes, pages in a browser, what their reports say of a run, and whether these follow their
 //! schemas.
 
+pub mod browser;
 pub mod code_dir;
 mod coprocess;
 pub mod hostile;

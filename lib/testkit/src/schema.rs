@@ -74,7 +74,10 @@ fn walk(root: &Value, schema: &Value, value: &Value, path: &str) -> Result<(), S
                 }
             }
             "required" => {
-                let lacks = |name: &&Value| name.as_str().is_none_or(|name| value.get(name).is_none());
+                let object = value.as_object();
+                let lacks = |name: &&Value| {
+                    name.as_str().zip(object).is_some_and(|(name, object)| !object.contains_key(name))
+                };
                 if let Some(name) = list(of).iter().find(lacks) {
                     return Err(format!("{path}: found no {name}"));
                 }

@@ -73,7 +73,7 @@ fn man_pages() {
             pages += 1;
         }
     }
-    assert_eq!(pages, 15);
+    assert_eq!(pages, 16);
 }
 
 /// The words of a block that end as names of files in the current folder do, each with the word before it.

@@ -9,13 +9,14 @@ use object::{Endianness, elf};
 use parm_testkit::{Tool, tool};
 
 /// The programs that users call, which must start without libtorch.
-const LIGHT: [&str; 11] = [
+const LIGHT: [&str; 12] = [
     "parm-encode",
     "parm-decode",
     "parm-data",
     "parm-score",
     "parm-compare",
     "parm-plot",
+    "parm-report",
     "parm-load",
     "parm-sim",
     "parm-infer",

@@ -11,6 +11,7 @@ pub mod encode;
 pub mod infer;
 pub mod load;
 pub mod plot;
+pub mod report;
 pub mod score;
 pub mod serve;
 pub mod sim;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Command> {
         data::Data::described(),
         compare::Compare::described(),
         plot::Plot::described(),
+        report::Report::described(),
     ]
 }
 

@@ -8,13 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::input::Input;
 use crate::options::Common;
-use crate::value::{ValueError, expected};
-pub use image::{ImageFormat, ImageOptions, ImageSize};
+use crate::value::{ValueError, duration, expected};
+pub use image::{ImageFormat, ImageOptions, ImageSize, Rename, TermOption, ThemeOption};
 
 /// Draw results: training curves, accuracy of codes and of joint training, latencies, accuracy against latency, and coding groups
 ///
-/// Reads JSON and writes an SVG or PNG image. It is readable in black and white, since series
-/// differ in markers and dashes as well as in colors.
+/// Reads JSON and writes an SVG, PNG or PDF image, or draws on a terminal. Images are readable in black and white,
+/// since series differ in markers and dashes as well as in colors.
 #[derive(Parser, Clone, Debug)]
 #[command(name = Plot::NAME, version, max_term_width = 100, subcommand_required = true)]
 pub struct Plot {
@@ -36,6 +36,10 @@ pub enum Chart {
     /// Reads the metrics.jsonl of parm-train, during the training or afterwards. The loss
     /// has a logarithmic scale if it spans more than a factor of ten.
     Curves(Curves),
+    /// Scores, each beside its name, with their intervals
+    ///
+    /// Reads the report of parm-score, or the runs of parm-train sweep; see SCORES.
+    Scores(Scores),
     /// Accuracy against the number of extra workers of a group, with a line for each code
     ///
     /// Reads the report of parm-compare; see COMPARISONS.
@@ -77,6 +81,10 @@ pub struct Latency {
     #[arg(value_name = "RECORDS.jsonl", default_value = "-", help_heading = "Streams")]
     pub inputs: Vec<Input>,
 
+    /// Draw median, P99 and P99.9 over time, in slices of this length, as 10s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub slices: Option<f64>,
+
     #[command(flatten)]
     pub reference: ReferenceOption,
 
@@ -98,6 +106,9 @@ pub struct Load {
     /// Draw the slices of time of parm-load --slices over time, instead of latencies over rates
     #[arg(long)]
     pub slices: bool,
+
+    #[command(flatten)]
+    pub average: AverageOption,
 
     #[command(flatten)]
     pub reference: ReferenceOption,
@@ -176,6 +187,26 @@ impl Measure {
     }
 }
 
+/// What several inputs are.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct AverageOption {
+    /// Draw the means of repetitions, such as seeds, with 95 % intervals: of all inputs, or of those in each folder
+    ///
+    /// A point is the mean over the inputs that have it; its bar is the interval of the mean by Student's t
+    /// distribution, in place of the intervals of the inputs themselves.
+    #[arg(long, value_name = "INPUTS")]
+    pub average: Option<Average>,
+}
+
+/// Which inputs are repetitions of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Average {
+    /// All of them
+    All,
+    /// Those in the same folder
+    Folder,
+}
+
 /// A line to compare with.
 #[derive(Args, Clone, Debug)]
 pub struct ReferenceOption {
@@ -212,16 +243,56 @@ pub struct Curves {
     pub inputs: Vec<Input>,
 
     #[command(flatten)]
+    pub average: AverageOption,
+
+    #[command(flatten)]
+    pub image: ImageOptions,
+}
+
+/// `parm-plot scores`
+#[derive(Args, Clone, Debug)]
+pub struct Scores {
+    /// The reports
+    #[arg(value_name = "SCORE.json", default_value = "-", help_heading = "Streams")]
+    pub inputs: Vec<Input>,
+
+    #[command(flatten)]
+    pub average: AverageOption,
+
+    /// Draw the scores of this top n
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub top: u32,
+
+    #[command(flatten)]
+    pub reference: ReferenceOption,
+
+    #[command(flatten)]
     pub image: ImageOptions,
 }
 
 /// `parm-plot workers` and `parm-plot k`
 #[derive(Args, Clone, Debug)]
 pub struct Compared {
-    /// The report
+    /// The reports
     #[arg(value_name = "COMPARE.json", default_value = "-", help_heading = "Streams")]
-    pub input: Input,
+    pub inputs: Vec<Input>,
 
+    #[command(flatten)]
+    pub average: AverageOption,
+
+    #[command(flatten)]
+    pub selection: Selection,
+
+    #[command(flatten)]
+    pub reference: ReferenceOption,
+
+    #[command(flatten)]
+    pub image: ImageOptions,
+}
+
+/// What is drawn of a comparison of codes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Selection {
     /// The score to draw
     #[arg(long, value_name = "SCORE", default_value = "A_all")]
     pub score: Score,
@@ -237,12 +308,6 @@ pub struct Compared {
     /// Draw only these numbers of lost workers
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub lost: Vec<u32>,
-
-    #[command(flatten)]
-    pub reference: ReferenceOption,
-
-    #[command(flatten)]
-    pub image: ImageOptions,
 }
 
 /// `parm-plot joint`
@@ -264,9 +329,10 @@ pub struct Jointly {
 }
 
 /// A score of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Score {
     /// Accuracy over all queries of a group
+    #[default]
     #[value(name = "A_all")]
     All,
     /// Accuracy of reconstructions

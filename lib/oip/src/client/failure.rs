@@ -15,7 +15,7 @@ const MESSAGE: usize = 64 << 10;
 /// The error of a response whose status is not success.
 pub(super) fn refused(code: StatusCode, body: &[u8]) -> CallError {
     if !(400..600).contains(&code.as_u16()) {
-        return CallError::Garbled(format!("found status {}, expected 200", code.as_u16()));
+        return CallError::Unexpected(code.as_u16());
     }
     said(decode_error(code.as_u16(), body.get(..MESSAGE).unwrap_or(body)))
 }

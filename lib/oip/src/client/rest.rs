@@ -65,7 +65,9 @@ impl Rest {
         }
         match self.infer_as(Form::Binary, request, call).await {
             // A failed call may have run, and a step of a sequence must not run twice.
-            Err(CallError::Failed(_) | CallError::Garbled(_)) if !request.is_step() => {
+            Err(CallError::Failed(_) | CallError::Garbled(_) | CallError::Unexpected(_))
+                if !request.is_step() =>
+            {
                 self.settle(Form::Json, self.infer_as(Form::Json, request, call).await)
             }
             Err(CallError::Refused(_)) => {
@@ -83,7 +85,13 @@ impl Rest {
                 Ok(())
             }
             // Server metadata are optional.
-            Ok(_) | Err(CallError::Refused(_) | CallError::Failed(_) | CallError::Garbled(_)) => Ok(()),
+            Ok(_)
+            | Err(
+                CallError::Refused(_)
+                | CallError::Failed(_)
+                | CallError::Garbled(_)
+                | CallError::Unexpected(_),
+            ) => Ok(()),
             Err(error) => Err(error),
         }
     }

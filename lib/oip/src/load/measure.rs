@@ -233,11 +233,17 @@ fn note(record: &mut Record, answer: Result<InferResponse, CallError>) {
                 CallError::Timeout(_) => Outcome::Timeout,
                 CallError::Refused(_) => Outcome::Refused,
                 CallError::Failed(_) => Outcome::Failed,
-                CallError::Garbled(_) | CallError::Mismatched(_) => Outcome::Garbled,
+                CallError::Garbled(_) | CallError::Unexpected(_) | CallError::Mismatched(_) => {
+                    Outcome::Garbled
+                }
             };
-            if let CallError::Refused(said) | CallError::Failed(said) = &error {
-                record.status = Some(said.http());
-                record.grpc = said.grpc_name();
+            match &error {
+                CallError::Refused(said) | CallError::Failed(said) => {
+                    record.status = Some(said.http());
+                    record.grpc = said.grpc_name();
+                }
+                CallError::Unexpected(status) => record.status = Some(*status),
+                _ => {}
             }
             record.error = Some(error.to_string());
         }
@@ -304,6 +310,7 @@ mod tests {
             (CallError::Failed(grpc(Status::Internal, 15)), "failed-DATA_LOSS"),
             (CallError::Refused(grpc(Status::InvalidArgument, 11)), "refused-OUT_OF_RANGE"),
             (CallError::Garbled("what".to_owned()), "garbled"),
+            (CallError::Unexpected(302), "garbled-302"),
         ] {
             let mut record = Record::new(1.0, 0, 0, Outcome::GivenUp);
             note(&mut record, Err(error.clone()));

@@ -298,6 +298,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.now();
+        self.stats.history.advance(Duration::from_nanos(now), self.engine.counters(), self.state());
         // Timers that are due come before the event.
         self.engine.tick(now);
         self.perform();
@@ -368,7 +369,13 @@ impl Driver {
         self.order.retain(|id| self.instances.contains_key(id));
     }
 
+    /// What the policy `auto` gives to queries.
+    fn state(&self) -> Option<parm_engine::State> {
+        self.engine.state().map(|(state, _)| state)
+    }
+
     fn snapshot(&self) -> Snapshot {
+        let now = Duration::from_nanos(self.now());
         let parities = self.options.coding.as_ref().map_or(0, |coding| coding.parities);
         Snapshot {
             counters: *self.engine.counters(),
@@ -378,6 +385,7 @@ impl Driver {
             auto: self.engine.state(),
             coding_off: self.engine.coding_off(),
             stats: self.stats.clone(),
+            history: self.stats.history.slices(now, self.engine.counters(), self.state()),
             members: self.order.iter().filter_map(|id| Some(self.instances.get(id)?.view())).collect(),
         }
     }

@@ -7,6 +7,8 @@ use parm_engine::{CodingOff, Counters, Held, Roles};
 
 use parm_oip::instance::InstanceView;
 
+use super::history::{History, Slice};
+
 /// The length of each of the two windows of recent times.
 const RECENT: Duration = Duration::from_secs(15);
 
@@ -72,6 +74,7 @@ pub struct Stats {
     /// The same of the previous and the present window.
     windows: [Times; 2],
     window_since: Duration,
+    pub(super) history: History,
     /// From the arrival of a query to the first call for it.
     pub queued: Times,
     /// Calls of the deployed model.
@@ -94,6 +97,7 @@ impl Stats {
     /// Records the time to answer a query; `now` is the time since the start.
     pub(super) fn answered(&mut self, now: Duration, time: Duration) {
         self.answers.record(time);
+        self.history.answered(time);
         if now.saturating_sub(self.window_since) > RECENT {
             self.windows.swap(0, 1);
             self.windows[1] = Times::default();
@@ -168,6 +172,8 @@ pub struct Snapshot {
     pub coding_off: Option<CodingOff>,
     /// The measurements.
     pub stats: Stats,
+    /// The last ten minutes, the oldest slice first.
+    pub history: Vec<Slice>,
     /// The instances, in the order in which they joined.
     pub members: Vec<MemberView>,
 }

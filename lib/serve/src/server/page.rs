@@ -1,5 +1,6 @@
 //! The status page: one HTML file that fetches `/status.json` each second.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::extract::State as Extract;
@@ -10,14 +11,18 @@ use serde::Serialize;
 use super::response::{Answer, as_json};
 use super::state::Shared;
 use crate::models::{self, Served};
-use crate::runtime::{MemberView, Snapshot, State, Times};
+use crate::runtime::{MemberView, Slice, Snapshot, State, Times};
 
 /// Browsers let the page load nothing, and connect only to this server.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The page with the style that it shares with reports.
+static PAGE: LazyLock<String> =
+    LazyLock::new(|| include_str!("page.html").replace("/* the shared style */", parm::page::STYLE));
+
 pub(super) async fn page() -> impl IntoResponse {
-    ([(CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("page.html")))
+    ([(CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE.as_str()))
 }
 
 /// The content of `/status.json`.
@@ -66,7 +71,46 @@ struct RuntimeStatus {
     coding_off: Option<String>,
     /// Of the policy auto: what it gives to queries, and the average number of first calls that run.
     auto: Option<AutoStatus>,
+    /// The last ten minutes in slices of 10 s, the oldest first.
+    history: Vec<SliceStatus>,
     instances: Vec<InstanceStatus>,
+}
+
+/// What happened within a slice of time.
+#[derive(Serialize)]
+struct SliceStatus {
+    /// From its begin until now.
+    ago_s: f64,
+    /// Answered queries a second.
+    rate: f64,
+    /// Null without answers, as are shares of nothing.
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    p999_ms: Option<f64>,
+    /// Reconstructions, as a share of the answers.
+    reconstructed: Option<f64>,
+    /// Reconstructions that agreed with the prediction that came later, as a share of those that could be compared.
+    agreement: Option<f64>,
+    /// Of the policy auto: see [`AutoStatus`].
+    level: Option<usize>,
+}
+
+impl SliceStatus {
+    fn new(slice: &Slice, end: Duration) -> Self {
+        let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+        let latency = |at: usize| (slice.answers > 0).then(|| in_ms(slice.latency[at]));
+        Self {
+            ago_s: end.saturating_sub(slice.begin).as_secs_f64(),
+            // A slice that has just begun says nothing of the rate of a second.
+            rate: slice.answers as f64 / slice.length.as_secs_f64().max(1.0),
+            p50_ms: latency(0),
+            p99_ms: latency(1),
+            p999_ms: latency(2),
+            reconstructed: share(slice.reconstructed, slice.answers),
+            agreement: share(slice.agreed, slice.agreed + slice.disagreed),
+            level: slice.state.map(|state| state as usize),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -146,6 +190,7 @@ impl From<Snapshot> for RuntimeStatus {
     fn from(from: Snapshot) -> Self {
         let of = &from.counters;
         let mut instances: Vec<_> = from.members.iter().map(InstanceStatus::from).collect();
+        let end = from.history.last().map_or(Duration::ZERO, |last| last.begin + last.length);
         instances.sort_by(|one, other| one.name.cmp(&other.name));
         Self {
             queries: of.queries,
@@ -173,6 +218,7 @@ impl From<Snapshot> for RuntimeStatus {
                 level: state as usize,
                 load,
             }),
+            history: from.history.iter().map(|slice| SliceStatus::new(slice, end)).collect(),
             instances,
         }
     }

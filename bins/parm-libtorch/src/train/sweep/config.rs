@@ -424,7 +424,7 @@ mod tests {
                 "Decoder",
                 "enc_dec_types: found 'coders.summation.Decoder', expected one of",
             ),
-            ("num_epoch", "n_epochs", "unknown field `n_epochs`, expected one of `num_epoch`"),
+            ("num_epoch", "n_epochs", "unknown field `n_epochs`, expected one of `epochs`, `num_epoch`, `k`"),
             (r#""num_epoch": 500,"#, "", "missing field `num_epoch`"),
             (
                 r#""train_encoder": false"#,

@@ -8,7 +8,7 @@ use crate::timeline::Timeline;
 
 /// The content of an image.
 #[derive(Clone, Debug)]
-pub(crate) enum Drawing {
+pub enum Drawing {
     /// Lines over axes.
     Chart(Figure),
     /// The history of a coding group.
@@ -17,14 +17,14 @@ pub(crate) enum Drawing {
 
 /// Panels in a column with one horizontal axis.
 #[derive(Clone, Debug)]
-pub(crate) struct Figure {
+pub struct Figure {
     pub(crate) x_label: String,
     pub(crate) across: Scale,
     pub(crate) panels: Vec<Panel>,
 }
 
 /// The scale of an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// Integers.
     Whole,
@@ -34,6 +34,8 @@ pub(crate) enum Scale {
     Shares,
     /// The shares above percentiles, logarithmic.
     Tail,
+    /// Names, each at its index.
+    Names(Vec<String>),
 }
 
 /// Series that share a vertical axis.
@@ -127,7 +129,8 @@ impl Figure {
     }
 
     /// The number of series.
-    pub(crate) fn series(&self) -> usize {
+    #[must_use]
+    pub fn series(&self) -> usize {
         self.panels.iter().map(|panel| panel.series.len()).sum()
     }
 
@@ -135,7 +138,7 @@ impl Figure {
     ///
     /// # Errors
     /// A value that is not a share if the panel shows shares.
-    pub(crate) fn with(mut self, option: &ReferenceOption) -> Result<Self> {
+    pub fn with(mut self, option: &ReferenceOption) -> Result<Self> {
         for (panel, reference) in self.panels.iter_mut().zip(&option.reference) {
             let at = reference.at;
             if panel.up != Scale::Values && !(0.0..=1.0).contains(&at) {

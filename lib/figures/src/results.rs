@@ -1,7 +1,7 @@
 //! Makes figures of JSON results.
 
 use anyhow::{Context, Result, bail};
-use parm_cli::tools::plot::{Compared, Score};
+use parm_cli::tools::plot::{Score, Selection};
 use serde_json::Value;
 
 use crate::fields::{Fields, blank, items, parse};
@@ -19,7 +19,7 @@ const MEASURES: [(&str, &str, bool); 6] = [
 ];
 
 /// The metrics of trainings, each a name and lines of JSON, as curves over epochs.
-pub(crate) fn curves(inputs: &[(String, Vec<u8>)]) -> Result<Figure> {
+pub fn curves(inputs: &[(String, Vec<u8>)]) -> Result<Figure> {
     let runs = inputs.iter().map(|(name, text)| epochs(name, text)).collect::<Result<Vec<_>>>()?;
     let panel = |shares: bool| {
         let measures = || MEASURES.iter().filter(move |measure| measure.2 == shares);
@@ -110,7 +110,7 @@ struct Row {
 }
 
 /// The report of a comparison as accuracy against extra workers.
-pub(crate) fn workers(report: &(String, Vec<u8>), options: &Compared) -> Result<Figure> {
+pub fn workers(report: &(String, Vec<u8>), options: &Selection) -> Result<Figure> {
     let rows = rows(report, options)?;
     let several = Several::of(&rows);
     // If all extra workers are lost in each row, the axis says so.
@@ -125,7 +125,7 @@ pub(crate) fn workers(report: &(String, Vec<u8>), options: &Compared) -> Result<
 }
 
 /// The report of a comparison as accuracy against k.
-pub(crate) fn k(report: &(String, Vec<u8>), options: &Compared) -> Result<Figure> {
+pub fn k(report: &(String, Vec<u8>), options: &Selection) -> Result<Figure> {
     let rows = rows(report, options)?;
     let several = Several::of(&rows);
     let name = |row: &Row| {
@@ -167,7 +167,7 @@ impl Several {
 /// Rows of equal name as series, in the order of first appearance.
 fn figure(
     (name, _): &(String, Vec<u8>),
-    options: &Compared,
+    options: &Selection,
     rows: &[Row],
     x_label: String,
     x: impl Fn(&Row) -> f64,
@@ -201,7 +201,7 @@ fn figure(
 }
 
 /// The selected rows of a report.
-fn rows(report: &(String, Vec<u8>), options: &Compared) -> Result<Vec<Row>> {
+fn rows(report: &(String, Vec<u8>), options: &Selection) -> Result<Vec<Row>> {
     let (name, list) = (&report.0, items(report, "rows")?);
     let rows = list.iter().enumerate().map(|(at, row)| {
         let place = format!("{name}: row {at}");

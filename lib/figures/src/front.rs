@@ -1,7 +1,7 @@
 //! Draws advice on policies as accuracy over latency and cost.
 
 use anyhow::{Result, bail};
-use parm_cli::tools::plot::{Front, Measure};
+use parm_cli::tools::plot::Measure;
 
 use crate::fields::Fields;
 use crate::figure::{Figure, Form, Look, Note, Panel, Point, Scale, Series};
@@ -25,21 +25,21 @@ fn latency(fields: &Fields, measure: Measure) -> Result<Option<f64>> {
 }
 
 /// Advice, for one number of instances or several, as accuracy against latency.
-pub(crate) fn front(reports: &[(String, Vec<u8>)], options: &Front) -> Result<Figure> {
+pub fn front(reports: &[(String, Vec<u8>)], measure: Measure) -> Result<Figure> {
     let mut found: Vec<(String, Offer)> = Vec::new();
     for report in reports {
         let candidates = each(report, "candidates", |fields| {
             let place = fields.place;
             let Some(name) = fields.text("name")? else { bail!("{place}: found no \"name\", expected one") };
             let instances = fields.whole("instances", 1)?;
-            let offer = fields.share("A_o")?.zip(latency(&fields, options.latency)?);
+            let offer = fields.share("A_o")?.zip(latency(&fields, measure)?);
             Ok(offer.map(|(accuracy, latency)| (name, Offer { latency, accuracy, instances })))
         })?;
         found.extend(candidates.into_iter().flatten());
     }
     let Some((_, Offer { instances, .. })) = found.first().cloned() else {
         let inputs: Vec<&str> = reports.iter().map(|(input, _)| input.as_str()).collect();
-        let field = options.latency.field();
+        let field = measure.field();
         bail!("{}: found {field} and A_o in none of the candidates", inputs.join(", "));
     };
     let several = found.iter().any(|(_, offer)| offer.instances != instances);
@@ -68,7 +68,7 @@ pub(crate) fn front(reports: &[(String, Vec<u8>)], options: &Front) -> Result<Fi
     let mut panel = Panel::new("A_o".to_owned(), Scale::Shares, series);
     panel.notes = notes;
     let cost = if several { "numbers are instances".to_owned() } else { format!("{instances} instances") };
-    let x_label = format!("{} of latencies (ms); {cost}", label(options.latency));
+    let x_label = format!("{} of latencies (ms); {cost}", label(measure));
     Ok(Figure { x_label, across: Scale::Values, panels: vec![panel] })
 }
 

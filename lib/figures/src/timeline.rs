@@ -9,8 +9,9 @@ use crate::fields::{blank, malformed};
 
 /// The history of one coding group. Times are in ms since the arrival of its first query.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Timeline {
-    pub(crate) group: u64,
+pub struct Timeline {
+    /// The number of the group.
+    pub group: u64,
     pub(crate) queries: Vec<Query>,
     pub(crate) instances: Vec<Instance>,
     /// What was rebuilt, with times.
@@ -72,6 +73,43 @@ pub(crate) enum End {
     Later,
 }
 
+impl Kind {
+    /// What a legend calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed model",
+            Self::Copy => "deployed model, again",
+            Self::Approximate => "approximate model",
+            Self::Parity => "parity model",
+            Self::Coded => "coded query",
+            Self::Other => "for other queries",
+        }
+    }
+}
+
+impl Answer {
+    /// What a legend calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prediction => "its prediction",
+            Self::Reconstructed => "rebuilt",
+            Self::Approximate => "approximated",
+            Self::Default => "default answer",
+        }
+    }
+}
+
+impl End {
+    /// What a legend calls it; nothing if it is the usual end.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "call failed",
+            Self::Cancelled => "call cancelled",
+            Self::Answered | Self::Later => "",
+        }
+    }
+}
+
 /// A call of the journal, with times in ns.
 struct Call {
     instance: u64,
@@ -97,7 +135,7 @@ struct Journal {
 ///
 /// # Errors
 /// An invalid journal, or one without this group.
-pub(crate) fn timeline((input, text): &(String, Vec<u8>), group: Option<u64>) -> Result<Timeline> {
+pub fn timeline((input, text): &(String, Vec<u8>), group: Option<u64>) -> Result<Timeline> {
     let journal = Journal::read(input, text)?;
     let rebuilt = journal.answers.values().filter_map(|(at, given)| match given {
         Given::Reconstructed { group, .. } => Some((*at, *group)),

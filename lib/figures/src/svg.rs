@@ -8,8 +8,6 @@ pub(crate) type Place = (f64, f64);
 /// A color, as SVG writes it.
 pub(crate) type Color = &'static str;
 
-pub(crate) const BLACK: Color = "#000000";
-pub(crate) const WHITE: Color = "#ffffff";
 /// No fill.
 pub(crate) const NONE: Color = "none";
 
@@ -45,15 +43,17 @@ pub(crate) enum Anchor {
 pub(crate) struct Svg(String);
 
 impl Svg {
-    /// A white image. Spaces are kept, since the widths of texts include them.
-    pub(crate) fn new((width, height): Place) -> Self {
+    /// An empty image of a size, with the size that drawing assumes, and the colors of texts and background. Spaces
+    /// are kept, since the widths of texts include them.
+    pub(crate) fn new((width, height): Place, view: Place, ink: Color, paper: Color) -> Self {
         let mut svg = Self(String::new());
+        let [right, down] = [view.0, view.1].map(number);
         svg.element(format_args!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"{FONTS}\" stroke-linejoin=\"round\" \
+             viewBox=\"0 0 {right} {down}\" font-family=\"{FONTS}\" fill=\"{ink}\" stroke-linejoin=\"round\" \
              xml:space=\"preserve\">"
         ));
-        svg.rectangle((0.0, 0.0), (width, height), WHITE);
+        svg.rectangle((0.0, 0.0), view, paper);
         svg
     }
 
@@ -95,7 +95,15 @@ impl Svg {
         self.element(format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"{fill}\"{border}/>"));
     }
 
-    /// A black text of a size, on a base line through `at`.
+    /// An invisible area around a point, with a text that viewers show when it is pointed at.
+    pub(crate) fn hint(&mut self, center: Place, text: &str) {
+        let ([x, y], text) = ([center.0, center.1].map(number), escaped(text));
+        self.element(format_args!(
+            "<circle class=\"point\" cx=\"{x}\" cy=\"{y}\" r=\"7\" fill=\"transparent\"><title>{text}</title></circle>"
+        ));
+    }
+
+    /// A text of a size, on a base line through `at`.
     pub(crate) fn text(&mut self, text: &str, size: f64, at: Place, anchor: Anchor) {
         let ([x, y], text) = ([at.0, at.1].map(number), escaped(text));
         let place = match anchor {
@@ -147,10 +155,10 @@ mod tests {
 
     #[test]
     fn elements_have_short_numbers_and_escaped_texts() {
-        let mut svg = Svg::new((300.0, 200.0));
-        let stroke = Stroke { color: BLACK, width: 1.75, dashes: &[8, 4] };
+        let mut svg = Svg::new((300.0, 200.0), (150.0, 100.0), "#000000", "#ffffff");
+        let stroke = Stroke { color: "#000000", width: 1.75, dashes: &[8, 4] };
         svg.lines(&[[(0.0, 1.0 / 3.0), (-0.001, 2.5)], [(1e-9, 3.0), (4.0, 5.0)]], stroke);
-        svg.polygon(&[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)], NONE, Stroke::solid(BLACK, 1.0));
+        svg.polygon(&[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)], NONE, Stroke::solid("#000000", 1.0));
         svg.text("a < \"b\" & \u{7}\u{ffff}", 12.0, (10.0, 20.126), Anchor::End);
         let text = svg.finish();
         let lines: Vec<&str> = text.lines().skip(2).collect();

@@ -1,8 +1,8 @@
 //! Charts: axes, series and legends.
 
-use crate::axis::{Axis, Room};
+use crate::axis::{Axis, Room, rounded};
 use crate::figure::{Figure, Form, Note, Panel, Reference, Series};
-use crate::pen::{AXIS_NAME, FINE, GRID, LEGEND_LINE, Pen, SMALL, TEXT, TICK, color};
+use crate::pen::{AXIS_NAME, LEGEND_LINE, Pen, SMALL, TEXT, TICK};
 use crate::svg::{Anchor, Place};
 
 /// The length of a sample line in a legend.
@@ -20,6 +20,8 @@ const TOP: f64 = 12.5;
 const RIGHT: f64 = 8.0;
 /// The most markers along a line.
 const MOST_MARKERS: usize = 12;
+/// The most points of a line with hints.
+const MOST_HINTS: usize = 60;
 
 /// The most lines of a legend that have room in one of several panels within this height.
 pub(crate) fn most_series(height: f64, panels: usize) -> usize {
@@ -31,11 +33,11 @@ pub(crate) fn draw(pen: &mut Pen, figure: &Figure, top: f64) {
     let (width, height) = pen.size;
     let legend = width - legend_width(pen, figure);
     let each = (height - top - NAME) / figure.panels.len().max(1) as f64;
-    let up = |panel: &Panel| Axis::new(panel.up, &panel.ys(), Room::up(each - TOP - BELOW));
+    let up = |panel: &Panel| Axis::new(&panel.up, &panel.ys(), Room::up(each - TOP - BELOW));
     let ys: Vec<Axis> = figure.panels.iter().map(up).collect();
     let numbers = ys.iter().flat_map(|y| y.ticks.iter().map(|&tick| y.label(tick)));
     let (left, right) = (pen.widest(numbers).round() + LEFT + 0.5, legend - RIGHT);
-    let x = Axis::new(figure.across, &figure.xs(), Room::across(right - left));
+    let x = Axis::new(&figure.across, &figure.xs(), Room::across(right - left));
     for (i, (panel, y)) in (0..).zip(figure.panels.iter().zip(&ys)) {
         let top = top + each * f64::from(i);
         let inside = Block { from: (left, top + TOP), to: (right, top + each - BELOW) };
@@ -73,14 +75,15 @@ impl Sheet<'_> {
     /// Draws the axes with names, labels and grid lines.
     fn axes(&self, pen: &mut Pen, x_label: &str, y_label: &str) {
         let Block { from: (left, top), to: (right, bottom) } = self.inside;
+        let (fine, grid) = (pen.fine(), pen.grid());
         for &tick in &self.y.ticks {
             let y = self.y.place(tick, bottom, top);
-            pen.svg.lines(&[[(left, y), (right, y)]], GRID);
-            pen.svg.lines(&[[(left - TICK, y), (left, y)]], FINE);
+            pen.svg.lines(&[[(left, y), (right, y)]], grid);
+            pen.svg.lines(&[[(left - TICK, y), (left, y)]], fine);
             pen.text(&self.y.label(tick), TEXT, (left - 8.0, y), Anchor::End, f64::INFINITY);
         }
         pen.axis(self.x, (left, top), (right, bottom), x_label);
-        pen.svg.lines(&[[(left, top), (left, bottom)]], FINE);
+        pen.svg.lines(&[[(left, top), (left, bottom)]], fine);
         let (middle, room) = (f64::midpoint(top, bottom), bottom - top + 2.0 * TOP);
         pen.text(y_label, AXIS_NAME, (10.0, middle), Anchor::Upwards, room);
     }
@@ -89,33 +92,59 @@ impl Sheet<'_> {
     fn series(&self, pen: &mut Pen, panel: &Panel) {
         let Block { from: (left, top), to: (right, bottom) } = self.inside;
         if let Some(Reference { at, .. }) = panel.reference {
-            let y = self.y.place(at, bottom, top);
-            pen.svg.lines(&[[(left, y), (right, y)]], FINE);
+            let (y, fine) = (self.y.place(at, bottom, top), pen.fine());
+            pen.svg.lines(&[[(left, y), (right, y)]], fine);
         }
-        let places = |series: &Series| -> Vec<Place> {
-            series.points.iter().map(|point| self.place(point.x, point.y)).collect()
+        let count = panel.series.len();
+        let series =
+            || panel.series.iter().enumerate().map(|(i, series)| (i, self.x.aside(i, count), series));
+        let places = |aside: f64, series: &Series| -> Vec<Place> {
+            series.points.iter().map(|point| self.place(point.x + aside, point.y)).collect()
         };
-        for series in panel.series.iter().filter(|series| series.look.form != Form::Markers) {
-            pen.line(&places(series), series.look);
+        for (_, aside, series) in series().filter(|(.., series)| series.look.form != Form::Markers) {
+            pen.line(&places(aside, series), series.look);
         }
         let mut taken = Vec::new();
-        for (i, series) in panel.series.iter().enumerate() {
-            let places = places(series);
+        for (i, aside, series) in series() {
+            let (places, color) = (places(aside, series), pen.color(series.look));
             for point in &series.points {
                 if let Some((low, high)) = point.interval {
-                    pen.interval(self.place(point.x, low), self.place(point.x, high), series.look);
+                    // An interval of a mean may reach beyond 1, where no share is.
+                    let end = |y: f64| {
+                        let (x, y) = self.place(point.x + aside, y);
+                        (x, y.clamp(top, bottom))
+                    };
+                    pen.interval(end(low), end(high), series.look);
                 }
             }
             if series.look.form == Form::Line {
                 taken.extend(places.windows(2).map(|pair| Block::around(pair[0], pair[1], 2.0)));
             }
             for at in marked(&places, series.look.form, i) {
-                pen.marker(at, series.look.marker, color(series.look));
+                pen.marker(at, series.look.marker, color);
                 taken.push(Block::around(at, at, 5.0));
             }
         }
         for note in &panel.notes {
             self.note(pen, note, &mut taken);
+        }
+        if pen.hints {
+            for (_, aside, series) in series() {
+                self.hints(pen, series, aside);
+            }
+        }
+    }
+
+    /// Gives points a text to show: all points of a short series, some of a long one.
+    fn hints(&self, pen: &mut Pen, series: &Series, aside: f64) {
+        let every = series.points.len().div_ceil(MOST_HINTS).max(1);
+        for point in series.points.iter().step_by(every) {
+            let interval = point
+                .interval
+                .map_or(String::new(), |(low, high)| format!(" ({} to {})", rounded(low), rounded(high)));
+            let (x, y) = (self.x.exact(point.x), self.y.exact(point.y));
+            let place = self.place(point.x + aside, point.y);
+            pen.svg.hint(place, &format!("{}: {x}, {y}{interval}", series.name));
         }
     }
 
@@ -156,13 +185,15 @@ fn legend(pen: &mut Pen, panel: &Panel, (left, top): Place) {
             pen.line(&[(begin, y), (end, y)], series.look);
         }
         if series.look.form != Form::Line {
-            pen.marker((f64::midpoint(begin, end), y), series.look.marker, color(series.look));
+            let color = pen.color(series.look);
+            pen.marker((f64::midpoint(begin, end), y), series.look.marker, color);
         }
         pen.text(&series.name, TEXT, (end + 6.0, y), Anchor::Start, room);
         y += LEGEND_LINE;
     }
     if let Some(reference) = &panel.reference {
-        pen.svg.lines(&[[(begin, y), (end, y)]], FINE);
+        let fine = pen.fine();
+        pen.svg.lines(&[[(begin, y), (end, y)]], fine);
         pen.text(&reference.name, TEXT, (end + 6.0, y), Anchor::Start, room);
     }
 }
@@ -196,7 +227,7 @@ impl Block {
 }
 
 /// The points of series `i` with markers: all, or some of many, which differ between series.
-fn marked(places: &[Place], form: Form, i: usize) -> Vec<Place> {
+pub(crate) fn marked(places: &[Place], form: Form, i: usize) -> Vec<Place> {
     match form {
         Form::Line => Vec::new(),
         Form::Markers => places.to_vec(),

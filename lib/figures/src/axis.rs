@@ -22,13 +22,13 @@ pub(crate) struct Axis {
     digits: usize,
 }
 
-/// The room of an axis for tick labels, in pixels.
+/// The room of an axis for tick labels, in pixels or columns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    length: f64,
+    pub(crate) length: f64,
     /// The least room of a label, and the room for each character.
-    least: f64,
-    character: f64,
+    pub(crate) least: f64,
+    pub(crate) character: f64,
 }
 
 impl Room {
@@ -45,18 +45,26 @@ impl Room {
 
 impl Axis {
     /// An axis for these values.
-    pub(crate) fn new(scale: Scale, values: &[f64], room: Room) -> Self {
+    pub(crate) fn new(scale: &Scale, values: &[f64], room: Room) -> Self {
         let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
             (low.min(value), high.max(value))
         });
         // There may be no values.
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         match scale {
+            Scale::Names(names) => Self::names(names),
             Scale::Whole => Self::whole(low, high, values, room),
             Scale::Tail => Self::tail(low, room),
             Scale::Values if low > 0.0 && high / low > 10.0 => Self::logarithmic(low, high, room),
             Scale::Values | Scale::Shares => Self::linear(scale, low, high, room),
         }
+    }
+
+    /// A tick for each name.
+    fn names(names: &[String]) -> Self {
+        let ticks = (0..names.len()).map(|at| at as f64).collect();
+        let to = names.len() as f64 - 0.5;
+        Self { from: -0.5, to, scale: Scale::Names(names.to_vec()), logarithmic: false, ticks, digits: 0 }
     }
 
     /// Ticks at integers. Few integers are ticks at the data.
@@ -68,16 +76,16 @@ impl Axis {
         axis.with(std::iter::once(values.to_vec()).chain(steps), room)
     }
 
-    fn linear(scale: Scale, low: f64, high: f64, room: Room) -> Self {
+    fn linear(scale: &Scale, low: f64, high: f64, room: Room) -> Self {
         let margin = if low < high { (high - low) * 0.06 } else { (low.abs() * 0.1).max(0.01) };
         let (mut from, mut to) = (low - margin, high + margin);
-        if scale == Scale::Shares {
+        if *scale == Scale::Shares {
             (from, to) = (from.max(0.0), to.min(1.0));
         }
         let axis = |most| {
             let step = step(from, to, most);
             let digits = (-step.log10().floor()).clamp(0.0, 15.0) as usize;
-            Self { from, to, scale, logarithmic: false, ticks: steps(from, to, step), digits }
+            Self { from, to, scale: scale.clone(), logarithmic: false, ticks: steps(from, to, step), digits }
         };
         let first = |axis: Self| Self { ticks: axis.ticks.into_iter().take(1).collect(), ..axis };
         let mut all = (2..=MOST_TICKS).rev().map(axis);
@@ -138,15 +146,45 @@ impl Axis {
         begin + (end - begin) * self.share(value)
     }
 
+    /// The distance of series `i` among `count` from its x, so that those beside the same name do not cover each other.
+    pub(crate) fn aside(&self, i: usize, count: usize) -> f64 {
+        if !matches!(self.scale, Scale::Names(_)) {
+            return 0.0;
+        }
+        (i as f64 - (count as f64 - 1.0) / 2.0) * (0.7 / count as f64).min(0.15)
+    }
+
+    /// The room of a label on an axis of a length. Numbers have as much as they need, names what there is.
+    pub(crate) fn room(&self, length: f64) -> f64 {
+        match &self.scale {
+            Scale::Names(names) => (length / names.len() as f64 - 4.0).max(30.0),
+            _ => f64::INFINITY,
+        }
+    }
+
+    /// A value that need not be at a tick.
+    pub(crate) fn exact(&self, value: f64) -> String {
+        if matches!(self.scale, Scale::Names(_)) { self.label(value) } else { rounded(value) }
+    }
+
     /// The label of a tick.
     pub(crate) fn label(&self, tick: f64) -> String {
+        if let Scale::Names(names) = &self.scale {
+            return names.get(tick as usize).cloned().unwrap_or_default();
+        }
         match tick.abs() {
             _ if self.scale == Scale::Tail => percentile(tick),
             _ if !self.logarithmic => format!("{tick:.*}", self.digits),
-            1e-4..1e5 => tick.to_string(),
+            // The product of a part and a power has digits of its own: 0.30000000000000004.
+            1e-4..1e5 => rounded(tick),
             _ => format!("{tick:e}"),
         }
     }
+}
+
+/// A value in four significant digits.
+pub(crate) fn rounded(value: f64) -> String {
+    format!("{value:.3e}").parse::<f64>().map_or_else(|_| value.to_string(), |value| value.to_string())
 }
 
 /// 10 to the n, rounded correctly.
@@ -184,7 +222,7 @@ fn steps(low: f64, high: f64, step: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn up(scale: Scale, values: &[f64]) -> Axis {
+    fn up(scale: &Scale, values: &[f64]) -> Axis {
         Axis::new(scale, values, Room::up(400.0))
     }
 
@@ -194,30 +232,31 @@ mod tests {
 
     #[test]
     fn shares_have_round_numbers_and_stay_between_0_and_1() {
-        let axis = up(Scale::Shares, &[0.83, 0.97, 1.0]);
+        let axis = up(&Scale::Shares, &[0.83, 0.97, 1.0]);
         assert_eq!(labels(&axis), ["0.85", "0.90", "0.95", "1.00"]);
         assert_eq!(axis.to, 1.0);
-        let axis = up(Scale::Shares, &[0.0, 0.0]);
+        let axis = up(&Scale::Shares, &[0.0, 0.0]);
         assert_eq!(axis.from, 0.0);
         assert!(axis.to > 0.0 && !axis.ticks.is_empty());
-        assert!(!up(Scale::Shares, &[0.001, 0.9]).logarithmic);
+        assert!(!up(&Scale::Shares, &[0.001, 0.9]).logarithmic);
     }
 
     #[test]
     fn a_wide_loss_is_logarithmic() {
-        let axis = up(Scale::Values, &[0.02, 3.0]);
+        let axis = up(&Scale::Values, &[0.02, 3.0]);
         assert!(axis.logarithmic);
         assert_eq!(labels(&axis), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]);
-        let axis = up(Scale::Values, &[1e-9, 2e4]);
+        let axis = up(&Scale::Values, &[1e-9, 2e4]);
         assert!(labels(&axis).len() <= MOST_TICKS && labels(&axis).contains(&"1e-6".into()), "{axis:?}");
-        assert!(!up(Scale::Values, &[0.0, 3.0]).logarithmic);
-        let axis = up(Scale::Values, &[-1.0, 2.0]);
+        assert_eq!(labels(&Axis::new(&Scale::Values, &[0.05, 3.0], Room::up(80.0)))[1], "0.3");
+        assert!(!up(&Scale::Values, &[0.0, 3.0]).logarithmic);
+        let axis = up(&Scale::Values, &[-1.0, 2.0]);
         assert_eq!(labels(&axis), ["-1.0", "-0.5", "0.0", "0.5", "1.0", "1.5", "2.0"]);
     }
 
     #[test]
     fn few_whole_numbers_stand_where_the_data_are() {
-        let whole = |xs: &[f64]| labels(&Axis::new(Scale::Whole, xs, Room::across(500.0)));
+        let whole = |xs: &[f64]| labels(&Axis::new(&Scale::Whole, xs, Room::across(500.0)));
         let counted = |most: u32| (1..=most).map(f64::from).collect::<Vec<_>>();
         assert_eq!(whole(&counted(3)), ["1", "2", "3"]);
         assert_eq!(whole(&[1.0]), ["1"]);
@@ -230,10 +269,10 @@ mod tests {
 
     #[test]
     fn tails_are_numbered_by_percentiles_down_to_what_there_is() {
-        assert_eq!(labels(&up(Scale::Tail, &[1.0, 1e-4])), ["P50", "P90", "P99", "P99.9", "P99.99"]);
-        assert_eq!(labels(&up(Scale::Tail, &[1.0, 0.005])), ["P50", "P90", "P99"]);
-        assert_eq!(labels(&up(Scale::Tail, &[1.0])), ["P50"]);
-        let low = Axis::new(Scale::Tail, &[1e-5], Room::up(60.0));
+        assert_eq!(labels(&up(&Scale::Tail, &[1.0, 1e-4])), ["P50", "P90", "P99", "P99.9", "P99.99"]);
+        assert_eq!(labels(&up(&Scale::Tail, &[1.0, 0.005])), ["P50", "P90", "P99"]);
+        assert_eq!(labels(&up(&Scale::Tail, &[1.0])), ["P50"]);
+        let low = Axis::new(&Scale::Tail, &[1e-5], Room::up(60.0));
         assert!(low.ticks.len() > 1 && low.ticks.len() < 5, "in a low panel some are left out: {low:?}");
     }
 
@@ -241,7 +280,7 @@ mod tests {
     fn numbers_of_a_short_axis_stand_apart() {
         for length in [60.0, 100.0, 200.0, 500.0] {
             for values in [[1000.0, 900_000.0], [100_000.0, 200_000.0], [0.001, 0.001_5]] {
-                let axis = Axis::new(Scale::Values, &values, Room::across(length));
+                let axis = Axis::new(&Scale::Values, &values, Room::across(length));
                 let width: usize = labels(&axis).iter().map(|label| label.len() * 8).sum();
                 assert!(axis.ticks.len() < 2 || (width as f64) < length, "{length}: {axis:?}");
             }
@@ -252,14 +291,14 @@ mod tests {
     fn extremes_make_axes_too() {
         for values in [[1e-300, 1e300], [f64::MIN_POSITIVE, 1.0], [0.0, 0.0], [-1e300, 1e300], [7.0, 7.0]] {
             for scale in [Scale::Whole, Scale::Values, Scale::Tail] {
-                let axis = up(scale, &values);
+                let axis = up(&scale, &values);
                 assert!(axis.from < axis.to && axis.ticks.len() < 20, "{axis:?}");
                 let _ = labels(&axis);
                 let places = values.map(|value| axis.place(value.max(f64::MIN_POSITIVE), 0.0, 400.0));
                 assert!(places.iter().all(|place| place.is_finite()), "{places:?} on {axis:?}");
             }
         }
-        let nothing = up(Scale::Values, &[]);
+        let nothing = up(&Scale::Values, &[]);
         assert!(nothing.from < nothing.to);
     }
 }

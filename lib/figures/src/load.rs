@@ -1,7 +1,7 @@
 //! Draws reports of loads as latencies over rates.
 
 use anyhow::{Result, bail};
-use parm_cli::tools::plot::{Load, Measure};
+use parm_cli::tools::plot::Measure;
 use serde_json::Value;
 
 use crate::fields::{Fields, items};
@@ -69,7 +69,7 @@ impl Run<'_> {
 }
 
 /// Reports as latencies over rates.
-pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figure> {
+pub fn load(reports: &[(String, Vec<u8>)], measures: &[Measure]) -> Result<Figure> {
     let inputs: Vec<String> = reports.iter().map(|(input, _)| input.clone()).collect();
     let mut targets: Vec<(String, u64, u64)> = Vec::new();
     let mut lines: Vec<Series> = Vec::new();
@@ -80,7 +80,7 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
             let Some(rate) = run.fields.positive("rate")?.filter(|&rate| rate > 0.0) else {
                 bail!("{}: found no \"rate\", expected a positive number", run.fields.place);
             };
-            let latencies = options.latency.iter().map(|&measure| run.latency(measure, rate));
+            let latencies = measures.iter().map(|&measure| run.latency(measure, rate));
             Ok((run.name.clone(), rate, run.requests()?, latencies.collect::<Result<Vec<_>>>()?))
         })?;
         for (name, rate, (failed, requests), latencies) in found {
@@ -92,12 +92,12 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
                     look: Look { marker: targets.len() - 1, dash, form: Form::Both },
                     points: Vec::new(),
                 };
-                lines.extend((0..options.latency.len()).map(series));
+                lines.extend((0..measures.len()).map(series));
                 targets.len() - 1
             });
             targets[at].1 += failed;
             targets[at].2 += requests;
-            let lines = &mut lines[at * options.latency.len()..];
+            let lines = &mut lines[at * measures.len()..];
             for (line, latency) in lines.iter_mut().zip(latencies) {
                 if line.points.iter().any(|point| point.x == rate) {
                     bail!("{}: found two runs of {target} at rate {rate}, expected one", report.0);
@@ -107,8 +107,8 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
         }
     }
     for (i, line) in lines.iter_mut().enumerate() {
-        let (target, failed, requests) = &targets[i / options.latency.len()];
-        let measure = options.latency[i % options.latency.len()];
+        let (target, failed, requests) = &targets[i / measures.len()];
+        let measure = measures[i % measures.len()];
         let latency = Some(label(measure).to_owned());
         let name = names::joined([(!target.is_empty()).then(|| target.clone()), latency]);
         line.name = names::with_failures(name, *failed, *requests);
@@ -127,7 +127,7 @@ pub(crate) fn load(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figu
 }
 
 /// The slices of reports as latencies over time.
-pub(crate) fn slices(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Figure> {
+pub fn slices(reports: &[(String, Vec<u8>)], measures: &[Measure]) -> Result<Figure> {
     let inputs: Vec<String> = reports.iter().map(|(input, _)| input.clone()).collect();
     let mut lines: Vec<Series> = Vec::new();
     for (report, input) in reports.iter().zip(names::short(&inputs)) {
@@ -136,14 +136,14 @@ pub(crate) fn slices(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Fi
             let Some(slices) = fields.map.get("slices").and_then(Value::as_array) else {
                 bail!("{}: found no \"slices\", expected a list, as of parm-load --slices", fields.place);
             };
-            let mut latencies = vec![Vec::new(); options.latency.len()];
+            let mut latencies = vec![Vec::new(); measures.len()];
             for (at, slice) in slices.iter().enumerate() {
                 let place = format!("{}: slices[{at}]", fields.place);
                 let slice = Run { fields: Fields::new(&place, slice)?, name: None };
                 let Some(from) = slice.fields.positive("from_s")? else {
                     bail!("{place}: found no \"from_s\", expected a time in s");
                 };
-                for (points, &measure) in latencies.iter_mut().zip(&options.latency) {
+                for (points, &measure) in latencies.iter_mut().zip(measures) {
                     points.extend(slice.latency(measure, from)?);
                 }
             }
@@ -152,8 +152,8 @@ pub(crate) fn slices(reports: &[(String, Vec<u8>)], options: &Load) -> Result<Fi
         let several = found.iter().any(|(_, rate, _)| *rate != found[0].1);
         for (name, rate, latencies) in found {
             let rate = rate.filter(|_| several).map(|rate| format!("{rate}/s"));
-            let marker = lines.len() / options.latency.len();
-            for (dash, (points, &measure)) in latencies.into_iter().zip(&options.latency).enumerate() {
+            let marker = lines.len() / measures.len();
+            for (dash, (points, &measure)) in latencies.into_iter().zip(measures).enumerate() {
                 let parts = [input.clone(), name.clone(), rate.clone(), Some(label(measure).to_owned())];
                 let look = Look { marker, dash, form: Form::Both };
                 lines.push(Series { name: names::joined(parts), look, points });

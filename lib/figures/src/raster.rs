@@ -1,4 +1,4 @@
-//! Renders SVG to PNG.
+//! Renders SVG to PNG, and reads it for other formats.
 
 use std::sync::Arc;
 
@@ -9,15 +9,23 @@ use resvg::usvg::{Options, Tree};
 
 use crate::font;
 
-/// Renders an image of this size with the program's font only.
+/// The elements of an image, whose texts have the program's font only.
+///
+/// # Errors
+/// Text that is not SVG.
+pub(crate) fn tree(svg: &str) -> Result<Tree> {
+    let mut fonts = Database::new();
+    fonts.load_font_source(Source::Binary(Arc::new(font::bytes())));
+    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
+    Tree::from_str(svg, &options).context("cannot draw")
+}
+
+/// Renders an image of this size to PNG.
 ///
 /// # Errors
 /// Text that is not SVG.
 pub(crate) fn render(svg: &str, width: u32, height: u32) -> Result<Vec<u8>> {
-    let mut fonts = Database::new();
-    fonts.load_font_source(Source::Binary(Arc::new(font::bytes())));
-    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
-    let tree = Tree::from_str(svg, &options).context("cannot draw")?;
+    let tree = tree(svg)?;
     let mut image = Pixmap::new(width, height).context("cannot draw: no such size")?;
     resvg::render(&tree, Transform::identity(), &mut image.as_mut());
     // The background is white, so that all pixels are opaque.
@@ -36,13 +44,15 @@ pub(crate) fn render(svg: &str, width: u32, height: u32) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::svg::{Anchor, BLACK, Place, Stroke, Svg};
+    use crate::svg::{Anchor, Place, Stroke, Svg};
 
     const WIDTH: u32 = 120;
+    const BLACK: &str = "#000000";
 
     /// Which pixels of a line of an image are dark.
     fn dark(draw: impl Fn(&mut Svg), y: usize) -> Vec<bool> {
-        let mut svg = Svg::new((f64::from(WIDTH), 40.0));
+        let size = (f64::from(WIDTH), 40.0);
+        let mut svg = Svg::new(size, size, BLACK, "#ffffff");
         draw(&mut svg);
         let bytes = render(&svg.finish(), WIDTH, 40).unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();

@@ -2,8 +2,8 @@
 
 use crate::axis::{Axis, Room};
 use crate::figure::Scale;
-use crate::pen::{COLORS, LEGEND_LINE, Pen, SMALL, TEXT, stroke};
-use crate::svg::{Anchor, BLACK, Color, NONE, Place, Stroke, WHITE};
+use crate::pen::{LEGEND_LINE, Pen, SMALL, TEXT, stroke};
+use crate::svg::{Anchor, NONE, Place, Stroke};
 use crate::timeline::{Answer, Bar, End, Kind, Query, Timeline};
 
 /// The least and the largest height of a lane.
@@ -16,10 +16,6 @@ const GAP: f64 = 12.0;
 const SAMPLE: f64 = 26.0;
 /// The width of hatching lines, and of lines from queries to answers.
 const THIN: f64 = 1.5;
-
-const GREY: Color = "#969696";
-const PALE: Color = "#f0f0f0";
-const LIGHT_BLUE: Color = "#a6ceec";
 
 /// The number of lanes that a timeline needs, and that have room in this height.
 pub(crate) fn lanes(timeline: &Timeline, height: f64) -> (usize, usize) {
@@ -42,20 +38,10 @@ enum Entry {
 impl Entry {
     fn name(self) -> &'static str {
         match self {
-            Self::Bar(Kind::Deployed) => "deployed model",
-            Self::Bar(Kind::Copy) => "deployed model, again",
-            Self::Bar(Kind::Approximate) => "approximate model",
-            Self::Bar(Kind::Parity) => "parity model",
-            Self::Bar(Kind::Coded) => "coded query",
-            Self::Bar(Kind::Other) => "for other queries",
+            Self::Bar(kind) => kind.name(),
             Self::Arrival => "query arrives",
-            Self::Answer(Answer::Prediction) => "its prediction",
-            Self::Answer(Answer::Reconstructed) => "rebuilt",
-            Self::Answer(Answer::Approximate) => "approximated",
-            Self::Answer(Answer::Default) => "default answer",
-            Self::End(End::Failed) => "call failed",
-            Self::End(End::Cancelled) => "call cancelled",
-            Self::End(End::Answered | End::Later) => "",
+            Self::Answer(answer) => answer.name(),
+            Self::End(end) => end.name(),
         }
     }
 }
@@ -90,7 +76,7 @@ pub(crate) fn draw(pen: &mut Pen, timeline: &Timeline, top: f64) {
     let lane = ((height - AXIS - notes - top - 3.0 * GAP) / lanes).clamp(1.0, LANE.1);
     let sheet = Sheet {
         x,
-        axis: Axis::new(Scale::Values, &[0.0, timeline.end], Room::across(x.1 - x.0)),
+        axis: Axis::new(&Scale::Values, &[0.0, timeline.end], Room::across(x.1 - x.0)),
         lane,
         top: top + GAP,
         floor: (top + 3.0 * GAP + lane * lanes).floor() + 0.5,
@@ -150,21 +136,21 @@ impl Sheet {
         for (lane, query) in timeline.queries.iter().enumerate() {
             if let Some((ms, Answer::Reconstructed)) = query.answer {
                 let x = self.at(ms);
-                pen.svg.lines(&[[(x, self.middle(lane)), (x, self.floor)]], stroke(BLACK, DOTTED));
+                pen.svg.lines(&[[(x, self.middle(lane)), (x, self.floor)]], stroke(pen.theme.ink, DOTTED));
             }
         }
     }
 
     fn query(&self, pen: &mut Pen, query: &Query, y: f64) {
         let (from, to) = (self.at(query.arrived), query.answer.map_or(self.x.1, |(ms, _)| self.at(ms)));
-        pen.svg.lines(&[[(from, y), (to, y)]], Stroke::solid(BLACK, THIN));
+        pen.svg.lines(&[[(from, y), (to, y)]], Stroke::solid(pen.theme.ink, THIN));
         arrival(pen, (from, y));
         let Some((ms, answer)) = query.answer else { return };
-        pen.marker((to, y), shape(answer), BLACK);
+        pen.marker((to, y), shape(answer), pen.theme.ink);
         let took = format!("{:.1} ms", ms - query.arrived);
         let (begin, width) = (to + 10.0, pen.font.width(&took, SMALL));
         if begin + width <= self.x.1 {
-            pen.svg.rectangle((begin - 2.0, y - 6.0), (begin + width + 2.0, y + 6.0), WHITE);
+            pen.svg.rectangle((begin - 2.0, y - 6.0), (begin + width + 2.0, y + 6.0), pen.theme.paper);
             pen.text(&took, SMALL, (begin, y), Anchor::Start, f64::INFINITY);
         }
     }
@@ -178,36 +164,36 @@ impl Sheet {
             let middle = f64::midpoint(from, to);
             if bar.kind != Kind::Deployed {
                 let half = width / 2.0 + 3.0;
-                pen.svg.rectangle((middle - half, y - 7.0), (middle + half, y + 7.0), WHITE);
+                pen.svg.rectangle((middle - half, y - 7.0), (middle + half, y + 7.0), pen.theme.paper);
             }
             pen.text(&bar.label, SMALL, (middle, y), Anchor::Middle, f64::INFINITY);
         }
         match bar.end {
-            End::Failed if bar.kind != Kind::Other => pen.marker((to, y), CROSS, BLACK),
-            End::Cancelled if bar.kind != Kind::Other => pen.marker((to, y), PLUS, BLACK),
+            End::Failed if bar.kind != Kind::Other => pen.marker((to, y), CROSS, pen.theme.ink),
+            End::Cancelled if bar.kind != Kind::Other => pen.marker((to, y), PLUS, pen.theme.ink),
             _ => {}
         }
     }
 }
 
 fn arrival(pen: &mut Pen, (x, y): Place) {
-    pen.svg.lines(&[[(x, y - 6.0), (x, y + 6.0)]], Stroke::solid(BLACK, 2.0));
+    pen.svg.lines(&[[(x, y - 6.0), (x, y + 6.0)]], Stroke::solid(pen.theme.ink, 2.0));
 }
 
 /// Draws the rectangle of a call, open at the right if its end is not in the image.
 fn block(pen: &mut Pen, from: Place, to: Place, kind: Kind, closed: bool) {
     let (fill, ink) = match kind {
-        Kind::Deployed | Kind::Copy => (LIGHT_BLUE, BLACK),
-        Kind::Other => (PALE, GREY),
-        _ => (WHITE, BLACK),
+        Kind::Deployed | Kind::Copy => (pen.theme.filled, pen.theme.ink),
+        Kind::Other => (pen.theme.pale, pen.theme.faint),
+        _ => (pen.theme.paper, pen.theme.ink),
     };
     pen.svg.rectangle(from, to, fill);
     let (lines, color) = match kind {
-        Kind::Deployed | Kind::Other => (Vec::new(), BLACK),
-        Kind::Copy => (rungs(from, to, true), COLORS[0]),
-        Kind::Approximate => (rungs(from, to, false), COLORS[4]),
-        Kind::Parity => (slants(from, to, false), COLORS[1]),
-        Kind::Coded => (slants(from, to, true), COLORS[2]),
+        Kind::Deployed | Kind::Other => (Vec::new(), pen.theme.ink),
+        Kind::Copy => (rungs(from, to, true), pen.theme.series[0]),
+        Kind::Approximate => (rungs(from, to, false), pen.theme.series[4]),
+        Kind::Parity => (slants(from, to, false), pen.theme.series[1]),
+        Kind::Coded => (slants(from, to, true), pen.theme.series[2]),
     };
     if !lines.is_empty() {
         pen.svg.lines(&lines, Stroke::solid(color, THIN));
@@ -229,9 +215,9 @@ fn legend(pen: &mut Pen, entries: &[Entry], (left, top): Place) {
         match entry {
             Entry::Bar(kind) => block(pen, (begin, y - 7.0), (end, y + 7.0), kind, true),
             Entry::Arrival => arrival(pen, middle),
-            Entry::Answer(answer) => pen.marker(middle, shape(answer), BLACK),
-            Entry::End(End::Failed) => pen.marker(middle, CROSS, BLACK),
-            Entry::End(_) => pen.marker(middle, PLUS, BLACK),
+            Entry::Answer(answer) => pen.marker(middle, shape(answer), pen.theme.ink),
+            Entry::End(End::Failed) => pen.marker(middle, CROSS, pen.theme.ink),
+            Entry::End(_) => pen.marker(middle, PLUS, pen.theme.ink),
         }
         pen.text(entry.name(), TEXT, (end + 8.0, y), Anchor::Start, pen.size.0 - end - 8.0);
     }

@@ -16,6 +16,10 @@ use crate::names;
 const MOST_LINE: u64 = 1 << 20;
 /// The most measurements, since each has a histogram.
 const MOST_RUNS: usize = 100;
+/// The most slices of time.
+const MOST_SLICES: usize = 10_000;
+/// The latencies of a slice that are drawn.
+const QUANTILES: [(&str, f64); 3] = [("median", 0.5), ("P99", 0.99), ("P99.9", 0.999)];
 /// The distance in powers of ten within which a step of the line is left out.
 const FINEST: f64 = 0.005;
 
@@ -39,27 +43,67 @@ struct Run {
     /// Latencies of answers, in ns.
     answers: Histogram<u64>,
     failed: u64,
+    /// The same by the slice of time in which the request was due.
+    slices: Vec<Option<Histogram<u32>>>,
 }
 
 impl Run {
     fn requests(&self) -> u64 {
         self.answers.len() + self.failed
     }
+
+    /// Adds an answer to a slice of time.
+    fn add(&mut self, slice: u64, latency: u64) -> Result<()> {
+        let place = usize::try_from(slice).unwrap_or(usize::MAX);
+        if place >= MOST_SLICES {
+            bail!("found a request in slice {slice} of time, expected at most {MOST_SLICES}: see --slices");
+        }
+        if self.slices.len() <= place {
+            self.slices.resize_with(place + 1, || None);
+        }
+        let answers = &mut self.slices[place];
+        if answers.is_none() {
+            *answers = Some(Histogram::new(2).context("two digits")?);
+        }
+        if let Some(answers) = answers {
+            answers.record(latency)?;
+        }
+        Ok(())
+    }
+
+    /// A latency of each slice of this length that has answers, at its begin.
+    fn over_time(&self, slice: u64, share: f64) -> Vec<Point> {
+        let slices = self.slices.iter().enumerate().filter_map(|(at, answers)| Some((at, answers.as_ref()?)));
+        let point = |(at, answers): (usize, &Histogram<u32>)| Point {
+            x: (at as u64 * slice) as f64 / 1e9,
+            y: answers.value_at_quantile(share) as f64 / 1e6,
+            interval: None,
+        };
+        slices.map(point).collect()
+    }
 }
 
 /// The collected records, in bounded memory.
 #[derive(Default)]
-pub(crate) struct Records {
+pub struct Records {
     inputs: Vec<String>,
     runs: Vec<Run>,
+    /// The length of slices of time, in ns.
+    slice: Option<u64>,
 }
 
 impl Records {
+    /// Records that are drawn over time, in slices of this many seconds.
+    #[must_use]
+    pub fn over_time(seconds: f64) -> Self {
+        Self { slice: Some(((seconds * 1e9) as u64).max(1)), ..Self::default() }
+    }
+
     /// Reads lines of records, and calls `each` for each.
     ///
     /// # Errors
     /// Lines that are not records; too many names and rates; no records.
-    pub(crate) fn read(&mut self, input: String, source: impl Read, mut each: impl FnMut()) -> Result<()> {
+    pub fn read(&mut self, input: String, source: impl Read, mut each: impl FnMut()) -> Result<()> {
         let mut source = BufReader::with_capacity(1 << 16, source);
         let (mut text, mut at, mut found) = (Vec::new(), 0, 0_u64);
         for line in 1.. {
@@ -88,6 +132,9 @@ impl Records {
             let run = &mut self.runs[at];
             if record.outcome == "answered" {
                 run.answers.record(latency).with_context(place)?;
+                if let Some(slice) = self.slice {
+                    run.add(intended_ns / slice, latency).with_context(place)?;
+                }
             } else {
                 run.failed += 1;
             }
@@ -115,31 +162,56 @@ impl Records {
             bail!("found more than {MOST_RUNS} names and rates, expected at most as many");
         }
         let answers = Histogram::new(3).context("three digits")?;
-        self.runs.push(Run { input, name: record.name.clone(), rate: record.rate, answers, failed: 0 });
+        self.runs.push(Run {
+            input,
+            name: record.name.clone(),
+            rate: record.rate,
+            answers,
+            failed: 0,
+            slices: Vec::new(),
+        });
         Ok(self.runs.len() - 1)
     }
 
-    /// The shares of slower answers, as lines.
+    /// The shares of slower answers, as lines; or latencies over time.
     ///
     /// # Errors
     /// There is no answer.
-    pub(crate) fn figure(self) -> Result<Figure> {
+    pub fn figure(self) -> Result<Figure> {
         let requests: u64 = self.runs.iter().map(Run::requests).sum();
         if self.runs.iter().all(|run| run.answers.is_empty()) {
             bail!("{}: found no answer to any of {requests} requests", self.inputs.join(", "));
         }
         let inputs = names::short(&self.inputs);
         let several_rates = self.runs.iter().any(|run| run.rate != self.runs[0].rate);
-        let series = self.runs.iter().enumerate().map(|(i, run)| {
+        let name = |run: &Run| {
             let input = (inputs.len() > 1 || (run.name.is_none() && !several_rates))
                 .then(|| inputs[run.input].clone());
             let rate = several_rates.then(|| format!("{}/s", run.rate));
             let name = names::joined([input, run.name.clone(), rate]);
-            Series {
-                name: names::with_failures(name, run.failed, run.requests()),
-                look: Look { form: Form::Steps, ..Look::of(i) },
-                points: curve(&run.answers),
-            }
+            names::with_failures(name, run.failed, run.requests())
+        };
+        if let Some(slice) = self.slice {
+            let lines = self.runs.iter().enumerate().flat_map(|(marker, run)| {
+                let name = (self.runs.len() > 1).then(|| name(run));
+                QUANTILES.iter().enumerate().map(move |(dash, &(quantile, share))| {
+                    // With one line for each latency, these also differ in their markers.
+                    let marker = if name.is_some() { marker } else { dash };
+                    let name = names::joined([name.clone(), Some(quantile.to_owned())]);
+                    Series {
+                        name,
+                        look: Look { marker, dash, form: Form::Both },
+                        points: run.over_time(slice, share),
+                    }
+                })
+            });
+            let panel = Panel::new("latency (ms)".to_owned(), Scale::Values, lines.collect());
+            return Ok(Figure { x_label: "time (s)".to_owned(), across: Scale::Values, panels: vec![panel] });
+        }
+        let series = self.runs.iter().enumerate().map(|(i, run)| Series {
+            name: name(run),
+            look: Look { form: Form::Steps, ..Look::of(i) },
+            points: curve(&run.answers),
         });
         let panel = Panel::new("answers that are slower".to_owned(), Scale::Tail, series.collect());
         Ok(Figure { x_label: "latency (ms)".to_owned(), across: Scale::Values, panels: vec![panel] })

@@ -1,13 +1,12 @@
 //! Draws the accuracy of reconstructions against that of the deployed model.
 
 use anyhow::{Result, bail};
-use parm_cli::tools::plot::Jointly;
 
 use crate::fields::{Fields, items};
 use crate::figure::{Figure, Look, Panel, Point, Scale, Series};
 
 /// Reports of comparisons, as A_d against the accuracy of the deployed model: a line for each code and k.
-pub(crate) fn joint(reports: &[(String, Vec<u8>)], options: &Jointly) -> Result<Figure> {
+pub fn joint(reports: &[(String, Vec<u8>)], wanted: &[u32]) -> Result<Figure> {
     let mut series: Vec<Series> = Vec::new();
     for report in reports {
         for (at, row) in items(report, "rows")?.iter().enumerate() {
@@ -17,7 +16,7 @@ pub(crate) fn joint(reports: &[(String, Vec<u8>)], options: &Jointly) -> Result<
                 bail!("{place}: found no \"code\", expected the name of a code");
             };
             let k = fields.whole("k", 1)?;
-            let asked = options.k.is_empty() || options.k.iter().any(|&asked| f64::from(asked) == k);
+            let asked = wanted.is_empty() || wanted.iter().any(|&wanted| f64::from(wanted) == k);
             // Format 1 called it accuracy.
             let own = fields.share("accuracy")?.or(fields.share("deployed")?);
             let point = own.zip(fields.share("A_d")?);
