@@ -9,7 +9,8 @@ RATE      measures all policies at this rate, five trials each: for real (4.5 mi
 tables    predicts all rates that were measured, and prints the tables
 trace     measures the policy auto at 30 -> 480 -> 30 queries a second, and prints it beside the simulations
 
-Steps that measure need a machine without other work. With QUICK in the environment, shorter runs.
+Steps that measure need a machine without other work. With QUICK in the environment, shorter runs; TRIAL_SECONDS and
+FIT_SECONDS are the lengths of a trial and of the run that is fitted.
 """
 import json
 import os
@@ -25,7 +26,9 @@ import clusters
 from clusters import GRACE, coded, hedge, slow
 
 QUICK = bool(os.environ.get("QUICK"))
-SECONDS, TRIALS, FIT_SECONDS, STEP = (3, 2, 10, 1) if QUICK else (12, 5, 90, 4)
+TRIALS, STEP = (2, 1) if QUICK else (5, 4)
+SECONDS = int(os.environ.get("TRIAL_SECONDS", 3 if QUICK else 12))
+FIT_SECONDS = int(os.environ.get("FIT_SECONDS", 10 if QUICK else 90))
 SEEDS = 39  # Of these and a further run, each is equally likely to be the least or the greatest.
 QUANTILES = {"median": "P50", "p99": "P99", "p99.5": "P99.5", "p99.9": "P99.9"}
 folder, *steps = sys.argv[1:]
