@@ -53,8 +53,8 @@ impl Trials {
     pub(crate) fn new(options: &Load, expected: Option<Expectation>, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
         let ramp = schedule.ramp.map(|ramp| [ramp.from, ramp.to]);
-        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, schedule.arrivals.0, ramp);
-        let arrivals = arrivals.context("arrivals")?;
+        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, &schedule.arrivals, ramp)
+            .map_err(|error| Usage::error(format!("--arrivals: {error}")))?;
         let (rates, traced) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let span = match (schedule.queries, options.seconds) {
             (Some(requests), _) => Span::Requests(requests),

@@ -327,6 +327,12 @@ fn a_wrong_server_model_or_row_is_an_error_that_says_so() {
     refused(&http, "--trace back.npy", 1, "back.npy: time 1: found 0 s after 1 s");
     refused(&http, "--trace wide.npy", 1, "expected times: one number a row");
     refused(&http, "--trace missing.npy", 1, "missing.npy: cannot open");
+    refused(
+        &http,
+        "--arrivals weekly",
+        2,
+        "--arrivals: found 'weekly', expected poisson, constant, gamma:CV",
+    );
     refused(&http, "--header connection:x", 1, "connection");
     refused(&http, "--histogram -", 2, "--histogram -: standard output is for the table");
     refused(&http, "--histogram missing/h.hlog", 1, "missing/h.hlog: cannot create");

@@ -1,6 +1,8 @@
 //! `parm-serve`: the prediction server. The server is in `parm_serving`; this crate has its signals and its log.
 //! Embedded models and learned codes run in `parm-libtorch`, which parm-serve becomes if the configuration has any.
 
+mod journal;
+
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,6 +82,15 @@ pub fn run(
         options.common.count(io, &format!("{}, no error", counted(config.models.len(), "model")));
         return Ok(Exit::Done);
     }
+    if options.journal.is_some() && config.models.len() != 1 {
+        return Err(Usage::error(format!(
+            "--journal: found {} in {}, expected one: lines do not say whose they are",
+            counted(config.models.len(), "model"),
+            file.display()
+        )));
+    }
+    let journal = options.journal.as_ref().map(|target| journal::Writer::start(target, io)).transpose()?;
+    let (journal, entries) = journal.unzip();
     log(options);
     raise_open_files(config.limits.connections);
     let runtime = {
@@ -94,7 +105,7 @@ pub fn run(
     let (to_signals, signalled) = std::sync::mpsc::channel();
     signals::forward(to_signals);
     let in_time = runtime.block_on(async {
-        let running = Running::start(config, embed).await?;
+        let running = Running::journaled(config, embed, entries).await?;
         let said =
             |address: Option<std::net::SocketAddr>| address.map_or("-".to_owned(), |at| at.to_string());
         let addresses = running.addresses;
@@ -116,6 +127,7 @@ pub fn run(
     })?;
     // Does not wait for running calls.
     runtime.shutdown_background();
+    journal.map_or(Ok(()), journal::Writer::finish)?;
     if in_time { Ok(Exit::Done) } else { Err(anyhow!("drain_ms passed before all requests were answered")) }
 }
 

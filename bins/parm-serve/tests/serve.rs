@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use common::{Server, ask, next};
 use parm_testkit::Tool;
 use parm_testkit::npy::{f4, f4_values};
+use serde_json::{Value, json};
 
 const SYNTHETIC: &str = r#"{"models": [{"name": "toy", "placement": "pooled",
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [2]}],
@@ -64,6 +65,50 @@ fn sigterm_ends_with_0_as_soon_as_all_is_answered_also_while_a_changed_model_is_
         assert_eq!((body.0, body.1.contains("[3.0]")), (200, true), "{body:?}");
         assert_eq!(server.ended().code(), Some(0));
     }
+}
+
+#[test]
+fn a_journal_has_each_query_and_gets_its_name_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("c.json"), SYNTHETIC.replace("1000}", "5}")).unwrap();
+    let journal = at("j.jsonl").display().to_string();
+    let mut server = Server::start(&at("c.json"), &["--journal", &journal]);
+    server.ready();
+    // One after the other: they have the same row, and different numbers.
+    for _ in 0..3 {
+        assert_eq!(server.ask("POST", "/v2/models/toy/infer", ROW).0, 200);
+    }
+    assert!(!at("j.jsonl").exists());
+    server.signal("TERM");
+    assert_eq!(server.ended().code(), Some(0));
+    let text = std::fs::read_to_string(at("j.jsonl")).unwrap();
+    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |event: &str, field: &str| {
+        let found = entries.iter().filter(|entry| entry["event"] == *event);
+        found.map(|entry| entry[field].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("arrive", "query"), [0, 1, 2]);
+    assert_eq!(of("dispatch", "queries"), [json!([0]), json!([1]), json!([2])]);
+    assert_eq!(
+        (of("answered", "call"), of("answer", "query")),
+        (vec![json!(0), json!(1), json!(2)], of("arrive", "query"))
+    );
+    let times: Vec<u64> = entries.iter().map(|entry| entry["t_ns"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted() && times[3] - times[1] >= 5_000_000, "{text}");
+
+    let mut two: Value = serde_json::from_str(SYNTHETIC).unwrap();
+    let other = two["models"][0].clone();
+    two["models"].as_array_mut().unwrap().push(other);
+    two["models"][1]["name"] = "other".into();
+    std::fs::write(at("two.json"), two.to_string()).unwrap();
+    let refused = Tool::new("parm-serve").args("two.json --journal two.jsonl").within(folder.path()).run();
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--journal: found 2 models in two.json, expected one"),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// What an instance says cannot forge a line of the log, nor tell the terminal anything.

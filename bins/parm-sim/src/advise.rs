@@ -1,5 +1,7 @@
 //! `parm-sim advise`: chooses a policy, a code and k.
 
+mod fleet;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -33,8 +35,11 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     let models = variants(&crate::text(path)?, folder, options.model.as_deref(), &[])
         .with_context(|| path.display().to_string())?;
     let (_, base) = models.first().context("found no models")?;
-    Cluster::new(base, 0).with_context(|| path.display().to_string())?;
+    Cluster::new(base, 0, 1).with_context(|| path.display().to_string())?;
     let candidates = candidates(base, options.budget, &codes).with_context(|| path.display().to_string())?;
+    if let Some(target) = &options.target {
+        return fleet::run(options, target, (base, codes.as_slice()), common, io);
+    }
     let models: Vec<(String, Model)> =
         candidates.iter().map(|candidate| (candidate.name.clone(), candidate.model.clone())).collect();
     let plan = Plan::new(&options.load, io)?;
@@ -44,34 +49,36 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     let verdicts: Vec<Verdict> = candidates.iter().zip(&rows).map(|(of, row)| verdict(of, row)).collect();
     let (chosen, why) = choose(&verdicts, options.target_p999).context("found no candidates")?;
     let text = if options.json {
-        let entry = |((verdict, row), candidate): ((&Verdict, &Row), &Candidate)| {
-            json!({
-                "name": verdict.name,
-                "instances": candidate.model.synthetic_count(),
-                "median_ms": median_ms(row),
-                "p99_ms": p99_ms(row),
-                "p99.9_ms": verdict.p999_ms,
-                "reconstructed": share(row),
-                "lost": lost(row),
-                "A_o": verdict.accuracy,
-            })
-        };
-        let table: Vec<Value> = verdicts.iter().zip(&rows).zip(&candidates).map(entry).collect();
-        let model = &candidates[chosen].model;
-        let policy = json!({"redundancy": model.redundancy, "answer": model.answer,
-            "placement": model.placement, "ejection": model.ejection, "instances": model.instances});
-        let name = &verdicts[chosen].name;
-        format!(
-            "{}\n",
-            json!({"format": 1, "candidates": table, "chosen": name, "why": why, "policy": policy,
-                "made_by": io.made_by()})
-        )
+        let mut report = json(&candidates, &rows, &verdicts, chosen, &why);
+        report["made_by"] = json!(io.made_by());
+        format!("{report}\n")
     } else {
         table(&candidates, &rows, &verdicts, chosen, &why)
     };
     io.print(&text)?;
     common.count(io, &counted(plan.total(models.len()), "query"));
     Ok(Exit::Done)
+}
+
+/// The candidates, and the choice among them with its reason.
+fn json(candidates: &[Candidate], rows: &[Row], verdicts: &[Verdict], chosen: usize, why: &str) -> Value {
+    let entry = |((verdict, row), candidate): ((&Verdict, &Row), &Candidate)| {
+        json!({
+            "name": verdict.name,
+            "instances": candidate.model.synthetic_count(),
+            "median_ms": median_ms(row),
+            "p99_ms": p99_ms(row),
+            "p99.9_ms": verdict.p999_ms,
+            "reconstructed": share(row),
+            "lost": lost(row),
+            "A_o": verdict.accuracy,
+        })
+    };
+    let table: Vec<Value> = verdicts.iter().zip(rows).zip(candidates).map(entry).collect();
+    let model = &candidates[chosen].model;
+    let policy = json!({"redundancy": model.redundancy, "answer": model.answer,
+        "placement": model.placement, "ejection": model.ejection, "instances": model.instances});
+    json!({"format": 1, "candidates": table, "chosen": verdicts[chosen].name, "why": why, "policy": policy})
 }
 
 /// A code from its directory, or from the output of parm-score.

@@ -2,6 +2,8 @@
 //! threads and its output.
 
 mod advise;
+mod check;
+mod fit;
 mod jobs;
 mod plan;
 mod trace_events;
@@ -30,16 +32,19 @@ const MOST_RECORDS: u64 = 10_000_000;
 /// # Errors
 /// A cluster, policies or a trace that cannot be simulated, or records that cannot be written.
 pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
-    if let Some(SimCommand::Advise(advise)) = &options.command {
-        return advise::run(advise, &options.common, io);
+    match &options.command {
+        Some(SimCommand::Advise(advise)) => return advise::run(advise, &options.common, io),
+        Some(SimCommand::Fit(fit)) => return fit::run(fit, &options.common, io),
+        Some(SimCommand::Check(check)) => return check::run(check, &options.common, io),
+        None => {}
     }
     let cluster = options.cluster.as_deref().context("expected a cluster")?;
     if options.json {
         io.record_inputs();
         [cluster].into_iter().chain(options.policies.as_deref()).for_each(|path| io.note_file(path));
     }
-    let models = models(options, cluster)?;
-    let plan = Plan::new(&options.load, io)?;
+    let models = models(cluster, options.model.as_deref(), options.policies.as_deref(), &options.with)?;
+    let plan = Plan::new(&options.load, io)?.with_servers(options.servers as usize);
     check_records(options, models.len(), plan.total(models.len()))?;
     let progress = Progress::new(&options.common, io, "queries", Some(plan.total(models.len())));
     let is_journaled = options.journal.is_some() || options.trace_events.is_some();
@@ -78,9 +83,14 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
 }
 
 /// The models to simulate, with their names.
-fn models(options: &Sim, path: &Path) -> Result<Vec<(String, Model)>> {
+fn models(
+    path: &Path,
+    name: Option<&str>,
+    list: Option<&Path>,
+    with: &[String],
+) -> Result<Vec<(String, Model)>> {
     let mut policies: Vec<Map<String, Value>> = Vec::new();
-    if let Some(path) = &options.policies {
+    if let Some(path) = list {
         let list: Vec<Map<String, Value>> = serde_json::from_str(&text(path)?).with_context(|| {
             format!("{}: expected a list of objects with fields of a model", path.display())
         })?;
@@ -89,16 +99,16 @@ fn models(options: &Sim, path: &Path) -> Result<Vec<(String, Model)>> {
         }
         policies.extend(list);
     }
-    for with in &options.with {
+    for with in with {
         policies.push(serde_json::from_str(with).map_err(|error| {
             Usage::error(format!("--with {with}: expected an object with fields of a model: {error}"))
         })?);
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    let models = variants(&text(path)?, folder, options.model.as_deref(), &policies)
-        .with_context(|| path.display().to_string())?;
+    let models =
+        variants(&text(path)?, folder, name, &policies).with_context(|| path.display().to_string())?;
     for (name, model) in &models {
-        let cluster = Cluster::new(model, 0);
+        let cluster = Cluster::new(model, 0, 1);
         cluster.with_context(|| format!("{}: model {name}", path.display()))?;
     }
     Ok(models)
@@ -137,6 +147,12 @@ fn check_records(options: &Sim, models: usize, total: u64) -> Result<()> {
     for (name, target) in [("--journal", &options.journal), ("--trace-events", &options.trace_events)] {
         if target.is_some() && found > 1 {
             return Err(Usage::error(format!("{name}: found {found} rates, expected one")));
+        }
+        if target.is_some() && options.servers > 1 {
+            let found = options.servers;
+            return Err(Usage::error(format!(
+                "{name}: found {found} servers, expected one: each has its own calls"
+            )));
         }
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! The trials of all models at all rates with all seeds.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use parm_cli::tools::sim::SimulatedLoad;
-use parm_cli::{Io, Progress};
+use parm_cli::{Io, Progress, Usage};
 use parm_config::Model;
-use parm_simulation::{Journaled, Row, Trial, run};
+use parm_simulation::{Journaled, Row, Size, Trial, run};
 use parm_workload::{Arrivals, Record, Trace};
 
 use crate::jobs;
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     warm_up: Duration,
     queries: u64,
     threads: Option<u32>,
+    /// The servers that share the instances.
+    servers: usize,
 }
 
 /// One trial.
@@ -44,20 +47,38 @@ impl Plan {
     pub(crate) fn new(options: &SimulatedLoad, io: &mut Io) -> Result<Self> {
         let schedule = &options.schedule;
         let ramp = schedule.ramp.map(|ramp| [ramp.from, ramp.to]);
-        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, schedule.arrivals.0, ramp);
-        let arrivals = arrivals.context("arrivals")?;
+        let arrivals = Arrivals::new(schedule.trace(io, Trace::read)?, &schedule.arrivals, ramp)
+            .map_err(|error| Usage::error(format!("--arrivals: {error}")))?;
         let (rates, most) = (arrivals.rates(&schedule.rate), arrivals.requests());
         let queries = schedule.queries.or(most).unwrap_or(QUERIES).min(most.unwrap_or(u64::MAX));
         io.resolve("rate", rates.clone());
         io.resolve("queries", queries);
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
         let warm_up = Duration::from_secs_f64(schedule.warm_up);
-        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads })
+        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads, servers: 1 })
+    }
+
+    /// The same trials with this number of servers.
+    pub(crate) fn with_servers(self, servers: usize) -> Self {
+        Self { servers, ..self }
+    }
+
+    /// Trials of a trace at its own rate, each with other faults.
+    pub(crate) fn of_trace(trace: Trace, seed: u64, seeds: u32, threads: Option<u32>) -> Self {
+        let (rates, queries) = (vec![trace.rate()], trace.requests());
+        let seeds = (0..u64::from(seeds)).map(|number| seed.wrapping_add(number)).collect();
+        let arrivals = Arrivals::Trace(Arc::new(trace));
+        Self { arrivals, rates, seeds, warm_up: Duration::ZERO, queries, threads, servers: 1 }
     }
 
     /// The number of queries of all trials of this number of models.
     pub(crate) fn total(&self, models: usize) -> u64 {
         self.queries.saturating_mul((models * self.rates.len() * self.seeds.len()) as u64)
+    }
+
+    /// The number of queries of each trial.
+    pub(crate) fn queries(&self) -> u64 {
+        self.queries
     }
 
     /// Runs all trials on several threads.
@@ -113,8 +134,8 @@ impl Plan {
             }
             each(record)
         };
-        let queries = (self.warm_up, self.queries);
-        Ok(run(job.model, &self.arrivals, job.rate, job.seed, queries, &mut each, journal)?)
+        let size = Size { warm_up: self.warm_up, queries: self.queries, servers: self.servers };
+        Ok(run(job.model, &self.arrivals, job.rate, job.seed, size, &mut each, journal)?)
     }
 
     /// Trials in the order of [`Self::jobs`].

@@ -72,6 +72,38 @@ fn the_choice_moves_with_the_target_and_the_load() {
 }
 
 #[test]
+fn the_search_for_the_smallest_fleet_has_no_regret_against_all_choices() {
+    let folder = folder();
+    let found = |arguments: &str, code: i32| {
+        let common =
+            "cluster.json --accuracy k2.json --rate 150 --queries 4000 --seeds 3 --budget 1.5 --json ";
+        let outcome = advise(folder.path(), &(common.to_owned() + arguments));
+        assert_eq!(outcome.code, code, "{}", outcome.stderr);
+        serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
+    };
+    for target in ["p99.9<80ms", "p99<50ms,reconstructed<10%"] {
+        let searched = found(&format!("--target {target}"), 0);
+        let all = found(&format!("--target {target} --exhaustive"), 0);
+        let number = |report: &Value, name: &str| report[name].as_u64().unwrap();
+        assert_eq!(number(&all, "regret"), 0, "{all}");
+        assert_eq!((&searched["instances"], &searched["regret"]), (&all["instances"], &Value::Null));
+        assert_eq!((number(&searched, "choices"), searched["target"].as_str()), (8 * 18, Some(target)));
+        assert!(number(&searched, "simulated") < 40, "{searched}");
+        let (instances, chosen) = (number(&searched, "instances"), searched["chosen"].as_str().unwrap());
+        assert!((2..18).contains(&instances), "{searched}");
+        assert!(searched["held"].as_array().unwrap().iter().any(|name| name == chosen), "{searched}");
+        let candidates = searched["candidates"].as_array().unwrap();
+        assert!(candidates.iter().all(|candidate| candidate["instances"] == instances));
+    }
+    let none = found("--target p99<29ms", 4);
+    assert_eq!((&none["instances"], &none["held"]), (&Value::Null, &json!([])));
+    assert!(
+        none["why"].as_str().unwrap().starts_with("p99<29ms does not hold with up to 18 instances"),
+        "{none}"
+    );
+}
+
+#[test]
 fn the_table_marks_what_is_chosen_and_says_why() {
     let folder = folder();
     let outcome = advise(folder.path(), "cluster.json --accuracy k2.json --rate 270 --queries 5000");
@@ -88,6 +120,22 @@ fn what_cannot_be_is_refused() {
         ("cluster.json --accuracy k2.json", 2, "--rate"),
         ("cluster.json --accuracy k2.json --rates 1,2", 2, "expected one: advice is for one load"),
         ("cluster.json --accuracy k2.json --rate 9 --target-p999 0", 2, "expected 1 to"),
+        (
+            "cluster.json --accuracy k2.json --rate 9 --target p99",
+            2,
+            "--target: found 'p99', expected a quantity",
+        ),
+        (
+            "cluster.json --accuracy k2.json --rate 9 --target goodput>1",
+            2,
+            "--target: found goodput, expected other",
+        ),
+        ("cluster.json --accuracy k2.json --rate 9 --exhaustive", 2, "--target"),
+        (
+            "cluster.json --accuracy k2.json --rate 9 --target p99<9ms --target-p999 9",
+            2,
+            "cannot be used with",
+        ),
         ("cluster.json --accuracy k2.json --rate 9 --budget 0.5", 1, "found a budget of 0.5"),
         ("several.json --accuracy k2.json --rate 9", 1, "found 2 entries"),
         ("nowhere.json --accuracy k2.json --rate 9", 1, "nowhere.json: cannot read"),

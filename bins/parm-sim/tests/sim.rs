@@ -89,6 +89,35 @@ fn records_are_those_of_the_load_generator_and_a_trace() {
 }
 
 #[test]
+fn bursts_of_several_clients_have_the_rate_and_a_longer_tail() {
+    let folder = folder();
+    let p99 = |how: &str| {
+        let outcome =
+            sim(folder.path(), &["--rate", "270", "--queries", "20000", "--arrivals", how, "--json"]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        report["runs"][0]["latency_ms"]["p99"].as_f64().unwrap()
+    };
+    let [even, bursts] = [p99("poisson"), p99("poisson+2*on-off:500ms:2s")];
+    assert!(bursts > 2.0 * even, "{bursts} {even}");
+}
+
+#[test]
+fn servers_that_share_instances_are_slower_than_one() {
+    let folder = folder();
+    let p99 = |servers: &str| {
+        let outcome =
+            sim(folder.path(), &["--rate", "270", "--queries", "20000", "--servers", servers, "--json"]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        assert_eq!(report["runs"][0]["answered"], 20_000);
+        report["runs"][0]["latency_ms"]["p99"].as_f64().unwrap()
+    };
+    let [one, three] = ["1", "3"].map(p99);
+    assert!(three > 1.1 * one, "{three} {one}");
+}
+
+#[test]
 fn a_journal_agrees_with_the_records() {
     let folder = folder();
     let arguments =
@@ -158,6 +187,8 @@ fn what_cannot_be_is_refused() {
         1,
         "found none with the name 'none', expected one of: slow",
     );
+    let weekly = "--arrivals: found 'weekly', expected poisson, constant, gamma:CV";
+    refused(path, &["--rate", "9", "--arrivals", "poisson+weekly"], 2, weekly);
     refused(path, &["--rate", "9", "--with", "3"], 2, "expected an object");
     refused(
         path,
@@ -185,6 +216,13 @@ fn what_cannot_be_is_refused() {
     );
     refused(path, &["--rate", "9", "--journal", "-"], 2, "--journal -: standard output is for the table");
     refused(path, &["--rate", "9", "--journal", "j", "--seeds", "2"], 2, "--journal: found 1 models");
+    refused(
+        path,
+        &["--rate", "9", "--servers", "2", "--journal", "j"],
+        2,
+        "--journal: found 2 servers, expected",
+    );
+    refused(path, &["--rate", "9", "--servers", "0"], 2, "0 is not in 1..=1000");
     refused(path, &["--rates", "9,8", "--journal", "j"], 2, "--journal: found 2 rates, expected one");
     refused(
         path,

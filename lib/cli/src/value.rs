@@ -57,6 +57,10 @@ pub(crate) fn fraction(text: &str) -> Result<f64, ValueError> {
     value.ok_or_else(|| expected("a number from 0 to 1"))
 }
 
+pub(crate) fn percentage(text: &str) -> Result<f64, ValueError> {
+    between(text, 0.0..=100.0)
+}
+
 pub(crate) fn rate(text: &str) -> Result<f64, ValueError> {
     between(text, 0.001..=1_000_000.0)
 }

@@ -26,7 +26,7 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// An event of the journal. Queries are the driver's rows.
+/// An event of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
@@ -152,9 +152,11 @@ struct Group {
     rows: Vec<Vec<(usize, u64)>>,
 }
 
-/// Makes the entries of a journal. It holds the running calls and the groups that the engine holds.
+/// Makes the entries of a journal. It holds the running calls, and the rows and groups that the engine holds.
 #[derive(Debug, Default)]
 pub struct Journal {
+    /// The numbers of queries by their rows.
+    queries: HashMap<u64, u64>,
     calls: HashMap<CallId, u64>,
     groups: HashMap<GroupId, Group>,
     next_call: u64,
@@ -168,10 +170,14 @@ impl Journal {
         Self::default()
     }
 
-    /// A query arrived, and the engine accepted it.
-    #[must_use]
-    pub fn arrived(&self, now: Time, row: u64) -> Entry {
-        Entry { t_ns: now, event: Event::Arrive { query: row } }
+    /// A query arrived, and the engine accepted it. `query` is its number, which is not reused as its row may be.
+    pub fn arrived(&mut self, now: Time, row: u64, query: u64) -> Entry {
+        self.queries.insert(row, query);
+        Entry { t_ns: now, event: Event::Arrive { query } }
+    }
+
+    fn query(&self, row: u64) -> u64 {
+        self.queries.get(&row).copied().unwrap_or(row)
     }
 
     /// A call was answered; none if it is not known any more.
@@ -215,9 +221,13 @@ impl Journal {
                     Outcome::Default(Reason::Deadline) => Given::Deadline,
                     Outcome::Default(Reason::Failed) | Outcome::Refused => Given::Failed,
                 };
-                Event::Answer { query: row, given }
+                Event::Answer { query: self.query(row), given }
             }
             Action::State { state, load } => Event::State { state, load },
+            Action::Release { row } => {
+                self.queries.remove(&row);
+                return None;
+            }
             Action::Drop { group } => {
                 self.groups.remove(&group);
                 return None;
@@ -228,7 +238,7 @@ impl Journal {
     }
 
     fn work(&mut self, engine: &Engine, call: CallId, task: Task) -> Work {
-        let queries = || engine.rows(call).collect();
+        let queries = || engine.rows(call).map(|row| self.query(row)).collect();
         match task {
             Task::Deployed => Work::Deployed { queries: queries() },
             Task::Copy => Work::Copy { queries: queries() },
@@ -260,11 +270,13 @@ impl Journal {
 
     /// A group; if it is new here, it gets this number of rows.
     fn group(&mut self, engine: &Engine, id: GroupId, rows: usize) -> &Group {
-        self.groups.entry(id).or_insert_with(|| {
+        if !self.groups.contains_key(&id) {
+            let members = |row| engine.members(id, row).map(|(slot, row)| (slot, self.query(row))).collect();
+            let group = Group { number: self.next_group, rows: (0..rows).map(members).collect() };
             self.next_group += 1;
-            let rows = (0..rows).map(|row| engine.members(id, row).collect()).collect();
-            Group { number: self.next_group - 1, rows }
-        })
+            self.groups.insert(id, group);
+        }
+        &self.groups[&id]
     }
 
     fn reconstructed(&mut self, engine: &Engine, decode: &Decode) -> Given {

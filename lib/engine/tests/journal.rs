@@ -58,7 +58,7 @@ impl World {
                 if works { self.engine.answered(now, call) } else { self.engine.failed(now, call) }
             } else if let Some((row, _)) = arrivals.next() {
                 self.engine.arrive(now, Arrival::new(row)).unwrap();
-                self.entries.push(self.journal.arrived(now, row));
+                self.entries.push(self.journal.arrived(now, row, row));
             }
             while let Some(action) = self.engine.next_action() {
                 self.entries.extend(self.journal.action(now, &self.engine, &action));

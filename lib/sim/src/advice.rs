@@ -59,10 +59,38 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
     if !(budget.is_finite() && budget >= 1.0) {
         return Err(AdviceError::Budget(budget));
     }
-    let first = codes.first().ok_or(AdviceError::Codes)?;
     let needed = base.synthetic_count();
-    // Rounds, so that a budget of 1.33 adds a third.
-    let all = ((needed as f64 * budget).round() as usize).max(needed);
+    of_size(base, instances, most(base, budget), codes, |_| needed)
+}
+
+/// The number of instances within a budget, a multiple of the model's. Rounds, so that a budget of 1.33 adds a third.
+#[must_use]
+pub fn most(base: &Model, budget: f64) -> usize {
+    let needed = base.synthetic_count();
+    ((needed as f64 * budget).round() as usize).max(needed)
+}
+
+/// As [`candidates`], with this number of instances in all. Apart, they are divided as the code loads them.
+///
+/// # Errors
+/// Several entries of instances, or no codes.
+pub fn fleet(base: &Model, all: usize, codes: &[KnownCode]) -> Result<Vec<Candidate>, AdviceError> {
+    let [instances] = &base.instances[..] else { return Err(AdviceError::Several(base.instances.len())) };
+    let deployed = |code: &KnownCode| {
+        let parities = all as f64 * code.r as f64 / (code.k + code.r) as f64;
+        all.saturating_sub((parities.round() as usize).max(code.r))
+    };
+    of_size(base, instances, all, codes, deployed)
+}
+
+fn of_size(
+    base: &Model,
+    instances: &Instances,
+    all: usize,
+    codes: &[KnownCode],
+    deployed: impl Fn(&KnownCode) -> usize,
+) -> Result<Vec<Candidate>, AdviceError> {
+    let first = codes.first().ok_or(AdviceError::Codes)?;
     let pooled = |name: &str, redundancy: Redundancy, answer: When, accuracy| Candidate {
         name: name.to_owned(),
         model: Model {
@@ -91,8 +119,9 @@ pub fn candidates(base: &Model, budget: f64, codes: &[KnownCode]) -> Result<Vec<
         let accuracy = [code.available, code.degraded];
         let redundancy = Redundancy::Coded(Box::new(Coded { code: code.choice.clone(), ..Coded::default() }));
         let name = |how: &str| format!("{}, {how}", code.name);
+        let needed = deployed(code);
         let parities = all - needed;
-        if code.r > 0 && parities >= code.r {
+        if code.r > 0 && needed > 0 && parities >= code.r {
             let role = |role: String, count| part(instances, count, Some(role));
             // If the instances do not divide evenly, the first parities get one more.
             let parity = |index| role(format!("parity-{index}"), (parities + code.r - 1 - index) / code.r);
@@ -142,6 +171,46 @@ impl Verdict {
         let accuracy = (1.0 - lost) * ((1.0 - rebuilt) * available + rebuilt * degraded);
         Self { name: candidate.name.clone(), p999_ms, accuracy }
     }
+}
+
+/// The fewest instances with which one of these policies holds, if it holds with more instances wherever it holds with
+/// fewer: each policy is tried with one instance fewer than the best one so far, and by bisection if it holds; at the end
+/// all are tried with one instance fewer. None if none holds with `most`.
+///
+/// # Errors
+/// The errors of `holds`, which says whether a policy holds with a number of instances.
+pub fn smallest<E>(
+    policies: &[String],
+    most: usize,
+    mut holds: impl FnMut(&str, usize) -> Result<bool, E>,
+) -> Result<Option<usize>, E> {
+    let mut best = None;
+    for policy in policies {
+        let mut held = best.map_or(most, |best: usize| best - 1);
+        if held == 0 || !holds(policy, held)? {
+            continue;
+        }
+        let mut missed = 0;
+        while held - missed > 1 {
+            let between = usize::midpoint(held, missed);
+            *(if holds(policy, between)? { &mut held } else { &mut missed }) = between;
+        }
+        best = Some(held);
+    }
+    // By chance a policy that has missed with more instances may hold with fewer.
+    while let Some(fewer) = best.and_then(|best| best.checked_sub(1)).filter(|fewer| *fewer > 0) {
+        let mut holding = None;
+        for policy in policies {
+            if holding.is_none() && holds(policy, fewer)? {
+                holding = Some(fewer);
+            }
+        }
+        if holding.is_none() {
+            break;
+        }
+        best = holding;
+    }
+    Ok(best)
 }
 
 /// The difference below which accuracies count as equal.
@@ -209,6 +278,45 @@ mod tests {
         // Without spare instances the parity models cannot be placed apart.
         let found = candidates(&base(r#"{"synthetic": {"count": 12}}"#), 1.0, &[code(2, 1)]).unwrap();
         assert!(found.iter().all(|candidate| candidate.model.placement == Placement::Pooled));
+    }
+
+    #[test]
+    fn a_fleet_is_divided_as_its_code_loads_it() {
+        let base = base(r#"{"synthetic": {"count": 12}}"#);
+        for all in 1..20 {
+            for candidate in fleet(&base, all, &[code(2, 1), code(4, 2)]).unwrap() {
+                assert_eq!(candidate.model.synthetic_count(), all, "{}", candidate.name);
+                let config = Config { models: vec![candidate.model], ..Config::default() };
+                config.check().unwrap();
+            }
+        }
+        let apart = |all: usize| {
+            let found = fleet(&base, all, &[code(4, 2)]).unwrap();
+            let apart = found.into_iter().find(|candidate| candidate.name == "k=4, apart, grace")?;
+            let count = |instances: &Instances| instances.synthetic.as_ref().unwrap().count;
+            Some(apart.model.instances.iter().map(count).collect::<Vec<_>>())
+        };
+        assert_eq!((apart(12), apart(3), apart(2)), (Some(vec![8, 2, 2]), Some(vec![1, 1, 1]), None));
+        assert_eq!(most(&base, 1.33), 16);
+        assert_eq!(fleet(&base, 2, &[]), Err(AdviceError::Codes));
+    }
+
+    #[test]
+    fn the_smallest_fleet_is_found_with_few_trials() {
+        let policies = ["a", "b", "c"].map(str::to_owned);
+        for needs in [[90, 40, 41], [90, 95, 1], [100, 101, 101], [7, 7, 7]] {
+            let mut tried = 0;
+            let mut holds = |policy: &str, instances: usize| {
+                tried += 1;
+                let place = policies.iter().position(|name| name == policy).unwrap();
+                Ok::<_, ()>(instances >= needs[place])
+            };
+            let found = smallest(&policies, 100, &mut holds).unwrap();
+            assert_eq!(found, needs.into_iter().min(), "{needs:?}");
+            assert!(tried < 25, "{needs:?}: {tried}");
+        }
+        assert_eq!(smallest(&policies, 100, |_, _| Ok::<_, ()>(false)), Ok(None));
+        assert_eq!(smallest(&policies, 100, |_, _| Err(())), Err(()));
     }
 
     #[test]

@@ -27,10 +27,10 @@ pub enum ClusterError {
     Engine(#[from] parm_engine::ConfigError),
 }
 
-/// The engine and the instances of one trial.
+/// The engines of the servers and the instances of one trial.
 #[derive(Debug)]
 pub struct Cluster {
-    pub(crate) engine: Engine,
+    pub(crate) engines: Vec<Engine>,
     pub(crate) members: Vec<SyntheticMember>,
     pub(crate) faults: Shared,
     pub(crate) overhead: Overhead,
@@ -39,27 +39,30 @@ pub struct Cluster {
 
 impl Cluster {
     /// The cluster of a model that has passed [`parm_config::Config::check`]; `seed` is added to all of its
-    /// seeds.
+    /// seeds. Each of the servers has an engine of its own, and all instances.
     ///
     /// # Errors
     /// A model that cannot be simulated.
-    pub fn new(model: &Model, seed: u64) -> Result<Self, ClusterError> {
+    pub fn new(model: &Model, seed: u64, servers: usize) -> Result<Self, ClusterError> {
         if let Some(index) = model.instances.iter().position(|instances| instances.synthetic.is_none()) {
             return Err(ClusterError::Real { index });
         }
         if model.synthetic_count() == 0 {
             return Err(ClusterError::Empty);
         }
-        let config = engine_config(model)?;
-        let mut engine = Engine::new(config)?;
         let (members, faults) = model.synthetic(seed)?;
-        for member in &members {
-            let instance = engine.join(0, member.roles, member.capacity);
-            if let Some(cancels) = member.cancel_running {
-                engine.cancels(0, instance, cancels);
+        let engine = || {
+            let mut engine = Engine::new(engine_config(model)?)?;
+            for member in &members {
+                let instance = engine.join(0, member.roles, member.capacity);
+                if let Some(cancels) = member.cancel_running {
+                    engine.cancels(0, instance, cancels);
+                }
             }
-        }
+            Ok::<_, ClusterError>(engine)
+        };
+        let engines = (0..servers.max(1)).map(|_| engine()).collect::<Result<_, _>>()?;
         let (overhead, fallback) = (model.overhead.clone(), model.fallback);
-        Ok(Self { engine, members, faults, overhead, fallback })
+        Ok(Self { engines, members, faults, overhead, fallback })
     }
 }

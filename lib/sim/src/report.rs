@@ -11,19 +11,22 @@ pub type Row = parm_workload::Row<Trial>;
 /// The measures of `parm-load`, and those that only a simulation has.
 fn measures() -> Vec<Measure<Trial>> {
     let own = [
-        Measure::new("hedged", Some(("HEDGED", 4)), |trial: &Trial| per_query(trial, trial.counters.hedges)),
+        Measure::new("hedged", Some(("HEDGED", 4)), |trial: &Trial| {
+            per_query(trial, trial.count(|of| of.hedges))
+        }),
         Measure::new("failed", Some(("FAILED", 4)), |trial| {
             let all = trial.summary.failed() + trial.summary.answered();
             (all > 0).then(|| trial.summary.failed() as f64 / all as f64)
         }),
         Measure::new("busy", Some(("BUSY", 3)), |trial| Some(trial.busy)),
-        Measure::new("calls", None, |trial| per_query(trial, trial.counters.calls)),
+        Measure::new("calls", None, |trial| per_query(trial, trial.count(|of| of.calls))),
     ];
     report::latencies().into_iter().chain(report::shares()).chain(own).collect()
 }
 
 fn per_query(trial: &Trial, count: u64) -> Option<f64> {
-    (trial.counters.queries > 0).then(|| count as f64 / trial.counters.queries as f64)
+    let queries = trial.count(|of| of.queries);
+    (queries > 0).then(|| count as f64 / queries as f64)
 }
 
 /// A table with a line for each model and rate: medians over the trials; times are in ms.
@@ -52,7 +55,10 @@ mod tests {
         let trial = |ms: u64| {
             let mut summary = Summary::new(10.0, 1);
             summary.latency.record(ms * 1_000_000).unwrap();
-            Trial { summary, counters: Counters { queries: 4, hedges: ms, ..Counters::default() }, busy: 0.5 }
+            // Two servers, of which the second one hedges.
+            let counters =
+                [1, 3].map(|queries| Counters { queries, hedges: ms * (queries / 2), ..Counters::default() });
+            Trial { summary, counters: counters.to_vec(), busy: 0.5 }
         };
         let rows = [Row { name: Some("one".to_owned()), rate: 10.0, trials: vec![trial(1), trial(3)] }];
         let table = table(&rows);

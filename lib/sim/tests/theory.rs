@@ -111,7 +111,7 @@ fn a_crashed_instance_is_ejected_probed_and_gets_work_when_it_is_up() {
         r#", "ejection": {"failures": 2, "probe_ms": 50}"#,
     );
     let trial = trial(&model, &Arrivals::Constant, 100.0, 1, 20_000);
-    let counters = &trial.counters;
+    let counters = &trial.counters[0];
     // In 200 s each of six instances crashes twenty times. Two failed calls eject it, and it gets no more
     // until a probe succeeds.
     assert!(

@@ -84,14 +84,14 @@ fn shuffles_slow_the_network_alone_and_racks_all_of_their_instances() {
 fn models_that_cannot_be_simulated_are_refused() {
     let mut real = eventful();
     real.instances.push(serde_json::from_str(r#"{"remote": {"url": "http://localhost"}}"#).unwrap());
-    assert!(matches!(Cluster::new(&real, 0).unwrap_err(), ClusterError::Real { index: 1 }));
+    assert!(matches!(Cluster::new(&real, 0, 1).unwrap_err(), ClusterError::Real { index: 1 }));
     let mut empty = eventful();
     empty.instances[0].synthetic.as_mut().unwrap().count = 0;
     let error = run(&empty, POISSON, 1.0, 0, (Duration::ZERO, 1), &mut |_| Ok(()), None).unwrap_err();
     assert!(matches!(error, TrialError::Cluster(ClusterError::Empty)), "{error}");
     let mut wrong = eventful();
     wrong.deadline_ms = 0.0;
-    let refused = Cluster::new(&wrong, 0).unwrap_err();
+    let refused = Cluster::new(&wrong, 0, 1).unwrap_err();
     assert!(matches!(&refused, ClusterError::Policy(error) if error.to_string().contains("deadline")));
     let full = &mut |_: &Record| Err(std::io::Error::other("full"));
     let error = run(&eventful(), POISSON, 1.0, 0, (Duration::ZERO, 1), full, None).unwrap_err();

@@ -29,7 +29,7 @@ pub use expect::{ExpectError, Expectation, Watch};
 pub use histogram::write_histograms;
 pub use record::{Outcome, Record};
 pub use report::Row;
-pub use schedule::{Arrivals, Due, Schedule, Span};
+pub use schedule::{Arrivals, ArrivalsError, Due, Schedule, Span};
 pub use search::Search;
 pub use slices::Slices;
 pub use summary::Summary;

@@ -1,5 +1,6 @@
 //! The times at which requests are due.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,16 @@ pub enum Arrivals {
     Constant,
     /// The times between arrivals, in mean intervals, have this distribution.
     Gamma(Gamma<f64>),
+    /// As from a client that sends for some time and is silent for some: both times are exponentially distributed, and
+    /// arrivals are Poisson ones while it sends. The rate is the mean over both.
+    OnOff {
+        /// The mean time for which it sends, in seconds.
+        on: f64,
+        /// The mean time for which it is silent, in seconds.
+        off: f64,
+    },
+    /// Those of several clients together, each with its share of the rate; none of them is a trace, a ramp or a sum.
+    Sum(Vec<(f64, Arrivals)>),
     /// A recorded trace, scaled to the rate. Requests end with the trace.
     Trace(Arc<Trace>),
     /// As others, but the rate goes linearly from one to the other over the span, and is the first one during the
@@ -39,16 +50,75 @@ pub enum Arrivals {
     },
 }
 
+/// Arrivals that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "found '{0}', expected poisson, constant, gamma:CV with a variation from 0.01 to 20 or on-off:ON:OFF with times from 1ms \
+     to 1e7s, as on-off:200ms:1s; or several joined by +, each with a weight from 0.001 to 1000, as 2*gamma:3+poisson"
+)]
+pub struct ArrivalsError(String);
+
+impl FromStr for Arrivals {
+    type Err = ArrivalsError;
+
+    /// Reads the law of a client, or those of several, as `2*gamma:3+on-off:200ms:1s`.
+    fn from_str(text: &str) -> Result<Self, ArrivalsError> {
+        let clients: Vec<(f64, Self)> = text.split('+').map(client).collect::<Result<_, _>>()?;
+        let weights: f64 = clients.iter().map(|(weight, _)| weight).sum();
+        let shared = clients.into_iter().map(|(weight, arrivals)| (weight / weights, arrivals));
+        let mut clients: Vec<_> = shared.collect();
+        match (clients.pop(), clients.is_empty()) {
+            (Some((_, only)), true) => Ok(only),
+            (last, _) => Ok(Self::Sum(clients.into_iter().chain(last).collect())),
+        }
+    }
+}
+
+/// The weight and the law of one client.
+fn client(text: &str) -> Result<(f64, Arrivals), ArrivalsError> {
+    let wrong = || ArrivalsError(text.to_owned());
+    let (weight, law) = text.split_once('*').unwrap_or(("1", text));
+    let weight: f64 = weight.parse().map_err(|_| wrong())?;
+    let (name, of) = law.split_once(':').map_or((law, None), |(name, of)| (name, Some(of)));
+    let arrivals = match (name, of) {
+        ("poisson", None) => Some(Arrivals::Poisson),
+        ("constant", None) => Some(Arrivals::Constant),
+        ("gamma", Some(of)) => {
+            let variation = of.parse().ok().filter(|of| (0.01..=20.0).contains(of));
+            variation.and_then(Arrivals::varying)
+        }
+        ("on-off", Some(of)) => of
+            .split_once(':')
+            .and_then(|(on, off)| seconds(on).zip(seconds(off)).map(|(on, off)| Arrivals::OnOff { on, off })),
+        _ => None,
+    };
+    arrivals
+        .filter(|_| (0.001..=1000.0).contains(&weight))
+        .map(|arrivals| (weight, arrivals))
+        .ok_or_else(wrong)
+}
+
+/// A time with its unit, in seconds.
+fn seconds(text: &str) -> Option<f64> {
+    let (number, scale) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1e-3),
+        None => (text.strip_suffix('s')?, 1.0),
+    };
+    let seconds = number.parse::<f64>().ok()? * scale;
+    (0.001..=1e7).contains(&seconds).then_some(seconds)
+}
+
 impl Arrivals {
-    /// Those of a trace, or else with intervals of this variation, at a rate that may go from one to another. None for
-    /// a variation that [`varying`](Self::varying) refuses.
-    #[must_use]
-    pub fn new(trace: Option<Trace>, variation: f64, ramp: Option<[f64; 2]>) -> Option<Self> {
+    /// Those of a trace, or else of this law, at a rate that may go from one to another.
+    ///
+    /// # Errors
+    /// A law that cannot be read.
+    pub fn new(trace: Option<Trace>, law: &str, ramp: Option<[f64; 2]>) -> Result<Self, ArrivalsError> {
         let gaps = match trace {
             Some(trace) => Self::Trace(Arc::new(trace)),
-            None => Self::varying(variation)?,
+            None => law.parse()?,
         };
-        Some(match ramp {
+        Ok(match ramp {
             Some([from, to]) => Self::Ramp { gaps: Box::new(gaps), from, to },
             None => gaps,
         })
@@ -82,7 +152,7 @@ impl Arrivals {
     pub fn requests(&self) -> Option<u64> {
         match self {
             Self::Trace(trace) => Some(trace.requests()),
-            Self::Poisson | Self::Constant | Self::Gamma(_) | Self::Ramp { .. } => None,
+            _ => None,
         }
     }
 }
@@ -105,22 +175,97 @@ pub struct Due {
     pub number: Option<u64>,
 }
 
-/// The times of requests in order. The arrivals of a seed at different rates differ only in scale.
+/// The times of requests in order. The arrivals of a seed at different rates differ only in scale, but those that are
+/// on and off.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// Not a ramp.
-    arrivals: Arrivals,
+    clients: Vec<Client>,
     /// The change of the rate from the middle of the span to its end, as a share of the rate in the middle.
     rise: f64,
     /// The mean interval in ns; for a trace the factor of its times.
     scale: f64,
     warm_up: Duration,
     span: Span,
-    random: ChaCha8Rng,
-    /// The sum of all intervals so far, in mean intervals.
-    gaps: f64,
     /// The number of requests so far, and of those after the warm-up.
     counts: [u64; 2],
+}
+
+/// A client of a schedule. Its times are in mean intervals of all clients together; those of a trace in ns.
+#[derive(Clone, Debug)]
+struct Client {
+    /// Neither a ramp nor a sum.
+    arrivals: Arrivals,
+    random: ChaCha8Rng,
+    /// Its mean interval.
+    interval: f64,
+    /// The mean times for which it sends and is silent.
+    periods: [f64; 2],
+    /// How long it still sends.
+    on: f64,
+    /// The number of its requests so far.
+    count: u64,
+    /// The time of the next one; none after the end of a trace.
+    due: Option<f64>,
+}
+
+/// The random streams of all clients but the first one are numbered from here on.
+const CLIENTS: u64 = 1 << 62;
+
+impl Client {
+    /// Client `number` with a share of all requests, of which `scale` ns are the mean interval.
+    fn new(number: usize, (share, arrivals): (f64, Arrivals), scale: f64, seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        if number > 0 {
+            random.set_stream(CLIENTS + number as u64);
+        }
+        let mut periods = [0.0; 2];
+        let (mut on, mut begin) = (0.0, 0.0);
+        match arrivals {
+            Arrivals::OnOff { on: sends, off } => {
+                periods = [sends, off].map(|seconds| seconds * SECOND / scale);
+                // It may begin in either; what is left of both is distributed as the whole.
+                if random.random::<f64>() * (sends + off) < off {
+                    begin = periods[1] * random.sample::<f64, _>(Exp1);
+                }
+                on = periods[0] * random.sample::<f64, _>(Exp1);
+            }
+            // Clients do not begin together.
+            Arrivals::Constant if share < 1.0 => begin = random.random::<f64>() / share,
+            _ => {}
+        }
+        let mut client = Self { arrivals, random, interval: 1.0 / share, periods, on, count: 0, due: None };
+        client.due = client.after(begin);
+        client
+    }
+
+    /// The time of its next request, the last one having been at `last`.
+    fn after(&mut self, last: f64) -> Option<f64> {
+        Some(match &self.arrivals {
+            Arrivals::Poisson => last + self.interval * self.random.sample::<f64, _>(Exp1),
+            Arrivals::Gamma(gamma) => last + self.interval * self.random.sample(gamma),
+            Arrivals::OnOff { .. } => self.after_on_off(last),
+            Arrivals::Trace(trace) => trace.time(self.count)? as f64,
+            // The first one is at its begin.
+            _ if self.count == 0 => last,
+            // The interval of a single client is 1, so that this is exact.
+            _ => last + self.interval,
+        })
+    }
+
+    fn after_on_off(&mut self, mut last: f64) -> f64 {
+        let [on, off] = self.periods;
+        let interval = self.interval * on / (on + off);
+        loop {
+            let gap = interval * self.random.sample::<f64, _>(Exp1);
+            if gap <= self.on {
+                self.on -= gap;
+                return last + gap;
+            }
+            // Poisson arrivals forget: the next one begins anew.
+            last += self.on + off * self.random.sample::<f64, _>(Exp1);
+            self.on = on * self.random.sample::<f64, _>(Exp1);
+        }
+    }
 }
 
 impl Schedule {
@@ -128,7 +273,6 @@ impl Schedule {
     /// the start of the warm-up.
     #[must_use]
     pub fn new(arrivals: Arrivals, rate: f64, seed: u64, warm_up: Duration, span: Span) -> Self {
-        let random = ChaCha8Rng::seed_from_u64(seed);
         let (arrivals, rise, span) = match (arrivals, span) {
             (Arrivals::Ramp { gaps, from, to }, span) => {
                 let over = match span {
@@ -142,7 +286,13 @@ impl Schedule {
             (arrivals, span) => (arrivals, 0.0, span),
         };
         let scale = if let Arrivals::Trace(trace) = &arrivals { trace.rate() / rate } else { SECOND / rate };
-        Self { arrivals, rise, scale, warm_up, span, random, gaps: 0.0, counts: [0; 2] }
+        let clients = match arrivals {
+            Arrivals::Sum(clients) => clients,
+            only => vec![(1.0, only)],
+        };
+        let clients = clients.into_iter().enumerate();
+        let clients = clients.map(|(number, client)| Client::new(number, client, scale, seed)).collect();
+        Self { clients, rise, scale, warm_up, span, counts: [0; 2] }
     }
 
     /// The time, in mean intervals, at which the request is due that is so many mean intervals after the first one
@@ -168,8 +318,9 @@ impl Schedule {
     /// The number of requests after the warm-up; if a time limits it, all of them are computed.
     #[must_use]
     pub fn requests(self) -> u64 {
-        match (self.span, self.arrivals.requests()) {
-            (Span::Requests(requests), None) => requests,
+        let ends = self.clients.iter().any(|client| client.arrivals.requests().is_some());
+        match self.span {
+            Span::Requests(requests) if !ends => requests,
             _ => self.filter(|due| due.number.is_some()).count() as u64,
         }
     }
@@ -179,19 +330,10 @@ impl Iterator for Schedule {
     type Item = Due;
 
     fn next(&mut self) -> Option<Due> {
-        let all = self.counts[0];
-        let time = match &self.arrivals {
-            Arrivals::Poisson => {
-                self.gaps += self.random.sample::<f64, _>(Exp1);
-                self.gaps
-            }
-            Arrivals::Gamma(gamma) => {
-                self.gaps += self.random.sample(gamma);
-                self.gaps
-            }
-            Arrivals::Trace(trace) => trace.time(all)? as f64,
-            Arrivals::Constant | Arrivals::Ramp { .. } => all as f64,
-        };
+        let due = |client: &Client| client.due.unwrap_or(f64::INFINITY);
+        let earliest = (0..self.clients.len())
+            .min_by(|&one, &other| due(&self.clients[one]).total_cmp(&due(&self.clients[other])))?;
+        let time = self.clients[earliest].due?;
         let at = Duration::from_nanos((self.due(time) * self.scale) as u64);
         let number = at.checked_sub(self.warm_up).map(|_| self.counts[1]);
         let over = number.is_some_and(|number| match self.span {
@@ -201,6 +343,9 @@ impl Iterator for Schedule {
         if over {
             return None;
         }
+        let client = &mut self.clients[earliest];
+        client.count += 1;
+        client.due = client.after(time);
         self.counts[0] += 1;
         self.counts[1] += u64::from(number.is_some());
         Some(Due { at, number })
@@ -249,6 +394,88 @@ mod tests {
         assert_eq!(Arrivals::varying(1.0), Some(Arrivals::Poisson));
         for refused in [-0.5, f64::NAN, f64::INFINITY] {
             assert_eq!(Arrivals::varying(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_on_and_off_has_the_rate_and_the_variation_of_theory() {
+        // An interrupted Poisson process: the square of the variation is 1 + 2 a λ / (a + b)², where a and b are the
+        // rates at which it stops and starts, and λ is its rate while it sends.
+        for (on, off) in [(0.02, 0.08), (0.5, 0.5)] {
+            let schedule =
+                Schedule::new(Arrivals::OnOff { on, off }, 200.0, 7, NONE, Span::Requests(400_000));
+            let gaps = gaps(schedule);
+            let count = gaps.len() as f64;
+            let mean = gaps.iter().sum::<f64>() / count;
+            let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / count;
+            let lambda = 200.0 * (on + off) / on;
+            let expected = 1.0 + 2.0 / on * lambda / (1.0 / on + 1.0 / off).powi(2);
+            assert!((mean / 0.005 - 1.0).abs() < 0.04, "{on} {off}: {mean}");
+            assert!((variance / mean.powi(2) / expected - 1.0).abs() < 0.1, "{on} {off}: {variance}");
+        }
+    }
+
+    #[test]
+    fn several_clients_have_their_shares_of_the_rate() {
+        let of = |law: &str| {
+            let schedule = Schedule::new(law.parse().unwrap(), 40.0, 3, NONE, Span::Requests(40_000));
+            schedule.map(|due| due.at.as_secs_f64()).collect::<Vec<_>>()
+        };
+        // The intervals of one client lie between those of the other.
+        let two = of("constant+3*constant");
+        assert!((two.last().unwrap() - 1000.0).abs() < 0.2 && two.is_sorted());
+        let rest = |period: f64| {
+            let first = two[..5].iter().map(|at| at % period).collect::<Vec<_>>();
+            move |at: f64| {
+                first.iter().any(|one| {
+                    ((at - one) / period).fract().abs().min(1.0 - ((at - one) / period).fract().abs()) < 1e-3
+                })
+            }
+        };
+        assert!(two.iter().all(|&at| rest(0.1)(at) || rest(1.0 / 30.0)(at)));
+        // Poisson arrivals of several clients are Poisson ones.
+        let sum = of("poisson+2*poisson+0.5*poisson");
+        let gaps: Vec<f64> = sum.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        assert!((mean * 40.0 - 1.0).abs() < 0.02 && (variance.sqrt() / mean - 1.0).abs() < 0.03, "{mean}");
+    }
+
+    #[test]
+    fn laws_are_read_and_others_are_refused() {
+        let read = |text: &str| text.parse::<Arrivals>();
+        assert_eq!(read("poisson"), Ok(Arrivals::Poisson));
+        assert_eq!(read("2*constant"), Ok(Arrivals::Constant));
+        assert_eq!(read("gamma:2.5"), Ok(Arrivals::varying(2.5).unwrap()));
+        let on_off = Arrivals::OnOff { on: 0.2, off: 1.5 };
+        assert_eq!(read("on-off:200ms:1.5s"), Ok(on_off.clone()));
+        assert_eq!(
+            read("on-off:200ms:1.5s+3*poisson"),
+            Ok(Arrivals::Sum(vec![(0.25, on_off), (0.75, Arrivals::Poisson)]))
+        );
+        for refused in [
+            "",
+            "weekly",
+            "gamma",
+            "gamma:0",
+            "gamma:21",
+            "poisson:1",
+            "constant:",
+            "on-off:200ms",
+            "on-off:1:2",
+            "on-off:0s:1s",
+            "on-off:1us:1s",
+            "0*poisson",
+            "x*poisson",
+            "1e9*poisson",
+            "NaN*poisson",
+            "gamma:1:2",
+        ] {
+            let error = read(&format!("poisson+{refused}")).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("found '{refused}', expected poisson, constant, gamma:CV")),
+                "{error}"
+            );
         }
     }
 

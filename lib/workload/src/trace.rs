@@ -4,6 +4,7 @@ use std::io::{self, BufRead};
 
 use parm::dtype::Float;
 use parm::npy::{RowReader, StreamError, StreamErrorKind};
+use serde::Deserialize;
 
 use crate::Record;
 
@@ -67,6 +68,13 @@ impl From<StreamError> for TraceError {
     }
 }
 
+/// What a trace needs of an entry of a journal (parm-formats(5)).
+#[derive(Deserialize)]
+struct Entry {
+    t_ns: u64,
+    event: String,
+}
+
 /// The arrival times of requests, in ns; the first is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace(Vec<u64>);
@@ -75,7 +83,7 @@ pub struct Trace(Vec<u64>);
 const LONGEST: f64 = 1e7;
 
 impl Trace {
-    /// Reads a trace: a stream of times in seconds, or records of requests as lines of JSON.
+    /// Reads a trace: a stream of times in seconds, or records of requests or a journal as lines of JSON.
     ///
     /// # Errors
     /// A stream that is neither, one of [`of_seconds`](Self::of_seconds), a line
@@ -114,7 +122,8 @@ impl Trace {
         Self::new(times.iter().map(|seconds| ((seconds - first) * 1e9).round() as u64).collect())
     }
 
-    /// The intended times of the requests of one run: a [`Record`] on each line, in any order.
+    /// The intended times of the requests of one run: a [`Record`] on each line, in any order; or the arrivals of a
+    /// journal.
     ///
     /// # Errors
     /// A line that is not a record, records of several runs, or fewer than two.
@@ -122,8 +131,16 @@ impl Trace {
         let mut times = Vec::new();
         let mut run = None;
         for (line, text) in (1..).zip(lines.lines()) {
-            let record: Record = serde_json::from_str(&text?)
-                .map_err(|error| TraceError::Record { line, problem: error.to_string() })?;
+            let text = text?;
+            let record: Record = match serde_json::from_str(&text) {
+                Ok(record) => record,
+                Err(error) => {
+                    let Entry { t_ns, event } = serde_json::from_str(&text)
+                        .map_err(|_| TraceError::Record { line, problem: error.to_string() })?;
+                    times.extend((event == "arrive").then_some(t_ns));
+                    continue;
+                }
+            };
             let of = (record.name, record.trial, record.rate);
             if *run.get_or_insert_with(|| of.clone()) != of {
                 return Err(TraceError::Runs { line });
@@ -184,6 +201,11 @@ mod tests {
         assert_eq!(Trace::read(&f8(&[3], &[0.0, 1.0, 2.0])[..]).unwrap(), of_seconds);
         let text = [3_000_000_000, 1_000_000_000, 2_000_000_000].map(|ns| record("", ns)).join("\n");
         assert_eq!(Trace::read(text.as_bytes()).unwrap(), of_seconds);
+        let arrive =
+            |second: u64| format!(r#"{{"t_ns":{second}000000000,"event":"arrive","query":{second}}}"#);
+        let journal =
+            [arrive(4), r#"{"t_ns":1,"event":"answered","call":0}"#.to_owned(), arrive(5), arrive(6)];
+        assert_eq!(Trace::read(journal.join("\n").as_bytes()).unwrap(), of_seconds);
     }
 
     #[test]

@@ -92,3 +92,11 @@ for servers in (1, 2, 5, 10, 20, 40):
           f"{coded['p99.9']:7.2f} {run['reconstructed']:8.2%} {mean:5.2f}")
 single = sim(clusters.scale(1)[:1], "--rate", LOAD, "--queries", QUERIES, "--seeds", SEEDS)[0]["latency_ms"]
 print(f"an instance of its own for each: median {single['median']:.2f}, P99 {single['p99']:.2f}, P99.9 {single['p99.9']:.2f}")
+
+print(f"\n{'sharing':>7} {'equal: median':>13} {'P99':>7} {'P99.9':>7} {'pooled: median':>14} {'P99':>7} {'P99.9':>7} {'rebuilt':>8}")
+for servers in (1, 2, 3, 5, 10, 20, 40):
+    models = clusters.scale(120)
+    found = sim([models[0], models[3]], "--rate", 120 * LOAD, "--servers", servers, "--queries", QUERIES, "--seeds", SEEDS)
+    alone, coded = (run["latency_ms"] for run in found)
+    print(f"{servers:7} {alone['median']:13.2f} {alone['p99']:7.2f} {alone['p99.9']:7.2f} {coded['median']:14.2f} "
+          f"{coded['p99']:7.2f} {coded['p99.9']:7.2f} {found[1]['reconstructed']:8.2%}")

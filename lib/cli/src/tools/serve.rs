@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::options::Common;
+use crate::output::Target;
 
 /// Serve models with coded resilience
 ///
@@ -53,6 +54,12 @@ pub struct Serve {
     /// Threads for the operations of each embedded model
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+
+    /// Write the events and actions of the serving core, for parm-sim fit and parm-plot timeline; only for one model
+    ///
+    /// The file gets its name when the server stops. A reload that changes the model, and unloading it, end the journal.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub journal: Option<Target>,
 
     /// The format of the log on standard error
     ///

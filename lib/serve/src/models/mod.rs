@@ -15,7 +15,7 @@ use crate::runtime::membership::{
     self, Candidates, Deployed, Embed, Joined, Joining, LastReason, LoadError, Membership, Recipe,
     SharedReason,
 };
-use crate::runtime::{Coding, Options, Runtime, Spec, Uncoded, coders};
+use crate::runtime::{Coding, JournalSender, Options, Runtime, Spec, Uncoded, coders};
 use parm_config::{Limits, Model, code_of, engine_config};
 use parm_engine::Policy;
 use parm_oip::client;
@@ -40,7 +40,11 @@ pub struct Models {
     embed: Arc<dyn Embed>,
     limits: Limits,
     table: Arc<RwLock<Table>>,
+    journal: SharedJournal,
 }
+
+/// The journal, until a model has taken it.
+type SharedJournal = Arc<Mutex<Option<JournalSender>>>;
 
 /// A model's name and version.
 type Key = (String, String);
@@ -149,7 +153,13 @@ impl Models {
     /// A server without models; [`configure`](Self::configure) adds them.
     #[must_use]
     pub fn new(limits: Limits, embed: Arc<dyn Embed>) -> Self {
-        Self { embed, limits, table: Arc::default() }
+        Self { embed, limits, table: Arc::default(), journal: Arc::default() }
+    }
+
+    /// Keeps the journal of the first model that is loaded, until it is unloaded or changed.
+    #[must_use]
+    pub fn with_journal(self, journal: Option<JournalSender>) -> Self {
+        Self { journal: Arc::new(Mutex::new(journal)), ..self }
     }
 
     /// Applies a configuration. Models that it does not change keep running. A changed model is loaded beside
@@ -343,12 +353,13 @@ impl Models {
         let (embed, body_bytes) = (Arc::clone(&self.embed), self.limits.body_bytes);
         let weak = Arc::downgrade(served);
         let (config, reason) = (served.config.clone(), Arc::clone(&served.reason));
+        let journal = Arc::clone(&self.journal);
         *reason.lock().unwrap_or_else(PoisonError::into_inner) = LastReason::default();
         let mut loading = JoinSet::new();
         let is_loading = |was: &State| matches!(was, State::Loading);
         loading.spawn(async move {
             loop {
-                let loaded = load(config.clone(), Arc::clone(&embed), body_bytes, &reason).await;
+                let loaded = load(config.clone(), Arc::clone(&embed), body_bytes, &reason, &journal).await;
                 // The model may have been removed.
                 let Some(served) = weak.upgrade() else { return };
                 let loaded = match loaded {
@@ -535,6 +546,7 @@ async fn load(
     embed: Arc<dyn Embed>,
     body_bytes: usize,
     reason: &SharedReason,
+    journal: &SharedJournal,
 ) -> Result<Loaded, LoadError> {
     let code = code_of(&config)?;
     let names = membership::role_names(&config, code.as_ref());
@@ -579,6 +591,7 @@ async fn load(
         fallback: config.fallback,
         non_finite: config.non_finite,
         origin: tokio::time::Instant::now(),
+        journal: journal.lock().unwrap_or_else(PoisonError::into_inner).take(),
     })?;
     let (joined, deployed) = watch::channel(Deployed::new());
     let zeros = spec.as_ref().ok().map(|spec| membership::zeros(spec, &names, &config.names.version));

@@ -51,6 +51,7 @@ impl Driver {
     pub(super) fn perform(&mut self) {
         while let Some(action) = self.engine.next_action() {
             let now = self.now();
+            self.note(|journal, engine| journal.action(now, engine, &action));
             match action {
                 Action::Dispatch { call, instance } => self.dispatch(now, call, instance),
                 Action::Cancel { call, .. } => self.cancel_call(now, call),
@@ -276,6 +277,10 @@ impl Driver {
                 self.call_over(&running, Some(Err(&CallError::Timeout(self.call_timeout))));
             } else {
                 self.call_over(&running, None);
+                self.note(|journal, _| {
+                    journal.cancelled(call);
+                    None
+                });
                 self.engine.cancelled(now, call);
             }
         }
@@ -332,6 +337,12 @@ impl Driver {
             kept.map_err(|error| CallError::Garbled(error.to_string()))
         });
         self.call_over(&running, Some(kept.as_ref().copied()));
+        let answered = kept.is_ok();
+        self.note(
+            |journal, _| {
+                if answered { journal.answered(now, call) } else { journal.failed(now, call) }
+            },
+        );
         let rows: Vec<u64> = self.engine.rows(call).collect();
         match kept {
             Ok(()) if finite => self.engine.answered(now, call),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parm_engine::journal::{Entry, Journal};
 use parm_engine::{CallId, Engine, GroupId, InstanceId, QueryId, Role, Time};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
@@ -49,7 +50,12 @@ pub struct Options {
     pub non_finite: NonFinite,
     /// The zero of the engine's time.
     pub origin: Instant,
+    /// Takes the journal's entries, if there is one.
+    pub journal: Option<JournalSender>,
 }
+
+/// Takes the entries of a journal.
+pub type JournalSender = std::sync::mpsc::Sender<Entry>;
 
 /// The names of the models at instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +194,7 @@ pub(super) struct Driver {
     /// The number of consecutive answers of the version that the code was made for.
     pub(super) of_version: u32,
     pub(super) draining: Vec<oneshot::Sender<()>>,
+    journal: Option<(Journal, JournalSender)>,
 }
 
 impl Driver {
@@ -209,6 +216,7 @@ impl Driver {
             DecoderTask { learned, jobs }
         });
         let (longest, call_timeout) = (config.deadline, Duration::from_nanos(config.call_timeout));
+        let journal = options.journal.take().map(|entries| (Journal::new(), entries));
         Ok(Self {
             engine: Engine::new(config)?,
             longest,
@@ -229,7 +237,19 @@ impl Driver {
             rebuilt,
             of_version: 0,
             draining: Vec::new(),
+            journal,
         })
+    }
+
+    /// Writes to the journal, if there is one.
+    pub(super) fn note(&mut self, of: impl FnOnce(&mut Journal, &Engine) -> Option<Entry>) {
+        let Some((journal, entries)) = &mut self.journal else { return };
+        let entry = of(journal, &self.engine);
+        // Whoever writes them may have failed, and says so.
+        let written = entry.map_or(Ok(()), |entry| entries.send(entry));
+        if written.is_err() {
+            self.journal = None;
+        }
     }
 
     /// Runs until all senders of events are dropped.

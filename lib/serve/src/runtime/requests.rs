@@ -68,6 +68,8 @@ impl Driver {
             };
             match self.engine.arrive(now, arrival) {
                 Ok(query) => {
+                    let number = self.last_row;
+                    self.note(|journal, _| Some(journal.arrived(now, row as u64, number - 1)));
                     if let Some(open) = self.requests.get_mut(&id) {
                         open.queries.push(query);
                     }

@@ -16,6 +16,7 @@ use super::listen::{Connections, Listener, acceptor};
 use super::routes;
 use super::state::{Server, Shared};
 use crate::models::Models;
+use crate::runtime::JournalSender;
 use crate::runtime::membership::Embed;
 use parm_config::Config;
 
@@ -69,10 +70,22 @@ impl Running {
     /// # Errors
     /// An address that cannot be bound, or a file of keys or certificates that cannot be read.
     pub async fn start(config: Config, embed: Arc<dyn Embed>) -> Result<Self, StartError> {
+        Self::journaled(config, embed, None).await
+    }
+
+    /// As [`start`](Self::start), with the journal of the first model that is loaded.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn journaled(
+        config: Config,
+        embed: Arc<dyn Embed>,
+        journal: Option<JournalSender>,
+    ) -> Result<Self, StartError> {
         let access = Arc::new(Access::of(&config)?);
         let (tls, tls_now) = watch::channel(config.tls.as_ref().map(acceptor).transpose()?);
         let (stop, stopped) = watch::channel(false);
-        let models = Models::new(config.limits.clone(), embed);
+        let models = Models::new(config.limits.clone(), embed).with_journal(journal);
         let server = Arc::new(Server::new(models, config.limits.clone()));
         let shared = Shared { server: Arc::clone(&server), access };
         let mut addresses = Addresses { http: None, grpc: None, admin: None };

@@ -146,6 +146,7 @@ pub(crate) fn runtime_with(model: &Model, load: &LoadNetwork<'_>) -> Runtime {
         fallback: model.fallback,
         non_finite: model.non_finite,
         origin: Instant::now(),
+        journal: None,
     })
     .unwrap()
 }
