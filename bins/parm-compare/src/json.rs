@@ -57,6 +57,24 @@ pub struct Row {
     pub lost: usize,
     /// The score of its deployed model; null without a truth.
     pub deployed: Option<f64>,
+    /// Its scores under the losses of all seeds together.
+    #[serde(flatten)]
+    pub scores: Scores,
+    /// The lower end of the 95 % interval of A_all, by bootstrap over groups; null for a single group.
+    pub low: Option<f64>,
+    /// The upper end.
+    pub high: Option<f64>,
+    /// The standard deviation (n - 1) of A_all over the seeds; null for one seed.
+    pub deviation: Option<f64>,
+    /// The scores under the losses of each seed.
+    pub seeds: Vec<Seeded>,
+    /// The mean time to decode a group, in microseconds; null for a learned decoder.
+    pub decode_us: Option<f64>,
+}
+
+/// The scores of a scheme.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Scores {
     /// The score of predictions that arrived; null for a code that rebuilds all.
     #[serde(rename = "A_a")]
     pub available: Option<f64>,
@@ -66,21 +84,11 @@ pub struct Row {
     /// The score of all predictions, where what nothing could rebuild is guessed.
     #[serde(rename = "A_all")]
     pub all: Option<f64>,
-    /// The lower end of the 95 % interval of A_all, by bootstrap over groups; null for a single group.
-    pub low: Option<f64>,
-    /// The upper end.
-    pub high: Option<f64>,
     /// A_all, if each worker is lost with the probability loss_rate.
     #[serde(rename = "A_all_at_rate")]
     pub at_rate: Option<f64>,
     /// The share of reconstructions that agree with the deployed model's own predictions.
     pub agreement: Option<f64>,
-    /// The standard deviation (n - 1) of A_all over the seeds; null for one seed.
-    pub deviation: Option<f64>,
-    /// The scores under the losses of each seed. Those above are of all together.
-    pub seeds: Vec<Seeded>,
-    /// The mean time to decode a group, in microseconds; null for a learned decoder.
-    pub decode_us: Option<f64>,
 }
 
 /// What predictions are compared with.
@@ -98,20 +106,9 @@ pub enum Against {
 pub struct Seeded {
     /// The seed.
     pub seed: u64,
-    /// As in the row.
-    #[serde(rename = "A_a")]
-    pub available: Option<f64>,
-    /// As in the row.
-    #[serde(rename = "A_d")]
-    pub degraded: Option<f64>,
-    /// As in the row.
-    #[serde(rename = "A_all")]
-    pub all: Option<f64>,
-    /// As in the row.
-    #[serde(rename = "A_all_at_rate")]
-    pub at_rate: Option<f64>,
-    /// As in the row.
-    pub agreement: Option<f64>,
+    /// The scores.
+    #[serde(flatten)]
+    pub scores: Scores,
 }
 
 /// A deployed model.

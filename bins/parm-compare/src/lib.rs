@@ -26,7 +26,7 @@ use crate::queries::Queries;
 use crate::report::Table;
 use crate::truth::{Read, Truth};
 
-pub use json::{Against, Model, Report, Row, Seeded};
+pub use json::{Against, Model, Report, Row, Scores, Seeded};
 pub use scheme::Training;
 
 /// Compares codes and prints the table.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use parm::{MadeBy, Task, counted};
 
 use crate::evaluate::{self, Evaluation};
-use crate::json::{Against, FORMAT, Model, Report, Row, Seeded};
+use crate::json::{Against, FORMAT, Model, Report, Row, Scores, Seeded};
 use crate::scheme;
 
 /// What came of all schemes.
@@ -107,11 +107,13 @@ impl Table<'_> {
     pub(crate) fn as_json(&self, made_by: MadeBy) -> serde_json::Result<String> {
         let seeded = |of: &evaluate::Seeded| Seeded {
             seed: of.seed,
-            available: of.scores.available,
-            degraded: of.scores.degraded,
-            all: of.scores.all,
-            at_rate: of.at_rate,
-            agreement: of.scores.agreement,
+            scores: Scores {
+                available: of.scores.available,
+                degraded: of.scores.degraded,
+                all: of.scores.all,
+                at_rate: of.at_rate,
+                agreement: of.scores.agreement,
+            },
         };
         let row = |result: &Evaluation<'_>| {
             let scheme = &result.scheme;
@@ -125,13 +127,15 @@ impl Table<'_> {
                 extra_workers: scheme.extra,
                 lost: scheme.extra,
                 deployed: result.deployed,
-                available: result.available,
-                degraded: result.degraded,
-                all: result.all,
+                scores: Scores {
+                    available: result.available,
+                    degraded: result.degraded,
+                    all: result.all,
+                    at_rate: result.at_rate,
+                    agreement: result.agreement,
+                },
                 low: result.interval.map(|interval| interval.low),
                 high: result.interval.map(|interval| interval.high),
-                at_rate: result.at_rate,
-                agreement: result.agreement,
                 deviation: result.deviation(),
                 seeds: result.seeds.iter().map(seeded).collect(),
                 decode_us: microseconds(result),
