@@ -1,8 +1,8 @@
 //! Figures of JSON results: of trainings, scores, comparisons of codes, loads, simulations, advice and journals.
 //!
 //! A module for each kind of result reads JSON and makes a [`Figure`] of it; [`combine`] puts those of several inputs
-//! together. A figure becomes an image ([`image`]), an SVG for a page ([`page_svg`]), characters ([`Terminal`]) or
-//! its numbers ([`csv`]).
+//! together. A figure becomes an image ([`image()`]), an SVG for a page ([`page_svg`]), characters ([`Terminal`]) or
+//! its numbers ([`numbers()`]).
 //!
 //! `draw` draws charts and `swim` timelines, with a `pen`, which measures texts by the `font` and writes `svg` in the
 //! colors of a `theme`; `raster` and `pdf` render that.

@@ -79,7 +79,7 @@ impl Theme {
     }
 }
 
-/// The variables of [`Theme::page`] in CSS, for a light page and for a dark one.
+/// The colors of images within a page as variables of CSS, for a light page and for a dark one.
 #[must_use]
 pub fn page_variables() -> [String; 2] {
     [&LIGHT, &DARK].map(|theme| {
