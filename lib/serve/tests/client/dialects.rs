@@ -202,8 +202,8 @@ async fn errors_keep_their_message_and_say_whose_fault_it_is() {
         (502, "<html>nginx</html>", CallError::Failed(Error::from_http(502, "<html>nginx</html>"))),
         (503, r#"{"code":503,"message":"no"}"#, CallError::Failed(Error::new(Status::Unavailable, "no"))),
         (504, "slow", CallError::Failed(Error::new(Status::DeadlineExceeded, "slow"))),
-        (302, "", CallError::Garbled("found status 302, expected 200".to_owned())),
-        (999, "", CallError::Garbled("found status 999, expected 200".to_owned())),
+        (302, "", CallError::Unexpected(302)),
+        (999, "", CallError::Unexpected(999)),
     ] {
         let fake = Fake::new(move |_| json(code, body)).await;
         assert_eq!(infer(&json_client(fake.address)).await, Err(expected), "{code}");
