@@ -3,16 +3,20 @@
 //! The controller measures the load: the number of first calls of queries that run, on average over about two
 //! seconds. Copies, hedges and parity queries are not counted, so that the controller does not react to its own
 //! effect. From the load it estimates the share of queries that find no free instance, and chooses the
-//! [`State`] by it. The bounds are from the table of `testdata/experiments/serving/auto.py`.
+//! [`State`] by it. The bounds are from the table of `testdata/experiments/serving/auto.py`. Where more queries would
+//! wait than the bound of copies permits, copies are still better than coding if reconstructions come so late that hardly
+//! any query with copies takes as long.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::action::Action;
 use crate::arrival::RedundancyLevel;
-use crate::config::Auto;
+use crate::config::{Auto, When};
 use crate::engine::Engine;
+use crate::hedge_budget::HedgeBudget;
 use crate::instance::Instance;
+use crate::percentile::Percentile;
 use crate::task::Role;
 use crate::tokens::Tokens;
 
@@ -33,6 +37,9 @@ const COPIES: usize = 2;
 
 /// The largest share of queries that would wait if all queries had copies.
 const REPLICATE_BELOW: f64 = 0.05;
+
+/// The share of queries by which copies are compared with coding where more queries would wait.
+const TAIL: f64 = 0.001;
 
 /// The largest share of queries that would wait without redundancy where queries are coded. Parity queries wait
 /// for free instances, and are dropped when they are not needed any more.
@@ -241,6 +248,23 @@ fn waits(busy: f64, instances: f64) -> f64 {
     if share >= 1.0 { 1.0 } else { share.powf((2.0 * (instances + 1.0)).sqrt() - 1.0) }
 }
 
+/// An estimate of the share of queries that take longer than this, if all queries have copies.
+///
+/// A query takes the shorter of two calls, after it has waited. First calls are sent before copies; so while all
+/// instances are busy, they become free for waiting queries at the rate at which first calls leave them room.
+fn late_with_copies(calls: &Percentile, time: Time, load: f64, instances: f64) -> f64 {
+    let total = calls.total() as f64;
+    let waiting = waits(load * COPIES as f64, instances);
+    let rate = (instances - load).max(0.0) / calls.at(0.5).unwrap_or(Time::MAX) as f64;
+    let mut longer_before = 1.0;
+    let late = calls.longer().map(|(took, longer)| {
+        let longer = (longer as f64 / total).powi(COPIES as i32);
+        let share = std::mem::replace(&mut longer_before, longer) - longer;
+        share * time.checked_sub(took).map_or(1.0, |left| waiting * (-rate * left as f64).exp())
+    });
+    late.sum()
+}
+
 impl Engine {
     /// Moves the policy `auto` to another state, if a window is over and the load wants it.
     pub(crate) fn adapt(&mut self) {
@@ -256,13 +280,18 @@ impl Engine {
             coding.is_on() && max_calls >= 1.0 + rule.r() as f64 / rule.k() as f64
         });
         let codes = codes && !limited;
+        let (calls, coded_tail) = (self.hedging.as_ref().map(HedgeBudget::call_times), self.coded_tail());
         let replicates = |load: f64| {
-            let load = load * COPIES as f64;
+            let busy = load * COPIES as f64;
+            let better = || match (calls, coded_tail) {
+                (Some(calls), Some(tail)) => late_with_copies(calls, tail, load, instances) <= TAIL,
+                _ => false,
+            };
             max_calls >= COPIES as f64
                 && if limited {
-                    load <= REPLICATE_SLOW_BELOW * instances
+                    busy <= REPLICATE_SLOW_BELOW * instances
                 } else {
-                    waits(load, instances) <= REPLICATE_BELOW
+                    waits(busy, instances) <= REPLICATE_BELOW || better()
                 }
         };
         let permits = |load: f64| {
@@ -282,6 +311,21 @@ impl Engine {
             self.counters.state_changes += 1;
             self.actions.push_back(Action::State { state, load });
         }
+    }
+
+    /// The least that the slowest of a thousand queries take if they are coded: the time of reconstructions, unless
+    /// calls themselves take less. None if instances cancel calls, since then it is not known how long slow ones take.
+    fn coded_tail(&self) -> Option<Time> {
+        if self.instances.ids().any(|id| self.instances[id].cancels) {
+            return None;
+        }
+        let calls = self.hedging.as_ref()?.call_times();
+        let reconstruction = match self.config.when {
+            When::First => 0,
+            When::Grace(delay) => delay.time(calls.at(delay.share())),
+            When::Deadline => self.config.deadline,
+        };
+        Some(calls.at(1.0 - TAIL)?.min(reconstruction))
     }
 
     /// The number of calls of the deployed model that instances in rotation can run at once.

@@ -31,6 +31,11 @@ impl HedgeBudget {
         self.policy.delay.time(self.call_times.value())
     }
 
+    /// The times of calls of the deployed model.
+    pub(crate) fn call_times(&self) -> &Percentile {
+        &self.call_times
+    }
+
     /// A batch is sent: it adds to the budget.
     pub(crate) fn earn(&mut self) {
         self.tokens.earn(self.policy.budget);

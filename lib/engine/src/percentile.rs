@@ -59,7 +59,7 @@ impl Percentile {
         self.until_computed -= 1;
         if self.until_computed == 0 {
             self.until_computed = EVERY;
-            self.compute();
+            self.value = self.at(self.share);
         }
     }
 
@@ -68,16 +68,32 @@ impl Percentile {
         self.value
     }
 
-    fn compute(&mut self) {
+    /// Another percentile of the same durations; none while there are few.
+    pub(crate) fn at(&self, share: f64) -> Option<Time> {
+        let total = self.total();
+        let rank = (total as f64 * share).ceil().max(1.0) as u64;
+        let found = self.longer().find(|&(_, longer)| total - longer >= rank).map(|(duration, _)| duration);
+        found.filter(|_| total >= u64::from(FEWEST))
+    }
+
+    /// The number of durations.
+    pub(crate) fn total(&self) -> u64 {
+        self.windows.iter().map(|window| u64::from(window.total)).sum()
+    }
+
+    /// The durations that occur, the shortest first, and how many are longer than each.
+    pub(crate) fn longer(&self) -> impl Iterator<Item = (Time, u64)> + '_ {
         let [previous, present] = &self.windows;
-        let total = f64::from(previous.total) + f64::from(present.total);
-        let rank = (total * self.share).ceil().max(1.0) as u64;
-        let mut below = 0;
-        let found = previous.counts.iter().zip(&present.counts).position(|(one, other)| {
-            below += u64::from(*one) + u64::from(*other);
-            below >= rank
-        });
-        self.value = found.map(upper);
+        let counts = previous
+            .counts
+            .iter()
+            .zip(&present.counts)
+            .map(|(one, other)| u64::from(*one) + u64::from(*other));
+        let mut longer = self.total();
+        counts.enumerate().filter(|&(_, count)| count > 0).map(move |(bucket, count)| {
+            longer -= count;
+            (upper(bucket), longer)
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use common::{MS, World, grace};
 use parm_engine::journal::{Event, Journal};
 use parm_engine::{
     Action, Arrival, Auto, CallId, CodeRule, Completion, Config, ConfigError, Counters, Delay, Engine,
-    Groups, Hedge, Policy, Roles, State, Task, Time,
+    Groups, Hedge, Policy, Roles, State, Task, Time, When,
 };
 
 const SECOND: Time = 1000 * MS;
@@ -257,6 +257,30 @@ fn where_more_calls_are_slow_than_may_be_rebuilt_there_are_copies_instead_of_gro
     fleet.service = often_slow;
     assert_eq!(fleet.run(200, 60 * SECOND).state(), State::Replicate);
     assert_eq!(Fleet::new(auto(0.2, 2.0), 18).run(200, 60 * SECOND).state(), State::Coded);
+}
+
+/// 20 ms, and for 7 % of the calls more, up to 39 ms.
+fn with_a_tail(call: u64) -> Time {
+    let above = (call * 37 % 1000).saturating_sub(929);
+    let more = if above > 0 { 4.5 * (70.0 / (71 - above) as f64).ln() } else { 0.0 };
+    20 * MS + (more * MS as f64) as Time
+}
+
+#[test]
+fn copies_are_kept_at_loads_of_coding_where_reconstructions_come_later_than_the_slowest_of_them() {
+    let state = |when: When, cancel_running: bool| {
+        let mut fleet = Fleet::new(Config { when, cancel_running, ..auto(0.01, 2.0) }, 18);
+        fleet.service = with_a_tail;
+        fleet.run(270, 30 * SECOND).state()
+    };
+    assert_eq!(state(grace(36), false), State::Replicate);
+    assert_eq!(state(grace(24), false), State::Coded, "reconstructions come earlier");
+    let late = |share| When::Grace(Delay::Percentile { share, until_known: 100 * MS });
+    assert_eq!(state(late(0.99), false), State::Replicate);
+    assert_eq!(state(late(0.95), false), State::Coded);
+    assert_eq!(state(When::Deadline, false), State::Replicate);
+    assert_eq!(state(When::First, false), State::Coded);
+    assert_eq!(state(grace(36), true), State::Coded, "it is not known how long slow calls take");
 }
 
 #[test]

@@ -100,3 +100,28 @@ fn the_policy_auto_follows_the_best_policy_over_the_load() {
         assert!(gaps[3] <= 1.2 * best, "{rate}/s: {gaps:?}");
     }
 }
+
+#[test]
+fn the_policy_auto_keeps_copies_where_reconstructions_come_later_than_the_slowest_of_them() {
+    // As in ParM's network: 7 % of calls take longer, up to 30 ms.
+    let pool = r#"[{"synthetic": {"count": 18, "behavior": {
+        "service": {"distribution": "normal", "mean_ms": 19, "deviation_ms": 0.25},
+        "network": {"distribution": "quantiles",
+            "quantiles": [[0, 1], [0.93, 1], [0.98, 6.6], [0.99, 9.8], [0.998, 17], [1, 30]]}}}}]"#;
+    let more = |redundancy: &str| {
+        format!(
+            r#", "placement": "pooled", "answer": {{"when": "grace", "percentile": 99}}, "redundancy": {redundancy}"#
+        )
+    };
+    let code = r#"{"name": "sum", "k": 2}"#;
+    let late = r#"{"after": {"ms": 28}, "budget": 0.05}"#;
+    let replicate = more(r#"{"policy": "replicate", "copies": 2}"#);
+    let coded = more(&format!(r#"{{"policy": "coded", "code": {code}}}"#));
+    let auto = more(&format!(r#"{{"policy": "auto", "coded": {{"code": {code}}}, "hedge": {late}}}"#));
+    for rate in [270.0, 390.0] {
+        let [replicate, coded, auto] = [("replicate", &replicate), ("coded", &coded), ("auto", &auto)]
+            .map(|(name, more)| gap_at(rate, &format!("{name}, {rate}/s"), pool, more));
+        assert_eq!(replicate < coded, rate < 300.0, "{rate}/s: {replicate} and {coded}");
+        assert!(auto <= 1.1 * replicate.min(coded), "{rate}/s: {replicate}, {coded}, {auto}");
+    }
+}
