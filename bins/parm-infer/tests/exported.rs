@@ -12,7 +12,11 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn infer(program: &str, options: &str) -> Tool {
-    Tool::new("parm-infer").args("--threads 1 --model").arg(fixture(program)).args(options)
+    infer_on(1, program, options)
+}
+
+fn infer_on(threads: u32, program: &str, options: &str) -> Tool {
+    Tool::new("parm-infer").args(&format!("--threads {threads} --model")).arg(fixture(program)).args(options)
 }
 
 /// The shape and numbers of a tensor of values; integers as floats.
@@ -54,8 +58,9 @@ fn programs_answer_as_pytorch_does() {
         ("distilbert.pt2", "distilbert.safetensors"),
     ] {
         let queries = stream(&value(values, "queries"));
-        for batch in ["1", "3", "256"] {
-            let output = infer(program, "--batch").args(batch).stdin(queries.clone()).run().output();
+        for (batch, threads) in [("1", 1), ("3", 1), ("256", 1), ("3", 2), ("256", 3)] {
+            let infer = infer_on(threads, program, "--batch").args(batch);
+            let output = infer.stdin(queries.clone()).run().output();
             assert_near(&output, &value(values, "outputs"), program);
         }
     }

@@ -17,7 +17,11 @@ fn script(name: &str) -> PathBuf {
 }
 
 fn infer(model: &Path) -> Tool {
-    Tool::new("parm-infer").args("--threads 1 --model").arg(model)
+    infer_on(1, model)
+}
+
+fn infer_on(threads: u32, model: &Path) -> Tool {
+    Tool::new("parm-infer").args(&format!("--threads {threads} --model")).arg(model)
 }
 
 /// A folder with `linear.safetensors`: queries [2, 2] to their sum, their first number and ten times
@@ -43,9 +47,25 @@ fn every_batch_size_gives_the_answers_in_the_order_of_the_queries() {
     let (input, answers) = queries(0, 600);
     for model in [native, script(THREE)] {
         for batch in ["1", "7", "256", "4000000000"] {
-            let output = infer(&model).args("--batch").arg(batch).stdin(input.clone()).run().output();
-            assert!(shape(&output) == [600, 3] && f4_values(&output) == answers, "{batch}");
+            for threads in [1, 2, 5] {
+                let infer = infer_on(threads, &model).args("--batch").arg(batch);
+                let output = infer.stdin(input.clone()).run().output();
+                assert!(shape(&output) == [600, 3] && f4_values(&output) == answers, "{batch}, {threads}");
+            }
         }
+    }
+}
+
+#[test]
+fn an_error_after_many_blocks_leaves_no_file_on_any_number_of_threads() {
+    let (folder, native) = models();
+    let (input, _) = queries(0, 300_000);
+    for threads in [1, 2, 5] {
+        let infer = infer_on(threads, &native).args("--batch 16 -o y.npy").within(folder.path());
+        let ended = infer.stdin(input[..input.len() - 1].to_vec()).run();
+        assert!(ended.code == 1 && ended.stderr.contains("item 1: truncated"), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(!folder.path().join("y.npy").exists());
     }
 }
 
@@ -109,8 +129,9 @@ fn the_items_of_the_output_are_those_of_the_input() {
     let parts = [queries(0, 5), queries(5, 0), queries(5, 300), queries(305, 1)];
     let input: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
     let answers: Vec<f32> = parts.iter().flat_map(|(_, answers)| answers.clone()).collect();
-    for batch in ["1", "7", "256"] {
-        let output = infer(&native).args("--batch").arg(batch).stdin(input.clone()).run().output();
+    for (batch, threads) in [("1", 1), ("7", 1), ("256", 1), ("7", 3), ("256", 3)] {
+        let infer = infer_on(threads, &native).args("--batch").arg(batch);
+        let output = infer.stdin(input.clone()).run().output();
         assert!(f4_values(&output) == answers, "{batch}");
         // Items without rows are left out.
         let mut item = output.as_slice();
@@ -452,37 +473,39 @@ fn a_full_disk_is_an_error() {
     let path = folder.path().join("in.npy");
     fs::write(&path, input).unwrap();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let ended = command(&native).arg(path).stdout(full).output().unwrap();
+    let ended = command("1", &native).arg(path).stdout(full).output().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 #[test]
 fn a_closed_output_ends_it_silently_even_while_it_waits_for_input() {
     let (_folder, native) = models();
-    let (input, _) = queries(0, 100_000);
-    let mut child = command(&native)
-        .args(["--batch", "1"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let mut stdin = child.stdin.take().unwrap();
-    // It may end before it has read all of this; the pipe stays open in any case.
-    let _ = stdin.write_all(&input[..input.len() / 2]);
-    let begin = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < Duration::from_mins(1), "it hangs");
-        std::thread::sleep(Duration::from_millis(5));
+    let (input, _) = queries(0, 400_000);
+    for threads in ["1", "3"] {
+        let mut child = command(threads, &native)
+            .args(["--batch", "1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut stdin = child.stdin.take().unwrap();
+        // It may end before it has read all of this; the pipe stays open in any case.
+        let _ = stdin.write_all(&input[..input.len() / 2]);
+        let begin = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < Duration::from_mins(1), "it hangs");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), b"".as_slice()));
     }
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), b"".as_slice()));
 }
 
-fn command(model: &Path) -> Command {
+fn command(threads: &str, model: &Path) -> Command {
     let mut command = Command::new(tool::folder().join("parm-infer"));
-    command.args(["--threads", "1", "--model"]).arg(model);
+    command.args(["--threads", threads, "--model"]).arg(model);
     command
 }
 
@@ -531,7 +554,8 @@ fn one_pass_is_the_separate_steps() {
         let _ = run("parm-encode", &format!("--code {code} --tail {tail} -o q{{}}.npy x.npy"));
         for batch in batches {
             let call = format!(
-                "-m base.safetensors --code {code} --parity-out p{{}}.npy --tail {tail} --batch {batch} x.npy"
+                "-m base.safetensors --code {code} --parity-out p{{}}.npy --tail {tail} --batch {batch} \
+                 --threads 3 x.npy"
             );
             // libtorch's products of matrices differ in the last bits between batches.
             close(&run("parm-infer", &call), &predictions);

@@ -246,10 +246,11 @@ pub struct Compute {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
 
-    /// CPU threads for one operation of a model [default: one per core; parm-train: 1]
+    /// CPU threads of a model [default: one per core; parm-train: 1]
     ///
-    /// Small models are fastest with 1, which a network of linear layers alone uses for batches of less than four million
-    /// multiplications, but not TorchScript. Trainings are bit-identical only with 1.
+    /// Threads of parm-infer compute different rows; elsewhere, and for large networks of linear layers alone, they
+    /// share each operation. Batches of less than four million multiplications of such a network take one thread, except
+    /// in TorchScript. Trainings are bit-identical only with 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 

@@ -136,7 +136,7 @@ unsafe extern "C" {
 pub struct Settings {
     /// Where to compute.
     pub device: DeviceChoice,
-    /// CPU threads of one operation; none: libtorch's default.
+    /// CPU threads that compute; none: libtorch's default.
     pub threads: Option<u32>,
     /// Whether GPUs may multiply f32 matrices and convolve in TF32, which has a mantissa of ten bits.
     pub tf32: bool,
@@ -211,13 +211,21 @@ pub fn prepare(settings: Settings) -> Result<Chosen, DeviceError> {
     Ok(chosen)
 }
 
-/// Lets operations of this thread use one thread of the CPU, or as many as [`Settings::threads`] says. libtorch applies
-/// the setting to a thread when an operator first asks for the number; those of oneDNN do not ask, and would use all cores.
-pub(crate) fn use_threads(one: bool) {
+/// The threads of the CPU that compute: as many as [`Settings::threads`] says, or libtorch's default.
+#[must_use]
+pub fn threads() -> usize {
     let now = tch::get_num_threads();
-    let _ = THREADS.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-    let wanted = if one { 1 } else { THREADS.load(Ordering::Relaxed) };
-    if wanted != now {
+    let set = THREADS.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    usize::try_from(set.err().unwrap_or(now)).unwrap_or(1).max(1)
+}
+
+/// Lets operations of this thread use this number of threads. libtorch applies the setting to a thread when an operator
+/// first asks for the number; those of oneDNN do not ask, and would use all cores.
+pub(crate) fn use_threads(number: usize) {
+    // The default must be known before it is changed.
+    let _ = threads();
+    let wanted = i32::try_from(number).unwrap_or(i32::MAX);
+    if wanted != tch::get_num_threads() {
         tch::set_num_threads(wanted);
     }
 }
@@ -235,14 +243,20 @@ pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     done.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Keeps memory that is freed in the process, for the next batch, in one pool of all threads. glibc gives large
-/// blocks back to the system, whose pages then cost a fault each in every batch: a tenth of the time of a
-/// convolutional network. For programs that run one model over many batches.
-pub fn keep_memory() {
+/// Keeps memory that is freed in the process, for the next batch, for programs that run one model over many batches on
+/// this number of threads. glibc gives large blocks back to the system, whose pages then cost a fault each in every
+/// batch: a tenth of the time of a convolutional network.
+///
+/// All share one pool, unless several threads compute: with one pool, those of a small MLP waited for each other half of
+/// the time. Then each thread has its own, also those that read, copy and write. It must be called before there is a
+/// second thread, which settles the number of pools.
+pub fn keep_memory(threads: usize) {
+    let pools = if threads == 1 { 1 } else { threads.saturating_add(3) };
+    let pools = libc::c_int::try_from(pools).unwrap_or(libc::c_int::MAX);
     #[cfg(target_env = "gnu")]
     // SAFETY: the call changes numbers of the allocator, under its lock.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_ARENA_MAX, pools);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
     }
@@ -282,7 +296,7 @@ fn has_driver() -> bool {
     DRIVER_FILES.iter().any(|file| Path::new(file).exists())
 }
 
-/// The threads of an operation; 0: not known yet.
+/// The threads that compute; 0: not known yet.
 static THREADS: AtomicI32 = AtomicI32::new(0);
 
 /// The size of libtorch's second thread pool can be set only once, before the pool starts.

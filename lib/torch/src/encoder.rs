@@ -81,8 +81,14 @@ impl Encoder {
         self.k
     }
 
-    /// These coded queries of groups `[groups, k, …]`: for each `[groups, …]`.
-    pub(crate) fn encode(&self, coded: Range<usize>, groups: &Tensor) -> Result<Vec<Tensor>, TchError> {
+    /// These coded queries of groups `[groups, k, …]`: for each `[groups, …]`. A model makes them on at most this number of
+    /// threads of the CPU.
+    pub(crate) fn encode(
+        &self,
+        coded: Range<usize>,
+        groups: &Tensor,
+        threads: usize,
+    ) -> Result<Vec<Tensor>, TchError> {
         let slot = |slot: usize| groups.f_select(1, slot as i64);
         match &self.how {
             How::Weights(weights) => {
@@ -96,7 +102,7 @@ impl Encoder {
                 coded.map(|_| sum(matrices.iter().enumerate().map(tile))).collect()
             }
             How::Model(model) => {
-                use_threads(false);
+                use_threads(threads);
                 let made = model.predict(groups)?;
                 coded.map(|index| made.f_select(1, index as i64)).collect()
             }
@@ -143,7 +149,7 @@ mod tests {
                 (0..groups * k * elements).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
             let size = [groups, k, elements].map(|axis| axis as i64);
             let coded = Encoder::weights(k, &DMatrix::from_row_slice(1, k, weights))
-                .encode(0..1, &Tensor::from_slice(&values).view(size))
+                .encode(0..1, &Tensor::from_slice(&values).view(size), 1)
                 .unwrap();
             let found = Vec::<f32>::try_from(coded[0].to_kind(Kind::Float).flatten(0, -1)).unwrap();
             // All numbers are small multiples of one half: sums are exact in any order.

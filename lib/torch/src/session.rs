@@ -1,13 +1,13 @@
 //! Runs a model on blocks of rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytemuck::cast_slice;
 use parm::npy::RowLayout;
 use parm::{Dtype, Tail};
 use tch::{Kind, TchError, Tensor};
 
-use crate::device::{Autocast, Device, DeviceError, use_threads};
+use crate::device::{Autocast, Device, DeviceError, threads, use_threads};
 use crate::encoder::Encoder;
 use crate::memory::pinned;
 use crate::model::Model;
@@ -21,6 +21,10 @@ const PINNED: usize = 1 << 20;
 /// The multiplications of a batch below which a second thread of the CPU costs more than it saves: waking it takes as
 /// long as a third of them.
 const SMALL: usize = 1 << 22;
+
+/// The multiplications for a row of linear layers up to which threads compute rows of their own. The weights, as many
+/// numbers, are then in the cache of each core. Larger ones come from memory, which is faster if threads share each layer.
+const CACHED: usize = 1 << 18;
 
 /// What may change outputs by rounding, for speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +51,11 @@ pub struct Session {
     most: i64,
     /// The rows up to which a batch is computed on one thread of the CPU.
     small: usize,
+    /// Whether threads of the CPU compute rows of their own, rather than share each layer.
+    shares_rows: bool,
     upload: Upload,
     /// The outputs, once they are known.
-    output: Option<RowLayout>,
+    output: OnceLock<RowLayout>,
 }
 
 /// Rows that a model cannot answer, or outputs that are not rows.
@@ -116,8 +122,16 @@ impl Session {
             }
             _ => {
                 let upload = Upload { device, shape: shape.into(), channels_last: false, timings: None };
-                let small = model.multiplications().map_or(0, |one| SMALL / one.max(1));
-                Ok(Self { model, precision: Precision::Full, most: i64::MAX, small, upload, output: None })
+                let multiplications = model.multiplications();
+                Ok(Self {
+                    model,
+                    precision: Precision::Full,
+                    most: i64::MAX,
+                    small: multiplications.map_or(0, |one| SMALL / one.max(1)),
+                    shares_rows: !device.is_gpu() && multiplications.is_none_or(|one| one <= CACHED),
+                    upload,
+                    output: OnceLock::new(),
+                })
             }
         }
     }
@@ -144,12 +158,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn output(&mut self) -> Result<&RowLayout, SessionError> {
-        if self.output.is_none() {
-            let zeros = vec![0.0; self.upload.shape.iter().product()];
-            self.run(1, &zeros, &mut Vec::new())?;
+    pub fn output(&self) -> Result<&RowLayout, SessionError> {
+        match self.output.get() {
+            Some(output) => Ok(output),
+            None => self.run(1, &vec![0.0; self.upload.shape.iter().product()], &mut Vec::new()),
         }
-        Ok(self.output.get_or_insert_with(|| RowLayout::new(Dtype::F32, [])))
     }
 
     /// Measures the times of copying, encoding and computing from now on. On a GPU each of them is then
@@ -165,13 +178,13 @@ impl Session {
     /// # Errors
     /// [`SessionError`], by kind.
     pub fn run(
-        &mut self,
+        &self,
         rows: usize,
         queries: &[f32],
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
         let queries = self.upload.rows(rows, queries)?;
-        self.answer(rows, &queries.tensor, outputs)
+        self.answer(rows, &queries.tensor, threads(), outputs)
     }
 
     /// As [`run`](Self::run), for coded queries that are made on the device: `groups` has at least `rows`
@@ -180,7 +193,7 @@ impl Session {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_coded(
-        &mut self,
+        &self,
         encoder: &Encoder,
         coded: usize,
         rows: usize,
@@ -188,17 +201,19 @@ impl Session {
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
         let groups = self.upload.copy(&[rows, encoder.k()], groups)?;
-        let make = || encoder.encode(coded..coded + 1, &groups).map(|mut made| made.swap_remove(0));
+        let threads = threads();
+        let make = || encoder.encode(coded..coded + 1, &groups, threads).map(|mut made| made.swap_remove(0));
         let queries =
             self.upload.measure(Phase::Encode, make).map_err(|error| self.upload.refused(rows, &error))?;
-        self.answer(rows, &queries, outputs)
+        self.answer(rows, &queries, threads, outputs)
     }
 
-    /// As [`run`](Self::run), for rows on the device.
+    /// As [`run`](Self::run), for rows on the device, on at most this number of threads of the CPU.
     fn answer(
-        &mut self,
+        &self,
         rows: usize,
         queries: &Tensor,
+        threads: usize,
         outputs: &mut Vec<u8>,
     ) -> Result<&RowLayout, SessionError> {
         let most = self.most.min(rows.max(1) as i64);
@@ -206,10 +221,10 @@ impl Session {
         let mut end = 0;
         for queries in parts {
             let rows = queries.size().first().map_or(0, |&rows| rows as usize);
-            use_threads(rows <= self.small);
+            use_threads(if rows <= self.small { 1 } else { threads });
             let result = self.predict(&queries).map_err(|error| self.upload.refused(rows, &error))?;
             let found = layout(&result, rows)?;
-            let expected = self.output.get_or_insert_with(|| found.clone());
+            let expected = self.output.get_or_init(|| found.clone());
             if *expected != found {
                 return Err(SessionError::OutputLayout { found, expected: expected.clone() });
             }
@@ -304,11 +319,12 @@ pub struct Queries {
 }
 
 impl Upload {
-    /// Lets this thread copy while other threads compute.
+    /// Lets this thread copy while other threads compute, and have the cores.
     ///
     /// # Errors
     /// A GPU that gives no stream.
     pub fn begin(&self) -> Result<(), DeviceError> {
+        use_threads(1);
         self.device.own_stream()
     }
 
@@ -387,6 +403,10 @@ pub struct Pass {
     tail: Tail,
 }
 
+// SAFETY: methods of `&Pass` read the tensors of models and encoders, none changes one or gives it away. libtorch
+// computes with the same tensors and modules on several threads.
+unsafe impl Sync for Pass {}
+
 impl Pass {
     /// A pass without parity queries.
     #[must_use]
@@ -409,10 +429,11 @@ impl Pass {
         Self { deployed, r, encoder, parities, tail }
     }
 
-    /// The number of queries of a group. All blocks but the last must consist of complete groups.
+    /// Whether threads of the CPU best [`run`](Self::run) at the same time, each on whole groups of its own. They wait
+    /// for each other less often than threads that share each layer.
     #[must_use]
-    pub fn k(&self) -> usize {
-        self.encoder.k()
+    pub fn shares_rows(&self) -> bool {
+        self.deployed.shares_rows
     }
 
     /// The part that copies queries to the device.
@@ -425,48 +446,39 @@ impl Pass {
     ///
     /// # Errors
     /// As [`Session::output`].
-    pub fn layouts(&mut self) -> Result<Vec<RowLayout>, SessionError> {
-        let mut layouts = vec![self.deployed.output()?.clone()];
-        for parity in 0..self.r {
-            layouts.push(match self.parities.get_mut(parity) {
-                Some(session) => session.output()?.clone(),
-                None => self.deployed.output()?.clone(),
-            });
-        }
-        Ok(layouts)
+    pub fn layouts(&self) -> Result<Vec<RowLayout>, SessionError> {
+        let of_parities = (0..self.r).map(|parity| self.parities.get(parity).unwrap_or(&self.deployed));
+        [&self.deployed].into_iter().chain(of_parities).map(|session| session.output().cloned()).collect()
     }
 
-    /// Answers a block of rows. `outputs` gets the bytes of the deployed model's outputs, then those for each
-    /// parity, one row for each group. An incomplete last group is padded, or has no parity query, according
-    /// to the tail. The queries are no longer in use when this returns.
+    /// Answers rows, which begin with a group, on at most this number of threads of the CPU: the bytes of the deployed model's outputs,
+    /// then those for each parity, one row for each group. An incomplete last group is padded, or has no parity query,
+    /// according to the tail. The queries are no longer in use when this returns.
     ///
     /// # Errors
     /// [`SessionError`], by kind.
-    pub fn run(&mut self, queries: &Queries, outputs: &mut Vec<Vec<u8>>) -> Result<(), SessionError> {
-        outputs.resize_with(1 + self.r, Vec::new);
-        let [own, of_parities @ ..] = outputs.as_mut_slice() else { return Ok(()) };
+    pub fn run(&self, queries: &Queries, threads: usize) -> Result<Vec<Vec<u8>>, SessionError> {
         let Queries { rows, tensor: queries } = queries;
-        self.deployed.answer(*rows, queries, own)?;
-        for output in of_parities.iter_mut() {
-            output.clear();
-        }
+        let mut outputs = vec![Vec::new(); 1 + self.r];
+        self.deployed.answer(*rows, queries, threads, &mut outputs[0])?;
         if self.r == 0 {
-            return Ok(());
+            return Ok(outputs);
         }
-        let coded = self.deployed.upload.measure(Phase::Encode, || self.encode(*rows, queries));
+        let encode = || self.encode(*rows, queries, threads);
+        let coded = self.deployed.upload.measure(Phase::Encode, encode);
         let coded = coded.map_err(|error| self.deployed.upload.refused(*rows, &error))?;
         for (parity, coded) in coded.iter().enumerate() {
             let groups = coded.size().first().map_or(0, |&groups| groups as usize);
             if groups > 0 {
-                let session = self.parities.get_mut(parity).unwrap_or(&mut self.deployed);
-                session.answer(groups, coded, &mut of_parities[parity])?;
+                let session = self.parities.get(parity).unwrap_or(&self.deployed);
+                session.answer(groups, coded, threads, &mut outputs[1 + parity])?;
             }
         }
-        Ok(())
+        Ok(outputs)
     }
 
     /// The parity queries of rows `[rows, …]` on the device: r times `[groups, …]`.
-    fn encode(&self, rows: usize, queries: &Tensor) -> Result<Vec<Tensor>, TchError> {
+    fn encode(&self, rows: usize, queries: &Tensor, threads: usize) -> Result<Vec<Tensor>, TchError> {
         let k = self.encoder.k();
         let whole = rows / k * k;
         let grouped = |rows: &Tensor| {
@@ -481,7 +493,7 @@ impl Pass {
             let last = grouped(&queries.f_index_select(0, &last)?)?;
             groups = Tensor::f_cat(&[groups, last], 0)?;
         }
-        self.encoder.encode(0..self.r, &groups)
+        self.encoder.encode(0..self.r, &groups, threads)
     }
 }
 

@@ -315,7 +315,7 @@ fn convolutions_of_impossible_numbers_are_refused_when_they_answer() {
         fs::write(&path, changed("cnn.pt2", GRAPH, change)).unwrap();
         let model = Model::load(&path, Device::CPU).unwrap();
         let shape = model.query_shape().unwrap().to_vec();
-        let mut session = Session::new(model, Device::CPU, &shape).unwrap().tuned(Tuning::default());
+        let session = Session::new(model, Device::CPU, &shape).unwrap().tuned(Tuning::default());
         let queries = vec![0.5; shape.iter().product()];
         let error = session.run(1, &queries, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("the model refuses rows") && error.contains("conv2d"), "{name}: {error}");

@@ -62,7 +62,7 @@ fn write(path: &Path, tensors: &BTreeMap<String, Vec<usize>>) {
 fn answers(path: &Path, queries: &[usize]) -> Vec<f32> {
     let model = Model::load(path, Device::CPU).unwrap();
     let (rows, shape) = (queries[0], &queries[1..]);
-    let mut session = Session::new(model, Device::CPU, shape).unwrap();
+    let session = Session::new(model, Device::CPU, shape).unwrap();
     let queries: Vec<f32> = numbers("queries", queries.iter().product()).map(|x| (2.0 * x) as f32).collect();
     let mut outputs = Vec::new();
     session.run(rows, &queries, &mut outputs).unwrap();

@@ -33,7 +33,7 @@ fn a_thread_that_begins_with_a_convolution_uses_the_threads_that_were_set() {
         let shape = model.query_shape().unwrap().to_vec();
         let queries = vec![0.0; shape.iter().product()];
         let session = Session::new(model, Device::CPU, &shape).unwrap();
-        let mut session = session.tuned(Tuning { optimize, ..Tuning::default() });
+        let session = session.tuned(Tuning { optimize, ..Tuning::default() });
         let answer = move || {
             session.run(1, &queries, &mut Vec::new()).unwrap();
             omp_threads()
@@ -49,7 +49,7 @@ fn small_batches_of_linear_layers_take_one_thread_and_large_ones_all() {
     for file in ["exported/mlp.pt2", "v0.1.0/model.safetensors"] {
         let model = Model::load(&folder.join(file), Device::CPU).unwrap();
         let shape = model.query_shape().unwrap().to_vec();
-        let mut session = Session::new(model, Device::CPU, &shape).unwrap();
+        let session = Session::new(model, Device::CPU, &shape).unwrap();
         let numbers: usize = shape.iter().product();
         for (rows, expected) in [(1, 1), (1 << 16, threads), (1, 1)] {
             session.run(rows, &vec![0.0; rows * numbers], &mut Vec::new()).unwrap();

@@ -1,13 +1,15 @@
 //! `parm-infer` with models in files: a stream of queries to a stream of a model's outputs.
 //!
-//! Four threads, each with one block in hand and one waiting: the reader turns bytes into floats, the
-//! uploader copies these to the device, the computer makes outputs of them, and the caller's thread
-//! writes. Blocks pass in order, so the outputs stand in the order of the queries, and empty blocks go back
-//! to be filled again.
+//! The reader turns bytes into floats, the uploader copies these to the device, workers make outputs of them, and the
+//! caller's thread writes; each is a thread with one piece of work in hand and one waiting. On a CPU there are several
+//! workers, and the uploader gives each the next part of a block in turn. The writer takes outputs from them in the same
+//! turn, so that they stand in the order of the queries.
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
@@ -39,10 +41,13 @@ struct Block {
     items: Vec<u64>,
 }
 
-/// Queries on their way to the model.
-struct Uploaded {
+/// A part of a block, on its way to a worker.
+struct Part {
     rows: usize,
     queries: Queries,
+    /// The threads of the CPU that compute it.
+    threads: usize,
+    /// Rows of the items that begin within the block, if this is its first part.
     items: Vec<u64>,
 }
 
@@ -51,30 +56,37 @@ struct Outputs {
     rows: usize,
     /// The model's, then those of parity models.
     bytes: Vec<Vec<u8>>,
-    layouts: Vec<RowLayout>,
     items: Vec<u64>,
-    /// Nothing comes after this block, which has no rows.
-    last: bool,
 }
+
+/// The outputs of a worker; none when it has finished.
+type Made = Result<Option<Outputs>>;
 
 /// The queries, and how they are read.
 struct Rows {
     reader: RowReader<Source>,
-    /// The most rows of a block: whole groups.
+    /// The most rows of a block.
     most: usize,
     k: usize,
     /// Whether a block ends with its item.
     flush: bool,
 }
 
-/// The numbers that a block has at least, if there are as many. Passing a block on wakes two threads: with blocks of one
-/// row, a small MLP took 0.10 ms for each, and takes 0.04 ms with these.
-const BLOCK: usize = 1 << 16;
+/// The numbers that a block has at least, if there are as many. Passing a block on wakes threads: with blocks of one row, a
+/// small MLP took 0.10 ms for each, in place of 0.04 ms; with a quarter of this number, batches of 16 rows took a sixth
+/// longer on two threads.
+const BLOCK: usize = 1 << 18;
 
-/// The rows of a block: those of enough batches.
-fn block_rows(batch: usize, elements: usize) -> usize {
-    let batches = BLOCK.div_ceil(batch.saturating_mul(elements).max(1));
-    batch.saturating_mul(batches)
+/// The rows of a block: those of enough batches, at least this number.
+fn block_rows(batch: usize, elements: usize, least: usize) -> usize {
+    let rows = BLOCK.div_ceil(elements.max(1)).max(least);
+    rows.checked_next_multiple_of(batch).unwrap_or(batch)
+}
+
+/// The rows of the parts of a block: at most `workers` parts, all but the last of them multiples of `step`.
+fn parts(rows: usize, step: usize, workers: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let of_part = rows.div_ceil(step).div_ceil(workers).max(1) * step;
+    (0..rows.div_ceil(of_part)).map(move |part| part * of_part..rows.min((part + 1) * of_part))
 }
 
 /// Whether rows may follow.
@@ -94,6 +106,8 @@ impl Rows {
 
 /// What the writer must know of coding groups.
 struct Coded {
+    /// The work, for messages: the model and the queries.
+    job: String,
     /// The name of the queries.
     name: String,
     /// Where the outputs of each parity model go.
@@ -113,8 +127,9 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let timings_file = options.timings.create(io)?;
     let begin = Instant::now();
     let timings = Arc::new(Timings::new(move || begin.elapsed().as_secs_f64()));
-    device::keep_memory();
     let Compute { device, threads, tf32 } = options.compute;
+    let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    device::keep_memory(threads.map_or_else(cores, |threads| threads as usize));
     let chosen = timings.measure(Phase::Start, || device::prepare(Settings { device, threads, tf32 }))?;
     if let Some(note) = &chosen.note {
         options.common.note(io, note);
@@ -150,8 +165,10 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
     let together = code.as_ref().map_or_else(|| options.rows_together(), Code::k);
     let reader = options.shard.rows(&options.input, io, options.read.reading(), together)?;
     let (k, r) = code.as_ref().map_or((1, 0), |code| (code.k(), code.r()));
-    // Batches hold whole groups.
-    let batch = (options.batch as usize).next_multiple_of(k);
+    // Batches hold whole groups, and as many rows as the model takes at a time.
+    let of_model = usize::try_from(model.batch().step)?;
+    let step = if of_model.is_multiple_of(k) { of_model } else { k.saturating_mul(of_model) };
+    let batch = (options.batch as usize).checked_next_multiple_of(step).unwrap_or(step);
     let tuning = Tuning {
         optimize: options.tuning.optimize == Optimize::Auto,
         precision: match options.tuning.precision {
@@ -182,19 +199,22 @@ pub fn run(options: &Infer, io: &mut Io) -> Result<Exit> {
         None => Pass::plain(deployed),
     };
     let targets = parity_targets(options, r)?;
-    let pass = Arc::new(Mutex::new(pass));
-
     let name = reader.name().to_owned();
     let flush = options.flush.flush;
-    let most = if flush { batch } else { block_rows(batch, reader.layout().elements()) };
+    let threads = device::threads();
+    let workers = if pass.shares_rows() { threads } else { 1 };
+    let least = step.saturating_mul(workers);
+    let most = if flush { batch } else { block_rows(batch, reader.layout().elements(), least) };
     let rows = Rows { reader, most, k, flush };
-    let (blocks, computed) = start(job, rows, &pass, &timings);
+    let sharing = Sharing { step, workers: workers.min(most / step).max(1), threads };
+    let coded = Coded { job: job.clone(), name, targets, groups: GroupCount::new(k, options.tail.into()) };
+    let pass = Arc::new(RwLock::new(pass));
+    let made = start(job, rows, sharing, &pass, &timings);
     let progress = Progress::new(&options.common, io, "rows", None);
-    let coded = Coded { name, targets, groups: GroupCount::new(k, options.tail.into()) };
-    let written = write(options, io, coded, &computed, &blocks, &progress, &timings);
-    // The process may end while the computer still waits for a reader that waits for its source.
-    // Holding the session keeps it from libtorch while libtorch is taken down.
-    std::mem::forget(pass.lock().unwrap_or_else(PoisonError::into_inner));
+    let written = write(options, io, coded, &made, &pass, &progress, &timings);
+    // The process may end while workers still wait for a reader that waits for its source. Locking keeps them from
+    // libtorch while libtorch is taken down.
+    std::mem::forget(pass.write().unwrap_or_else(PoisonError::into_inner));
     drop(progress);
     let rows = written?;
     timings_file.write(&Report::new(io.tool, chosen.device, rows, &timings), io.made_by())?;
@@ -220,41 +240,55 @@ fn choices(options: &Infer, io: &mut Io) -> Result<Choices> {
     Ok(Choices { activation, output: output_name, input: query_input, constants, from, to, open: false })
 }
 
-/// Starts the reader, the uploader and the computer; `job` names their work in messages. Returns where to
-/// give blocks back and where outputs come from.
+/// How workers share a block.
+#[derive(Clone, Copy)]
+struct Sharing {
+    /// The rows of which parts are multiples.
+    step: usize,
+    workers: usize,
+    /// The threads of the CPU that parts share.
+    threads: usize,
+}
+
+/// Starts the reader, the uploader and the workers; `job` names their work in messages. Returns where outputs come
+/// from, in turn.
 fn start(
     job: String,
     rows: Rows,
-    pass: &Arc<Mutex<Pass>>,
+    sharing: Sharing,
+    pass: &Arc<RwLock<Pass>>,
     timings: &Arc<Timings>,
-) -> (SyncSender<Vec<Vec<u8>>>, Receiver<Result<Outputs>>) {
+) -> Vec<Receiver<Made>> {
     // There is always room for all blocks, so giving one back never waits.
     let (to_reader, free) = sync_channel(BLOCKS);
     let (to_uploader, blocks) = sync_channel(1);
-    let (to_computer, queries) = sync_channel(1);
-    let (to_caller, free_bytes) = sync_channel(BLOCKS);
-    let (to_writer, outputs) = sync_channel(1);
     for _ in 0..BLOCKS {
         let _ = to_reader.send(Block::default());
-        let _ = to_caller.send(Vec::new());
     }
-    let (pass, timings) = (Arc::clone(pass), Arc::clone(timings));
-    let upload = pass.lock().unwrap_or_else(PoisonError::into_inner).upload();
+    let (mut to_workers, mut made) = (Vec::new(), Vec::new());
+    for _ in 0..sharing.workers {
+        let (to_worker, parts) = sync_channel(1);
+        let (to_writer, outputs) = sync_channel(1);
+        to_workers.push(to_worker);
+        made.push(outputs);
+        let (job, pass) = (job.clone(), Arc::clone(pass));
+        thread::spawn(move || {
+            let finished = compute(&job, &pass, &parts, &to_writer);
+            // The writer may be gone; then nobody wants to know.
+            let _ = to_writer.send(finished.map(|()| None));
+        });
+    }
+    let upload = pass.read().unwrap_or_else(PoisonError::into_inner).upload();
+    let timings = Arc::clone(timings);
     thread::spawn(move || read(rows, &free, &to_uploader, &timings));
-    thread::spawn({
-        let job = job.clone();
-        move || {
-            if let Err(error) = copy(&job, &upload, &blocks, &to_reader, &to_computer) {
-                let _ = to_computer.send(Err(error));
-            }
+    thread::spawn(move || {
+        let mut turn = to_workers.iter().cycle();
+        let copied = copy(&job, &upload, sharing, &blocks, &to_reader, &mut turn);
+        if let (Err(error), Some(worker)) = (copied, turn.next()) {
+            let _ = worker.send(Err(error));
         }
     });
-    thread::spawn(move || {
-        let last = compute(&job, &pass, &queries, &free_bytes, &to_writer);
-        // The writer may be gone; then nobody wants to know.
-        let _ = to_writer.send(last);
-    });
-    (to_caller, outputs)
+    made
 }
 
 /// The code of a directory, if it was trained for this model.
@@ -290,24 +324,27 @@ fn write(
     options: &Infer,
     io: &mut Io,
     mut coded: Coded,
-    computed: &Receiver<Result<Outputs>>,
-    blocks: &SyncSender<Vec<Vec<u8>>>,
+    made: &[Receiver<Made>],
+    pass: &RwLock<Pass>,
     progress: &Progress,
     timings: &Timings,
 ) -> Result<u64> {
     let mut open: Option<Vec<RowWriter<Output>>> = None;
     let mut rows = 0;
-    for outputs in computed {
+    for outputs in made.iter().cycle() {
+        let Ok(outputs) = outputs.recv() else { break };
         let outputs = outputs?;
-        let mut writers = match open.take() {
-            Some(writers) => writers,
-            None => create(options, io, &coded.targets, outputs.layouts)?,
+        let mut writers = if let Some(writers) = open.take() {
+            writers
+        } else {
+            let layouts = pass.read().unwrap_or_else(PoisonError::into_inner).layouts();
+            create(options, io, &coded.targets, layouts.with_context(|| coded.job.clone())?)?
         };
-        if outputs.last {
+        let Some(outputs) = outputs else {
             coded.groups.finish().with_context(|| coded.name)?;
             timings.measure(Phase::Write, || writers.into_iter().try_for_each(output::commit))?;
             return Ok(rows);
-        }
+        };
         for rows in outputs.items {
             let groups = coded.groups.open_item(rows);
             for (stream, writer) in writers.iter_mut().enumerate() {
@@ -321,8 +358,6 @@ fn write(
         }
         rows += outputs.rows as u64;
         progress.advance(outputs.rows as u64);
-        // At the end of the stream nobody takes blocks back.
-        let _ = blocks.send(outputs.bytes);
         open = Some(writers);
     }
     bail!("{}: the computation ended early", coded.name)
@@ -365,48 +400,86 @@ fn read(
     }
 }
 
-/// Copies blocks to the device until there are no more, or nobody takes them.
-fn copy(
+/// Copies blocks to the device and gives their parts to workers, until there are no more blocks or nobody takes them.
+fn copy<'a>(
     job: &str,
     upload: &Upload,
+    sharing: Sharing,
     blocks: &Receiver<Result<Block, StreamError>>,
     to_reader: &SyncSender<Block>,
-    to_computer: &SyncSender<Result<Uploaded>>,
+    turn: &mut impl Iterator<Item = &'a SyncSender<Result<Part>>>,
 ) -> Result<()> {
     upload.begin()?;
     for block in blocks {
         let mut block = block?;
-        if block.rows == 0 {
-            continue;
+        let elements = block.values.values().len().checked_div(block.rows).unwrap_or(0);
+        let parts = parts(block.rows, sharing.step, sharing.workers);
+        let threads = (sharing.threads / parts.len().max(1)).max(1);
+        for (part, worker) in parts.zip(&mut *turn) {
+            let rows = part.len();
+            let values = &block.values.values()[part.start * elements..part.end * elements];
+            let queries = upload.rows(rows, values).with_context(|| job.to_owned());
+            let is_failed = queries.is_err();
+            let items = std::mem::take(&mut block.items);
+            let sent = worker.send(queries.map(|queries| Part { rows, queries, threads, items }));
+            if is_failed || sent.is_err() {
+                return Ok(());
+            }
         }
-        let queries = upload.rows(block.rows, block.values.values()).with_context(|| job.to_owned())?;
-        let uploaded = Uploaded { rows: block.rows, queries, items: std::mem::take(&mut block.items) };
         // The reader is gone once it has read everything.
         let _ = to_reader.send(block);
-        if to_computer.send(Ok(uploaded)).is_err() {
-            return Ok(());
-        }
     }
     Ok(())
 }
 
-/// Answers blocks until there are no more; returns the last.
+/// Answers parts until there are no more.
 fn compute(
     job: &str,
-    pass: &Mutex<Pass>,
-    blocks: &Receiver<Result<Uploaded>>,
-    free: &Receiver<Vec<Vec<u8>>>,
-    to_writer: &SyncSender<Result<Outputs>>,
-) -> Result<Outputs> {
-    let pass = || pass.lock().unwrap_or_else(PoisonError::into_inner);
-    for block in blocks {
-        let Uploaded { rows, queries, items } = block?;
-        let mut bytes = free.recv()?;
-        pass().run(&queries, &mut bytes).with_context(|| job.to_owned())?;
-        let layouts = pass().layouts().with_context(|| job.to_owned())?;
-        let outputs = Outputs { rows, bytes, layouts, items, last: false };
-        to_writer.send(Ok(outputs)).map_err(|_| anyhow!("the writer is gone"))?;
+    pass: &RwLock<Pass>,
+    parts: &Receiver<Result<Part>>,
+    to_writer: &SyncSender<Made>,
+) -> Result<()> {
+    for part in parts {
+        let Part { rows, queries, threads, items } = part?;
+        let pass = pass.read().unwrap_or_else(PoisonError::into_inner);
+        let bytes = pass.run(&queries, threads).with_context(|| job.to_owned())?;
+        drop(pass);
+        to_writer
+            .send(Ok(Some(Outputs { rows, bytes, items })))
+            .map_err(|_| anyhow!("the writer is gone"))?;
     }
-    let layouts = pass().layouts().with_context(|| job.to_owned())?;
-    Ok(Outputs { rows: 0, bytes: Vec::new(), layouts, items: Vec::new(), last: true })
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_all_rows_in_order_and_whole_steps_but_for_the_last() {
+        for rows in 0..40 {
+            for step in 1..7 {
+                for workers in 1..6 {
+                    let parts: Vec<Range<usize>> = parts(rows, step, workers).collect();
+                    assert!(parts.len() <= workers && parts.iter().all(|part| !part.is_empty()));
+                    let ends = parts.iter().map(|part| part.end);
+                    let begins = [0].into_iter().chain(ends);
+                    assert!(parts.iter().zip(begins).all(|(part, begin)| part.start == begin));
+                    assert_eq!(parts.last().map_or(0, |part| part.end), rows);
+                    assert!(parts.iter().rev().skip(1).all(|part| part.len().is_multiple_of(step)));
+                    let even = rows.div_ceil(step) >= workers && rows.div_ceil(step).is_multiple_of(workers);
+                    assert!(!even || parts.len() == workers, "{rows} rows, {step}, {workers}: {parts:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_has_enough_numbers_and_whole_batches() {
+        assert_eq!(block_rows(256, 1, 1), 1 << 18);
+        assert_eq!(block_rows(16, 784, 2), 336);
+        assert_eq!(block_rows(1, 150_528, 2), 2);
+        assert_eq!(block_rows(16, 150_528, 2), 16);
+        assert_eq!(block_rows(usize::MAX / 2 + 1, 0, 1), usize::MAX / 2 + 1);
+    }
 }

@@ -25,7 +25,7 @@ impl Coder {
         let wrong = |error: &dyn Error| failed(format!("{}: {error}", file.display()));
         apart(|| {
             let model = Model::load(file, device).map_err(failed)?;
-            let mut session = Session::new(model, device, group).map_err(|error| wrong(&error))?;
+            let session = Session::new(model, device, group).map_err(|error| wrong(&error))?;
             session.output().map_err(|error| wrong(&error))?;
             Ok(Self(Mutex::new(session)))
         })
@@ -34,7 +34,7 @@ impl Coder {
 
 impl Network for Coder {
     fn run(&self, groups: usize, values: &[f32]) -> Result<Vec<f32>, NetworkError> {
-        let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = Vec::new();
         let layout = session.run(groups, values, &mut bytes).map_err(failed)?;
         let mut outputs = vec![0.0; groups * layout.elements()];

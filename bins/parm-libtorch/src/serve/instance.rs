@@ -59,7 +59,7 @@ impl EmbeddedInstance {
     ///
     /// # Errors
     /// A thread or a GPU stream cannot be created.
-    pub(super) fn start(mut models: Models, names: [String; 2]) -> Result<Self, NetworkError> {
+    pub(super) fn start(models: Models, names: [String; 2]) -> Result<Self, NetworkError> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let describe = |(name, loaded): (&String, &Loaded)| {
             let Loaded { shape, outputs, dtype, .. } = loaded;
@@ -86,9 +86,9 @@ impl EmbeddedInstance {
 
 impl Models {
     /// Answers a request for queries, or for coded query `coded` of groups.
-    fn run(&mut self, request: InferRequest, coded: Option<usize>) -> Result<InferResponse, CallError> {
+    fn run(&self, request: InferRequest, coded: Option<usize>) -> Result<InferResponse, CallError> {
         let refused = |text: String| CallError::Refused(Error::invalid(text));
-        let loaded = self.loaded.get_mut(&request.model);
+        let loaded = self.loaded.get(&request.model);
         let loaded =
             loaded.ok_or_else(|| CallError::Failed(Error::new(Status::NotFound, "unknown model")))?;
         let coded = self.encoder.as_ref().zip(coded);

@@ -127,7 +127,7 @@ fn load(
         }
         let wrong = |error: &dyn std::error::Error| failed(format!("{}: {error}", file.display()));
         let session = Session::new(loaded, device, &shape).map_err(|error| wrong(&error))?;
-        let mut session = session.tuned(Tuning::default());
+        let session = session.tuned(Tuning::default());
         // This also makes the first run, which is slow.
         let layout = session.output().map_err(|error| wrong(&error))?.clone();
         models.insert(

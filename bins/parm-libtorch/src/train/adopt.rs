@@ -112,7 +112,7 @@ fn shapes(options: &Adopt, choices: &Choices) -> Result<[Option<Vec<usize>>; 2]>
     let Some(shape) = &query else { return Ok([None, None]) };
     for (path, model) in models {
         let at = || path.display().to_string();
-        let mut session = Session::new(model, Device::CPU, shape).with_context(at)?;
+        let session = Session::new(model, Device::CPU, shape).with_context(at)?;
         let found = session.output().with_context(at)?.shape.clone();
         let expected = prediction.get_or_insert_with(|| found.clone());
         ensure!(

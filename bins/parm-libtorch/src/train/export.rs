@@ -108,7 +108,7 @@ fn triton(options: &Export, repository: &Path, model: Model, io: &mut Io) -> Res
     })?;
     let query = RowLayout::new(model.query_dtype().unwrap_or(Dtype::F32), shape);
     // A row of zeros shows what comes out.
-    let mut session = Session::new(model, Device::CPU, &query.shape).with_context(at)?;
+    let session = Session::new(model, Device::CPU, &query.shape).with_context(at)?;
     let prediction = session.output().with_context(at)?;
 
     let folder = repository.join(&name);

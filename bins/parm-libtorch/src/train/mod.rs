@@ -66,7 +66,7 @@ impl Machine {
         let begin = Instant::now();
         let timings = Timings::new(move || begin.elapsed().as_secs_f64());
         let Compute { device, threads, tf32 } = compute;
-        device::keep_memory();
+        device::keep_memory(1);
         // With minibatches of small models, waking threads costs more than it gains.
         let settings = Settings { device, threads: Some(threads.unwrap_or(1)), tf32 };
         let chosen = timings.measure(Phase::Start, || device::prepare(settings))?;

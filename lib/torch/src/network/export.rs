@@ -142,7 +142,7 @@ mod tests {
     fn tuned(model: Model, shape: &[usize], rows: usize, tuning: Tuning) -> Vec<f32> {
         let elements = rows * shape.iter().product::<usize>();
         let queries: Vec<f32> = (0..elements).map(|i| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5).collect();
-        let mut session = Session::new(model, crate::Device::CPU, shape).unwrap().tuned(tuning);
+        let session = Session::new(model, crate::Device::CPU, shape).unwrap().tuned(tuning);
         let mut outputs = Vec::new();
         let layout = session.run(rows, &queries, &mut outputs).unwrap().clone();
         assert_eq!(outputs.len(), rows * layout.bytes());

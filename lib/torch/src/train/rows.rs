@@ -8,7 +8,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::TrainError;
 use super::augment::Drawn;
-use crate::device::{Device, use_threads};
+use crate::device::{Device, threads, use_threads};
 use crate::memory::pinned;
 use crate::model::Model;
 
@@ -134,7 +134,7 @@ impl Rows {
         if let Some(expected) = model.query_shape().filter(|&shape| shape != self.shape) {
             return Err(TrainError::QueryShape { found: self.shape.clone(), expected: expected.into() });
         }
-        use_threads(false);
+        use_threads(threads());
         let mut blocks: Vec<Tensor> = Vec::new();
         let mut shape = Vec::new();
         for block in self.tensor.split(self.block(), 0) {
