@@ -185,6 +185,33 @@ fn loads_have_a_line_for_each_target_and_latency() {
 }
 
 #[test]
+fn goodput_is_drawn_below_latencies_if_a_report_has_it() {
+    let folder = stage();
+    let plain = report(&[("plain", 100, 10.0), ("plain", 300, 11.0), ("coded", 100, 9.0)]);
+    let good = plain
+        .replace("\"rate\":100", "\"rate\":100,\"goodput\":95.5")
+        .replace("\"rate\":300", "\"rate\":300,\"goodput\":120")
+        .replace("\"min\":{", "\"min\":{\"goodput\":90,")
+        .replace("\"max\":{", "\"max\":{\"goodput\":130,");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("good.json", &good);
+    let image = svg(folder.path(), "load good.json --latency p99.9 --reference target=60 --data good.csv");
+    shows(&image, &["latency (ms)", "goodput (answers/s)", "requests/s"]);
+    shows(&image, &["plain, P99.9 (0.50 % failed)", "coded, goodput (0.50 % failed)"]);
+    assert_eq!(texts(&image).iter().filter(|text| *text == "target").count(), 1);
+    let csv = fs::read_to_string(folder.path().join("good.csv")).unwrap();
+    let goodput: Vec<&str> = csv.lines().filter(|line| line.starts_with("goodput (answers/s),")).collect();
+    assert_eq!(goodput.len(), 3, "{csv}");
+    assert!(goodput[1].ends_with(",300,120,90,130"), "{csv}");
+    write("outside.json", &good.replace("\"goodput\":90", "\"goodput\":99"));
+    let refused = plot(folder.path(), "load outside.json");
+    let expected = "runs[0]: found goodput 95.5 outside of its min 99 and max 130";
+    assert!(refused.code == 1 && refused.stderr.contains(expected), "{}", refused.stderr);
+    // Without an objective there is one panel.
+    assert!(!texts(&svg(folder.path(), "load report.json")).iter().any(|text| text.contains("goodput")));
+}
+
+#[test]
 fn slices_are_drawn_over_time() {
     let folder = stage();
     let slice = |from: u32, ms: u32| {

@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Check, common: &Common, io: &mut Io) -> Result<Exit>
     if measured.answered() == 0 {
         bail!("{}: found no answers, expected at least one", options.recording);
     }
-    let plan = Plan::of_trace(trace, options.seed, options.seeds, options.threads);
+    let plan = Plan::of_trace(trace, options.seed, options.seeds, options.computing.threads);
     let progress = Progress::new(common, io, "queries", Some(plan.total(1)));
     let rows = plan.in_parallel(models.get(..1).unwrap_or_default(), &progress)?;
     drop(progress);

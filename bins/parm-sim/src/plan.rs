@@ -55,7 +55,7 @@ impl Plan {
         io.resolve("queries", queries);
         let seeds = (0..u64::from(options.seeds)).map(|seed| options.seed.wrapping_add(seed)).collect();
         let warm_up = Duration::from_secs_f64(schedule.warm_up);
-        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.threads, servers: 1 })
+        Ok(Self { arrivals, rates, seeds, warm_up, queries, threads: options.computing.threads, servers: 1 })
     }
 
     /// The same trials with this number of servers.

@@ -381,16 +381,12 @@ fn a_training_ends_when_it_gets_no_better() {
         let text = fs::read_to_string(path.join(name).join("metrics.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
+    let score = |line: &Value| line["accuracy"].as_f64().unwrap();
     done(path, &format!("{call} --patience 3 -o m.safetensors"));
     let found = lines("m.run");
     assert!(found.len() < 200, "{}", found.len());
-    let rank =
-        |line: &Value| (line["accuracy"].as_f64().unwrap(), -line["validation_loss"].as_f64().unwrap());
-    // As long as the score is that of the first epoch, the newest one is kept.
-    let same_score = found.iter().take_while(|line| line["accuracy"] == found[0]["accuracy"]).count();
-    let better = |best, at| if rank(&found[at]) > rank(&found[best]) { at } else { best };
-    let best = (same_score - 1..found.len()).reduce(better);
-    assert_eq!(best, Some(found.len() - 4), "three epochs were no better");
+    let better = |best, at| if score(&found[at]) > score(&found[best]) { at } else { best };
+    assert_eq!((0..found.len()).reduce(better), Some(found.len() - 4), "three epochs were no better");
     // A longer patience goes on as if it had been there from the beginning; a shorter one has nothing to do.
     done(path, &format!("{call} --patience 6 -o m.safetensors --resume"));
     done(path, &format!("{call} --patience 6 -o n.safetensors"));
@@ -401,6 +397,16 @@ fn a_training_ends_when_it_gets_no_better() {
     let refused = train(path, &format!("{BASE} --patience 1 --validation 0 -o o.safetensors"));
     let message = "parm-train: --patience needs rows for validation, found --validation 0\n";
     assert_eq!((refused.code, refused.stderr.as_str()), (2, message));
+    // A score that never changes is no better, though the newest epoch is kept, and the loss may be lower.
+    let still = call.replace("--lr 0.01", "--lr 1e-9 --patience 3");
+    done(path, &format!("{still} -o s.safetensors"));
+    let found = lines("s.run");
+    assert_eq!((found.len(), score(&found[3])), (4, score(&found[0])));
+    // A resumed training counts the epochs before as well.
+    done(path, &format!("{still} --epochs 2 -o t.safetensors").replace("--epochs 200 ", ""));
+    done(path, &format!("{still} -o t.safetensors --resume"));
+    same(path, "s.safetensors", "t.safetensors");
+    assert_eq!(metrics(&path.join("s.run/metrics.jsonl")), metrics(&path.join("t.run/metrics.jsonl")));
 }
 
 #[test]

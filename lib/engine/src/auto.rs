@@ -175,6 +175,12 @@ impl Controller {
         self.running -= 1;
     }
 
+    /// An instance was ejected where only failing calls ran for this time: they are no load for the others.
+    pub(crate) fn forget(&mut self, failing: Time) {
+        let share = 1.0 - (-(failing as f64) / MEMORY as f64).exp();
+        self.load = self.load.map(|load| (load - share).max(0.0));
+    }
+
     /// The new load if a window is over.
     fn measure(&mut self, now: Time) -> Option<f64> {
         let length = now - self.begin;

@@ -8,7 +8,7 @@ use crate::coding::Coding;
 use crate::engine::Engine;
 use crate::mask::Mask;
 use crate::store::{BatchKey, Owner, Query, Slot};
-use crate::task::Task;
+use crate::task::{Role, Task};
 use crate::timers::Timer;
 
 impl Engine {
@@ -150,15 +150,32 @@ impl Engine {
         let id = if let Some(&filling) = self.filling_groups.get(&class) {
             filling
         } else {
-            let group = self.store.new_group(class, k);
+            let group = self.store.new_group(class, k, self.now.saturating_add(delay));
             self.filling_groups.insert(class, group);
-            if k > 1 {
-                self.set_timer(self.now.saturating_add(delay), Timer::Group(group));
-            }
             group
         };
         self.store.join(batch, id);
+        if self.store[id].slots.len() == 1 && k > 1 {
+            self.set_timer(self.group_closes(id), Timer::Group(id));
+        }
         Some(id)
+    }
+
+    /// When a group closes that does not fill: it waits for its time, but no longer than until a query of it is late.
+    fn group_closes(&self, id: GroupId) -> Time {
+        let group = &self.store[id];
+        let Some(late) = self.pools[Role::Deployed.pool()].late() else { return group.closes };
+        let batches = group.slots.iter().filter_map(Slot::batch).map(|batch| &self.store[batch]);
+        let open = batches.filter(|batch| batch.open() > 0);
+        open.fold(group.closes, |closes, batch| closes.min(batch.first_arrived.saturating_add(late)))
+    }
+
+    /// Closes a group if it is time; its queries may have been answered meanwhile.
+    pub(crate) fn group_due(&mut self, id: GroupId) {
+        match self.group_closes(id) {
+            later if later > self.now => self.set_timer(later, Timer::Group(id)),
+            _ => self.close_group(id),
+        }
     }
 
     /// Closes a group: sends its coded queries if they are needed.

@@ -255,7 +255,13 @@ impl Engine {
     pub(crate) fn call_failed(&mut self, call: CallId, instance: InstanceId) {
         let work = self.end_call(call, instance);
         if !work.cancelled {
-            self.count_failure(instance, work.running.map_or(0, |(_, since)| since));
+            let since = work.running.map_or(0, |(_, since)| since);
+            if work.task == Task::Deployed
+                && let Some(held) = self.instances.get_mut(instance)
+            {
+                held.health.failing += self.now - since;
+            }
+            self.count_failure(instance, since);
         }
         let mut avoid = work.avoid;
         avoid.add(instance);

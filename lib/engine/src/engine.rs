@@ -349,7 +349,7 @@ impl Engine {
         }
         match timer {
             Timer::Batch(batch) => self.batch_due(batch),
-            Timer::Group(group) => self.close_group(group),
+            Timer::Group(group) => self.group_due(group),
             Timer::Grace(query) => self.grace_over(query),
             Timer::Deadline(query) => self.deadline_passed(query),
             Timer::Hedge(batch) => self.hedge_due(batch),

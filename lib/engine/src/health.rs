@@ -155,6 +155,12 @@ impl Engine {
         let Some(held) = self.instances.get_mut(instance) else { return };
         if held.health.count_failure(self.now, sent, self.config.ejection) {
             self.eject(instance);
+            let health = &mut self.instances[instance].health;
+            if health.is_out()
+                && let Some(auto) = &mut self.auto
+            {
+                auto.forget(std::mem::take(&mut health.failing));
+            }
         }
     }
 

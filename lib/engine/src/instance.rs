@@ -60,6 +60,8 @@ pub(crate) struct Health {
     slow_at: Time,
     /// The time of the last failure that counted.
     failed_at: Time,
+    /// How long queries' own calls ran that have failed since the last success.
+    pub(crate) failing: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ impl Health {
             slowness: 1.0,
             slow_at: 0,
             failed_at: 0,
+            failing: 0,
         }
     }
 
@@ -119,7 +122,7 @@ impl Health {
         ratio: f64,
         ejection: Option<Ejection>,
     ) -> bool {
-        self.failures = 0;
+        (self.failures, self.failing) = (0, 0);
         self.calls = self.calls.saturating_add(1);
         let Some(Ejection { slowness: bound, min_calls, .. }) = ejection else { return false };
         if ratio > bound {

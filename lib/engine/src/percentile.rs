@@ -46,7 +46,8 @@ impl Percentile {
         Self { share, windows: [Window::new(), Window::new()], since: 0, until_computed: EVERY, value: None }
     }
 
-    pub(crate) fn record(&mut self, now: Time, duration: Time) {
+    /// True if the percentile was computed anew.
+    pub(crate) fn record(&mut self, now: Time, duration: Time) -> bool {
         if now.saturating_sub(self.since) >= WINDOW && self.windows[1].total >= FEWEST {
             self.windows.swap(0, 1);
             self.windows[1].counts.fill(0);
@@ -57,10 +58,12 @@ impl Percentile {
         window.counts[bucket(duration)] += 1;
         window.total += 1;
         self.until_computed -= 1;
-        if self.until_computed == 0 {
+        let computes = self.until_computed == 0;
+        if computes {
             self.until_computed = EVERY;
             self.value = self.at(self.share);
         }
+        computes
     }
 
     /// The percentile; none before it is known.

@@ -25,7 +25,9 @@ pub(crate) struct Pool {
     /// The median time of its calls.
     median: Percentile,
     /// The time that only one of a hundred calls is faster than.
-    fastest: Percentile,
+    fastest: Option<Time>,
+    /// The time that one of twenty calls exceeds.
+    late: Option<Time>,
 }
 
 impl Pool {
@@ -37,7 +39,8 @@ impl Pool {
             members: 0,
             ejected: 0,
             median: Percentile::new(0.5),
-            fastest: Percentile::new(0.01),
+            fastest: None,
+            late: None,
         }
     }
 
@@ -155,13 +158,19 @@ impl Pool {
 
     /// The time that a call takes at least, if it is known.
     pub(crate) fn fastest(&self) -> Option<Time> {
-        self.fastest.value()
+        self.fastest
+    }
+
+    /// The time after which a call is late, if it is known.
+    pub(crate) fn late(&self) -> Option<Time> {
+        self.late
     }
 
     /// A call took so long; the median of all.
     pub(crate) fn record(&mut self, now: Time, time: Time) -> Time {
-        self.median.record(now, time);
-        self.fastest.record(now, time);
+        if self.median.record(now, time) {
+            (self.fastest, self.late) = (self.median.at(0.01), self.median.at(0.95));
+        }
         self.median.value().unwrap_or(time)
     }
 }

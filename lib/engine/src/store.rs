@@ -107,6 +107,8 @@ pub(crate) struct Group {
     pub(crate) slots: Vec<Slot>,
     pub(crate) class: u64,
     pub(crate) filling: bool,
+    /// The time until which it waits for further batches, at most.
+    pub(crate) closes: Time,
     /// True if it rebuilds nothing any more.
     pub(crate) abandoned: bool,
     /// The workers whose answers are available.
@@ -376,11 +378,12 @@ impl Store {
     }
 
     /// A group that fills.
-    pub(crate) fn new_group(&mut self, class: u64, k: usize) -> GroupId {
+    pub(crate) fn new_group(&mut self, class: u64, k: usize, closes: Time) -> GroupId {
         self.groups.insert(Group {
             slots: Vec::with_capacity(k),
             class,
             filling: true,
+            closes,
             abandoned: false,
             available: 0,
             priority: u8::MAX,

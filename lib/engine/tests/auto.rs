@@ -8,8 +8,8 @@ use std::collections::BinaryHeap;
 use common::{MS, World, grace};
 use parm_engine::journal::{Event, Journal};
 use parm_engine::{
-    Action, Arrival, Auto, CallId, CodeRule, Completion, Config, ConfigError, Counters, Delay, Engine,
-    Groups, Hedge, Policy, Roles, State, Task, Time, When,
+    Action, Arrival, Auto, CallId, CodeRule, Completion, Config, ConfigError, Counters, Delay, Ejection,
+    Engine, Groups, Hedge, InstanceId, Policy, Roles, State, Task, Time, When,
 };
 
 const SECOND: Time = 1000 * MS;
@@ -37,21 +37,33 @@ struct Fleet {
     service: fn(u64) -> Time,
     calls: u64,
     rows: u64,
+    ids: Vec<InstanceId>,
+    /// An instance that answers nothing any more.
+    hung: Option<InstanceId>,
 }
 
 impl Fleet {
     fn new(config: Config, instances: usize) -> Self {
         let mut engine = Engine::new(config).unwrap();
-        for _ in 0..instances {
-            engine.join(0, Roles::pooled(1), 1);
-        }
+        let ids: Vec<InstanceId> = (0..instances).map(|_| engine.join(0, Roles::pooled(1), 1)).collect();
         let service = |_| 30 * MS;
-        Self { engine, now: 0, ends: BinaryHeap::new(), states: Vec::new(), service, calls: 0, rows: 0 }
+        Self {
+            engine,
+            now: 0,
+            ends: BinaryHeap::new(),
+            states: Vec::new(),
+            service,
+            calls: 0,
+            rows: 0,
+            ids,
+            hung: None,
+        }
     }
 
     fn perform(&mut self) {
         while let Some(action) = self.engine.next_action() {
             match action {
+                Action::Dispatch { instance, .. } if self.hung == Some(instance) => self.calls += 1,
                 Action::Dispatch { call, .. } => {
                     self.calls += 1;
                     self.ends.push(Reverse((self.now + (self.service)(self.calls), call)));
@@ -291,6 +303,18 @@ fn coding_that_is_off_is_not_chosen() {
     assert_eq!(fleet.run(270, 2 * SECOND).state(), State::Hedge);
     fleet.engine.version(fleet.now, 1);
     assert_eq!(fleet.run(270, 20 * SECOND).state(), State::Coded);
+}
+
+#[test]
+fn calls_that_hang_until_their_instance_is_ejected_are_no_load_for_the_others() {
+    let ejection = Some(Ejection { max_share: 0.5, ..Ejection::default() });
+    let mut fleet = Fleet::new(Config { ejection, call_timeout: 500 * MS, ..auto(0.01, 2.0) }, 4);
+    assert_eq!(fleet.run(42, 20 * SECOND).state(), State::Coded);
+    fleet.states.clear();
+    fleet.hung = Some(fleet.ids[0]);
+    fleet.run(42, 10 * SECOND);
+    assert_eq!(fleet.counters().ejections, 1);
+    assert_eq!(fleet.states, []);
 }
 
 #[test]

@@ -34,6 +34,28 @@ fn group_flush_then_arrival() {
 }
 
 #[test]
+fn query_is_late_before_the_group_flush() {
+    let mut world = World::apart(coded(2, 1), 2, 1);
+    // Of calls that take 2 ms, one that takes longer is late.
+    for row in 0..64 {
+        world.at(20 * row).arrive(row);
+        let call = world.call_of(row);
+        world.at(20 * row + 2).answer(call);
+    }
+    world.at(2000).arrive(100);
+    world.at(2005);
+    assert_eq!((world.sent(is_parity), world.engine.counters().groups_shorter), (1, 1));
+    let parity = world.parity(0);
+    world.answer(parity);
+    // One that is answered in time waits for another query.
+    world.at(2010).arrive(101);
+    let call = world.call_of(101);
+    world.at(2012).answer(call);
+    world.at(2018).arrive(102);
+    assert_eq!((world.sent(is_parity), world.engine.counters().groups_full), (2, 1));
+}
+
+#[test]
 fn group_flush_when_all_is_answered_codes_nothing() {
     let mut world = World::apart(coded(2, 1), 2, 1);
     world.arrive(1);

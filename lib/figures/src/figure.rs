@@ -134,7 +134,7 @@ impl Figure {
         self.panels.iter().map(|panel| panel.series.len()).sum()
     }
 
-    /// Adds a reference line to its only panel.
+    /// Adds a reference line to its first panel.
     ///
     /// # Errors
     /// A value that is not a share if the panel shows shares.

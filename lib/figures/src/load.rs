@@ -32,32 +32,28 @@ pub(crate) fn each<T>(
 }
 
 impl Run<'_> {
-    /// A latency in ms at `x`, with the minimum and maximum over the trials; none without answers.
+    /// A latency in ms at `x`; none without answers.
     fn latency(&self, measure: Measure, x: f64) -> Result<Option<Point>> {
-        let field = measure.field();
-        let place = self.fields.place;
-        let of = |value: Option<&Value>, name: &str| -> Result<Option<f64>> {
-            let Some(value) = value else { return Ok(None) };
-            let place = format!("{place}: {name}");
-            Fields::new(&place, value)?.positive(field)
-        };
         if !self.fields.map.contains_key("latency_ms") {
-            bail!("{place}: found no \"latency_ms\", expected an object of latencies");
+            bail!("{}: found no \"latency_ms\", expected an object of latencies", self.fields.place);
         }
-        let extreme = |name: &str| -> Result<Option<f64>> {
-            let Some(value) = self.fields.map.get(name) else { return Ok(None) };
-            let place = format!("{place}: {name}");
-            of(Fields::new(&place, value)?.map.get("latency_ms"), &format!("{name}: latency_ms"))
-        };
-        let Some(latency) = of(self.fields.map.get("latency_ms"), "latency_ms")? else { return Ok(None) };
+        self.point(&["latency_ms", measure.field()], x)
+    }
+
+    /// The number that these fields lead to, at `x`, with its minimum and maximum over the trials; none if the run does
+    /// not have it.
+    fn point(&self, path: &[&str], x: f64) -> Result<Option<Point>> {
+        let Some(y) = number(&self.fields, path)? else { return Ok(None) };
+        let extreme = |name: &str| number(&self.fields, &[&[name], path].concat());
         let spread = extreme("min")?.zip(extreme("max")?);
         if let Some((least, most)) = spread
-            && !(least..=most).contains(&latency)
+            && !(least..=most).contains(&y)
         {
-            bail!("{place}: found {field} {latency} outside of its min {least} and max {most}");
+            let (place, name) = (self.fields.place, path.last().copied().unwrap_or_default());
+            bail!("{place}: found {name} {y} outside of its min {least} and max {most}");
         }
         let interval = spread.filter(|(least, most)| least < most);
-        Ok(Some(Point { x, y: latency, interval }))
+        Ok(Some(Point { x, y, interval }))
     }
 
     /// The number of failed requests, and of all.
@@ -68,11 +64,26 @@ impl Run<'_> {
     }
 }
 
-/// Reports as latencies over rates.
+/// A number from 0 in objects within each other; none if it is missing, or one of them.
+fn number(fields: &Fields, path: &[&str]) -> Result<Option<f64>> {
+    match *path {
+        [] => Ok(None),
+        [field] => fields.positive(field),
+        [name, ref rest @ ..] => {
+            let Some(value) = fields.map.get(name) else { return Ok(None) };
+            let place = format!("{}: {name}", fields.place);
+            number(&Fields::new(&place, value)?, rest)
+        }
+    }
+}
+
+/// Reports as latencies over rates, with the goodput below if they have it.
 pub fn load(reports: &[(String, Vec<u8>)], measures: &[Measure]) -> Result<Figure> {
     let inputs: Vec<String> = reports.iter().map(|(input, _)| input.clone()).collect();
     let mut targets: Vec<(String, u64, u64)> = Vec::new();
+    // For each target those of the latencies, and that of the goodput.
     let mut lines: Vec<Series> = Vec::new();
+    let of_target = measures.len() + 1;
     for (report, input) in reports.iter().zip(names::short(&inputs)) {
         let input = (reports.len() > 1).then_some(input);
         let found = each(report, "runs", |fields| {
@@ -81,9 +92,10 @@ pub fn load(reports: &[(String, Vec<u8>)], measures: &[Measure]) -> Result<Figur
                 bail!("{}: found no \"rate\", expected a positive number", run.fields.place);
             };
             let latencies = measures.iter().map(|&measure| run.latency(measure, rate));
-            Ok((run.name.clone(), rate, run.requests()?, latencies.collect::<Result<Vec<_>>>()?))
+            let points = latencies.chain([run.point(&["goodput"], rate)]);
+            Ok((run.name.clone(), rate, run.requests()?, points.collect::<Result<Vec<_>>>()?))
         })?;
-        for (name, rate, (failed, requests), latencies) in found {
+        for (name, rate, (failed, requests), points) in found {
             let target = names::joined([input.clone(), name]);
             let at = targets.iter().position(|(known, ..)| *known == target).unwrap_or_else(|| {
                 targets.push((target.clone(), 0, 0));
@@ -92,38 +104,42 @@ pub fn load(reports: &[(String, Vec<u8>)], measures: &[Measure]) -> Result<Figur
                     look: Look { marker: targets.len() - 1, dash, form: Form::Both },
                     points: Vec::new(),
                 };
-                lines.extend((0..measures.len()).map(series));
+                lines.extend((0..measures.len()).chain([0]).map(series));
                 targets.len() - 1
             });
             targets[at].1 += failed;
             targets[at].2 += requests;
-            let lines = &mut lines[at * measures.len()..];
-            for (line, latency) in lines.iter_mut().zip(latencies) {
+            let lines = &mut lines[at * of_target..];
+            for (line, point) in lines.iter_mut().zip(points) {
                 if line.points.iter().any(|point| point.x == rate) {
                     bail!("{}: found two runs of {target} at rate {rate}, expected one", report.0);
                 }
-                line.points.extend(latency);
+                line.points.extend(point);
             }
         }
     }
-    for (i, line) in lines.iter_mut().enumerate() {
-        let (target, failed, requests) = &targets[i / measures.len()];
-        let measure = measures[i % measures.len()];
-        let latency = Some(label(measure).to_owned());
-        let name = names::joined([(!target.is_empty()).then(|| target.clone()), latency]);
+    let (mut latencies, mut goodputs) = (Vec::new(), Vec::new());
+    for (i, mut line) in lines.into_iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
+        let (target, failed, requests) = &targets[i / of_target];
+        let measure = measures.get(i % of_target);
+        let what = Some(measure.map_or("goodput", |&measure| label(measure)).to_owned());
+        let name = names::joined([(!target.is_empty()).then(|| target.clone()), what]);
         line.name = names::with_failures(name, *failed, *requests);
         if targets.len() == 1 {
             // With one target, its latencies also differ in their markers.
             line.look.marker = line.look.dash;
         }
         line.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        if measure.is_some() { &mut latencies } else { &mut goodputs }.push(line);
     }
-    lines.retain(|line| !line.points.is_empty());
-    if lines.is_empty() {
+    if latencies.is_empty() {
         bail!("{}: found none of these latencies in any run", inputs.join(", "));
     }
-    let panel = Panel::new("latency (ms)".to_owned(), Scale::Values, lines);
-    Ok(Figure { x_label: "requests/s".to_owned(), across: Scale::Values, panels: vec![panel] })
+    let mut panels = vec![Panel::new("latency (ms)".to_owned(), Scale::Values, latencies)];
+    if !goodputs.is_empty() {
+        panels.push(Panel::new("goodput (answers/s)".to_owned(), Scale::Values, goodputs));
+    }
+    Ok(Figure { x_label: "requests/s".to_owned(), across: Scale::Values, panels })
 }
 
 /// The slices of reports as latencies over time.

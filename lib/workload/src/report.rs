@@ -92,6 +92,16 @@ impl<T> Row<T> {
         Some([low, high])
     }
 
+    /// A quantity in the table: the mean with half of its interval, to two digits of that; or what all values are.
+    fn cell(&self, of: fn(&T) -> Option<f64>, decimals: usize) -> String {
+        let Some([low, high]) = self.interval(of).filter(|[low, high]| low < high) else {
+            return self.median(of).map_or("-".to_owned(), |all| format!("{all:.decimals$}"));
+        };
+        let (mean, half) = (f64::midpoint(low, high), (high - low) / 2.0);
+        let decimals = (1.0 - half.log10().floor()).clamp(0.0, decimals as f64) as usize;
+        format!("{mean:.decimals$} ± {half:.decimals$}")
+    }
+
     /// The median, minimum and maximum of a quantity over the trials, and the ends of the interval of its mean.
     fn statistics(&self, of: fn(&T) -> Option<f64>) -> [Option<f64>; 5] {
         let [median, least, most] = self.spread(of).map_or([None; 3], |spread| spread.map(Some));
@@ -117,28 +127,32 @@ impl<T: AsRef<Summary>> Row<T> {
     }
 }
 
-/// A table with a line of medians over the trials for each row; times are in ms. Names have a column if there
-/// are any.
+/// A table with a line for each row; times are in ms. Names have a column if there are any.
 #[must_use]
 pub fn table<T: AsRef<Summary>>(rows: &[Row<T>], measures: &[Measure<T>]) -> String {
     let names = rows.iter().filter_map(|row| row.name.as_deref());
     let width = names.map(|name| name.chars().count().clamp(4, 60)).max();
-    let mut table = width.map_or(String::new(), |width| format!("{:width$}", "NAME"));
-    let _ = write!(table, "{:>10}{:>10}", "RATE", "NUM");
-    for (column, _) in measures.iter().filter_map(|measure| measure.column) {
-        let _ = write!(table, "{column:>10}");
-    }
-    table.push('\n');
+    let columns = || measures.iter().filter_map(|measure| Some((measure.of, measure.column?)));
+    let header = ["RATE", "NUM"].into_iter().chain(columns().map(|(_, (column, _))| column));
+    let mut lines = vec![("NAME", header.map(str::to_owned).collect::<Vec<_>>())];
     for row in rows {
+        let first = [rounded(row.rate).to_string(), row.sum(Summary::answered).to_string()];
+        let cells = columns().map(|(of, (_, decimals))| row.cell(of, decimals));
+        lines.push((row.name.as_deref().unwrap_or_default(), first.into_iter().chain(cells).collect()));
+    }
+    let width_of = |column: usize| {
+        let cells = lines.iter().filter_map(|(_, cells)| cells.get(column));
+        cells.map(|cell| cell.chars().count() + 2).max().unwrap_or(0).max(10)
+    };
+    let widths: Vec<usize> = (0..measures.len() + 2).map(width_of).collect();
+    let mut table = String::new();
+    for (name, cells) in &lines {
         if let Some(width) = width {
-            let name: String = row.name.iter().flat_map(|name| name.chars()).take(width).collect();
+            let name: String = name.chars().take(width).collect();
             let _ = write!(table, "{name:width$}");
         }
-        let _ = write!(table, "{:>10}{:>10}", rounded(row.rate), row.sum(Summary::answered));
-        for measure in measures {
-            let Some((_, decimals)) = measure.column else { continue };
-            let text = row.median(measure.of).map_or("-".to_owned(), |median| format!("{median:.decimals$}"));
-            let _ = write!(table, "{text:>10}");
+        for (cell, width) in cells.iter().zip(&widths) {
+            let _ = write!(table, "{cell:>width$}");
         }
         table.push('\n');
     }
@@ -223,16 +237,18 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_medians_and_json_has_minima_and_maxima() {
+    fn the_table_has_means_with_intervals_and_json_has_medians_and_extremes() {
         let rows = of(Some("one"), vec![trial(1..=3), trial(11..=13), trial(2..=4)]);
         let measures = [latencies(), shares()].concat();
         let text = table(&rows, &measures);
-        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let lines: Vec<Vec<&str>> = text.lines().map(cells).collect();
         assert_eq!(
             lines[0].join(" "),
             "NAME RATE NUM MED MEAN P99 P99.5 P99.9 MAX GAP REBUILT APPROX DEFAULT"
         );
-        assert_eq!((lines[1][..3].join(" ").as_str(), &lines[1][3][..2]), ("one 10 9", "3."));
+        // Medians of 2, 12 and 3 ms: 17/3 ± 4.303 · 5.508 / √3.
+        assert_eq!(lines[1][..4], ["one", "10", "9", "6 ± 14"]);
+        assert_eq!(lines[1][10], "0.0000");
         let report = json(&rows, &measures, |row, run| {
             run.insert("trials".to_owned(), row.trials.len().into());
         });
@@ -244,6 +260,40 @@ mod tests {
         let cdf = run["cdf"].as_array().unwrap();
         assert_eq!(cdf.last().unwrap()[1], 1.0);
         assert_eq!(cdf.last().unwrap()[0].as_f64().unwrap().round(), 13.0);
+    }
+
+    /// The cells of a line, which two spaces separate.
+    fn cells(line: &str) -> Vec<&str> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    }
+
+    #[test]
+    fn numbers_have_as_many_digits_as_their_intervals_mean() {
+        let cell = |values: &[f64]| {
+            let trials = values.to_vec();
+            Row { name: None, rate: 1.0, trials }.cell(|value| value.is_finite().then_some(*value), 3)
+        };
+        // The half is 12.706 times that of the difference.
+        assert_eq!(cell(&[5.0, 5.002]), "5.001 ± 0.013");
+        assert_eq!(cell(&[5.0, 5.01]), "5.005 ± 0.064");
+        assert_eq!(cell(&[5.0, 5.1]), "5.05 ± 0.64");
+        assert_eq!(cell(&[1000.0, 1100.0]), "1050 ± 635");
+        assert_eq!(cell(&[5.0, 5.0]), "5.000");
+        assert_eq!([cell(&[5.0, f64::NAN]), cell(&[f64::NAN])], ["5.000", "-"]);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [[1, 900_000], [2, 3]].map(|[a, b]| Row {
+            name: None,
+            rate: 123_456.789,
+            trials: vec![trial(a..=a), trial(b..=b)],
+        });
+        let text = table(&rows, &latencies());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].starts_with("  123456.789"), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
+        assert!(lines.iter().all(|line| cells(line).len() == 9), "{text}");
     }
 
     #[test]

@@ -187,11 +187,14 @@ mod tests {
     use parm_testkit::npy::{f4, f8};
 
     use super::*;
+    use crate::Outcome;
 
-    fn record(more: &str, ns: u64) -> String {
-        format!(
-            r#"{{{more}"rate":1.0,"query":0,"intended_ns":{ns},"sent_ns":null,"ended_ns":9,"outcome":"timeout"}}"#
-        )
+    fn due(ns: u64) -> Record {
+        Record::new(1.0, 0, ns, Outcome::Timeout)
+    }
+
+    fn lines(records: &[Record]) -> String {
+        records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n").collect()
     }
 
     #[test]
@@ -199,7 +202,7 @@ mod tests {
         let of_seconds = Trace::of_seconds(&[5.0, 6.0, 7.0]).unwrap();
         assert_eq!((of_seconds.rate(), of_seconds.requests()), (1.0, 3));
         assert_eq!(Trace::read(&f8(&[3], &[0.0, 1.0, 2.0])[..]).unwrap(), of_seconds);
-        let text = [3_000_000_000, 1_000_000_000, 2_000_000_000].map(|ns| record("", ns)).join("\n");
+        let text = lines(&[3_000_000_000, 1_000_000_000, 2_000_000_000].map(due));
         assert_eq!(Trace::read(text.as_bytes()).unwrap(), of_seconds);
         let arrive =
             |second: u64| format!(r#"{{"t_ns":{second}000000000,"event":"arrive","query":{second}}}"#);
@@ -220,14 +223,14 @@ mod tests {
             let error = Trace::of_seconds(times).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let two = |more: &str| [record("", 0), record(more, 5)].join("\n").into_bytes();
+        let with = |other: Record| lines(&[due(0), other]).into_bytes();
         for (bytes, expected) in [
             (b"\n{}".to_vec(), "item 1: not an .npy item"),
             (b"{}".to_vec(), "line 1: "),
             (b"{\xff".to_vec(), "cannot read: "),
             (f4(&[1, 2], &[0.0, 1.0]), "found rows of f4[2], expected times"),
-            (two(r#""name":"a","#), "line 2: found a record of another target"),
-            (two(r#""trial":1,"#), "line 2: found a record of another target"),
+            (with(Record { name: Some("a".into()), ..due(5) }), "line 2: found a record of another target"),
+            (with(Record { trial: Some(1), ..due(5) }), "line 2: found a record of another target"),
         ] {
             let error = Trace::read(&bytes[..]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """A drill for each policy: four backends (parm-serve with a synthetic instance each) behind a parm-serve. Under load one
-backend is killed and started again, another one is stopped and continued; a table of what that costs.
+backend is killed and started again, another one is stopped and continued; a table of what that costs: medians over trials
+with different arrivals, with the least and the greatest.
 
-Usage: drill.py REPORT.json FOLDER; the folder takes configurations, drills and rows. With QUICK in the environment, a
-shorter one.
+Usage: drill.py REPORT.json FOLDER [POLICY…]; the folder takes configurations, drills and rows. With QUICK in the environment,
+one shorter trial.
 """
 import json
+import math
 import os
 import signal
 import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -17,8 +20,9 @@ import urllib.request
 
 QUICK = bool(os.environ.get("QUICK"))
 EVERY = 2 if QUICK else 5  # Seconds between two faults.
+TRIALS = 1 if QUICK else 5
 RATE, SERVICE_MS, GRACE_MS = 100, 10, 20
-report, folder = sys.argv[1:]
+report, folder, *chosen = sys.argv[1:]
 
 X = [{"name": "x", "datatype": "FP32", "shape": [8]}]
 Y = [{"name": "y", "datatype": "FP32", "shape": [3]}]
@@ -72,9 +76,9 @@ def serve(config, at, log):
     sys.exit(f"{config}: the server did not become ready in 10 s")
 
 
-def drill(policy):
+def drill(policy, seed):
     """The report of parm-load."""
-    log = open(os.path.join(folder, f"{policy}.log"), "w")
+    log = open(os.path.join(folder, f"{policy}.log"), "a")
     behavior = {"service": {"distribution": "constant", "ms": SERVICE_MS}}
     backend = write("backend.json", {"models": [{
         "name": "toy", "placement": "pooled", "inputs": X, "outputs": Y,
@@ -101,7 +105,7 @@ def drill(policy):
     try:
         load = subprocess.run(
             ["parm-load", f"{policy}=http://127.0.0.1:{front[0]}", "-m", "toy", "--rate", str(RATE), "--seconds",
-             str(5 * EVERY), "--data", rows, "--labels", labels, "--drill", faults, "--json", "-q"],
+             str(5 * EVERY), "--seed", str(seed), "--data", rows, "--labels", labels, "--drill", faults, "--json", "-q"],
             check=True, capture_output=True, text=True)
         return json.loads(load.stdout)["runs"][0]
     finally:
@@ -121,14 +125,25 @@ rows = npy("rows.npy", (len(CLASSES), 8), "<f4",
            b"".join(struct.pack("<8f", *(float(at % 3 == of) for at in range(8))) for of in CLASSES))
 labels = npy("labels.npy", (len(CLASSES),), "|u1", bytes(CLASSES))
 runs = []
-print(f"{'policy':10} {'fault':9} {'lost':>5} {'worst':>7} {'recovery':>9} {'rebuilt':>8} {'accuracy':>9}   P99 of all")
-for policy in POLICIES:
-    run = drill(policy)
-    runs.append(run)
-    for fault in run["drill"]:
-        show = lambda value, form: "-" if value is None else format(value, form)
-        print(f"{policy:10} {fault['fault']:9} {fault['lost']:5} {show(fault['worst_ms'], '.1f'):>7} "
-              f"{show(fault['recovery_ms'], '.0f'):>9} {show(fault['reconstructed'], '.2%'):>8} "
-              f"{show(fault['accuracy'], '.4f'):>9}   {run['latency_ms']['p99']:.1f}", flush=True)
+
+
+def column(faults, key, form):
+    """The median over trials, and the least and the greatest; a fault without recovery counts as the longest."""
+    found = sorted(math.inf if fault[key] is None else fault[key] for fault in faults)
+    show = lambda value: "-" if value == math.inf else format(value, form)
+    return f"{show(statistics.median(found))} ({show(found[0])}-{show(found[-1])})"
+
+
+print(f"{'policy':10} {'fault':9} {'lost':>5} {'worst':>18} {'recovery':>18} {'rebuilt':>21} {'accuracy':>9}   P99 of all")
+for policy in chosen or POLICIES:
+    trials = [drill(policy, seed) for seed in range(TRIALS)]
+    runs.extend(trials)
+    p99 = statistics.median(run["latency_ms"]["p99"] for run in trials)
+    for faults in zip(*(run["drill"] for run in trials)):
+        lost = sum(fault["lost"] for fault in faults)
+        accuracy = min(fault["accuracy"] for fault in faults)
+        print(f"{policy:10} {faults[0]['fault']:9} {lost:5} {column(faults, 'worst_ms', '.1f'):>18} "
+              f"{column(faults, 'recovery_ms', '.0f'):>18} {column(faults, 'reconstructed', '.2%'):>21} "
+              f"{accuracy:9.4f}   {p99:.1f}", flush=True)
 with open(report, "w") as file:
     json.dump({"format": 1, "runs": runs}, file)

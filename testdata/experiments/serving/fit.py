@@ -4,14 +4,18 @@ predicted at three rates.
 
 Usage: fit.py FOLDER STEP..., where the steps are, in this order:
 
-run       records a run without redundancy at 270 queries a second, and fits a cluster to its journal
+run       records a run without redundancy at a middle rate, and fits a cluster to its journal
 RATE      measures all policies at this rate, five trials each: for real (4.5 minutes)
 tables    predicts all rates that were measured, and prints the tables
 trace     measures the policy auto at 30 -> 480 -> 30 queries a second, and prints it beside the simulations
 
+Instances are synthetic, 18 that are slow in a part of the time. With MLSERVER in the environment, the path of that program,
+they are six processes of MLServer on this machine, whose times are their own.
+
 Steps that measure need a machine without other work. With QUICK in the environment, shorter runs; TRIAL_SECONDS and
 FIT_SECONDS are the lengths of a trial and of the run that is fitted.
 """
+import contextlib
 import json
 import os
 import random
@@ -23,7 +27,8 @@ import time
 import urllib.request
 
 import clusters
-from clusters import GRACE, coded, hedge, slow
+from clusters import coded, hedge, slow
+from mlserver_fleet import fleet
 
 QUICK = bool(os.environ.get("QUICK"))
 TRIALS, STEP = (2, 1) if QUICK else (5, 4)
@@ -33,13 +38,15 @@ SEEDS = 39  # Of these and a further run, each is equally likely to be the least
 QUANTILES = {"median": "P50", "p99": "P99", "p99.5": "P99.5", "p99.9": "P99.9"}
 folder, *steps = sys.argv[1:]
 
-# Three times as slow in 6 % of the time.
-INSTANCE = slow(0.06, 3)
-ALL, APART = {None: 18}, {"deployed": 12, "parity-0": 6}
-AUTO = {"policy": "auto", "coded": {"code": {"name": "sum", "k": 2}}, "hedge": {"after": {"ms": 45}, "budget": 0.05}}
+MLSERVER = os.environ.get("MLSERVER")
+# Synthetic instances are three times as slow in 6 % of the time.
+INSTANCE = None if MLSERVER else slow(0.06, 3)
+COUNT, RATE, LATE_MS, GRACE_MS = (6, 140, 6, 5) if MLSERVER else (18, 270, 45, 36)
+ALL, APART = {None: COUNT}, {"deployed": COUNT * 2 // 3, "parity-0": COUNT // 3}
+AUTO = {"policy": "auto", "coded": {"code": {"name": "sum", "k": 2}}, "hedge": {"after": {"ms": LATE_MS}, "budget": 0.05}}
 POLICIES = {
     "equal": (ALL, {"policy": "none"}),
-    "hedge": (ALL, hedge(45, 0.05)),
+    "hedge": (ALL, hedge(LATE_MS, 0.05)),
     "coded": (APART, coded(2)),
     "pooled": (ALL, coded(2)),
 }
@@ -50,8 +57,16 @@ def at(name):
 
 
 def cluster(name, counts, redundancy, behavior, **more):
-    """A configuration with one model; the fitted cluster is in the same place as the true one."""
-    of = clusters.model("m", counts, behavior, redundancy, answer=GRACE, **more)
+    """A configuration with one model; the fitted cluster is in the same place as the true one, which has no behavior if its
+    instances are real."""
+    of = clusters.model("m", counts, behavior, redundancy, answer={"when": "grace", "ms": GRACE_MS}, **more)
+    if behavior is None:
+        roles = [role for role, count in counts.items() for _ in range(count)]
+        of["names"] = {"parity": ["m"]}
+        of["instances"] = [
+            {"remote": {"url": url, "encoding": "json"}} | ({"roles": [role]} if role else {})
+            for url, role in zip(servers, roles)
+        ]
     path = at(f"{name}.json")
     with open(path, "w") as file:
         json.dump({"models": [of]}, file)
@@ -98,7 +113,7 @@ def fitted():
 def record():
     config = cluster("equal", *POLICIES["equal"], INSTANCE)
     records, journal = at("run.jsonl"), at("run-journal.jsonl")
-    served(config, ["--rate", 270, "--seconds", FIT_SECONDS, "--records", records], journal)
+    served(config, ["--rate", RATE, "--seconds", FIT_SECONDS, "--records", records], journal)
     print(sim("fit", journal, records, "-o", at("fitted.json")))
     checked = subprocess.run(["parm-sim", "check", records, at("fitted.json")], capture_output=True, text=True)
     print(checked.stdout)
@@ -115,10 +130,10 @@ def measure(rate):
 
 
 def tables():
-    """Medians over five real trials beside medians over the seeds; an error that is neither within 5 % (of the P99.9 10 %)
-    nor within the spread of the five is marked."""
+    """Medians over the real trials beside medians over the seeds; an error that is neither within 5 % (of the P99.9 10 %)
+    nor within the spread of the trials is marked."""
     behavior, more = fitted()
-    print(f"{'':6} {'rate':>4} {'':6} {'measured':>8} {'(five trials)':>16} {'predicted':>9} {'(95 %)':>16} {'error':>7}")
+    print(f"{'':6} {'rate':>4} {'':6} {'measured':>8} {f'({TRIALS} trials)':>16} {'predicted':>9} {'(95 %)':>16} {'error':>7}")
     rates = sorted(int(found[1]) for name in os.listdir(folder) if (found := re.fullmatch(r"measured-equal-(\d+)\.json", name)))
     missed = every = 0
     for name, (counts, redundancy) in POLICIES.items():
@@ -193,5 +208,7 @@ def auto():
 
 
 os.makedirs(folder, exist_ok=True)
-for step in steps:
-    {"run": record, "tables": tables, "trace": auto}.get(step, lambda: measure(int(step)))()
+measuring = [step for step in steps if step != "tables"]
+with fleet(MLSERVER, COUNT, os.path.abspath(at("mlserver"))) if MLSERVER and measuring else contextlib.nullcontext() as servers:
+    for step in steps:
+        {"run": record, "tables": tables, "trace": auto}.get(step, lambda: measure(int(step)))()

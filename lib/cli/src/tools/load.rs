@@ -77,9 +77,9 @@ pub struct Load {
     )]
     pub in_flight: u32,
 
-    /// The number of measurements, each with other arrivals; medians are printed [default: 1, with --find 3]
+    /// The number of measurements, each with other arrivals [default: 1, with --find 3]
     ///
-    /// Each trial has a seed that is one higher, and begins with the next server. With --find most trials at the two
+    /// Of several, the table has means ± half of their 95 % confidence intervals. Each trial has a seed that is one higher, and begins with the next server. With --find most trials at the two
     /// rates that it ends with decide.
     #[arg(
         long,

@@ -60,7 +60,8 @@ pub enum Chart {
     Latency(Latency),
     /// Latencies against load: median, P99 and P99.9, with a line for each server or policy
     ///
-    /// Reads the reports that parm-load and parm-sim print with --json; see REPORTS.
+    /// Reads the reports that parm-load and parm-sim print with --json; see REPORTS. Of reports of parm-load --slo it draws
+    /// the goodput as well.
     Load(Load),
     /// Overall accuracy against latency and cost: all policies, and a line through the best ones
     ///

@@ -14,7 +14,7 @@ use crate::value::{milliseconds, percentage};
 ///
 /// The cluster is a configuration of parm-serve whose instances are synthetic. The serving core is that of
 /// parm-serve, under virtual time. Prints the median, the mean and the tail of latencies, and the share of
-/// rebuilt answers, for each model or policy, at each rate, as medians over seeds.
+/// rebuilt answers, for each model or policy, at each rate, of several seeds with intervals.
 ///
 /// The same seeds give the same output.
 #[derive(Parser, Clone, Debug)]
@@ -161,7 +161,18 @@ pub struct Check {
     #[arg(long, value_name = "N", default_value = "39", value_parser = clap::value_parser!(u32).range(39..=100_000))]
     pub seeds: u32,
 
-    /// Threads, each for one simulation at a time [default: one per core]
+    #[command(flatten)]
+    pub computing: ThreadsOption,
+
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = "Results")]
+    pub json: bool,
+}
+
+/// What simulations may use.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ThreadsOption {
+    /// Threads, each for one trial at a time [default: one per core]
     #[arg(
         long,
         value_name = "N",
@@ -169,10 +180,6 @@ pub struct Check {
         help_heading = "Computing"
     )]
     pub threads: Option<u32>,
-
-    /// Print JSON instead of a table
-    #[arg(long, help_heading = "Results")]
-    pub json: bool,
 }
 
 /// `parm-sim advise`
@@ -236,12 +243,6 @@ pub struct SimulatedLoad {
     )]
     pub seeds: u32,
 
-    /// Threads, each for one trial at a time [default: one per core]
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=1024),
-        help_heading = "Computing"
-    )]
-    pub threads: Option<u32>,
+    #[command(flatten)]
+    pub computing: ThreadsOption,
 }

@@ -795,9 +795,10 @@ pub struct Recipe {
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,
 
-    /// End the training after N epochs without a better one on the rows for validation
+    /// End the training after N epochs without a better score on the rows for validation
     ///
-    /// Better is what is kept: a higher score, or a lower loss at the same score. Without it, all epochs are done.
+    /// The score is that of the task, as the agreement or the accuracy; a lower loss at the same score counts as no better.
+    /// Without this option, all epochs are done.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub patience: Option<u32>,
 

@@ -59,7 +59,7 @@ impl Lesson<'_> {
         let mut metrics = folder.metrics(&state, &self.learners)?;
         let validation = validation_groups(&split, self.objective, recipe, self.device)?;
         let is_last = |state: &State| {
-            let without_better = |best: &Best| state.epoch.saturating_sub(best.epoch);
+            let without_better = |best: &Best| state.epoch.saturating_sub(best.improved);
             let patience = recipe.patience.zip(state.best.as_ref());
             state.epoch >= recipe.epochs || patience.is_some_and(|(most, best)| without_better(best) >= most)
         };
@@ -186,14 +186,17 @@ impl Lesson<'_> {
             Some(loss) => (score.unwrap_or(0.0), loss),
             None => (f64::from(line.epoch), line.train_loss),
         };
-        let moved = state.best.as_ref().is_some_and(|best| best.moved || best.rank.0 != rank.0);
         // Without scores the loss alone decides.
+        let is_better = |best: &Best| rank.0 > best.rank.0 || (score.is_none() && rank.1 < best.rank.1);
+        let known = state.best.as_ref().filter(|best| !is_better(best));
+        let improved = known.map_or(line.epoch, |best| best.improved);
+        let moved = state.best.as_ref().is_some_and(|best| best.moved || best.rank.0 != rank.0);
         let undecided = score.is_some() && !moved;
         if undecided || state.best.as_ref().is_none_or(|best| best.is_worse_than(rank)) {
             folder.save_best(state.kept(), &self.learners)?;
             let flats = state.kept().iter().map(|model| model.numbers().flat().copy(self.device.0));
             let flats = flats.collect::<Result<_, _>>()?;
-            state.best = Some(Best { epoch: line.epoch, rank, moved, flats });
+            state.best = Some(Best { epoch: line.epoch, rank, moved, improved, flats });
         } else if let Some(best) = &mut state.best {
             best.moved = moved;
         }

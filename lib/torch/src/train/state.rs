@@ -61,6 +61,8 @@ pub(super) struct Best {
     pub(super) rank: (f64, f64),
     /// True if some epoch had another score than the first.
     pub(super) moved: bool,
+    /// The newest epoch with a higher score than all before it; its own epoch may be later, with a lower loss.
+    pub(super) improved: u32,
     pub(super) flats: Vec<Flat>,
 }
 
@@ -85,6 +87,8 @@ struct Training {
     /// True if some epoch had another score than the first; missing in version 0.1.0.
     #[serde(default = "yes")]
     best_moved: bool,
+    /// The newest epoch with a higher score than all before it; missing in version 0.2.0.
+    best_improved: Option<u32>,
     /// The number of finished epochs.
     epoch: u32,
     /// The number of finished minibatches of the next epoch.
@@ -209,6 +213,7 @@ impl Folder {
         let training = Training {
             best_epoch: state.best.as_ref().map(|best| best.epoch),
             best_moved: state.best.as_ref().is_some_and(|best| best.moved),
+            best_improved: state.best.as_ref().map(|best| best.improved),
             epoch: state.epoch,
             batch: state.batch,
             settings: settings.clone(),
@@ -276,7 +281,8 @@ impl Folder {
         let mut best = match training.best_epoch {
             Some(epoch) => {
                 let (rank, moved) = (numbers(BEST_RANK)?, training.best_moved);
-                Some(Best { epoch, rank, moved, flats: Vec::new() })
+                let improved = training.best_improved.unwrap_or(epoch);
+                Some(Best { epoch, rank, moved, improved, flats: Vec::new() })
             }
             None => None,
         };
