@@ -2,6 +2,7 @@
 //! connects to the servers, and writes the output.
 
 mod drill;
+mod json;
 mod live;
 mod targets;
 mod trials;
@@ -18,10 +19,10 @@ use parm_cli::{Exit, Io, Progress, Usage, signals};
 use parm_workload::{
     Record, Row, Search, Summary, Trial, drill_table, slices_table, table, write_histograms,
 };
-use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+pub use json::Report;
 use live::Live;
 use targets::Target;
 use trials::Trials;
@@ -160,23 +161,8 @@ fn print(
     searches: &[Search],
 ) -> Result<()> {
     let text = if options.json {
-        let mut report = parm_workload::json(rows);
-        for (row, run) in rows.iter().zip(report["runs"].as_array_mut().into_iter().flatten()) {
-            let target = targets.iter().find(|target| target.name == row.name);
-            run["url"] = target.map(|target| target.url.clone()).into();
-        }
-        report["model"] = options.model.clone().into();
-        report["rows"] = options.rows.into();
-        report["seed"] = options.seed.into();
-        report["slo_ms"] = options.slo.map(|slo| slo * 1e3).into();
-        report["expect"] = options.expect.clone().into();
-        if let Some(find) = &options.find {
-            let found = |(target, search): (&Target, &Search)| json!({"name": target.name, "held": search.held(), "missed": search.missed()});
-            report["find"] = find.clone().into();
-            report["found"] = targets.iter().zip(searches).map(found).collect();
-        }
-        report["made_by"] = json!(io.made_by());
-        format!("{report}\n")
+        let report = Report::new(options, targets, rows, searches, io.made_by());
+        format!("{}\n", serde_json::to_string(&report)?)
     } else {
         let mut text = table(rows);
         for more in [slices_table(rows), drill_table(rows)] {

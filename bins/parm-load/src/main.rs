@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    parm_cli::run(parm_load::run)
+    parm_cli::run_with_schema::<_, parm_load::Report>(parm_load::run)
 }

@@ -16,6 +16,7 @@ use parm_serving::server::{Addresses, Order, Running};
 use parm_testkit::Tool;
 use parm_testkit::npy::{f4, f8, u1};
 use parm_testkit::report::made_by;
+use parm_testkit::schema;
 use parm_workload::{Outcome, Record};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -94,7 +95,11 @@ fn load(folder: &Path, url: &str, arguments: &str) -> Tool {
 
 fn measured(server: &Server, url: &str, arguments: &str) -> Value {
     let output = load(server.folder.path(), url, arguments).arg("--json").run().output();
-    serde_json::from_slice(&output).unwrap()
+    parsed(&output)
+}
+
+fn parsed(output: &[u8]) -> Value {
+    schema::report("parm-load", "", output)
 }
 
 fn records(file: &Path) -> Vec<Record> {
@@ -195,7 +200,7 @@ fn targets_are_compared_in_turns_over_trials() {
     let targets = |tool: Tool| tool.arg(format!("quick={}", servers[0].http())).arg(servers[1].grpc());
     let tool =
         || targets(Tool::new("parm-load")).args("-m toy -q --warm-up 0.1").within(servers[0].folder.path());
-    let report: Value = serde_json::from_slice(&tool().args(call).arg("--json").run().output()).unwrap();
+    let report = parsed(&tool().args(call).arg("--json").run().output());
     let runs = report["runs"].as_array().unwrap();
     let slow = servers[1].grpc();
     let names: Vec<(&str, u64)> = runs
@@ -379,7 +384,7 @@ fn a_server_that_dies_in_the_middle_leaves_what_was_answered_and_failures() {
     let call = "--rate 100 --seconds 2 --timeout 500 --json";
     let report = load(folder.path(), &url("http", at.http), call).run().output();
     killer.join().unwrap();
-    let report: Value = serde_json::from_slice(&report).unwrap();
+    let report = parsed(&report);
     let run = &report["runs"][0];
     let count = |name: &str| run[name].as_u64().unwrap();
     assert!(count("answered") > 5 && count("failed") > 50, "{report}");
@@ -419,7 +424,7 @@ fn an_expectation_decides_the_exit_code_and_says_why() {
     };
     let held = call("p50>=20ms,failed=0,reconstructed<1%,goodput>90%,requests=40");
     assert_eq!((held.code, held.stderr.as_str()), (0, ""));
-    let report: Value = serde_json::from_slice(&held.stdout).unwrap();
+    let report = parsed(&held.stdout);
     assert!(
         report["expect"].as_str().unwrap().starts_with("p50>=20ms,") && report["slo_ms"] == 50.0,
         "{report}"
@@ -438,7 +443,7 @@ fn an_expectation_decides_the_exit_code_and_says_why() {
         lines[0].starts_with("parm-load: 50/s: p50 is 2") && lines[0].ends_with(" ms, expected above 300 ms")
     );
     assert!(lines[1].starts_with("parm-load: 50/s: rate is ") && lines.len() == 2, "{}", missed.stderr);
-    let report: Value = serde_json::from_slice(&missed.stdout).unwrap();
+    let report = parsed(&missed.stdout);
     let unmet: Vec<&str> = report["runs"][0]["unmet"]
         .as_array()
         .unwrap()
@@ -593,7 +598,7 @@ fn a_signal_ends_it_and_prints_what_there_is() {
         let call = "--rate 200,300 --seconds 3600 --json --records r.jsonl";
         let ended = load(server.folder.path(), &server.http(), call).interrupt(signal, &once);
         assert_eq!((ended.code, ended.stderr.as_str()), (code, ""));
-        let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        let report = parsed(&ended.stdout);
         assert_eq!(report["runs"].as_array().unwrap().len(), 1, "{report}");
         assert!(report["runs"][0]["answered"].as_u64() > Some(10), "{report}");
         assert_eq!(report["runs"][0]["requests"], reader.join().unwrap().len());

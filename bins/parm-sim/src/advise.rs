@@ -15,6 +15,7 @@ use parm_config::{CodeChoice, Model};
 use parm_simulation::{Candidate, Cluster, KnownCode, Row, Verdict, candidates, choose, variants};
 use serde_json::{Value, json};
 
+use crate::json::{Advice as Report, Entry, FORMAT, Fewest};
 use crate::plan::Plan;
 
 /// Simulates all candidates, and reports the best one.
@@ -49,9 +50,7 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
     let verdicts: Vec<Verdict> = candidates.iter().zip(&rows).map(|(of, row)| verdict(of, row)).collect();
     let (chosen, why) = choose(&verdicts, options.target_p999).context("found no candidates")?;
     let text = if options.json {
-        let mut report = json(&candidates, &rows, &verdicts, chosen, &why);
-        report["made_by"] = json!(io.made_by());
-        format!("{report}\n")
+        json(&candidates, &rows, &verdicts, (chosen, &why), None, io)?
     } else {
         table(&candidates, &rows, &verdicts, chosen, &why)
     };
@@ -61,24 +60,42 @@ pub(crate) fn run(options: &Advise, common: &Common, io: &mut Io) -> Result<Exit
 }
 
 /// The candidates, and the choice among them with its reason.
-fn json(candidates: &[Candidate], rows: &[Row], verdicts: &[Verdict], chosen: usize, why: &str) -> Value {
-    let entry = |((verdict, row), candidate): ((&Verdict, &Row), &Candidate)| {
-        json!({
-            "name": verdict.name,
-            "instances": candidate.model.synthetic_count(),
-            "median_ms": median_ms(row),
-            "p99_ms": p99_ms(row),
-            "p99.9_ms": verdict.p999_ms,
-            "reconstructed": share(row),
-            "lost": lost(row),
-            "A_o": verdict.accuracy,
-        })
+fn json(
+    candidates: &[Candidate],
+    rows: &[Row],
+    verdicts: &[Verdict],
+    (chosen, why): (usize, &str),
+    fewest: Option<Fewest>,
+    io: &Io,
+) -> Result<String> {
+    let entry = |((verdict, row), candidate): ((&Verdict, &Row), &Candidate)| Entry {
+        name: verdict.name.clone(),
+        instances: candidate.model.synthetic_count(),
+        median_ms: median_ms(row),
+        p99_ms: p99_ms(row),
+        p999_ms: verdict.p999_ms,
+        reconstructed: share(row),
+        lost: lost(row),
+        accuracy: verdict.accuracy,
     };
-    let table: Vec<Value> = verdicts.iter().zip(rows).zip(candidates).map(entry).collect();
     let model = &candidates[chosen].model;
-    let policy = json!({"redundancy": model.redundancy, "answer": model.answer,
-        "placement": model.placement, "ejection": model.ejection, "instances": model.instances});
-    json!({"format": 1, "candidates": table, "chosen": verdicts[chosen].name, "why": why, "policy": policy})
+    let policy = [
+        ("redundancy", json!(model.redundancy)),
+        ("answer", json!(model.answer)),
+        ("placement", json!(model.placement)),
+        ("ejection", json!(model.ejection)),
+        ("instances", json!(model.instances)),
+    ];
+    let advice = Report {
+        format: FORMAT,
+        candidates: verdicts.iter().zip(rows).zip(candidates).map(entry).collect(),
+        chosen: verdicts[chosen].name.clone(),
+        why: why.to_owned(),
+        policy: policy.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
+        fewest,
+        made_by: io.made_by(),
+    };
+    Ok(format!("{}\n", serde_json::to_string(&advice)?))
 }
 
 /// A code from its directory, or from the output of parm-score.

@@ -7,8 +7,8 @@ use parm_cli::tools::sim::Check;
 use parm_cli::{Exit, Io, Progress};
 use parm_simulation::check;
 use parm_workload::Summary;
-use serde_json::json;
 
+use crate::json::{FORMAT, Prediction};
 use crate::plan::Plan;
 use crate::{fit, models};
 
@@ -40,13 +40,12 @@ pub(crate) fn run(options: &Check, common: &Common, io: &mut Io) -> Result<Exit>
         format!("{}: found simulations without answers, expected some", options.cluster.display())
     })?;
     let text = if options.json {
-        let mut report = found.json();
-        report["made_by"] = json!(io.made_by());
-        format!("{report}\n")
+        let report = Prediction { format: FORMAT, check: found.clone(), made_by: io.made_by() };
+        format!("{}\n", serde_json::to_string(&report)?)
     } else {
         found.table()
     };
     io.print(&text)?;
     common.count(io, &counted(plan.total(1), "query"));
-    Ok(if found.missed().is_empty() { Exit::Done } else { Exit::Unmet })
+    Ok(if found.predicts { Exit::Done } else { Exit::Unmet })
 }

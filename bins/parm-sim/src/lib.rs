@@ -5,6 +5,7 @@ mod advise;
 mod check;
 mod fit;
 mod jobs;
+mod json;
 mod plan;
 mod trace_events;
 
@@ -17,10 +18,13 @@ use parm_cli::tools::sim::{Sim, SimCommand};
 use parm_cli::{Exit, Io, Progress, Usage};
 use parm_config::Model;
 use parm_engine::journal::Entry;
-use parm_simulation::{Cluster, Journaled, table, variants};
+use parm_simulation::{Cluster, Journaled, runs, variants};
 use parm_workload::Summary;
-use serde_json::{Map, Value, json};
+use parm_workload::report::table;
+use serde_json::{Map, Value};
 
+use json::FORMAT;
+pub use json::{Advice, Prediction, Simulation};
 use plan::Plan;
 use trace_events::TraceEvents;
 
@@ -68,11 +72,14 @@ pub fn run(options: &Sim, io: &mut Io) -> Result<Exit> {
     };
     drop(progress);
     let text = if options.json {
-        let mut report = parm_simulation::json(&rows);
-        report["cluster"] = cluster.display().to_string().into();
-        report["seed"] = options.load.seed.into();
-        report["made_by"] = json!(io.made_by());
-        format!("{report}\n")
+        let report = Simulation {
+            format: FORMAT,
+            cluster: cluster.display().to_string(),
+            seed: options.load.seed,
+            runs: runs(&rows),
+            made_by: io.made_by(),
+        };
+        format!("{}\n", serde_json::to_string(&report)?)
     } else {
         table(&rows)
     };

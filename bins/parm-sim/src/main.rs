@@ -2,6 +2,14 @@
 
 use std::process::ExitCode;
 
+use parm_cli::run::schema;
+use parm_sim::{Advice, Prediction, Simulation};
+
 fn main() -> ExitCode {
-    parm_cli::run(parm_sim::run)
+    let schemas: [(_, fn() -> String); 3] = [
+        (None, schema::<Simulation>),
+        (Some("advise"), schema::<Advice>),
+        (Some("check"), schema::<Prediction>),
+    ];
+    parm_cli::run_with_schemas(&schemas, parm_sim::run)
 }

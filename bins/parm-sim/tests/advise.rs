@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use parm_testkit::report::made_by;
-use parm_testkit::{Outcome, Tool, code_dir};
+use parm_testkit::{Outcome, Tool, code_dir, schema};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -45,7 +45,7 @@ fn the_choice_moves_with_the_target_and_the_load() {
         let common = "cluster.json --accuracy k2.json --accuracy k3.json --queries 30000 --seeds 3 --json ";
         let outcome = advise(folder.path(), &(common.to_owned() + arguments));
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-        serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
+        schema::report("parm-sim", "advise", &outcome.stdout)
     };
     let of = |report: &Value, name: &str| {
         let all = report["candidates"].as_array().unwrap();
@@ -79,7 +79,7 @@ fn the_search_for_the_smallest_fleet_has_no_regret_against_all_choices() {
             "cluster.json --accuracy k2.json --rate 150 --queries 4000 --seeds 3 --budget 1.5 --json ";
         let outcome = advise(folder.path(), &(common.to_owned() + arguments));
         assert_eq!(outcome.code, code, "{}", outcome.stderr);
-        serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
+        schema::report("parm-sim", "advise", &outcome.stdout)
     };
     for target in ["p99.9<80ms", "p99<50ms,reconstructed<10%"] {
         let searched = found(&format!("--target {target}"), 0);

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use parm_testkit::Tool;
 use parm_testkit::report::made_by;
+use parm_testkit::{Tool, schema};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ fn a_run_is_fitted_and_predicted() {
 
     let predicted = tool("check r.jsonl cluster.json --json");
     assert_eq!(predicted.code, 0, "{}", predicted.stderr);
-    let report: Value = serde_json::from_slice(&predicted.stdout).unwrap();
+    let report = schema::report("parm-sim", "check", &predicted.stdout);
     let (made_by, inputs) = made_by(&report, folder.path());
     assert_eq!(
         (inputs, &made_by.options["seeds"]),

@@ -6,7 +6,7 @@ use std::path::Path;
 use parm_engine::journal::{Entry, Event, Given};
 use parm_testkit::npy::f4;
 use parm_testkit::report::made_by;
-use parm_testkit::{Outcome, Tool};
+use parm_testkit::{Outcome, Tool, schema};
 use parm_workload::Record;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ fn policies_stand_side_by_side_and_threads_change_nothing() {
     assert_eq!(one.code, 0, "{}", one.stderr);
     assert_eq!(one.stdout, run("1").stdout);
     let [report, other] = [one, two].map(|outcome| {
-        let mut report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let mut report = schema::report("parm-sim", "", &outcome.stdout);
         let (made_by, inputs) = made_by(&report, folder.path());
         let options =
             ["seed", "seeds", "queries", "warm-up", "rate"].map(|name| made_by.options[name].clone());
@@ -95,7 +95,7 @@ fn bursts_of_several_clients_have_the_rate_and_a_longer_tail() {
         let outcome =
             sim(folder.path(), &["--rate", "270", "--queries", "20000", "--arrivals", how, "--json"]);
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-        let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let report = schema::report("parm-sim", "", &outcome.stdout);
         report["runs"][0]["latency_ms"]["p99"].as_f64().unwrap()
     };
     let [even, bursts] = [p99("poisson"), p99("poisson+2*on-off:500ms:2s")];
@@ -109,7 +109,7 @@ fn servers_that_share_instances_are_slower_than_one() {
         let outcome =
             sim(folder.path(), &["--rate", "270", "--queries", "20000", "--servers", servers, "--json"]);
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-        let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let report = schema::report("parm-sim", "", &outcome.stdout);
         assert_eq!(report["runs"][0]["answered"], 20_000);
         report["runs"][0]["latency_ms"]["p99"].as_f64().unwrap()
     };

@@ -30,4 +30,4 @@ pub use io::Io;
 pub use output::Output;
 pub use progress::Progress;
 pub use provenance::Invocation;
-pub use run::{run, run_prepared, run_with_schema};
+pub use run::{run, run_prepared, run_with_schema, run_with_schemas};

@@ -45,11 +45,24 @@ pub fn run<T: Tool>(tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>) -> E
 pub fn run_with_schema<T: Tool, R: JsonSchema>(
     tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>,
 ) -> ExitCode {
-    start(Some(schema::<R>), |_| Ok(()), |options, (), io| tool(options, io))
+    run_with_schemas(&[(None, schema::<R>)], tool)
 }
 
+/// As [`run_with_schema`], of a tool whose subcommands have reports of their own: each [`schema`] has the name of its
+/// subcommand, or none if it is that of the tool.
+pub fn run_with_schemas<T: Tool>(
+    schemas: Schemas,
+    tool: impl FnOnce(&T, &mut Io) -> anyhow::Result<Exit>,
+) -> ExitCode {
+    start(schemas, |_| Ok(()), |options, (), io| tool(options, io))
+}
+
+/// Schemas of the reports of a tool and of its subcommands.
+type Schemas<'a> = &'a [(Option<&'a str>, fn() -> String)];
+
 /// The JSON Schema of a type as it is written.
-fn schema<R: JsonSchema>() -> String {
+#[must_use]
+pub fn schema<R: JsonSchema>() -> String {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     format!("{:#}\n", generator.into_root_schema_for::<R>().to_value())
 }
@@ -60,11 +73,11 @@ pub fn run_prepared<T: Tool, P>(
     prepare: impl FnOnce(&T) -> anyhow::Result<P>,
     tool: impl FnOnce(&T, P, &mut Io) -> anyhow::Result<Exit>,
 ) -> ExitCode {
-    start(None, prepare, tool)
+    start(&[], prepare, tool)
 }
 
 fn start<T: Tool, P>(
-    schema: Option<fn() -> String>,
+    schemas: Schemas,
     prepare: impl FnOnce(&T) -> anyhow::Result<P>,
     tool: impl FnOnce(&T, P, &mut Io) -> anyhow::Result<Exit>,
 ) -> ExitCode {
@@ -74,7 +87,7 @@ fn start<T: Tool, P>(
         Err(error) => return explain(T::NAME, &error),
     };
     // Before the options are taken, since those that are required may be missing.
-    if let Some(schema) = schema.filter(|_| asks_for_schema(&matches)) {
+    if let Some((_, schema)) = schemas.iter().find(|(command, _)| asks_for_schema(&matches, *command)) {
         return finish(T::NAME, print(&schema()), ExitCode::SUCCESS);
     }
     let options = match T::from_arg_matches(&matches) {
@@ -97,8 +110,9 @@ fn start<T: Tool, P>(
     }
 }
 
-fn asks_for_schema(matches: &ArgMatches) -> bool {
-    matches!(matches.try_get_one::<bool>("schema"), Ok(Some(true)))
+fn asks_for_schema(matches: &ArgMatches, command: Option<&str>) -> bool {
+    let of = command.map_or(Some(matches), |command| matches.subcommand_matches(command));
+    of.is_some_and(|of| matches!(of.try_get_one::<bool>("schema"), Ok(Some(true))))
 }
 
 /// Writes clap's message: help and the version to standard output, usage errors to standard error.

@@ -19,7 +19,7 @@ use parm_serving::SyntheticInstance;
 use parm_serving::runtime::Spec;
 use parm_testkit::wait::until;
 use parm_workload::faults::{Behavior, Service, Synthetic};
-use parm_workload::{Arrivals, Outcome, Record, Row, Span, Summary, Trial, json, table};
+use parm_workload::{Arrivals, Outcome, Record, Row, Span, Summary, Trial, runs, table};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -222,8 +222,7 @@ fn failures_and_rows_that_are_no_predictions_are_counted_by_kind() {
         Row { name: None, rate, trials }
     };
     let rows = [row(2000.0, summary), row(5.5, Summary::new(5.5, 1))];
-    let said = json(&rows);
-    let run = &said["runs"][0];
+    let run = &serde_json::json!(runs(&rows))[0];
     assert_eq!(run["failures"], serde_json::json!({"failed-503": 10, "garbled": 10, "refused-400": 10}));
     assert_eq!((&run["requests"], &run["answered"], &run["failed"]), (&100.into(), &70.into(), &30.into()));
     for (name, share) in [("reconstructed", 3.0), ("approximate", 1.0), ("default", 1.0)] {

@@ -25,6 +25,6 @@ pub use check::{Check, Compared, FEWEST, check};
 pub use cluster::{Cluster, ClusterError};
 pub use fit::{Alike, ArrivalFit, ArrivalLaw, Fit, FitError, FittedFaults, fit};
 pub use recording::{Call, CallEnd, Recording, RecordingError};
-pub use report::{Row, json, table};
+pub use report::{ModelRun, Row, runs};
 pub use trial::{Journaled, Size, Trial, TrialError, run};
 pub use variants::{VariantError, variants};

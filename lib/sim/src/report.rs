@@ -1,27 +1,37 @@
 //! Reports of trials of models at rates, as tables and JSON.
 
-use parm_workload::report::{self, Measure};
-use serde_json::Value;
+use parm_workload::report::{self, Measure, Measured, Run};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::Trial;
 
 /// The trials of one model at one rate: one or more, one for each seed, in order.
 pub type Row = parm_workload::Row<Trial>;
 
-/// The measures of `parm-load`, and those that only a simulation has.
-fn measures() -> Vec<Measure<Trial>> {
-    let own = [
-        Measure::new("hedged", Some(("HEDGED", 4)), |trial: &Trial| {
-            per_query(trial, trial.count(|of| of.hedges))
-        }),
-        Measure::new("failed", Some(("FAILED", 4)), |trial| {
-            let all = trial.summary.failed() + trial.summary.answered();
-            (all > 0).then(|| trial.summary.failed() as f64 / all as f64)
-        }),
-        Measure::new("busy", Some(("BUSY", 3)), |trial| Some(trial.busy)),
-        Measure::new("calls", None, |trial| per_query(trial, trial.count(|of| of.calls))),
-    ];
-    report::latencies().into_iter().chain(report::shares()).chain(own).collect()
+impl Measured for Trial {
+    /// The measures of `parm-load`, and those that only a simulation has.
+    fn measures() -> Vec<Measure<Self>> {
+        let own = [
+            Measure::new("hedged", "The share of queries that were sent a second time.", |trial: &Self| {
+                per_query(trial, trial.count(|of| of.hedges))
+            })
+            .column("HEDGED", 4),
+            Measure::new("failed", "The share of queries without an answer.", |trial: &Self| {
+                let all = trial.summary.failed() + trial.summary.answered();
+                (all > 0).then(|| trial.summary.failed() as f64 / all as f64)
+            })
+            .column("FAILED", 4),
+            Measure::new("busy", "The share of their time that instances worked.", |trial: &Self| {
+                Some(trial.busy)
+            })
+            .column("BUSY", 3),
+            Measure::new("calls", "Calls for each query.", |trial: &Self| {
+                per_query(trial, trial.count(|of| of.calls))
+            }),
+        ];
+        report::latencies().into_iter().chain(report::shares()).chain(own).collect()
+    }
 }
 
 fn per_query(trial: &Trial, count: u64) -> Option<f64> {
@@ -29,24 +39,28 @@ fn per_query(trial: &Trial, count: u64) -> Option<f64> {
     (queries > 0).then(|| count as f64 / queries as f64)
 }
 
-/// A table with a line for each model and rate; times are in ms.
-#[must_use]
-pub fn table(rows: &[Row]) -> String {
-    report::table(rows, &measures())
+/// The trials of one model at one rate, in the JSON of parm-sim.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ModelRun {
+    /// What reports of measurements have, too.
+    #[serde(flatten)]
+    pub run: Run<Trial>,
+    /// The number of seeds.
+    pub seeds: usize,
 }
 
-/// The table and more as a JSON object, which parm-sim(1) describes.
+/// The table and more, for JSON.
 #[must_use]
-pub fn json(rows: &[Row]) -> Value {
-    report::json(rows, &measures(), |row, run| {
-        run.insert("seeds".to_owned(), row.trials.len().into());
-    })
+pub fn runs(rows: &[Row]) -> Vec<ModelRun> {
+    let runs = report::runs(rows).into_iter().zip(rows);
+    runs.map(|(run, row)| ModelRun { run, seeds: row.trials.len() }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use parm_engine::Counters;
     use parm_workload::Summary;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -61,7 +75,7 @@ mod tests {
             Trial { summary, counters: counters.to_vec(), busy: 0.5 }
         };
         let rows = [Row { name: Some("one".to_owned()), rate: 10.0, trials: vec![trial(1), trial(3)] }];
-        let table = table(&rows);
+        let table = report::table(&rows);
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             lines[0].join(" "),
@@ -70,7 +84,7 @@ mod tests {
         assert_eq!(lines[1][..3], ["one", "10", "2"]);
         // Of 0.25 and 0.75, the half of the interval is 12.706 times a quarter.
         assert!(table.contains("  0.5 ± 3.2  "), "{table}");
-        let run = &json(&rows)["runs"][0];
+        let run = &json!(runs(&rows))[0];
         let hedged = [&run["hedged"], &run["min"]["hedged"], &run["max"]["hedged"]];
         assert_eq!(hedged.map(Value::as_f64), [Some(0.5), Some(0.25), Some(0.75)]);
         assert_eq!((&run["seeds"], &run["failed"], &run["busy"]), (&2.into(), &0.0.into(), &0.5.into()));

@@ -155,7 +155,7 @@ fn a_fitted_cluster_predicts_its_run_and_one_with_a_policy_and_a_wrong_cluster_d
         run.records.iter().for_each(|record| measured.add(record));
         let found = check(&measured, &trials(model, run), 0.05).unwrap();
         println!("{}", found.table());
-        found.missed()
+        found.missed
     };
     assert!(missed(&found, &records).is_empty());
     // What was fitted without redundancy predicts what coding does.

@@ -1,6 +1,21 @@
-//! Whether JSON follows a JSON Schema, of those keywords that schemas of reports have.
+//! Whether JSON, as the reports of tools, follows a JSON Schema, of those keywords that schemas of reports have.
 
 use serde_json::Value;
+
+use crate::Tool;
+
+/// The report that a tool printed as JSON, checked to follow what `--schema` prints, of the tool or of a subcommand.
+///
+/// # Panics
+/// If it does not, or is no JSON.
+#[must_use]
+pub fn report(tool: &str, command: &str, output: &[u8]) -> Value {
+    let schema = Tool::new(tool).args(command).args("--schema").run().output();
+    let [schema, report]: [Value; 2] = [&schema, output]
+        .map(|text| serde_json::from_slice(text).unwrap_or_else(|error| panic!("{tool}: {error}")));
+    check(&schema, &report);
+    report
+}
 
 /// Checks that a value follows a schema, and that the schema names all of its keys.
 ///
@@ -68,6 +83,13 @@ fn walk(root: &Value, schema: &Value, value: &Value, path: &str) -> Result<(), S
                     return wrong();
                 }
             }
+            "minItems" | "maxItems" => {
+                let found = value.as_array().map(|items| items.len() as u64);
+                let is_beyond = |found: u64, of| if keyword == "minItems" { found < of } else { found > of };
+                if found.zip(of.as_u64()).is_some_and(|(found, of)| is_beyond(found, of)) {
+                    return wrong();
+                }
+            }
             "items" => {
                 for (at, item) in list(value).iter().enumerate() {
                     walk(root, of, item, &format!("{path}/{at}"))?;
@@ -127,7 +149,7 @@ mod tests {
                 "n": {"type": "integer", "minimum": 0, "maximum": 9},
                 "m": {"type": ["integer", "null"], "minimum": 1},
                 "side": {"anyOf": [{"$ref": "#/$defs/Side"}, {"type": "null"}]},
-                "list": {"type": "array", "items": {"type": ["number", "null"]}},
+                "list": {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 1, "maxItems": 2},
                 "any": {"type": "object", "additionalProperties": true},
             },
         });
@@ -143,6 +165,8 @@ mod tests {
             (json!({"n": 1.5}), "/n: found 1.5"),
             (json!({"n": 1, "side": "up"}), "/side: found \"up\""),
             (json!({"n": 1, "list": [1, "x"]}), "/list/1: found \"x\""),
+            (json!({"n": 1, "list": []}), "/list: found []"),
+            (json!({"n": 1, "list": [1, 2, 3]}), "/list: found [1,2,3]"),
             (json!({"n": 1, "other": 1}), ": found the key other, which the schema does not have"),
         ] {
             assert_eq!(found(value), message);

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::report::{self, Measure, Row};
+use crate::report::{self, Measure, Measured, Row, Run};
+use crate::slices::SliceRun;
 use crate::{Fault, Impact, Slices, Summary};
 
 /// One measurement of a target at a rate.
@@ -48,32 +50,63 @@ pub fn compare(targets: &mut [Row<Trial>]) {
     }
 }
 
-/// The measures to report: comparisons if there are several targets, accuracies if there are labels.
-fn measures(rows: &[Row<Trial>]) -> Vec<Measure<Trial>> {
-    let judged = |trial: &Trial| trial.summary.judged > 0;
-    let mut measures = report::latencies();
-    if rows.iter().any(|row| row.name != rows[0].name) {
-        measures.push(Measure::new("gap_ratio", Some(("RATIO", 3)), |trial: &Trial| trial.gap_ratio));
+impl Measured for Trial {
+    fn measures() -> Vec<Measure<Self>> {
+        let compared = [Measure::new(
+            "gap_ratio",
+            "The gap divided by that of the first target in the same trial.",
+            |trial: &Self| trial.gap_ratio,
+        )
+        .column("RATIO", 3)
+        .when(|rows| rows.iter().any(|row| row.name != rows[0].name))];
+        let judged = [
+            Measure::new("goodput", "Answers within the objective, a second.", |trial: &Self| {
+                trial.summary.goodput()
+            })
+            .column("GOODPUT", 1)
+            .when(has_objective),
+            Measure::new(
+                "within_slo",
+                "Answers within the objective, as a share of all requests.",
+                |trial: &Self| trial.summary.good_share(),
+            )
+            .when(has_objective),
+            Measure::new("accuracy", "The share of rows that are right.", |trial: &Self| {
+                trial.summary.accuracy()
+            })
+            .column("ACCURACY", 4)
+            .when(has_labels),
+            Measure::new("A_d", "The share of rebuilt rows that are right.", |trial: &Self| {
+                trial.summary.degraded_accuracy()
+            })
+            .column("A_D", 4)
+            .when(has_labels),
+        ];
+        let own = [
+            Measure::new("median", "The median of how late requests were sent, in ms.", |trial: &Self| {
+                trial.summary.late_ms(0.5)
+            })
+            .within("lateness_ms"),
+            Measure::new("p99", "Its P99.", |trial: &Self| trial.summary.late_ms(0.99))
+                .column("LATE", 3)
+                .within("lateness_ms"),
+            Measure::new("max", "The latest.", |trial: &Self| trial.summary.late_ms(1.0))
+                .within("lateness_ms"),
+            Measure::new("seconds", "The time until the last answer.", |trial: &Self| {
+                Some(trial.summary.end_ns as f64 / 1e9)
+            }),
+        ];
+        let all = report::latencies().into_iter().chain(compared).chain(report::shares());
+        all.chain(judged).chain(own).collect()
     }
-    measures.extend(report::shares());
-    if rows.iter().flat_map(|row| &row.trials).any(|trial| trial.summary.slo.is_some()) {
-        measures.push(Measure::new("goodput", Some(("GOODPUT", 1)), |trial: &Trial| trial.summary.goodput()));
-        measures.push(Measure::new("within_slo", None, |trial: &Trial| trial.summary.good_share()));
-    }
-    if rows.iter().flat_map(|row| &row.trials).any(judged) {
-        measures
-            .push(Measure::new("accuracy", Some(("ACCURACY", 4)), |trial: &Trial| trial.summary.accuracy()));
-        measures
-            .push(Measure::new("A_d", Some(("A_D", 4)), |trial: &Trial| trial.summary.degraded_accuracy()));
-    }
-    let lateness: [Measure<Trial>; 3] = [
-        Measure::new("median", None, |trial| trial.summary.late_ms(0.5)),
-        Measure::new("p99", Some(("LATE", 3)), |trial| trial.summary.late_ms(0.99)),
-        Measure::new("max", None, |trial| trial.summary.late_ms(1.0)),
-    ];
-    measures.extend(lateness.map(|measure| measure.within("lateness_ms")));
-    measures.push(Measure::new("seconds", None, |trial| Some(trial.summary.end_ns as f64 / 1e9)));
-    measures
+}
+
+fn has_objective(rows: &[Row<Trial>]) -> bool {
+    rows.iter().flat_map(|row| &row.trials).any(|trial| trial.summary.slo.is_some())
+}
+
+fn has_labels(rows: &[Row<Trial>]) -> bool {
+    rows.iter().flat_map(|row| &row.trials).any(|trial| trial.summary.judged > 0)
 }
 
 /// A table with a line for each target and rate; times are in ms.
@@ -85,43 +118,68 @@ pub fn table(rows: &[Row<Trial>]) -> String {
     };
     let last = std::iter::once("FAILED".to_owned()).chain(rows.iter().map(failed));
     let mut table = String::new();
-    for (line, last) in report::table(rows, &measures(rows)).lines().zip(last) {
+    for (line, last) in report::table(rows).lines().zip(last) {
         let _ = writeln!(table, "{line}  {last}");
     }
     table
 }
 
-/// The table and more as a JSON object, which parm-load(1) describes.
+/// The trials of one target at one rate, in the JSON of parm-load.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TargetRun {
+    /// What reports of simulations have, too.
+    #[serde(flatten)]
+    pub run: Run<Trial>,
+    /// The number of trials.
+    pub trials: usize,
+    /// Requests without an answer of all trials.
+    pub failed: u64,
+    /// The same by kind.
+    pub failures: BTreeMap<String, u64>,
+    /// Why what was expected does not hold; left out if it does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
+    /// The faults of a drill; left out if there was none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drill: Vec<FaultRun>,
+    /// Slices of time, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slices: Option<Vec<SliceRun>>,
+}
+
+/// A fault that was committed, and what it cost.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FaultRun {
+    /// Its name.
+    pub fault: String,
+    /// When it was committed, in seconds after the warm-up.
+    pub at_s: f64,
+    /// What it cost.
+    #[serde(flatten)]
+    pub impact: Impact,
+}
+
+/// The table and more, for JSON.
 #[must_use]
-pub fn json(rows: &[Row<Trial>]) -> Value {
-    report::json(rows, &measures(rows), |row, run| {
-        let unmet: Vec<&String> = row.trials.iter().flat_map(|trial| &trial.unmet).collect();
-        if !unmet.is_empty() {
-            run.insert("unmet".to_owned(), json!(unmet));
+pub fn runs(rows: &[Row<Trial>]) -> Vec<TargetRun> {
+    let run = |(run, row): (Run<Trial>, &Row<Trial>)| {
+        let faults = row.trials.iter().flat_map(|trial| &trial.faults);
+        let fault = |(fault, impact): &(Fault, Impact)| FaultRun {
+            fault: fault.name.clone(),
+            at_s: fault.at_s,
+            impact: *impact,
+        };
+        TargetRun {
+            run,
+            trials: row.trials.len(),
+            failed: row.sum(Summary::failed),
+            failures: failures(row),
+            unmet: row.trials.iter().flat_map(|trial| trial.unmet.clone()).collect(),
+            drill: faults.map(fault).collect(),
+            slices: slices(row),
         }
-        let faults = row.trials.iter().flat_map(|trial| &trial.faults).map(|(fault, impact)| {
-            json!({
-                "fault": fault.name,
-                "at_s": fault.at_s,
-                "requests": impact.requests,
-                "lost": impact.lost,
-                "worst_ms": impact.worst_ms,
-                "recovery_ms": impact.recovery_ms,
-                "reconstructed": impact.reconstructed,
-                "accuracy": impact.accuracy,
-            })
-        });
-        let faults: Vec<Value> = faults.collect();
-        if !faults.is_empty() {
-            run.insert("drill".to_owned(), faults.into());
-        }
-        if let Some(slices) = slices(row) {
-            run.insert("slices".to_owned(), slices);
-        }
-        run.insert("trials".to_owned(), row.trials.len().into());
-        run.insert("failed".to_owned(), row.sum(Summary::failed).into());
-        run.insert("failures".to_owned(), json!(failures(row)));
-    })
+    };
+    report::runs(rows).into_iter().zip(rows).map(run).collect()
 }
 
 /// A table with a line for each fault of a drill; times are in ms. Empty if there was no drill.
@@ -161,10 +219,10 @@ pub fn drill_table(rows: &[Row<Trial>]) -> String {
 }
 
 /// The slices of all trials together; none if they were not asked for.
-fn slices(row: &Row<Trial>) -> Option<Value> {
+fn slices(row: &Row<Trial>) -> Option<Vec<SliceRun>> {
     let rows = row.trials.first()?.summary.rows;
     let of: Vec<&Slices> = row.trials.iter().filter_map(|trial| trial.summary.slices.as_ref()).collect();
-    (!of.is_empty()).then(|| Slices::json(of.into_iter(), rows))
+    (!of.is_empty()).then(|| Slices::runs(of.into_iter(), rows))
 }
 
 /// A table with a line for each slice of each target and rate; times are in ms. Empty if there are no slices.
@@ -173,23 +231,22 @@ pub fn slices_table(rows: &[Row<Trial>]) -> String {
     let mut lines = Vec::new();
     for row in rows {
         let name = row.name.clone().unwrap_or_default();
-        for slice in slices(row).iter().flat_map(|slices| slices.as_array().into_iter().flatten()) {
-            let number = |value: &Value, decimals: usize| {
-                value.as_f64().map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+        for slice in slices(row).into_iter().flatten() {
+            let number = |value: Option<f64>, decimals: usize| {
+                value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
             };
-            let ms = |name: &str| number(&slice["latency_ms"][name], 3);
             lines.push((
                 name.clone(),
                 [
-                    number(&slice["from_s"], 1),
-                    number(&slice["rate"], 1),
-                    number(&slice["answered"], 0),
-                    ms("median"),
-                    ms("p99"),
-                    ms("p99.9"),
-                    ms("max"),
-                    number(&slice["reconstructed"], 4),
-                    number(&slice["failed"], 0),
+                    format!("{:.1}", slice.from_s),
+                    format!("{:.1}", slice.rate),
+                    slice.answered.to_string(),
+                    number(slice.latency_ms.median, 3),
+                    number(slice.latency_ms.p99, 3),
+                    number(slice.latency_ms.p999, 3),
+                    number(slice.latency_ms.max, 3),
+                    number(slice.reconstructed, 4),
+                    slice.failed.to_string(),
                 ],
             ));
         }
@@ -216,16 +273,18 @@ pub fn slices_table(rows: &[Row<Trial>]) -> String {
 }
 
 /// Requests without an answer of all trials together, by kind.
-fn failures(row: &Row<Trial>) -> BTreeMap<&str, u64> {
+fn failures(row: &Row<Trial>) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
     for (kind, count) in row.trials.iter().flat_map(|trial| &trial.summary.failures) {
-        *all.entry(kind.as_str()).or_default() += count;
+        *all.entry(kind.clone()).or_default() += count;
     }
     all
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::{Drill, Outcome, Record};
 
@@ -266,10 +325,8 @@ mod tests {
         );
         assert_eq!((lines[2][0], *lines[2].last().unwrap()), ("coded", "timeout:3"));
         assert!(table.lines().nth(2).unwrap().contains("  0.200 ± 0.001  "), "{table}");
-        let report = json(&rows);
-        let run = &report["runs"][1];
-        assert_eq!((&run["trials"], &run["failed"]), (&3.into(), &3.into()));
-        assert_eq!((&run["failures"]["timeout"], &run["requests"]), (&3.into(), &3003.into()));
+        let run = &runs(&rows)[1];
+        assert_eq!((run.trials, run.failed, run.failures["timeout"], run.run.requests), (3, 3, 3, 3003));
     }
 
     #[test]
@@ -293,13 +350,13 @@ mod tests {
         assert_eq!(lines[0], "FAULT AT NUM LOST WORST RECOVERY REBUILT ACCURACY");
         assert_eq!(lines[1..], ["kill 77 1.0 9 1 40.500 - 0.2500 -", "stop 78 2.0 9 1 40.500 - 0.2500 -"]);
         assert_eq!(drill_table(&rows[1..]), "");
-        let report = json(&rows);
-        let fault = &report["runs"][0]["drill"][1];
+        let runs = serde_json::json!(runs(&rows));
+        let fault = &runs[0]["drill"][1];
         assert_eq!(
             (&fault["fault"], &fault["lost"], &fault["recovery_ms"]),
             (&"stop 78".into(), &1.into(), &Value::Null)
         );
-        assert!(report["runs"][1].get("drill").is_none());
+        assert!(runs[1].get("drill").is_none());
     }
 
     #[test]
@@ -311,11 +368,8 @@ mod tests {
             summary.add(&record);
         }
         let rows = [row("one", vec![Trial::new(summary, Duration::ZERO)]), row("two", vec![trial(1, 1, 0)])];
-        let report = json(&rows);
-        assert_eq!(
-            (&report["runs"][0]["slices"][1]["answered"], report["runs"][1].get("slices")),
-            (&3.into(), None)
-        );
+        let [with, without] = &runs(&rows)[..] else { panic!("two runs") };
+        assert_eq!((with.slices.as_ref().unwrap()[1].answered, &without.slices), (3, &None));
         let table = slices_table(&rows);
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0].join(" "), "NAME FROM RATE NUM MED P99 P99.9 MAX REBUILT FAILED");

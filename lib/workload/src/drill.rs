@@ -1,6 +1,7 @@
 //! Drills: faults that are committed during a measurement, and what they cost.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{Outcome, Record, Time};
 
@@ -158,7 +159,7 @@ struct Request {
 }
 
 /// What a fault cost: the requests that were open when it was committed, and those that were due until the next fault.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Impact {
     /// The number of these requests.
     pub requests: u64,
@@ -166,8 +167,8 @@ pub struct Impact {
     pub lost: u64,
     /// The longest latency of answers, in ms.
     pub worst_ms: Option<f64>,
-    /// How long it took until the P99 of a second was that of before the first fault, in ms: see
-    /// [`DrillLog::impacts`]. None if it did not happen before the next fault or the end.
+    /// How long it took until the P99 of a second was that of before the first fault, in ms; none if it did not happen
+    /// before the next fault or the end. [`DrillLog::impacts`] finds it.
     pub recovery_ms: Option<f64>,
     /// The share of rebuilt rows among the answered ones.
     pub reconstructed: Option<f64>,

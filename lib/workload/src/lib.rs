@@ -23,7 +23,7 @@ mod slices;
 mod summary;
 mod trace;
 
-pub use comparison::{Trial, compare, drill_table, json, slices_table, table};
+pub use comparison::{FaultRun, TargetRun, Trial, compare, drill_table, runs, slices_table, table};
 pub use drill::{Action, Drill, DrillError, DrillLog, Fault, Impact};
 pub use expect::{ExpectError, Expectation, Watch};
 pub use histogram::write_histograms;
@@ -31,7 +31,7 @@ pub use record::{Outcome, Record};
 pub use report::Row;
 pub use schedule::{Arrivals, ArrivalsError, Due, Schedule, Span};
 pub use search::Search;
-pub use slices::Slices;
+pub use slices::{SliceLatencies, SliceRun, Slices};
 pub use summary::Summary;
 pub use trace::{Trace, TraceError};
 

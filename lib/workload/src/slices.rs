@@ -1,7 +1,8 @@
 //! A measurement in slices of time.
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Outcome, Record, Time};
 
@@ -13,6 +14,39 @@ const MOST: usize = 10_000;
 pub struct Slices {
     length: Time,
     slices: Vec<Slice>,
+}
+
+/// The requests of several trials that were due in a slice of time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct SliceRun {
+    /// Its beginning, in seconds after the warm-up.
+    pub from_s: f64,
+    /// The requests a second that were due, of each trial.
+    pub rate: f64,
+    /// The requests of all trials.
+    pub requests: u64,
+    /// Those that were answered.
+    pub answered: u64,
+    /// Those that were not.
+    pub failed: u64,
+    /// The latencies of answers.
+    pub latency_ms: SliceLatencies,
+    /// The share of rebuilt rows among the answered ones; none without answers.
+    pub reconstructed: Option<f64>,
+}
+
+/// The latencies of a slice, in ms to two digits; none without answers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct SliceLatencies {
+    /// The median.
+    pub median: Option<f64>,
+    /// The P99.
+    pub p99: Option<f64>,
+    /// The P99.9.
+    #[serde(rename = "p99.9")]
+    pub p999: Option<f64>,
+    /// The longest one.
+    pub max: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,8 +96,8 @@ impl Slices {
         }
     }
 
-    /// The slices of several trials together, for requests of so many rows, as parm-load(1) describes them.
-    pub(crate) fn json<'a>(trials: impl Iterator<Item = &'a Self>, rows: usize) -> Value {
+    /// The slices of several trials together, for requests of so many rows.
+    pub(crate) fn runs<'a>(trials: impl Iterator<Item = &'a Self>, rows: usize) -> Vec<SliceRun> {
         let mut all: Vec<Slice> = Vec::new();
         let (mut length, mut count) = (1, 0.0);
         for Self { length: of, slices } in trials {
@@ -85,15 +119,20 @@ impl Slices {
                 (!slice.latency.is_empty()).then_some(ms)
             };
             let answered = slice.latency.len() as f64 * rows as f64;
-            json!({
-                "from_s": place as f64 * length as f64 / 1e9,
-                "rate": slice.requests() as f64 * 1e9 / covered as f64 / count,
-                "requests": slice.requests(),
-                "answered": slice.latency.len(),
-                "failed": slice.failed,
-                "latency_ms": {"median": within(0.5), "p99": within(0.99), "p99.9": within(0.999), "max": within(1.0)},
-                "reconstructed": (answered > 0.0).then(|| slice.reconstructed as f64 / answered),
-            })
+            SliceRun {
+                from_s: place as f64 * length as f64 / 1e9,
+                rate: slice.requests() as f64 * 1e9 / covered as f64 / count,
+                requests: slice.requests(),
+                answered: slice.latency.len(),
+                failed: slice.failed,
+                latency_ms: SliceLatencies {
+                    median: within(0.5),
+                    p99: within(0.99),
+                    p999: within(0.999),
+                    max: within(1.0),
+                },
+                reconstructed: (answered > 0.0).then(|| slice.reconstructed as f64 / answered),
+            }
         };
         all.iter().enumerate().map(slice).collect()
     }
@@ -119,21 +158,16 @@ mod tests {
             slices.add(&record(2500, 20, Outcome::Answered));
             slices
         };
-        let of = Slices::json([trial(0), trial(10)].iter(), 1);
-        let field =
-            |name: &str| of.as_array().unwrap().iter().map(|slice| slice[name].clone()).collect::<Vec<_>>();
-        assert_eq!(field("from_s"), [json!(0.0), json!(1.0), json!(2.0)]);
-        assert_eq!(field("requests"), [json!(22), json!(0), json!(4)]);
-        assert_eq!(field("failed"), [json!(0), json!(0), json!(2)]);
+        let of = Slices::runs([trial(0), trial(10)].iter(), 1);
+        let counts: Vec<_> = of.iter().map(|slice| (slice.from_s, slice.requests, slice.failed)).collect();
+        assert_eq!(counts, [(0.0, 22, 0), (1.0, 0, 0), (2.0, 4, 2)]);
         // The last slice ends with its last request, after half a second.
-        assert_eq!(field("rate"), [json!(11.0), json!(0.0), json!(4.0)]);
-        assert_eq!(field("reconstructed"), [json!(2.0 / 22.0), Value::Null, json!(0.0)]);
-        let ms = |place: usize, name: &str| of[place]["latency_ms"][name].as_f64().map(f64::round);
-        assert_eq!(
-            [ms(0, "median"), ms(0, "p99"), ms(1, "p99"), ms(2, "max")],
-            [Some(20.0), Some(501.0), None, Some(20.0)]
-        );
-        assert_eq!(Slices::json(std::iter::empty(), 1), json!([]));
+        let rates: Vec<_> = of.iter().map(|slice| (slice.rate, slice.reconstructed)).collect();
+        assert_eq!(rates, [(11.0, Some(2.0 / 22.0)), (0.0, None), (4.0, Some(0.0))]);
+        let [first, second, third] = [0, 1, 2].map(|place: usize| of[place].latency_ms);
+        let found = [first.median, first.p99, second.p99, third.max].map(|ms| ms.map(f64::round));
+        assert_eq!(found, [Some(20.0), Some(501.0), None, Some(20.0)]);
+        assert_eq!(Slices::runs(std::iter::empty(), 1), []);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use parm_cli::{Exit, Io, Progress, Usage};
 use parm_config::Model;
 use parm_simulation::{Candidate, KnownCode, Row, Trial, Verdict, choose, fleet, most, smallest};
 use parm_workload::{Expectation, Watch};
-use serde_json::json;
 
 use super::{table, verdict};
+use crate::json::Fewest;
 use crate::plan::Plan;
 
 /// Simulations of policies with numbers of instances. All have the same arrivals and faults, seed by seed.
@@ -128,16 +128,15 @@ pub(super) fn run(
         let _ = write!(why, ", regret against the best of all: {}", counted(regret, "instance"));
     }
     let text = if options.json {
-        let mut report = super::json(&candidates, &rows, &verdicts, chosen, &why);
-        let held: Vec<&str> = held.iter().map(|&at| verdicts[at].name.as_str()).collect();
-        report["target"] = target.into();
-        report["instances"] = json!(found);
-        report["held"] = json!(held);
-        report["simulated"] = json!(simulated);
-        report["choices"] = json!(choices);
-        report["regret"] = json!(regret);
-        report["made_by"] = json!(io.made_by());
-        format!("{report}\n")
+        let fewest = Fewest {
+            target: target.to_owned(),
+            instances: found,
+            held: held.iter().map(|&at| verdicts[at].name.clone()).collect(),
+            simulated,
+            choices,
+            regret,
+        };
+        super::json(&candidates, &rows, &verdicts, (chosen, &why), Some(fewest), io)?
     } else {
         table(&candidates, &rows, &verdicts, chosen, &why)
     };

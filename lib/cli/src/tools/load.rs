@@ -9,7 +9,7 @@ use parm::npy::Window;
 
 use crate::input::{Input, Source};
 use crate::io::Io;
-use crate::options::{Common, ReadOptions};
+use crate::options::{Common, ReadOptions, SchemaOption};
 use crate::output::Target;
 use crate::value::{ValueError, duration, expected, header, milliseconds, rate, seconds};
 
@@ -171,6 +171,9 @@ pub struct Load {
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
+
+    #[command(flatten, next_help_heading = "Results")]
+    pub schema: SchemaOption,
 
     #[command(flatten)]
     pub read: ReadOptions,

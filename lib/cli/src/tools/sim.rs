@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::load::ScheduleOptions;
 use crate::input::Input;
-use crate::options::Common;
+use crate::options::{Common, SchemaOption};
 use crate::output::Target;
 use crate::value::{milliseconds, percentage};
 
@@ -82,6 +82,9 @@ pub struct Sim {
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
+
+    #[command(flatten, next_help_heading = "Results")]
+    pub schema: SchemaOption,
 
     #[command(flatten)]
     pub common: Common,
@@ -167,6 +170,9 @@ pub struct Check {
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
+
+    #[command(flatten, next_help_heading = "Results")]
+    pub schema: SchemaOption,
 }
 
 /// What simulations may use.
@@ -221,6 +227,9 @@ pub struct Advise {
     /// Print JSON instead of a table
     #[arg(long, help_heading = "Results")]
     pub json: bool,
+
+    #[command(flatten, next_help_heading = "Results")]
+    pub schema: SchemaOption,
 }
 
 /// What a simulated cluster is put under.
