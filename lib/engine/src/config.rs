@@ -269,7 +269,7 @@ pub enum Balance {
 pub struct Ejection {
     /// The number of consecutive failures after which an instance is ejected.
     pub failures: u32,
-    /// The multiple of the median time of its role (at least 1 ms) beyond which an instance is ejected. It
+    /// The multiple of the median time of its role (at least 0.1 ms) beyond which an instance is ejected. It
     /// is compared with a running mean over about four calls, in which a call counts at most twice this
     /// value, and concurrent slow calls count once; so several consecutive slow calls are needed.
     pub slowness: f64,

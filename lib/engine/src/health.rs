@@ -7,9 +7,8 @@ use crate::task::{Role, Roles};
 use crate::timers::Timer;
 use crate::{Action, Time};
 
-/// The least median that counts. On a busy machine, calls of less wait for the time slices of other programs, several in
-/// turn, whatever their instance does.
-const GRAIN: Time = 1_000_000;
+/// The least median that counts: shorter times are within the delays of schedulers and networks.
+const GRAIN: Time = 100_000;
 
 impl Engine {
     /// An instance joined, with its roles and its capacity for concurrent calls; with capacity 0 it gets no
