@@ -12,7 +12,7 @@ use parm_cli::{Exit, Io, Usage, libtorch};
 /// # Errors
 /// No model, or no libtorch.
 pub fn prepare(options: &Infer) -> Result<()> {
-    if options.model.is_some() { Err(libtorch::exec::<Infer>()) } else { Ok(()) }
+    if options.model.is_some() { Err(libtorch::exec::<Infer>(&[])) } else { Ok(()) }
 }
 
 /// Runs the tool on the model of a server.

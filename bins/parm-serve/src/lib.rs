@@ -37,7 +37,7 @@ pub fn prepare(options: &Serve) -> Result<Option<Config>> {
             "{}: found a pipe, expected a file: with embedded models or learned codes it is read twice",
             file.display()
         )),
-        _ => Err(libtorch::exec::<Serve>()),
+        _ => Err(libtorch::exec::<Serve>(&[])),
     }
 }
 

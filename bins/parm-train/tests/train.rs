@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use parm::{CodeFile, Task};
 use parm_testkit::npy::{f4, f4_values, item, u1};
 use parm_testkit::report::made_by;
-use parm_testkit::{Outcome, Tool, safetensors};
+use parm_testkit::wait::until;
+use parm_testkit::{Outcome, Tool, safetensors, tool};
 use serde_json::{Value, json};
 
 const ROWS: usize = 120;
+
+/// The variable that glibc reads.
+const TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// A folder with data of three classes, `x.npy` [120, 2, 2] and `y.npy`: a row of class c has a
 /// large number in place c.
@@ -1244,4 +1249,27 @@ fn a_run_that_is_resumed_keeps_its_rate_and_warm_up_where_no_option_sets_them() 
     assert_eq!(first("--recipe paper"), ("0.001".into(), false));
     assert_eq!(first(""), ("0.005".into(), true));
     assert_eq!(first("--model resnet18"), ("0.001".into(), true));
+}
+
+#[test]
+fn glibc_asks_for_huge_pages_unless_the_user_decides() {
+    let folder = data();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let tunables = |given: Option<&str>| {
+        let mut command = Command::new(tool::folder().join("parm-train"));
+        command.args(["base", "--data", "pipe", "--labels", "y.npy", "-o", "b.safetensors"]);
+        command.current_dir(&folder).env_remove(TUNABLES).envs(given.map(|given| (TUNABLES, given)));
+        let mut process = command.spawn().unwrap();
+        let read = |name| fs::read(format!("/proc/{}/{name}", process.id())).unwrap();
+        // It waits for the pipe.
+        until("parm-libtorch to run", || read("comm") == b"parm-libtorch\n" && !read("environ").is_empty());
+        let variables = String::from_utf8(read("environ")).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let value = |variable: &str| Some(variable.strip_prefix(TUNABLES)?.strip_prefix('=')?.to_owned());
+        variables.split('\0').find_map(value)
+    };
+    assert_eq!(tunables(None).unwrap(), "glibc.malloc.hugetlb=1");
+    assert_eq!(tunables(Some("")).unwrap(), "");
 }

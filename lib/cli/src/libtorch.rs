@@ -27,13 +27,14 @@ const RELEASE: &str = "2.11";
 /// What the loader says of a library that it does not find.
 const NOT_FOUND: &str = "=> not found";
 
-/// Replaces this process by `parm-libtorch`, which does the work of the tool `T` with this process's arguments.
-/// Call it before anything is read from or written to a standard stream.
+/// Replaces this process by `parm-libtorch`, which does the work of the tool `T` with this process's arguments, and with
+/// these variables in its environment, unless they are set already. Call it before anything is read from or written to
+/// a standard stream.
 ///
 /// Returns only if it cannot: the error says what is missing, and which command installs it.
 #[must_use]
-pub fn exec<T: Tool>() -> anyhow::Error {
-    match command(T::NAME) {
+pub fn exec<T: Tool>(variables: &[(&str, &str)]) -> anyhow::Error {
+    match command(T::NAME, variables) {
         Ok(mut command) => {
             // Rust's runtime has opened /dev/null in place of closed streams; the program must find them closed.
             io::close_again();
@@ -43,13 +44,14 @@ pub fn exec<T: Tool>() -> anyhow::Error {
     }
 }
 
-/// The call of `parm-libtorch` with this process's arguments.
-fn command(tool: &str) -> Result<Command> {
+/// The call of `parm-libtorch` with this process's arguments and these variables, where they are not set.
+fn command(tool: &str, variables: &[(&str, &str)]) -> Result<Command> {
     let found = find()?;
     let mut words = std::env::args_os();
     let called = words.next().filter(|called| Path::new(called).file_name().is_some_and(|name| name == tool));
     let mut command = Command::new(found.program);
     command.arg0(called.unwrap_or_else(|| OsString::from(tool))).args(words);
+    command.envs(variables.iter().copied().filter(|(name, _)| std::env::var_os(name).is_none()));
     Ok(command)
 }
 

@@ -226,8 +226,13 @@ impl Layer {
                 rows.f_linear(&weight, Some(bias))
             }
             Self::Convolution(Convolution { stride, padding, dilation, bias, .. }) => {
-                let rows = if prefers_channels_last(&rows) { channels_last(&rows)? } else { rows };
                 let weight = supply.like(&rows)?;
+                // Weights, too: libtorch would reorder them twice, for the convolution and for its gradient.
+                let [rows, weight] = if prefers_channels_last(&rows) {
+                    [channels_last(&rows)?, channels_last(&weight)?]
+                } else {
+                    [rows, weight]
+                };
                 let bias = if *bias { Some(supply.like(&rows)?) } else { None };
                 rows.f_conv2d(&weight, bias, [*stride; 2], [*padding; 2], [*dilation; 2], 1)
             }
@@ -242,8 +247,13 @@ impl Layer {
             }
             Self::AveragePool => rows.f_adaptive_avg_pool2d([1, 1]),
             Self::Residual { body, shortcut } => {
-                let sum = apply(body, &rows, supply, mode)?;
-                sum.f_add(&apply(shortcut, &rows, supply, mode)?)?.f_relu()
+                let mut sum = apply(body, &rows, supply, mode)?;
+                let shortcut = apply(shortcut, &rows, supply, mode)?;
+                // Bodies end with batch normalisation, whose gradient does not need what it made.
+                match mode {
+                    Mode::Evaluate => sum.f_add(&shortcut)?.f_relu(),
+                    Mode::Train { .. } => sum.f_add_(&shortcut)?.f_relu_(),
+                }
             }
             Self::Channelwise(inner) => match rows.size()[..] {
                 [_, _, _, _] => apply(inner, &rows, supply, mode),
