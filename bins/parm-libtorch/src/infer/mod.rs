@@ -284,8 +284,10 @@ fn start(
     thread::spawn(move || {
         let mut turn = to_workers.iter().cycle();
         let copied = copy(&job, &upload, sharing, &blocks, &to_reader, &mut turn);
-        if let (Err(error), Some(worker)) = (copied, turn.next()) {
-            let _ = worker.send(Err(error));
+        // Workers that are gone need no end.
+        match copied {
+            Ok(()) => to_workers.iter().for_each(|worker| drop(worker.send(Ok(None)))),
+            Err(error) => drop(turn.next().map(|worker| worker.send(Err(error)))),
         }
     });
     made
@@ -332,8 +334,7 @@ fn write(
     let mut open: Option<Vec<RowWriter<Output>>> = None;
     let mut rows = 0;
     for outputs in made.iter().cycle() {
-        let Ok(outputs) = outputs.recv() else { break };
-        let outputs = outputs?;
+        let outputs = next(outputs)?;
         let mut writers = if let Some(writers) = open.take() {
             writers
         } else {
@@ -380,11 +381,16 @@ fn create(
     Ok(writers)
 }
 
+/// The next of what another thread passes on; none at the end, which a thread says that has not failed.
+fn next<T, E: Into<anyhow::Error>>(from: &Receiver<Result<Option<T>, E>>) -> Result<Option<T>> {
+    from.recv().map_err(|_| anyhow!("the computation ended early"))?.map_err(Into::into)
+}
+
 /// Reads blocks until the stream or its takers end.
 fn read(
     mut rows: Rows,
     free: &Receiver<Block>,
-    to_uploader: &SyncSender<Result<Block, StreamError>>,
+    to_uploader: &SyncSender<Result<Option<Block>, StreamError>>,
     timings: &Timings,
 ) {
     for mut block in free {
@@ -392,9 +398,13 @@ fn read(
         block.items.clear();
         block.items.extend(rows.reader.take_opened());
         let end = !matches!(read, Ok((_, More::Maybe)));
-        let read = read.map(|(rows, _)| rows);
-        let read = read.map(|rows| Block { rows, ..block });
-        if to_uploader.send(read).is_err() || end {
+        let read = read.map(|(rows, _)| Some(Block { rows, ..block }));
+        if to_uploader.send(read).is_err() {
+            return;
+        }
+        if end {
+            // After an error nobody waits for it.
+            let _ = to_uploader.send(Ok(None));
             return;
         }
     }
@@ -405,13 +415,12 @@ fn copy<'a>(
     job: &str,
     upload: &Upload,
     sharing: Sharing,
-    blocks: &Receiver<Result<Block, StreamError>>,
+    blocks: &Receiver<Result<Option<Block>, StreamError>>,
     to_reader: &SyncSender<Block>,
-    turn: &mut impl Iterator<Item = &'a SyncSender<Result<Part>>>,
+    turn: &mut impl Iterator<Item = &'a SyncSender<Result<Option<Part>>>>,
 ) -> Result<()> {
     upload.begin()?;
-    for block in blocks {
-        let mut block = block?;
+    while let Some(mut block) = next(blocks)? {
         let elements = block.values.values().len().checked_div(block.rows).unwrap_or(0);
         let parts = parts(block.rows, sharing.step, sharing.workers);
         let threads = (sharing.threads / parts.len().max(1)).max(1);
@@ -421,7 +430,7 @@ fn copy<'a>(
             let queries = upload.rows(rows, values).with_context(|| job.to_owned());
             let is_failed = queries.is_err();
             let items = std::mem::take(&mut block.items);
-            let sent = worker.send(queries.map(|queries| Part { rows, queries, threads, items }));
+            let sent = worker.send(queries.map(|queries| Some(Part { rows, queries, threads, items })));
             if is_failed || sent.is_err() {
                 return Ok(());
             }
@@ -436,11 +445,10 @@ fn copy<'a>(
 fn compute(
     job: &str,
     pass: &RwLock<Pass>,
-    parts: &Receiver<Result<Part>>,
+    parts: &Receiver<Result<Option<Part>>>,
     to_writer: &SyncSender<Made>,
 ) -> Result<()> {
-    for part in parts {
-        let Part { rows, queries, threads, items } = part?;
+    while let Some(Part { rows, queries, threads, items }) = next(parts)? {
         let pass = pass.read().unwrap_or_else(PoisonError::into_inner);
         let bytes = pass.run(&queries, threads).with_context(|| job.to_owned())?;
         drop(pass);
@@ -472,6 +480,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_thread_that_fails_is_not_taken_for_the_end() {
+        let passed_on = |messages: Vec<Result<Option<u8>>>| {
+            let (to, from) = sync_channel(messages.len());
+            messages.into_iter().for_each(|message| to.send(message).unwrap());
+            drop(to);
+            [next(&from), next(&from)].map(|next| next.map_err(|error| error.to_string()))
+        };
+        assert_eq!(passed_on(vec![Ok(Some(1)), Ok(None)]), [Ok(Some(1)), Ok(None)]);
+        let early = "the computation ended early".to_owned();
+        assert_eq!(passed_on(vec![Ok(Some(1))]), [Ok(Some(1)), Err(early.clone())]);
+        assert_eq!(passed_on(vec![Err(anyhow!("short"))]), [Err("short".to_owned()), Err(early)]);
     }
 
     #[test]
