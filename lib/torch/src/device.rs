@@ -243,9 +243,9 @@ pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     done.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Keeps memory that is freed in the process, for the next batch, for programs that run one model over many batches on
-/// this number of threads. glibc gives large blocks back to the system, whose pages then cost a fault each in every
-/// batch: a tenth of the time of a convolutional network.
+/// Keeps memory that is freed in the process, for the next batch, for programs that run models over many batches on this
+/// number of threads. glibc gives large blocks back to the system, whose pages then cost a fault each in every batch: a
+/// tenth of the time of a convolutional network.
 ///
 /// All share one pool, unless several threads compute: with one pool, those of a small MLP waited for each other half of
 /// the time. Then each thread has its own, also those that read, copy and write. It must be called before there is a

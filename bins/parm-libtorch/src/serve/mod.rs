@@ -4,8 +4,10 @@ mod coder;
 mod instance;
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use coder::{Coder, failed};
 use instance::{EmbeddedInstance, Loaded, Models};
@@ -24,6 +26,7 @@ use parm_torch::{Choices, Encoder, Model, Session, Tuning, device};
 /// # Errors
 /// As [`parm_serve::run`], and models that cannot be loaded.
 pub fn run(options: &Serve, io: &mut Io) -> anyhow::Result<Exit> {
+    device::keep_memory(thread::available_parallelism().map_or(1, NonZeroUsize::get));
     let config = parm_serve::read(options)?;
     parm_serve::run(options, config, Some(Arc::new(Libtorch::new(options.threads))), io)
 }
