@@ -486,7 +486,9 @@ mod tests {
     fn a_thread_that_fails_is_not_taken_for_the_end() {
         let passed_on = |messages: Vec<Result<Option<u8>>>| {
             let (to, from) = sync_channel(messages.len());
-            messages.into_iter().for_each(|message| to.send(message).unwrap());
+            for message in messages {
+                to.send(message).unwrap();
+            }
             drop(to);
             [next(&from), next(&from)].map(|next| next.map_err(|error| error.to_string()))
         };
