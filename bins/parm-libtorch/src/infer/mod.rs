@@ -284,10 +284,12 @@ fn start(
     thread::spawn(move || {
         let mut turn = to_workers.iter().cycle();
         let copied = copy(&job, &upload, sharing, &blocks, &to_reader, &mut turn);
-        // Workers that are gone need no end.
-        match copied {
-            Ok(()) => to_workers.iter().for_each(|worker| drop(worker.send(Ok(None)))),
-            Err(error) => drop(turn.next().map(|worker| worker.send(Err(error)))),
+        // Workers may be gone; then they have told the writer why.
+        if let (Err(error), Some(worker)) = (copied, turn.next()) {
+            let _ = worker.send(Err(error));
+        }
+        for worker in &to_workers {
+            let _ = worker.send(Ok(None));
         }
     });
     made
@@ -381,7 +383,10 @@ fn create(
     Ok(writers)
 }
 
-/// The next of what another thread passes on; none at the end, which a thread says that has not failed.
+/// The next of what another thread passes on; none at its end.
+///
+/// # Errors
+/// The other thread's, or it ended without saying that this is the end: it panicked.
 fn next<T, E: Into<anyhow::Error>>(from: &Receiver<Result<Option<T>, E>>) -> Result<Option<T>> {
     from.recv().map_err(|_| anyhow!("the computation ended early"))?.map_err(Into::into)
 }

@@ -1,5 +1,6 @@
 use super::architecture::{Residual, Stem};
 use super::*;
+use crate::trainable::{BatchNorm, Precision};
 
 fn random(description: Description) -> Network {
     Network::random(description, [3; 32], Device::Cpu).unwrap()
@@ -69,6 +70,46 @@ fn learning_moves_the_statistics_and_answering_does_not() {
     let running = network.numbers.named().into_iter().find(|(name, _)| name == "bn1.running_mean").unwrap().1;
     assert!((running - mean * 0.1).abs().max().double_value(&[]) < 1e-6);
     assert!(network.numbers.flat().learned == before.flat().learned);
+}
+
+/// The naive algorithm: no tensor is changed in place.
+fn plain(layers: &[Layer], rows: &Tensor, supply: &mut Supply<'_>, mode: Mode) -> Tensor {
+    layers.iter().fold(rows.shallow_clone(), |rows, layer| match layer {
+        Layer::Residual { body, shortcut } => {
+            let sum = plain(body, &rows, supply, mode);
+            (sum + plain(shortcut, &rows, supply, mode)).relu()
+        }
+        _ => apply(std::slice::from_ref(layer), &rows, supply, mode).unwrap(),
+    })
+}
+
+#[test]
+fn what_is_changed_in_place_has_the_outputs_and_gradients_of_plain_layers() {
+    for norm in [BatchNorm::Train, BatchNorm::Frozen] {
+        let mode = Mode::Train { precision: Precision::Full, norm };
+        // With few rows and with enough for channels last.
+        for rows in [4, 16] {
+            let rows = ramp(&[rows, 2, 8, 8]);
+            let learn = |forward: &dyn Fn(&Network) -> Tensor| {
+                let network = images();
+                let outputs = forward(&network);
+                let loss = outputs.square().sum(Kind::Float);
+                let learned: Vec<&Tensor> = network.numbers.learned().collect();
+                let mut found = Tensor::run_backward(&[loss], &learned, false, false);
+                found.push(outputs);
+                found
+            };
+            let found = learn(&|network| network.forward(&rows, mode).unwrap());
+            let expected = learn(&|network| {
+                let (parameters, buffers) = network.numbers.views().split_at(network.needs.parameters.len());
+                plain(&network.layers, &rows, &mut Supply::new(parameters, buffers), mode)
+            });
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(found.allclose(expected, 1e-5, 1e-6, false), "{norm:?} {:?}", rows.size());
+            }
+        }
+    }
 }
 
 #[test]
